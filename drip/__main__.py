@@ -1,0 +1,5 @@
+"""`python -m drip` is `drip`."""
+
+from drip.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The pure core: frozen data and functions of it. No file, no clock, no database."""

@@ -1,0 +1,184 @@
+"""Local dates and instants: durations, birthdays, clock ranges, and what daylight saving does to them.
+
+Instants are aware datetimes in UTC; local times are naive datetimes; both to the millisecond.
+"""
+
+from __future__ import annotations
+
+from calendar import isleap, monthrange
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+Feb29 = Literal["Feb 28", "Mar 1", "skip"]
+DAY = timedelta(days=1)
+MINUTES_A_DAY = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time. Months and days are wall-clock, seconds are elapsed. May be negative ("before")."""
+
+    months: int = 0
+    days: int = 0
+    seconds: int = 0
+
+    def __neg__(self) -> Duration:
+        return Duration(-self.months, -self.days, -self.seconds)
+
+    def longest(self) -> timedelta:
+        """An upper bound of its length: months of 31 days, days of 25 hours."""
+        return timedelta(days=abs(self.months) * 31, hours=abs(self.days) * 25, seconds=abs(self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Birthday:
+    """A floating month and day, with the year where it is known."""
+
+    month: int
+    day: int
+    year: int | None = None
+
+    def __str__(self) -> str:
+        day = f"{self.month:02d}-{self.day:02d}"
+        return day if self.year is None else f"{self.year:04d}-{day}"
+
+
+def shift(day: date, by: Duration) -> date:
+    """`day` moved by the calendar part of `by`. Months clamp to the month's last day (31 Jan + 1 month = 28 Feb)."""
+    months = day.year * 12 + day.month - 1 + by.months
+    year, month = divmod(months, 12)
+    last = monthrange(year, month + 1)[1]
+    return date(year, month + 1, min(day.day, last)) + timedelta(days=by.days)
+
+
+def sources(due: date, steps: tuple[Duration, ...]) -> list[date]:
+    """Every date that, moved by each of `steps` in turn, is `due`: the inverse of `shift`."""
+    guess = due
+    for step in reversed(steps):
+        guess = shift(guess, -step)
+    reach = 4 * (1 + len(steps))
+    return [
+        day for day in (guess + timedelta(days=n) for n in range(-reach, reach + 1)) if shifted(day, steps) == due
+    ]
+
+
+def shifted(day: date, steps: tuple[Duration, ...]) -> date:
+    """`day` moved by each of `steps` in turn."""
+    for step in steps:
+        day = shift(day, step)
+    return day
+
+
+def birthday_in(birthday: Birthday, year: int, feb_29: Feb29) -> date | None:
+    """The date of this birthday in `year`. February 29 in a common year follows `feb_29`; None if skipped."""
+    if (birthday.month, birthday.day) != (2, 29) or isleap(year):
+        return date(year, birthday.month, birthday.day)
+    return {"Feb 28": date(year, 2, 28), "Mar 1": date(year, 3, 1), "skip": None}[feb_29]
+
+
+def birthdays_on(day: date, feb_29: Feb29) -> list[tuple[int, int]]:
+    """The (month, day) pairs whose birthday falls on `day`."""
+    pairs = [(day.month, day.day)]
+    if not isleap(day.year) and (day.month, day.day) == {"Feb 28": (2, 28), "Mar 1": (3, 1)}.get(feb_29):
+        pairs.append((2, 29))
+    return pairs
+
+
+def age_on(birthday: Birthday, day: date) -> int | None:
+    """Completed years on `day`; None if the year is unknown."""
+    if birthday.year is None:
+        return None
+    return day.year - birthday.year - ((day.month, day.day) < (birthday.month, birthday.day))
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The tz database's zone. Raises `zoneinfo.ZoneInfoNotFoundError` or ValueError for a name it lacks."""
+    return ZoneInfo(name)
+
+
+def local(instant: datetime, where: ZoneInfo) -> datetime:
+    """The wall clock at `instant`, as a naive datetime."""
+    return instant.astimezone(where).replace(tzinfo=None)
+
+
+def instant(wall: datetime, where: ZoneInfo) -> datetime:
+    """The instant of a wall-clock time.
+
+    A time that occurs twice means the first one; one that does not exist means the first instant
+    after the gap.
+    """
+    early = wall.replace(tzinfo=where, fold=0).astimezone(UTC)
+    if local(early, where) == wall:
+        return early
+    # In a gap: fold 1 (the offset after it) lies before the transition, fold 0 after it.
+    low, high = wall.replace(tzinfo=where, fold=1).astimezone(UTC), early
+    before = low.astimezone(where).utcoffset()
+    while high - low > timedelta(milliseconds=1):
+        middle = low + (high - low) / 2
+        if middle.astimezone(where).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return high.replace(microsecond=0)
+
+
+def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:
+    """The instant of `minute` (0 to 1440, counted on the wall clock) of a local day."""
+    return instant(datetime.combine(day, time()) + timedelta(minutes=minute), where)
+
+
+def later(start: datetime, by: Duration, where: ZoneInfo) -> datetime:
+    """`start` plus a duration: days, weeks and months on the wall clock of `where`, hours elapsed."""
+    if by.months or by.days:
+        wall = local(start, where)
+        start = instant(datetime.combine(shift(wall.date(), by), wall.time()), where)
+    return start + timedelta(seconds=by.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRange:
+    """From `opens` up to, not including, `closes`, in minutes of the local day; may cross midnight."""
+
+    opens: int
+    closes: int
+
+    def holds(self, wall: datetime) -> bool:
+        minute = wall.hour * 60 + wall.minute
+        if self.opens < self.closes:
+            return self.opens <= minute < self.closes
+        return minute >= self.opens or minute < self.closes
+
+    def __str__(self) -> str:
+        return f"{clock(self.opens)}-{clock(self.closes)}"
+
+
+def clock(minute: int) -> str:
+    """9:00 for 540."""
+    return f"{minute // 60}:{minute % 60:02d}"
+
+
+def next_inside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
+    """The first instant from `start` on at which the wall clock is inside `span`."""
+    wall = local(start, where)
+    if span.holds(wall):
+        return start
+    for day in days_from(wall.date()):
+        opening = at_minute(day, span.opens, where)
+        if opening >= start and span.holds(local(opening, where)):
+            return opening
+    raise AssertionError("a clock range opens on every ordinary day")
+
+
+def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
+    """The first instant from `start` on at which the wall clock is outside `span`."""
+    return next_inside(ClockRange(span.closes % MINUTES_A_DAY, span.opens or MINUTES_A_DAY), start, where)
+
+
+def days_from(first: date) -> Iterator[date]:
+    """`first`, the day after, and so on for two years."""
+    return (first + timedelta(days=n) for n in range(732))

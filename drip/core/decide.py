@@ -1,0 +1,202 @@
+"""May this message go now? One pure fold; the order of its checks is the order of judgement.
+
+decide(candidate, person, usage, rules, now) -> Send | Defer | Skip
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from drip.core.calendar import ClockRange, local, next_inside, next_outside
+from drip.core.caps import Cap, Full, Use, first_full
+from drip.errors import Place
+
+# How often a message that waits for a person (a paused campaign) is looked at again.
+PAUSED_AGAIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why not: a code of the glossary, a sentence, and the line that says so."""
+
+    code: str
+    sentence: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    until: datetime
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    reason: Reason
+
+
+Decision = Send | Defer | Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any)."""
+
+    campaign: str
+    step: str
+    topic: str | None
+    channels: tuple[str, ...]
+    planned_at: datetime
+    grace: timedelta | None
+    window: ClockRange | None
+    window_place: Place
+    transactional: bool
+    caps: tuple[Cap, ...]
+    wait_when_capped: timedelta | None
+    place: Place
+    topic_place: Place
+    paused: Reason | None = None
+    ended: Reason | None = None
+    has_content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The contact as far as judging goes: zone, and for each reachable channel None or why it is closed."""
+
+    zone: ZoneInfo
+    closed: Mapping[tuple[str, str | None], Reason]
+    quiet_hours: ClockRange | None
+    quiet_hours_place: Place
+
+
+def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime) -> Decision:
+    """The decision for one message at `now`. `usage` are all counted messages of the contact."""
+    late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
+    if candidate.paused:
+        return Skip(_too_late(candidate)) if late else Defer(now + PAUSED_AGAIN, candidate.paused)
+    if candidate.ended:
+        return Skip(candidate.ended)
+    channel, closed = _open_channel(candidate, person)
+    if channel is None:
+        assert closed is not None
+        return Skip(closed)
+    if late:
+        return Skip(_too_late(candidate))
+    if not candidate.transactional:
+        hours = _clock(candidate, person, now) or _caps(candidate, person, channel, usage, now)
+        if hours:
+            return hours
+    if not candidate.has_content:
+        sentence = f"there is no content for this occurrence of {candidate.step}"
+        return Skip(Reason("no-content", sentence, candidate.place))
+    return Send(channel)
+
+
+def permitted(candidate: Candidate, person: Person, channel: str, now: datetime) -> bool:
+    """Whether a granted message may still leave at `now`: what can have changed since it was judged."""
+    late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
+    if candidate.paused or candidate.ended or late:
+        return False
+    if (channel, _topic(candidate)) in person.closed:
+        return False
+    return candidate.transactional or _clock(candidate, person, now) is None
+
+
+def _topic(candidate: Candidate) -> str | None:
+    return None if candidate.transactional else candidate.topic
+
+
+def _open_channel(candidate: Candidate, person: Person) -> tuple[str | None, Reason | None]:
+    first: Reason | None = None
+    for channel in candidate.channels:
+        closed = person.closed.get((channel, _topic(candidate)))
+        if closed is None:
+            return channel, None
+        first = first or closed
+    return None, first
+
+
+def _too_late(candidate: Candidate) -> Reason:
+    assert candidate.grace is not None
+    sentence = f"it should have left by {candidate.planned_at + candidate.grace:%Y-%m-%d %H:%M} UTC"
+    return Reason("too-late", sentence, candidate.place)
+
+
+def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
+    """Quiet hours and the send window."""
+    allowed = _next_allowed(candidate, person, now)
+    if allowed == now:
+        return None
+    quiet = person.quiet_hours
+    wall = local(now, person.zone)
+    if quiet and quiet.holds(wall):
+        reason = Reason("quiet-hours", f"quiet hours are {quiet}", person.quiet_hours_place)
+    else:
+        sentence = f"the send window is {candidate.window}, and it is {wall:%-H:%M} there"
+        reason = Reason("outside-window", sentence, candidate.window_place)
+    if allowed is None or _past_grace(candidate, allowed):
+        return Skip(reason)
+    return Defer(allowed, reason)
+
+
+def _next_allowed(candidate: Candidate, person: Person, start: datetime) -> datetime | None:
+    """The first instant from `start` on that is in the window and outside quiet hours; None within a week."""
+    at = start
+    while at - start < timedelta(days=8):
+        before = at
+        if candidate.window:
+            at = next_inside(candidate.window, at, person.zone)
+        if person.quiet_hours:
+            at = next_outside(person.quiet_hours, at, person.zone)
+        if at == before:
+            return at
+    return None
+
+
+def _past_grace(candidate: Candidate, at: datetime) -> bool:
+    return candidate.grace is not None and at > candidate.planned_at + candidate.grace
+
+
+def _caps(
+    candidate: Candidate, person: Person, channel: str, usage: Sequence[Use], now: datetime
+) -> Defer | Skip | None:
+    caps = [cap for cap in candidate.caps if cap.counts(channel, candidate.topic, candidate.campaign)]
+    full = first_full(caps, usage, now, person.zone)
+    if full is None:
+        return None
+    frees = _all_free(candidate, person, caps, usage, full)
+    reason = _cap_reason(full, frees, person.zone)
+    wait = candidate.wait_when_capped
+    if frees is None or wait is None or frees > candidate.planned_at + wait or _past_grace(candidate, frees):
+        return Skip(reason)
+    return Defer(frees, reason)
+
+
+def _all_free(
+    candidate: Candidate, person: Person, caps: Sequence[Cap], usage: Sequence[Use], full: Full
+) -> datetime | None:
+    """The first instant at which every rule has a place and the window is open."""
+    while full.frees is not None:
+        at = _next_allowed(candidate, person, full.frees)
+        again = first_full(caps, usage, at, person.zone) if at else None
+        if at is None or again is None:
+            return at
+        full = again
+    return None
+
+
+def _cap_reason(full: Full, frees: datetime | None, where: ZoneInfo) -> Reason:
+    uses = ", ".join(sorted({use.label for use in full.filled_by})) or "a limit of none"
+    when = f"; free again {local(frees, where):%Y-%m-%d %H:%M}" if frees else ""
+    scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
+    sentence = f"the cap of {full.cap.text}{scope} is full ({uses}){when}"
+    return Reason("cap", sentence, full.cap.place)

@@ -1,0 +1,130 @@
+"""The types of contact and record fields: what may be written, what is kept, what it means.
+
+Values are kept as JSON: text and numbers as they are, dates and birthdays as ISO text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+from zoneinfo import ZoneInfoNotFoundError
+
+from drip.core.calendar import Birthday, zone
+
+FieldKind = Literal["text", "number", "money", "date", "birthday", "yes or no", "country", "timezone", "choice"]
+KINDS: tuple[str, ...] = ("text", "number", "money", "date", "birthday", "yes or no", "country", "timezone")
+Stored = str | int | float | bool
+Value = str | int | float | bool | date | datetime | Birthday
+
+YES = {"yes", "y", "true", "1", "on"}
+NO = {"no", "n", "false", "0", "off"}
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A declared field. `choices` only for a choice."""
+
+    name: str
+    kind: FieldKind
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_date(self) -> bool:
+        return self.kind in ("date", "birthday")
+
+
+def parse(field: Field, text: str) -> Stored:
+    """What a cell of a file means for this field, as it is kept. Raises ValueError with a plain sentence."""
+    text = text.strip()
+    match field.kind:
+        case "number" | "money":
+            return parse_number(text)
+        case "date":
+            return parse_date(text).isoformat()
+        case "birthday":
+            return str(parse_birthday(text))
+        case "yes or no":
+            return parse_yes_no(text)
+        case "country":
+            if not re.fullmatch("[A-Za-z]{2}", text):
+                raise ValueError(f"`{text}` is not a country code of two letters, like US or DE")
+            return text.upper()
+        case "timezone":
+            return parse_zone(text)
+        case "choice":
+            for choice in field.choices:
+                if choice.casefold() == text.casefold():
+                    return choice
+            raise ValueError(f"`{text}` is none of {', '.join(field.choices)}")
+        case _:
+            return text
+
+
+def load(field: Field, stored: Stored) -> Value:
+    """The value that conditions and templates see."""
+    if field.kind == "date":
+        return date.fromisoformat(str(stored))
+    if field.kind == "birthday":
+        return parse_birthday(str(stored))
+    return stored
+
+
+def parse_number(text: str) -> int | float:
+    """1,234.50 and 1234.5, with or without a currency sign. Raises ValueError."""
+    bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text)
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare):
+        bare = bare.replace(",", "")
+    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare) or len(bare) > 30:
+        raise ValueError(f"`{text}` is not a number")
+    return float(bare) if "." in bare else int(bare)
+
+
+def parse_date(text: str) -> date:
+    """2026-11-22, or an ISO date-time of which the date is taken. Raises ValueError."""
+    try:
+        return date.fromisoformat(text[:10]) if re.match(r"\d{4}-\d\d-\d\d($|[T ])", text) else _refuse(text)
+    except ValueError:
+        raise ValueError(f"`{text}` is not a date like 2026-11-22") from None
+
+
+def _refuse(text: str) -> date:
+    raise ValueError(text)
+
+
+def parse_birthday(text: str) -> Birthday:
+    """1990-02-29 is refused (1990 had none), 1992-02-29, 02-29 and --02-29 are taken. Raises ValueError."""
+    found = re.fullmatch(r"(?:(\d{4})-|--)?(\d\d)-(\d\d)", text)
+    if not found:
+        raise ValueError(f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is unknown")
+    month, day = int(found[2]), int(found[3])
+    try:
+        date(2000, month, day)
+    except ValueError:
+        raise ValueError(f"`{text}` is no day of the calendar") from None
+    return Birthday(month, day, int(found[1]) if found[1] else None)
+
+
+def suspect_birthday(birthday: Birthday) -> bool:
+    """Whether it looks like a placeholder that some system wrote for "unknown"."""
+    return birthday.year == 1900 or (birthday.year, birthday.month, birthday.day) == (1970, 1, 1)
+
+
+def parse_yes_no(text: str) -> bool:
+    """Raises ValueError."""
+    if text.casefold() in YES:
+        return True
+    if text.casefold() in NO:
+        return False
+    raise ValueError(f"`{text}` is neither yes nor no")
+
+
+def parse_zone(text: str) -> str:
+    """A name of the tz database, as Europe/London. Raises ValueError."""
+    try:
+        zone(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"`{text}` is not a time zone like Europe/London or America/Chicago") from None
+    return text

@@ -1,0 +1,76 @@
+"""Schedules: cron lines and single date-times on the recipient's wall clock.
+
+Parsing and stepping are cronsim's (0 and 7 are Sunday; day-of-month and weekday are OR-ed as cron
+does); what daylight saving does to an occurrence is `calendar.instant`'s rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from drip.core.calendar import instant, local
+
+# A zone's clock is set back or forward by at most a day (Samoa, 2011).
+SLACK = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A five-field cron line."""
+
+    line: str
+    text: str
+
+    def latest(self, after: datetime, until: datetime, where: ZoneInfo) -> datetime | None:
+        """The newest local occurrence whose instant lies in (after, until]."""
+        for wall in CronSim(self.line, local(until, where) + SLACK, reverse=True):
+            at = instant(wall, where)
+            if at <= after:
+                return None
+            if at <= until:
+                return wall
+        return None
+
+    def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
+        """The instant of the first occurrence after `after`; None if there is none in sight."""
+        for wall in self._walls(local(after, where) - SLACK):
+            at = instant(wall, where)
+            if at > after:
+                return at
+        return None
+
+    def several_a_day(self) -> bool:
+        """Whether the line can fire more than once on a day, so that a date does not name an occurrence."""
+        minute, hour = self.line.split()[:2]
+        return not (minute.isdigit() and hour.isdigit())
+
+    def _walls(self, start: datetime) -> Iterator[datetime]:
+        yield from CronSim(self.line, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A single date-time: one blast."""
+
+    wall: datetime
+    text: str
+
+    def latest(self, after: datetime, until: datetime, where: ZoneInfo) -> datetime | None:
+        """The local date-time, if its instant lies in (after, until]."""
+        return self.wall if after < instant(self.wall, where) <= until else None
+
+    def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
+        """Its instant, if that is after `after`."""
+        at = instant(self.wall, where)
+        return at if at > after else None
+
+    def several_a_day(self) -> bool:
+        return False
+
+
+Schedule = Cron | Once

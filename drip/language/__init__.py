@@ -1,0 +1,1 @@
+"""Text in, frozen campaigns and settings out, with every problem in its place."""

@@ -1,0 +1,80 @@
+"""The folder `campaigns/`: which files there are, what each became, and every problem in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drip.core.campaign import Campaign, Settings
+from drip.errors import Place, Problem, Problems
+from drip.language.campaigns import build_campaign
+from drip.language.reader import Document, parse, read
+from drip.language.settings import build_settings
+
+FOLDER = "campaigns"
+SETTINGS = "_settings.yaml"
+
+
+@dataclass
+class Loaded:
+    """`settings` is None if they are broken; then no campaign could be read either.
+
+    `campaigns` are the good ones; `broken` names the files that are not; `texts` keeps each good
+    campaign's source, by version.
+    """
+
+    settings: Settings | None = None
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    texts: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def load_folder(workspace: Path) -> Loaded:
+    """Everything in the workspace's `campaigns/`. Raises nothing for what is wrong inside files."""
+    loaded = Loaded()
+    settings = _read(workspace / FOLDER / SETTINGS, loaded)
+    if settings:
+        loaded.settings = build_settings(settings)
+        loaded.problems += settings.problems
+    for path in campaign_files(workspace):
+        document = _read(path, loaded)
+        campaign = None
+        if document and loaded.settings:
+            campaign = build_campaign(path.stem, document, loaded.settings)
+            loaded.problems += document.problems
+        if campaign and document:
+            loaded.campaigns[path.stem] = campaign
+            loaded.texts[campaign.version] = document.text
+        else:
+            loaded.broken.add(path.stem)
+    loaded.problems.sort(key=lambda problem: (problem.place.file, problem.place.line or 0, problem.place.column or 0))
+    return loaded
+
+
+def load_text(key: str, text: str, settings: Settings) -> Campaign | None:
+    """A campaign from a text kept earlier; None if today's settings do not fit it any more."""
+    try:
+        return build_campaign(key, parse(text, f"{FOLDER}/{key}.yaml"), settings)
+    except Problems:
+        return None
+
+
+def campaign_files(workspace: Path) -> list[Path]:
+    """The campaign files, in order of their names; those that begin with `_` or `.` are none."""
+    folder = workspace / FOLDER
+    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(path for path in found if not path.name.startswith(("_", ".")))
+
+
+def _read(path: Path, loaded: Loaded) -> Document | None:
+    name = f"{FOLDER}/{path.name}"
+    if not path.exists():
+        help = "`drip init DIR` makes a workspace; -w DIR or DRIP_WORKSPACE names another one"
+        loaded.problems.append(Problem(Place(name), "the file is missing", help))
+        return None
+    try:
+        return read(path, name)
+    except Problems as problems:
+        loaded.problems += problems.problems
+        return None

@@ -1,0 +1,219 @@
+"""The plain phrases of values: durations, clock ranges, caps, schedules, points in time, senders.
+
+Each takes what was written and gives what it means, or raises ValueError with a sentence that says how
+it should look. `NotBuilt` is for phrases of the language that this version does not read yet.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parseaddr
+
+from cronsim import CronSim, CronSimError
+from email_validator import EmailNotValidError, validate_email
+
+from drip.core.calendar import MINUTES_A_DAY, ClockRange, Duration
+from drip.core.campaign import PRIORITIES
+from drip.core.message import Mailbox
+from drip.core.schedule import Cron, Once, Schedule
+
+DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
+
+
+class NotBuilt(ValueError):
+    """The phrase is right, but this version does not have it."""
+
+
+def duration(text: str) -> Duration:
+    """`2 hours`, `3 days`, `2 weeks`, `6 months`, `1 year`."""
+    found = re.fullmatch(r"(\d{1,5})\s+(business\s+)?(minute|hour|day|week|month|year)s?", text.strip())
+    if not found:
+        raise ValueError(f"`{text}` is not a length of time: {HOW_LONG}")
+    if found[2]:
+        raise NotBuilt("`business days`")
+    number = int(found[1])
+    match found[3]:
+        case "minute":
+            return Duration(seconds=number * 60)
+        case "hour":
+            return Duration(seconds=number * 3600)
+        case "day":
+            return Duration(days=number)
+        case "week":
+            return Duration(days=number * 7)
+        case "month":
+            return Duration(months=number)
+        case _:
+            return Duration(months=number * 12)
+
+
+def span(text: str) -> timedelta:
+    """A duration where only its length matters, as for grace: months of 30 days, years of 365."""
+    long = duration(text)
+    years, months = divmod(long.months, 12)
+    return timedelta(days=years * 365 + months * 30 + long.days, seconds=long.seconds)
+
+
+def minute(text: str) -> int:
+    """`9:00` or `21:30`, as a minute of the day; `24:00` is the end of it."""
+    found = re.fullmatch(r"(\d{1,2}):(\d\d)", text.strip())
+    value = int(found[1]) * 60 + int(found[2]) if found else MINUTES_A_DAY + 1
+    if not found or int(found[2]) > 59 or value > MINUTES_A_DAY:
+        raise ValueError(f"`{text}` is not a time of day like 9:00 or 21:30")
+    return value
+
+
+def clock_range(text: str) -> ClockRange:
+    """`9:00-19:00`; may cross midnight."""
+    opens, dash, closes = text.partition("-")
+    if not dash:
+        raise ValueError(f"`{text}` is not a range of hours like 9:00-19:00")
+    range_ = ClockRange(minute(opens) % MINUTES_A_DAY, minute(closes) or MINUTES_A_DAY)
+    if range_.opens == range_.closes:
+        raise ValueError(f"`{text}` begins and ends at the same time")
+    return range_
+
+
+def quiet_hours(text: str) -> ClockRange:
+    """A clock range that leaves some of the day."""
+    range_ = clock_range(text)
+    if (range_.opens, range_.closes) == (0, MINUTES_A_DAY):
+        raise ValueError("quiet hours of the whole day would let no message go; use `status: paused` instead")
+    return range_
+
+
+@dataclass(frozen=True, slots=True)
+class CapPhrase:
+    """`3 per week` before it is known what it applies to."""
+
+    limit: int
+    days: int
+    seconds: int
+    text: str
+
+
+HOW_CAPPED = "a cap looks like `1 per day, 3 per week`, `1 per 36 hours` or `at least 4 hours apart`"
+WINDOWS = {"day": 1, "week": 7, "month": 30}
+
+
+def caps(text: str) -> tuple[CapPhrase, ...]:
+    """`1 per day, 3 per week`."""
+    return tuple(_cap(part.strip()) for part in text.split(","))
+
+
+def _cap(text: str) -> CapPhrase:
+    if found := re.fullmatch(r"at least (\d+ (?:hour|minute)s?) apart", text):
+        return CapPhrase(1, 0, duration(found[1]).seconds, text)
+    if found := re.fullmatch(r"(\d{1,6}) per (day|week|month)", text):
+        return CapPhrase(int(found[1]), WINDOWS[found[2]], 0, text)
+    if found := re.fullmatch(r"(\d{1,6}) per (\d+ \w+)", text):
+        long = duration(found[2])
+        if long == Duration():
+            raise ValueError(f"`{text}` has an empty window")
+        if long.seconds:
+            return CapPhrase(int(found[1]), 0, long.seconds, text)
+        return CapPhrase(int(found[1]), long.days or long.months * 30, 0, text)
+    raise ValueError(f"`{text}` is not a cap: {HOW_CAPPED}")
+
+
+def when_capped(text: str) -> timedelta | None:
+    """`wait up to 2 days`, or `skip` (None)."""
+    if text == "skip":
+        return None
+    if found := re.fullmatch(r"wait up to (.+)", text):
+        return span(found[1])
+    raise ValueError(f"`{text}` is neither `skip` nor like `wait up to 2 days`")
+
+
+HOW_SCHEDULED = (
+    "a schedule is a cron line (`0 10 * * THU`), a phrase (`every Thursday at 10:00`, `every day at 9:00`, "
+    "`the 1st of every month at 8:00`, `the last Friday of every month at 9:00`) or one date and time "
+    "(`2026-12-01 9:00`)"
+)
+
+
+def schedule(text: str) -> Schedule:
+    """A cron line, a phrase or one date-time."""
+    text = text.strip()
+    if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text):
+        return Once(_date_time(found[1], found[2]), text)
+    if re.match(r"every \d+ ", text):
+        raise NotBuilt("a schedule of every several weeks")
+    line = _phrase_to_cron(text) or text
+    if len(line.split()) != 5:
+        raise ValueError(f"`{text}` is not a schedule: {HOW_SCHEDULED}")
+    try:
+        CronSim(line, datetime(2026, 1, 1))  # noqa: DTZ001 - a wall-clock time, as all of cron
+        return Cron(line, text)
+    except CronSimError as error:
+        raise ValueError(f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}") from None
+
+
+def _date_time(day: str, clock: str) -> datetime:
+    try:
+        return datetime.fromisoformat(day) + timedelta(minutes=minute(clock))
+    except ValueError:
+        raise ValueError(f"`{day} {clock}` is not a date and time like 2026-12-01 9:00") from None
+
+
+def _phrase_to_cron(text: str) -> str | None:
+    found = re.fullmatch(r"(.+) at (\d{1,2}:\d\d)", text, re.I)
+    if not found:
+        return None
+    when, at = found[1].casefold(), minute(found[2]) % MINUTES_A_DAY
+    clock = f"{at % 60} {at // 60}"
+    if when == "every day":
+        return f"{clock} * * *"
+    if when == "every weekday":
+        return f"{clock} * * 1-5"
+    if (day := re.fullmatch(r"every (\w+)", when)) and day[1] in DAYS:
+        return f"{clock} * * {DAYS.index(day[1])}"
+    if day := re.fullmatch(r"the (\d{1,2})(?:st|nd|rd|th) of every month", when):
+        return f"{clock} {day[1]} * *"
+    if when == "the last day of every month":
+        return f"{clock} L * *"
+    if (day := re.fullmatch(r"the last (\w+) of every month", when)) and day[1] in DAYS:
+        return f"{clock} * * {DAYS.index(day[1])}L"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class DatePhrase:
+    """`14 days before vehicle.oil_change_due`; a field alone has no offset."""
+
+    offset: Duration
+    field: str
+
+
+def date_phrase(text: str) -> DatePhrase:
+    """`vehicle.oil_change_due`, `14 days before …`, `6 months after …`."""
+    if found := re.fullmatch(r"(.+) (before|after) ([\w.]+)", text.strip()):
+        long = duration(found[1])
+        if long.seconds:
+            raise ValueError(f"`{found[1]}` is shorter than a day; a date moves by days, weeks, months or years")
+        return DatePhrase(-long if found[2] == "before" else long, found[3])
+    if re.fullmatch(r"[\w.]+", text.strip()):
+        return DatePhrase(Duration(), text.strip())
+    raise ValueError(f"`{text}` is not a date field, nor like `14 days before lease.lease_end`")
+
+
+def mailbox(text: str) -> Mailbox:
+    """`Maple Street <hello@maplestreet.example>` or an address alone."""
+    name, address = parseaddr(text)
+    try:
+        validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise ValueError(f"`{text}` is not a sender like `Maple Street <hello@maplestreet.example>`") from None
+    return Mailbox(name, address)
+
+
+def priority(text: str) -> int:
+    """`low`, `normal`, `high`, or 0 to 100."""
+    if text in PRIORITIES:
+        return PRIORITIES[text]
+    if re.fullmatch(r"\d{1,3}", text) and int(text) <= 100:
+        return int(text)
+    raise ValueError(f"`{text}` is not a priority: low, normal, high, or a number from 0 to 100")
