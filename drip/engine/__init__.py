@@ -1,0 +1,1 @@
+"""The stages: planner, dispatcher, importer, and the simulator that runs them on a virtual clock."""

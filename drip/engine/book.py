@@ -1,0 +1,74 @@
+"""The campaigns in force: the files as they are now, and the versions that runs started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from drip.core.campaign import Campaign, Settings
+from drip.core.decide import Reason
+from drip.language.files import Loaded, load_text
+from drip.storage import audience, control
+
+
+@dataclass
+class Book:
+    """Settings and campaigns as one reading of the files gave them.
+
+    A file that cannot be read leaves its last good version in force (`kept` names those).
+    """
+
+    settings: Settings
+    campaigns: dict[str, Campaign]
+    kept: set[str] = field(default_factory=set)
+    holds: dict[str, datetime] = field(default_factory=dict)
+    _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
+
+    def refresh(self, connection: Connection) -> None:
+        """Reads anew what the operator holds back."""
+        self.holds = control.held_scopes(connection)
+
+    def version(self, connection: Connection, key: str, version: str) -> Campaign | None:
+        """The version a run started with; None if today's settings do not fit it any more."""
+        current = self.campaigns.get(key)
+        if current and current.version == version:
+            return current
+        if (key, version) not in self._versions:
+            text = audience.version_text(connection, key, version)
+            self._versions[key, version] = load_text(key, text, self.settings) if text is not None else None
+        return self._versions[key, version]
+
+    def paused(self, running: Campaign) -> Reason | None:
+        """Why nothing of a campaign may go at present, if so."""
+        current = self.campaigns.get(running.key)
+        if control.EVERYTHING in self.holds:
+            return Reason("paused", "everything is stopped by `drip stop`", running.place)
+        if running.key in self.holds:
+            return Reason("paused", f"the campaign is held by `drip hold {running.key}`", running.place)
+        if current is None:
+            return Reason("paused", "the campaign's file is gone", running.place)
+        if current.status != "live":
+            return Reason("paused", f"the campaign is `status: {current.status}`", current.place)
+        return None
+
+    def entering(self) -> list[Campaign]:
+        """The campaigns that new people may enter now, in order of their names."""
+        return [each for _, each in sorted(self.campaigns.items()) if not self.paused(each)]
+
+
+def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
+    """The book of what was read: keeps each good version, and falls back on the last good one of a broken file."""
+    assert loaded.settings
+    campaigns = dict(loaded.campaigns)
+    for key, campaign in campaigns.items():
+        audience.keep_version(connection, key, campaign.version, loaded.texts[campaign.version], now)
+    kept: set[str] = set()
+    for key in loaded.broken:
+        text = audience.newest_version(connection, key)
+        last_good = load_text(key, text, loaded.settings) if text is not None else None
+        if last_good:
+            campaigns[key] = last_good
+            kept.add(key)
+    return Book(loaded.settings, campaigns, kept)

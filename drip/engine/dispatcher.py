@@ -1,0 +1,254 @@
+"""Handing over what was granted: checked once more, rendered, sent, and its end recorded.
+
+A message is committed as `sending` before its transport is called, in one transaction with the end of
+the message before it. Who dies in between leaves exactly one message whose outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy import Connection
+
+from drip.core.campaign import Campaign, Send
+from drip.core.decide import permitted
+from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown, Unsent
+from drip.core.token import Link, sign
+from drip.engine.book import Book
+from drip.engine.facts import Batch
+from drip.engine.judging import candidate_of
+from drip.rendering.messages import Letterhead, RenderError, Request, render, unsubscribe_links
+from drip.rendering.templates import Templates
+from drip.storage import outbox, people, runs
+from drip.storage.database import Database, link_keys, workspace_id
+from drip.storage.outbox import Outgoing
+from drip.storage.people import Contact
+from drip.storage.runs import Run
+
+BATCH = 100
+# A grant that has not left within this is judged again, so that what counts is when it really left.
+GRANT_LASTS = timedelta(minutes=10)
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=1)
+# RFC 5321 section 4.5.4.1: give up after four to five days.
+MOST_ATTEMPTS = 120
+log = logging.getLogger("drip.dispatcher")
+
+
+@dataclass
+class Tally:
+    """What one call of `dispatch` did. `trouble` says what keeps messages from leaving, if anything does."""
+
+    sent: int = 0
+    failed: int = 0
+    held: int = 0
+    again: int = 0
+    trouble: str | None = None
+    help: str | None = None
+
+
+@dataclass
+class Ready:
+    """A granted message with all that rendering and the last check need."""
+
+    outgoing: Outgoing
+    run: Run
+    campaign: Campaign
+    step: Send
+    contact: Contact
+
+
+@dataclass
+class Dispatcher:
+    """Empties the outbox. `clock` is read for each message; `stop` is asked before each one is begun."""
+
+    database: Database
+    templates: Templates
+    transports: Mapping[str, Transport]
+    clock: Callable[[], datetime]
+    fence: int
+    stop: Callable[[], bool] = lambda: False
+    _identity: tuple[str, str, bytes] | None = field(default=None, repr=False)
+
+    def dispatch(self, book: Book) -> Tally:
+        """Hands over everything that is granted and due, in order of priority, until told to stop."""
+        tally = Tally()
+        with self.database.write() as connection:
+            book.refresh(connection)
+            self._identity = self._identity or _identity(connection)
+            now = self.clock()
+            outbox.give_back_stale(connection, now - GRANT_LASTS, now)
+        while not self.stop() and tally.trouble is None:
+            with self.database.write() as connection:
+                waiting = outbox.pending(connection, self.clock(), BATCH)
+                facts = Batch(connection, book.settings, {each.contact_id for each in waiting})
+                ready = self._ready(connection, book, facts, waiting)
+                unreadable = {each.id for each in waiting} - {each.outgoing.id for each in ready}
+                outbox.give_back(connection, unreadable, self.clock())
+            if not waiting:
+                break
+            self._hand_over(book, facts, ready, tally)
+        return tally
+
+    def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
+        """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
+        found = runs.runs_by_id(connection, {each.run_id for each in waiting})
+        facts.with_records(connection, [run.record_id for run in found.values()])
+        facts.with_events(connection, [run.event_id for run in found.values()])
+        ready = []
+        for outgoing in waiting:
+            run = found[outgoing.run_id]
+            campaign = book.version(connection, run.campaign, run.version)
+            steps = campaign.steps if campaign else ()
+            step = next((each for each in steps if isinstance(each, Send) and each.id == outgoing.step), None)
+            if campaign and step:
+                ready.append(Ready(outgoing, run, campaign, step, facts.contacts[outgoing.contact_id]))
+        return ready
+
+    def _hand_over(self, book: Book, facts: Batch, ready: list[Ready], tally: Tally) -> None:
+        """Renders and sends one message after another; each end is committed with the next beginning."""
+        ended: tuple[Ready, Receipt] | None = None
+        for each, message in self._rendered(book, facts, ready, tally):
+            if self.stop() or tally.trouble:
+                break
+            now = self.clock()
+            with self.database.write() as connection:
+                if ended:
+                    self._record(connection, *ended, tally)
+                    ended = None
+                begun = self._begin(connection, book, facts, each, now)
+            if begun:
+                ended = (each, self._send(each, message, tally))
+        if ended:
+            with self.database.write() as connection:
+                self._record(connection, *ended, tally)
+
+    def _rendered(
+        self, book: Book, facts: Batch, ready: list[Ready], tally: Tally
+    ) -> Iterator[tuple[Ready, Message]]:
+        for each in ready:
+            try:
+                yield each, self._message(book, facts, each)
+            except RenderError as error:
+                place = str(error.place or each.step.place)
+                each.outgoing.place = place
+                with self.database.write() as connection:
+                    outbox.close(connection, each.outgoing, "held", self.clock(), "render-error", error.sentence)
+                log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
+                tally.held += 1
+
+    def _begin(self, connection: Connection, book: Book, facts: Batch, each: Ready, now: datetime) -> bool:
+        """The last check, in the transaction that marks the message as being handed over (G4)."""
+        known = facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel)
+        same = people.standing(connection, known) == known
+        candidate = candidate_of(book, each.campaign, each.step, each.outgoing.planned_at, has_content=True)
+        if not same or not permitted(candidate, facts.person(each.contact), each.outgoing.channel, now):
+            outbox.give_back(connection, [each.outgoing.id], now)
+            return False
+        return outbox.begin(connection, each.outgoing, self.fence, now)
+
+    def _send(self, each: Ready, message: Message, tally: Tally) -> Receipt:
+        transport = self.transports[each.outgoing.channel]
+        try:
+            return transport.send(message)
+        except TransportDown as down:
+            tally.trouble, tally.help = str(down), down.help
+            return Unsent(str(down))
+
+    def _record(self, connection: Connection, each: Ready, receipt: Receipt, tally: Tally) -> None:
+        now = self.clock()
+        outgoing = each.outgoing
+        match receipt:
+            case Sent():
+                outbox.settle(connection, outgoing, self.fence, "sent", now)
+                tally.sent += 1
+            case Refused(answer):
+                outbox.settle(connection, outgoing, self.fence, "failed", now, code="refused", sentence=answer)
+                tally.failed += 1
+            case Unsent(answer) if outgoing.attempts + 1 >= MOST_ATTEMPTS:
+                outbox.settle(connection, outgoing, self.fence, "failed", now, code="gave-up", sentence=answer)
+                tally.failed += 1
+            case Unsent(answer):
+                again = now + min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
+                outbox.settle(
+                    connection, outgoing, self.fence, "pending", now, code="unsent", sentence=answer, due_at=again
+                )
+                tally.again += 1
+            case Unknown(answer):
+                self._unknown(connection, each, answer, now)
+                tally.held += 1
+
+    def _unknown(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
+        if each.campaign.on_unknown == "resend":
+            outbox.settle(connection, each.outgoing, self.fence, "pending", now, code="unsent", sentence=answer)
+        else:
+            outbox.settle(connection, each.outgoing, self.fence, "held", now, code="unknown", sentence=answer)
+
+    def _message(self, book: Book, facts: Batch, each: Ready) -> Message:
+        assert self._identity
+        workspace, key_id, secret = self._identity
+        outgoing, step, settings = each.outgoing, each.step, book.settings
+        contact = facts.contacts[outgoing.contact_id]
+        record, event = facts.records.get(each.run.record_id), facts.events.get(each.run.event_id or 0)
+        now = self.clock()
+        token = sign(Link("unsubscribe", contact.id, outgoing.topic), key_id, secret)
+        web, mail = unsubscribe_links(settings.public_url, token, step.sender)
+        topic = settings.topics.get(outgoing.topic or "")
+        letterhead = None
+        if topic and not step.transactional:
+            letterhead = Letterhead(settings.business_name, settings.business_address, topic.title)
+        request = Request(
+            template=step.template,
+            content=self.templates.content(step.content, each.run.occurrence) if step.content else None,
+            channel=outgoing.channel,
+            locale=contact.locale or settings.locale,
+            to=Mailbox(_name(contact), contact.email or ""),
+            sender=step.sender,
+            reply_to=step.reply_to,
+            subject=step.subject,
+            preheader=step.preheader,
+            values=facts.context(contact, record, event, now),
+            message_id=message_id(workspace, each.run.id, step.id, outgoing.channel, step.sender),
+            date=now,
+            letterhead=letterhead,
+            topic=outgoing.topic,
+            unsubscribe_url=web,
+            unsubscribe_mail=mail,
+        )
+        return render(self.templates, request)
+
+
+def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
+    """Settles what an earlier daemon left in the middle: held, or sent again where its campaign says so."""
+    with database.write() as connection:
+        left = outbox.left_behind(connection, fence)
+        found = runs.runs_by_id(connection, {each.run_id for each in left})
+        again = set()
+        for each in left:
+            run = found[each.run_id]
+            campaign = book.version(connection, run.campaign, run.version)
+            if campaign and campaign.on_unknown == "resend":
+                again.add(each.id)
+        outbox.settle_left_behind(connection, again, now, resend=True)
+        outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
+    return len(left)
+
+
+def message_id(workspace: str, run_id: int, step: str, channel: str, sender: Mailbox) -> str:
+    """The same for every attempt at the same message, so that a resend can be recognised."""
+    digest = sha256(f"{workspace}/{run_id}/{step}/{channel}".encode()).hexdigest()[:32]
+    return f"{digest}@{sender.address.rpartition('@')[2]}"
+
+
+def _identity(connection: Connection) -> tuple[str, str, bytes]:
+    key_id, secret = list(link_keys(connection).items())[-1]
+    return workspace_id(connection), key_id, secret
+
+
+def _name(contact: Contact) -> str:
+    names = (contact.attributes.get("first_name"), contact.attributes.get("last_name"))
+    return " ".join(str(name) for name in names if name)[:120]

@@ -1,0 +1,262 @@
+"""Who starts a run: each trigger's look-up, the audience, and the occurrence that makes it happen once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from drip.core.calendar import (
+    Birthday,
+    Duration,
+    at_minute,
+    birthday_in,
+    birthdays_on,
+    instant,
+    later,
+    shift,
+    shifted,
+    sources,
+    zone,
+)
+from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger, Settings
+from drip.core.conditions import why_not
+from drip.core.fields import Value
+from drip.engine.book import Book
+from drip.engine.facts import Batch, date_value
+from drip.storage import audience, people
+from drip.storage.audience import Cursor, Dated
+
+# Zones reach from UTC-12 to UTC+14.
+WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that could begin: whose, for which occurrence, and from when its first step counts."""
+
+    contact_id: int
+    record_id: int
+    occurrence: str
+    since: datetime
+    anchor: str | None = None
+    event_id: int | None = None
+
+
+def enter(connection: Connection, book: Book, campaign: Campaign, now: datetime) -> None:
+    """Starts every run of a campaign whose time has come since the last look."""
+    before = audience.cursor(connection, campaign.key)
+    match campaign.trigger:
+        case DateTrigger() as trigger:
+            batches: Iterable[list[Start]] = [_dated(connection, book, campaign, trigger, before, now)]
+        case ScheduleTrigger():
+            batches = _scheduled(connection, book, campaign, before, now)
+        case EventTrigger() as trigger:
+            batches = [_happened(connection, campaign, trigger, before, now)]
+    for starts in batches:
+        for n in range(0, len(starts), audience.BATCH):
+            _start(connection, book, campaign, starts[n : n + audience.BATCH], now)
+    audience.move_cursor(connection, campaign.key, Cursor(now, audience.last_event(connection)))
+
+
+def next_entry(
+    connection: Connection, book: Book, campaign: Campaign, now: datetime, until: datetime
+) -> datetime | None:
+    """The first instant in (now, until] at which someone could enter. Events cannot be foreseen."""
+    match campaign.trigger:
+        case DateTrigger() as trigger:
+            starts = _due_dates(connection, book, campaign, trigger, now, until)
+            return min((start.since for start in starts if start.since > now), default=None)
+        case ScheduleTrigger(schedule):
+            names = [campaign.timezone] if campaign.timezone else audience.zones(connection)
+            found = (schedule.upcoming(now, zone(name or book.settings.timezone)) for name in names)
+            return min((at for at in found if at is not None), default=None)
+        case _:
+            return None
+
+
+def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
+    """The date a run hangs on: this `year`'s for a yearly trigger, else the one there is."""
+    if isinstance(value, Birthday):
+        return birthday_in(value, year, trigger.feb_29)
+    if not isinstance(value, date):
+        return None
+    if trigger.yearly:
+        return birthday_in(Birthday(value.month, value.day), year, trigger.feb_29)
+    return shifted(value, trigger.date.steps)
+
+
+def entry_instant(settings: Settings, campaign: Campaign, anchor: date, zone_name: str) -> datetime:
+    """When a run for a date begins: as its earliest step is due, in the zone that counts."""
+    day = shift(anchor, campaign.entry_offset())
+    return at_minute(day, campaign.opens, zone(campaign.timezone or zone_name))
+
+
+def _dated(
+    connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, before: Cursor | None, now: datetime
+) -> list[Start]:
+    horizon = now - campaign.lookback()
+    since = max(before.at, horizon) if before else horizon
+    starts = _due_dates(connection, book, campaign, trigger, since, now)
+    if before:
+        changed = audience.dated_and_changed(connection, trigger.date.field, before.at - DAY)
+        years = range(horizon.year - 1, now.year + 2)
+        starts += _starts(connection, book, campaign, trigger, changed, years)
+    return [start for start in starts if horizon < start.since <= now]
+
+
+def _due_dates(
+    connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, since: datetime, until: datetime
+) -> list[Start]:
+    """Whose entry falls between two instants, by asking for the exact dates that lead there."""
+    first, last = (since + WEST).date(), (until + EAST).date()
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    anchors = sorted({anchor for day in days for anchor in sources(day, (campaign.entry_offset(),))})
+    if trigger.yearly:
+        pairs = {pair for anchor in anchors for pair in birthdays_on(anchor, trigger.feb_29)}
+        found = audience.dated_in_year(connection, trigger.date.field, [f"{m:02d}-{d:02d}" for m, d in sorted(pairs)])
+        years: Iterable[int] = sorted({anchor.year for anchor in anchors})
+    else:
+        dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
+        found = audience.dated_on(connection, trigger.date.field, sorted(dates))
+        years = (0,)
+    return [start for start in _starts(connection, book, campaign, trigger, found, years) if since < start.since]
+
+
+def _starts(
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    trigger: DateTrigger,
+    found: Sequence[Dated],
+    years: Iterable[int],
+) -> list[Start]:
+    zones = _zones(connection, found)
+    starts = []
+    for each in found:
+        value = date_value(book.settings, trigger.date.field, each.day)
+        for year in years if trigger.yearly else (0,):
+            anchor = anchor_date(trigger, value, year)
+            if anchor is None:
+                continue
+            at = entry_instant(book.settings, campaign, anchor, zones[each.contact_id] or book.settings.timezone)
+            starts.append(Start(each.contact_id, each.record_id, anchor.isoformat(), at, anchor.isoformat()))
+    return starts
+
+
+def _zones(connection: Connection, found: Sequence[Dated]) -> dict[int, str | None]:
+    ids = sorted({each.contact_id for each in found})
+    zones: dict[int, str | None] = {}
+    for n in range(0, len(ids), audience.BATCH):
+        chunk = people.contacts_by_id(connection, ids[n : n + audience.BATCH])
+        zones |= {contact.id: contact.zone for contact in chunk.values()}
+    return zones
+
+
+def _scheduled(
+    connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, now: datetime
+) -> Iterable[list[Start]]:
+    """The newest occurrence since the last look, zone by zone; older ones that were missed are dropped."""
+    assert isinstance(campaign.trigger, ScheduleTrigger)
+    schedule = campaign.trigger.schedule
+    if before is None:
+        return
+    names: list[str | None] = [campaign.timezone] if campaign.timezone else audience.zones(connection)
+    groups: dict[tuple[str, datetime], list[str | None]] = {}
+    for name in names:
+        where = zone(name or book.settings.timezone)
+        wall = schedule.latest(before.at, now, where)
+        if wall is not None:
+            occurrence = wall.strftime("%Y-%m-%dT%H:%M") if schedule.several_a_day() else wall.date().isoformat()
+            groups.setdefault((occurrence, instant(wall, where)), []).append(name)
+    for (occurrence, since), members in sorted(groups.items(), key=lambda group: group[0]):
+        in_zones = None if campaign.timezone else members
+        for ids in audience.contacts_in(connection, in_zones):
+            yield [Start(id_, record, occurrence, since) for id_, record in _each(connection, campaign, ids)]
+
+
+def _each(connection: Connection, campaign: Campaign, contact_ids: list[int]) -> list[tuple[int, int]]:
+    if campaign.for_each is None:
+        return [(contact_id, 0) for contact_id in contact_ids]
+    owned = people.records_of(connection, contact_ids, campaign.for_each)
+    return [(record.contact_id, record.id) for record in owned]
+
+
+def _happened(
+    connection: Connection,
+    campaign: Campaign,
+    trigger: EventTrigger,
+    before: Cursor | None,
+    now: datetime,
+) -> list[Start]:
+    """Events that came in since the last look; at the first look, those that are not too old to matter."""
+    since = now - campaign.lookback()
+    found = audience.events_after(connection, trigger.event, before.event_id if before else 0, since)
+    starts = []
+    for event in found:
+        if campaign.for_each and not event.record_id:
+            continue
+        record_id = event.record_id if campaign.for_each else 0
+        occurrence = "once" if campaign.re_entry == "never" else event.key
+        starts.append(Start(event.contact_id, record_id, occurrence, event.at, event_id=event.id))
+    return starts
+
+
+def _start(connection: Connection, book: Book, campaign: Campaign, starts: list[Start], now: datetime) -> None:
+    """Stores the runs of those who are in the audience and may enter (again)."""
+    ids = {start.contact_id for start in starts}
+    batch = Batch(connection, book.settings, ids)
+    batch.with_records(connection, [start.record_id for start in starts])
+    batch.with_events(connection, [start.event_id for start in starts])
+    last: dict[tuple[int, int], datetime] = {}
+    if campaign.re_entry != "always":
+        last = audience.last_starts(connection, campaign.key, ids)
+    rows = []
+    for start in starts:
+        whose = (start.contact_id, start.record_id)
+        if _may_enter(book, campaign, batch, start, last.get(whose), now):
+            last[whose] = now
+            rows.append(_row(campaign, start, now))
+    audience.start_runs(connection, rows)
+
+
+def _may_enter(
+    book: Book, campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime
+) -> bool:
+    contact = batch.contacts[start.contact_id]
+    if last is not None and not _may_again(campaign, last, zone(batch.zone_of(contact)), now):
+        return False
+    where = campaign.trigger.where if isinstance(campaign.trigger, EventTrigger) else None
+    if campaign.audience is None and where is None:
+        return True
+    event = batch.events.get(start.event_id or 0)
+    facts = batch.facts(contact, batch.records.get(start.record_id), event, now)
+    return all(why_not(condition, facts) is None for condition in (campaign.audience, where) if condition)
+
+
+def _may_again(campaign: Campaign, last: datetime, where: ZoneInfo, now: datetime) -> bool:
+    if isinstance(campaign.re_entry, Duration):
+        return now >= later(last, campaign.re_entry, where)
+    return campaign.re_entry == "always"
+
+
+def _row(campaign: Campaign, start: Start, now: datetime) -> dict[str, Any]:
+    return {
+        "campaign": campaign.key,
+        "version": campaign.version,
+        "contact_id": start.contact_id,
+        "record_id": start.record_id,
+        "occurrence": start.occurrence,
+        "event_id": start.event_id,
+        "anchor": start.anchor,
+        "position": 0,
+        "since": start.since,
+        "next_due_at": max(start.since, now),
+        "active": True,
+        "started_at": now,
+    }

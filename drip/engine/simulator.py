@@ -1,0 +1,72 @@
+"""The planner and the dispatcher on a virtual clock, over a copy of the database, sending nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from drip.core.message import Transport
+from drip.engine.book import Book
+from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.planner import next_wake, plan
+from drip.rendering.templates import Templates
+from drip.storage.database import Database, copy_into, create_database
+from drip.storage.ledger import Entry, entries
+
+# The fencing token of a simulated daemon: later than any real one.
+LAST_FENCE = 2**31
+
+
+@contextlib.contextmanager
+def rehearsal(database: Database, now: datetime, contact_id: int | None = None) -> Iterator[Database]:
+    """A copy of the database to try things on, gone afterwards; with `contact_id`, of that contact's part alone."""
+    with tempfile.TemporaryDirectory(prefix="drip-") as folder:
+        path = Path(folder) / "rehearsal.db"
+        create_database(path, now, durable=False).close()
+        copy_into(database.path, path, contact_id)
+        copy = Database(path, durable=False)
+        try:
+            yield copy
+        finally:
+            copy.close()
+
+
+def simulate(
+    database: Database,
+    book: Book,
+    templates: Templates,
+    transports: Mapping[str, Transport],
+    start: datetime,
+    end: datetime,
+    progress: Callable[[datetime], None] = lambda now: None,
+    fence: int = LAST_FENCE,
+) -> Tally:
+    """Runs the stages at every instant from `start` to `end` at which there is something to do.
+
+    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own.
+    """
+    clock = [start]
+    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence)
+    total = Tally()
+    reap(database, book, fence, start)
+    now: datetime | None = start
+    while now is not None and now <= end:
+        clock[0] = now
+        progress(now)
+        plan(database, book, templates, now)
+        tally = dispatcher.dispatch(book)
+        total.sent += tally.sent
+        total.failed += tally.failed
+        total.held += tally.held
+        total.trouble, total.help = tally.trouble or total.trouble, tally.help or total.help
+        now = next_wake(database, book, now, end)
+    return total
+
+
+def coming(database: Database, since: datetime, until: datetime, contact: str | None = None) -> list[Entry]:
+    """What a simulation put into the ledger of its copy."""
+    with database.read() as connection:
+        return list(entries(connection, since=since, until=until, contact=contact))

@@ -1,0 +1,1 @@
+"""Template and facts in, rendered message out."""

@@ -1,0 +1,188 @@
+"""A template filled in for one contact: subject, HTML, text, and the header fields that marketing mail must have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Template, TemplateError
+from jinja2.exceptions import SecurityError
+from markupsafe import Markup, escape
+
+from drip.core.message import Mailbox, Message
+from drip.errors import DripError, Place
+from drip.rendering.sandbox import Sandbox, TooMuch
+from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.text import text_of_markdown
+
+
+class RenderError(DripError):
+    """This message cannot be made: a value is missing, or the template is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What every marketing message says of its sender."""
+
+    business_name: str
+    business_address: str
+    topic_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message to be made. `values` is plain data: `contact`, the record, `event`.
+
+    `subject` and `preheader` of the step come before the template's own. `letterhead` is None for
+    transactional messages, which carry no way to unsubscribe.
+    """
+
+    template: str
+    content: Source | None
+    channel: str
+    locale: str | None
+    to: Mailbox
+    sender: Mailbox
+    reply_to: Mailbox | None
+    subject: str | None
+    preheader: str | None
+    values: Mapping[str, Any]
+    message_id: str
+    date: datetime
+    letterhead: Letterhead | None
+    topic: str | None
+    unsubscribe_url: str | None
+    unsubscribe_mail: str
+
+
+def render(templates: Templates, request: Request) -> Message:
+    """The message. Raises RenderError with the template's place."""
+    try:
+        compiled = templates.get(request.template, request.locale)
+    except DripError as error:
+        raise RenderError(error.sentence, help=error.help, place=error.place) from None
+    try:
+        return _filled(templates, compiled, request)
+    except (TemplateError, SecurityError, TooMuch, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise _explained(templates, compiled, request, error) from None
+
+
+def unsubscribe_links(public_url: str | None, token: str, sender: Mailbox) -> tuple[str | None, str]:
+    """The page to unsubscribe on, if there is a `public_url`, and the mail address that does the same."""
+    web = f"{public_url}/unsubscribe/{token}" if public_url else None
+    return web, f"mailto:{quote(sender.address, safe='@')}?subject={quote(f'unsubscribe {token}')}"
+
+
+def _filled(templates: Templates, compiled: Compiled, request: Request) -> Message:
+    link = request.unsubscribe_url or request.unsubscribe_mail
+    values: dict[str, Any] = dict(request.values)
+    values |= {"locale": request.locale or "en", "unsubscribe_link": link, "preferences_link": link}
+    if request.letterhead:
+        values["topic"] = request.letterhead.topic_title
+    html_values, text_values = dict(values), dict(values)
+    if request.content:
+        html_values["issue"], text_values["issue"] = _issue(templates, request.content, values)
+    subject = _header(templates, request.subject, compiled.subject, text_values)
+    preheader = _header(templates, request.preheader, compiled.preheader, text_values)
+    for each in (html_values, text_values):
+        each |= {"subject": subject, "preheader": preheader}
+    html = templates.html.render(compiled.html, html_values) if compiled.html else None
+    text = templates.plain.render(compiled.text, text_values)
+    if request.letterhead:
+        html = html and _with_footer(html, request.letterhead, link)
+        text = _with_text_footer(text, request.letterhead, link)
+    return Message(
+        channel=request.channel,
+        to=request.to,
+        sender=request.sender,
+        subject=subject,
+        text=text,
+        html=html,
+        message_id=request.message_id,
+        date=request.date,
+        reply_to=request.reply_to,
+        headers=_list_headers(request) if request.letterhead else {},
+    )
+
+
+def _header(templates: Templates, own: str | None, given: Template | None, values: dict[str, Any]) -> str:
+    template = templates.line(own, "") if own else given
+    if template is None:
+        return ""
+    return " ".join(templates.plain.render(template, values).split())
+
+
+def _issue(templates: Templates, content: Source, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The occurrence's content: its front matter, and its body as HTML and as text."""
+
+    def filled(sandbox: Sandbox, text: str) -> str:
+        return sandbox.render(sandbox.from_string(text), values)
+
+    front = {name: " ".join(filled(templates.plain, text).split()) for name, text in content.front.items()}
+    html = filled(templates.html, templates.markdown(content))
+    text = filled(templates.plain, text_of_markdown(content.body))
+    return {**front, "body": Markup(html)}, {**front, "body": text}
+
+
+def _with_footer(html: str, letterhead: Letterhead, link: str) -> str:
+    """The page with the postal address and the way out, where its own footer lacks them."""
+    missing = []
+    if str(escape(letterhead.business_address)) not in html:
+        missing.append(escape(f"{letterhead.business_name}, {letterhead.business_address}"))
+    if str(escape(link)) not in html:
+        missing.append(Markup('<a href="{}">Unsubscribe</a>').format(link))
+    if not missing:
+        return html
+    style = "font:12px/1.5 sans-serif;color:#595959;text-align:center;padding:16px"
+    footer = f'<p style="{style}">{"<br>".join(missing)}</p>\n'
+    at = html.lower().rfind("</body>")
+    return html + footer if at < 0 else html[:at] + footer + html[at:]
+
+
+def _with_text_footer(text: str, letterhead: Letterhead, link: str) -> str:
+    lines = []
+    if letterhead.business_address not in text:
+        lines.append(f"{letterhead.business_name}, {letterhead.business_address}")
+    if link not in text:
+        lines.append(f"Unsubscribe: {link}")
+    return f"{text.rstrip()}\n\n-- \n" + "\n".join(lines) + "\n" if lines else text
+
+
+def _list_headers(request: Request) -> dict[str, str]:
+    """RFC 2369 List-Unsubscribe and RFC 2919 List-Id; RFC 8058 one-click where there is a web address."""
+    assert request.letterhead
+    domain = request.sender.address.rpartition("@")[2]
+    headers = {"List-Id": f"<{request.topic}.{domain}>"}
+    if request.unsubscribe_url:
+        headers["List-Unsubscribe"] = f"<{request.unsubscribe_url}>, <{request.unsubscribe_mail}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    else:
+        headers["List-Unsubscribe"] = f"<{request.unsubscribe_mail}>"
+    return headers
+
+
+def _explained(templates: Templates, compiled: Compiled, request: Request, error: Exception) -> RenderError:
+    said = str(getattr(error, "message", None) or error)
+    place = compiled.place
+    if found := re.search(r"has no attribute '([^']+)'", said):
+        sentence = f"`{found[1]}` is not known for this contact, and {request.template} needs it"
+        help = f"write `{{{{ …{found[1]}|default('…') }}}}`, or ask for it in the audience (`{found[1]}: known`)"
+        return RenderError(sentence, help=help, place=_line_of(templates, request, found[1], place))
+    if found := re.search(r"'([^']+)' is undefined", said):
+        sentence = f"`{found[1]}` does not exist here, and {request.template} uses it"
+        return RenderError(sentence, place=_line_of(templates, request, found[1], place))
+    return RenderError(f"{request.template} cannot be filled in: {said}", place=place)
+
+
+def _line_of(templates: Templates, request: Request, name: str, place: Place) -> Place:
+    source = templates.source(request.template, request.locale)
+    if source is None:
+        return place
+    for number, line in enumerate(source.body.splitlines(), source.first_line):
+        if re.search(rf"\{{[{{%].*\b{re.escape(name)}\b", line):
+            return Place(place.file, number)
+    return place

@@ -1,0 +1,257 @@
+"""The folder `templates/`: finds a template and its locale variants, and compiles each version once.
+
+Markdown, layouts and CSS are turned into plain Jinja-HTML when a file changes, never per message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import css_inline
+import yaml
+from jinja2 import Template, TemplateSyntaxError, nodes
+from markdown_it import MarkdownIt
+
+from drip.errors import DripError, Place, nearest
+from drip.rendering.sandbox import Sandbox
+from drip.rendering.shield import shielded, shielded_html
+from drip.rendering.text import text_of_html, text_of_markdown
+
+FOLDER = "templates"
+ENDINGS = (".md", ".html", ".txt")
+NOT_YET = (".mjml", ".sms", ".letter.html")
+LAYOUT = "_layout.html"
+BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
+EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
+FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
+HEADERS = ("subject", "preheader", "from", "layout")
+MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of `templates/`: its front matter and body, and the line at which the body begins."""
+
+    path: Path
+    name: str
+    front: Mapping[str, str]
+    body: str
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template in one locale, ready to be filled in. Headers are None where the template gives none."""
+
+    name: str
+    place: Place
+    html: Template | None
+    text: Template
+    subject: Template | None
+    preheader: Template | None
+    sender: str | None
+    front: Mapping[str, str]
+
+
+@dataclass
+class Templates:
+    """The templates of a workspace. `currency` is what the filter `money` prints."""
+
+    workspace: Path
+    currency: str = "USD"
+    _compiled: dict[tuple[str, str], Compiled] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.html = Sandbox(autoescape=True, currency=self.currency)
+        self.plain = Sandbox(autoescape=False, currency=self.currency)
+        self._inliner = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace / FOLDER
+
+    def names(self) -> list[str]:
+        """Every template's name, without locale and ending; layouts and parts begin with `_`."""
+        return sorted({_bare(path, self.folder) for path in self._files()})
+
+    def forget(self) -> None:
+        """Reads changed files again from now on."""
+        self._compiled.clear()
+
+    def get(self, name: str, locale: str | None) -> Compiled:
+        """A template in the nearest locale there is. Raises DripError if it is missing or cannot be compiled."""
+        key = (name, locale or "")
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(name, locale)
+        return self._compiled[key]
+
+    def source(self, name: str, locale: str | None, endings: tuple[str, ...] = ENDINGS) -> Source | None:
+        """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
+        for variant in _locales(locale):
+            for ending in endings:
+                path = self.folder / f"{name}{variant}{ending}"
+                if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()):
+                    return self._read(path)
+        return None
+
+    def variants(self, name: str) -> list[str | None]:
+        """The locales in which a template is written, None for the one without."""
+        found = {_locale(path, self.folder) for path in self._files() if _bare(path, self.folder) == name}
+        return sorted(found, key=lambda each: each or "")
+
+    def content(self, folder: str, occurrence: str) -> Source | None:
+        """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
+        directory = self.folder / folder
+        day = occurrence[:10]
+        found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
+        return self._read(found[0]) if found else None
+
+    def markdown(self, source: Source) -> str:
+        """The HTML of a Markdown body, Jinja left in place."""
+        return shielded(source.body, MARKDOWN.render)
+
+    def _files(self) -> Iterator[Path]:
+        for path in sorted(self.folder.rglob("*")):
+            parts = path.relative_to(self.folder).parts
+            hidden = path.name == "README.md" or any(part.startswith(("_", ".")) for part in parts)
+            if path.is_file() and path.name.endswith(ENDINGS) and not hidden:
+                yield path
+
+    def _read(self, path: Path) -> Source:
+        name = f"{FOLDER}/{path.relative_to(self.folder).as_posix()}"
+        try:
+            text = path.read_text("utf-8-sig")
+        except OSError as error:
+            raise DripError(f"the file cannot be read: {error.strerror}", place=Place(name)) from None
+        except UnicodeDecodeError:
+            help = "save it as UTF-8 in your editor"
+            raise DripError("the file is not UTF-8 text", help=help, place=Place(name)) from None
+        found = FRONT.match(text)
+        front = _front_matter(found[1], name) if found else {}
+        body = text[found.end() :] if found else text
+        first = text[: found.end()].count("\n") + 1 if found else 1
+        return Source(path, name, front, body, first)
+
+    def _compile(self, name: str, locale: str | None) -> Compiled:
+        source = self.source(name, locale)
+        if source is None:
+            raise self._missing(name)
+        text_file = self.source(name, locale, (".txt",))
+        place = Place(source.name)
+        html_source = None if source.name.endswith(".txt") else self._page(source)
+        text_source = self._text(source, text_file, html_source)
+        front = source.front
+        return Compiled(
+            name=name,
+            place=place,
+            html=self._template(self.html, html_source, source) if html_source is not None else None,
+            text=self._template(self.plain, text_source, source),
+            subject=self.line(front.get("subject"), source.name),
+            preheader=self.line(front.get("preheader"), source.name),
+            sender=front.get("from"),
+            front=front,
+        )
+
+    def line(self, text: str | None, where: str) -> Template | None:
+        """A header's text as a template. Raises DripError if its Jinja is wrong."""
+        if text is None:
+            return None
+        try:
+            return self.plain.from_string(text)
+        except TemplateSyntaxError as error:
+            raise DripError(f"`{text}`: {error.message}", place=Place(where)) from None
+
+    def _missing(self, name: str) -> DripError:
+        for ending in NOT_YET:
+            if (self.folder / f"{name}{ending}").exists():
+                return DripError(
+                    f"templates ending in `{ending}` are not built yet", help=f"use {', '.join(ENDINGS)}"
+                )
+        help = nearest(name, self.names(), what="templates") or f"write {FOLDER}/{name}.md"
+        return DripError(f"there is no template `{name}`", help=help)
+
+    def _page(self, source: Source) -> str:
+        """The whole page as plain Jinja-HTML, styles inlined."""
+        body = self.markdown(source) if source.name.endswith(".md") else source.body
+        layout = source.front.get("layout", LAYOUT if source.name.endswith(".md") else "")
+        if found := EXTENDS.match(body):
+            layout, body = found[1], body[found.end() :]
+        page = self._in_layout(body, layout, source) if layout and layout != "none" else body
+        # Without styles of its own there is nothing to inline.
+        return shielded_html(page, self._inliner.inline) if "<style" in page else page
+
+    def _in_layout(self, body: str, layout: str, source: Source) -> str:
+        path = self.folder / layout
+        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+            if layout == LAYOUT and "layout" not in source.front:
+                return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
+            raise DripError(
+                f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name)
+            )
+        frame = self._read(path).body
+        if not BLOCK.search(frame):
+            sentence = "a layout has one place for the text: {% block body %}{% endblock %}"
+            raise DripError(sentence, place=Place(f"{FOLDER}/{layout}"))
+        inner = BLOCK.search(body)
+        text = inner[1] if inner else body
+        return BLOCK.sub(lambda _: text, frame, count=1)
+
+    def _text(self, source: Source, text_file: Source | None, html: str | None) -> str:
+        if text_file is not None:
+            return text_file.body
+        if source.name.endswith(".md"):
+            return text_of_markdown(source.body)
+        return shielded(html or "", text_of_html)
+
+    def _template(self, sandbox: Sandbox, text: str, source: Source) -> Template:
+        try:
+            return sandbox.from_string(text)
+        except TemplateSyntaxError as error:
+            raise self._syntax(error, source) from None
+
+    def _syntax(self, error: TemplateSyntaxError, source: Source) -> DripError:
+        """The same mistake found in the file as it was written, for its line."""
+        line = None
+        try:
+            self.plain.parse(source.body)
+        except TemplateSyntaxError as own:
+            line = own.lineno + source.first_line - 1
+        return DripError(str(error.message), place=Place(source.name, line))
+
+    def tree(self, text: str) -> nodes.Template:
+        """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
+        return self.plain.parse(text)
+
+
+def _front_matter(text: str, name: str) -> dict[str, str]:
+    try:
+        data = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 2 if error.problem_mark else 1
+        help = "put quotes around a text that holds a colon, or begins with {{"
+        raise DripError("the lines between the `---` cannot be read", help=help, place=Place(name, line)) from None
+    if data in (None, ""):
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        help = "write `subject: …`, and put quotes around a text that begins with {{"
+        raise DripError("the lines between the `---` hold keys with plain texts", help=help, place=Place(name, 2))
+    return {str(key): value for key, value in data.items()}
+
+
+def _locales(locale: str | None) -> list[str]:
+    parts = re.split("[-_]", locale) if locale else []
+    return [f".{'-'.join(parts[:n])}" for n in range(len(parts), 0, -1)] + [""]
+
+
+def _bare(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder).as_posix()
+    name = name.removesuffix(next(ending for ending in ENDINGS if name.endswith(ending)))
+    return re.sub(r"\.[a-z]{2}(-[A-Za-z]{2,4})?$", "", name)
+
+
+def _locale(path: Path, folder: Path) -> str | None:
+    found = re.search(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)\.\w+$", path.name)
+    return found[1] if found else None

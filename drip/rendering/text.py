@@ -1,0 +1,65 @@
+"""The text part of a mail, derived once per template version from Markdown or HTML."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+BLOCKS = {"p", "div", "tr", "table", "h1", "h2", "h3", "h4", "ul", "ol", "li", "br", "hr", "blockquote", "section"}
+SILENT = {"style", "script", "head", "title"}
+
+
+def text_of_markdown(source: str) -> str:
+    """Markdown as people write it in mails: links become `text: address`, marks of emphasis go."""
+    text = re.sub(r"!\[([^\]]*)\]\([^)]*\)", r"\1", source)
+    text = re.sub(r"\[([^\]]+)\]\(\s*((?:\{\{.*?\}\}|[^)\s])+)[^)]*\)", r"\1: \2", text)
+    text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text)
+    text = re.sub(r"(?<!\w)[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?!\w)", r"\1", text)
+    text = re.sub(r"(?m)^#{1,6}\s+", "", text)
+    return text.strip() + "\n"
+
+
+def text_of_html(source: str) -> str:
+    """What a reader sees of an HTML page, links written out. Jinja tags are kept as they are."""
+    reader = _Reader()
+    reader.feed(source)
+    reader.close()
+    lines = [re.sub(r"[ \t\xa0]+", " ", line).strip() for line in "".join(reader.parts).split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._silent = 0
+        self._links: list[str | None] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in SILENT:
+            self._silent += 1
+        elif tag == "a":
+            self._links.append(values.get("href"))
+        elif tag == "img" and values.get("alt"):
+            self.parts.append(str(values["alt"]))
+        elif tag == "li":
+            self.parts.append("\n- ")
+        elif tag in BLOCKS:
+            self.parts.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in SILENT:
+            self._silent = max(0, self._silent - 1)
+        elif tag == "a" and self._links:
+            link = self._links.pop()
+            if link and not self._silent:
+                self.parts.append(f": {link}")
+        elif tag in ("p", "h1", "h2", "h3", "table", "ul", "ol"):
+            self.parts.append("\n\n")
+        elif tag in BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.parts.append(re.sub(r"\s+", " ", data))

@@ -1,0 +1,1 @@
+"""All SQL, and no policy: every statement that the program runs is in this room."""

@@ -1,0 +1,148 @@
+"""Who could start a run: narrow, indexed look-ups whose cost grows with what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, true
+from sqlalchemy.dialects.sqlite import insert as insert_or
+
+from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
+
+BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A contact (and record) with a date: `day` as it is stored, with or without a year."""
+
+    contact_id: int
+    record_id: int
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a campaign has looked."""
+
+    at: datetime
+    event_id: int
+
+
+def cursor(connection: Connection, name: str) -> Cursor | None:
+    """None for a campaign that was never looked at."""
+    row = connection.execute(select(cursors.c.at, cursors.c.event_id).where(cursors.c.name == name)).first()
+    return Cursor(row.at, row.event_id) if row else None
+
+
+def move_cursor(connection: Connection, name: str, to: Cursor) -> None:
+    """Remembers how far the campaign has looked."""
+    statement = insert_or(cursors).values(name=name, at=to.at, event_id=to.event_id)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["name"], set_={"at": to.at, "event_id": to.event_id})
+    )
+
+
+def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[Dated]:
+    """Whose `field` is one of `days` (ISO dates)."""
+    return _dated(connection, and_(dates.c.field == field, dates.c.day.in_(days)))
+
+
+def dated_in_year(connection: Connection, field: str, month_days: Collection[str]) -> list[Dated]:
+    """Whose `field` falls on one of `month_days` (as `02-29`) of any year."""
+    return _dated(connection, and_(dates.c.field == field, dates.c.month_day.in_(month_days)))
+
+
+def dated_and_changed(connection: Connection, field: str, since: datetime) -> list[Dated]:
+    """Whose contact or record was changed after `since`: they may join late."""
+    of_contact = select(contacts.c.id).where(contacts.c.changed_at > since)
+    of_record = select(records.c.id).where(records.c.changed_at > since)
+    changed = or_(and_(dates.c.record_id == 0, dates.c.contact_id.in_(of_contact)), dates.c.record_id.in_(of_record))
+    return _dated(connection, and_(dates.c.field == field, changed))
+
+
+def dates_of(connection: Connection, field: str, contact_ids: Collection[int]) -> dict[tuple[int, int], str]:
+    """The dates of these contacts, by contact and record."""
+    found = _dated(connection, and_(dates.c.field == field, dates.c.contact_id.in_(contact_ids)))
+    return {(each.contact_id, each.record_id): each.day for each in found}
+
+
+def _dated(connection: Connection, where: ColumnElement[bool]) -> list[Dated]:
+    statement = select(dates.c.contact_id, dates.c.record_id, dates.c.day).where(where)
+    return [Dated(*row) for row in connection.execute(statement)]
+
+
+def zones(connection: Connection) -> list[str | None]:
+    """The zones that contacts live in; None stands for the workspace's."""
+    return list(connection.execute(select(contacts.c.zone).distinct()).scalars())
+
+
+def contacts_in(connection: Connection, names: Collection[str | None] | None) -> Iterator[list[int]]:
+    """The ids of the contacts in these zones (None: in any), in batches."""
+    where: ColumnElement[bool] = true()
+    if names is not None:
+        listed = contacts.c.zone.in_([name for name in names if name is not None])
+        where = or_(listed, contacts.c.zone.is_(None)) if None in names else listed
+    return _batches(connection, select(contacts.c.id).where(where), contacts.c.id)
+
+
+def _batches(connection: Connection, statement: Select[int], key: ColumnElement[int]) -> Iterator[list[int]]:
+    last = 0
+    while True:
+        ids = list(connection.scalars(statement.where(key > last).order_by(key).limit(BATCH)))
+        if not ids:
+            return
+        yield ids
+        last = ids[-1]
+
+
+def events_after(connection: Connection, name: str, after: int, since: datetime) -> Sequence[Any]:
+    """Events of a name that came in after number `after` and happened after `since`."""
+    where = (events.c.name == name, events.c.id > after, events.c.at > since)
+    return connection.execute(select(events).where(*where).order_by(events.c.id)).all()
+
+
+def last_event(connection: Connection) -> int:
+    """The number of the newest event."""
+    return connection.execute(select(events.c.id).order_by(events.c.id.desc()).limit(1)).scalar() or 0
+
+
+def last_starts(
+    connection: Connection, campaign: str, contact_ids: Collection[int]
+) -> dict[tuple[int, int], datetime]:
+    """When each contact (and record) last entered a campaign."""
+    statement = select(runs.c.contact_id, runs.c.record_id, runs.c.started_at)
+    where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids))
+    return {
+        (row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))
+    }
+
+
+def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Stores runs; those whose occurrence has one already are left as they are."""
+    if rows:
+        occurrence = ["campaign", "contact_id", "record_id", "occurrence"]
+        connection.execute(insert_or(runs).on_conflict_do_nothing(index_elements=occurrence), list(rows))
+
+
+def keep_version(connection: Connection, campaign: str, version: str, text: str, now: datetime) -> None:
+    """Keeps a campaign's text, so that runs can finish on it."""
+    known = (campaign_versions.c.version == version, campaign_versions.c.campaign == campaign)
+    if connection.execute(select(campaign_versions.c.version).where(*known)).first() is None:
+        row = {"campaign": campaign, "version": version, "text": text, "seen_at": now}
+        connection.execute(insert(campaign_versions).values(row))
+
+
+def version_text(connection: Connection, campaign: str, version: str) -> str | None:
+    """The text of a version kept earlier."""
+    known = (campaign_versions.c.version == version, campaign_versions.c.campaign == campaign)
+    return connection.execute(select(campaign_versions.c.text).where(*known)).scalar()
+
+
+def newest_version(connection: Connection, campaign: str) -> str | None:
+    """The text of the newest version kept of a campaign."""
+    statement = select(campaign_versions.c.text).where(campaign_versions.c.campaign == campaign)
+    return connection.execute(statement.order_by(campaign_versions.c.seen_at.desc()).limit(1)).scalar()

@@ -1,0 +1,226 @@
+"""Opening the database, its transactions, its locks and its version. The one module that knows SQLite."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from drip.errors import DripError
+from drip.storage.schema import meta, metadata, signing_keys
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+REVISION = "0001"
+HOW_LONG_TO_WAIT_MS = 30_000
+
+
+class Database:
+    """One database. `read()` and `write()` are its only two kinds of transaction.
+
+    A write transaction takes SQLite's one write lock before it reads anything (`BEGIN IMMEDIATE`), so
+    that what it judges cannot change before it is stored.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path = path
+        self._engine = _engine(path, durable)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A snapshot: all that is read in it is of one moment."""
+        with _told(self.path), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """All or nothing, and no other writer meanwhile."""
+        with _told(self.path), self._engine.connect() as connection:
+            connection.execution_options(immediate=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def open_database(path: Path, now: datetime) -> Database:
+    """The database at `path`, made if there is none. Raises DripError if it is older, newer or unreadable."""
+    if not path.exists():
+        return create_database(path, now)
+    database = Database(path)
+    found = revision_of(database)
+    if found == REVISION:
+        return database
+    if found is None or found < REVISION:
+        raise DripError(f"The database {path} is of an older version.", help="run `drip db upgrade`")
+    raise _newer(path)
+
+
+def _newer(path: Path) -> DripError:
+    return DripError(
+        f"The database {path} was made by a newer version of drip.",
+        help="install that version again, or name another database with DRIP_DATABASE",
+    )
+
+
+def create_database(path: Path, now: datetime, *, durable: bool = True) -> Database:
+    """A fresh database with its own id and keys. It appears at `path` whole or not at all."""
+    making = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with _told(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            making.unlink(missing_ok=True)
+        except OSError as error:
+            raise DripError(
+                f"The folder {path.parent} cannot be written to: {error.strerror}.",
+                help="make it writable, or name another database with DRIP_DATABASE",
+            ) from None
+        database = Database(making, durable=durable)
+        with database.write() as connection:
+            metadata.create_all(connection)
+            connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+            connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
+            connection.execute(insert(meta), [
+                {"name": "workspace", "value": secrets.token_hex(8).encode()},
+                {"name": "suppression-key", "value": secrets.token_bytes(32)},
+            ])  # fmt: skip
+            key = {"id": secrets.token_hex(4), "secret": secrets.token_bytes(32), "created_at": now}
+            connection.execute(insert(signing_keys).values(key))
+        database.close()
+        making.rename(path)
+    return Database(path, durable=durable)
+
+
+def revision_of(database: Database) -> str | None:
+    """The version of its tables; None for a database without any."""
+    with database.read() as connection:
+        try:
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except OperationalError:
+            return None
+
+
+def upgrade(path: Path) -> tuple[str | None, str]:
+    """Brings an older database to this version's tables. Returns the version before and after."""
+    from alembic import command
+    from alembic.config import Config
+
+    database = Database(path)
+    before = revision_of(database)
+    if before is not None and before > REVISION:
+        raise _newer(path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    database.close()
+    return before, REVISION
+
+
+def copy_into(source: Path, target: Path, contact_id: int | None) -> None:
+    """Copies a database of this version, or one contact's part of it, into the fresh one at `target`."""
+    with _told(source), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("ATTACH ? AS source", (str(source),))
+        connection.execute("BEGIN")
+        for table in metadata.sorted_tables:
+            columns = [column.name for column in table.columns]
+            where = ""
+            if contact_id is not None:
+                owner = "id" if table.name == "contacts" else "contact_id" if "contact_id" in columns else None
+                where = f" WHERE {owner} = {contact_id:d}" if owner else ""
+            names = ", ".join(f'"{name}"' for name in columns)
+            connection.execute(f'DELETE FROM main."{table.name}"')
+            connection.execute(
+                f'INSERT INTO main."{table.name}" ({names}) SELECT {names} FROM source."{table.name}"{where}'
+            )
+        connection.execute("COMMIT")
+
+
+def workspace_id(connection: Connection) -> str:
+    """The id that tells this workspace's messages from every other's."""
+    return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "workspace")).scalar_one()).decode()
+
+
+def link_keys(connection: Connection) -> dict[str, bytes]:
+    """The keys that sign links, newest last."""
+    rows = connection.execute(select(signing_keys.c.id, signing_keys.c.secret).order_by(signing_keys.c.created_at))
+    return {key_id: bytes(secret) for key_id, secret in rows}
+
+
+class DaemonLock:
+    """The right to be the one daemon of a database. The kernel gives it back when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".daemon")
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.give_back()
+            return False
+        return True
+
+    def give_back(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _engine(path: Path, durable: bool) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        # SQLAlchemy begins transactions, not the driver.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA journal_mode={'WAL' if durable else 'MEMORY'}")
+        # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's own errors in plain words."""
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        said = str(getattr(error, "orig", error))
+        for pattern, sentence, help in _SAID:
+            if pattern in said:
+                raise DripError(sentence.format(path=path), help=help) from None
+        raise
+
+
+_SAID = (
+    ("file is not a database", "{path} is not a database of drip.", "name another file with DRIP_DATABASE"),
+    ("malformed", "The database {path} is damaged.", "put back the newest backup of it"),
+    ("disk is full", "The disk is full; nothing was written.", "make room on the disk that holds {path}"),
+    ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
+    ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
+    ("unable to open", "The database {path} cannot be opened.", "make the file and its folder readable and writable"),
+    ("locked", "The database {path} is busy with another program.", "wait for it to end, then try again"),
+)  # fmt: skip

@@ -1,0 +1,160 @@
+"""The ledger: what was decided and done, as the rows that `log`, `preview` and `explain` show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, literal, null, select, union_all
+
+from drip.storage.schema import contacts, judgements, messages, records, runs
+
+NO_INSTANT = null()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. `zone` is the contact's, None for the workspace's."""
+
+    at: datetime
+    outcome: str
+    campaign: str
+    step: str | None
+    contact: str
+    record: str | None
+    occurrence: str
+    channel: str | None
+    code: str | None
+    sentence: str | None
+    place: str | None
+    until: datetime | None
+    zone: str | None
+
+
+def entries(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    contact: str | None = None,
+    campaigns: tuple[str, ...] = (),
+) -> Iterator[Entry]:
+    """The ledger from `since` up to and including `until`, oldest first, in a stable order."""
+    parts = [
+        _part(statement, at, since, until, contact, campaigns)
+        for statement, at in (_entered(), _sent(), _settled(), _judged(), _exited())
+    ]
+    union = union_all(*parts).subquery()
+    order = (union.c.at, union.c.contact, union.c.campaign, union.c.rank, union.c.number)
+    columns = [column for column in union.c if column.name not in ("rank", "number")]
+    for row in connection.execute(select(*columns).order_by(*order)):
+        yield Entry(*row)
+
+
+def _part(
+    statement: Select[Any],
+    at: Any,
+    since: datetime | None,
+    until: datetime | None,
+    contact: str | None,
+    campaigns: tuple[str, ...],
+) -> Select[Any]:
+    statement = statement.where(at.is_not(None))
+    if since is not None:
+        statement = statement.where(at >= since)
+    if until is not None:
+        statement = statement.where(at <= until)
+    if contact is not None:
+        statement = statement.where(contacts.c.key == contact)
+    return statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement
+
+
+def _columns(
+    at: Any, outcome: Any, *, step: Any, channel: Any, reason: Any, until: Any, rank: int, number: Any
+) -> tuple[Any, ...]:
+    return (
+        at.label("at"),
+        outcome.label("outcome"),
+        runs.c.campaign.label("campaign"),
+        step.label("step"),
+        contacts.c.key.label("contact"),
+        records.c.key.label("record"),
+        runs.c.occurrence.label("occurrence"),
+        channel.label("channel"),
+        reason.c.code.label("code"),
+        reason.c.sentence.label("sentence"),
+        reason.c.place.label("place"),
+        until.label("until"),
+        contacts.c.zone.label("zone"),
+        literal(rank).label("rank"),
+        number.label("number"),
+    )
+
+
+def _of_run(statement: Select[Any]) -> Select[Any]:
+    return statement.join(contacts, contacts.c.id == runs.c.contact_id).outerjoin(
+        records, records.c.id == runs.c.record_id
+    )
+
+
+class _NoReason:
+    """Columns of nothing, for what needs no reason."""
+
+    class c:  # noqa: N801 - as a table's
+        code = null()
+        sentence = null()
+        place = null()
+
+
+def _entered() -> tuple[Select[Any], Any]:
+    at = runs.c.started_at
+    columns = _columns(at, literal("entered"), step=null(), channel=null(), reason=_NoReason, until=null(), rank=0,
+                       number=runs.c.id)  # fmt: skip
+    return _of_run(select(*columns).select_from(runs)), at
+
+
+def _exited() -> tuple[Select[Any], Any]:
+    at = runs.c.ended_at
+    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=null(), rank=4,
+                       number=runs.c.id)  # fmt: skip
+    return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
+
+
+def _sent() -> tuple[Select[Any], Any]:
+    at = messages.c.sent_at
+    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=_NoReason,
+                       until=null(), rank=2, number=messages.c.id)  # fmt: skip
+    statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
+    return _of_run(statement.where(messages.c.state == "sent")), at
+
+
+def _settled() -> tuple[Select[Any], Any]:
+    at = messages.c.settled_at
+    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages,
+                       until=null(), rank=3, number=messages.c.id)  # fmt: skip
+    statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
+    return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
+
+
+def _judged() -> tuple[Select[Any], Any]:
+    at = judgements.c.at
+    columns = _columns(at, judgements.c.outcome, step=messages.c.step, channel=messages.c.channel, reason=judgements,
+                       until=judgements.c.until, rank=1, number=judgements.c.id)  # fmt: skip
+    statement = (
+        select(*columns)
+        .select_from(judgements)
+        .join(messages, messages.c.id == judgements.c.message_id)
+        .join(runs, runs.c.id == messages.c.run_id)
+    )
+    return _of_run(statement), at
+
+
+def last_entry_at(connection: Connection) -> datetime | None:
+    """When something was last decided or done."""
+    newest = (func.max(runs.c.started_at), func.max(runs.c.ended_at))
+    row = connection.execute(select(*newest)).one()
+    others = (select(func.max(messages.c.settled_at)), select(func.max(judgements.c.at)))
+    found = [*row, *(connection.execute(each).scalar() for each in others)]
+    return max((each for each in found if each is not None), default=None)

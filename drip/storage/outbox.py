@@ -1,0 +1,235 @@
+"""The outbox: what was granted, what waits, what was handed over, and the uses that caps count."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+
+from drip.core.caps import Use
+from drip.storage.schema import judgements, messages
+
+# What counts as used: left, about to leave, or may have left. Held for another reason never left.
+IN_FLIGHT = ("pending", "sending")
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A message as stored. `id` is 0 until it is."""
+
+    id: int
+    run_id: int
+    step: str
+    campaign: str
+    contact_id: int
+    topic: str | None
+    channel: str
+    counted: bool
+    priority: int
+    state: str
+    planned_at: datetime
+    due_at: datetime
+    granted_at: datetime | None = None
+    fence: int | None = None
+    attempts: int = 0
+    sent_at: datetime | None = None
+    settled_at: datetime | None = None
+    code: str | None = None
+    sentence: str | None = None
+    place: str | None = None
+
+
+@dataclass(slots=True)
+class Judgement:
+    """A decision that was not Send. `message` has its id once the messages are stored."""
+
+    message: Outgoing
+    at: datetime
+    outcome: str
+    code: str
+    sentence: str
+    place: str
+    until: datetime | None
+
+
+def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
+    """The messages of these contacts that wait to be judged again."""
+    where = (messages.c.contact_id.in_(contact_ids), messages.c.state == "deferred")
+    return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
+
+
+def usage(
+    connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime
+) -> dict[int, list[Use]]:
+    """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
+    relevant = or_(
+        and_(messages.c.state == "sent", messages.c.sent_at > since),
+        messages.c.state.in_(IN_FLIGHT),
+        and_(messages.c.state == "held", messages.c.code == "unknown", messages.c.settled_at > since),
+    )
+    columns = (
+        messages.c.contact_id, messages.c.state, messages.c.granted_at, messages.c.sent_at, messages.c.settled_at,
+        messages.c.channel, messages.c.topic, messages.c.campaign,
+    )  # fmt: skip
+    where = (messages.c.contact_id.in_(contact_ids), messages.c.counted, relevant)
+    found: dict[int, list[Use]] = defaultdict(list)
+    for contact, state, granted, sent, settled, channel, topic, campaign in connection.execute(
+        select(*columns).where(*where)
+    ):
+        first = sent or granted
+        # What is in flight may leave at any time from its grant to now; what is unknown left before it was held.
+        last = now if state in IN_FLIGHT else settled if state == "held" else sent
+        found[contact].append(Use(first, max(first, last), channel, topic, campaign, campaign))
+    return found
+
+
+def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
+    """Stores new messages (which get their ids) and changed ones."""
+    fresh = [each for each in changed if not each.id]
+    known = [each for each in changed if each.id]
+    if fresh:
+        values = [{name: value for name, value in asdict(each).items() if name != "id"} for each in fresh]
+        statement = insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
+        for each, number in zip(fresh, connection.execute(statement, values).scalars(), strict=True):
+            each.id = number
+    if known:
+        statement_ = update(messages).where(messages.c.id == bindparam("number"))
+        names = ("state", "channel", "planned_at", "due_at", "granted_at", "settled_at", "code", "sentence", "place")
+        rows = [{"number": each.id, **{name: getattr(each, name) for name in names}} for each in known]
+        connection.execute(statement_.values({name: bindparam(name) for name in names}), rows)
+
+
+def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
+    """Appends decisions; their messages are stored already."""
+    if made:
+        rows = [
+            {
+                "message_id": each.message.id,
+                "contact_id": each.message.contact_id,
+                "at": each.at,
+                "outcome": each.outcome,
+                "code": each.code,
+                "sentence": each.sentence,
+                "place": each.place,
+                "until": each.until,
+            }
+            for each in made
+        ]
+        connection.execute(insert(judgements), rows)
+
+
+def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:
+    """Granted messages whose time to leave has come: higher priority first, then the one due longer."""
+    where = (messages.c.state == "pending", messages.c.due_at <= now)
+    order = (messages.c.priority.desc(), messages.c.planned_at, messages.c.id)
+    statement = select(messages).where(*where).order_by(*order).limit(limit)
+    return [Outgoing(*row) for row in connection.execute(statement)]
+
+
+def begin(connection: Connection, message: Outgoing, fence: int, now: datetime) -> bool:
+    """Marks a message as being handed over; False if it is not pending any more."""
+    statement = (
+        update(messages)
+        .where(messages.c.id == message.id, messages.c.state == "pending")
+        .values(state="sending", fence=fence, sent_at=now, attempts=messages.c.attempts + 1)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def settle(
+    connection: Connection,
+    message: Outgoing,
+    fence: int,
+    state: str,
+    now: datetime,
+    *,
+    code: str | None = None,
+    sentence: str | None = None,
+    due_at: datetime | None = None,
+) -> bool:
+    """Records how handing over ended. False if another daemon has the message meanwhile.
+
+    A message that certainly did not leave is `pending` again, with the time of its next try.
+    """
+    values: dict[str, Any] = {"state": state, "code": code, "sentence": sentence, "settled_at": now}
+    if state not in ("sent", "held"):
+        values["sent_at"] = None
+    if due_at is not None:
+        values["due_at"] = due_at
+    mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
+    return connection.execute(update(messages).where(*mine).values(values)).rowcount == 1
+
+
+def give_back(connection: Connection, ids: Collection[int], now: datetime) -> None:
+    """Granted messages that have not left are decided again."""
+    where = (messages.c.id.in_(ids), messages.c.state == "pending")
+    connection.execute(update(messages).where(*where).values(state="deferred", due_at=now, granted_at=None))
+
+
+def give_back_stale(connection: Connection, granted_before: datetime, now: datetime) -> int:
+    """As `give_back`, for everything granted before an instant."""
+    where = (messages.c.state == "pending", messages.c.granted_at < granted_before)
+    values = {"state": "deferred", "due_at": now, "granted_at": None}
+    return connection.execute(update(messages).where(*where).values(values)).rowcount
+
+
+def close(connection: Connection, message: Outgoing, state: str, now: datetime, code: str, sentence: str) -> None:
+    """Ends a granted message that cannot be handed over at all (a template that fails)."""
+    where = (messages.c.id == message.id, messages.c.state == "pending")
+    values = {"state": state, "settled_at": now, "code": code, "sentence": sentence, "place": message.place}
+    connection.execute(update(messages).where(*where).values(values))
+
+
+def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
+    """Messages that an earlier daemon was handing over when it died."""
+    where = (messages.c.state == "sending", messages.c.fence < fence)
+    return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
+
+
+def settle_left_behind(connection: Connection, ids: Collection[int], now: datetime, *, resend: bool) -> None:
+    """What may have left is held for a person, or goes out again where its campaign says `resend`."""
+    where = (messages.c.id.in_(ids), messages.c.state == "sending")
+    sentence = "the program ended while this was being handed over, so it may have left"
+    values: dict[str, Any] = {"state": "held", "code": "unknown", "sentence": sentence, "settled_at": now}
+    if resend:
+        values = {"state": "pending", "due_at": now, "granted_at": now, "fence": None}
+    connection.execute(update(messages).where(*where).values(values))
+
+
+def held(connection: Connection) -> list[Outgoing]:
+    """Messages that wait for a person to settle them."""
+    statement = select(messages).where(messages.c.state == "held").order_by(messages.c.id)
+    return [Outgoing(*row) for row in connection.execute(statement)]
+
+
+def release(connection: Connection, ids: Collection[int], state: str, now: datetime) -> int:
+    """Settles held messages: `sent`, `deferred` (try again) or `failed` (never left, drop it)."""
+    values: dict[str, Any] = {"state": state, "settled_at": now}
+    if state == "sent":
+        values |= {"code": None, "sentence": None}
+    elif state == "deferred":
+        values |= {"due_at": now, "granted_at": None, "sent_at": None}
+    else:
+        values |= {"code": "dropped", "sentence": "an operator dropped it", "sent_at": None}
+    where = (messages.c.id.in_(ids), messages.c.state == "held")
+    return connection.execute(update(messages).where(*where).values(values)).rowcount
+
+
+def wake_paused(connection: Connection, campaign: str | None, now: datetime) -> None:
+    """Has messages that a pause holds back judged again at once."""
+    where = [messages.c.state == "deferred", messages.c.code == "paused"]
+    if campaign is not None:
+        where.append(messages.c.campaign == campaign)
+    connection.execute(update(messages).where(*where).values(due_at=now))
+
+
+def count_by_state(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many messages there are, by campaign and state."""
+    statement = select(messages.c.campaign, messages.c.state, func.count()).group_by(
+        messages.c.campaign, messages.c.state
+    )
+    return {(row[0], row[1]): row[2] for row in connection.execute(statement)}

@@ -1,0 +1,328 @@
+"""Contacts, their records and events, their consents, and the addresses never to be written to again."""
+
+from __future__ import annotations
+
+import hmac
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, literal, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or
+
+from drip.core.fields import Stored
+from drip.storage.schema import (
+    consent_log,
+    consents,
+    contacts,
+    dates,
+    events,
+    meta,
+    records,
+    runs,
+    suppressions,
+)
+
+CHUNK = 5_000
+
+
+@dataclass(slots=True)
+class Contact:
+    """A contact as stored. `zone` is the one that holds for it, None for the workspace's."""
+
+    key: str
+    email: str | None = None
+    phone: str | None = None
+    locale: str | None = None
+    country: str | None = None
+    timezone: str | None = None
+    zone: str | None = None
+    attributes: dict[str, Stored] = field(default_factory=dict)
+    id: int = 0
+
+
+@dataclass(slots=True)
+class Record:
+    """A thing that a contact owns."""
+
+    kind: str
+    key: str
+    contact_id: int
+    attributes: dict[str, Stored] = field(default_factory=dict)
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `record_id` is 0 where it names no record."""
+
+    id: int
+    contact_id: int
+    record_id: int
+    name: str
+    key: str
+    at: datetime
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A contact's word about a topic on a channel, given or taken back at an instant."""
+
+    contact_id: int
+    topic: str
+    channel: str
+    given: bool
+    at: datetime
+
+
+def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
+    """The contacts among `keys`."""
+    rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))
+    return {row.key: _contact(row) for row in rows}
+
+
+def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
+    """The contacts with these ids."""
+    rows = connection.execute(select(contacts).where(contacts.c.id.in_(ids)))
+    return {row.id: _contact(row) for row in rows}
+
+
+def _contact(row: Any) -> Contact:
+    return Contact(
+        row.key, row.email, row.phone, row.locale, row.country, row.timezone, row.zone, dict(row.attributes), row.id
+    )
+
+
+def save_contacts(
+    connection: Connection, people: Sequence[Contact], date_fields: Collection[str], now: datetime
+) -> None:
+    """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs."""
+    _save(connection, contacts, people, now)
+    _save_dates(connection, "contact", [(each.id, 0, each.attributes) for each in people], date_fields)
+    wake_runs(connection, [each.id for each in people])
+
+
+def save_records(
+    connection: Connection, things: Sequence[Record], date_fields: Collection[str], now: datetime
+) -> None:
+    """As `save_contacts`, for records of one kind."""
+    _save(connection, records, things, now)
+    if things:
+        owned = [(each.contact_id, each.id, each.attributes) for each in things]
+        _save_dates(connection, things[0].kind, owned, date_fields)
+    wake_runs(connection, [each.contact_id for each in things])
+
+
+def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record], now: datetime) -> None:
+    fresh = [each for each in rows if not each.id]
+    known = [each for each in rows if each.id]
+    if fresh:
+        values = [{**_without_id(each), "changed_at": now} for each in fresh]
+        returned = connection.execute(insert(table).returning(table.c.id, sort_by_parameter_order=True), values)
+        for each, number in zip(fresh, returned.scalars(), strict=True):
+            each.id = number
+    if known:
+        statement = update(table).where(table.c.id == bindparam("number"))
+        connection.execute(statement, [{**_without_id(each), "number": each.id, "changed_at": now} for each in known])
+
+
+def _without_id(row: Contact | Record) -> dict[str, Any]:
+    values = asdict(row)
+    del values["id"]
+    return values
+
+
+def _save_dates(
+    connection: Connection,
+    owner: str,
+    owned: Sequence[tuple[int, int, Mapping[str, Stored]]],
+    date_fields: Collection[str],
+) -> None:
+    fields = [f"{owner}.{name}" for name in date_fields]
+    if not fields or not owned:
+        return
+    statement = delete(dates).where(
+        dates.c.contact_id == bindparam("contact"),
+        dates.c.record_id == bindparam("record"),
+        dates.c.field.in_(fields),
+    )
+    connection.execute(statement, [{"contact": contact, "record": record} for contact, record, _ in owned])
+    rows = [
+        {
+            "contact_id": contact,
+            "record_id": record,
+            "field": f"{owner}.{name}",
+            "day": str(attributes[name]),
+            "month_day": str(attributes[name])[-5:],
+        }
+        for contact, record, attributes in owned
+        for name in date_fields
+        if attributes.get(name) is not None
+    ]
+    if rows:
+        connection.execute(insert(dates), rows)
+
+
+def wake_runs(connection: Connection, contact_ids: Collection[int]) -> None:
+    """Has the planner look again at every active run of these contacts: something about them is new."""
+    for chunk in _chunks(sorted(set(contact_ids))):
+        where = (runs.c.contact_id.in_(chunk), runs.c.active, runs.c.next_due_at.is_not(None))
+        connection.execute(update(runs).where(*where).values(next_due_at=None))
+
+
+def record_ids(connection: Connection, kind: str, keys: Collection[str]) -> dict[str, Record]:
+    """The records of a kind among `keys`."""
+    rows = connection.execute(select(records).where(records.c.kind == kind, records.c.key.in_(keys)))
+    return {row.key: _record(row) for row in rows}
+
+
+def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Record]:
+    """The records with these ids."""
+    rows = connection.execute(select(records).where(records.c.id.in_(ids)))
+    return {row.id: _record(row) for row in rows}
+
+
+def records_of(connection: Connection, contact_ids: Collection[int], kind: str) -> list[Record]:
+    """The records of a kind that these contacts own."""
+    where = (records.c.contact_id.in_(contact_ids), records.c.kind == kind)
+    return [_record(row) for row in connection.execute(select(records).where(*where).order_by(records.c.id))]
+
+
+def _record(row: Any) -> Record:
+    return Record(row.kind, row.key, row.contact_id, dict(row.attributes), row.id)
+
+
+def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Stores events that are not known yet (by name and key), wakes their contacts' runs; how many were new."""
+    if not rows:
+        return 0
+    last = connection.execute(select(events.c.id).order_by(events.c.id.desc()).limit(1)).scalar() or 0
+    connection.execute(insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"]), list(rows))
+    fresh = connection.execute(select(events.c.contact_id).where(events.c.id > last)).scalars().all()
+    wake_runs(connection, fresh)
+    return len(fresh)
+
+
+def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
+    """The events with these ids."""
+    rows = connection.execute(select(events).where(events.c.id.in_(ids)))
+    return {row.id: _event(row) for row in rows}
+
+
+def events_of(connection: Connection, contact_ids: Collection[int], names: Collection[str]) -> dict[int, list[Event]]:
+    """The events of these names, by contact, oldest first."""
+    found: dict[int, list[Event]] = defaultdict(list)
+    if names:
+        where = (events.c.contact_id.in_(contact_ids), events.c.name.in_(names))
+        for row in connection.execute(select(events).where(*where).order_by(events.c.at, events.c.id)):
+            found[row.contact_id].append(_event(row))
+    return found
+
+
+def _event(row: Any) -> Event:
+    return Event(row.id, row.contact_id, row.record_id, row.name, row.key, row.at, row.fields)
+
+
+def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:
+    """What these contacts said, by contact."""
+    found: dict[int, list[Consent]] = defaultdict(list)
+    for row in connection.execute(select(consents).where(consents.c.contact_id.in_(contact_ids))):
+        found[row.contact_id].append(Consent(row.contact_id, row.topic, row.channel, row.given, row.at))
+    return found
+
+
+def record_consents(
+    connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime
+) -> int:
+    """Appends to the log what is new and makes it hold. A word older than the one known changes nothing.
+
+    Returns how many were new. Whoever said no and is then imported as yes with an older date stays no.
+    """
+    known: dict[tuple[int, str, str], Consent] = {}
+    for chunk in _chunks(sorted({each.contact_id for each in said})):
+        for own in consents_of(connection, chunk).values():
+            known |= {(each.contact_id, each.topic, each.channel): each for each in own}
+    fresh: dict[tuple[int, str, str], Consent] = {}
+    for each in said:
+        place = (each.contact_id, each.topic, each.channel)
+        before = fresh.get(place) or known.get(place)
+        if before is None or (before.given != each.given and before.at <= each.at):
+            fresh[place] = each
+    if not fresh:
+        return 0
+    rows = [asdict(each) for each in fresh.values()]
+    proof = [
+        {**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now} for row in rows
+    ]
+    connection.execute(insert(consent_log), proof)
+    statement = insert_or(consents)
+    statement = statement.on_conflict_do_update(
+        index_elements=["contact_id", "topic", "channel"],
+        set_={"given": statement.excluded.given, "at": statement.excluded.at},
+    )
+    connection.execute(statement, rows)
+    wake_runs(connection, [each.contact_id for each in fresh.values()])
+    return len(fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a contact may be written to about a topic, read again right before sending."""
+
+    contact_id: int
+    topic: str | None
+    channel: str
+    email: str | None
+    zone: str | None
+    given: bool | None
+    suppressed: bool
+
+
+def standing(connection: Connection, known: Standing) -> Standing:
+    """The same as it is at this moment, in one query."""
+    by_topic = (consents.c.contact_id == known.contact_id, consents.c.topic == known.topic)
+    given = select(consents.c.given).where(*by_topic, consents.c.channel == known.channel).scalar_subquery()
+    of_address = select(literal(True)).where(suppressions.c.digest == address_digest(connection, known.email))
+    columns = (contacts.c.email, contacts.c.zone, given.label("given"), of_address.exists().label("suppressed"))
+    row = connection.execute(select(*columns).where(contacts.c.id == known.contact_id)).one()
+    return replace(known, email=row.email, zone=row.zone, given=row.given, suppressed=bool(row.suppressed))
+
+
+def address_digest(connection: Connection, address: str | None) -> str:
+    """The hash under which an address would be suppressed."""
+    return digest(_suppression_key(connection), address or "")
+
+
+def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
+    """Never again to this address."""
+    row = {"digest": digest(_suppression_key(connection), address), "reason": reason, "at": now}
+    connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
+
+
+def suppressed(connection: Connection, addresses: Iterable[str]) -> dict[str, str]:
+    """Those of `addresses` that are suppressed, with the reason."""
+    if connection.execute(select(suppressions.c.digest).limit(1)).first() is None:
+        return {}
+    key = _suppression_key(connection)
+    by_digest = {digest(key, address): address for address in addresses}
+    rows = connection.execute(
+        select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(by_digest))
+    )
+    return {by_digest[row.digest]: row.reason for row in rows}
+
+
+def digest(key: bytes, address: str) -> str:
+    """The keyed hash under which an address is suppressed, whatever its case."""
+    return hmac.new(key, address.strip().casefold().encode(), sha256).hexdigest()
+
+
+def _suppression_key(connection: Connection) -> bytes:
+    return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "suppression-key")).scalar_one())
+
+
+def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (ids[n : n + CHUNK] for n in range(0, len(ids), CHUNK))

@@ -1,0 +1,120 @@
+"""Runs: a contact's (and record's) passage through a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from drip.storage.schema import messages, runs
+
+# A run that waits for its message to be decided has nothing to do of its own.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as stored; the planner changes it and gives it back."""
+
+    id: int
+    campaign: str
+    version: str
+    contact_id: int
+    record_id: int
+    occurrence: str
+    event_id: int | None
+    anchor: str | None
+    position: int
+    since: datetime
+    next_due_at: datetime | None
+    active: bool
+    started_at: datetime
+    ended_at: datetime | None
+    code: str | None
+    sentence: str | None
+    place: str | None
+
+
+def contacts_with_something_due(connection: Connection, now: datetime, limit: int) -> list[int]:
+    """Contacts with a run or a deferred message to look at, in order of their ids."""
+    to_recompute = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at.is_(None))
+    due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now)
+    again = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
+    union = to_recompute.union(due, again).subquery()
+    return list(connection.execute(select(union.c.contact_id).order_by(union.c.contact_id).limit(limit)).scalars())
+
+
+def next_due(connection: Connection, after: datetime) -> datetime | None:
+    """The first instant after `after` at which a stored run or message has something to do."""
+    of_run = select(func.min(runs.c.next_due_at)).where(runs.c.active, runs.c.next_due_at > after)
+    of_message = (
+        select(func.min(messages.c.due_at)).where(messages.c.state == state, messages.c.due_at > after)
+        for state in ("deferred", "pending")
+    )
+    least = (connection.execute(statement).scalar() for statement in (of_run, *of_message))
+    return min((each for each in least if each is not None), default=None)
+
+
+def load_runs(connection: Connection, contact_ids: Collection[int], now: datetime) -> list[Run]:
+    """The active runs of these contacts that are due, or that a deferred message belongs to."""
+    waiting = select(messages.c.run_id).where(
+        messages.c.contact_id.in_(contact_ids), messages.c.state == "deferred", messages.c.due_at <= now
+    )
+    due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= now))
+    where = runs.c.contact_id.in_(contact_ids) & (due | runs.c.id.in_(waiting))
+    return [Run(*row) for row in connection.execute(select(runs).where(where).order_by(runs.c.id))]
+
+
+def active_runs(connection: Connection, contact_id: int) -> list[Run]:
+    """The active runs of one contact."""
+    where = (runs.c.contact_id == contact_id, runs.c.active)
+    return [Run(*row) for row in connection.execute(select(runs).where(*where).order_by(runs.c.id))]
+
+
+def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
+    """The runs with these ids."""
+    return {row.id: Run(*row) for row in connection.execute(select(runs).where(runs.c.id.in_(ids)))}
+
+
+CHANGING = (
+    "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence", "place",
+)  # fmt: skip
+
+
+def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
+    """Stores what the planner changed."""
+    if changed:
+        statement = update(runs).where(runs.c.id == bindparam("number"))
+        statement = statement.values({name: bindparam(name) for name in CHANGING})
+        connection.execute(statement, [_changing(run) for run in changed])
+
+
+def _changing(run: Run) -> dict[str, Any]:
+    return {"number": run.id, **{name: getattr(run, name) for name in CHANGING}}
+
+
+def runs_per_campaign(connection: Connection) -> dict[str, int]:
+    """How many people are in each campaign."""
+    statement = select(runs.c.campaign, func.count()).where(runs.c.active).group_by(runs.c.campaign)
+    return {row[0]: row[1] for row in connection.execute(statement.order_by(runs.c.campaign))}
+
+
+def to_recompute(connection: Connection) -> list[Run]:
+    """The active runs about whose contact something is new."""
+    where = (runs.c.active, runs.c.next_due_at.is_(None))
+    return [Run(*row) for row in connection.execute(select(runs).where(*where).order_by(runs.c.id))]
+
+
+def occurrence_taken(connection: Connection, run: Run) -> bool:
+    """Whether another run has this run's occurrence."""
+    where = (
+        runs.c.campaign == run.campaign,
+        runs.c.contact_id == run.contact_id,
+        runs.c.record_id == run.record_id,
+        runs.c.occurrence == run.occurrence,
+        runs.c.id != run.id,
+    )
+    return connection.execute(select(runs.c.id).where(*where)).first() is not None

@@ -1,0 +1,259 @@
+"""The tables. Instants are UTC milliseconds, floating dates are ISO text, attributes are JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as whole milliseconds since 1970 in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - EPOCH) // MILLISECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + value * MILLISECOND
+
+
+metadata = MetaData()
+
+# One row per fact about the database itself: the workspace's id, the key that hashes suppressed addresses.
+meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary, nullable=False))
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("locale", Text),
+    Column("country", Text),
+    # What the contact's file said, and the zone that holds: NULL is the workspace's.
+    Column("timezone", Text),
+    Column("zone", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Index("contacts_by_zone", "zone"),
+    Index("contacts_by_change", "changed_at"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    UniqueConstraint("kind", "key"),
+    Index("records_by_contact", "contact_id", "kind"),
+    Index("records_by_change", "changed_at"),
+)
+
+# Every date of a contact or record, so that who is due on a day is one look-up. `record_id` is 0 for the contact's.
+dates = Table(
+    "dates",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("record_id", Integer, primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("day", Text),
+    Column("month_day", Text, nullable=False),
+    Index("dates_by_day", "field", "day"),
+    Index("dates_by_month_day", "field", "month_day"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("record_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("fields", JSON, nullable=False),
+    UniqueConstraint("name", "key"),
+    Index("events_by_contact", "contact_id", "name", "at"),
+    Index("events_by_name", "name", "at"),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("given", Boolean, nullable=False),
+    Column("at", Instant, nullable=False),
+    Index("consents_by_topic", "topic", "channel", "given"),
+)
+
+# Append-only: the proof behind `consents`.
+consent_log = Table(
+    "consent_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False, index=True),
+    Column("topic", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("given", Boolean, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("address", Text),
+    Column("recorded_at", Instant, nullable=False),
+)
+
+# Addresses never to be written to again, as keyed hashes, so that an erased person stays suppressed.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+campaign_versions = Table(
+    "campaign_versions",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("campaign", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+# How far each campaign has looked: up to an instant, and for events up to a number.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("event_id", Integer, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("record_id", Integer, nullable=False),
+    Column("occurrence", Text, nullable=False),
+    Column("event_id", Integer),
+    # The date that `at:` steps hang on; the index of the step it is at; when the step before was done.
+    Column("anchor", Text),
+    Column("position", Integer, nullable=False),
+    Column("since", Instant, nullable=False),
+    # When to look at it next: NULL means recompute now, an ended run has none either.
+    Column("next_due_at", Instant),
+    Column("active", Boolean, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("code", Text),
+    Column("sentence", Text),
+    Column("place", Text),
+    # The guarantee behind "planning the same thing twice is harmless".
+    UniqueConstraint("campaign", "contact_id", "record_id", "occurrence"),
+    Index("runs_due", "active", "next_due_at"),
+    Index("runs_by_contact", "contact_id", "active"),
+    Index("runs_by_start", "started_at"),
+    Index("runs_by_end", "ended_at"),
+)
+
+# The outbox, and the ledger that the caps count from.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("campaign", Text, nullable=False),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("topic", Text),
+    Column("channel", Text, nullable=False),
+    Column("counted", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    # deferred, pending, sending, sent, skipped, failed, held
+    Column("state", Text, nullable=False),
+    Column("planned_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("granted_at", Instant),
+    # The daemon (by its number) that hands it over: only that one may say how it ended.
+    Column("fence", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("sent_at", Instant),
+    Column("settled_at", Instant),
+    Column("code", Text),
+    Column("sentence", Text),
+    Column("place", Text),
+    UniqueConstraint("run_id", "step"),
+    Index("messages_due", "state", "due_at"),
+    Index("messages_by_contact", "contact_id", "sent_at"),
+    Index("messages_by_settling", "settled_at"),
+)
+
+# Every decision that is not Send, append-only.
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False, index=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("until", Instant),
+)
+
+# The daemon that has this database, or had it last. `number` grows with each start: the fencing token.
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("heartbeat_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("trouble", Text),
+)
+
+# What an operator holds back: a campaign's key, or `*` for everything.
+holds = Table("holds", metadata, Column("scope", Text, primary_key=True), Column("at", Instant, nullable=False))

@@ -1,0 +1,44 @@
+"""`files`: one `.eml` per message in a folder, for demos, tests and looking at mails in a mail program."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from drip.core.message import Message, Receipt, Sent, TransportDown
+from drip.transports.mime import to_bytes
+
+
+class FilesTransport:
+    """Option `folder`: where the files go. A message that is written again replaces its own file."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        unknown = set(options) - {"folder"}
+        if unknown or "folder" not in options:
+            raise ValueError("the transport `files` has one option, `folder`")
+        self._folder = Path(options["folder"])
+
+    def send(self, message: Message) -> Receipt:
+        """Writes the file whole or not at all. Raises TransportDown for a folder that cannot be written."""
+        path = self._folder / _name(message)
+        making = path.with_suffix(".writing")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            making.write_bytes(to_bytes(message))
+            making.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                making.unlink()
+            sentence = f"The file {path} cannot be written: {error.strerror}."
+            raise TransportDown(sentence, "make room, or make the folder writable") from None
+        return Sent(f"written to {path.name}")
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _name(message: Message) -> str:
+    who = re.sub(r"[^A-Za-z0-9.@_-]", "_", message.to.address)[:80]
+    return f"{message.date:%Y-%m-%d_%H%M}_{who}_{message.message_id[:12]}.eml"
