@@ -55,15 +55,15 @@ def shift(day: date, by: Duration) -> date:
     return date(year, month + 1, min(day.day, last)) + timedelta(days=by.days)
 
 
-def sources(due: date, steps: tuple[Duration, ...]) -> list[date]:
+@lru_cache(maxsize=4096)
+def sources(due: date, steps: tuple[Duration, ...]) -> tuple[date, ...]:
     """Every date that, moved by each of `steps` in turn, is `due`: the inverse of `shift`."""
     guess = due
     for step in reversed(steps):
         guess = shift(guess, -step)
     reach = 4 * (1 + len(steps))
-    return [
-        day for day in (guess + timedelta(days=n) for n in range(-reach, reach + 1)) if shifted(day, steps) == due
-    ]
+    near = (guess + timedelta(days=n) for n in range(-reach, reach + 1))
+    return tuple(day for day in near if shifted(day, steps) == due)
 
 
 def shifted(day: date, steps: tuple[Duration, ...]) -> date:

@@ -60,6 +60,7 @@ Trigger = DateTrigger | ScheduleTrigger | EventTrigger
 class Send:
     """One message. `at` moves the trigger's date; without it, the step is due when the one before is done.
 
+    `sender` None leaves it to the template, then to the settings' default.
     `grace` None means that it never expires; `window` None that any hour will do. `opens` is the minute
     of the day at which a date without a clock time is due.
     """
@@ -68,7 +69,7 @@ class Send:
     place: Place
     template: str
     channels: tuple[Channel, ...]
-    sender: Mailbox
+    sender: Mailbox | None
     subject: str | None
     preheader: str | None
     reply_to: Mailbox | None
@@ -123,6 +124,10 @@ class Campaign:
     on_unknown: OnUnknown
     opens: int
     steps: tuple[Step, ...]
+
+    def event_prefix(self) -> str | None:
+        """`order` for a campaign on `order.placed`: what its event's fields are called by."""
+        return self.trigger.event.partition(".")[0] if isinstance(self.trigger, EventTrigger) else None
 
     def entry_offset(self) -> Duration:
         """How far the earliest `at:` step lies from the trigger's date."""

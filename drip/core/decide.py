@@ -82,7 +82,7 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
     """The decision for one message at `now`. `usage` are all counted messages of the contact."""
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
-        return Skip(_too_late(candidate)) if late else Defer(now + PAUSED_AGAIN, candidate.paused)
+        return Skip(_too_late(candidate, person)) if late else Defer(now + PAUSED_AGAIN, candidate.paused)
     if candidate.ended:
         return Skip(candidate.ended)
     channel, closed = _open_channel(candidate, person)
@@ -90,7 +90,7 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
         assert closed is not None
         return Skip(closed)
     if late:
-        return Skip(_too_late(candidate))
+        return Skip(_too_late(candidate, person))
     if not candidate.transactional:
         hours = _clock(candidate, person, now) or _caps(candidate, person, channel, usage, now)
         if hours:
@@ -125,9 +125,10 @@ def _open_channel(candidate: Candidate, person: Person) -> tuple[str | None, Rea
     return None, first
 
 
-def _too_late(candidate: Candidate) -> Reason:
+def _too_late(candidate: Candidate, person: Person) -> Reason:
     assert candidate.grace is not None
-    sentence = f"it should have left by {candidate.planned_at + candidate.grace:%Y-%m-%d %H:%M} UTC"
+    last = local(candidate.planned_at + candidate.grace, person.zone)
+    sentence = f"it made sense until {last:%Y-%m-%d %H:%M} only"
     return Reason("too-late", sentence, candidate.place)
 
 

@@ -10,21 +10,20 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign, Send
 from drip.core.decide import permitted
-from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown, Unsent
-from drip.core.token import Link, sign
+from drip.core.message import Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown, Unsent
 from drip.engine.book import Book
+from drip.engine.composing import Identity, Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.rendering.messages import Letterhead, RenderError, Request, render, unsubscribe_links
+from drip.rendering.messages import RenderError
 from drip.rendering.templates import Templates
 from drip.storage import outbox, people, runs
-from drip.storage.database import Database, link_keys, workspace_id
+from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact
 from drip.storage.runs import Run
@@ -72,14 +71,14 @@ class Dispatcher:
     clock: Callable[[], datetime]
     fence: int
     stop: Callable[[], bool] = lambda: False
-    _identity: tuple[str, str, bytes] | None = field(default=None, repr=False)
+    _identity: Identity | None = field(default=None, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
         """Hands over everything that is granted and due, in order of priority, until told to stop."""
         tally = Tally()
         with self.database.write() as connection:
             book.refresh(connection)
-            self._identity = self._identity or _identity(connection)
+            self._identity = self._identity or identity(connection)
             now = self.clock()
             outbox.give_back_stale(connection, now - GRANT_LASTS, now)
         while not self.stop() and tally.trouble is None:
@@ -112,7 +111,7 @@ class Dispatcher:
     def _hand_over(self, book: Book, facts: Batch, ready: list[Ready], tally: Tally) -> None:
         """Renders and sends one message after another; each end is committed with the next beginning."""
         ended: tuple[Ready, Receipt] | None = None
-        for each, message in self._rendered(book, facts, ready, tally):
+        for each, message in self._rendered(facts, ready, tally):
             if self.stop() or tally.trouble:
                 break
             now = self.clock()
@@ -120,6 +119,7 @@ class Dispatcher:
                 if ended:
                     self._record(connection, *ended, tally)
                     ended = None
+                book.refresh(connection)
                 begun = self._begin(connection, book, facts, each, now)
             if begun:
                 ended = (each, self._send(each, message, tally))
@@ -127,12 +127,10 @@ class Dispatcher:
             with self.database.write() as connection:
                 self._record(connection, *ended, tally)
 
-    def _rendered(
-        self, book: Book, facts: Batch, ready: list[Ready], tally: Tally
-    ) -> Iterator[tuple[Ready, Message]]:
+    def _rendered(self, facts: Batch, ready: list[Ready], tally: Tally) -> Iterator[tuple[Ready, Message]]:
         for each in ready:
             try:
-                yield each, self._message(book, facts, each)
+                yield each, self._message(facts, each)
             except RenderError as error:
                 place = str(error.place or each.step.place)
                 each.outgoing.place = place
@@ -188,38 +186,21 @@ class Dispatcher:
         else:
             outbox.settle(connection, each.outgoing, self.fence, "held", now, code="unknown", sentence=answer)
 
-    def _message(self, book: Book, facts: Batch, each: Ready) -> Message:
+    def _message(self, facts: Batch, each: Ready) -> Message:
         assert self._identity
-        workspace, key_id, secret = self._identity
-        outgoing, step, settings = each.outgoing, each.step, book.settings
-        contact = facts.contacts[outgoing.contact_id]
-        record, event = facts.records.get(each.run.record_id), facts.events.get(each.run.event_id or 0)
-        now = self.clock()
-        token = sign(Link("unsubscribe", contact.id, outgoing.topic), key_id, secret)
-        web, mail = unsubscribe_links(settings.public_url, token, step.sender)
-        topic = settings.topics.get(outgoing.topic or "")
-        letterhead = None
-        if topic and not step.transactional:
-            letterhead = Letterhead(settings.business_name, settings.business_address, topic.title)
-        request = Request(
-            template=step.template,
-            content=self.templates.content(step.content, each.run.occurrence) if step.content else None,
-            channel=outgoing.channel,
-            locale=contact.locale or settings.locale,
-            to=Mailbox(_name(contact), contact.email or ""),
-            sender=step.sender,
-            reply_to=step.reply_to,
-            subject=step.subject,
-            preheader=step.preheader,
-            values=facts.context(contact, record, event, now),
-            message_id=message_id(workspace, each.run.id, step.id, outgoing.channel, step.sender),
-            date=now,
-            letterhead=letterhead,
-            topic=outgoing.topic,
-            unsubscribe_url=web,
-            unsubscribe_mail=mail,
+        run = each.run
+        record, event = facts.records.get(run.record_id), facts.events.get(run.event_id or 0)
+        about = Subject(facts.contacts[run.contact_id], record, event, run.id, run.occurrence)
+        return compose(
+            self.templates,
+            facts,
+            self._identity,
+            each.campaign,
+            each.step,
+            about,
+            each.outgoing.channel,
+            self.clock(),
         )
-        return render(self.templates, request)
 
 
 def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
@@ -236,19 +217,3 @@ def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
         outbox.settle_left_behind(connection, again, now, resend=True)
         outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
     return len(left)
-
-
-def message_id(workspace: str, run_id: int, step: str, channel: str, sender: Mailbox) -> str:
-    """The same for every attempt at the same message, so that a resend can be recognised."""
-    digest = sha256(f"{workspace}/{run_id}/{step}/{channel}".encode()).hexdigest()[:32]
-    return f"{digest}@{sender.address.rpartition('@')[2]}"
-
-
-def _identity(connection: Connection) -> tuple[str, str, bytes]:
-    key_id, secret = list(link_keys(connection).items())[-1]
-    return workspace_id(connection), key_id, secret
-
-
-def _name(contact: Contact) -> str:
-    names = (contact.attributes.get("first_name"), contact.attributes.get("last_name"))
-    return " ".join(str(name) for name in names if name)[:120]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from drip.core.calendar import (
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger, Settings
 from drip.core.conditions import why_not
 from drip.core.fields import Value
+from drip.core.schedule import Schedule
 from drip.engine.book import Book
 from drip.engine.facts import Batch, date_value
 from drip.storage import audience, people
@@ -64,20 +65,28 @@ def enter(connection: Connection, book: Book, campaign: Campaign, now: datetime)
     audience.move_cursor(connection, campaign.key, Cursor(now, audience.last_event(connection)))
 
 
-def next_entry(
-    connection: Connection, book: Book, campaign: Campaign, now: datetime, until: datetime
-) -> datetime | None:
-    """The first instant in (now, until] at which someone could enter. Events cannot be foreseen."""
+def coming_entries(
+    connection: Connection, book: Book, campaign: Campaign, start: datetime, end: datetime
+) -> set[datetime]:
+    """Every instant in (start, end] at which someone could enter, as things are. Events cannot be foreseen."""
     match campaign.trigger:
         case DateTrigger() as trigger:
-            starts = _due_dates(connection, book, campaign, trigger, now, until)
-            return min((start.since for start in starts if start.since > now), default=None)
+            starts = _due_dates(connection, book, campaign, trigger, start, end)
+            return {each.since for each in starts if start < each.since <= end}
         case ScheduleTrigger(schedule):
             names = [campaign.timezone] if campaign.timezone else audience.zones(connection)
-            found = (schedule.upcoming(now, zone(name or book.settings.timezone)) for name in names)
-            return min((at for at in found if at is not None), default=None)
+            return {
+                at for name in names for at in _occasions(schedule, start, end, zone(name or book.settings.timezone))
+            }
         case _:
-            return None
+            return set()
+
+
+def _occasions(schedule: Schedule, start: datetime, end: datetime, where: ZoneInfo) -> Iterator[datetime]:
+    at = schedule.upcoming(start, where)
+    while at is not None and at <= end:
+        yield at
+        at = schedule.upcoming(at, where)
 
 
 def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
@@ -106,7 +115,7 @@ def _dated(
     if before:
         changed = audience.dated_and_changed(connection, trigger.date.field, before.at - DAY)
         years = range(horizon.year - 1, now.year + 2)
-        starts += _starts(connection, book, campaign, trigger, changed, years)
+        starts += _starts(book, campaign, trigger, changed, years)
     return [start for start in starts if horizon < start.since <= now]
 
 
@@ -125,18 +134,12 @@ def _due_dates(
         dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
         found = audience.dated_on(connection, trigger.date.field, sorted(dates))
         years = (0,)
-    return [start for start in _starts(connection, book, campaign, trigger, found, years) if since < start.since]
+    return [start for start in _starts(book, campaign, trigger, found, years) if since < start.since]
 
 
 def _starts(
-    connection: Connection,
-    book: Book,
-    campaign: Campaign,
-    trigger: DateTrigger,
-    found: Sequence[Dated],
-    years: Iterable[int],
+    book: Book, campaign: Campaign, trigger: DateTrigger, found: Sequence[Dated], years: Iterable[int]
 ) -> list[Start]:
-    zones = _zones(connection, found)
     starts = []
     for each in found:
         value = date_value(book.settings, trigger.date.field, each.day)
@@ -144,18 +147,9 @@ def _starts(
             anchor = anchor_date(trigger, value, year)
             if anchor is None:
                 continue
-            at = entry_instant(book.settings, campaign, anchor, zones[each.contact_id] or book.settings.timezone)
+            at = entry_instant(book.settings, campaign, anchor, each.zone or book.settings.timezone)
             starts.append(Start(each.contact_id, each.record_id, anchor.isoformat(), at, anchor.isoformat()))
     return starts
-
-
-def _zones(connection: Connection, found: Sequence[Dated]) -> dict[int, str | None]:
-    ids = sorted({each.contact_id for each in found})
-    zones: dict[int, str | None] = {}
-    for n in range(0, len(ids), audience.BATCH):
-        chunk = people.contacts_by_id(connection, ids[n : n + audience.BATCH])
-        zones |= {contact.id: contact.zone for contact in chunk.values()}
-    return zones
 
 
 def _scheduled(

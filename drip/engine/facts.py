@@ -28,6 +28,7 @@ class Batch:
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = people.consents_of(connection, contact_ids)
         addresses = [each.email for each in self.contacts.values() if each.email]
+        self._key = people.suppression_key(connection)
         self._suppressed = people.suppressed(connection, addresses)
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
@@ -58,7 +59,8 @@ class Batch:
         said = next((each for each in own if (each.topic, each.channel) == (topic, channel)), None)
         given = said.given if said else None
         suppressed = contact.email in self._suppressed
-        return Standing(contact.id, topic, channel, contact.email, contact.zone, given, suppressed)
+        digest = people.digest(self._key, contact.email or "")
+        return Standing(contact.id, topic, channel, contact.email, contact.zone, given, suppressed, digest)
 
     def _closed(self, contact: Contact) -> dict[tuple[str, str | None], Reason]:
         """Which channels are closed, for each topic and (None) for transactional messages."""

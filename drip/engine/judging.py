@@ -273,9 +273,7 @@ class Judging:
                 message.code = message.sentence = message.place = None
                 self._messages.append(message)
                 if message.counted:
-                    usage.append(
-                        Use(self._now, self._now, channel, message.topic, due.campaign.key, due.campaign.key)
-                    )
+                    usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key, due.campaign.key))
                 self._move_on(due, self._now)
             case Skip(reason):
                 self._skip(message, reason)

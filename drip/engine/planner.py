@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign, DateTrigger
 from drip.engine.book import Book
-from drip.engine.entry import anchor_date, enter, entry_instant, next_entry
+from drip.engine.entry import anchor_date, coming_entries, enter, entry_instant
 from drip.engine.facts import date_value
 from drip.engine.judging import Judging
 from drip.rendering.templates import Templates
@@ -42,12 +42,17 @@ def plan(database: Database, book: Book, templates: Templates, now: datetime) ->
             Judging(connection, book, ids, has_content, now).work()
 
 
-def next_wake(database: Database, book: Book, now: datetime, until: datetime) -> datetime | None:
-    """The first instant in (now, until] at which `plan` or the dispatcher would have something to do."""
+def coming_wakes(database: Database, book: Book, start: datetime, end: datetime) -> list[datetime]:
+    """Every instant in (start, end] at which someone could enter a campaign, in order."""
     with database.read() as connection:
-        times = [runs.next_due(connection, now)]
-        times += [next_entry(connection, book, campaign, now, until) for campaign in book.entering()]
-    return min((at for at in times if at is not None and now < at <= until), default=None)
+        sets = [coming_entries(connection, book, campaign, start, end) for campaign in book.entering()]
+    return sorted(set().union(*sets))
+
+
+def next_due(database: Database, now: datetime) -> datetime | None:
+    """The first instant after `now` at which something stored is due."""
+    with database.read() as connection:
+        return runs.next_due(connection, now)
 
 
 def _follow_moved_dates(connection: Connection, book: Book, now: datetime) -> None:

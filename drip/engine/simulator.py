@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from drip.core.message import Transport
+from drip.core.message import Message, Receipt, Sent, Transport
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Tally, reap
-from drip.engine.planner import next_wake, plan
+from drip.engine.planner import coming_wakes, next_due, plan
 from drip.rendering.templates import Templates
 from drip.storage.database import Database, copy_into, create_database
-from drip.storage.ledger import Entry, entries
 
 # The fencing token of a simulated daemon: later than any real one.
 LAST_FENCE = 2**31
+AFTER = timedelta(milliseconds=1)
+
+
+class Nowhere:
+    """Takes every message and keeps none: the last mile of a preview."""
+
+    def send(self, message: Message) -> Receipt:
+        return Sent("previewed")
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
 
 @contextlib.contextmanager
@@ -52,8 +63,9 @@ def simulate(
     dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence)
     total = Tally()
     reap(database, book, fence, start)
-    now: datetime | None = start
-    while now is not None and now <= end:
+    entries = deque(coming_wakes(database, book, start, end))
+    now = start
+    while now <= end:
         clock[0] = now
         progress(now)
         plan(database, book, templates, now)
@@ -62,11 +74,8 @@ def simulate(
         total.failed += tally.failed
         total.held += tally.held
         total.trouble, total.help = tally.trouble or total.trouble, tally.help or total.help
-        now = next_wake(database, book, now, end)
+        while entries and entries[0] <= now:
+            entries.popleft()
+        due = next_due(database, now)
+        now = min([*([due] if due else []), *([entries[0]] if entries else [])], default=end + AFTER)
     return total
-
-
-def coming(database: Database, since: datetime, until: datetime, contact: str | None = None) -> list[Entry]:
-    """What a simulation put into the ledger of its copy."""
-    with database.read() as connection:
-        return list(entries(connection, since=since, until=until, contact=contact))

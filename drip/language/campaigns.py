@@ -161,8 +161,7 @@ class _Builder:
         kind = self.model.for_each
         if kind is not None and kind not in self.settings.kinds:
             help = (
-                nearest(kind, self.settings.kinds, what="kinds")
-                or "declare its fields under `data:` in _settings.yaml"
+                nearest(kind, self.settings.kinds, what="kinds") or "declare its fields under `data:` in _settings.yaml"
             )
             self.document.problem(("for_each",), f"there is no kind of record `{kind}`", help)
         return kind
@@ -330,14 +329,14 @@ class _Builder:
             self.document.problem((*route, "channel"), sentence, f"channels: {', '.join(CHANNELS)}")
         return ("email",)
 
-    def _sender(self, route: Route, own: str | None) -> Mailbox:
+    def _sender(self, route: Route, own: str | None) -> Mailbox | None:
         name = own or self.model.sender or "default"
         if name in self.settings.senders:
-            return self.settings.senders[name]
+            return self.settings.senders[name] if own or self.model.sender else None
         where: Route = (*route, "from") if own else ("from",)
         help = nearest(name, self.settings.senders, what="senders") or "declare it under `senders:` in _settings.yaml"
         self.document.problem(where, f"there is no sender `{name}`", help)
-        return Mailbox("", "nobody@invalid")
+        return None
 
     def _at(self, route: Route, model: SendModel, campaign: Campaign) -> Duration | None:
         if model.at is None:

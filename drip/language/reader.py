@@ -173,9 +173,7 @@ class _Builder:
         key = str(event.value)
         here = (*route, key)
         if key == "<<":
-            raise self._stop(
-                event, "merge keys (`<<`) are not used here", "write the lines out where they are needed"
-            )
+            raise self._stop(event, "merge keys (`<<`) are not used here", "write the lines out where they are needed")
         if key in container:
             line = self.document.keys[here][0]
             self.document.report(Place(self.document.file, *_at(event)), f"`{key}` stands here a second time",

@@ -158,9 +158,7 @@ def _field(document: Document, route: Route, name: str, data: Any) -> Field | st
         choices = tuple(str(each) for each in data if isinstance(each, str))
         return Field(name, "choice", choices)
     if isinstance(data, dict):
-        document.problem(
-            route, f"a field derived by `{next(iter(data), '')}` is not built yet", "leave it out for now"
-        )
+        document.problem(route, f"a field derived by `{next(iter(data), '')}` is not built yet", "leave it out for now")
         return None
     if data in get_args(FieldKind) and data != "choice":
         return Field(name, data)
@@ -174,9 +172,7 @@ def _field(document: Document, route: Route, name: str, data: Any) -> Field | st
     return None
 
 
-def _derived(
-    document: Document, fields: dict[str, dict[str, Field]], written: dict[str, str]
-) -> dict[str, DateField]:
+def _derived(document: Document, fields: dict[str, dict[str, Field]], written: dict[str, str]) -> dict[str, DateField]:
     derived: dict[str, DateField] = {}
     for full, text in written.items():
         owner, _, name = full.partition(".")

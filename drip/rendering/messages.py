@@ -120,7 +120,7 @@ def _issue(templates: Templates, content: Source, values: dict[str, Any]) -> tup
     """The occurrence's content: its front matter, and its body as HTML and as text."""
 
     def filled(sandbox: Sandbox, text: str) -> str:
-        return sandbox.render(sandbox.from_string(text), values)
+        return sandbox.render(templates.of_text(sandbox, text), values)
 
     front = {name: " ".join(filled(templates.plain, text).split()) for name, text in content.front.items()}
     html = filled(templates.html, templates.markdown(content))

@@ -31,13 +31,20 @@ class TooMuch(Exception):
     """A template that does not end, or writes without end."""
 
 
+class Unknown(StrictUndefined):
+    """A value that is not known: it may be asked for (`{% if contact.age %}`), but not printed."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Templates get plain data only. Every round of every loop counts against a limit."""
 
     intercepted_binops = frozenset(("*", "**", "%"))
 
     def __init__(self, *, autoescape: bool, currency: str) -> None:
-        super().__init__(autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True)
+        super().__init__(autoescape=autoescape, undefined=Unknown, keep_trailing_newline=True)
         for name in REMOVED_FILTERS:
             self.filters.pop(name, None)
         for name in REMOVED_GLOBALS:
@@ -114,9 +121,7 @@ def _date(context: Context, value: Any, length: str = "long") -> str:
     if isinstance(value, str):
         value = parse_date(value)
     if isinstance(value, Birthday):
-        return format_date(
-            date(2000, value.month, value.day), "MMMM d" if length == "long" else "MMM d", locale=locale
-        )
+        return format_date(date(2000, value.month, value.day), "MMMM d" if length == "long" else "MMM d", locale=locale)
     if isinstance(value, datetime) and length == "time":
         return format_datetime(value, "short", locale=locale)
     return format_date(value, length, locale=locale)

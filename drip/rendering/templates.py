@@ -63,6 +63,7 @@ class Templates:
     workspace: Path
     currency: str = "USD"
     _compiled: dict[tuple[str, str], Compiled] = field(default_factory=dict)
+    _texts: dict[tuple[bool, str], Template] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.html = Sandbox(autoescape=True, currency=self.currency)
@@ -108,6 +109,11 @@ class Templates:
         day = occurrence[:10]
         found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
         return self._read(found[0]) if found else None
+
+    def newest_content(self, folder: str) -> str | None:
+        """The date of the newest dated file of a content folder."""
+        dates = [path.name[:10] for path in (self.folder / folder).glob("????-??-??*.md")]
+        return max(dates, default=None)
 
     def markdown(self, source: Source) -> str:
         """The HTML of a Markdown body, Jinja left in place."""
@@ -160,16 +166,21 @@ class Templates:
         if text is None:
             return None
         try:
-            return self.plain.from_string(text)
+            return self.of_text(self.plain, text)
         except TemplateSyntaxError as error:
             raise DripError(f"`{text}`: {error.message}", place=Place(where)) from None
+
+    def of_text(self, sandbox: Sandbox, text: str) -> Template:
+        """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
+        key = (bool(sandbox.autoescape), text)
+        if key not in self._texts:
+            self._texts[key] = sandbox.from_string(text)
+        return self._texts[key]
 
     def _missing(self, name: str) -> DripError:
         for ending in NOT_YET:
             if (self.folder / f"{name}{ending}").exists():
-                return DripError(
-                    f"templates ending in `{ending}` are not built yet", help=f"use {', '.join(ENDINGS)}"
-                )
+                return DripError(f"templates ending in `{ending}` are not built yet", help=f"use {', '.join(ENDINGS)}")
         help = nearest(name, self.names(), what="templates") or f"write {FOLDER}/{name}.md"
         return DripError(f"there is no template `{name}`", help=help)
 
@@ -188,9 +199,7 @@ class Templates:
         if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
             if layout == LAYOUT and "layout" not in source.front:
                 return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
-            raise DripError(
-                f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name)
-            )
+            raise DripError(f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name))
         frame = self._read(path).body
         if not BLOCK.search(frame):
             sentence = "a layout has one place for the text: {% block body %}{% endblock %}"

@@ -17,11 +17,12 @@ BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """A contact (and record) with a date: `day` as it is stored, with or without a year."""
+    """A contact (and record) with a date: `day` as it is stored, with or without a year; `zone` the contact's."""
 
     contact_id: int
     record_id: int
     day: str
+    zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def dates_of(connection: Connection, field: str, contact_ids: Collection[int]) -
 
 
 def _dated(connection: Connection, where: ColumnElement[bool]) -> list[Dated]:
-    statement = select(dates.c.contact_id, dates.c.record_id, dates.c.day).where(where)
+    columns = (dates.c.contact_id, dates.c.record_id, dates.c.day, contacts.c.zone)
+    statement = select(*columns).join(contacts, contacts.c.id == dates.c.contact_id).where(where)
     return [Dated(*row) for row in connection.execute(statement)]
 
 
@@ -110,15 +112,11 @@ def last_event(connection: Connection) -> int:
     return connection.execute(select(events.c.id).order_by(events.c.id.desc()).limit(1)).scalar() or 0
 
 
-def last_starts(
-    connection: Connection, campaign: str, contact_ids: Collection[int]
-) -> dict[tuple[int, int], datetime]:
+def last_starts(connection: Connection, campaign: str, contact_ids: Collection[int]) -> dict[tuple[int, int], datetime]:
     """When each contact (and record) last entered a campaign."""
     statement = select(runs.c.contact_id, runs.c.record_id, runs.c.started_at)
     where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids))
-    return {
-        (row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))
-    }
+    return {(row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))}
 
 
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -48,6 +48,15 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[Connection]:
+        """A write transaction that is taken back at its end: to see what would happen."""
+        with _told(self.path), self._engine.connect() as connection:
+            connection.execution_options(immediate=True)
+            with connection.begin() as transaction:
+                yield connection
+                transaction.rollback()
+
     def close(self) -> None:
         self._engine.dispose()
 

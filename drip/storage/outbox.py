@@ -62,9 +62,7 @@ def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgo
     return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
 
 
-def usage(
-    connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime
-) -> dict[int, list[Use]]:
+def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     relevant = or_(
         and_(messages.c.state == "sent", messages.c.sent_at > since),

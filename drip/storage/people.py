@@ -70,13 +70,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A contact's word about a topic on a channel, given or taken back at an instant."""
+    """A contact's word about a topic on a channel, given or taken back at an instant.
+
+    `dated` is False for a bare "yes" of a file, of which nobody knows when it was said.
+    """
 
     contact_id: int
     topic: str
     channel: str
     given: bool
     at: datetime
+    dated: bool = True
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
@@ -106,9 +110,7 @@ def save_contacts(
     wake_runs(connection, [each.id for each in people])
 
 
-def save_records(
-    connection: Connection, things: Sequence[Record], date_fields: Collection[str], now: datetime
-) -> None:
+def save_records(connection: Connection, things: Sequence[Record], date_fields: Collection[str], now: datetime) -> None:
     """As `save_contacts`, for records of one kind."""
     _save(connection, records, things, now)
     if things:
@@ -142,13 +144,10 @@ def _save_dates(
     owned: Sequence[tuple[int, int, Mapping[str, Stored]]],
     date_fields: Collection[str],
 ) -> None:
-    fields = [f"{owner}.{name}" for name in date_fields]
-    if not fields or not owned:
+    if not owned:
         return
     statement = delete(dates).where(
-        dates.c.contact_id == bindparam("contact"),
-        dates.c.record_id == bindparam("record"),
-        dates.c.field.in_(fields),
+        dates.c.contact_id == bindparam("contact"), dates.c.record_id == bindparam("record")
     )
     connection.execute(statement, [{"contact": contact, "record": record} for contact, record, _ in owned])
     rows = [
@@ -238,9 +237,10 @@ def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
 def record_consents(
     connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime
 ) -> int:
-    """Appends to the log what is new and makes it hold. A word older than the one known changes nothing.
+    """Appends to the log what is new and makes it hold; returns how many were new.
 
-    Returns how many were new. Whoever said no and is then imported as yes with an older date stays no.
+    A word older than the one known changes nothing, nor does an undated yes after a no: whoever has
+    unsubscribed stays so when an old file is imported again.
     """
     known: dict[tuple[int, str, str], Consent] = {}
     for chunk in _chunks(sorted({each.contact_id for each in said})):
@@ -250,14 +250,13 @@ def record_consents(
     for each in said:
         place = (each.contact_id, each.topic, each.channel)
         before = fresh.get(place) or known.get(place)
-        if before is None or (before.given != each.given and before.at <= each.at):
+        newer = before is not None and before.given != each.given and before.at <= each.at
+        if before is None or (newer and (each.dated or not each.given)):
             fresh[place] = each
     if not fresh:
         return 0
-    rows = [asdict(each) for each in fresh.values()]
-    proof = [
-        {**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now} for row in rows
-    ]
+    rows = [_stored(each) for each in fresh.values()]
+    proof = [{**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now} for row in rows]
     connection.execute(insert(consent_log), proof)
     statement = insert_or(consents)
     statement = statement.on_conflict_do_update(
@@ -280,26 +279,28 @@ class Standing:
     zone: str | None
     given: bool | None
     suppressed: bool
+    digest: str
 
 
 def standing(connection: Connection, known: Standing) -> Standing:
     """The same as it is at this moment, in one query."""
     by_topic = (consents.c.contact_id == known.contact_id, consents.c.topic == known.topic)
     given = select(consents.c.given).where(*by_topic, consents.c.channel == known.channel).scalar_subquery()
-    of_address = select(literal(True)).where(suppressions.c.digest == address_digest(connection, known.email))
+    of_address = select(literal(True)).where(suppressions.c.digest == known.digest)
     columns = (contacts.c.email, contacts.c.zone, given.label("given"), of_address.exists().label("suppressed"))
     row = connection.execute(select(*columns).where(contacts.c.id == known.contact_id)).one()
     return replace(known, email=row.email, zone=row.zone, given=row.given, suppressed=bool(row.suppressed))
 
 
-def address_digest(connection: Connection, address: str | None) -> str:
-    """The hash under which an address would be suppressed."""
-    return digest(_suppression_key(connection), address or "")
+def _stored(consent: Consent) -> dict[str, Any]:
+    row = asdict(consent)
+    del row["dated"]
+    return row
 
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
     """Never again to this address."""
-    row = {"digest": digest(_suppression_key(connection), address), "reason": reason, "at": now}
+    row = {"digest": digest(suppression_key(connection), address), "reason": reason, "at": now}
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
 
 
@@ -307,7 +308,7 @@ def suppressed(connection: Connection, addresses: Iterable[str]) -> dict[str, st
     """Those of `addresses` that are suppressed, with the reason."""
     if connection.execute(select(suppressions.c.digest).limit(1)).first() is None:
         return {}
-    key = _suppression_key(connection)
+    key = suppression_key(connection)
     by_digest = {digest(key, address): address for address in addresses}
     rows = connection.execute(
         select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(by_digest))
@@ -320,7 +321,8 @@ def digest(key: bytes, address: str) -> str:
     return hmac.new(key, address.strip().casefold().encode(), sha256).hexdigest()
 
 
-def _suppression_key(connection: Connection) -> bytes:
+def suppression_key(connection: Connection) -> bytes:
+    """The key of this database's hashes."""
     return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "suppression-key")).scalar_one())
 
 

@@ -31,9 +31,7 @@ class SmtpTransport:
     def __init__(self, options: Mapping[str, str]) -> None:
         unknown = sorted(set(options) - OPTIONS)
         if unknown:
-            raise ValueError(
-                f"the transport `smtp` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}"
-            )
+            raise ValueError(f"the transport `smtp` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}")
         if "host" not in options:
             raise ValueError("the transport `smtp` needs a `host`")
         self._host = options["host"]
@@ -118,9 +116,7 @@ class SmtpTransport:
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
         if self._security == "tls":
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(
-                self._host, self._port, timeout=self._timeout, context=context
-            )
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=context)
         else:
             connection = smtplib.SMTP(self._host, self._port, timeout=self._timeout)
         try:

@@ -1,0 +1,63 @@
+"""The command line: parses, calls, prints. Decides nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from drip import __version__
+from drip.cli.check import check
+from drip.cli.context import App, complain
+from drip.cli.demo import demo, init
+from drip.cli.ledger import explain, log
+from drip.cli.operate import db, hold, release, status, stop
+from drip.cli.people import import_
+from drip.cli.preview import preview
+from drip.cli.run import run, send
+from drip.errors import DripError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-w", "--workspace", metavar="DIR", envvar="DRIP_WORKSPACE", help="The workspace; else this folder.")
+@click.version_option(__version__, prog_name="drip")
+@click.pass_context
+def drip(context: click.Context, workspace: str | None) -> None:
+    """Drip campaigns from YAML and Markdown: judged, previewed, sent.
+
+    A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any command but
+    `run` and `send`.
+    """
+    context.obj = App(workspace or ".", dict(os.environ))
+
+
+for command in (init, demo, check, import_, preview, explain, run, status, hold, stop, release, send, log, db):
+    drip.add_command(command)
+
+
+def main() -> None:
+    """The entry point: every error is a sentence and an exit code, never a traceback."""
+    try:
+        code = drip(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.Abort:
+        code = complain(DripError("Stopped.", help="what was finished before stays; run the command again to go on"))
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except DripError as error:
+        code = complain(error)
+    except KeyboardInterrupt:
+        code = complain(DripError("Stopped.", help="what was finished before stays; run the command again to go on"))
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if os.environ.get("DRIP_DEBUG"):
+            raise
+        sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"
+        code = complain(DripError(sentence, help="run it again with DRIP_DEBUG=1 and report what that prints"))
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,114 @@
+"""`drip init` and `drip demo`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import click
+
+from drip.cli.context import App, console, now_option, pass_app
+from drip.cli.preview import coming
+from drip.cli.sample import copy_sample, write_people
+from drip.cli.show import Shown, picture
+from drip.core.message import Transport
+from drip.engine import importer
+from drip.engine.rows import open_table
+from drip.engine.simulator import simulate
+from drip.errors import DripError
+from drip.storage.database import Database
+from drip.workspace import Workspace
+
+DAYS = 30
+EDITOR = {"files.associations": {"**/templates/**/*.md": "markdown"}, "yaml.validate": True,
+          "[yaml]": {"editor.insertSpaces": True, "editor.tabSize": 2}}  # fmt: skip
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@now_option
+@pass_app
+def init(app: App, folder: Path, now: str | None) -> None:
+    """A fresh workspace: sample campaigns, templates, settings, editor set-up.
+
+    Example: drip init shop
+    """
+    for name in ("campaigns", "templates"):
+        if (folder / name).exists():
+            raise DripError(f"{folder / name} is there already.", help="name another folder; nothing was changed")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_sample(folder, _today(now))
+        (folder / ".vscode").mkdir(exist_ok=True)
+        (folder / ".vscode" / "settings.json").write_text(json.dumps(EDITOR, indent=2) + "\n", "utf-8")
+        (folder / ".gitignore").open("a", encoding="utf-8").write(".drip/\n*.rejected.csv\n")
+    except OSError as error:
+        raise DripError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+    click.echo(f"A workspace is in {folder}. Next: cd {folder} && drip check")
+
+
+def _today(now: str | None) -> datetime:
+    try:
+        return datetime.fromisoformat(now) if now else datetime.now().astimezone()
+    except ValueError:
+        raise click.BadParameter(f"`{now}` is not a time like 2026-11-22 14:30") from None
+
+
+@click.command()
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where; else a temporary folder.")
+@now_option
+@pass_app
+def demo(app: App, folder: Path | None, now: str | None) -> None:
+    """Shows it all in a workspace of its own: people, preview, and a month of mails as files.
+
+    Example: drip demo
+    """
+    root = folder or Path(tempfile.mkdtemp(prefix="drip-demo-"))
+    if (root / "campaigns").exists():
+        raise DripError(f"There is a workspace in {root} already.", help="name another folder with --dir")
+    root.mkdir(parents=True, exist_ok=True)
+    today = _today(now).date()
+    copy_sample(root, today)
+    people = write_people(root, today)
+    environment = {name: value for name, value in app.environment.items() if name != "DRIP_DATABASE"}
+    workspace = Workspace(root, environment)
+    at = app.now(workspace, now)
+    with workspace.database(at) as database:
+        click.echo(f"1. Invented people go into a fresh workspace, {root}")
+        _import(workspace, database, people, at)
+        end = at + timedelta(days=DAYS)
+        click.echo(f"\n2. What would happen in the next {DAYS} days (drip preview)\n")
+        found = coming(workspace, database, at, end)
+        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
+        console().print(picture(Shown(found, titles, at, end, workspace.settings.timezone)))
+        click.echo(f"\n3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
+        sent = _run(workspace, database, at, end)
+    _where_to_look(root, sent)
+
+
+def _import(workspace: Workspace, database: Database, files: tuple[Path, ...], at: datetime) -> None:
+    contacts, vehicles, bookings = files
+    settings = workspace.settings
+    for what, report in (
+        ("contacts", importer.import_contacts(database, settings, open_table(contacts), {}, contacts.name, at)),
+        ("vehicles", importer.import_records(database, settings, "vehicle", open_table(vehicles), {}, at)),
+        ("bookings", importer.import_events(database, settings, open_table(bookings), {})),
+    ):
+        click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")
+
+
+def _run(workspace: Workspace, database: Database, start: datetime, end: datetime) -> int:
+    transports: dict[str, Transport] = workspace.transports()
+    tally = simulate(database, workspace.book(database, start), workspace.templates, transports, start, end, fence=1)
+    return tally.sent
+
+
+def _where_to_look(root: Path, sent: int) -> None:
+    click.echo(f"   {sent} mails are in {root / '.drip' / 'out'}, one .eml each: open one in your mail program\n")
+    click.echo("Look around:")
+    click.echo(f"   cd {root}")
+    click.echo("   drip log --contact ana")
+    click.echo("   drip explain ana")
+    click.echo("   drip status")

@@ -1,0 +1,187 @@
+"""`drip status`, `hold`, `stop`, `release` and `db upgrade`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import click
+from rich import box
+from rich.table import Table
+
+from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
+from drip.errors import DripError, nearest
+from drip.storage import control, outbox, runs
+from drip.storage.control import EVERYTHING, Daemon
+from drip.storage.database import upgrade
+
+# A daemon beats every ten seconds; one that has not for this long is not well.
+SILENT = timedelta(minutes=2)
+STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
+
+
+@click.command()
+@json_option
+@pass_app
+def status(app: App, as_json: bool) -> None:
+    """Heartbeat, what waits, what is held; per campaign.
+
+    Example: drip status
+    """
+    with app.opened(None) as (workspace, database, now):
+        with database.read() as connection:
+            last = control.last_daemon(connection)
+            holds = control.held_scopes(connection)
+            counts = outbox.count_by_state(connection)
+            inside = runs.runs_per_campaign(connection)
+            held = outbox.held(connection)
+        names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
+        if as_json:
+            rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
+            print_json({"daemon": _daemon_row(last, now), "held": {k: instant_text(v) for k, v in holds.items()},
+                        "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
+            return
+        click.echo(_daemon_sentence(last, now))
+        for scope, since in holds.items():
+            what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
+            click.echo(f"{what} since {ago(since, now)}.")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("Campaign")
+        table.add_column("Status")
+        for column in ("In it", *(state.capitalize() for state in STATES)):
+            table.add_column(column, justify="right")
+        for name in names:
+            campaign = workspace.loaded.campaigns.get(name)
+            state = "held" if name in holds else campaign.status if campaign else _absent(name, workspace.loaded.broken)
+            numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in STATES))
+            table.add_row(name, state, *(f"{number:,}" if number else "·" for number in numbers))
+        console().print(table)
+        for message in held[:20]:
+            click.echo(f"held: message {message.id}, {message.campaign} {message.step}: {message.sentence}")
+        if held:
+            reasons = Counter(message.code for message in held)
+            listed = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
+            click.echo(
+                f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
+            )
+
+
+def _absent(name: str, broken: set[str]) -> str:
+    return "broken" if name in broken else "gone"
+
+
+def _daemon_row(last: Daemon | None, now: datetime) -> dict[str, object] | None:
+    if last is None:
+        return None
+    running = last.ended_at is None and now - last.heartbeat_at < SILENT
+    return {
+        "running": running,
+        "pid": last.pid,
+        "heartbeat_at": instant_text(last.heartbeat_at),
+        "trouble": last.trouble,
+    }
+
+
+def _daemon_sentence(last: Daemon | None, now: datetime) -> str:
+    if last is None:
+        return "No daemon has run here yet; `drip run` starts one."
+    if last.ended_at:
+        return f"No daemon is running; the last one ended {ago(last.ended_at, now)}."
+    if now - last.heartbeat_at > SILENT:
+        return f"The daemon (process {last.pid}) has not been heard of since {ago(last.heartbeat_at, now)}."
+    trouble = f" Trouble: {last.trouble}" if last.trouble else ""
+    return f"The daemon (process {last.pid}) is running; last heartbeat {ago(last.heartbeat_at, now)}.{trouble}"
+
+
+@click.command()
+@click.argument("campaign")
+@click.option("--off", is_flag=True, help="Let it go on.")
+@pass_app
+def hold(app: App, campaign: str, off: bool) -> None:
+    """Holds one campaign: nobody enters, nothing of it leaves; people stay where they are.
+
+    \b
+    Example: drip hold newsletter
+             drip hold newsletter --off
+    """
+    with app.opened(None) as (workspace, database, now):
+        known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
+        if campaign not in known:
+            raise DripError(f"There is no campaign `{campaign}`.", help=nearest(campaign, known, what="campaigns"))
+        with database.write() as connection:
+            if off:
+                was = control.let_go(connection, campaign)
+                outbox.wake_paused(connection, campaign, now)
+            else:
+                control.hold(connection, campaign, now)
+    if off:
+        click.echo(f"{campaign} goes on." if was else f"{campaign} was not held.")
+    else:
+        click.echo(f"{campaign} is held. `drip hold {campaign} --off` lets it go on.")
+
+
+@click.command()
+@click.option("--off", is_flag=True, help="Let everything go on.")
+@pass_app
+def stop(app: App, off: bool) -> None:
+    """Stops everything within one beat of the daemon; nothing is lost.
+
+    \b
+    Example: drip stop
+             drip stop --off
+    """
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        if off:
+            was = control.let_go(connection, EVERYTHING)
+            outbox.wake_paused(connection, None, now)
+        else:
+            control.hold(connection, EVERYTHING, now)
+    if off:
+        click.echo("Everything goes on." if was else "Nothing was stopped.")
+    else:
+        click.echo("Everything is stopped. `drip stop --off` lets it go on.")
+
+
+@click.command()
+@click.argument("messages", nargs=-1, type=int, metavar="[MESSAGE…]")
+@click.option("--all", "everything", is_flag=True, help="Every held message.")
+@click.option("--as", "how", type=click.Choice(["sent", "again", "dropped"]), required=True, help="What became of it.")
+@pass_app
+def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> None:
+    """Settles held messages: those that may have left, and those that could not be rendered.
+
+    \b
+    Example: drip release 17 18 --as sent
+             drip release --all --as again
+
+    `sent`: it did arrive. `again`: judge and send it (again). `dropped`: it did not leave, and shall not.
+    """
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        held = {message.id for message in outbox.held(connection)}
+        chosen = held if everything else set(messages)
+        unknown = sorted(chosen - held)
+        if unknown or not (messages or everything):
+            which = f"Message {unknown[0]} is not held." if unknown else "No message was named."
+            raise DripError(which, help="`drip status` lists the held ones; --all means every one of them")
+        state = {"sent": "sent", "again": "deferred", "dropped": "failed"}[how]
+        count = outbox.release(connection, chosen, state, now)
+    click.echo(f"{count} message(s) settled as {how}.")
+
+
+@click.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+@pass_app
+def db_upgrade(app: App) -> None:
+    """Brings an older database to this version's tables.
+
+    Example: drip db upgrade
+    """
+    path = app.workspace().database_path()
+    if not path.exists():
+        raise DripError(f"There is no database at {path}.", help="it is made by the first command that needs it")
+    before, after = upgrade(path)
+    click.echo(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")

@@ -1,0 +1,113 @@
+"""`drip preview`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import click
+from rich.progress import Progress
+
+from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
+from drip.cli.show import Shown, picture, timeline
+from drip.engine.simulator import Nowhere, rehearsal, simulate
+from drip.errors import DripError, nearest
+from drip.storage import people
+from drip.storage.database import Database
+from drip.storage.ledger import Entry, entries
+from drip.workspace import Workspace
+
+
+@click.command()
+@click.argument("campaigns", nargs=-1, metavar="[CAMPAIGN…]")
+@click.option("--days", type=click.IntRange(1, 730), default=30, show_default=True, help="How far to look.")
+@click.option("--from", "start", metavar="TIME", help="Show from here on; everything before is simulated too.")
+@click.option("--contact", metavar="KEY", help="One contact's timeline.")
+@now_option
+@json_option
+@pass_app
+def preview(
+    app: App,
+    campaigns: tuple[str, ...],
+    days: int,
+    start: str | None,
+    contact: str | None,
+    now: str | None,
+    as_json: bool,
+) -> None:
+    """Who will get what, when; and who will not, and why. Nothing is sent, nothing is changed.
+
+    \b
+    Example: drip preview
+             drip preview birthday --days 90
+             drip preview --contact ana --json
+
+    It is the daemon's own planner on a copy of the database and a clock that runs ahead.
+    """
+    with app.opened(now) as (workspace, database, at):
+        first = app.instant(workspace, start) if start else at
+        last = first + timedelta(days=days)
+        _known_campaigns(workspace, campaigns)
+        found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns)
+        _broken(workspace)
+        if as_json:
+            for entry in found:
+                print_json(entry_row(entry, workspace.settings.timezone))
+            return
+        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
+        titles |= {entry.campaign: titles.get(entry.campaign, entry.campaign) for entry in found}
+        shown = Shown(found, titles, first, last, workspace.settings.timezone)
+        console().print(timeline(shown) if contact else picture(shown))
+
+
+def coming(
+    workspace: Workspace,
+    database: Database,
+    now: datetime,
+    until: datetime,
+    contact: str | None = None,
+    *,
+    since: datetime | None = None,
+    campaigns: tuple[str, ...] = (),
+) -> list[Entry]:
+    """The ledger of a simulation from `now` to `until`. Raises DripError for an unknown contact."""
+    contact_id = contact_number(database, contact) if contact else None
+    with rehearsal(database, now, contact_id) as copy, _progress(now, until) as progress:
+        book = workspace.book(copy, now)
+        transports = dict.fromkeys(workspace.settings.transports, Nowhere())
+        simulate(copy, book, workspace.templates, transports, now, until, progress)
+        with copy.read() as connection:
+            return list(entries(connection, since=since or now, until=until, contact=contact, campaigns=campaigns))
+
+
+def contact_number(database: Database, key: str) -> int:
+    """The number of a contact. Raises DripError for an unknown key."""
+    with database.read() as connection:
+        found = people.contacts_by_key(connection, [key])
+    if key not in found:
+        raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
+    return found[key].id
+
+
+def _known_campaigns(workspace: Workspace, names: tuple[str, ...]) -> None:
+    known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
+    for name in names:
+        if name not in known:
+            raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
+
+
+def _broken(workspace: Workspace) -> None:
+    errors = [problem for problem in workspace.problems() if problem.level == "error"]
+    if errors:
+        files = ", ".join(sorted({problem.place.file for problem in errors}))
+        click.echo(f"warning: {len(errors)} error(s) in {files}: `drip check` shows them", err=True)
+
+
+@contextmanager
+def _progress(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
+    total = (end - start).total_seconds()
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Looking ahead", total=total)
+        yield lambda now: bar.update(task, completed=(now - start).total_seconds())

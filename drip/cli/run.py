@@ -1,0 +1,187 @@
+"""`drip run` and `drip send`: the only commands that send."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from email_validator import EmailNotValidError, validate_email
+
+from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.core.campaign import Campaign, EventTrigger, Send
+from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
+from drip.daemon import Daemon
+from drip.engine.composing import Subject, compose, identity
+from drip.engine.facts import Batch
+from drip.errors import DripError, nearest
+from drip.storage import people
+from drip.storage.database import Database
+from drip.workspace import Workspace
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Do all that is due now, then end.")
+@click.option(
+    "--every", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds between beats."
+)
+@click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
+@now_option
+@json_option
+@pass_app
+def run(app: App, once: bool, every: float, role: str, now: str | None, as_json: bool) -> None:
+    """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which finish what is in flight.
+
+    \b
+    Example: drip run
+             drip run --once
+
+    A second daemon on the same database waits until the first one ends.
+    """
+    if role != "all":
+        raise DripError("`--role` is not built yet.", help="one daemon does it all on SQLite; leave it out")
+    _log_to_stderr(as_json)
+    workspace = app.workspace()
+    clock = app.clock(workspace, now)
+    with workspace.database(clock()) as database:
+        daemon = Daemon(workspace, database, clock)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.stop.set())
+        if not once:
+            daemon.run(every)
+            return
+        tally = daemon.run_once()
+    counts = {"sent": tally.sent, "failed": tally.failed, "held": tally.held, "trouble": tally.trouble}
+    if as_json:
+        print_json(counts)
+    else:
+        click.echo(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.")
+    if tally.trouble:
+        raise DripError(f"{tally.trouble} The messages wait in the outbox.", help=tally.help)
+    raise click.exceptions.Exit(1 if tally.failed or tally.held else 0)
+
+
+@click.command()
+@click.argument("campaign")
+@click.argument("step", required=False)
+@click.option("--as", "contact", required=True, metavar="CONTACT", help="Whose facts fill it in.")
+@click.option("--to", "address", required=True, metavar="ADDRESS", help="Where the copy goes.")
+@now_option
+@pass_app
+def send(app: App, campaign: str, step: str | None, contact: str, address: str, now: str | None) -> None:
+    """Sends one test copy of a step, marked as such, outside of ledger, caps and consent.
+
+    \b
+    Example: drip send birthday --as ana --to me@example.com
+             drip send oil-change "send oil/due" --as ana --to me@example.com
+    """
+    try:
+        address = validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise DripError(f"`{address}` is not an e-mail address: {error}") from None
+    with app.opened(now) as (workspace, database, at):
+        message = _test_copy(workspace, database, campaign, step, contact, address, at)
+        transports = workspace.transports()
+        try:
+            receipt = transports[message.channel].send(message)
+        except TransportDown as down:
+            raise DripError(str(down), help=down.help) from None
+        finally:
+            for transport in transports.values():
+                transport.close()
+    if not isinstance(receipt, Sent):
+        worth = "" if isinstance(receipt, Refused) else "; try again"
+        raise DripError(f"The copy was not sent: {receipt.answer}{worth}.")
+    click.echo(f"Sent a test copy of {campaign} to {address}: {receipt.answer}")
+
+
+def _test_copy(
+    workspace: Workspace, database: Database, name: str, step_id: str | None, key: str, address: str, at: datetime
+) -> Message:
+    if name in workspace.loaded.broken:
+        raise DripError(f"campaigns/{name}.yaml has errors.", help="`drip check` shows them")
+    known = workspace.loaded.campaigns
+    if name not in known:
+        raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
+    campaign = known[name]
+    step = _step(campaign, step_id)
+    with database.read() as connection:
+        found = people.contacts_by_key(connection, [key])
+        if key not in found:
+            raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
+        facts = Batch(connection, workspace.settings, [found[key].id])
+        mine = identity(connection)
+        about = _about(connection, workspace, campaign, step, found[key], at)
+    message = compose(workspace.templates, facts, mine, campaign, step, about, step.channels[0], at)
+    headers = {**message.headers, "X-Drip-Test": "yes"}
+    unique = f"test.{int(datetime.now(UTC).timestamp() * 1000)}.{message.message_id}"
+    return replace(
+        message, to=Mailbox("", address), subject=f"[Test] {message.subject}", headers=headers, message_id=unique
+    )
+
+
+def _step(campaign: Campaign, step_id: str | None) -> Send:
+    sends = {step.id: step for step in campaign.steps if isinstance(step, Send)}
+    if step_id is None:
+        return next(iter(sends.values()))
+    if step_id not in sends:
+        help = nearest(step_id, sends, what="steps")
+        raise DripError(f"The campaign `{campaign.key}` has no step `{step_id}`.", help=help)
+    return sends[step_id]
+
+
+def _about(
+    connection: Any, workspace: Workspace, campaign: Campaign, step: Send, contact: people.Contact, at: datetime
+) -> Subject:
+    record = event = None
+    if campaign.for_each:
+        owned = people.records_of(connection, [contact.id], campaign.for_each)
+        if not owned:
+            raise DripError(f"`{contact.key}` has no {campaign.for_each}.", help="name a contact who has one")
+        record = owned[0]
+    if isinstance(campaign.trigger, EventTrigger):
+        happened = people.events_of(connection, [contact.id], [campaign.trigger.event]).get(contact.id)
+        if not happened:
+            raise DripError(
+                f"`{contact.key}` has no event {campaign.trigger.event}.", help="name a contact who has one"
+            )
+        event = happened[-1]
+    occurrence = at.date().isoformat()
+    if step.content:
+        newest = workspace.templates.newest_content(step.content)
+        if newest is None:
+            raise DripError(
+                f"There is no content in templates/{step.content}/.", help="write 2026-11-26-title.md there"
+            )
+        occurrence = newest
+    return Subject(contact, record, event, 0, occurrence)
+
+
+class _Lines(logging.Formatter):
+    """A log line is a sentence and a stable action."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        action = getattr(record, "action", record.name)
+        if self._as_json:
+            line = {"at": at, "level": record.levelname.lower(), "action": action, "sentence": record.getMessage()}
+            return json.dumps(line, ensure_ascii=False)
+        return f"{at} {record.levelname:<7} {record.getMessage()} [{action}]"
+
+
+def _log_to_stderr(as_json: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(as_json))
+    root = logging.getLogger("drip")
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    root.propagate = False

@@ -1,0 +1,186 @@
+"""`drip run`: a heartbeat that plans and dispatches. Holds no state worth saving.
+
+APScheduler beats with one job: never two at a time, missed beats merged into one, and none too late to run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from drip.core.message import Transport
+from drip.engine.book import Book
+from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.planner import plan
+from drip.errors import DripError
+from drip.storage import control
+from drip.storage.database import DaemonLock, Database
+from drip.workspace import Workspace
+
+log = logging.getLogger("drip.daemon")
+LOCK_AGAIN_S = 1.0
+
+
+class Daemon:
+    """One daemon on one workspace. `stop` is set to end it: what is in flight is finished, nothing more is begun."""
+
+    def __init__(self, workspace: Workspace, database: Database, clock: Callable[[], datetime]) -> None:
+        self._workspace, self._database, self._clock = workspace, database, clock
+        self.stop = threading.Event()
+        self.failure: BaseException | None = None
+        self._lock = DaemonLock(database.path)
+        self._transports: Mapping[str, Transport] = {}
+        self._book: Book | None = None
+        self._seen: object = None
+        self._told: set[str] = set()
+        self._number = 0
+
+    def run(self, every_s: float) -> None:
+        """Beats every `every_s` seconds until stopped. Waits while another daemon has the database."""
+        self._wait_for_lock()
+        if self.stop.is_set():
+            return
+        try:
+            self._start()
+            self._beat_until_stopped(every_s)
+        finally:
+            self._end()
+
+    def run_once(self) -> Tally:
+        """Does all that is due now. Raises DripError if another daemon has the database."""
+        if not self._lock.take():
+            raise DripError(
+                f"A daemon is running on this database already{self._who()}.",
+                help="it does what is due; stop it first to run by hand",
+            )
+        try:
+            self._start()
+            return self._beat()
+        finally:
+            self._end()
+
+    def _wait_for_lock(self) -> None:
+        told = False
+        while not self._lock.take() and not self.stop.wait(LOCK_AGAIN_S if told else 0):
+            if not told:
+                log.warning(
+                    "Another daemon has this database%s. Waiting for it to end.",
+                    self._who(),
+                    extra={"action": "waiting-for-lock"},
+                )
+                told = True
+
+    def _who(self) -> str:
+        with self._database.read() as connection:
+            last = control.last_daemon(connection)
+        return f" (process {last.pid})" if last else ""
+
+    def _start(self) -> None:
+        now = self._clock()
+        with self._database.write() as connection:
+            self._number = control.start_daemon(connection, os.getpid(), now)
+        self._read_files(now)
+        assert self._book
+        left = reap(self._database, self._book, self._number, now)
+        if left:
+            log.warning("%d message(s) were being sent when the last daemon died.", left, extra={"action": "reaped"})
+        log.info("Started as daemon %d.", self._number, extra={"action": "started"})
+
+    def _end(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+        if self._number:
+            with self._database.write() as connection:
+                control.end_daemon(connection, self._clock())
+            log.info("Ended.", extra={"action": "ended"})
+        self._lock.give_back()
+
+    def _beat_until_stopped(self, every_s: float) -> None:
+        scheduler = BackgroundScheduler(timezone="UTC")
+        scheduler.add_job(
+            self._guarded_beat,
+            "interval",
+            seconds=every_s,
+            next_run_time=datetime.now(scheduler.timezone),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+        scheduler.start()
+        try:
+            self.stop.wait()
+        finally:
+            scheduler.shutdown(wait=True)
+        if self.failure:
+            raise self.failure
+
+    def _guarded_beat(self) -> None:
+        """A beat whose trouble is told and tried again; what nobody foresaw ends the daemon, loudly."""
+        if self.stop.is_set():
+            return
+        try:
+            self._beat()
+        except DripError as error:
+            self._tell(f"{error.sentence} {error.help or ''}".strip(), "trouble")
+        except Exception as error:  # handed to the main thread, which raises it
+            self.failure = error
+            self.stop.set()
+
+    def _beat(self) -> Tally:
+        now = self._clock()
+        self._read_files(now)
+        assert self._book
+        with self._database.write() as connection:
+            control.heartbeat(connection, now, None)
+        plan(self._database, self._book, self._workspace.templates, now)
+        dispatcher = Dispatcher(
+            self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
+        )
+        tally = dispatcher.dispatch(self._book)
+        if tally.sent or tally.failed or tally.held:
+            counts = (tally.sent, tally.failed, tally.held)
+            log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
+        if tally.trouble:
+            self._tell(f"{tally.trouble} Help: {tally.help}. Messages wait.", "transport-down")
+            with self._database.write() as connection:
+                control.heartbeat(connection, self._clock(), tally.trouble)
+        else:
+            self._told.clear()
+        return tally
+
+    def _read_files(self, now: datetime) -> None:
+        """Reads the files again when one changed; broken ones leave the last good version in force."""
+        seen = self._workspace.fingerprint()
+        if seen == self._seen:
+            return
+        self._workspace.reload()
+        self._seen = seen
+        for problem in self._workspace.problems():
+            if problem.level == "error":
+                log.error("%s", problem.text(), extra={"action": "file-problem"})
+        if self._workspace.loaded.settings is None and self._book:
+            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
+            return
+        self._book = self._workspace.book(self._database, now)
+        self._open_transports()
+        for key in sorted(self._workspace.loaded.broken):
+            stays = "its last good version stays in force" if key in self._book.kept else "it does not run"
+            log.error("campaigns/%s.yaml cannot be read; %s.", key, stays, extra={"action": "kept"})
+
+    def _open_transports(self) -> None:
+        """Opens the ways that the settings name now. Raises DripError if one cannot be set up."""
+        before, self._transports = self._transports, {}
+        for transport in before.values():
+            transport.close()
+        self._transports = self._workspace.transports()
+
+    def _tell(self, sentence: str, action: str) -> None:
+        """Once, not at every beat."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            log.error("%s", sentence, extra={"action": action})
