@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from drip.core.message import Transport
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
 from drip.errors import DripError
 from drip.storage import control
@@ -38,6 +39,7 @@ class Daemon:
         self._book: Book | None = None
         self._seen: object = None
         self._told: set[str] = set()
+        self._doorkeeper = Doorkeeper()
         self._number = 0
 
     def run(self, every_s: float) -> None:
@@ -137,7 +139,7 @@ class Daemon:
         assert self._book
         with self._database.write() as connection:
             control.heartbeat(connection, now, None)
-        plan(self._database, self._book, self._workspace.templates, now)
+        plan(self._database, self._book, self._workspace.templates, self._doorkeeper, now)
         dispatcher = Dispatcher(
             self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
         )

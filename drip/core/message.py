@@ -79,7 +79,13 @@ class TransportDown(Exception):
 
 
 class Transport(Protocol):
-    """How messages leave. One is opened by a daemon and used by one thread."""
+    """How messages leave. One is opened by a daemon and used by one thread.
+
+    `at_once` is how many messages may be under way between two commits, and so how many have an unknown
+    outcome when the program dies: 1, unless nothing ever really leaves.
+    """
+
+    at_once: int
 
     def send(self, message: Message) -> Receipt:
         """Hands one message over. Raises TransportDown if this way is closed for all messages."""

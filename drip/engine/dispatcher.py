@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -76,21 +77,21 @@ class Dispatcher:
     def dispatch(self, book: Book) -> Tally:
         """Hands over everything that is granted and due, in order of priority, until told to stop."""
         tally = Tally()
-        with self.database.write() as connection:
-            book.refresh(connection)
-            self._identity = self._identity or identity(connection)
+        full = True
+        while full and not self.stop() and tally.trouble is None:
             now = self.clock()
-            outbox.give_back_stale(connection, now - GRANT_LASTS, now)
-        while not self.stop() and tally.trouble is None:
             with self.database.write() as connection:
-                waiting = outbox.pending(connection, self.clock(), BATCH)
+                outbox.give_back_stale(connection, now - GRANT_LASTS, now)
+                waiting = outbox.pending(connection, now, BATCH)
+                if not waiting:
+                    break
+                self._identity = self._identity or identity(connection)
                 facts = Batch(connection, book.settings, {each.contact_id for each in waiting})
                 ready = self._ready(connection, book, facts, waiting)
                 unreadable = {each.id for each in waiting} - {each.outgoing.id for each in ready}
-                outbox.give_back(connection, unreadable, self.clock())
-            if not waiting:
-                break
+                outbox.give_back(connection, unreadable, now)
             self._hand_over(book, facts, ready, tally)
+            full = len(waiting) == BATCH
         return tally
 
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
@@ -109,23 +110,24 @@ class Dispatcher:
         return ready
 
     def _hand_over(self, book: Book, facts: Batch, ready: list[Ready], tally: Tally) -> None:
-        """Renders and sends one message after another; each end is committed with the next beginning."""
-        ended: tuple[Ready, Receipt] | None = None
-        for each, message in self._rendered(facts, ready, tally):
-            if self.stop() or tally.trouble:
+        """Renders and sends; the ends of one lot are committed with the beginnings of the next."""
+        ended: list[tuple[Ready, Receipt]] = []
+        rendered = self._rendered(facts, ready, tally)
+        while not self.stop() and tally.trouble is None:
+            lot = list(islice(rendered, self._at_once()))
+            if not lot:
                 break
-            now = self.clock()
             with self.database.write() as connection:
-                if ended:
-                    self._record(connection, *ended, tally)
-                    ended = None
+                self._record(connection, ended, tally)
                 book.refresh(connection)
-                begun = self._begin(connection, book, facts, each, now)
-            if begun:
-                ended = (each, self._send(each, message, tally))
+                begun = self._begin(connection, book, facts, [each for each, _ in lot])
+            ended = [(each, self._send(each, message, tally)) for each, message in lot if each.outgoing.id in begun]
         if ended:
             with self.database.write() as connection:
-                self._record(connection, *ended, tally)
+                self._record(connection, ended, tally)
+
+    def _at_once(self) -> int:
+        return min(transport.at_once for transport in self.transports.values())
 
     def _rendered(self, facts: Batch, ready: list[Ready], tally: Tally) -> Iterator[tuple[Ready, Message]]:
         for each in ready:
@@ -139,15 +141,19 @@ class Dispatcher:
                 log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
                 tally.held += 1
 
-    def _begin(self, connection: Connection, book: Book, facts: Batch, each: Ready, now: datetime) -> bool:
-        """The last check, in the transaction that marks the message as being handed over (G4)."""
-        known = facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel)
-        same = people.standing(connection, known) == known
-        candidate = candidate_of(book, each.campaign, each.step, each.outgoing.planned_at, has_content=True)
-        if not same or not permitted(candidate, facts.person(each.contact), each.outgoing.channel, now):
-            outbox.give_back(connection, [each.outgoing.id], now)
-            return False
-        return outbox.begin(connection, each.outgoing, self.fence, now)
+    def _begin(self, connection: Connection, book: Book, facts: Batch, lot: list[Ready]) -> set[int]:
+        """The last check, in the transaction that marks messages as being handed over (G4)."""
+        now = self.clock()
+        known = [facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
+        good: set[int] = set()
+        refused: set[int] = set()
+        for each, before, after in zip(lot, known, people.standings(connection, known), strict=True):
+            candidate = candidate_of(book, each.campaign, each.step, each.outgoing.planned_at, has_content=True)
+            may = before == after and permitted(candidate, facts.person(each.contact), each.outgoing.channel, now)
+            (good if may else refused).add(each.outgoing.id)
+        if refused:
+            outbox.give_back(connection, refused, now)
+        return outbox.begin(connection, good, self.fence, now)
 
     def _send(self, each: Ready, message: Message, tally: Tally) -> Receipt:
         transport = self.transports[each.outgoing.channel]
@@ -157,24 +163,28 @@ class Dispatcher:
             tally.trouble, tally.help = str(down), down.help
             return Unsent(str(down))
 
-    def _record(self, connection: Connection, each: Ready, receipt: Receipt, tally: Tally) -> None:
+    def _record(self, connection: Connection, ended: list[tuple[Ready, Receipt]], tally: Tally) -> None:
         now = self.clock()
-        outgoing = each.outgoing
+        sent = [each.outgoing.id for each, receipt in ended if isinstance(receipt, Sent)]
+        outbox.settle_sent(connection, sent, self.fence, now)
+        tally.sent += len(sent)
+        for each, receipt in ended:
+            self._record_failure(connection, each, receipt, now, tally)
+
+    def _record_failure(
+        self, connection: Connection, each: Ready, receipt: Receipt, now: datetime, tally: Tally
+    ) -> None:
+        outgoing, fence = each.outgoing, self.fence
         match receipt:
-            case Sent():
-                outbox.settle(connection, outgoing, self.fence, "sent", now)
-                tally.sent += 1
             case Refused(answer):
-                outbox.settle(connection, outgoing, self.fence, "failed", now, code="refused", sentence=answer)
+                outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
                 tally.failed += 1
             case Unsent(answer) if outgoing.attempts + 1 >= MOST_ATTEMPTS:
-                outbox.settle(connection, outgoing, self.fence, "failed", now, code="gave-up", sentence=answer)
+                outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
                 tally.failed += 1
             case Unsent(answer):
                 again = now + min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
-                outbox.settle(
-                    connection, outgoing, self.fence, "pending", now, code="unsent", sentence=answer, due_at=again
-                )
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer, due_at=again)
                 tally.again += 1
             case Unknown(answer):
                 self._unknown(connection, each, answer, now)

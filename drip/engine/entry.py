@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -34,7 +35,7 @@ from drip.storage.audience import Cursor, Dated
 
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
-DAY = timedelta(days=1)
+FORESEEN = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +50,120 @@ class Start:
     event_id: int | None = None
 
 
-def enter(connection: Connection, book: Book, campaign: Campaign, now: datetime) -> None:
-    """Starts every run of a campaign whose time has come since the last look."""
-    before = audience.cursor(connection, campaign.key)
-    match campaign.trigger:
-        case DateTrigger() as trigger:
-            batches: Iterable[list[Start]] = [_dated(connection, book, campaign, trigger, before, now)]
-        case ScheduleTrigger():
-            batches = _scheduled(connection, book, campaign, before, now)
-        case EventTrigger() as trigger:
-            batches = [_happened(connection, campaign, trigger, before, now)]
-    for starts in batches:
-        for n in range(0, len(starts), audience.BATCH):
-            _start(connection, book, campaign, starts[n : n + audience.BATCH], now)
-    audience.move_cursor(connection, campaign.key, Cursor(now, audience.last_event(connection)))
+class Doorkeeper:
+    """Lets people into campaigns. Remembers what dates bring in the coming hours while nobody's data changes."""
+
+    def __init__(self) -> None:
+        self._foreseen: dict[tuple[str, str], Foreseen] = {}
+        self._zones: tuple[int, list[str | None]] = (-1, [])
+        self._upcoming: dict[tuple[Schedule, str], tuple[datetime, datetime | None]] = {}
+
+    def enter(self, connection: Connection, book: Book, now: datetime) -> None:
+        """Starts every run whose time has come since the last look."""
+        cursors = audience.cursors_of(connection)
+        newest = audience.newest(connection, now)
+        campaigns = book.entering()
+        for campaign in campaigns:
+            for starts in self._starts(connection, book, campaign, cursors.get(campaign.key), newest):
+                for n in range(0, len(starts), audience.BATCH):
+                    _start(connection, book, campaign, starts[n : n + audience.BATCH], now)
+        audience.move_cursors(connection, [campaign.key for campaign in campaigns], newest)
+
+    def _starts(
+        self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, newest: Cursor
+    ) -> Iterable[list[Start]]:
+        match campaign.trigger:
+            case DateTrigger() as trigger:
+                return [self._dated(connection, book, campaign, trigger, before, newest)]
+            case ScheduleTrigger(schedule):
+                return self._scheduled(connection, book, campaign, schedule, before, newest)
+            case EventTrigger() as trigger:
+                if before and before.event_id == newest.event_id:
+                    return []
+                return [_happened(connection, campaign, trigger, before, newest.at)]
+
+    def _dated(
+        self,
+        connection: Connection,
+        book: Book,
+        campaign: Campaign,
+        trigger: DateTrigger,
+        before: Cursor | None,
+        newest: Cursor,
+    ) -> list[Start]:
+        horizon = newest.at - campaign.lookback()
+        since = max(before.at, horizon) if before else horizon
+        key = (campaign.key, campaign.version)
+        known = self._foreseen.get(key)
+        if known is None or not known.covers(since, newest):
+            end = newest.at + FORESEEN
+            starts = _due_dates(connection, book, campaign, trigger, since, end)
+            starts.sort(key=lambda each: each.since)
+            known = self._foreseen[key] = Foreseen(since, end, newest.change, starts)
+        due = known.between(since, newest.at)
+        if before and before.change < newest.change:
+            changed = audience.dated_and_changed(connection, trigger.date.field, before.change)
+            years = range(horizon.year - 1, newest.at.year + 2)
+            late = _possible(book, campaign, trigger, changed, years)
+            due += [start for start in late if horizon < start.since <= newest.at]
+        return due
+
+    def _scheduled(
+        self,
+        connection: Connection,
+        book: Book,
+        campaign: Campaign,
+        schedule: Schedule,
+        before: Cursor | None,
+        newest: Cursor,
+    ) -> Iterable[list[Start]]:
+        """The newest occurrence since the last look, zone by zone; older ones that were missed are dropped."""
+        if before is None:
+            return
+        names: list[str | None] = [campaign.timezone] if campaign.timezone else self._zones_now(connection, newest)
+        groups: dict[tuple[str, datetime], list[str | None]] = {}
+        for name in names:
+            where = zone(name or book.settings.timezone)
+            if not self._may_have_come(schedule, before.at, newest.at, where):
+                continue
+            wall = schedule.latest(before.at, newest.at, where)
+            if wall is not None:
+                occurrence = wall.strftime("%Y-%m-%dT%H:%M") if schedule.several_a_day() else wall.date().isoformat()
+                groups.setdefault((occurrence, instant(wall, where)), []).append(name)
+        for (occurrence, since), members in sorted(groups.items(), key=lambda group: group[0]):
+            for ids in audience.contacts_in(connection, None if campaign.timezone else members):
+                yield [Start(id_, record, occurrence, since) for id_, record in _each(connection, campaign, ids)]
+
+    def _may_have_come(self, schedule: Schedule, after: datetime, until: datetime, where: ZoneInfo) -> bool:
+        """Whether an occurrence can lie in (after, until]: most often no, and known from the look before."""
+        start, upcoming = self._upcoming.get((schedule, where.key), (None, None))
+        if start is None or not start <= after or (upcoming is not None and upcoming <= after):
+            start, upcoming = after, schedule.upcoming(after, where)
+            self._upcoming[schedule, where.key] = (start, upcoming)
+        return upcoming is not None and upcoming <= until
+
+    def _zones_now(self, connection: Connection, newest: Cursor) -> list[str | None]:
+        if self._zones[0] != newest.change:
+            self._zones = (newest.change, audience.zones(connection))
+        return self._zones[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Who will enter between two instants, by instant, as of a change of people."""
+
+    start: datetime
+    end: datetime
+    change: int
+    starts: list[Start]
+
+    def covers(self, since: datetime, newest: Cursor) -> bool:
+        return self.start <= since and newest.at <= self.end and self.change == newest.change
+
+    def between(self, since: datetime, until: datetime) -> list[Start]:
+        first = bisect_right(self.starts, since, key=lambda each: each.since)
+        last = bisect_right(self.starts, until, key=lambda each: each.since)
+        return self.starts[first:last]
 
 
 def coming_entries(
@@ -106,19 +207,6 @@ def entry_instant(settings: Settings, campaign: Campaign, anchor: date, zone_nam
     return at_minute(day, campaign.opens, zone(campaign.timezone or zone_name))
 
 
-def _dated(
-    connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, before: Cursor | None, now: datetime
-) -> list[Start]:
-    horizon = now - campaign.lookback()
-    since = max(before.at, horizon) if before else horizon
-    starts = _due_dates(connection, book, campaign, trigger, since, now)
-    if before:
-        changed = audience.dated_and_changed(connection, trigger.date.field, before.at - DAY)
-        years = range(horizon.year - 1, now.year + 2)
-        starts += _starts(book, campaign, trigger, changed, years)
-    return [start for start in starts if horizon < start.since <= now]
-
-
 def _due_dates(
     connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, since: datetime, until: datetime
 ) -> list[Start]:
@@ -134,10 +222,10 @@ def _due_dates(
         dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
         found = audience.dated_on(connection, trigger.date.field, sorted(dates))
         years = (0,)
-    return [start for start in _starts(book, campaign, trigger, found, years) if since < start.since]
+    return [start for start in _possible(book, campaign, trigger, found, years) if since < start.since]
 
 
-def _starts(
+def _possible(
     book: Book, campaign: Campaign, trigger: DateTrigger, found: Sequence[Dated], years: Iterable[int]
 ) -> list[Start]:
     starts = []
@@ -150,28 +238,6 @@ def _starts(
             at = entry_instant(book.settings, campaign, anchor, each.zone or book.settings.timezone)
             starts.append(Start(each.contact_id, each.record_id, anchor.isoformat(), at, anchor.isoformat()))
     return starts
-
-
-def _scheduled(
-    connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, now: datetime
-) -> Iterable[list[Start]]:
-    """The newest occurrence since the last look, zone by zone; older ones that were missed are dropped."""
-    assert isinstance(campaign.trigger, ScheduleTrigger)
-    schedule = campaign.trigger.schedule
-    if before is None:
-        return
-    names: list[str | None] = [campaign.timezone] if campaign.timezone else audience.zones(connection)
-    groups: dict[tuple[str, datetime], list[str | None]] = {}
-    for name in names:
-        where = zone(name or book.settings.timezone)
-        wall = schedule.latest(before.at, now, where)
-        if wall is not None:
-            occurrence = wall.strftime("%Y-%m-%dT%H:%M") if schedule.several_a_day() else wall.date().isoformat()
-            groups.setdefault((occurrence, instant(wall, where)), []).append(name)
-    for (occurrence, since), members in sorted(groups.items(), key=lambda group: group[0]):
-        in_zones = None if campaign.timezone else members
-        for ids in audience.contacts_in(connection, in_zones):
-            yield [Start(id_, record, occurrence, since) for id_, record in _each(connection, campaign, ids)]
 
 
 def _each(connection: Connection, campaign: Campaign, contact_ids: list[int]) -> list[tuple[int, int]]:

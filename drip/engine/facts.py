@@ -27,19 +27,23 @@ class Batch:
         self.settings = settings
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = people.consents_of(connection, contact_ids)
-        addresses = [each.email for each in self.contacts.values() if each.email]
-        self._key = people.suppression_key(connection)
-        self._suppressed = people.suppressed(connection, addresses)
+        key = people.suppression_key(connection)
+        self._digests = {each.id: people.digest(key, each.email or "") for each in self.contacts.values()}
+        self._suppressed = people.suppressed(connection, self._digests.values())
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
 
     def with_records(self, connection: Connection, ids: Collection[int]) -> None:
         """Fetches these records too; 0 stands for none."""
-        self.records |= people.records_by_id(connection, [each for each in set(ids) if each])
+        named = {each for each in ids if each}
+        if named:
+            self.records |= people.records_by_id(connection, named)
 
     def with_events(self, connection: Connection, ids: Collection[int | None]) -> None:
         """Fetches these events too."""
-        self.events |= people.events_by_id(connection, [each for each in set(ids) if each])
+        named = {each for each in ids if each}
+        if named:
+            self.events |= people.events_by_id(connection, named)
 
     def zone_of(self, contact: Contact) -> str:
         return contact.zone or self.settings.timezone
@@ -58,8 +62,8 @@ class Batch:
         own = self._consents.get(contact.id, [])
         said = next((each for each in own if (each.topic, each.channel) == (topic, channel)), None)
         given = said.given if said else None
-        suppressed = contact.email in self._suppressed
-        digest = people.digest(self._key, contact.email or "")
+        digest = self._digests[contact.id]
+        suppressed = digest in self._suppressed
         return Standing(contact.id, topic, channel, contact.email, contact.zone, given, suppressed, digest)
 
     def _closed(self, contact: Contact) -> dict[tuple[str, str | None], Reason]:
@@ -80,8 +84,9 @@ class Batch:
         place = self.settings.transport_places.get(channel, self.settings.place)
         if not contact.email:
             return Reason("no-address", "there is no e-mail address", place)
-        if contact.email in self._suppressed:
-            return Reason("suppressed", f"the address is suppressed: {self._suppressed[contact.email]}", place)
+        why = self._suppressed.get(self._digests[contact.id])
+        if why:
+            return Reason("suppressed", f"the address is suppressed: {why}", place)
         return None
 
     def subscribed(self, contact: Contact) -> frozenset[str]:

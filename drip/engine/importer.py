@@ -138,7 +138,7 @@ def import_contacts(
                 report.changed += bool(contact.id and fresh)
                 report.same += not fresh
             dates = [name for name, each in fields.items() if each.is_date]
-            people.save_contacts(connection, touched, dates, now)
+            people.save_contacts(connection, touched, dates)
             spoken = [
                 Consent(contact.id, topic, channel, given, at or now, dated=at is not None)
                 for contact, words in said
@@ -263,7 +263,7 @@ def _consents(
 
 
 def import_records(
-    database: Database, settings: Settings, kind: str, table: Table, mapping: Mapping[str, str], now: datetime,
+    database: Database, settings: Settings, kind: str, table: Table, mapping: Mapping[str, str],
     *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Report:  # fmt: skip
     """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a missing column."""
@@ -294,7 +294,7 @@ def import_records(
                 report.changed += bool(record.id and fresh)
                 report.same += not fresh
             dates = [name for name, each in fields.items() if each.is_date]
-            people.save_records(connection, touched, dates, now)
+            people.save_records(connection, touched, dates)
     return report
 
 

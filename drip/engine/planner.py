@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign, DateTrigger
 from drip.engine.book import Book
-from drip.engine.entry import anchor_date, coming_entries, enter, entry_instant
+from drip.engine.entry import Doorkeeper, anchor_date, coming_entries, entry_instant
 from drip.engine.facts import date_value
 from drip.engine.judging import Judging
 from drip.rendering.templates import Templates
@@ -20,13 +20,12 @@ from drip.storage.runs import Run
 BATCH = 500
 
 
-def plan(database: Database, book: Book, templates: Templates, now: datetime) -> None:
+def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doorkeeper, now: datetime) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
     with database.write() as connection:
         book.refresh(connection)
         _follow_moved_dates(connection, book, now)
-        for campaign in book.entering():
-            enter(connection, book, campaign, now)
+        doorkeeper.enter(connection, book, now)
     found: dict[tuple[str, str], bool] = {}
 
     def has_content(folder: str, occurrence: str) -> bool:
@@ -37,9 +36,10 @@ def plan(database: Database, book: Book, templates: Templates, now: datetime) ->
     while True:
         with database.write() as connection:
             ids = runs.contacts_with_something_due(connection, now, BATCH)
-            if not ids:
-                return
-            Judging(connection, book, ids, has_content, now).work()
+            if ids:
+                Judging(connection, book, ids, has_content, now).work()
+        if len(ids) < BATCH:
+            return
 
 
 def coming_wakes(database: Database, book: Book, start: datetime, end: datetime) -> list[datetime]:

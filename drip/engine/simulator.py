@@ -12,6 +12,7 @@ from pathlib import Path
 from drip.core.message import Message, Receipt, Sent, Transport
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.entry import Doorkeeper
 from drip.engine.planner import coming_wakes, next_due, plan
 from drip.rendering.templates import Templates
 from drip.storage.database import Database, copy_into, create_database
@@ -23,6 +24,8 @@ AFTER = timedelta(milliseconds=1)
 
 class Nowhere:
     """Takes every message and keeps none: the last mile of a preview."""
+
+    at_once = 1000
 
     def send(self, message: Message) -> Receipt:
         return Sent("previewed")
@@ -61,6 +64,7 @@ def simulate(
     """
     clock = [start]
     dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence)
+    doorkeeper = Doorkeeper()
     total = Tally()
     reap(database, book, fence, start)
     entries = deque(coming_wakes(database, book, start, end))
@@ -68,7 +72,7 @@ def simulate(
     while now <= end:
         clock[0] = now
         progress(now)
-        plan(database, book, templates, now)
+        plan(database, book, templates, doorkeeper, now)
         tally = dispatcher.dispatch(book)
         total.sent += tally.sent
         total.failed += tally.failed

@@ -11,7 +11,7 @@ from babel import UnknownLocaleError
 from babel.core import Locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, format_decimal
-from jinja2 import StrictUndefined, Template, nodes, pass_context
+from jinja2 import Template, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -31,11 +31,12 @@ class TooMuch(Exception):
     """A template that does not end, or writes without end."""
 
 
-class Unknown(StrictUndefined):
-    """A value that is not known: it may be asked for (`{% if contact.age %}`), but not printed."""
+class Unknown(Undefined):
+    """A value that is not known: it may be asked for (`{% if contact.age %}`), but nothing else."""
 
-    def __bool__(self) -> bool:
-        return False
+    __slots__ = ()
+    __iter__ = __str__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
+    __eq__ = __ne__ = __hash__ = Undefined._fail_with_undefined_error
 
 
 class Sandbox(ImmutableSandboxedEnvironment):

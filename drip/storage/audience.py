@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, true
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
 
 BATCH = 1_000
+# What every beat asks, built once.
+_NEWEST = select(
+    select(func.max(events.c.id)).scalar_subquery(),
+    select(func.max(contacts.c.change)).scalar_subquery(),
+    select(func.max(records.c.change)).scalar_subquery(),
+)
+_CURSORS = select(cursors.c.name, cursors.c.at, cursors.c.event_id, cursors.c.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +34,31 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a campaign has looked."""
+    """How far a campaign has looked: an instant, the newest event, the newest change of people."""
 
     at: datetime
     event_id: int
+    change: int
 
 
-def cursor(connection: Connection, name: str) -> Cursor | None:
-    """None for a campaign that was never looked at."""
-    row = connection.execute(select(cursors.c.at, cursors.c.event_id).where(cursors.c.name == name)).first()
-    return Cursor(row.at, row.event_id) if row else None
+def cursors_of(connection: Connection) -> dict[str, Cursor]:
+    """The cursors by campaign; one that was never looked at has none."""
+    return {row[0]: Cursor(*row[1:]) for row in connection.execute(_CURSORS)}
 
 
-def move_cursor(connection: Connection, name: str, to: Cursor) -> None:
-    """Remembers how far the campaign has looked."""
-    statement = insert_or(cursors).values(name=name, at=to.at, event_id=to.event_id)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"at": to.at, "event_id": to.event_id})
-    )
+def move_cursors(connection: Connection, names: Collection[str], to: Cursor) -> None:
+    """Remembers how far these campaigns have looked."""
+    rows = [{"name": name, "at": to.at, "event_id": to.event_id, "change": to.change} for name in names]
+    if rows:
+        statement = insert_or(cursors)
+        new = {name: statement.excluded[name] for name in ("at", "event_id", "change")}
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=new), rows)
+
+
+def newest(connection: Connection, now: datetime) -> Cursor:
+    """The cursor of a look at everything there is now."""
+    event, contact, record = connection.execute(_NEWEST).one()
+    return Cursor(now, event or 0, max(contact or 0, record or 0))
 
 
 def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[Dated]:
@@ -57,10 +71,10 @@ def dated_in_year(connection: Connection, field: str, month_days: Collection[str
     return _dated(connection, and_(dates.c.field == field, dates.c.month_day.in_(month_days)))
 
 
-def dated_and_changed(connection: Connection, field: str, since: datetime) -> list[Dated]:
-    """Whose contact or record was changed after `since`: they may join late."""
-    of_contact = select(contacts.c.id).where(contacts.c.changed_at > since)
-    of_record = select(records.c.id).where(records.c.changed_at > since)
+def dated_and_changed(connection: Connection, field: str, after: int) -> list[Dated]:
+    """Whose contact or record was changed after change number `after`: they may join late."""
+    of_contact = select(contacts.c.id).where(contacts.c.change > after)
+    of_record = select(records.c.id).where(records.c.change > after)
     changed = or_(and_(dates.c.record_id == 0, dates.c.contact_id.in_(of_contact)), dates.c.record_id.in_(of_record))
     return _dated(connection, and_(dates.c.field == field, changed))
 
@@ -105,11 +119,6 @@ def events_after(connection: Connection, name: str, after: int, since: datetime)
     """Events of a name that came in after number `after` and happened after `since`."""
     where = (events.c.name == name, events.c.id > after, events.c.at > since)
     return connection.execute(select(events).where(*where).order_by(events.c.id)).all()
-
-
-def last_event(connection: Connection) -> int:
-    """The number of the newest event."""
-    return connection.execute(select(events.c.id).order_by(events.c.id.desc()).limit(1)).scalar() or 0
 
 
 def last_starts(connection: Connection, campaign: str, contact_ids: Collection[int]) -> dict[tuple[int, int], datetime]:

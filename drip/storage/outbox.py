@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
 
 from drip.core.caps import Use
-from drip.storage.schema import judgements, messages
+from drip.storage.schema import Instant, judgements, messages
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
 IN_FLIGHT = ("pending", "sending")
@@ -56,14 +56,8 @@ class Judgement:
     until: datetime | None
 
 
-def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
-    """The messages of these contacts that wait to be judged again."""
-    where = (messages.c.contact_id.in_(contact_ids), messages.c.state == "deferred")
-    return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
-
-
-def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
-    """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
+def _usage() -> Select[Any]:
+    since = bindparam("since", type_=Instant)
     relevant = or_(
         and_(messages.c.state == "sent", messages.c.sent_at > since),
         messages.c.state.in_(IN_FLIGHT),
@@ -73,11 +67,35 @@ def usage(connection: Connection, contact_ids: Collection[int], since: datetime,
         messages.c.contact_id, messages.c.state, messages.c.granted_at, messages.c.sent_at, messages.c.settled_at,
         messages.c.channel, messages.c.topic, messages.c.campaign,
     )  # fmt: skip
-    where = (messages.c.contact_id.in_(contact_ids), messages.c.counted, relevant)
+    of_these = messages.c.contact_id.in_(bindparam("ids", expanding=True))
+    return select(*columns).where(of_these, messages.c.counted, relevant)
+
+
+# What every beat asks, built once: building a statement costs as much as running it.
+_USAGE = _usage()
+_DEFERRED = (
+    select(messages)
+    .where(messages.c.contact_id.in_(bindparam("ids", expanding=True)), messages.c.state == "deferred")
+    .order_by(messages.c.id)
+)
+_PENDING = (
+    select(messages)
+    .where(messages.c.state == "pending", messages.c.due_at <= bindparam("now", type_=Instant))
+    .order_by(messages.c.priority.desc(), messages.c.planned_at, messages.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
+    """The messages of these contacts that wait to be judged again."""
+    return [Outgoing(*row) for row in connection.execute(_DEFERRED, {"ids": list(contact_ids)})]
+
+
+def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
+    """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     found: dict[int, list[Use]] = defaultdict(list)
-    for contact, state, granted, sent, settled, channel, topic, campaign in connection.execute(
-        select(*columns).where(*where)
-    ):
+    rows = connection.execute(_USAGE, {"ids": list(contact_ids), "since": since})
+    for contact, state, granted, sent, settled, channel, topic, campaign in rows:
         first = sent or granted
         # What is in flight may leave at any time from its grant to now; what is unknown left before it was held.
         last = now if state in IN_FLIGHT else settled if state == "held" else sent
@@ -122,20 +140,26 @@ def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
 
 def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:
     """Granted messages whose time to leave has come: higher priority first, then the one due longer."""
-    where = (messages.c.state == "pending", messages.c.due_at <= now)
-    order = (messages.c.priority.desc(), messages.c.planned_at, messages.c.id)
-    statement = select(messages).where(*where).order_by(*order).limit(limit)
-    return [Outgoing(*row) for row in connection.execute(statement)]
+    return [Outgoing(*row) for row in connection.execute(_PENDING, {"now": now, "most": limit})]
 
 
-def begin(connection: Connection, message: Outgoing, fence: int, now: datetime) -> bool:
-    """Marks a message as being handed over; False if it is not pending any more."""
+def begin(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> set[int]:
+    """Marks messages as being handed over; returns those that were still pending."""
     statement = (
         update(messages)
-        .where(messages.c.id == message.id, messages.c.state == "pending")
+        .where(messages.c.id.in_(ids), messages.c.state == "pending")
         .values(state="sending", fence=fence, sent_at=now, attempts=messages.c.attempts + 1)
+        .returning(messages.c.id)
     )
-    return connection.execute(statement).rowcount == 1
+    return set(connection.execute(statement).scalars()) if ids else set()
+
+
+def settle_sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
+    """Records that these arrived at the other side."""
+    if ids:
+        mine = (messages.c.id.in_(ids), messages.c.state == "sending", messages.c.fence == fence)
+        values = {"state": "sent", "code": None, "sentence": None, "settled_at": now}
+        connection.execute(update(messages).where(*mine).values(values))
 
 
 def settle(
@@ -145,21 +169,21 @@ def settle(
     state: str,
     now: datetime,
     *,
-    code: str | None = None,
-    sentence: str | None = None,
+    code: str,
+    sentence: str,
     due_at: datetime | None = None,
-) -> bool:
-    """Records how handing over ended. False if another daemon has the message meanwhile.
+) -> None:
+    """Records how handing over ended otherwise, unless another daemon has the message meanwhile.
 
     A message that certainly did not leave is `pending` again, with the time of its next try.
     """
     values: dict[str, Any] = {"state": state, "code": code, "sentence": sentence, "settled_at": now}
-    if state not in ("sent", "held"):
+    if state != "held":
         values["sent_at"] = None
     if due_at is not None:
         values["due_at"] = due_at
     mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
-    return connection.execute(update(messages).where(*mine).values(values)).rowcount == 1
+    connection.execute(update(messages).where(*mine).values(values))
 
 
 def give_back(connection: Connection, ids: Collection[int], now: datetime) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, literal, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.core.fields import Stored
@@ -27,6 +27,17 @@ from drip.storage.schema import (
 )
 
 CHUNK = 5_000
+# What every beat asks, built once: building a statement costs as much as running it.
+_CONTACTS = select(contacts).where(contacts.c.id.in_(bindparam("ids", expanding=True)))
+_ADDRESSES = select(contacts.c.id, contacts.c.email, contacts.c.zone).where(
+    contacts.c.id.in_(bindparam("ids", expanding=True))
+)
+_CONSENTS = select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
+    consents.c.contact_id.in_(bindparam("ids", expanding=True))
+)
+_SUPPRESSED = select(suppressions.c.digest, suppressions.c.reason).where(
+    suppressions.c.digest.in_(bindparam("digests", expanding=True))
+)
 
 
 @dataclass(slots=True)
@@ -91,8 +102,7 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
-    rows = connection.execute(select(contacts).where(contacts.c.id.in_(ids)))
-    return {row.id: _contact(row) for row in rows}
+    return {row.id: _contact(row) for row in connection.execute(_CONTACTS, {"ids": list(ids)})}
 
 
 def _contact(row: Any) -> Contact:
@@ -101,35 +111,40 @@ def _contact(row: Any) -> Contact:
     )
 
 
-def save_contacts(
-    connection: Connection, people: Sequence[Contact], date_fields: Collection[str], now: datetime
-) -> None:
+def save_contacts(connection: Connection, people: Sequence[Contact], date_fields: Collection[str]) -> None:
     """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs."""
-    _save(connection, contacts, people, now)
+    _save(connection, contacts, people)
     _save_dates(connection, "contact", [(each.id, 0, each.attributes) for each in people], date_fields)
     wake_runs(connection, [each.id for each in people])
 
 
-def save_records(connection: Connection, things: Sequence[Record], date_fields: Collection[str], now: datetime) -> None:
+def save_records(connection: Connection, things: Sequence[Record], date_fields: Collection[str]) -> None:
     """As `save_contacts`, for records of one kind."""
-    _save(connection, records, things, now)
+    _save(connection, records, things)
     if things:
         owned = [(each.contact_id, each.id, each.attributes) for each in things]
         _save_dates(connection, things[0].kind, owned, date_fields)
     wake_runs(connection, [each.contact_id for each in things])
 
 
-def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record], now: datetime) -> None:
+def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record]) -> None:
+    change = last_change(connection) + 1
     fresh = [each for each in rows if not each.id]
     known = [each for each in rows if each.id]
     if fresh:
-        values = [{**_without_id(each), "changed_at": now} for each in fresh]
+        values = [{**_without_id(each), "change": change} for each in fresh]
         returned = connection.execute(insert(table).returning(table.c.id, sort_by_parameter_order=True), values)
         for each, number in zip(fresh, returned.scalars(), strict=True):
             each.id = number
     if known:
         statement = update(table).where(table.c.id == bindparam("number"))
-        connection.execute(statement, [{**_without_id(each), "number": each.id, "changed_at": now} for each in known])
+        connection.execute(statement, [{**_without_id(each), "number": each.id, "change": change} for each in known])
+
+
+def last_change(connection: Connection) -> int:
+    """The number of the newest change of people."""
+    newest = (select(func.max(table.c.change)).scalar_subquery() for table in (contacts, records))
+    return max(number or 0 for number in connection.execute(select(*newest)).one())
 
 
 def _without_id(row: Contact | Record) -> dict[str, Any]:
@@ -229,8 +244,8 @@ def _event(row: Any) -> Event:
 def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
-    for row in connection.execute(select(consents).where(consents.c.contact_id.in_(contact_ids))):
-        found[row.contact_id].append(Consent(row.contact_id, row.topic, row.channel, row.given, row.at))
+    for row in connection.execute(_CONSENTS, {"ids": list(contact_ids)}):
+        found[row[0]].append(Consent(*row))
     return found
 
 
@@ -282,14 +297,22 @@ class Standing:
     digest: str
 
 
-def standing(connection: Connection, known: Standing) -> Standing:
-    """The same as it is at this moment, in one query."""
-    by_topic = (consents.c.contact_id == known.contact_id, consents.c.topic == known.topic)
-    given = select(consents.c.given).where(*by_topic, consents.c.channel == known.channel).scalar_subquery()
-    of_address = select(literal(True)).where(suppressions.c.digest == known.digest)
-    columns = (contacts.c.email, contacts.c.zone, given.label("given"), of_address.exists().label("suppressed"))
-    row = connection.execute(select(*columns).where(contacts.c.id == known.contact_id)).one()
-    return replace(known, email=row.email, zone=row.zone, given=row.given, suppressed=bool(row.suppressed))
+def standings(connection: Connection, known: Sequence[Standing]) -> list[Standing]:
+    """The same as they are at this moment."""
+    ids = {each.contact_id for each in known}
+    people = {row[0]: row for row in connection.execute(_ADDRESSES, {"ids": list(ids)})}
+    said = {tuple(row[:3]): row[3] for row in connection.execute(_CONSENTS, {"ids": list(ids)})}
+    closed = suppressed(connection, {each.digest for each in known})
+    return [
+        replace(
+            each,
+            email=people[each.contact_id][1],
+            zone=people[each.contact_id][2],
+            given=said.get((each.contact_id, each.topic, each.channel)),
+            suppressed=each.digest in closed,
+        )
+        for each in known
+    ]
 
 
 def _stored(consent: Consent) -> dict[str, Any]:
@@ -304,16 +327,9 @@ def suppress(connection: Connection, address: str, reason: str, now: datetime) -
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
 
 
-def suppressed(connection: Connection, addresses: Iterable[str]) -> dict[str, str]:
-    """Those of `addresses` that are suppressed, with the reason."""
-    if connection.execute(select(suppressions.c.digest).limit(1)).first() is None:
-        return {}
-    key = suppression_key(connection)
-    by_digest = {digest(key, address): address for address in addresses}
-    rows = connection.execute(
-        select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(by_digest))
-    )
-    return {by_digest[row.digest]: row.reason for row in rows}
+def suppressed(connection: Connection, digests: Collection[str]) -> dict[str, str]:
+    """Those of these hashes of addresses that are suppressed, with the reason."""
+    return {row[0]: row[1] for row in connection.execute(_SUPPRESSED, {"digests": list(digests)})}
 
 
 def digest(key: bytes, address: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, update
 
-from drip.storage.schema import messages, runs
+from drip.storage.schema import Instant, messages, runs
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -38,40 +38,55 @@ class Run:
     place: str | None
 
 
-def contacts_with_something_due(connection: Connection, now: datetime, limit: int) -> list[int]:
-    """Contacts with a run or a deferred message to look at, in order of their ids."""
+def _something_due() -> Select[int]:
+    now = bindparam("now", type_=Instant)
     to_recompute = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at.is_(None))
     due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now)
     again = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
     union = to_recompute.union(due, again).subquery()
-    return list(connection.execute(select(union.c.contact_id).order_by(union.c.contact_id).limit(limit)).scalars())
+    return select(union.c.contact_id).order_by(union.c.contact_id).limit(bindparam("most"))
 
 
-def next_due(connection: Connection, after: datetime) -> datetime | None:
-    """The first instant after `after` at which a stored run or message has something to do."""
+def _next_due() -> Select[Any]:
+    after = bindparam("after", type_=Instant)
     of_run = select(func.min(runs.c.next_due_at)).where(runs.c.active, runs.c.next_due_at > after)
     of_message = (
         select(func.min(messages.c.due_at)).where(messages.c.state == state, messages.c.due_at > after)
         for state in ("deferred", "pending")
     )
-    least = (connection.execute(statement).scalar() for statement in (of_run, *of_message))
-    return min((each for each in least if each is not None), default=None)
+    return select(*(each.scalar_subquery() for each in (of_run, *of_message)))
+
+
+def _due_runs() -> Select[Any]:
+    ids: BindParameter[int] = bindparam("ids", expanding=True)
+    now = bindparam("now", type_=Instant)
+    waiting = select(messages.c.run_id).where(
+        messages.c.contact_id.in_(ids), messages.c.state == "deferred", messages.c.due_at <= now
+    )
+    due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= now))
+    return select(runs).where(runs.c.contact_id.in_(ids) & (due | runs.c.id.in_(waiting))).order_by(runs.c.id)
+
+
+# What every beat asks, built once: building a statement costs as much as running it.
+_SOMETHING_DUE = _something_due()
+_NEXT_DUE = _next_due()
+_DUE_RUNS = _due_runs()
+_TO_RECOMPUTE = select(runs).where(runs.c.active, runs.c.next_due_at.is_(None)).order_by(runs.c.id)
+
+
+def contacts_with_something_due(connection: Connection, now: datetime, limit: int) -> list[int]:
+    """Contacts with a run or a deferred message to look at, in order of their ids."""
+    return list(connection.scalars(_SOMETHING_DUE, {"now": now, "most": limit}))
+
+
+def next_due(connection: Connection, after: datetime) -> datetime | None:
+    """The first instant after `after` at which a stored run or message has something to do."""
+    return min((at for at in connection.execute(_NEXT_DUE, {"after": after}).one() if at is not None), default=None)
 
 
 def load_runs(connection: Connection, contact_ids: Collection[int], now: datetime) -> list[Run]:
     """The active runs of these contacts that are due, or that a deferred message belongs to."""
-    waiting = select(messages.c.run_id).where(
-        messages.c.contact_id.in_(contact_ids), messages.c.state == "deferred", messages.c.due_at <= now
-    )
-    due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= now))
-    where = runs.c.contact_id.in_(contact_ids) & (due | runs.c.id.in_(waiting))
-    return [Run(*row) for row in connection.execute(select(runs).where(where).order_by(runs.c.id))]
-
-
-def active_runs(connection: Connection, contact_id: int) -> list[Run]:
-    """The active runs of one contact."""
-    where = (runs.c.contact_id == contact_id, runs.c.active)
-    return [Run(*row) for row in connection.execute(select(runs).where(*where).order_by(runs.c.id))]
+    return [Run(*row) for row in connection.execute(_DUE_RUNS, {"ids": list(contact_ids), "now": now})]
 
 
 def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
@@ -104,8 +119,7 @@ def runs_per_campaign(connection: Connection) -> dict[str, int]:
 
 def to_recompute(connection: Connection) -> list[Run]:
     """The active runs about whose contact something is new."""
-    where = (runs.c.active, runs.c.next_due_at.is_(None))
-    return [Run(*row) for row in connection.execute(select(runs).where(*where).order_by(runs.c.id))]
+    return [Run(*row) for row in connection.execute(_TO_RECOMPUTE)]
 
 
 def occurrence_taken(connection: Connection, run: Run) -> bool:

@@ -65,9 +65,10 @@ contacts = Table(
     Column("timezone", Text),
     Column("zone", Text),
     Column("attributes", JSON, nullable=False),
-    Column("changed_at", Instant, nullable=False),
+    # Counts up with each transaction that changes people: what the planner has not seen yet has a higher one.
+    Column("change", Integer, nullable=False),
     Index("contacts_by_zone", "zone"),
-    Index("contacts_by_change", "changed_at"),
+    Index("contacts_by_change", "change"),
 )
 
 records = Table(
@@ -78,10 +79,10 @@ records = Table(
     Column("kind", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("attributes", JSON, nullable=False),
-    Column("changed_at", Instant, nullable=False),
+    Column("change", Integer, nullable=False),
     UniqueConstraint("kind", "key"),
     Index("records_by_contact", "contact_id", "kind"),
-    Index("records_by_change", "changed_at"),
+    Index("records_by_change", "change"),
 )
 
 # Every date of a contact or record, so that who is due on a day is one look-up. `record_id` is 0 for the contact's.
@@ -156,13 +157,14 @@ campaign_versions = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-# How far each campaign has looked: up to an instant, and for events up to a number.
+# How far each campaign has looked: up to an instant, an event's number and a change's number.
 cursors = Table(
     "cursors",
     metadata,
     Column("name", Text, primary_key=True),
     Column("at", Instant, nullable=False),
     Column("event_id", Integer, nullable=False),
+    Column("change", Integer, nullable=False),
 )
 
 runs = Table(

@@ -14,6 +14,8 @@ from drip.transports.mime import to_bytes
 class FilesTransport:
     """Option `folder`: where the files go. A message that is written again replaces its own file."""
 
+    at_once = 1
+
     def __init__(self, options: Mapping[str, str]) -> None:
         unknown = set(options) - {"folder"}
         if unknown or "folder" not in options:

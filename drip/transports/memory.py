@@ -10,6 +10,8 @@ from drip.core.message import Message, Receipt, Sent
 class MemoryTransport:
     """`messages` holds what was sent. `answer`, if given, decides what becomes of each message instead."""
 
+    at_once = 1
+
     def __init__(
         self, options: Mapping[str, str] | None = None, answer: Callable[[Message], Receipt] | None = None
     ) -> None:

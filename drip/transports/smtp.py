@@ -28,6 +28,8 @@ class SmtpTransport:
     this machine). Certificates are always verified.
     """
 
+    at_once = 1
+
     def __init__(self, options: Mapping[str, str]) -> None:
         unknown = sorted(set(options) - OPTIONS)
         if unknown:

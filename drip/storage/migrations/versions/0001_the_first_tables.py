@@ -29,12 +29,12 @@ def upgrade() -> None:
         sa.Column("timezone", sa.Text(), nullable=True),
         sa.Column("zone", sa.Text(), nullable=True),
         sa.Column("attributes", sa.JSON(), nullable=False),
-        sa.Column("changed_at", Instant(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key"),
     )
     with op.batch_alter_table("contacts", schema=None) as batch_op:
-        batch_op.create_index("contacts_by_change", ["changed_at"], unique=False)
+        batch_op.create_index("contacts_by_change", ["change"], unique=False)
         batch_op.create_index("contacts_by_zone", ["zone"], unique=False)
 
     op.create_table(
@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.Column("event_id", sa.Integer(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -161,7 +162,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
-        sa.Column("changed_at", Instant(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],
@@ -170,7 +171,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("kind", "key"),
     )
     with op.batch_alter_table("records", schema=None) as batch_op:
-        batch_op.create_index("records_by_change", ["changed_at"], unique=False)
+        batch_op.create_index("records_by_change", ["change"], unique=False)
         batch_op.create_index("records_by_contact", ["contact_id", "kind"], unique=False)
 
     op.create_table(
