@@ -316,7 +316,7 @@ def _row(campaign: Campaign, start: Start, now: datetime) -> dict[str, Any]:
         "anchor": start.anchor,
         "position": 0,
         "since": start.since,
-        "next_due_at": max(start.since, now),
+        "next_due_at": None,
         "active": True,
         "started_at": now,
     }

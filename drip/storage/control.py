@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from drip.storage.schema import daemons, holds
 
 EVERYTHING = "*"
+_HOLDS = select(holds).order_by(holds.c.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def let_go(connection: Connection, scope: str) -> bool:
 
 def held_scopes(connection: Connection) -> dict[str, datetime]:
     """What is held back, since when."""
-    return {row.scope: row.at for row in connection.execute(select(holds).order_by(holds.c.scope))}
+    return {row.scope: row.at for row in connection.execute(_HOLDS)}
 
 
 def start_daemon(connection: Connection, pid: int, now: datetime) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,9 @@ class Outgoing:
     code: str | None = None
     sentence: str | None = None
     place: str | None = None
+
+
+NAMES = tuple(column.name for column in messages.c if column.name != "id")
 
 
 @dataclass(slots=True)
@@ -86,6 +89,13 @@ _PENDING = (
 )
 
 
+_GIVE_BACK_STALE = (
+    update(messages)
+    .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
+    .values(state="deferred", due_at=bindparam("now", type_=Instant), granted_at=None)
+)
+
+
 def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
     """The messages of these contacts that wait to be judged again."""
     return [Outgoing(*row) for row in connection.execute(_DEFERRED, {"ids": list(contact_ids)})]
@@ -108,7 +118,7 @@ def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
     fresh = [each for each in changed if not each.id]
     known = [each for each in changed if each.id]
     if fresh:
-        values = [{name: value for name, value in asdict(each).items() if name != "id"} for each in fresh]
+        values = [{name: getattr(each, name) for name in NAMES} for each in fresh]
         statement = insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
         for each, number in zip(fresh, connection.execute(statement, values).scalars(), strict=True):
             each.id = number
@@ -194,9 +204,7 @@ def give_back(connection: Connection, ids: Collection[int], now: datetime) -> No
 
 def give_back_stale(connection: Connection, granted_before: datetime, now: datetime) -> int:
     """As `give_back`, for everything granted before an instant."""
-    where = (messages.c.state == "pending", messages.c.granted_at < granted_before)
-    values = {"state": "deferred", "due_at": now, "granted_at": None}
-    return connection.execute(update(messages).where(*where).values(values)).rowcount
+    return connection.execute(_GIVE_BACK_STALE, {"before": granted_before, "now": now}).rowcount
 
 
 def close(connection: Connection, message: Outgoing, state: str, now: datetime, code: str, sentence: str) -> None:

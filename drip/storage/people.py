@@ -27,6 +27,7 @@ from drip.storage.schema import (
 )
 
 CHUNK = 5_000
+_SUPPRESSION_KEY = select(meta.c.value).where(meta.c.name == "suppression-key")
 # What every beat asks, built once: building a statement costs as much as running it.
 _CONTACTS = select(contacts).where(contacts.c.id.in_(bindparam("ids", expanding=True)))
 _ADDRESSES = select(contacts.c.id, contacts.c.email, contacts.c.zone).where(
@@ -339,7 +340,7 @@ def digest(key: bytes, address: str) -> str:
 
 def suppression_key(connection: Connection) -> bytes:
     """The key of this database's hashes."""
-    return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "suppression-key")).scalar_one())
+    return bytes(connection.execute(_SUPPRESSION_KEY).scalar_one())
 
 
 def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
