@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, literal, null, select, union_all
+from sqlalchemy import Connection, Select, literal, null, select, type_coerce, union_all
 
-from drip.storage.schema import contacts, judgements, messages, records, runs
+from drip.storage.schema import Instant, contacts, judgements, messages, records, runs
 
-NO_INSTANT = null()
+NO_INSTANT = type_coerce(null(), Instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +110,14 @@ class _NoReason:
 
 def _entered() -> tuple[Select[Any], Any]:
     at = runs.c.started_at
-    columns = _columns(at, literal("entered"), step=null(), channel=null(), reason=_NoReason, until=null(), rank=0,
+    columns = _columns(at, literal("entered"), step=null(), channel=null(), reason=_NoReason, until=NO_INSTANT, rank=0,
                        number=runs.c.id)  # fmt: skip
     return _of_run(select(*columns).select_from(runs)), at
 
 
 def _exited() -> tuple[Select[Any], Any]:
     at = runs.c.ended_at
-    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=null(), rank=4,
+    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=NO_INSTANT, rank=4,
                        number=runs.c.id)  # fmt: skip
     return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
 
@@ -125,7 +125,7 @@ def _exited() -> tuple[Select[Any], Any]:
 def _sent() -> tuple[Select[Any], Any]:
     at = messages.c.sent_at
     columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=_NoReason,
-                       until=null(), rank=2, number=messages.c.id)  # fmt: skip
+                       until=NO_INSTANT, rank=2, number=messages.c.id)  # fmt: skip
     statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
     return _of_run(statement.where(messages.c.state == "sent")), at
 
@@ -133,7 +133,7 @@ def _sent() -> tuple[Select[Any], Any]:
 def _settled() -> tuple[Select[Any], Any]:
     at = messages.c.settled_at
     columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages,
-                       until=null(), rank=3, number=messages.c.id)  # fmt: skip
+                       until=NO_INSTANT, rank=3, number=messages.c.id)  # fmt: skip
     statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
     return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
 
@@ -149,12 +149,3 @@ def _judged() -> tuple[Select[Any], Any]:
         .join(runs, runs.c.id == messages.c.run_id)
     )
     return _of_run(statement), at
-
-
-def last_entry_at(connection: Connection) -> datetime | None:
-    """When something was last decided or done."""
-    newest = (func.max(runs.c.started_at), func.max(runs.c.ended_at))
-    row = connection.execute(select(*newest)).one()
-    others = (select(func.max(messages.c.settled_at)), select(func.max(judgements.c.at)))
-    found = [*row, *(connection.execute(each).scalar() for each in others)]
-    return max((each for each in found if each is not None), default=None)
