@@ -1,0 +1,126 @@
+"""The order of judgement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from drip.core.calendar import ClockRange
+from drip.core.caps import Cap, Use
+from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide, permitted
+from drip.errors import Place
+
+HERE = Place("campaigns/letter.yaml", 7)
+SETTINGS = Place("campaigns/_settings.yaml", 3)
+NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
+CANDIDATE = Candidate(
+    campaign="letter", step="send letter", topic="news", channels=("email",), planned_at=NOW, grace=timedelta(days=2),
+    window=ClockRange(540, 1140), window_place=SETTINGS, transactional=False, caps=(),
+    wait_when_capped=timedelta(days=2), place=HERE, topic_place=HERE,
+)  # fmt: skip
+PERSON = Person(ZoneInfo("UTC"), {}, ClockRange(1260, 480), SETTINGS)
+ONE_A_DAY = Cap("all", "all", 1, "1 per day", SETTINGS, 1)
+TODAY = [Use(NOW, NOW, "email", "offers", "promo", "promo")]
+
+
+def reason(code: str) -> Reason:
+    return Reason(code, "because", HERE)
+
+
+def test_a_message_with_nothing_in_its_way_goes() -> None:
+    assert decide(CANDIDATE, PERSON, [], NOW) == Send("email")
+
+
+def test_paused_waits_and_expires_with_grace() -> None:
+    paused = replace(CANDIDATE, paused=reason("paused"))
+    assert isinstance(decide(paused, PERSON, [], NOW), Defer)
+    late = decide(paused, PERSON, [], NOW + timedelta(days=3))
+    assert isinstance(late, Skip)
+    assert late.reason.code == "too-late"
+
+
+@pytest.mark.parametrize("code", ["suppressed", "no-address", "no-consent"])
+def test_a_closed_channel_skips_with_its_own_reason_before_lateness_and_windows(code: str) -> None:
+    closed = replace(PERSON, closed={("email", "news"): reason(code)})
+    found = decide(CANDIDATE, closed, [], NOW + timedelta(days=9))
+    assert found == Skip(reason(code))
+
+
+def test_the_first_open_channel_of_several_is_taken() -> None:
+    closed = replace(PERSON, closed={("sms", "news"): reason("no-address")})
+    assert decide(replace(CANDIDATE, channels=("sms", "email")), closed, [], NOW) == Send("email")
+
+
+def test_consent_is_not_asked_for_transactional_messages_but_suppression_is() -> None:
+    transactional = replace(CANDIDATE, transactional=True, grace=None)
+    no_consent = replace(PERSON, closed={("email", "news"): reason("no-consent")})
+    assert decide(transactional, no_consent, [], NOW) == Send("email")
+    suppressed = replace(PERSON, closed={("email", None): reason("suppressed")})
+    assert isinstance(decide(transactional, suppressed, [], NOW), Skip)
+
+
+def test_transactional_messages_know_no_windows_quiet_hours_or_caps() -> None:
+    night = NOW.replace(hour=3)
+    transactional = replace(CANDIDATE, transactional=True, grace=None, caps=(ONE_A_DAY,))
+    assert decide(transactional, PERSON, TODAY, night) == Send("email")
+
+
+def test_quiet_hours_defer_to_the_first_allowed_instant() -> None:
+    night = NOW.replace(hour=22)
+    found = decide(CANDIDATE, PERSON, [], night)
+    assert isinstance(found, Defer)
+    assert found.reason.code == "quiet-hours"
+    assert found.until == datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+
+
+def test_outside_the_window_past_grace_is_skipped() -> None:
+    evening = NOW.replace(hour=20)
+    found = decide(replace(CANDIDATE, grace=timedelta(hours=6)), PERSON, [], evening)
+    assert isinstance(found, Skip)
+    assert found.reason.code == "outside-window"
+
+
+def test_a_window_that_never_meets_quiet_hours_is_skipped_and_not_looped_over() -> None:
+    never = replace(CANDIDATE, window=ClockRange(22 * 60, 23 * 60))
+    assert isinstance(decide(never, PERSON, [], NOW), Skip)
+
+
+def test_a_full_cap_defers_to_when_it_frees_and_the_window_is_open() -> None:
+    found = decide(replace(CANDIDATE, caps=(ONE_A_DAY,)), PERSON, TODAY, NOW)
+    assert isinstance(found, Defer)
+    assert found.until == datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+    assert found.reason.code == "cap"
+    assert found.reason.place == SETTINGS
+    assert "promo" in found.reason.sentence
+    assert "1 per day" in found.reason.sentence
+
+
+def test_the_deferral_waits_until_every_rule_has_room() -> None:
+    week = Cap("topic", "news", 1, "1 per week", SETTINGS, 7)
+    before = Use(NOW - timedelta(days=5), NOW - timedelta(days=5), "email", "news", "letter", "letter")
+    found = decide(replace(CANDIDATE, caps=(ONE_A_DAY, week)), PERSON, [*TODAY, before], NOW)
+    assert isinstance(found, Defer)
+    assert found.until == datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
+
+
+def test_a_cap_that_frees_too_late_is_skipped() -> None:
+    found = decide(replace(CANDIDATE, caps=(ONE_A_DAY,), wait_when_capped=None), PERSON, TODAY, NOW)
+    assert isinstance(found, Skip)
+    assert found.reason.code == "cap"
+
+
+def test_missing_content_is_skipped() -> None:
+    found = decide(replace(CANDIDATE, has_content=False), PERSON, [], NOW)
+    assert isinstance(found, Skip)
+    assert found.reason.code == "no-content"
+
+
+def test_a_granted_message_is_not_permitted_any_more_once_something_changed() -> None:
+    assert permitted(CANDIDATE, PERSON, "email", NOW)
+    assert not permitted(CANDIDATE, replace(PERSON, closed={("email", "news"): reason("no-consent")}), "email", NOW)
+    assert not permitted(CANDIDATE, PERSON, "email", NOW.replace(hour=22))
+    assert not permitted(replace(CANDIDATE, paused=reason("paused")), PERSON, "email", NOW)
+    assert not permitted(CANDIDATE, PERSON, "email", NOW + timedelta(days=3))

@@ -1,0 +1,146 @@
+"""A workspace for tests: files written, people added, the stages run at a given time, the ledger read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+
+from drip.core.message import Message, Receipt
+from drip.engine import importer
+from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.entry import Doorkeeper
+from drip.engine.planner import plan
+from drip.engine.rows import open_table
+from drip.engine.simulator import simulate
+from drip.storage.database import Database, open_database
+from drip.storage.ledger import Entry, entries
+from drip.transports.memory import MemoryTransport
+from drip.workspace import Workspace
+
+SETTINGS = """
+business: { name: Maple Street, address: "12 Maple Street, Springfield" }
+timezone: America/Chicago
+topics:
+  news: { title: News, opt_in: single }
+  service: { title: Service, opt_in: implied }
+senders: { default: Maple Street <hello@maplestreet.example> }
+transports:
+  email: { use: memory }
+data:
+  contact: { first_name: text, last_name: text, birthday: birthday, visits: number, joined: date }
+  vehicle:
+    model: text
+    status: [active, sold]
+    last_service: date
+    due: 6 months after last_service
+"""
+TEMPLATE = "---\nsubject: Hello {{ contact.first_name|default('there') }}\n---\nA *short* text.\n"
+
+
+def at(text: str) -> datetime:
+    """An instant in UTC: `at("2026-11-22 10:00")`."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+class World:
+    """One workspace in a folder. `settings` are lines added to (or replacing) the plain ones above."""
+
+    def __init__(self, root: Path, campaigns: Mapping[str, str], settings: str = "", templates: str = TEMPLATE) -> None:
+        self.root = root
+        self.write("campaigns/_settings.yaml", _merged(settings))
+        for name, text in campaigns.items():
+            self.write(f"campaigns/{name}.yaml", dedent(text))
+        self._templates = templates
+        self.transport = MemoryTransport()
+        self.answer: Callable[[Message], Receipt] | None = None
+        self.workspace = self._workspace()
+        self.database: Database = open_database(root / ".drip" / "drip.db", at("2020-01-01"))
+        self._doorkeeper = Doorkeeper()
+
+    def _workspace(self) -> Workspace:
+        workspace = Workspace(self.root, {})
+        names = {
+            step.template
+            for each in workspace.loaded.campaigns.values()
+            for step in each.steps
+            if hasattr(step, "template")
+        }
+        for name in names:
+            if not list((self.root / "templates").glob(f"{name}.*")):
+                self.write(f"templates/{name}.md", self._templates)
+        return workspace
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+    def reload(self) -> None:
+        self.workspace = self._workspace()
+
+    def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
+        """CSV lines, the first of which names the columns."""
+        return self._import("contacts.csv", rows, lambda table: importer.import_contacts(
+            self.database, self.workspace.settings, table, {}, "test", at(now)))  # fmt: skip
+
+    def vehicles(self, *rows: str) -> importer.Report:
+        return self._import("vehicles.csv", rows, lambda table: importer.import_records(
+            self.database, self.workspace.settings, "vehicle", table, {}))  # fmt: skip
+
+    def events(self, *rows: str) -> importer.Report:
+        return self._import("events.csv", rows, lambda table: importer.import_events(
+            self.database, self.workspace.settings, table, {}))  # fmt: skip
+
+    def _import(self, name: str, rows: tuple[str, ...], take: Callable[..., importer.Report]) -> importer.Report:
+        self.write(name, "\n".join(rows) + "\n")
+        return take(open_table(self.root / name))
+
+    def beat(self, now: str | datetime) -> Tally:
+        """Plans and dispatches once."""
+        when = at(now) if isinstance(now, str) else now
+        book = self.workspace.book(self.database, when)
+        plan(self.database, book, self.workspace.templates, self._doorkeeper, when)
+        transport = MemoryTransport(answer=self.answer) if self.answer else self.transport
+        dispatcher = Dispatcher(self.database, self.workspace.templates, {"email": transport}, lambda: when, fence=1)
+        tally = dispatcher.dispatch(book)
+        if transport is not self.transport:
+            self.transport.messages += transport.messages
+        return tally
+
+    def run(self, start: str, end: str) -> None:
+        """Everything from `start` to `end`, at the instants at which something is due."""
+        book = self.workspace.book(self.database, at(start))
+        simulate(self.database, book, self.workspace.templates, {"email": self.transport}, at(start), at(end), fence=1)
+
+    def ledger(self) -> list[Entry]:
+        with self.database.read() as connection:
+            return list(entries(connection))
+
+    def timeline(
+        self, contact: str | None = None, outcomes: tuple[str, ...] = ("sent", "skipped", "exited")
+    ) -> list[str]:
+        """`2026-02-28 14:00 sent send card` for each line, in UTC; skips and exits with their code."""
+        return [
+            " ".join(part for part in (f"{each.at:%Y-%m-%d %H:%M}", each.outcome, each.step or each.campaign,
+                                       f"({each.code})" if each.code else "") if part)
+            for each in self.ledger()
+            if each.outcome in outcomes and contact in (None, each.contact)
+        ]  # fmt: skip
+
+    def sent(self, contact: str | None = None) -> list[str]:
+        return [line[:16] for line in self.timeline(contact, ("sent",))]
+
+
+def _merged(settings: str) -> str:
+    """The plain settings with top-level keys replaced by those of `settings`."""
+    lines = dedent(settings).strip("\n")
+    keys = {line.split(":")[0] for line in lines.splitlines() if line and not line.startswith((" ", "#"))}
+    kept, keep = [], True
+    for line in SETTINGS.strip("\n").splitlines():
+        if not line.startswith(" "):
+            keep = line.split(":")[0] not in keys
+        if keep:
+            kept.append(line)
+    return "\n".join([*kept, lines]) + "\n"
