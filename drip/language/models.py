@@ -163,7 +163,7 @@ class TopicModel(Model):
 
 class SettingsModel(Model):
     NOT_YET = frozenset({"holidays", "counters", "segments", "coupons", "surveys"})
-    business: BusinessModel
+    business: BusinessModel | None = None
     timezone: Text = "UTC"
     locale: Text = "en"
     currency: Text = "USD"
@@ -179,6 +179,8 @@ class SettingsModel(Model):
     database: Text | None = None
 
 
+# Leaving out a wrong line can make the lines around it wrong.
+MOST_ROUNDS = 5
 Kind = TypeVar("Kind", bound=Model)
 
 
@@ -187,19 +189,20 @@ def read_model(model: type[Kind], document: Document, data: Data, route: Route =
 
     Reading goes on without the wrong lines so that one look finds all problems. None if nothing is left.
     """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
-    for each in errors:
-        _translate(model, document, route, each)
-    rest = deepcopy(data)
-    for each in errors:
-        _leave_out(rest, each["loc"])
-    try:
-        return model.model_validate(rest)
-    except ValidationError:
-        return None
+    rest, told = data, False
+    for _ in range(MOST_ROUNDS):
+        try:
+            return model.model_validate(rest)
+        except ValidationError as error:
+            errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+        if not told:
+            for each in errors:
+                _translate(model, document, route, each)
+            rest, told = deepcopy(data), True
+        for each in errors:
+            # What lacks something is left out whole.
+            _leave_out(rest, each["loc"][:-1] if each["type"] == "missing" else each["loc"])
+    return None
 
 
 def _leave_out(data: Data, location: tuple[str | int, ...]) -> None:

@@ -35,10 +35,12 @@ def build_settings(document: Document) -> Settings | None:
     model = read_model(SettingsModel, document, document.data)
     if model is None:
         return None
+    if "business" not in document.data:
+        document.problem((), "`business` is missing", "add `business: { name: …, address: … }`: every mail names them")
     fields, derived = _data(document, model)
     settings = Settings(
-        business_name=model.business.name,
-        business_address=model.business.address,
+        business_name=model.business.name if model.business else "",
+        business_address=model.business.address if model.business else "",
         timezone=_zone(document, model.timezone),
         locale=model.locale,
         currency=model.currency,

@@ -1,0 +1,243 @@
+"""MIME, files and SMTP. The SMTP server is a real one on loopback; faulty ones are scripted sockets."""
+
+from __future__ import annotations
+
+import email
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.headerregistry import AddressHeader
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.transports.files import FilesTransport
+from drip.transports.memory import MemoryTransport
+from drip.transports.mime import to_bytes
+from drip.transports.smtp import SmtpTransport
+from tests.smtp_sink import Sink
+
+MESSAGE = Message(
+    channel="email", to=Mailbox("Ana Morales", "ana@example.com"), sender=Mailbox("Maple", "hello@maple.example"),
+    subject="Hello", text="Dear Ana,\n.dot\n", html="<p>Dear Ana</p>", message_id="abc@maple.example",
+    date=datetime(2026, 11, 22, 12, 0, tzinfo=UTC), headers={"List-Id": "<news.maple.example>"},
+)  # fmt: skip
+
+
+def parsed(message: Message) -> EmailMessage:
+    return cast(EmailMessage, email.message_from_bytes(to_bytes(message), policy=default))
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n")
+
+
+def test_a_message_parses_back_to_what_it_was() -> None:
+    found = parsed(MESSAGE)
+    assert found["Subject"] == "Hello"
+    assert found["Message-ID"] == "<abc@maple.example>"
+    assert found["List-Id"] == "<news.maple.example>"
+    assert body(found, "plain").rstrip() == "Dear Ana,\n.dot"
+    assert body(found, "html").rstrip() == "<p>Dear Ana</p>"
+
+
+HOSTILE = st.text(max_size=300) | st.sampled_from(
+    [
+        "Eve\r\nBcc: all@x.example",
+        'a"b\\c',
+        "Doe, John, <evil@x.example>",
+        "x\u2028y",
+        "=?utf-8?q?x?=",
+        "名" * 200,
+        "a" * 2000,
+        "🎂, 🎉",
+    ]
+)
+
+
+@given(HOSTILE, HOSTILE, HOSTILE)
+def test_no_name_or_subject_adds_a_recipient_or_a_header(name: str, subject: str, text: str) -> None:
+    raw = to_bytes(replace(MESSAGE, to=Mailbox(name, "ana@example.com"), subject=subject, text=text, html=text))
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n") if name.isascii() and len(name) < 900)
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+    head = raw.split(b"\r\n\r\n")[0].decode()
+    names = {line.split(":")[0] for line in head.split("\r\n") if not line.startswith((" ", "\t"))}
+    assert names == {"From", "To", "Subject", "Date", "Message-ID", "List-Id", "MIME-Version", "Content-Type"}
+    found = email.message_from_bytes(raw, policy=default)
+    assert [address.addr_spec for address in cast(AddressHeader, found["To"]).addresses] == ["ana@example.com"]
+
+
+def test_naughty_strings_survive_as_names_and_subjects(corpora: Path) -> None:
+    lines = [line for line in (corpora / "naughty-strings" / "blns.txt").read_text("utf-8").splitlines() if line]
+    for text in lines:
+        found = parsed(replace(MESSAGE, to=Mailbox(text, "ana@example.com"), subject=text, text=text))
+        assert [address.addr_spec for address in cast(AddressHeader, found["To"]).addresses] == ["ana@example.com"], (
+            text
+        )
+
+
+def test_files_are_written_whole_and_a_repeat_replaces_its_own(tmp_path: Path) -> None:
+    transport = FilesTransport({"folder": str(tmp_path / "out")})
+    for _ in range(2):
+        assert isinstance(transport.send(MESSAGE), Sent)
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.suffix == ".eml"
+    assert path.read_bytes() == to_bytes(MESSAGE)
+
+
+def test_a_folder_that_cannot_be_takes_no_mail(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(TransportDown, match="cannot be written"):
+        FilesTransport({"folder": str(tmp_path / "out")}).send(MESSAGE)
+
+
+def test_memory_keeps_what_was_sent_and_nothing_else() -> None:
+    transport = MemoryTransport(answer=lambda message: Refused("no") if message.subject == "x" else Sent("ok"))
+    transport.send(MESSAGE)
+    transport.send(replace(MESSAGE, subject="x"))
+    assert [message.subject for message in transport.messages] == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "needs a `host`"),
+        ({"host": "h", "prot": "1"}, "no option `prot`"),
+        ({"host": "h", "port": "x"}, "not a number"),
+        ({"host": "h", "user": "u"}, "go together"),
+        ({"host": "h", "security": "ssl"}, "none of"),
+    ],
+)
+def test_wrong_options_are_explained(options: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        SmtpTransport(options)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def smtp(port: int, **options: str) -> SmtpTransport:
+    return SmtpTransport({"host": "127.0.0.1", "port": str(port), "security": "none", "timeout": "5", **options})
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Controller]:
+    def login(server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
+        return AuthResult(success=data.password == b"right", handled=False)
+
+    controller = Controller(
+        Sink(tmp_path / "sink.jsonl"),
+        hostname="127.0.0.1",
+        port=free_port(),
+        authenticator=login,
+        auth_require_tls=False,
+    )
+    controller.start()
+    yield controller
+    controller.stop()
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH")
+def test_messages_go_over_one_connection_with_login(server: Controller, tmp_path: Path) -> None:
+    transport = smtp(server.port, user="maple", password="right")
+    for _ in range(3):
+        assert isinstance(transport.send(MESSAGE), Sent)
+    transport.close()
+    transport.close()
+    assert len((tmp_path / "sink.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_wrong_password_is_explained(server: Controller) -> None:
+    with pytest.raises(TransportDown, match="The login .* was refused") as error:
+        smtp(server.port, user="maple", password="wrong").send(MESSAGE)
+    assert "password" in error.value.help
+
+
+def test_a_refused_connection_is_explained() -> None:
+    with pytest.raises(TransportDown, match="There is no connection"):
+        smtp(free_port()).send(MESSAGE)
+
+
+def test_a_server_without_starttls_is_not_talked_to_in_the_clear(server: Controller) -> None:
+    with pytest.raises(TransportDown, match="STARTTLS"):
+        smtp(server.port, security="starttls").send(MESSAGE)
+
+
+Script = list[tuple[bytes, bytes | None]]
+GREETING = b"220 scripted\r\n"
+TALK: Script = [
+    (b"EHLO", b"250 scripted\r\n"), (b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n"),
+    (b"\r\n.\r\n", b"250 taken\r\n"),
+]  # fmt: skip
+
+
+def scripted(changes: dict[bytes, bytes | None]) -> tuple[int, threading.Thread]:
+    """A server that answers by a script; None closes the connection instead of answering."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        listening.close()
+        with connection:
+            connection.settimeout(5)
+            connection.sendall(GREETING)
+            for waited, answer in TALK:
+                data = b""
+                while waited not in data.upper():
+                    got = connection.recv(65536)
+                    if not got:
+                        return
+                    data += got
+                reply = changes.get(waited, answer)
+                if reply is None:
+                    return
+                connection.sendall(reply)
+                if waited in changes:
+                    connection.recv(65536)
+                    connection.sendall(b"250 ok\r\n")
+                    return
+
+    port = int(listening.getsockname()[1])
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return port, thread
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({b"MAIL": None}, Unsent),
+        ({b"RCPT": None}, Unsent),
+        ({b"DATA": None}, Unsent),
+        ({b"\r\n.\r\n": None}, Unknown),
+        ({b"RCPT": b"550 5.1.1 no such user\r\n"}, Refused),
+        ({b"RCPT": b"450 4.2.0 greylisted\r\n"}, Unsent),
+        ({b"MAIL": b"421 busy\r\n"}, Unsent),
+        ({b"DATA": b"554 no\r\n"}, Refused),
+        ({b"\r\n.\r\n": b"552 too big\r\n"}, Refused),
+        ({b"\r\n.\r\n": b"451 later\r\n"}, Unsent),
+        ({}, Sent),
+    ],
+)
+def test_the_stage_of_a_failure_is_known(changes: dict[bytes, bytes | None], expected: type) -> None:
+    port, thread = scripted(changes)
+    transport = smtp(port)
+    receipt = transport.send(MESSAGE)
+    transport.close()
+    thread.join(5)
+    assert isinstance(receipt, expected), receipt
