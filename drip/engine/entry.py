@@ -279,9 +279,10 @@ def _start(connection: Connection, book: Book, campaign: Campaign, starts: list[
     rows = []
     for start in starts:
         whose = (start.contact_id, start.record_id)
-        if _may_enter(book, campaign, batch, start, last.get(whose), now):
-            last[whose] = now
-            rows.append(_row(campaign, start, now))
+        enters = max(start.since, now)
+        if _may_enter(book, campaign, batch, start, last.get(whose), enters):
+            last[whose] = enters
+            rows.append(_row(campaign, start, enters))
     audience.start_runs(connection, rows)
 
 
@@ -305,7 +306,7 @@ def _may_again(campaign: Campaign, last: datetime, where: ZoneInfo, now: datetim
     return campaign.re_entry == "always"
 
 
-def _row(campaign: Campaign, start: Start, now: datetime) -> dict[str, Any]:
+def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
     return {
         "campaign": campaign.key,
         "version": campaign.version,
@@ -318,5 +319,5 @@ def _row(campaign: Campaign, start: Start, now: datetime) -> dict[str, Any]:
         "since": start.since,
         "next_due_at": None,
         "active": True,
-        "started_at": now,
+        "started_at": enters,
     }

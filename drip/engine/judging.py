@@ -223,7 +223,12 @@ class Judging:
         began = self._began(run, campaign, contact)
         for event in self._exits.get(contact.id, []):
             about_it = not (event.record_id and run.record_id) or event.record_id == run.record_id
-            if event.name in campaign.exit_events and about_it and event.at > began and event.id != run.event_id:
+            if (
+                event.name in campaign.exit_events
+                and about_it
+                and began < event.at <= self._now
+                and event.id != run.event_id
+            ):
                 return Reason("exited", f"{event.name} happened", campaign.exit_events[event.name])
         for condition in campaign.exit_conditions:
             if why_not(condition, self._values(run, contact)) is None:

@@ -1,0 +1,417 @@
+"""Planning and sending in a workspace: who enters, when messages go, what ends a run, what a crash leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from drip.core.message import Refused, Sent, Unknown, Unsent
+from drip.engine.dispatcher import reap
+from drip.storage import control, outbox, people
+from tests.world import World, at
+
+Worlds = Callable[..., World]
+BIRTHDAY = """
+name: Birthday
+topic: service
+trigger: { date: contact.birthday, repeat: yearly }
+send_window: 8:00-12:00
+steps:
+  - send: card
+"""
+OIL = """
+name: Oil
+topic: service
+for_each: vehicle
+trigger: { date: vehicle.due }
+audience: { vehicle.status: active }
+exit_when: [booking.created]
+send_window: 9:00-19:00
+steps:
+  - send: soon
+    at: 14 days before vehicle.due
+  - send: due
+    at: vehicle.due
+  - wait: 10 days
+  - send: follow-up
+"""
+LETTER = """
+name: Letter
+topic: service
+trigger: { schedule: every Thursday at 10:00 }
+steps:
+  - send: letter
+"""
+THANKS = """
+name: Thanks
+topic: service
+trigger: { event: order.placed }
+steps:
+  - wait: 3 days
+  - send: thanks
+"""
+
+
+def test_a_leap_day_birthday_of_unknown_year_comes_on_february_28_as_the_window_opens(world: Worlds) -> None:
+    made = world({"birthday": BIRTHDAY})
+    made.contacts("key,email,birthday", "ana,ana@example.com,02-29")
+    made.run("2027-01-01 12:00", "2028-03-10")
+    assert made.sent() == ["2027-02-28 14:00", "2028-02-29 14:00"]
+
+
+def test_the_service_reminder_runs_through_its_steps(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email,timezone", "ana,ana@example.com,America/Chicago")
+    made.vehicles(
+        "key,contact,model,status,last_service", "golf,ana,Golf,active,2026-01-05", "old,ana,Beetle,sold,2026-01-05"
+    )
+    made.run("2026-05-01 12:00", "2026-12-31")
+    assert made.timeline() == [
+        "2026-06-21 14:00 sent send soon", "2026-07-05 14:00 sent send due", "2026-07-15 14:00 sent send follow-up",
+    ]  # fmt: skip
+
+
+def test_a_booking_stops_the_follow_ups_of_its_own_vehicle_only(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05", "leaf,ana,active,2026-01-05")
+    made.run("2026-05-01 12:00", "2026-07-08 20:00")
+    made.events("event,contact,at,vehicle", "booking.created,ana,2026-07-08 15:10,golf")
+    made.run("2026-07-08 20:10", "2026-07-20")
+    assert [line[17:] for line in made.timeline("ana")][-2:] == ["exited oil (exited)", "sent send follow-up"]
+
+
+def test_planning_the_same_thing_twice_is_harmless(world: Worlds) -> None:
+    made = world({"birthday": BIRTHDAY, "letter": LETTER, "thanks": THANKS})
+    made.contacts("key,email,birthday", "ana,ana@example.com,1990-11-26")
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-11-23 10:00")
+    for _ in range(3):
+        for hour in ("2026-11-25 12:00", "2026-11-26 16:30", "2026-11-26 16:31"):
+            made.beat(hour)
+    assert len(made.sent()) == 3
+
+
+def test_ten_o_clock_is_where_each_reader_lives(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts(
+        "key,email,timezone", "a,a@example.com,Asia/Tokyo", "b,b@example.com,Europe/Paris", "c,c@example.com,"
+    )
+    made.run("2026-11-25 12:00", "2026-11-28")
+    assert {key: made.sent(key) for key in "abc"} == {
+        "a": ["2026-11-26 01:00"], "b": ["2026-11-26 09:00"], "c": ["2026-11-26 16:00"],
+    }  # fmt: skip
+
+
+def test_several_missed_occurrences_collapse_to_the_newest_and_expire_with_grace(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-01 12:00")
+    made.beat("2026-11-26 18:00")
+    assert made.timeline() == ["2026-11-26 18:00 sent send letter"]
+    made.beat("2026-12-10 23:00")
+    assert made.timeline()[1:] == ["2026-12-10 23:00 skipped send letter (too-late)"]
+
+
+def test_a_schedule_that_was_never_looked_at_sends_nothing_of_the_past(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-26 16:30")
+    assert made.timeline() == []
+
+
+def test_a_contact_imported_late_joins_at_the_right_point(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.beat("2026-07-01 12:00")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-07-01 15:00", "2026-08-01")
+    assert made.timeline() == [
+        "2026-07-01 15:00 skipped send soon (too-late)", "2026-07-05 14:00 sent send due",
+        "2026-07-15 14:00 sent send follow-up",
+    ]  # fmt: skip
+
+
+def test_a_newer_service_moves_the_reminder_to_the_new_date(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-05-01 12:00", "2026-06-25")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-06-24")
+    made.run("2026-06-25 12:00", "2026-12-31")
+    assert made.timeline() == [
+        "2026-06-21 14:00 sent send soon", "2026-06-25 12:00 exited oil (date-moved)",
+        "2026-12-10 15:00 sent send soon", "2026-12-24 15:00 sent send due",
+    ]  # fmt: skip
+
+
+def test_a_corrected_date_moves_what_is_unsent_and_repeats_nothing(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-05-01 12:00", "2026-06-25")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-07")
+    made.run("2026-06-25 12:00", "2026-07-10")
+    assert made.timeline() == ["2026-06-21 14:00 sent send soon", "2026-07-07 14:00 sent send due"]
+
+
+def test_the_audience_is_asked_again_before_every_send(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-05-01 12:00", "2026-07-06")
+    made.vehicles("key,contact,status", "golf,ana,sold")
+    made.run("2026-07-06 12:00", "2026-08-01")
+    assert made.timeline()[2:] == ["2026-07-15 14:00 exited oil (not-in-audience)"]
+
+
+def test_re_entry_waits_as_long_as_it_says(world: Worlds) -> None:
+    made = world({"thanks": THANKS + "re_entry: after 90 days\n", "once": THANKS + "re_entry: never\n"})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,id,contact,at", *(f"order.placed,{n},ana,2026-0{n}-01 10:00" for n in range(1, 9)))
+    for month in range(1, 9):
+        made.run(f"2026-0{month}-01 17:00", f"2026-0{month}-20")
+    per_campaign = [entry.campaign for entry in made.ledger() if entry.outcome == "sent"]
+    assert per_campaign.count("once") == 1
+    assert per_campaign.count("thanks") == 3
+
+
+def test_priority_wins_the_slot_and_the_other_waits(world: Worlds) -> None:
+    made = world(
+        {
+            "a-letter": LETTER + "priority: low\n",
+            "birthday": BIRTHDAY.replace("8:00-12:00", "10:00-12:00") + "priority: high\n",
+        },
+        settings="frequency_caps: { all: 1 per day }\nsend_window: 9:00-19:00\nwhen_capped: wait up to 2 days",
+    )
+    made.contacts("key,email,birthday", "ana,ana@example.com,1990-11-26")
+    made.write("campaigns/a-letter.yaml", (made.root / "campaigns/a-letter.yaml").read_text() + "grace: 3 days\n")
+    made.reload()
+    made.run("2026-11-25 12:00", "2026-11-29")
+    assert made.timeline() == ["2026-11-26 16:00 sent send card", "2026-11-27 15:00 sent send letter"]
+
+
+def test_each_refusal_is_kept_with_code_sentence_place_and_next_instant(world: Worlds) -> None:
+    made = world({"letter": LETTER + "grace: 2 days\n"}, settings="quiet_hours: 9:00-11:00")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.run("2026-11-25 12:00", "2026-11-28")
+    (refusal,) = [entry for entry in made.ledger() if entry.outcome == "deferred"]
+    assert refusal.code == "quiet-hours"
+    assert refusal.place is not None
+    assert refusal.place.startswith("campaigns/_settings.yaml:")
+    assert refusal.until == at("2026-11-26 17:00")
+    assert made.sent() == ["2026-11-26 17:00"]
+
+
+def test_nobody_is_written_to_without_consent_or_after_a_suppression(world: Worlds) -> None:
+    made = world({"letter": LETTER.replace("service", "news")})
+    made.contacts(
+        "key,email,news",
+        "yes,yes@example.com,yes",
+        "no,no@example.com,no",
+        "silent,s@example.com,",
+        "bad,bad@example.com,yes",
+    )
+    made.contacts("key,news", "gone,yes")
+    with made.database.write() as connection:
+        people.suppress(connection, "BAD@example.com", "hard bounce", at("2026-11-01"))
+    made.run("2026-11-25 12:00", "2026-11-28")
+    codes = {entry.contact: entry.code for entry in made.ledger() if entry.outcome == "skipped"}
+    assert codes == {"no": "no-consent", "silent": "no-consent", "bad": "suppressed", "gone": "no-address"}
+    assert [message.to.address for message in made.transport.messages] == ["yes@example.com"]
+
+
+def test_an_unsubscribe_between_grant_and_sending_wins(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
+    made.beat("2026-11-25 12:00")
+
+    def unsubscribes_ben(message: object) -> Sent:
+        made.contacts("key,service", "ben,no", now="2026-11-26")
+        return Sent("ok")
+
+    made.answer = unsubscribes_ben
+    made.beat("2026-11-26 16:00")
+    made.beat("2026-11-26 16:01")
+    assert [message.to.address for message in made.transport.messages] == ["ana@example.com"]
+    assert made.timeline("ben") == ["2026-11-26 16:01 skipped send letter (no-consent)"]
+
+
+def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Refused("550 no such user") if "ana" in message.to.address else Sent("ok")
+    tally = made.beat("2026-11-26 16:00")
+    assert (tally.sent, tally.failed) == (1, 1)
+    (failed,) = [entry for entry in made.ledger() if entry.outcome == "failed"]
+    assert failed.sentence == "550 no such user"
+
+
+def test_an_unsent_message_keeps_its_slot_and_is_tried_again(world: Worlds) -> None:
+    made = world({"letter": LETTER}, settings="frequency_caps: { all: 1 per day }")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Unsent("451 later")
+    made.beat("2026-11-26 16:00")
+    made.answer = None
+    assert made.beat("2026-11-26 16:00:10").sent == 0
+    assert made.beat("2026-11-26 16:00:30").sent == 1
+
+
+def test_a_grant_that_has_not_left_is_judged_again_where_it_stands(world: Worlds) -> None:
+    made = world({"letter": LETTER}, settings="quiet_hours: 11:00-12:00")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Unsent("451 later")
+    made.beat("2026-11-26 16:55")
+    made.answer = None
+    made.beat("2026-11-26 17:06")
+    made.beat("2026-11-26 17:07")
+    made.beat("2026-11-26 18:00")
+    assert made.sent() == ["2026-11-26 18:00"]
+
+
+def test_an_unknown_outcome_is_held_counts_and_is_settled_by_a_person(world: Worlds) -> None:
+    made = world({"letter": LETTER}, settings="frequency_caps: { all: 1 per week }")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Unknown("the connection broke")
+    made.beat("2026-11-26 16:00")
+    made.answer = None
+    made.beat("2026-12-03 16:00")
+    assert made.sent() == ["2026-12-03 16:00"]
+    with made.database.write() as connection:
+        (held,) = outbox.held(connection)
+        assert held.code == "unknown"
+        assert outbox.release(connection, [held.id], "sent", at("2026-12-03 17:00")) == 1
+    assert len(made.sent()) == 2
+
+
+def test_an_unknown_outcome_goes_out_again_where_the_campaign_says_so(world: Worlds) -> None:
+    made = world({"letter": LETTER + "on_unknown: resend\n"})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    seen = []
+    made.answer = lambda message: (
+        seen.append(message.message_id) or (Unknown("broke") if len(seen) == 1 else Sent("ok"))
+    )
+    made.beat("2026-11-26 16:00")
+    made.beat("2026-11-26 16:01")
+    assert len(seen) == 2
+    assert len(set(seen)) == 1
+
+
+def test_what_a_dead_daemon_left_behind_is_held_and_never_sent_twice(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+
+    def dies(message: object) -> Sent:
+        raise KeyboardInterrupt
+
+    made.answer = dies
+    try:
+        made.beat("2026-11-26 16:00")
+    except KeyboardInterrupt:
+        made.answer = None
+    book = made.workspace.book(made.database, at("2026-11-26 16:01"))
+    assert reap(made.database, book, 2, at("2026-11-26 16:01")) == 1
+    made.beat("2026-11-26 16:02")
+    assert made.sent() == []
+    with made.database.read() as connection:
+        assert [each.state for each in outbox.held(connection)] == ["held"]
+
+
+def test_a_template_that_fails_for_one_holds_that_one(world: Worlds) -> None:
+    made = world({"letter": LETTER}, templates="---\nsubject: x\n---\nDear {{ contact.first_name }}")
+    made.contacts("key,email,first_name", "ana,ana@example.com,Ana", "ben,ben@example.com,")
+    made.beat("2026-11-25 12:00")
+    tally = made.beat("2026-11-26 16:00")
+    assert (tally.sent, tally.held) == (1, 1)
+    (held,) = [entry for entry in made.ledger() if entry.outcome == "held"]
+    assert (held.contact, held.code, held.place) == ("ben", "render-error", "templates/letter.md:4")
+    with made.database.write() as connection:
+        outbox.release(connection, [each.id for each in outbox.held(connection)], "deferred", at("2026-11-26 16:30"))
+    made.contacts("key,first_name", "ben,Ben")
+    made.beat("2026-11-26 16:31")
+    assert len(made.sent("ben")) == 1
+
+
+def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> None:
+    made = world({"thanks": THANKS})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
+    made.beat("2026-11-20 18:00")
+    with made.database.write() as connection:
+        control.hold(connection, "thanks", at("2026-11-21"))
+    made.beat("2026-11-23 16:00")
+    made.beat("2026-11-23 17:30")
+    assert made.sent() == []
+    assert [entry.code for entry in made.ledger() if entry.outcome == "deferred"] == ["paused"]
+    with made.database.write() as connection:
+        control.let_go(connection, "thanks")
+        outbox.wake_paused(connection, "thanks", at("2026-11-23 18:00"))
+    made.beat("2026-11-23 18:00")
+    assert made.sent() == ["2026-11-23 18:00"]
+
+
+def test_a_run_keeps_the_version_it_started_with(world: Worlds) -> None:
+    made = world({"thanks": THANKS})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
+    made.beat("2026-11-20 18:00")
+    made.write("campaigns/thanks.yaml", THANKS.replace("3 days", "9 days"))
+    made.reload()
+    made.run("2026-11-21 00:00", "2026-12-20")
+    assert made.sent() == ["2026-11-23 16:00"]
+
+
+def test_a_broken_file_leaves_its_last_good_version_in_force(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.write("campaigns/letter.yaml", LETTER.replace("topic", "topc"))
+    made.reload()
+    made.run("2026-11-25 12:10", "2026-11-28")
+    assert made.sent() == ["2026-11-26 16:00"]
+
+
+def test_a_deleted_campaign_holds_its_people(world: Worlds) -> None:
+    made = world({"thanks": THANKS})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
+    made.beat("2026-11-20 18:00")
+    (made.root / "campaigns/thanks.yaml").unlink()
+    made.reload()
+    made.beat("2026-11-23 16:00")
+    assert made.sent() == []
+    assert [entry.sentence for entry in made.ledger() if entry.outcome == "deferred"] == ["the campaign's file is gone"]
+
+
+def test_the_issue_of_the_day_is_its_dated_file_and_without_one_nothing_goes(world: Worlds) -> None:
+    made = world(
+        {
+            "letter": LETTER.replace(
+                "  - send: letter", "  - send: letter\n    content: issues\n    subject: '{{ issue.title }}'"
+            )
+        }
+    )
+    made.write(
+        "templates/issues/2026-11-26-winter.md", "---\ntitle: Winter for {{ contact.first_name }}\n---\nBe *warm*."
+    )
+    made.write("templates/letter.md", "---\nsubject: x\n---\n{{ issue.body }}")
+    made.contacts("key,email,first_name", "ana,ana@example.com,Ana")
+    made.run("2026-11-25 12:00", "2026-12-05")
+    assert made.timeline() == ["2026-11-26 16:00 sent send letter", "2026-12-03 16:00 skipped send letter (no-content)"]
+    (message,) = made.transport.messages
+    assert message.subject == "Winter for Ana"
+    assert "<em>warm</em>" in (message.html or "")
+    assert "Be warm." in message.text
+
+
+def test_a_changed_zone_brings_no_second_issue(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email,timezone", "ana,ana@example.com,Asia/Tokyo")
+    made.run("2026-11-25 12:00", "2026-11-26 02:00")
+    made.contacts("key,timezone", "ana,America/Chicago")
+    made.run("2026-11-26 02:10", "2026-11-27 12:00")
+    assert made.sent() == ["2026-11-26 01:00"]
