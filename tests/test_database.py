@@ -1,0 +1,90 @@
+"""Opening, migrating and locking the database; its errors in plain words."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from drip.errors import DripError
+from drip.storage.database import REVISION, DaemonLock, Database, create_database, open_database, revision_of, upgrade
+from drip.storage.schema import metadata
+from tests.world import at
+
+NOW = at("2026-11-22")
+
+
+def migrated(path: Path) -> None:
+    """An empty database brought up by the migrations alone."""
+    sqlite3.connect(path).close()
+    upgrade(path)
+
+
+def test_the_migrations_make_the_same_tables_as_the_schema(tmp_path: Path) -> None:
+    migrated(tmp_path / "m.db")
+    with create_engine(f"sqlite:///{tmp_path / 'm.db'}").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION
+    connection.engine.dispose()
+
+
+def test_a_fresh_database_is_of_this_version_and_has_keys(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "sub" / "d.db", NOW)
+    assert revision_of(database) == REVISION
+    assert [path.name for path in (tmp_path / "sub").iterdir() if path.suffix == ".new"] == []
+    database.close()
+
+
+def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "d.db"
+    create_database(path, NOW).close()
+    for revision, said in (("9999", "newer version"), ("0000", "older version")):
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.close()
+        with pytest.raises(DripError, match=said):
+            open_database(path, NOW)
+    with pytest.raises(DripError, match="newer version"):
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.close()
+        upgrade(path)
+
+
+def test_a_file_that_is_no_database_and_a_folder_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("hello " * 1000)
+    with pytest.raises(DripError, match="is not a database of drip"):
+        open_database(tmp_path / "text.db", NOW)
+    with pytest.raises(DripError, match="cannot be opened"):
+        open_database(tmp_path, NOW)
+
+
+def test_one_daemon_at_a_time_and_the_kernel_gives_the_lock_back(tmp_path: Path) -> None:
+    first, second = DaemonLock(tmp_path / "d.db"), DaemonLock(tmp_path / "d.db")
+    assert first.take()
+    assert not second.take()
+    first.give_back()
+    assert second.take()
+    second.give_back()
+
+
+def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing(tmp_path: Path) -> None:
+    database = create_database(tmp_path / "d.db", NOW)
+
+    def holds() -> int:
+        with database.read() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM holds")).scalar_one())
+
+    with pytest.raises(ZeroDivisionError), database.write() as connection:
+        connection.execute(text("INSERT INTO holds VALUES ('x', 1)"))
+        raise ZeroDivisionError
+    with database.attempt() as connection:
+        connection.execute(text("INSERT INTO holds VALUES ('x', 1)"))
+    assert holds() == 0
+    database.close()
+    assert isinstance(database, Database)
