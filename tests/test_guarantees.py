@@ -24,7 +24,16 @@ from drip.storage.ledger import Entry, entries
 from tests.world import World, at
 
 ZONES = ("", "Asia/Tokyo", "Europe/London", "America/St_Johns", "Pacific/Auckland")
-CAPS = ("1 per day", "2 per day, 3 per week", "1 per 36 hours", "at least 5 hours apart", "2 per week", "0 per day")
+CAPS = (
+    "1 per day",
+    "2 per day, 3 per week",
+    "1 per 36 hours",
+    "at least 5 hours apart",
+    "2 per week",
+    "1 per day",
+    "2 per day",
+    "0 per week",
+)
 START = at("2026-03-02 03:00")
 QUIET = (21, 8)
 
@@ -39,7 +48,7 @@ def campaigns(chance: random.Random) -> dict[str, str]:
     for n in range(chance.randint(1, 4)):
         trigger = chance.choice(
             ["{ date: contact.birthday, repeat: yearly }", "{ event: order.placed }", "{ schedule: every day at 9:00 }",
-             "{ schedule: 0 */7 * * * }", "{ schedule: every Tuesday at 22:30 }"]
+             "{ schedule: 0 */7 * * * }", "{ schedule: 55 20 * * * }", "{ schedule: every day at 9:00 }"]
         )  # fmt: skip
         topic = chance.choice(["news", "service"])
         lines = [f"name: C{n}", f"topic: {topic}", f"trigger: {trigger}", f"priority: {chance.randint(0, 100)}"]
@@ -59,8 +68,10 @@ def make(seed: int, folder: str) -> World:
     people, orders = ["key,email,timezone,birthday,news"], ["event,id,contact,at"]
     for n in range(chance.randint(1, 8)):
         day = (START + timedelta(days=chance.randint(0, 9))).date()
-        email = "" if chance.random() < 0.1 else f"p{n}@example.com"
-        people.append(f"p{n},{email},{chance.choice(ZONES)},{day:%m-%d},{chance.choice(['yes', 'no', ''])}")
+        email = "" if chance.random() < 0.05 else f"p{n}@example.com"
+        people.append(
+            f"p{n},{email},{chance.choice(ZONES)},{day:%m-%d},{chance.choice(['yes', 'yes', 'yes', 'no', ''])}"
+        )
         for m in range(chance.randint(0, 3)):
             when = START + timedelta(minutes=chance.randint(0, 60 * 24 * 8))
             orders.append(f"order.placed,{n}-{m},p{n},{when.isoformat()}")
@@ -69,8 +80,8 @@ def make(seed: int, folder: str) -> World:
     return world
 
 
-def check(world: World, left: list[tuple[datetime, str]], ledger: list[Entry]) -> None:
-    """Everything that must be true of what left (instant and address) and of what was written down."""
+def check(world: World) -> None:
+    """Everything that must be true of what is written down."""
     settings_ = world.workspace.settings
     with world.database.read() as connection:
         rows = connection.exec_driver_sql(
@@ -118,16 +129,16 @@ def faulty(chance: random.Random, left: Counter[str], allow_kill: bool) -> Calla
 
     def answer(message: Message) -> Receipt:
         fate = chance.random()
-        if fate < 0.1:
+        if fate < 0.3:
             return Unsent("451 later")
-        if fate < 0.15:
+        if fate < 0.34:
             return Refused("550 no")
-        if fate < 0.2 and allow_kill:
+        if fate < 0.37 and allow_kill:
             raise Killed
         left[message.message_id] += 1
-        if fate < 0.3:
+        if fate < 0.42:
             return Unknown("the link died after the dot")
-        if fate < 0.35 and allow_kill:
+        if fate < 0.45 and allow_kill:
             raise Killed
         return Sent("ok")
 
@@ -143,7 +154,7 @@ def test_with_crashes_faults_and_an_uneven_clock_no_guarantee_breaks(seed: int) 
         left: Counter[str] = Counter()
         world.answer = faulty(chance, left, allow_kill=True)
         now, fence = START, 1
-        while now < START + timedelta(days=10):
+        while now < START + timedelta(days=5):
             try:
                 world.beat(now)
             except Killed:
@@ -153,11 +164,11 @@ def test_with_crashes_faults_and_an_uneven_clock_no_guarantee_breaks(seed: int) 
                 with world.database.write() as connection:
                     # The next beat is a new daemon's; fences only matter between two of them.
                     connection.exec_driver_sql("UPDATE messages SET fence = 0 WHERE state = 'sending'")
-            now += timedelta(minutes=chance.choice([1, 7, 30, 60, 180, 600]))
+            now += timedelta(minutes=chance.choice([1, 1, 2, 5, 9, 9, 30, 120, 400]))
             if chance.random() < 0.05:
                 now -= timedelta(hours=chance.randint(1, 20))
         assert all(count == 1 for count in left.values()), "sent twice under on_unknown: hold"
-        check(world, [], world.ledger())
+        check(world)
         world.database.close()
 
 
@@ -176,7 +187,7 @@ def test_the_preview_is_what_the_daemon_does(seed: int) -> None:
         assert world.ledger() == []
         world.run(START.strftime("%Y-%m-%d %H:%M"), end.strftime("%Y-%m-%d %H:%M"))
         assert [entry for entry in world.ledger() if entry.at <= end] == foreseen
-        check(world, [], foreseen)
+        check(world)
         world.database.close()
 
 
