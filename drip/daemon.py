@@ -5,6 +5,7 @@ APScheduler beats with one job: never two at a time, missed beats merged into on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -14,16 +15,18 @@ from datetime import datetime
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from drip.core.message import Transport
+from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.planner import plan
 from drip.errors import DripError
-from drip.storage import control
+from drip.storage import control, outbox
 from drip.storage.database import DaemonLock, Database
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
+# A beat that is longer than the time between two is no news.
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
 LOCK_AGAIN_S = 1.0
 
 
@@ -87,10 +90,6 @@ class Daemon:
         with self._database.write() as connection:
             self._number = control.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
-        assert self._book
-        left = reap(self._database, self._book, self._number, now)
-        if left:
-            log.warning("%d message(s) were being sent when the last daemon died.", left, extra={"action": "reaped"})
         log.info("Started as daemon %d.", self._number, extra={"action": "started"})
 
     def _end(self) -> None:
@@ -128,7 +127,7 @@ class Daemon:
         try:
             self._beat()
         except DripError as error:
-            self._tell(f"{error.sentence} {error.help or ''}".strip(), "trouble")
+            self._in_trouble(f"{error.place or ''} {error.sentence}".strip(), error.help, "trouble")
         except Exception as error:  # handed to the main thread, which raises it
             self.failure = error
             self.stop.set()
@@ -139,18 +138,15 @@ class Daemon:
         assert self._book
         with self._database.write() as connection:
             control.heartbeat(connection, now, None)
-        plan(self._database, self._book, self._workspace.templates, self._doorkeeper, now)
         dispatcher = Dispatcher(
             self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
         )
-        tally = dispatcher.dispatch(self._book)
+        tally = beat(self._book, self._doorkeeper, dispatcher)
         if tally.sent or tally.failed or tally.held:
             counts = (tally.sent, tally.failed, tally.held)
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
         if tally.trouble:
-            self._tell(f"{tally.trouble} Help: {tally.help}. Messages wait.", "transport-down")
-            with self._database.write() as connection:
-                control.heartbeat(connection, self._clock(), tally.trouble)
+            self._in_trouble(tally.trouble, tally.help, "transport-down")
         else:
             self._told.clear()
         return tally
@@ -160,29 +156,35 @@ class Daemon:
         seen = self._workspace.fingerprint()
         if seen == self._seen:
             return
-        self._workspace.reload()
-        self._seen = seen
-        for problem in self._workspace.problems():
+        fresh = Workspace(self._workspace.root, self._workspace.environment)
+        for problem in fresh.problems():
             if problem.level == "error":
                 log.error("%s", problem.text(), extra={"action": "file-problem"})
-        if self._workspace.loaded.settings is None and self._book:
+        if fresh.loaded.settings is None and self._book:
             log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
-            return
-        self._book = self._workspace.book(self._database, now)
-        self._open_transports()
-        for key in sorted(self._workspace.loaded.broken):
-            stays = "its last good version stays in force" if key in self._book.kept else "it does not run"
+        else:
+            self._adopt(fresh, now)
+        self._seen = seen
+
+    def _adopt(self, fresh: Workspace, now: datetime) -> None:
+        """Works by freshly read files from now on, all or nothing. Raises DripError if a transport cannot be set up."""
+        transports = fresh.transports()
+        book = fresh.book(self._database, now)
+        with self._database.write() as connection:
+            # A campaign may be live again.
+            outbox.wake_paused(connection, None, now)
+        for transport in self._transports.values():
+            transport.close()
+        self._workspace, self._book, self._transports = fresh, book, transports
+        for key in sorted(fresh.loaded.broken):
+            stays = "its last good version stays in force" if key in book.kept else "it does not run"
             log.error("campaigns/%s.yaml cannot be read; %s.", key, stays, extra={"action": "kept"})
 
-    def _open_transports(self) -> None:
-        """Opens the ways that the settings name now. Raises DripError if one cannot be set up."""
-        before, self._transports = self._transports, {}
-        for transport in before.values():
-            transport.close()
-        self._transports = self._workspace.transports()
-
-    def _tell(self, sentence: str, action: str) -> None:
-        """Once, not at every beat."""
+    def _in_trouble(self, sentence: str, help: str | None, action: str) -> None:
+        """Tells it once, not at every beat, and keeps it for `drip status`."""
         if sentence not in self._told:
             self._told.add(sentence)
-            log.error("%s", sentence, extra={"action": action})
+            remedy = f" Help: {help}." if help else ""
+            log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
+        with contextlib.suppress(DripError), self._database.write() as connection:
+            control.heartbeat(connection, self._clock(), sentence)

@@ -232,7 +232,7 @@ def test_an_unsubscribe_between_grant_and_sending_wins(world: Worlds) -> None:
     made.beat("2026-11-26 16:00")
     made.beat("2026-11-26 16:01")
     assert [message.to.address for message in made.transport.messages] == ["ana@example.com"]
-    assert made.timeline("ben") == ["2026-11-26 16:01 skipped send letter (no-consent)"]
+    assert made.timeline("ben") == ["2026-11-26 16:00 skipped send letter (no-consent)"]
 
 
 def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:

@@ -9,9 +9,9 @@ from textwrap import dedent
 
 from drip.core.message import Message, Receipt
 from drip.engine import importer
+from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.planner import plan
 from drip.engine.rows import open_table
 from drip.engine.simulator import simulate
 from drip.storage.database import Database, open_database
@@ -101,10 +101,9 @@ class World:
         """Plans and dispatches once."""
         when = at(now) if isinstance(now, str) else now
         book = self.workspace.book(self.database, when)
-        plan(self.database, book, self.workspace.templates, self._doorkeeper, when)
         transport = MemoryTransport(answer=self.answer) if self.answer else self.transport
         dispatcher = Dispatcher(self.database, self.workspace.templates, {"email": transport}, lambda: when, fence=1)
-        tally = dispatcher.dispatch(book)
+        tally = beat(book, self._doorkeeper, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages
         return tally

@@ -168,10 +168,18 @@ def next_inside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
     if span.holds(wall):
         return start
     for day in days_from(wall.date()):
-        opening = at_minute(day, span.opens, where)
-        if opening >= start and span.holds(local(opening, where)):
-            return opening
+        for opening in _openings(day, span.opens, where):
+            if opening >= start and span.holds(local(opening, where)):
+                return opening
     raise AssertionError("a clock range opens on every ordinary day")
+
+
+def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
+    """The instant of a minute of a day; both of them where the clock is set back over it."""
+    wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+    again = wall.replace(tzinfo=where, fold=1).astimezone(UTC)
+    first = instant(wall, where)
+    return [first, again] if again > first and local(again, where) == wall else [first]
 
 
 def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:

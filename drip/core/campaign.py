@@ -10,7 +10,7 @@ from typing import Literal
 from drip.core.calendar import ClockRange, Duration, Feb29
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
-from drip.core.fields import Field, Value, load
+from drip.core.fields import Field, Stored, Value, load
 from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
 from drip.errors import Place
@@ -125,6 +125,13 @@ class Campaign:
     opens: int
     steps: tuple[Step, ...]
 
+    def entry_opens(self) -> int:
+        """The minute of the day at which the earliest `at:` step is due."""
+        offset = self.entry_offset()
+        at_steps = [step for step in self.steps if isinstance(step, Send) and step.at == offset]
+        first = at_steps or [step for step in self.steps[:1] if isinstance(step, Send)]
+        return first[0].opens if first else self.opens
+
     def event_prefix(self) -> str | None:
         """`order` for a campaign on `order.placed`: what its event's fields are called by."""
         return self.trigger.event.partition(".")[0] if isinstance(self.trigger, EventTrigger) else None
@@ -185,6 +192,7 @@ class Settings:
     derived: Mapping[str, DateField]
     database: str | None
     place: Place
+    version: str
 
     @property
     def kinds(self) -> list[str]:
@@ -199,11 +207,11 @@ class Settings:
         known = self.fields.get(owner, {}).get(bare)
         return DateField(name, ()) if known and known.is_date else None
 
-    def load(self, owner: str, attributes: Mapping[str, object]) -> dict[str, Value]:
-        """Stored attributes of a contact or record as values. Fields that are no longer declared are left out."""
+    def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
+        """Stored attributes of a contact or record as values.
+
+        Left out is what is no longer declared, or was stored when the field had another type.
+        """
         declared = self.fields.get(owner, {})
-        return {
-            name: load(declared[name], stored)  # type: ignore[arg-type]
-            for name, stored in attributes.items()
-            if name in declared and stored is not None
-        }
+        values = {name: load(declared[name], stored) for name, stored in attributes.items() if name in declared}
+        return {name: value for name, value in values.items() if value is not None}

@@ -14,8 +14,9 @@ from drip.core.calendar import ClockRange, local, next_inside, next_outside
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
-# How often a message that waits for a person (a paused campaign) is looked at again.
-PAUSED_AGAIN = timedelta(hours=1)
+# What waits for a person (a paused campaign) is woken when that person lets it go on, or when its time is over.
+PAUSED_AGAIN = timedelta(days=1)
+MOMENT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
     """The decision for one message at `now`. `usage` are all counted messages of the contact."""
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
-        return Skip(_too_late(candidate, person)) if late else Defer(now + PAUSED_AGAIN, candidate.paused)
+        if late:
+            return Skip(_too_late(candidate, person))
+        over = candidate.planned_at + candidate.grace + MOMENT if candidate.grace is not None else now + PAUSED_AGAIN
+        return Defer(over, candidate.paused)
     if candidate.ended:
         return Skip(candidate.ended)
     channel, closed = _open_channel(candidate, person)
@@ -174,30 +178,33 @@ def _caps(
     full = first_full(caps, usage, now, person.zone)
     if full is None:
         return None
-    frees = _all_free(candidate, person, caps, usage, full)
-    reason = _cap_reason(full, frees, person.zone)
+    full, frees = _all_free(candidate, person, caps, usage, full)
     wait = candidate.wait_when_capped
-    if frees is None or wait is None or frees > candidate.planned_at + wait or _past_grace(candidate, frees):
-        return Skip(reason)
-    return Defer(frees, reason)
+    if frees is None:
+        return Skip(_cap_reason(full, "", person.zone))
+    free = f"; free again {local(frees, person.zone):%Y-%m-%d %H:%M}"
+    if wait is None or frees > candidate.planned_at + wait:
+        return Skip(_cap_reason(full, f"{free}, longer than it may wait", person.zone))
+    if _past_grace(candidate, frees):
+        return Skip(_cap_reason(full, f"{free}, when it makes no sense any more", person.zone))
+    return Defer(frees, _cap_reason(full, free, person.zone))
 
 
 def _all_free(
     candidate: Candidate, person: Person, caps: Sequence[Cap], usage: Sequence[Use], full: Full
-) -> datetime | None:
-    """The first instant at which every rule has a place and the window is open."""
+) -> tuple[Full, datetime | None]:
+    """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
     while full.frees is not None:
         at = _next_allowed(candidate, person, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None
         if at is None or again is None:
-            return at
+            return full, at
         full = again
-    return None
+    return full, None
 
 
-def _cap_reason(full: Full, frees: datetime | None, where: ZoneInfo) -> Reason:
-    uses = ", ".join(sorted({use.label for use in full.filled_by})) or "a limit of none"
-    when = f"; free again {local(frees, where):%Y-%m-%d %H:%M}" if frees else ""
+def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
+    days = sorted({(local(use.first, where).date(), use.label) for use in full.filled_by})
+    uses = ", ".join(f"{label} on {day:%-d %b}" for day, label in days) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
-    sentence = f"the cap of {full.cap.text}{scope} is full ({uses}){when}"
-    return Reason("cap", sentence, full.cap.place)
+    return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place)

@@ -18,6 +18,8 @@ KINDS: tuple[str, ...] = ("text", "number", "money", "date", "birthday", "yes or
 Stored = str | int | float | bool
 Value = str | int | float | bool | date | datetime | Birthday
 
+# Far enough from the calendar's ends for every length of time that the language can write.
+FIRST_YEAR, LAST_YEAR = 1800, 2200
 YES = {"yes", "y", "true", "1", "on"}
 NO = {"no", "n", "false", "0", "off"}
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -63,12 +65,15 @@ def parse(field: Field, text: str) -> Stored:
             return text
 
 
-def load(field: Field, stored: Stored) -> Value:
-    """The value that conditions and templates see."""
-    if field.kind == "date":
-        return date.fromisoformat(str(stored))
-    if field.kind == "birthday":
-        return parse_birthday(str(stored))
+def load(field: Field, stored: Stored) -> Value | None:
+    """The value that conditions and templates see; None for one that the field's type cannot have (any more)."""
+    try:
+        if field.kind == "date":
+            return parse_date(str(stored))
+        if field.kind == "birthday":
+            return parse_birthday(str(stored))
+    except ValueError:
+        return None
     return stored
 
 
@@ -85,17 +90,18 @@ def parse_number(text: str) -> int | float:
 def parse_date(text: str) -> date:
     """2026-11-22, or an ISO date-time of which the date is taken. Raises ValueError."""
     try:
-        return date.fromisoformat(text[:10]) if re.match(r"\d{4}-\d\d-\d\d($|[T ])", text) else _refuse(text)
+        day = date.fromisoformat(text[:10]) if re.match(r"\d{4}-\d\d-\d\d($|[T ])", text) else None
     except ValueError:
-        raise ValueError(f"`{text}` is not a date like 2026-11-22") from None
-
-
-def _refuse(text: str) -> date:
-    raise ValueError(text)
+        day = None
+    if day is None:
+        raise ValueError(f"`{text}` is not a date like 2026-11-22")
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return day
 
 
 def parse_birthday(text: str) -> Birthday:
-    """1990-02-29 is refused (1990 had none), 1992-02-29, 02-29 and --02-29 are taken. Raises ValueError."""
+    """1990-02-29, 02-29 and --02-29 are taken, whatever the year was. Raises ValueError."""
     found = re.fullmatch(r"(?:(\d{4})-|--)?(\d\d)-(\d\d)", text)
     if not found:
         raise ValueError(f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is unknown")
@@ -104,7 +110,10 @@ def parse_birthday(text: str) -> Birthday:
         date(2000, month, day)
     except ValueError:
         raise ValueError(f"`{text}` is no day of the calendar") from None
-    return Birthday(month, day, int(found[1]) if found[1] else None)
+    year = int(found[1]) if found[1] else None
+    if year is not None and not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return Birthday(month, day, year)
 
 
 def suspect_birthday(birthday: Birthday) -> bool:

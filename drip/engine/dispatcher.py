@@ -21,7 +21,7 @@ from drip.engine.book import Book
 from drip.engine.composing import Identity, Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.rendering.messages import RenderError
+from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage import outbox, people, runs
 from drip.storage.database import Database
@@ -30,12 +30,14 @@ from drip.storage.people import Contact
 from drip.storage.runs import Run
 
 BATCH = 100
-# A grant that has not left within this is judged again, so that what counts is when it really left.
-GRANT_LASTS = timedelta(minutes=10)
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
-MOST_ATTEMPTS = 120
+GIVE_UP_AFTER = timedelta(days=5)
+# A server that dies after each final dot may have taken them all.
+MOST_RESENDS = 3
+# The way was closed: nothing was tried.
+NOT_BEGUN = Unsent("the way out was closed")
 log = logging.getLogger("drip.dispatcher")
 
 
@@ -47,8 +49,18 @@ class Tally:
     failed: int = 0
     held: int = 0
     again: int = 0
+    given_back: int = 0
     trouble: str | None = None
     help: str | None = None
+
+    def add(self, other: Tally) -> None:
+        """Counts another round's together with this one's; the newest trouble is the one that is told."""
+        self.sent += other.sent
+        self.failed += other.failed
+        self.held += other.held
+        self.again += other.again
+        self.given_back += other.given_back
+        self.trouble, self.help = other.trouble or self.trouble, other.help or self.help
 
 
 @dataclass
@@ -77,11 +89,15 @@ class Dispatcher:
     def dispatch(self, book: Book) -> Tally:
         """Hands over everything that is granted and due, in order of priority, until told to stop."""
         tally = Tally()
+        left = reap(self.database, book, self.fence, self.clock())
+        if left:
+            log.warning(
+                "%d message(s) were being handed over when the program ended.", left, extra={"action": "reaped"}
+            )
         full = True
         while full and not self.stop() and tally.trouble is None:
             now = self.clock()
             with self.database.write() as connection:
-                outbox.give_back_stale(connection, now - GRANT_LASTS, now)
                 waiting = outbox.pending(connection, now, BATCH)
                 if not waiting:
                     break
@@ -113,35 +129,41 @@ class Dispatcher:
         """Renders and sends; the ends of one lot are committed with the beginnings of the next."""
         ended: list[tuple[Ready, Receipt]] = []
         rendered = self._rendered(facts, ready, tally)
-        while not self.stop() and tally.trouble is None:
-            lot = list(islice(rendered, self._at_once()))
-            if not lot:
-                break
-            with self.database.write() as connection:
-                self._record(connection, ended, tally)
-                book.refresh(connection)
-                begun = self._begin(connection, book, facts, [each for each, _ in lot])
-            ended = [(each, self._send(each, message, tally)) for each, message in lot if each.outgoing.id in begun]
-        if ended:
-            with self.database.write() as connection:
-                self._record(connection, ended, tally)
+        try:
+            while not self.stop() and tally.trouble is None:
+                lot = list(islice(rendered, self._at_once()))
+                if not lot:
+                    break
+                with self.database.write() as connection:
+                    self._record(connection, ended, tally)
+                    ended = []
+                    book.refresh(connection)
+                    begun = self._begin(connection, book, facts, [each for each, _ in lot], tally)
+                for each, message in lot:
+                    if each.outgoing.id in begun:
+                        ended.append((each, self._send(each, message, tally)))
+        finally:
+            if ended:
+                with self.database.write() as connection:
+                    self._record(connection, ended, tally)
 
     def _at_once(self) -> int:
-        return min(transport.at_once for transport in self.transports.values())
+        return min((transport.at_once for transport in self.transports.values()), default=1)
 
     def _rendered(self, facts: Batch, ready: list[Ready], tally: Tally) -> Iterator[tuple[Ready, Message]]:
         for each in ready:
             try:
                 yield each, self._message(facts, each)
-            except RenderError as error:
+            except DripError as error:
                 place = str(error.place or each.step.place)
                 each.outgoing.place = place
                 with self.database.write() as connection:
                     outbox.close(connection, each.outgoing, "held", self.clock(), "render-error", error.sentence)
+                    self._go_on(connection, [each], self.clock())
                 log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
                 tally.held += 1
 
-    def _begin(self, connection: Connection, book: Book, facts: Batch, lot: list[Ready]) -> set[int]:
+    def _begin(self, connection: Connection, book: Book, facts: Batch, lot: list[Ready], tally: Tally) -> set[int]:
         """The last check, in the transaction that marks messages as being handed over (G4)."""
         now = self.clock()
         known = [facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
@@ -153,48 +175,80 @@ class Dispatcher:
             (good if may else refused).add(each.outgoing.id)
         if refused:
             outbox.give_back(connection, refused, now)
+            tally.given_back += len(refused)
         return outbox.begin(connection, good, self.fence, now)
 
     def _send(self, each: Ready, message: Message, tally: Tally) -> Receipt:
-        transport = self.transports[each.outgoing.channel]
         try:
-            return transport.send(message)
+            return self.transports[each.outgoing.channel].send(message)
+        except KeyError:
+            tally.trouble, tally.help = (
+                f"Nothing says how messages by {each.outgoing.channel} leave.",
+                "add `transports:`",
+            )
         except TransportDown as down:
             tally.trouble, tally.help = str(down), down.help
-            return Unsent(str(down))
+        except Exception as error:
+            # What nobody foresaw: it may have left, and the others go on.
+            log.exception("The transport failed.", extra={"action": "transport-failed"})
+            return Unknown(f"the transport failed: {type(error).__name__}: {error}")
+        return NOT_BEGUN
 
     def _record(self, connection: Connection, ended: list[tuple[Ready, Receipt]], tally: Tally) -> None:
+        """Stores how messages ended, and lets their runs go on where that is known."""
         now = self.clock()
         sent = [each.outgoing.id for each, receipt in ended if isinstance(receipt, Sent)]
         outbox.settle_sent(connection, sent, self.fence, now)
         tally.sent += len(sent)
-        for each, receipt in ended:
-            self._record_failure(connection, each, receipt, now, tally)
+        done = [each for each, receipt in ended if self._settled(connection, each, receipt, now, tally)]
+        self._go_on(connection, done, now)
 
-    def _record_failure(
-        self, connection: Connection, each: Ready, receipt: Receipt, now: datetime, tally: Tally
-    ) -> None:
+    def _settled(self, connection: Connection, each: Ready, receipt: Receipt, now: datetime, tally: Tally) -> bool:
+        """Whether the message has reached its end. Stores every end but `sent`."""
         outgoing, fence = each.outgoing, self.fence
+        again = now + min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
         match receipt:
+            case Sent():
+                return True
             case Refused(answer):
                 outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
                 tally.failed += 1
-            case Unsent(answer) if outgoing.attempts + 1 >= MOST_ATTEMPTS:
+                return True
+            case Unsent(answer) if receipt is NOT_BEGUN:
+                trouble = tally.trouble or answer
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=trouble,
+                              attempts=outgoing.attempts)  # fmt: skip
+                tally.again += 1
+                return False
+            case Unsent(answer) if now - outgoing.planned_at > GIVE_UP_AFTER:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
                 tally.failed += 1
+                return True
             case Unsent(answer):
-                again = now + min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer, due_at=again)
                 tally.again += 1
+                return False
+            case Unknown(answer) if each.campaign.on_unknown == "resend" and outgoing.attempts < MOST_RESENDS:
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer, due_at=again,
+                              maybe_left=True)  # fmt: skip
+                tally.again += 1
+                return False
             case Unknown(answer):
-                self._unknown(connection, each, answer, now)
+                outbox.settle(connection, outgoing, fence, "held", now, code="unknown", sentence=answer)
                 tally.held += 1
+                return True
 
-    def _unknown(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
-        if each.campaign.on_unknown == "resend":
-            outbox.settle(connection, each.outgoing, self.fence, "pending", now, code="unsent", sentence=answer)
-        else:
-            outbox.settle(connection, each.outgoing, self.fence, "held", now, code="unknown", sentence=answer)
+    def _go_on(self, connection: Connection, done: list[Ready], now: datetime) -> None:
+        """Runs leave the step whose message has ended; those that are through are ended here and now."""
+        through = []
+        for each in done:
+            run, steps = each.run, each.campaign.steps
+            at_step = run.active and run.position < len(steps) and steps[run.position] is each.step
+            if at_step and run.position + 1 == len(steps):
+                run.position, run.active, run.next_due_at, run.ended_at = run.position + 1, False, None, now
+                through.append(run)
+        runs.save_runs(connection, through)
+        runs.wake(connection, [each.run.id for each in done if each.run.active])
 
     def _message(self, facts: Batch, each: Ready) -> Message:
         assert self._identity
@@ -214,7 +268,7 @@ class Dispatcher:
 
 
 def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
-    """Settles what an earlier daemon left in the middle: held, or sent again where its campaign says so."""
+    """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
     with database.write() as connection:
         left = outbox.left_behind(connection, fence)
         found = runs.runs_by_id(connection, {each.run_id for each in left})
@@ -222,8 +276,9 @@ def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
         for each in left:
             run = found[each.run_id]
             campaign = book.version(connection, run.campaign, run.version)
-            if campaign and campaign.on_unknown == "resend":
+            if campaign and campaign.on_unknown == "resend" and each.attempts < MOST_RESENDS:
                 again.add(each.id)
         outbox.settle_left_behind(connection, again, now, resend=True)
         outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
+        runs.wake(connection, {each.run_id for each in left if each.id not in again})
     return len(left)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,6 +36,7 @@ from drip.storage.audience import Cursor, Dated
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
 FORESEEN = timedelta(hours=12)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,14 @@ class Doorkeeper:
         """Starts every run whose time has come since the last look."""
         cursors = audience.cursors_of(connection)
         newest = audience.newest(connection, now)
-        campaigns = book.entering()
-        for campaign in campaigns:
-            for starts in self._starts(connection, book, campaign, cursors.get(campaign.key), newest):
+        seen: dict[str, Cursor] = {}
+        for campaign in book.entering():
+            rules = f"{campaign.version}/{book.settings.version}"
+            seen[campaign.key] = looked = replace(newest, rules=rules)
+            for starts in self._starts(connection, book, campaign, cursors.get(campaign.key), looked):
                 for n in range(0, len(starts), audience.BATCH):
                     _start(connection, book, campaign, starts[n : n + audience.BATCH], now)
-        audience.move_cursors(connection, [campaign.key for campaign in campaigns], newest)
+        audience.move_cursors(connection, seen)
 
     def _starts(
         self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, newest: Cursor
@@ -92,8 +95,10 @@ class Doorkeeper:
         newest: Cursor,
     ) -> list[Start]:
         horizon = newest.at - campaign.lookback()
-        since = max(before.at, horizon) if before else horizon
-        key = (campaign.key, campaign.version)
+        # Under other rules other dates were due: the past is looked at again, and who is in already stays.
+        same = before is not None and before.rules == newest.rules
+        since = max(before.at, horizon) if before and same else horizon
+        key = (campaign.key, newest.rules)
         known = self._foreseen.get(key)
         if known is None or not known.covers(since, newest):
             end = newest.at + FORESEEN
@@ -197,14 +202,14 @@ def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
     if not isinstance(value, date):
         return None
     if trigger.yearly:
-        return birthday_in(Birthday(value.month, value.day), year, trigger.feb_29)
+        return birthday_in(Birthday(value.month, value.day), year, trigger.feb_29) if year >= value.year else None
     return shifted(value, trigger.date.steps)
 
 
 def entry_instant(settings: Settings, campaign: Campaign, anchor: date, zone_name: str) -> datetime:
     """When a run for a date begins: as its earliest step is due, in the zone that counts."""
     day = shift(anchor, campaign.entry_offset())
-    return at_minute(day, campaign.opens, zone(campaign.timezone or zone_name))
+    return at_minute(day, campaign.entry_opens(), zone(campaign.timezone or zone_name))
 
 
 def _due_dates(
@@ -231,6 +236,8 @@ def _possible(
     starts = []
     for each in found:
         value = date_value(book.settings, trigger.date.field, each.day)
+        if value is None:
+            continue
         for year in years if trigger.yearly else (0,):
             anchor = anchor_date(trigger, value, year)
             if anchor is None:
@@ -255,7 +262,7 @@ def _happened(
     now: datetime,
 ) -> list[Start]:
     """Events that came in since the last look; at the first look, those that are not too old to matter."""
-    since = now - campaign.lookback()
+    since = EPOCH if before else now - campaign.lookback()
     found = audience.events_after(connection, trigger.event, before.event_id if before else 0, since)
     starts = []
     for event in found:

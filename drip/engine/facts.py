@@ -157,7 +157,7 @@ def _no_consent(topic: Topic, channel: str, said: Consent | None) -> Reason | No
     return None
 
 
-def date_value(settings: Settings, field: str, stored: str) -> Value:
+def date_value(settings: Settings, field: str, stored: str) -> Value | None:
     """The value of a date field as it is indexed."""
     owner, _, name = field.partition(".")
     return load(settings.fields[owner][name], stored)

@@ -90,8 +90,12 @@ class Judging:
             self._runs[run.contact_id].append(run)
         self._facts.with_records(connection, [run.record_id for run in loaded])
         self._facts.with_events(connection, [run.event_id for run in loaded])
+        # What became of the messages of the runs at hand, by run and step.
+        self._told = {(each.run_id, each.step): each for each in outbox.of_runs(connection, [run.id for run in loaded])}
         self._waiting: dict[int, list[Outgoing]] = defaultdict(list)
         for message in outbox.deferred(connection, contact_ids):
+            # One object for one message, whichever way it is reached.
+            message = self._told.setdefault((message.run_id, message.step), message)
             self._waiting[message.contact_id].append(message)
         self._exits = people.events_of(connection, contact_ids, self._exit_names(loaded))
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
@@ -129,13 +133,13 @@ class Judging:
                 due += [following] if following else []
 
     def _judged_again(self, contact: Contact, taken: set[tuple[int, str]]) -> list[Due]:
+        """Messages of steps that their run has left, which an operator let go on."""
         found = []
         own = {run.id: run for run in self._runs[contact.id]}
         for message in self._waiting[contact.id]:
             run = own.get(message.run_id)
-            if run is None or (run.id, message.step) in taken or message.due_at > self._now:
-                continue
-            if message.state != "deferred":
+            due = message.state == "deferred" and message.due_at <= self._now
+            if run is None or not due or (run.id, message.step) in taken:
                 continue
             campaign = self._book.version(self._connection, run.campaign, run.version)
             step = _step(campaign, message.step)
@@ -143,10 +147,14 @@ class Judging:
                 message.due_at = self._now + UNREADABLE_AGAIN
                 self._messages.append(message)
                 continue
-            ended = None if run.active or run.code is None else Reason(run.code, run.sentence or "", step.place)
-            at_step = run.active and campaign.steps[run.position] is step
-            found.append(self._due(run, campaign, step, message, message.planned_at, at_step=at_step, ended=ended))
+            ended = self._ended(run, campaign, contact)
+            found.append(self._due(run, campaign, step, message, message.planned_at, at_step=False, ended=ended))
         return found
+
+    def _ended(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
+        if run.code:
+            return Reason(run.code, run.sentence or "", campaign.place)
+        return self._exited(run, campaign, contact) or self._outside(run, campaign, contact)
 
     def _due(
         self,
@@ -171,13 +179,20 @@ class Judging:
         if campaign is None:
             run.next_due_at = self._now + UNREADABLE_AGAIN
             return None
-        over = self._exited(run, campaign, contact)
+        over = self._gone(run, campaign) or self._exited(run, campaign, contact)
         if over:
             self._end(run, over)
             return None
         where = zone(self._facts.zone_of(contact))
         while run.position < len(campaign.steps):
             step = campaign.steps[run.position]
+            told = self._told.get((run.id, step.id)) if isinstance(step, Send) else None
+            if told and told.state in ("pending", "sending"):
+                run.next_due_at = NEVER
+                return None
+            if told and told.state != "deferred":
+                run.since, run.position = told.sent_at or told.settled_at or self._now, run.position + 1
+                continue
             if isinstance(step, Wait):
                 due = later(run.since, step.duration, where)
             elif isinstance(step, Send):
@@ -218,6 +233,12 @@ class Judging:
     def _waiting_at(self, run: Run, step: Step) -> Outgoing | None:
         own = self._waiting[run.contact_id]
         return next((each for each in own if each.run_id == run.id and each.step == step.id), None)
+
+    def _gone(self, run: Run, campaign: Campaign) -> Reason | None:
+        record = self._facts.records.get(run.record_id)
+        if run.record_id and (record is None or record.contact_id != run.contact_id):
+            return Reason("record-gone", f"the {campaign.for_each} is not this contact's any more", campaign.place)
+        return None
 
     def _exited(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
         began = self._began(run, campaign, contact)
@@ -262,14 +283,14 @@ class Judging:
         if reason is None:
             return
         run.code, run.sentence, run.place = reason.code, reason.sentence, str(reason.place)
-        for message in self._waiting[run.contact_id]:
-            if message.run_id == run.id and message.state == "deferred":
+        for (run_id, _), message in self._told.items():
+            if run_id == run.id and message.state in ("deferred", "pending"):
                 self._skip(message, reason)
 
     def _judge(self, due: Due, person: Person, usage: list[Use]) -> None:
         message = due.message or self._new(due)
-        if due.message is None or due.message.planned_at != due.candidate.planned_at:
-            message.planned_at = due.candidate.planned_at
+        message.planned_at = due.candidate.planned_at
+        self._told[due.run.id, due.step.id] = message
         decision = decide(due.candidate, person, usage, self._now)
         match decision:
             case Go(channel):
@@ -279,7 +300,9 @@ class Judging:
                 self._messages.append(message)
                 if message.counted:
                     usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key, due.campaign.key))
-                self._move_on(due, self._now)
+                if due.at_step:
+                    # The run goes on once it is known what became of the message.
+                    due.run.next_due_at = NEVER
             case Skip(reason):
                 self._skip(message, reason)
                 late = reason.code == "too-late"
@@ -288,9 +311,6 @@ class Judging:
                 self._defer(message, until, reason)
                 if due.at_step:
                     due.run.next_due_at = NEVER
-
-    def _use(self, message: Outgoing) -> Use:
-        return Use(self._now, self._now, message.channel, message.topic, message.campaign, message.campaign)
 
     def _new(self, due: Due) -> Outgoing:
         return Outgoing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -11,6 +11,7 @@ from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper, anchor_date, coming_entries, entry_instant
 from drip.engine.facts import date_value
 from drip.engine.judging import Judging
+from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage import audience, outbox, people, runs
 from drip.storage.database import Database
@@ -18,19 +19,22 @@ from drip.storage.outbox import Judgement
 from drip.storage.runs import Run
 
 BATCH = 500
+# A grant that has not left within this is judged again, so that what counts is when it really left.
+GRANT_LASTS = timedelta(minutes=10)
 
 
 def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doorkeeper, now: datetime) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
     with database.write() as connection:
         book.refresh(connection)
+        outbox.give_back_stale(connection, now - GRANT_LASTS, now)
         _follow_moved_dates(connection, book, now)
         doorkeeper.enter(connection, book, now)
     found: dict[tuple[str, str], bool] = {}
 
     def has_content(folder: str, occurrence: str) -> bool:
         if (folder, occurrence) not in found:
-            found[folder, occurrence] = templates.content(folder, occurrence) is not None
+            found[folder, occurrence] = _is_there(templates, folder, occurrence)
         return found[folder, occurrence]
 
     while True:
@@ -42,11 +46,25 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
             return
 
 
+def _is_there(templates: Templates, folder: str, occurrence: str) -> bool:
+    """Whether there is content. A file that cannot be read is there: rendering will say what is wrong with it."""
+    try:
+        return templates.content(folder, occurrence) is not None
+    except DripError:
+        return True
+
+
 def coming_wakes(database: Database, book: Book, start: datetime, end: datetime) -> list[datetime]:
     """Every instant in (start, end] at which someone could enter a campaign, in order."""
     with database.read() as connection:
         sets = [coming_entries(connection, book, campaign, start, end) for campaign in book.entering()]
     return sorted(set().union(*sets))
+
+
+def is_due(database: Database, now: datetime) -> bool:
+    """Whether something stored is due at `now`: a run to look at, or a message to judge."""
+    with database.read() as connection:
+        return bool(runs.contacts_with_something_due(connection, now, 1))
 
 
 def next_due(database: Database, now: datetime) -> datetime | None:

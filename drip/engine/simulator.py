@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from drip.core.message import Message, Receipt, Sent, Transport
+from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Tally, reap
+from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.planner import coming_wakes, next_due, plan
+from drip.engine.planner import coming_wakes, next_due
 from drip.rendering.templates import Templates
 from drip.storage.database import Database, copy_into, create_database
 
@@ -66,18 +67,12 @@ def simulate(
     dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence)
     doorkeeper = Doorkeeper()
     total = Tally()
-    reap(database, book, fence, start)
     entries = deque(coming_wakes(database, book, start, end))
     now = start
     while now <= end:
         clock[0] = now
         progress(now)
-        plan(database, book, templates, doorkeeper, now)
-        tally = dispatcher.dispatch(book)
-        total.sent += tally.sent
-        total.failed += tally.failed
-        total.held += tally.held
-        total.trouble, total.help = tally.trouble or total.trouble, tally.help or total.help
+        total.add(beat(book, doorkeeper, dispatcher))
         while entries and entries[0] <= now:
             entries.popleft()
         due = next_due(database, now)

@@ -20,6 +20,7 @@ from drip.core.message import Mailbox
 from drip.core.schedule import Cron, Once, Schedule
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+MOST = {"minute": 99_999, "hour": 99_999, "day": 36_500, "week": 5_200, "month": 1_200, "year": 100}
 HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
 
 
@@ -35,6 +36,8 @@ def duration(text: str) -> Duration:
     if found[2]:
         raise NotBuilt("`business days`")
     number = int(found[1])
+    if number > MOST[found[3]]:
+        raise ValueError(f"`{text}` is longer than 100 years")
     match found[3]:
         case "minute":
             return Duration(seconds=number * 60)

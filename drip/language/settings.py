@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, get_args
 
 from drip.core.calendar import Duration
@@ -62,6 +63,7 @@ def build_settings(document: Document) -> Settings | None:
         derived=derived,
         database=_database(document, model.database),
         place=document.place(),
+        version=sha256(document.text.encode()).hexdigest()[:16],
     )
     return None if document.broken else settings
 

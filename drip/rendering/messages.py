@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Template, TemplateError
-from jinja2.exceptions import SecurityError
+from jinja2 import Template
 from markupsafe import Markup, escape
 
 from drip.core.message import Mailbox, Message
 from drip.errors import DripError, Place
-from drip.rendering.sandbox import Sandbox, TooMuch
+from drip.rendering.sandbox import Sandbox
 from drip.rendering.templates import Compiled, Source, Templates
 from drip.rendering.text import text_of_markdown
 
@@ -67,7 +66,8 @@ def render(templates: Templates, request: Request) -> Message:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     try:
         return _filled(templates, compiled, request)
-    except (TemplateError, SecurityError, TooMuch, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:
+        # Filters and templates can fail in any way; whatever it was, it is this one message's.
         raise _explained(templates, compiled, request, error) from None
 
 

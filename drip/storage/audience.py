@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
@@ -19,7 +19,7 @@ _NEWEST = select(
     select(func.max(contacts.c.change)).scalar_subquery(),
     select(func.max(records.c.change)).scalar_subquery(),
 )
-_CURSORS = select(cursors.c.name, cursors.c.at, cursors.c.event_id, cursors.c.change)
+_CURSORS = select(cursors.c.name, cursors.c.at, cursors.c.event_id, cursors.c.change, cursors.c.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,15 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a campaign has looked: an instant, the newest event, the newest change of people."""
+    """How far a campaign has looked: an instant, the newest event, the newest change of people.
+
+    `rules` names the version of campaign and settings under which it looked.
+    """
 
     at: datetime
     event_id: int
     change: int
+    rules: str = ""
 
 
 def cursors_of(connection: Connection) -> dict[str, Cursor]:
@@ -46,12 +50,12 @@ def cursors_of(connection: Connection) -> dict[str, Cursor]:
     return {row[0]: Cursor(*row[1:]) for row in connection.execute(_CURSORS)}
 
 
-def move_cursors(connection: Connection, names: Collection[str], to: Cursor) -> None:
+def move_cursors(connection: Connection, moved: Mapping[str, Cursor]) -> None:
     """Remembers how far these campaigns have looked."""
-    rows = [{"name": name, "at": to.at, "event_id": to.event_id, "change": to.change} for name in names]
-    if rows:
+    if moved:
+        rows = [{"name": name, **asdict(to)} for name, to in moved.items()]
         statement = insert_or(cursors)
-        new = {name: statement.excluded[name] for name in ("at", "event_id", "change")}
+        new = {name: statement.excluded[name] for name in ("at", "event_id", "change", "rules")}
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=new), rows)
 
 
@@ -129,18 +133,34 @@ def last_starts(connection: Connection, campaign: str, contact_ids: Collection[i
 
 
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Stores runs; those whose occurrence has one already are left as they are."""
+    """Stores runs; those whose occurrence has one already are left as they are.
+
+    But a run that ended because its date moved away goes on where it was when the date comes back.
+    """
     if rows:
-        occurrence = ["campaign", "contact_id", "record_id", "occurrence"]
-        connection.execute(insert_or(runs).on_conflict_do_nothing(index_elements=occurrence), list(rows))
+        statement = insert_or(runs)
+        reopened = {
+            "active": True,
+            "next_due_at": None,
+            "ended_at": None,
+            "code": None,
+            "sentence": None,
+            "place": None,
+        }
+        statement = statement.on_conflict_do_update(
+            index_elements=["campaign", "contact_id", "record_id", "occurrence"],
+            set_={**reopened, "version": statement.excluded.version},
+            where=and_(runs.c.active.is_(False), runs.c.code == "date-moved"),
+        )
+        connection.execute(statement, list(rows))
 
 
 def keep_version(connection: Connection, campaign: str, version: str, text: str, now: datetime) -> None:
-    """Keeps a campaign's text, so that runs can finish on it."""
-    known = (campaign_versions.c.version == version, campaign_versions.c.campaign == campaign)
-    if connection.execute(select(campaign_versions.c.version).where(*known)).first() is None:
-        row = {"campaign": campaign, "version": version, "text": text, "seen_at": now}
-        connection.execute(insert(campaign_versions).values(row))
+    """Keeps a campaign's text, so that runs can finish on it, as the newest one."""
+    row = {"campaign": campaign, "version": version, "text": text, "seen_at": now}
+    statement = insert_or(campaign_versions).values(row)
+    key = ["version", "campaign"]
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_={"seen_at": now}))
 
 
 def version_text(connection: Connection, campaign: str, version: str) -> str | None:

@@ -38,6 +38,7 @@ class Outgoing:
     attempts: int = 0
     sent_at: datetime | None = None
     settled_at: datetime | None = None
+    maybe_left_at: datetime | None = None
     code: str | None = None
     sentence: str | None = None
     place: str | None = None
@@ -65,10 +66,11 @@ def _usage() -> Select[Any]:
         and_(messages.c.state == "sent", messages.c.sent_at > since),
         messages.c.state.in_(IN_FLIGHT),
         and_(messages.c.state == "held", messages.c.code == "unknown", messages.c.settled_at > since),
+        messages.c.maybe_left_at > since,
     )
     columns = (
         messages.c.contact_id, messages.c.state, messages.c.granted_at, messages.c.sent_at, messages.c.settled_at,
-        messages.c.channel, messages.c.topic, messages.c.campaign,
+        messages.c.maybe_left_at, messages.c.channel, messages.c.topic, messages.c.campaign,
     )  # fmt: skip
     of_these = messages.c.contact_id.in_(bindparam("ids", expanding=True))
     return select(*columns).where(of_these, messages.c.counted, relevant)
@@ -92,8 +94,9 @@ _PENDING = (
 _GIVE_BACK_STALE = (
     update(messages)
     .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
-    .values(state="deferred", due_at=bindparam("now", type_=Instant), granted_at=None)
+    .values(state="deferred", due_at=func.max(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
+_OF_RUNS = select(messages).where(messages.c.run_id.in_(bindparam("ids", expanding=True))).order_by(messages.c.id)
 
 
 def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
@@ -101,15 +104,24 @@ def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgo
     return [Outgoing(*row) for row in connection.execute(_DEFERRED, {"ids": list(contact_ids)})]
 
 
+def of_runs(connection: Connection, run_ids: Collection[int]) -> list[Outgoing]:
+    """Every message of these runs, in whatever state."""
+    return [Outgoing(*row) for row in connection.execute(_OF_RUNS, {"ids": list(run_ids)})]
+
+
 def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     found: dict[int, list[Use]] = defaultdict(list)
     rows = connection.execute(_USAGE, {"ids": list(contact_ids), "since": since})
-    for contact, state, granted, sent, settled, channel, topic, campaign in rows:
-        first = sent or granted
-        # What is in flight may leave at any time from its grant to now; what is unknown left before it was held.
-        last = now if state in IN_FLIGHT else settled if state == "held" else sent
-        found[contact].append(Use(first, max(first, last), channel, topic, campaign, campaign))
+    for contact, state, granted, sent, settled, maybe, channel, topic, campaign in rows:
+        times = [(maybe, maybe)] if maybe else []
+        if state in IN_FLIGHT:
+            # May leave at any time from its grant to now.
+            times.append((granted, max(granted, now)))
+        elif state in ("sent", "held") and sent:
+            # It left between the last check and the answer.
+            times.append((sent, max(sent, settled)))
+        found[contact] += [Use(first, last, channel, topic, campaign, campaign) for first, last in times]
     return found
 
 
@@ -182,16 +194,23 @@ def settle(
     code: str,
     sentence: str,
     due_at: datetime | None = None,
+    maybe_left: bool = False,
+    attempts: int | None = None,
 ) -> None:
     """Records how handing over ended otherwise, unless another daemon has the message meanwhile.
 
-    A message that certainly did not leave is `pending` again, with the time of its next try.
+    One that did not leave, or has to go out again, is `pending` with the time of its next try. `maybe_left`
+    keeps the attempt counted; `attempts` takes back the count of one that never began.
     """
     values: dict[str, Any] = {"state": state, "code": code, "sentence": sentence, "settled_at": now}
+    if maybe_left:
+        values["maybe_left_at"] = messages.c.sent_at
     if state != "held":
         values["sent_at"] = None
     if due_at is not None:
         values["due_at"] = due_at
+    if attempts is not None:
+        values["attempts"] = attempts
     mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
     connection.execute(update(messages).where(*mine).values(values))
 
@@ -215,8 +234,8 @@ def close(connection: Connection, message: Outgoing, state: str, now: datetime, 
 
 
 def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
-    """Messages that an earlier daemon was handing over when it died."""
-    where = (messages.c.state == "sending", messages.c.fence < fence)
+    """Messages that this daemon or an earlier one was handing over, and of which no end was recorded."""
+    where = (messages.c.state == "sending", messages.c.fence <= fence)
     return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
 
 
@@ -227,6 +246,7 @@ def settle_left_behind(connection: Connection, ids: Collection[int], now: dateti
     values: dict[str, Any] = {"state": "held", "code": "unknown", "sentence": sentence, "settled_at": now}
     if resend:
         values = {"state": "pending", "due_at": now, "granted_at": now, "fence": None}
+        values["maybe_left_at"] = messages.c.sent_at
     connection.execute(update(messages).where(*where).values(values))
 
 

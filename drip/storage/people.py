@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.core.fields import Stored
@@ -126,6 +126,9 @@ def save_records(connection: Connection, things: Sequence[Record], date_fields: 
         owned = [(each.contact_id, each.id, each.attributes) for each in things]
         _save_dates(connection, things[0].kind, owned, date_fields)
     wake_runs(connection, [each.contact_id for each in things])
+    about = [each.id for each in things]
+    # A run of the owner before is woken too.
+    connection.execute(update(runs).where(runs.c.record_id.in_(about), runs.c.active).values(next_due_at=None))
 
 
 def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record]) -> None:
@@ -162,10 +165,10 @@ def _save_dates(
 ) -> None:
     if not owned:
         return
-    statement = delete(dates).where(
-        dates.c.contact_id == bindparam("contact"), dates.c.record_id == bindparam("record")
-    )
-    connection.execute(statement, [{"contact": contact, "record": record} for contact, record, _ in owned])
+    # A record's dates go whoever owned it before.
+    of_record = dates.c.record_id == bindparam("record")
+    stale = of_record if owner != "contact" else and_(of_record, dates.c.contact_id == bindparam("contact"))
+    connection.execute(delete(dates).where(stale), [{"contact": who, "record": record} for who, record, _ in owned])
     rows = [
         {
             "contact_id": contact,

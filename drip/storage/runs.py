@@ -132,3 +132,9 @@ def occurrence_taken(connection: Connection, run: Run) -> bool:
         runs.c.id != run.id,
     )
     return connection.execute(select(runs.c.id).where(*where)).first() is not None
+
+
+def wake(connection: Connection, ids: Collection[int]) -> None:
+    """Has the planner look again at these runs."""
+    if ids:
+        connection.execute(update(runs).where(runs.c.id.in_(ids), runs.c.active).values(next_due_at=None))

@@ -94,6 +94,7 @@ dates = Table(
     Column("field", Text, primary_key=True),
     Column("day", Text),
     Column("month_day", Text, nullable=False),
+    Index("dates_by_record", "record_id"),
     Index("dates_by_day", "field", "day"),
     Index("dates_by_month_day", "field", "month_day"),
 )
@@ -165,6 +166,8 @@ cursors = Table(
     Column("at", Instant, nullable=False),
     Column("event_id", Integer, nullable=False),
     Column("change", Integer, nullable=False),
+    # The version of campaign and settings that looked; under other ones the past is looked at again.
+    Column("rules", Text, nullable=False),
 )
 
 runs = Table(
@@ -220,6 +223,8 @@ messages = Table(
     Column("attempts", Integer, nullable=False),
     Column("sent_at", Instant),
     Column("settled_at", Instant),
+    # When an attempt of unknown outcome began that was followed by another one.
+    Column("maybe_left_at", Instant),
     Column("code", Text),
     Column("sentence", Text),
     Column("place", Text),

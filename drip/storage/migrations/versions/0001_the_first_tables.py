@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.Column("event_id", sa.Integer(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("rules", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -133,6 +134,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("dates", schema=None) as batch_op:
         batch_op.create_index("dates_by_day", ["field", "day"], unique=False)
+        batch_op.create_index("dates_by_record", ["record_id"], unique=False)
         batch_op.create_index("dates_by_month_day", ["field", "month_day"], unique=False)
 
     op.create_table(
@@ -225,6 +227,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("sent_at", Instant(), nullable=True),
         sa.Column("settled_at", Instant(), nullable=True),
+        sa.Column("maybe_left_at", Instant(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("sentence", sa.Text(), nullable=True),
         sa.Column("place", sa.Text(), nullable=True),

@@ -1,0 +1,22 @@
+"""One beat: planning and handing over, until nothing is due any more. The daemon's and the simulator's."""
+
+from __future__ import annotations
+
+from drip.engine.book import Book
+from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.entry import Doorkeeper
+from drip.engine.planner import is_due, plan
+
+# A message can be given back and judged again at one instant, and a run can send several in a row.
+MOST_ROUNDS = 100
+
+
+def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
+    """Does all that is due by the dispatcher's clock. Ends early if nothing can leave, or when told to stop."""
+    total = Tally()
+    for _ in range(MOST_ROUNDS):
+        plan(dispatcher.database, book, dispatcher.templates, doorkeeper, dispatcher.clock())
+        total.add(dispatcher.dispatch(book))
+        if total.trouble or dispatcher.stop() or not is_due(dispatcher.database, dispatcher.clock()):
+            break
+    return total
