@@ -68,9 +68,16 @@ class Workspace:
             raise Problems(problem for problem in self.loaded.problems if problem.level == "error")
         return self.loaded.settings
 
+    @property
+    def timezone(self) -> str:
+        """The workspace's zone; UTC while the settings are broken."""
+        return self.loaded.settings.timezone if self.loaded.settings else "UTC"
+
     def database_path(self) -> Path:
         """DRIP_DATABASE, else `database:` of the settings, else `.drip/drip.db`."""
-        given = self.environment.get("DRIP_DATABASE") or self.settings.database or ".drip/drip.db"
+        # A broken settings file must not keep anybody from stopping a daemon.
+        settings = self.loaded.settings
+        given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
         if re.match(r"postgres(ql)?\b", given):
             raise DripError("PostgreSQL is not built yet.", help="leave DRIP_DATABASE out to use SQLite")
         return self.root / given.removeprefix("sqlite:///")

@@ -415,3 +415,165 @@ def test_a_changed_zone_brings_no_second_issue(world: Worlds) -> None:
     made.contacts("key,timezone", "ana,America/Chicago")
     made.run("2026-11-26 02:10", "2026-11-27 12:00")
     assert made.sent() == ["2026-11-26 01:00"]
+
+
+def test_an_exit_stops_a_message_that_waits_for_its_next_try(world: Worlds) -> None:
+    made = world({"thanks": THANKS + "exit_when: [order.refunded]\n"})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
+    made.beat("2026-11-20 18:00")
+    made.answer = lambda message: Unsent("451 greylisted")
+    made.beat("2026-11-23 16:00")
+    made.events("event,id,contact,at", "order.refunded,1,ana,2026-11-23 10:00:10")
+    made.answer = None
+    made.beat("2026-11-23 16:01")
+    assert made.timeline() == [
+        "2026-11-23 16:01 skipped send thanks (exited)",
+        "2026-11-23 16:01 exited thanks (exited)",
+    ]
+
+
+def test_a_server_that_dies_after_each_final_dot_is_not_fed_for_ever(world: Worlds) -> None:
+    made = world({"letter": LETTER + "on_unknown: resend\n"})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    seen: list[str] = []
+    made.answer = lambda message: seen.append(message.message_id) or Unknown("broke")
+    for minute in range(60):
+        made.beat(f"2026-11-26 16:{minute:02d}")
+    assert 2 <= len(seen) <= 5
+    with made.database.read() as connection:
+        assert [each.code for each in outbox.held(connection)] == ["unknown"]
+
+
+def test_a_resend_that_may_have_left_before_still_counts(world: Worlds) -> None:
+    made = world({"letter": LETTER + "on_unknown: resend\n", "other": LETTER.replace("letter", "other").replace("10:00", "10:30")},
+                 settings="frequency_caps: { all: 1 per day }")  # fmt: skip
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Unknown("broke")
+    made.beat("2026-11-26 16:00")
+    made.answer = lambda message: Refused("550 no")
+    made.beat("2026-11-26 16:05")
+    made.answer = None
+    made.beat("2026-11-26 16:30")
+    assert made.sent() == []
+
+
+def test_an_issue_that_cannot_be_read_holds_its_own_message_and_stops_nobody_else(world: Worlds) -> None:
+    with_issue = LETTER.replace("  - send: letter", "  - send: letter\n    content: issues")
+    made = world({"a": with_issue, "b": LETTER.replace("send: letter", "send: other")})
+    made.write("templates/issues/2026-11-26-x.md", "---\ntitle: Winter: what to check\n---\nx")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.run("2026-11-25 12:00", "2026-11-27")
+    outcomes = {entry.campaign: entry.outcome for entry in made.ledger() if entry.outcome in ("sent", "held")}
+    assert outcomes == {"a": "held", "b": "sent"}
+
+
+def test_dates_at_the_calendars_ends_are_refused_and_stop_nobody(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    report = made.vehicles(
+        "key,contact,status,last_service",
+        "a,ana,active,9999-12-31",
+        "b,ana,active,0001-01-01",
+        "c,ana,active,2026-01-05",
+    )
+    assert (report.new, len(report.rejected)) == (1, 2)
+    made.run("2026-06-20 12:00", "2026-06-22")
+    assert len(made.sent()) == 1
+
+
+def test_a_field_whose_type_was_changed_is_unknown_and_stops_nobody(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email,first_name", "ana,ana@example.com,Ana")
+    made.write(
+        "campaigns/_settings.yaml",
+        (made.root / "campaigns/_settings.yaml").read_text().replace("first_name: text", "first_name: date"),
+    )
+    made.reload()
+    made.run("2026-11-25 12:00", "2026-11-27")
+    assert made.sent() == ["2026-11-26 16:00"]
+
+
+def test_an_earlier_step_added_to_a_campaign_loses_nobody(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-06-01 12:00", "2026-06-10")
+    made.write(
+        "campaigns/oil.yaml",
+        OIL.replace("  - send: soon", "  - send: early\n    at: 30 days before vehicle.due\n  - send: soon"),
+    )
+    made.reload()
+    made.run("2026-06-10 12:00", "2026-07-06")
+    assert made.timeline() == [
+        "2026-06-10 14:00 sent send early", "2026-06-21 14:00 sent send soon", "2026-07-05 14:00 sent send due",
+    ]  # fmt: skip
+
+
+def test_an_earlier_window_loses_none_of_todays_birthdays(world: Worlds) -> None:
+    made = world({"birthday": BIRTHDAY})
+    made.contacts("key,email,birthday", "ana,ana@example.com,11-26")
+    made.beat("2026-11-26 13:30")
+    made.write("campaigns/birthday.yaml", BIRTHDAY.replace("8:00-12:00", "7:00-12:00"))
+    made.reload()
+    made.beat("2026-11-26 13:40")
+    assert made.sent() == ["2026-11-26 13:40"]
+
+
+def test_a_record_that_changes_hands_takes_its_reminder_along(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-06-01 12:00", "2026-06-25")
+    made.vehicles("key,contact,status,last_service", "golf,ben,active,2026-01-05")
+    made.run("2026-06-25 12:00", "2026-07-06")
+    assert made.timeline("ana") == ["2026-06-21 14:00 sent send soon", "2026-06-25 12:00 exited oil (record-gone)"]
+    assert made.timeline("ben") == ["2026-06-25 12:00 sent send soon", "2026-07-05 14:00 sent send due"]
+
+
+def test_a_date_that_moves_away_and_back_goes_on_where_it_was(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-06-01 12:00", "2026-06-25")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-06-05")
+    made.run("2026-06-25 12:00", "2026-06-26")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.run("2026-06-26 12:00", "2026-07-06")
+    assert made.sent() == ["2026-06-21 14:00", "2026-07-05 14:00"]
+
+
+def test_what_was_held_for_long_is_entered_and_skipped_with_its_reason_never_forgotten(world: Worlds) -> None:
+    made = world({"thanks": THANKS.replace("topic: service", "topic: service\ngrace: 1 day")})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-10-01 12:00")
+    with made.database.write() as connection:
+        control.hold(connection, "thanks", at("2026-10-01"))
+    made.events("event,id,contact,at", "order.placed,1,ana,2026-10-02 10:00")
+    made.beat("2026-11-01 12:00")
+    with made.database.write() as connection:
+        control.let_go(connection, "thanks")
+    made.beat("2026-11-02 12:00")
+    assert made.timeline() == ["2026-11-02 12:00 skipped send thanks (too-late)"]
+
+
+def test_a_grant_of_before_is_judged_again_by_the_first_beat(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    made.answer = lambda message: Unsent("451 later")
+    made.beat("2026-11-26 16:00")
+    made.answer = None
+    assert made.beat("2026-11-26 16:30").sent == 1
+
+
+def test_a_steps_own_earlier_window_is_kept_on_the_same_day(world: Worlds) -> None:
+    made = world(
+        {"birthday": BIRTHDAY.replace("send_window: 8:00-12:00\n", "") + "    send_window: 7:00-8:30\n"},
+        settings="send_window: 9:00-19:00",
+    )
+    made.contacts("key,email,birthday", "ana,ana@example.com,11-26")
+    made.run("2026-11-25 12:00", "2026-11-28")
+    assert made.sent() == ["2026-11-26 13:00"]

@@ -44,7 +44,7 @@ def filled(
     templates: Templates, name: str, *, marketing: bool = True, locale: str | None = None, **values: Any
 ) -> Message:
     request = Request(
-        template=name, content=None, channel="email", locale=locale, to=Mailbox("Ana", "ana@example.com"),
+        template=name, content=None, channel="email", locale=locale, own_locale="en", to=Mailbox("Ana", "ana@example.com"),
         sender=Mailbox("Maple", "hello@maple.example"), reply_to=None, subject=None, preheader=None,
         values={"contact": {"first_name": "Ana"}, "link": "https://x.example/b?a=1&b=2", "business": {"name": "Maple"}, **values},
         message_id="1@maple.example", date=datetime(2026, 11, 22, tzinfo=UTC),

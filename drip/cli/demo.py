@@ -40,7 +40,7 @@ def init(app: App, folder: Path, now: str | None) -> None:
             raise DripError(f"{folder / name} is there already.", help="name another folder; nothing was changed")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copy_sample(folder, _today(now))
+        copy_sample(folder, _today(now).date())
         (folder / ".vscode").mkdir(exist_ok=True)
         (folder / ".vscode" / "settings.json").write_text(json.dumps(EDITOR, indent=2) + "\n", "utf-8")
         (folder / ".gitignore").open("a", encoding="utf-8").write(".drip/\n*.rejected.csv\n")

@@ -13,6 +13,7 @@ from drip.cli.context import App, console, entry_row, json_option, now_option, p
 from drip.cli.preview import coming, contact_number
 from drip.cli.show import Shown, timeline
 from drip.engine.explaining import why_nothing
+from drip.engine.simulator import rehearsal
 from drip.errors import DripError, nearest
 from drip.storage import people
 from drip.storage.ledger import Entry, entries
@@ -48,17 +49,21 @@ def log(app: App, since: str | None, contact: str | None, campaign: str | None, 
             if not follow:
                 return
             start = (until or read_clock()) + TICK
-            time.sleep(FOLLOW_EVERY_S)
+            try:
+                time.sleep(FOLLOW_EVERY_S)
+            except KeyboardInterrupt:
+                return
 
 
 def _print(found: Sequence[Entry], workspace: Workspace, as_json: bool) -> None:
-    timezone = workspace.settings.timezone
+    timezone = workspace.timezone
     for entry in found:
         row = entry_row(entry, timezone)
         if as_json:
             print_json(row)
             continue
-        why = f"  {entry.code}: {entry.sentence} ({entry.place})" if entry.code else ""
+        place = f" ({entry.place})" if entry.place else ""
+        why = f"  {entry.code}: {entry.sentence}{place}" if entry.code else ""
         step = f" {entry.step}" if entry.step else ""
         record = f"/{entry.record}" if entry.record else ""
         click.echo(f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}")
@@ -79,7 +84,8 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
     """
     with app.opened(now) as (workspace, database, at):
         number = contact_number(database, contact)
-        book = workspace.book(database, at)
+        with rehearsal(database, at, number) as copy:
+            book = workspace.book(copy, at)
         names = [campaign] if campaign else sorted(book.campaigns)
         if campaign and campaign not in book.campaigns:
             raise DripError(
@@ -101,7 +107,8 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
                 print_json({"contact": contact, "campaign": name, "outcome": None, "code": reason.code,
                             "sentence": reason.sentence, "place": place})  # fmt: skip
             return
-        _show_explained(workspace, contact, past, ahead, at)
+        if past or ahead:
+            _show_explained(workspace, contact, past, ahead, at)
         for name, reason in reasons.items():
             console().print(
                 Text.assemble((name, "bold"), f": nothing. {reason.code}: {reason.sentence} [{reason.place}]")

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
 from drip.errors import DripError, nearest
-from drip.storage import control, outbox, runs
+from drip.storage import control, outbox, people, runs
 from drip.storage.control import EVERYTHING, Daemon
-from drip.storage.database import upgrade
+from drip.storage.database import DaemonLock, upgrade
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
@@ -35,29 +35,33 @@ def status(app: App, as_json: bool) -> None:
             counts = outbox.count_by_state(connection)
             inside = runs.runs_per_campaign(connection)
             held = outbox.held(connection)
+            contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
+        running = not DaemonLock(database.path).is_free()
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
-            print_json({"daemon": _daemon_row(last, now), "held": {k: instant_text(v) for k, v in holds.items()},
+            print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v) for k, v in holds.items()},
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
-        click.echo(_daemon_sentence(last, now))
+        click.echo(_daemon_sentence(last, running, now))
         for scope, since in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             click.echo(f"{what} since {ago(since, now)}.")
+        used = [state for state in STATES if any(counts.get((name, state)) for name in names)]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("Campaign")
+        table.add_column("Campaign", no_wrap=True)
         table.add_column("Status")
-        for column in ("In it", *(state.capitalize() for state in STATES)):
+        for column in ("In it", *(state.capitalize() for state in used)):
             table.add_column(column, justify="right")
         for name in names:
             campaign = workspace.loaded.campaigns.get(name)
             state = "held" if name in holds else campaign.status if campaign else _absent(name, workspace.loaded.broken)
-            numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in STATES))
+            numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in used))
             table.add_row(name, state, *(f"{number:,}" if number else "·" for number in numbers))
         console().print(table)
         for message in held[:20]:
-            click.echo(f"held: message {message.id}, {message.campaign} {message.step}: {message.sentence}")
+            who = contacts[message.contact_id].key
+            click.echo(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")
         if held:
             reasons = Counter(message.code for message in held)
             listed = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
@@ -70,10 +74,9 @@ def _absent(name: str, broken: set[str]) -> str:
     return "broken" if name in broken else "gone"
 
 
-def _daemon_row(last: Daemon | None, now: datetime) -> dict[str, object] | None:
+def _daemon_row(last: Daemon | None, running: bool) -> dict[str, object] | None:
     if last is None:
         return None
-    running = last.ended_at is None and now - last.heartbeat_at < SILENT
     return {
         "running": running,
         "pid": last.pid,
@@ -82,13 +85,16 @@ def _daemon_row(last: Daemon | None, now: datetime) -> dict[str, object] | None:
     }
 
 
-def _daemon_sentence(last: Daemon | None, now: datetime) -> str:
+def _daemon_sentence(last: Daemon | None, running: bool, now: datetime) -> str:
     if last is None:
         return "No daemon has run here yet; `drip run` starts one."
-    if last.ended_at:
-        return f"No daemon is running; the last one ended {ago(last.ended_at, now)}."
+    if not running:
+        how = "ended" if last.ended_at else "died; its last heartbeat was"
+        return f"No daemon is running; the last one {how} {ago(last.ended_at or last.heartbeat_at, now)}."
     if now - last.heartbeat_at > SILENT:
-        return f"The daemon (process {last.pid}) has not been heard of since {ago(last.heartbeat_at, now)}."
+        return (
+            f"The daemon (process {last.pid}) is busy or stuck: its last heartbeat was {ago(last.heartbeat_at, now)}."
+        )
     trouble = f" Trouble: {last.trouble}" if last.trouble else ""
     return f"The daemon (process {last.pid}) is running; last heartbeat {ago(last.heartbeat_at, now)}.{trouble}"
 

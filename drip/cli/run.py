@@ -20,7 +20,7 @@ from drip.daemon import Daemon
 from drip.engine.composing import Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
-from drip.storage import people
+from drip.storage import control, people
 from drip.storage.database import Database
 from drip.workspace import Workspace
 
@@ -56,6 +56,12 @@ def run(app: App, once: bool, every: float, role: str, now: str | None, as_json:
             daemon.run(every)
             return
         tally = daemon.run_once()
+        with database.read() as connection:
+            held = sorted(control.held_scopes(connection))
+    if held and not as_json:
+        click.echo(
+            "Held back: " + ", ".join("everything" if scope == control.EVERYTHING else scope for scope in held) + "."
+        )
     counts = {"sent": tally.sent, "failed": tally.failed, "held": tally.held, "trouble": tally.trouble}
     if as_json:
         print_json(counts)

@@ -72,7 +72,7 @@ def _calendar(shown: Shown, sent: Sequence[Entry]) -> Table:
     monday = first - timedelta(days=first.weekday())
     table = Table(box=box.SQUARE, show_lines=True, padding=(0, 1), header_style="bold")
     for name in WEEKDAYS:
-        table.add_column(name, min_width=9)
+        table.add_column(name, min_width=6)
     while monday <= last:
         days = [monday + timedelta(days=n) for n in range(7)]
         table.add_row(*(_day(shown, day, counts[day], outside=not first <= day <= last) for day in days))

@@ -69,6 +69,7 @@ def compose(
         content=templates.content(step.content, about.occurrence) if step.content else None,
         channel=channel,
         locale=about.contact.locale or settings.locale,
+        own_locale=settings.locale,
         to=Mailbox(_name(about.contact), about.contact.email or ""),
         sender=sender,
         reply_to=step.reply_to,

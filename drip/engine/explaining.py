@@ -27,24 +27,30 @@ def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact:
         records = list(people.records_of(connection, [contact.id], campaign.for_each))
         if not records:
             return Reason("not-in-audience", f"there is no {campaign.for_each} of this contact", campaign.place)
-    for record in records:
-        failure = campaign.audience and why_not(campaign.audience, facts.facts(person, record, None, now))
-        if failure:
-            return Reason("not-in-audience", failure.sentence, failure.place)
+    failures = [
+        campaign.audience and why_not(campaign.audience, facts.facts(person, each, None, now)) for each in records
+    ]
+    if all(failures) and failures[0]:
+        return Reason("not-in-audience", failures[0].sentence, failures[0].place)
     closed = facts.person(person).closed.get(("email", campaign.topic))
     if closed:
         return closed
-    return _no_occasion(connection, campaign, contact)
+    return _no_occasion(connection, campaign, facts, person, now)
 
 
-def _no_occasion(connection: Connection, campaign: Campaign, contact: Contact) -> Reason:
+def _no_occasion(connection: Connection, campaign: Campaign, facts: Batch, contact: Contact, now: datetime) -> Reason:
     match campaign.trigger:
         case DateTrigger(date=date_field):
             known = audience.dates_of(connection, date_field.field, [contact.id])
             sentence = "the date is not near" if known else f"{date_field.field} is unknown"
-        case EventTrigger(event=name):
+        case EventTrigger(event=name, where=where):
             happened = people.events_of(connection, [contact.id], [name]).get(contact.id)
-            sentence = f"no new {name} has happened" if happened else f"{name} never happened"
+            if not happened:
+                return Reason("not-due", f"{name} never happened", campaign.place)
+            failure = where and why_not(where, facts.facts(contact, None, happened[-1], now))
+            if failure:
+                return Reason("not-due", f"of the last {name}, {failure.sentence}", failure.place)
+            sentence = f"no {name} has happened since the campaign looked last"
         case _:
             sentence = "no occurrence of its schedule is near"
     return Reason("not-due", sentence, campaign.place)

@@ -133,10 +133,7 @@ class Batch:
 
     def context(self, contact: Contact, record: Record | None, event: Event | None, now: datetime) -> dict[str, Any]:
         """What templates read: plain data only."""
-        values: dict[str, Any] = {
-            "contact": self.fields(contact, now),
-            "locale": contact.locale or self.settings.locale,
-        }
+        values: dict[str, Any] = {"contact": self.fields(contact, now)}
         values["business"] = {"name": self.settings.business_name, "address": self.settings.business_address}
         if record:
             values[record.kind] = self.record_fields(record)

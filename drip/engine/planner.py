@@ -88,6 +88,9 @@ def _follow_moved_dates(connection: Connection, book: Book, now: datetime) -> No
 def _follow(
     connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, run: Run, now: datetime
 ) -> None:
+    record = people.records_by_id(connection, [run.record_id]).get(run.record_id)
+    if run.record_id and (record is None or record.contact_id != run.contact_id):
+        return  # It is not this contact's any more, which is for judging to say.
     before = date.fromisoformat(run.anchor or "")
     days = audience.dates_of(connection, trigger.date.field, [run.contact_id])
     stored = days.get((run.contact_id, run.record_id))

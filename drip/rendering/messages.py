@@ -36,6 +36,9 @@ class Letterhead:
 class Request:
     """One message to be made. `values` is plain data: `contact`, the record, `event`.
 
+    `locale` is the contact's, `own_locale` the language of templates that name none: dates and amounts are
+    written in the language of the template.
+
     `subject` and `preheader` of the step come before the template's own. `letterhead` is None for
     transactional messages, which carry no way to unsubscribe.
     """
@@ -44,6 +47,7 @@ class Request:
     content: Source | None
     channel: str
     locale: str | None
+    own_locale: str
     to: Mailbox
     sender: Mailbox
     reply_to: Mailbox | None
@@ -80,7 +84,7 @@ def unsubscribe_links(public_url: str | None, token: str, sender: Mailbox) -> tu
 def _filled(templates: Templates, compiled: Compiled, request: Request) -> Message:
     link = request.unsubscribe_url or request.unsubscribe_mail
     values: dict[str, Any] = dict(request.values)
-    values |= {"locale": request.locale or "en", "unsubscribe_link": link, "preferences_link": link}
+    values |= {"locale": compiled.locale or request.own_locale, "unsubscribe_link": link, "preferences_link": link}
     if request.letterhead:
         values["topic"] = request.letterhead.topic_title
     html_values, text_values = dict(values), dict(values)
@@ -91,7 +95,7 @@ def _filled(templates: Templates, compiled: Compiled, request: Request) -> Messa
     for each in (html_values, text_values):
         each |= {"subject": subject, "preheader": preheader}
     html = templates.html.render(compiled.html, html_values) if compiled.html else None
-    text = templates.plain.render(compiled.text, text_values)
+    text = re.sub(r"\n\s*\n\s*\n+", "\n\n", templates.plain.render(compiled.text, text_values))
     if request.letterhead:
         html = html and _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)

@@ -44,7 +44,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A template in one locale, ready to be filled in. Headers are None where the template gives none."""
+    """A template in one locale, ready to be filled in. Headers are None where the template gives none.
+
+    `locale` is the language it is written in, None for the workspace's own.
+    """
 
     name: str
     place: Place
@@ -53,7 +56,7 @@ class Compiled:
     subject: Template | None
     preheader: Template | None
     sender: str | None
-    front: Mapping[str, str]
+    locale: str | None
 
 
 @dataclass
@@ -100,13 +103,14 @@ class Templates:
 
     def variants(self, name: str) -> list[str | None]:
         """The locales in which a template is written, None for the one without."""
-        found = {_locale(path, self.folder) for path in self._files() if _bare(path, self.folder) == name}
+        found = {_locale(path) for path in self._files() if _bare(path, self.folder) == name}
         return sorted(found, key=lambda each: each or "")
 
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
-        directory = self.folder / folder
-        day = occurrence[:10]
+        directory, day = self.folder / folder, occurrence[:10]
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+            return None
         found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
         return self._read(found[0]) if found else None
 
@@ -158,7 +162,7 @@ class Templates:
             subject=self.line(front.get("subject"), source.name),
             preheader=self.line(front.get("preheader"), source.name),
             sender=front.get("from"),
-            front=front,
+            locale=_locale(source.path),
         )
 
     def line(self, text: str | None, where: str) -> Template | None:
@@ -261,6 +265,6 @@ def _bare(path: Path, folder: Path) -> str:
     return re.sub(r"\.[a-z]{2}(-[A-Za-z]{2,4})?$", "", name)
 
 
-def _locale(path: Path, folder: Path) -> str | None:
+def _locale(path: Path) -> str | None:
     found = re.search(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)\.\w+$", path.name)
     return found[1] if found else None

@@ -15,7 +15,8 @@ def text_of_markdown(source: str) -> str:
     text = re.sub(r"\[([^\]]+)\]\(\s*((?:\{\{.*?\}\}|[^)\s])+)[^)]*\)", r"\1: \2", text)
     text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text)
     text = re.sub(r"(?<!\w)[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?!\w)", r"\1", text)
-    text = re.sub(r"(?m)^#{1,6}\s+", "", text)
+    text = re.sub(r"(?m)^(#{1,6}|>)\s+", "", text)
+    text = re.sub(r"(?m)(\\| {2,})$", "", text)
     return text.strip() + "\n"
 
 

@@ -171,7 +171,8 @@ class DaemonLock:
     """The right to be the one daemon of a database. The kernel gives it back when the process dies."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + ".daemon")
+        real = path.resolve()
+        self._path = real.with_name(real.name + ".daemon")
         self._file: int | None = None
 
     def take(self) -> bool:
@@ -182,6 +183,13 @@ class DaemonLock:
         except BlockingIOError:
             self.give_back()
             return False
+        return True
+
+    def is_free(self) -> bool:
+        """Whether no daemon has it at this moment."""
+        if not self.take():
+            return False
+        self.give_back()
         return True
 
     def give_back(self) -> None:
