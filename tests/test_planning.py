@@ -530,7 +530,7 @@ def test_a_record_that_changes_hands_takes_its_reminder_along(world: Worlds) -> 
     made.vehicles("key,contact,status,last_service", "golf,ben,active,2026-01-05")
     made.run("2026-06-25 12:00", "2026-07-06")
     assert made.timeline("ana") == ["2026-06-21 14:00 sent send soon", "2026-06-25 12:00 exited oil (record-gone)"]
-    assert made.timeline("ben") == ["2026-06-25 12:00 sent send soon", "2026-07-05 14:00 sent send due"]
+    assert made.timeline("ben") == ["2026-06-25 14:00 sent send soon", "2026-07-05 14:00 sent send due"]
 
 
 def test_a_date_that_moves_away_and_back_goes_on_where_it_was(world: Worlds) -> None:

@@ -202,13 +202,13 @@ def test_the_sandbox_holds(templates: Templates, write: Write, text: str) -> Non
         filled(templates, "evil")
 
 
-def test_filters_speak_the_contacts_language(templates: Templates, write: Write) -> None:
-    write(
-        "f.md",
-        "---\nsubject: s\n---\n{{ 1234.5|money('EUR') }} / {{ '2026-06-05'|date }} / {{ 1|plural('day', 'days') }}",
-    )
-    assert filled(templates, "f", locale="en").text.startswith("€1,234.50 / June 5, 2026 / 1 day")
+def test_filters_speak_the_language_of_the_template(templates: Templates, write: Write) -> None:
+    text = "---\nsubject: s\n---\n{{ 1234.5|money('EUR') }} / {{ '2026-06-05'|date }} / {{ 1|plural('day', 'days') }}"
+    write("f.md", text)
+    write("f.de.md", text)
     assert filled(templates, "f", locale="de").text.startswith("1.234,50\xa0€ / 5. Juni 2026 / 1 day")
+    for locale in ("en", "fr"):
+        assert filled(templates, "f", locale=locale).text.startswith("€1,234.50 / June 5, 2026 / 1 day")
 
 
 def test_text_of_markdown_and_html() -> None:

@@ -168,7 +168,8 @@ def _next_allowed(candidate: Candidate, person: Person, start: datetime) -> date
 
 
 def _past_grace(candidate: Candidate, at: datetime) -> bool:
-    return candidate.grace is not None and at > candidate.planned_at + candidate.grace
+    """Whether waiting until `at` is too long. What may leave at the very last instant leaves after it in truth."""
+    return candidate.grace is not None and at >= candidate.planned_at + candidate.grace
 
 
 def _caps(

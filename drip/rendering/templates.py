@@ -27,7 +27,7 @@ LAYOUT = "_layout.html"
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
-HEADERS = ("subject", "preheader", "from", "layout")
+DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
 
@@ -78,8 +78,8 @@ class Templates:
         return self.workspace / FOLDER
 
     def names(self) -> list[str]:
-        """Every template's name, without locale and ending; layouts and parts begin with `_`."""
-        return sorted({_bare(path, self.folder) for path in self._files()})
+        """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
+        return sorted({_bare(path, self.folder) for path in self._files() if not DATED.match(path.name)})
 
     def forget(self) -> None:
         """Reads changed files again from now on."""

@@ -1,0 +1,43 @@
+"""The command line as a person meets it: a real process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The JSON lines it printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIP_")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
+
+
+def command(root: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "drip", "-w", str(root), *arguments]
+
+
+def drip(root: Path, *arguments: str, **more: str) -> Done:
+    """Runs `drip -w ROOT …` to its end."""
+    done = subprocess.run(
+        command(root, *arguments), capture_output=True, text=True, env=environment(**more), timeout=300, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
