@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,12 +24,18 @@ SAMPLE_DAY = at(NOW).date()
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """The sample workspace with its invented people."""
-    root = tmp_path / "shop"
+def shop(tmp_path: Path, stocked: Path) -> Path:
+    """The sample workspace with its invented people, to do with as one likes."""
+    return Path(shutil.copytree(stocked, tmp_path / "shop"))
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stocked")
+    root = folder / "shop"
     root.mkdir()
     copy_sample(root, SAMPLE_DAY)
-    contacts, vehicles, bookings = write_people(tmp_path, SAMPLE_DAY)
+    contacts, vehicles, bookings = write_people(folder, SAMPLE_DAY)
     assert drip(root, "import", "contacts", str(contacts), "--now", NOW).code == 0
     assert drip(root, "import", "vehicle", str(vehicles)).code == 0
     assert drip(root, "import", "events", str(bookings)).code == 0

@@ -150,16 +150,26 @@ def _put_off(shown: Shown, late: Sequence[Entry]) -> Table:
 
 def timeline(shown: Shown) -> RenderableType:
     """One contact's lines, in order, on the contact's own clock."""
-    table = _table("", ("When", "left"), ("What", "left"), ("Campaign", "left"), ("Step", "left"), ("Why", "left"))
+    if not shown.entries:
+        return Padding(Text("nothing", style="dim"), (0, 2))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("When", "What", "Of what"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("Why", overflow="fold")
     styles = {"sent": "green", "skipped": "red", "deferred": "yellow", "held": "red", "failed": "red"}
     for entry in shown.entries:
         wall = local(entry.at, zone(entry.zone or shown.timezone))
-        why = f"{entry.code}: {entry.sentence}" if entry.code else ""
-        if entry.until:
-            why += f" (again {local(entry.until, zone(entry.zone or shown.timezone)):%a %-d %b %H:%M})"
-        if entry.place:
-            why += f" [{entry.place}]"
         record = f" ({entry.record})" if entry.record else ""
+        step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
         what = Text(entry.outcome, style=styles.get(entry.outcome, "dim"))
-        table.add_row(f"{wall:%a %-d %b %Y %H:%M}", what, f"{entry.campaign}{record}", entry.step or "", Text(why))
-    return table if shown.entries else Padding(Text("nothing", style="dim"), (0, 2))
+        table.add_row(f"{wall:%a %-d %b %Y %H:%M}", what, f"{entry.campaign}{record}{step}", _why(shown, entry))
+    return table
+
+
+def _why(shown: Shown, entry: Entry) -> Text:
+    text = Text(f"{entry.code}: {entry.sentence}" if entry.code else "")
+    if entry.until:
+        text.append(f"; again {local(entry.until, zone(entry.zone or shown.timezone)):%a %-d %b %H:%M}")
+    if entry.place:
+        text.append(f"\n{entry.place}", style="dim")
+    return text
