@@ -171,5 +171,5 @@ def _why(shown: Shown, entry: Entry) -> Text:
     if entry.until:
         text.append(f"; again {local(entry.until, zone(entry.zone or shown.timezone)):%a %-d %b %H:%M}")
     if entry.place:
-        text.append(f"\n{entry.place}", style="dim")
+        text.append(f"\n{entry.place.removeprefix('campaigns/')}", style="dim")
     return text
