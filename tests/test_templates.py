@@ -35,7 +35,7 @@ def write(templates: Templates) -> Write:
         path = templates.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-        templates.forget()
+        templates._compiled.clear()
 
     return put
 

@@ -14,9 +14,7 @@ from markupsafe import Markup, escape
 
 from drip.core.message import Mailbox, Message
 from drip.errors import DripError, Place
-from drip.rendering.sandbox import Sandbox
 from drip.rendering.templates import Compiled, Source, Templates
-from drip.rendering.text import text_of_markdown
 
 
 class RenderError(DripError):
@@ -65,7 +63,7 @@ class Request:
 def render(templates: Templates, request: Request) -> Message:
     """The message. Raises RenderError with the template's place."""
     try:
-        compiled = templates.get(request.template, request.locale)
+        compiled = templates.get(request.template, request.locale, request.content)
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     try:
@@ -87,15 +85,14 @@ def _filled(templates: Templates, compiled: Compiled, request: Request) -> Messa
     values |= {"locale": compiled.locale or request.own_locale, "unsubscribe_link": link, "preferences_link": link}
     if request.letterhead:
         values["topic"] = request.letterhead.topic_title
-    html_values, text_values = dict(values), dict(values)
     if request.content:
-        html_values["issue"], text_values["issue"] = _issue(templates, request.content, values)
-    subject = _header(templates, request.subject, compiled.subject, text_values)
-    preheader = _header(templates, request.preheader, compiled.preheader, text_values)
-    for each in (html_values, text_values):
-        each |= {"subject": subject, "preheader": preheader}
-    html = templates.html.render(compiled.html, html_values) if compiled.html else None
-    text = re.sub(r"\n\s*\n\s*\n+", "\n\n", templates.plain.render(compiled.text, text_values))
+        front = request.content.front.items()
+        values["issue"] = {name: _header(templates, text, None, values) for name, text in front}
+    subject = _header(templates, request.subject, compiled.subject, values)
+    preheader = _header(templates, request.preheader, compiled.preheader, values)
+    values |= {"subject": subject, "preheader": preheader}
+    html = templates.html.render(compiled.html, values) if compiled.html else None
+    text = re.sub(r"\n\s*\n\s*\n+", "\n\n", templates.plain.render(compiled.text, values))
     if request.letterhead:
         html = html and _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)
@@ -118,18 +115,6 @@ def _header(templates: Templates, own: str | None, given: Template | None, value
     if template is None:
         return ""
     return " ".join(templates.plain.render(template, values).split())
-
-
-def _issue(templates: Templates, content: Source, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The occurrence's content: its front matter, and its body as HTML and as text."""
-
-    def filled(sandbox: Sandbox, text: str) -> str:
-        return sandbox.render(templates.of_text(sandbox, text), values)
-
-    front = {name: " ".join(filled(templates.plain, text).split()) for name, text in content.front.items()}
-    html = filled(templates.html, templates.markdown(content))
-    text = filled(templates.plain, text_of_markdown(content.body))
-    return {**front, "body": Markup(html)}, {**front, "body": text}
 
 
 def _with_footer(html: str, letterhead: Letterhead, link: str) -> str:

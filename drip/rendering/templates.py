@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import css_inline
@@ -27,6 +27,7 @@ LAYOUT = "_layout.html"
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
+ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -65,7 +66,8 @@ class Templates:
 
     workspace: Path
     currency: str = "USD"
-    _compiled: dict[tuple[str, str], Compiled] = field(default_factory=dict)
+    _compiled: dict[tuple[str, str, str], Compiled] = field(default_factory=dict)
+    _contents: dict[tuple[str, str], Source | None] = field(default_factory=dict)
     _texts: dict[tuple[bool, str], Template] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,15 +83,14 @@ class Templates:
         """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
         return sorted({_bare(path, self.folder) for path in self._files() if not DATED.match(path.name)})
 
-    def forget(self) -> None:
-        """Reads changed files again from now on."""
-        self._compiled.clear()
+    def get(self, name: str, locale: str | None, content: Source | None = None) -> Compiled:
+        """A template in the nearest locale there is, with the text of `content` where it says `{{ issue.body }}`.
 
-    def get(self, name: str, locale: str | None) -> Compiled:
-        """A template in the nearest locale there is. Raises DripError if it is missing or cannot be compiled."""
-        key = (name, locale or "")
+        Raises DripError if it is missing or cannot be compiled.
+        """
+        key = (name, locale or "", content.name if content else "")
         if key not in self._compiled:
-            self._compiled[key] = self._compile(name, locale)
+            self._compiled[key] = self._compile(name, locale, content)
         return self._compiled[key]
 
     def source(self, name: str, locale: str | None, endings: tuple[str, ...] = ENDINGS) -> Source | None:
@@ -111,8 +112,10 @@ class Templates:
         directory, day = self.folder / folder, occurrence[:10]
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
             return None
-        found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
-        return self._read(found[0]) if found else None
+        if (folder, day) not in self._contents:
+            found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
+            self._contents[folder, day] = self._read(found[0]) if found else None
+        return self._contents[folder, day]
 
     def newest_content(self, folder: str) -> str | None:
         """The date of the newest dated file of a content folder."""
@@ -145,11 +148,13 @@ class Templates:
         first = text[: found.end()].count("\n") + 1 if found else 1
         return Source(path, name, front, body, first)
 
-    def _compile(self, name: str, locale: str | None) -> Compiled:
+    def _compile(self, name: str, locale: str | None, content: Source | None) -> Compiled:
         source = self.source(name, locale)
         if source is None:
             raise self._missing(name)
+        source = self._with_content(source, content)
         text_file = self.source(name, locale, (".txt",))
+        text_file = text_file and self._with_content(text_file, content)
         place = Place(source.name)
         html_source = None if source.name.endswith(".txt") else self._page(source)
         text_source = self._text(source, text_file, html_source)
@@ -164,6 +169,17 @@ class Templates:
             sender=front.get("from"),
             locale=_locale(source.path),
         )
+
+    def _with_content(self, source: Source, content: Source | None) -> Source:
+        """The file with the occurrence's text in its place, so that both are laid out and styled as one."""
+        if content is None:
+            return source
+        text = content.body
+        if source.name.endswith(".html"):
+            text = self.markdown(content)
+        elif source.name.endswith(".txt"):
+            text = text_of_markdown(text)
+        return replace(source, body=ISSUE_BODY.sub(lambda _: text, source.body))
 
     def line(self, text: str | None, where: str) -> Template | None:
         """A header's text as a template. Raises DripError if its Jinja is wrong."""
