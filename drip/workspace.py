@@ -23,7 +23,7 @@ from drip.storage.database import Database, open_database
 
 GLOBALS = frozenset(
     ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "range", "dict", "namespace", "loop", "super", "self", "_round")
+     "preferences_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
 )  # fmt: skip
 HOW_SUBJECT = "begin the template with `---`, a line `subject: …`, and `---`"
 NOT_YET = frozenset(("coupon", "confirm_link", "survey_link", "view_link"))
@@ -56,7 +56,7 @@ class Workspace:
         paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (self.root / folder).rglob("*")]
         found = []
         for path in sorted(paths):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((str(path), status.st_mtime, status.st_size))
         return tuple(found)
@@ -80,6 +80,8 @@ class Workspace:
         given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
         if re.match(r"postgres(ql)?\b", given):
             raise DripError("PostgreSQL is not built yet.", help="leave DRIP_DATABASE out to use SQLite")
+        if "://" in given and not given.startswith("sqlite:///"):
+            raise DripError(f"`{given}` is no database of drip.", help="name a file, as `.drip/drip.db`")
         return self.root / given.removeprefix("sqlite:///")
 
     @contextlib.contextmanager
@@ -113,6 +115,8 @@ class Workspace:
         filled = {name: self._secret(value, place) for name, value in options.items() if name not in ("use", "rate")}
         if "rate" in options:
             raise DripError("`rate` is not built yet.", help="leave it out for now", place=place)
+        if "\0" in "".join(filled.values()):
+            raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:
             filled["folder"] = str(self.root / filled["folder"])
         try:
@@ -126,6 +130,8 @@ class Workspace:
         if not value.startswith("secret:"):
             return value
         name = value.removeprefix("secret:")
+        if not re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", name):
+            raise DripError(f"`{name}` cannot be a secret's name.", help="use letters, digits and _", place=place)
         if name in self.environment:
             return self.environment[name]
         for folder in (self.environment.get("CREDENTIALS_DIRECTORY"), "/run/secrets"):
@@ -167,6 +173,9 @@ class Workspace:
                         help = nearest(compiled.sender, self.settings.senders, what="senders")
                         found.append(Problem(compiled.place, f"there is no sender `{compiled.sender}`", help))
                     found += self._name_problems(campaign, step.template, locale)
+                for source in self.templates.contents(step.content) if step.content else ():
+                    named = (self._name_problem(campaign, used, source) for used in names_in(self.templates, source))
+                    found += [problem for problem in named if problem]
                 self.templates.line(step.subject, str(step.place))
             except DripError as error:
                 found.append(Problem(error.place or step.place, error.sentence, error.help))

@@ -11,7 +11,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from drip.errors import DripError
-from drip.storage.database import REVISION, DaemonLock, Database, create_database, open_database, revision_of, upgrade
+from drip.storage.database import (
+    REVISION,
+    DaemonLock,
+    Database,
+    create_database,
+    migrate,
+    open_database,
+    revision_of,
+    upgrade,
+)
 from drip.storage.schema import metadata
 from tests.world import at
 
@@ -20,8 +29,9 @@ NOW = at("2026-11-22")
 
 def migrated(path: Path) -> None:
     """An empty database brought up by the migrations alone."""
-    sqlite3.connect(path).close()
-    upgrade(path)
+    database = Database(path)
+    migrate(database)
+    database.close()
 
 
 def test_the_migrations_make_the_same_tables_as_the_schema(tmp_path: Path) -> None:
@@ -40,20 +50,35 @@ def test_a_fresh_database_is_of_this_version_and_has_keys(tmp_path: Path) -> Non
     database.close()
 
 
-def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path) -> None:
+def of_version(path: Path, revision: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.close()
+
+
+def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "d.db"
     create_database(path, NOW).close()
-    for revision, said in (("9999", "newer version"), ("0000", "older version")):
-        with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        connection.close()
-        with pytest.raises(DripError, match=said):
-            open_database(path, NOW)
-    with pytest.raises(DripError, match="newer version"):
-        with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        connection.close()
-        upgrade(path)
+    of_version(path, "9999")
+    for refused in (lambda: open_database(path, NOW), lambda: upgrade(path)):
+        with pytest.raises(DripError, match="newer version"):
+            refused()
+    of_version(path, REVISION)
+    monkeypatch.setattr("drip.storage.database.REVISION", "0002")
+    with pytest.raises(DripError, match="older version"):
+        open_database(path, NOW)
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE contacts (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    for refused in (lambda: open_database(path, NOW), lambda: upgrade(path)):
+        with pytest.raises(DripError, match="is not a database of drip"):
+            refused()
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_is_no_database_and_a_folder_are_explained(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from drip.engine import importer
 from drip.engine.rows import Table, open_table, write_rejected
 from drip.errors import DripError
 from drip.storage import people
 from drip.storage.schema import consent_log
-from tests.world import World
+from tests.world import World, at
 
 Worlds = Callable[..., World]
 
@@ -196,3 +197,39 @@ def test_rejected_rows_are_written_beside_their_file(tmp_path: Path, world: Worl
     rows = rows_of(open_table(path))
     assert [row["line"] for row in rows] == ["2", "3"]
     assert rows[1]["email"] == "b,c"
+
+
+def test_an_open_quote_swallows_nobody_in_silence(world: Worlds) -> None:
+    report = world({}).contacts(
+        "key,email,first_name", 'ana,ana@example.com,"Ana', "ben,ben@example.com,Ben", "cy,cy@example.com,Cy"
+    )
+    assert report.new == 0
+    ((row, why),) = report.rejected
+    assert row.line == 2
+    assert "never closed" in why
+
+
+def test_half_a_character_is_set_aside(world: Worlds, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"key": "a", "email": "a@example.com", "first_name": "\\ud800"}\n')
+    (row,) = open_table(path).rows
+    assert row.wrong == "a value holds a character that text cannot have"
+    assert write_rejected(path, [(row, row.wrong)]).exists()
+
+
+def test_an_empty_json_file_and_a_damaged_archive_are_explained(world: Worlds, tmp_path: Path) -> None:
+    made = world({})
+    (tmp_path / "x.jsonl").write_text("")
+    with pytest.raises(DripError, match="no column `key`"):
+        importer.import_contacts(
+            made.database, made.workspace.settings, open_table(tmp_path / "x.jsonl"), {}, "x", at("2026-01-01")
+        )
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"key,email\n" * 100)[:40] + b"damage" * 9)
+    with pytest.raises(DripError, match="cannot be read"):
+        open_table(tmp_path / "x.csv.gz")
+
+
+def test_a_domain_of_other_letters_is_kept_in_its_ascii_form(world: Worlds) -> None:
+    made = world({})
+    made.contacts("key,email", "a,a@bücher.de")
+    assert contact(made, "a").email == "a@xn--bcher-kva.de"

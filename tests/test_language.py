@@ -244,3 +244,24 @@ def test_a_file_is_named_as_people_know_it(world: Worlds, tmp_path: Path) -> Non
     for each in load_folder(made.root).problems:
         assert str(tmp_path) not in each.text()
         assert each.place.file.startswith("campaigns/")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "x" * 300, "a//b", "."])
+def test_a_template_is_named_and_not_a_path_out_of_the_folder(world: Worlds, name: str) -> None:
+    for line in (f"  - send: {name}", f"  - send: card\n    content: {name}"):
+        assert any(
+            "not the name of a template" in each for each in problems(world, CARD.replace("  - send: card", line))
+        )
+
+
+def test_lengths_beyond_a_hundred_years_are_refused(world: Worlds) -> None:
+    for line in (
+        "grace: 3000 years",
+        "frequency_caps: 1 per 99999 years",
+        "audience: { joined: more than 99999 years ago }",
+    ):
+        assert any("longer than 100 years" in each for each in problems(world, f"{line}\n{CARD}"))
+
+
+def test_a_file_of_many_problems_is_read_in_no_time(world: Worlds) -> None:
+    assert 0 < len(problems(world, "name: x\n" * 100_000)) <= 200

@@ -154,6 +154,8 @@ def test_an_unknown_value_may_be_asked_for_but_not_printed(templates: Templates,
         ("---\nsubject: [a]\n---\n", "plain texts"),
         ("---\nsubject: a: b\n---\n", "cannot be read"),
         ("---\nsubject: s\nlayout: none-such.html\n---\nx", "no layout"),
+        ("---\nsubject: s\n---\n{% include 'x' %}", "not built yet"),
+        ("---\nsubject: s\n---\n" + "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "nested too deep"),
     ],
 )
 def test_a_wrong_template_is_explained_with_its_place(templates: Templates, write: Write, text: str, said: str) -> None:
@@ -180,7 +182,13 @@ def test_no_file_outside_of_the_folder_is_a_template(templates: Templates, write
 ENDLESS = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% set l = range(99999)|list %}{% for a in l %}{% for b in l %}x{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{{ 'x' ~ ('y'|indent(100)) ~ big }}{% endfor %}",
+    "{% for a in range(99999) %}{{ 'x' ~ ('y'|upper) ~ big }}{% endfor %}",
+    "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+    "{% macro _round() %}{% endmacro %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for a in range(99999) if (range(99999)|list|length) < 0 %}{% endfor %}",
+    "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{% set a = 'a' * 1 if false else 'aaaaaaaaaa' %}" + "{% set a = 'aaaaaaaaaa'|replace('a', a) %}" * 12,
 )
 
 
@@ -193,7 +201,8 @@ def test_a_template_without_end_is_stopped(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{{ 'x' * 100000000 }}", "{{ 9 ** 9 ** 9 }}", "{{ '%99999999d' % 1 }}", "{{ ''.__class__.__mro__ }}", "{{ contact.update({}) }}",
+    ["{{ 'x' * 100000000 }}", "{{ 'x'.ljust(9000000000) }}", "{{ '{:>900000000}'.format(1) }}", "{{ 5|dictsort }}",
+     "{{ 5|date }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% set n = namespace(x=9) %}{% for a in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}", "{{ 9 ** 9 ** 9 }}", "{{ '%99999999d' % 1 }}", "{{ ''.__class__.__mro__ }}", "{{ contact.update({}) }}",
      "{{ ''.join.__globals__ }}", "{{ self.__init__ }}", "{{ range(10000000)|list }}"],
 )  # fmt: skip
 def test_the_sandbox_holds(templates: Templates, write: Write, text: str) -> None:

@@ -178,6 +178,21 @@ def test_a_server_without_starttls_is_not_talked_to_in_the_clear(server: Control
         smtp(server.port, security="starttls").send(MESSAGE)
 
 
+@pytest.mark.parametrize("answer", [b"530 5.7.0 Authentication required\r\n", b"550 quota exceeded\r\n"])
+def test_a_no_to_the_sender_closes_the_way_and_fails_nobody(answer: bytes) -> None:
+    port, thread = scripted({b"MAIL": answer})
+    transport = smtp(port)
+    with pytest.raises(TransportDown, match="does not take mail from"):
+        transport.send(MESSAGE)
+    thread.join(5)
+
+
+def test_hosts_and_passwords_that_cannot_be_are_explained(server: Controller) -> None:
+    for options in ({"host": "smtp..example.net"}, {"user": "u", "password": "pässwörd"}):
+        with pytest.raises(TransportDown, match="There is no connection"):
+            smtp(server.port, **options).send(MESSAGE)
+
+
 Script = list[tuple[bytes, bytes | None]]
 GREETING = b"220 scripted\r\n"
 TALK: Script = [
@@ -231,6 +246,8 @@ def scripted(changes: dict[bytes, bytes | None]) -> tuple[int, threading.Thread]
         ({b"DATA": b"554 no\r\n"}, Refused),
         ({b"\r\n.\r\n": b"552 too big\r\n"}, Refused),
         ({b"\r\n.\r\n": b"451 later\r\n"}, Unsent),
+        ({b"\r\n.\r\n": b"200 fine\r\n"}, Sent),
+        ({b"\r\n.\r\n": b"?? what\r\n"}, Unknown),
         ({}, Sent),
     ],
 )

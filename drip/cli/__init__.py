@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -38,6 +39,8 @@ for command in (init, demo, check, import_, preview, explain, run, status, hold,
 
 def main() -> None:
     """The entry point: every error is a sentence and an exit code, never a traceback."""
+    # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = drip(standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -55,6 +58,9 @@ def main() -> None:
         # The reader of our output (`| head`) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = complain(DripError(f"{where}{error.strerror or error}.", help="look at the file or folder named here"))
     except Exception as error:
         if os.environ.get("DRIP_DEBUG"):
             raise

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from drip.core.calendar import local, zone
+from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.engine.importer import parse_instant
 from drip.errors import DripError, Problems
 from drip.storage.database import Database
@@ -50,9 +51,12 @@ class App:
     def instant(self, workspace: Workspace, text: str) -> datetime:
         """A time as people type it, in the workspace's zone. Raises click.BadParameter."""
         try:
-            return parse_instant(text, workspace.settings.timezone)
+            found = parse_instant(text, workspace.timezone)
         except ValueError as wrong:
             raise click.BadParameter(str(wrong)) from None
+        if not FIRST_YEAR < found.year < LAST_YEAR:
+            raise click.BadParameter(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+        return found
 
     @contextlib.contextmanager
     def opened(self, now: str | None) -> Iterator[tuple[Workspace, Database, datetime]]:

@@ -13,8 +13,10 @@ from drip.cli.context import App, console, now_option, pass_app
 from drip.cli.preview import coming
 from drip.cli.sample import copy_sample, write_people
 from drip.cli.show import Shown, picture
+from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
 from drip.engine import importer
+from drip.engine.importer import parse_instant
 from drip.engine.rows import open_table
 from drip.engine.simulator import simulate
 from drip.errors import DripError
@@ -51,9 +53,12 @@ def init(app: App, folder: Path, now: str | None) -> None:
 
 def _today(now: str | None) -> datetime:
     try:
-        return datetime.fromisoformat(now) if now else datetime.now().astimezone()
-    except ValueError:
-        raise click.BadParameter(f"`{now}` is not a time like 2026-11-22 14:30") from None
+        found = parse_instant(now, "UTC") if now else datetime.now().astimezone()
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
+    if not FIRST_YEAR < found.year < LAST_YEAR:
+        raise click.BadParameter(f"the year of `{now}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return found
 
 
 @click.command()

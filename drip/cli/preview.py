@@ -19,6 +19,8 @@ from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace
 
+FURTHEST = timedelta(days=5 * 366)
+
 
 @click.command()
 @click.argument("campaigns", nargs=-1, metavar="[CAMPAIGN…]")
@@ -48,6 +50,8 @@ def preview(
     """
     with app.opened(now) as (workspace, database, at):
         first = app.instant(workspace, start) if start else at
+        if not at - FURTHEST < first < at + FURTHEST:
+            raise click.BadParameter("--from lies more than five years away")
         last = first + timedelta(days=days)
         _known_campaigns(workspace, campaigns)
         found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns)

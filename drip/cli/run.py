@@ -62,14 +62,21 @@ def run(app: App, once: bool, every: float, role: str, now: str | None, as_json:
         click.echo(
             "Held back: " + ", ".join("everything" if scope == control.EVERYTHING else scope for scope in held) + "."
         )
-    counts = {"sent": tally.sent, "failed": tally.failed, "held": tally.held, "trouble": tally.trouble}
+    counts: dict[str, int | str | None] = {
+        "sent": tally.sent,
+        "failed": tally.failed,
+        "held": tally.held,
+        "again": tally.again,
+    }
+    counts |= {"trouble": tally.trouble}
     if as_json:
         print_json(counts)
     else:
-        click.echo(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.")
+        again = f" {tally.again} did not leave and will be tried again." if tally.again else ""
+        click.echo(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.{again}")
     if tally.trouble:
         raise DripError(f"{tally.trouble} The messages wait in the outbox.", help=tally.help)
-    raise click.exceptions.Exit(1 if tally.failed or tally.held else 0)
+    raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
 
 
 @click.command()

@@ -205,7 +205,9 @@ def _plain(name: str, text: str, country: str) -> str:
 def parse_email(text: str) -> str:
     """The address in its normal form. Raises ValueError with a sentence."""
     try:
-        return validate_email(text, check_deliverability=False).normalized
+        found = validate_email(text, check_deliverability=False)
+        # A domain of other letters has an ASCII form that every server takes (RFC 5891).
+        return found.ascii_email or found.normalized
     except EmailNotValidError as error:
         raise ValueError(f"`{text}` is not an e-mail address: {error}") from None
 

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ BOMS = (
 )
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_CELL = 1_000_000
+csv.field_size_limit(LONGEST_CELL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def open_table(path: Path) -> Table:
             columns = tuple(dict.fromkeys(name for row in _json_rows(path, encoding) for name in row.cells))
             return Table(columns, _json_rows(path, encoding), encoding)
         return _csv(path, encoding)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise DripError(f"The file {path} cannot be read: {reason}.") from None
 
@@ -111,11 +113,10 @@ def _delimiter(header: str) -> str:
 
 
 def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tuple[str, ...]) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST_CELL)
     with _text(path, encoding) as file:
         for _ in range(skip):
             file.readline()
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         next(reader)
         while True:
             line = reader.line_num + skip + 1
@@ -124,12 +125,16 @@ def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tup
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Row(line, {}, f"the row cannot be read ({error})")
+                why = f"the row cannot be read ({error})"
+                if "unexpected end" in str(error):
+                    why = "a quote is opened in this row and never closed, so all that follows was read as part of it"
+                yield Row(line, {}, why)
                 continue
             if not any(cell.strip() for cell in cells):
                 continue
             named = dict(zip(columns, cells, strict=False))
-            wrong = None
+            named |= {f"cell {n}": cell for n, cell in enumerate(cells, 1) if n > len(columns)}
+            wrong = "a cell holds a character that text cannot have" if "\0" in "".join(cells) else None
             if len(cells) != len(columns):
                 wrong = f"the row has {len(cells)} cells and the header {len(columns)}"
             yield Row(line, named, wrong)
@@ -154,8 +159,20 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
 def _json_row(line: int, data: dict[str, Any]) -> Row:
     flat = {**data, **data["fields"]} if isinstance(data.get("fields"), dict) else data
     cells = {name: _cell(value) for name, value in flat.items() if not isinstance(value, dict | list)}
+    if any(_no_text(name + cell) for name, cell in cells.items()):
+        clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
+        return Row(line, clean, "a value holds a character that text cannot have")
     nested = [name for name, value in flat.items() if isinstance(value, dict | list) and name != "fields"]
     return Row(line, cells, f"`{nested[0]}` is not a plain value" if nested else None)
+
+
+def _no_text(text: str) -> bool:
+    """Half a character of UTF-16, or NUL."""
+    return "\0" in text or any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
 def _cell(value: Any) -> str:

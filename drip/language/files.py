@@ -48,6 +48,9 @@ def load_folder(workspace: Path) -> Loaded:
             loaded.texts[campaign.version] = document.text
         else:
             loaded.broken.add(path.stem)
+    for path in sorted((workspace / FOLDER).glob("*.yml")):
+        place = Place(f"{FOLDER}/{path.name}")
+        loaded.problems.append(Problem(place, "a campaign's file ends in `.yaml`", f"rename it to {path.stem}.yaml"))
     loaded.problems.sort(key=lambda problem: (problem.place.file, problem.place.line or 0, problem.place.column or 0))
     return loaded
 
@@ -63,8 +66,7 @@ def load_text(key: str, text: str, settings: Settings) -> Campaign | None:
 def campaign_files(workspace: Path) -> list[Path]:
     """The campaign files, in order of their names; those that begin with `_` or `.` are none."""
     folder = workspace / FOLDER
-    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
-    return sorted(path for path in found if not path.name.startswith(("_", ".")))
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", ".")))
 
 
 def _read(path: Path, loaded: Loaded) -> Document | None:

@@ -6,6 +6,7 @@ pydantic's own wording never leaves this file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import timedelta
@@ -56,6 +57,12 @@ def _list(data: Any) -> Any:
     return data
 
 
+def _file_name(text: str) -> str:
+    if not re.fullmatch(r"[\w-]+( ?[\w.-]+)*(/[\w-]+( ?[\w.-]+)*)*", text) or len(text) > 200 or ".." in text:
+        raise ValueError(f"`{text[:60]}` is not the name of a template, like `birthday/card`")
+    return text
+
+
 def _re_entry(text: str) -> Any:
     if text in ("never", "always"):
         return text
@@ -65,6 +72,7 @@ def _re_entry(text: str) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+FileName = Annotated[str, _phrase(_file_name)]
 YesNo = Annotated[bool, _phrase(_yes_no)]
 Long = Annotated[Duration, _phrase(phrases.duration)]
 Grace = Annotated[timedelta, _phrase(phrases.span)]
@@ -123,7 +131,7 @@ class CampaignModel(Model):
 
 class SendModel(Model):
     NOT_YET = frozenset({"only_if", "survey", "attach", "when_missing"})
-    send: Text
+    send: FileName
     id: Text | None = None
     channel: Raw = None
     subject: Text | None = None
@@ -134,7 +142,7 @@ class SendModel(Model):
     grace: Grace | None = None
     send_window: Hours | None = None
     priority: Priority | None = None
-    content: Text | None = None
+    content: FileName | None = None
     transactional: YesNo | None = None
 
 

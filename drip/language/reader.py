@@ -20,6 +20,8 @@ Data: TypeAlias = "str | list[Data] | dict[str, Data]"
 Route = tuple[str | int, ...]
 MOST_BYTES = 1024 * 1024
 DEEPEST = 32
+# More than anybody reads at once.
+MOST_PROBLEMS = 100
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Document:
     values: dict[Route, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Route, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    lines: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = self.text.splitlines()
 
     def place(self, route: Sequence[str | int] = (), *, key: bool = False) -> Place:
         """Where a value (or its key) stands; the nearest enclosing one for what is not in the file."""
@@ -57,9 +63,10 @@ class Document:
     def report(
         self, place: Place, sentence: str, help: str | None = None, *, level: Level = "error", code: str = "invalid"
     ) -> None:
-        lines = self.text.splitlines()
-        known = place.line is not None and place.line <= len(lines)
-        source = lines[place.line - 1] if known and place.line else None
+        if len(self.problems) >= MOST_PROBLEMS:
+            return
+        known = place.line is not None and place.line <= len(self.lines)
+        source = self.lines[place.line - 1] if known and place.line else None
         self.problems.append(Problem(place, sentence, help, source, level, code))
 
     @property
@@ -120,7 +127,7 @@ class _Builder:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.lines = document.text.splitlines()
+        self.lines = document.lines
 
     def build(self) -> None:
         open_: list[tuple[Data, Route, list[str]]] = []
@@ -229,7 +236,7 @@ def _at(event: yaml.Event) -> tuple[int, int]:
 
 def _plain_words(document: Document, error: yaml.MarkedYAMLError) -> tuple[str, str]:
     said = f"{error.context or ''} {error.problem or ''}"
-    lines = document.text.splitlines()
+    lines = document.lines
     number = error.problem_mark.line if error.problem_mark else 0
     line = lines[number] if number < len(lines) else ""
     if re.match(r"[^:]*:\s*\{\{", line):

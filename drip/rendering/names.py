@@ -26,10 +26,9 @@ def names_in(templates: Templates, source: Source) -> list[Used]:
     found: list[Used] = []
     for text, first in [(source.body, source.first_line), *_front(source)]:
         try:
-            tree = templates.tree(text)
+            found += _in_tree(templates.tree(text), text, first, source)
         except TemplateSyntaxError as error:
             raise DripError(str(error.message), place=Place(source.name, first + error.lineno - 1)) from None
-        found += _in_tree(tree, text, first, source)
     return found
 
 

@@ -11,10 +11,11 @@ from babel import UnknownLocaleError
 from babel.core import Locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, format_decimal
-from jinja2 import Template, Undefined, nodes, pass_context
+from jinja2 import Template, TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2.runtime import Context, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from drip.core.calendar import Birthday
 from drip.core.fields import parse_date, parse_number
@@ -23,7 +24,22 @@ MOST_CHARACTERS = 2_000_000
 MOST_ROUNDS = 100_000
 LONGEST_S = 2.0
 # Filters and globals that can make much of little, or leave what templates are for.
-REMOVED_FILTERS = ("center", "format", "pprint", "random", "xmlattr", "filesizeformat", "attr", "tojson", "urlize")
+REMOVED_FILTERS = (
+    "indent",
+    "wordwrap",
+    "center",
+    "format",
+    "pprint",
+    "random",
+    "xmlattr",
+    "filesizeformat",
+    "attr",
+    "tojson",
+    "urlize",
+)
+# Names that no template can write, and so not take away.
+ROUND, JOIN = "0round", "0join"
+GROWING = {"ljust", "rjust", "center", "zfill", "format", "format_map", "expandtabs", "replace", "join", "translate"}
 REMOVED_GLOBALS = ("lipsum", "cycler", "joiner")
 
 
@@ -40,9 +56,9 @@ class Unknown(Undefined):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Templates get plain data only. Every round of every loop counts against a limit."""
+    """Templates get plain data only. Every round of every loop and every call counts against a limit."""
 
-    intercepted_binops = frozenset(("*", "**", "%"))
+    intercepted_binops = frozenset(("*", "**", "%", "+"))
 
     def __init__(self, *, autoescape: bool, currency: str) -> None:
         super().__init__(autoescape=autoescape, undefined=Unknown, keep_trailing_newline=True)
@@ -51,33 +67,46 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in REMOVED_GLOBALS:
             self.globals.pop(name, None)
         self.filters |= {"money": _money(currency), "date": _date, "plural": _plural, "number": _number}
-        self.globals["_round"] = self._round
+        self.filters["replace"] = _replace
+        self.globals |= {ROUND: self._round, JOIN: _join}
         self._rounds = 0
         self._ends = 0.0
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
-            call = nodes.Call(nodes.Name("_round", "load"), [], [], None, None)
-            loop.body.insert(0, nodes.ExprStmt(call, lineno=loop.lineno).set_environment(self))
-            for node in call.find_all(nodes.Node):
-                node.lineno = loop.lineno
-            call.lineno = loop.lineno
-            call.set_environment(self)
-        return tree
+        try:
+            tree = super()._parse(source, name, filename)
+            guarded = _Guard().visit(tree)
+        except RecursionError:
+            raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None
+        assert isinstance(guarded, nodes.Template)
+        return guarded.set_environment(self)  # type: ignore[return-value]
 
     def _round(self) -> None:
         self._rounds += 1
         if self._rounds > MOST_ROUNDS or time.monotonic() > self._ends:
-            raise TooMuch(f"the loops take more than {MOST_ROUNDS:,} rounds or {LONGEST_S:g} seconds")
+            raise TooMuch(f"it takes more than {MOST_ROUNDS:,} rounds and calls, or {LONGEST_S:g} seconds")
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Counts what a template calls: a macro can call itself."""
+        self._round()
+        return super().call(context, obj, *args, **kwargs)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Also unsafe: methods that make gigabytes of a few characters."""
+        return not (isinstance(obj, str) and attr in GROWING) and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses `'x' * 10000000`, big powers and `'%99999999d' % 1`."""
+        """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
+        self._round()
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
             raise SecurityError("a power this large is not computed")
-        if (operator == "*" and not numbers) or (operator == "%" and not numbers):
+        if operator in ("*", "%") and not numbers:
             raise SecurityError(f"`{operator}` works on numbers only")
+        if any(isinstance(each, int) and each.bit_length() > 256 for each in (left, right)):
+            raise SecurityError("a number this large is not computed")
+        if operator == "+" and isinstance(left, str | list | tuple):
+            _not_too_long(len(left) + len(right))
         return super().call_binop(context, operator, left, right)
 
     def render(self, template: Template, values: dict[str, Any]) -> str:
@@ -87,10 +116,55 @@ class Sandbox(ImmutableSandboxedEnvironment):
         length = 0
         for part in template.generate(values):
             length += len(part)
-            if length > MOST_CHARACTERS:
-                raise TooMuch(f"the text has more than {MOST_CHARACTERS:,} characters")
+            _not_too_long(length)
             parts.append(part)
-        return "".join(parts)
+        # Half a character of UTF-16 is no text.
+        return "".join(parts).encode("utf-8", "replace").decode("utf-8")
+
+
+class _Guard(NodeTransformer):
+    """Puts the limits into a template: a call in every loop, and joins that look at their length."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(_call(ROUND, [], node.lineno), lineno=node.lineno))
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _call(JOIN, node.nodes, node.lineno)
+
+    def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
+        raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
+
+    def visit_Import(self, node: nodes.Import) -> nodes.Node:  # noqa: N802
+        raise TemplateSyntaxError("`{% import %}` is not built yet", node.lineno)
+
+    def visit_FromImport(self, node: nodes.FromImport) -> nodes.Node:  # noqa: N802
+        raise TemplateSyntaxError("`{% import %}` is not built yet", node.lineno)
+
+
+def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
+    return nodes.Call(nodes.Name(name, "load", lineno=line), arguments, [], None, None, lineno=line)
+
+
+def _not_too_long(length: int) -> None:
+    if length > MOST_CHARACTERS:
+        raise TooMuch(f"the text has more than {MOST_CHARACTERS:,} characters")
+
+
+def _join(*parts: Any) -> str:
+    """What `~` does, within the limit."""
+    texts = [part if isinstance(part, str) else str(part) for part in parts]
+    _not_too_long(sum(len(text) for text in texts))
+    return markup_join(texts)
+
+
+def _replace(text: Any, old: str, new: str) -> str:
+    """Jinja's `replace`, within the limit."""
+    whole: str = text if isinstance(text, str) else str(text)
+    _not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
+    return whole.replace(old, new)
 
 
 def locale_of(name: object) -> Locale:

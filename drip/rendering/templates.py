@@ -110,7 +110,8 @@ class Templates:
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
         directory, day = self.folder / folder, occurrence[:10]
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+        inside = directory.resolve().is_relative_to(self.folder.resolve())
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day) or not inside:
             return None
         if (folder, day) not in self._contents:
             found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
@@ -121,6 +122,10 @@ class Templates:
         """The date of the newest dated file of a content folder."""
         dates = [path.name[:10] for path in (self.folder / folder).glob("????-??-??*.md")]
         return max(dates, default=None)
+
+    def contents(self, folder: str) -> list[Source]:
+        """Every dated file of a content folder."""
+        return [self._read(path) for path in sorted((self.folder / folder).glob("????-??-??*.md"))]
 
     def markdown(self, source: Source) -> str:
         """The HTML of a Markdown body, Jinja left in place."""
@@ -221,7 +226,7 @@ class Templates:
                 return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
             raise DripError(f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name))
         frame = self._read(path).body
-        if not BLOCK.search(frame):
+        if len(BLOCK.findall(frame)) != 1:
             sentence = "a layout has one place for the text: {% block body %}{% endblock %}"
             raise DripError(sentence, place=Place(f"{FOLDER}/{layout}"))
         inner = BLOCK.search(body)
@@ -258,8 +263,9 @@ class Templates:
 def _front_matter(text: str, name: str) -> dict[str, str]:
     try:
         data = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 2 if error.problem_mark else 1
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 2 if mark else 1
         help = "put quotes around a text that holds a colon, or begins with {{"
         raise DripError("the lines between the `---` cannot be read", help=help, place=Place(name, line)) from None
     if data in (None, ""):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from drip.errors import DripError
 from drip.storage.schema import meta, metadata, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+FIRST_REVISION = "0001"
 REVISION = "0001"
 HOW_LONG_TO_WAIT_MS = 30_000
 
@@ -63,15 +65,24 @@ class Database:
 
 def open_database(path: Path, now: datetime) -> Database:
     """The database at `path`, made if there is none. Raises DripError if it is older, newer or unreadable."""
-    if not path.exists():
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return create_database(path, now)
     database = Database(path)
-    found = revision_of(database)
+    found = _known_revision(database)
     if found == REVISION:
         return database
-    if found is None or found < REVISION:
+    if found < REVISION:
         raise DripError(f"The database {path} is of an older version.", help="run `drip db upgrade`")
     raise _newer(path)
+
+
+def _known_revision(database: Database) -> str:
+    """The version of drip's tables. Raises DripError for a database that is another program's."""
+    found = revision_of(database)
+    if found is None or not re.fullmatch(r"\d{4}", found) or found < FIRST_REVISION:
+        help = "name another file with DRIP_DATABASE"
+        raise DripError(f"{database.path} is not a database of drip.", help=help)
+    return found
 
 
 def _newer(path: Path) -> DripError:
@@ -93,6 +104,10 @@ def create_database(path: Path, now: datetime, *, durable: bool = True) -> Datab
                 f"The folder {path.parent} cannot be written to: {error.strerror}.",
                 help="make it writable, or name another database with DRIP_DATABASE",
             ) from None
+        if durable:
+            # Readers and the writer at one time. It stays so, and is never set on a file that may be another program's.
+            with contextlib.closing(sqlite3.connect(making)) as fresh:
+                fresh.execute("PRAGMA journal_mode=WAL")
         database = Database(making, durable=durable)
         with database.write() as connection:
             metadata.create_all(connection)
@@ -118,22 +133,27 @@ def revision_of(database: Database) -> str | None:
             return None
 
 
-def upgrade(path: Path) -> tuple[str | None, str]:
+def upgrade(path: Path) -> tuple[str, str]:
     """Brings an older database to this version's tables. Returns the version before and after."""
+    database = Database(path)
+    before = _known_revision(database)
+    if before > REVISION:
+        raise _newer(path)
+    migrate(database)
+    database.close()
+    return before, REVISION
+
+
+def migrate(database: Database) -> None:
+    """Runs the migrations that the database has not seen, all or none."""
     from alembic import command
     from alembic.config import Config
 
-    database = Database(path)
-    before = revision_of(database)
-    if before is not None and before > REVISION:
-        raise _newer(path)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    database.close()
-    return before, REVISION
 
 
 def copy_into(source: Path, target: Path, contact_id: int | None) -> None:
@@ -207,7 +227,8 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA journal_mode={'WAL' if durable else 'MEMORY'}")
+        if not durable:
+            connection.execute("PRAGMA journal_mode=MEMORY")
         # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 
@@ -228,14 +249,14 @@ def _told(path: Path) -> Iterator[None]:
         said = str(getattr(error, "orig", error))
         for pattern, sentence, help in _SAID:
             if pattern in said:
-                raise DripError(sentence.format(path=path), help=help) from None
+                raise DripError(sentence.format(path=path), help=help.format(path=path)) from None
         raise
 
 
 _SAID = (
     ("file is not a database", "{path} is not a database of drip.", "name another file with DRIP_DATABASE"),
     ("malformed", "The database {path} is damaged.", "put back the newest backup of it"),
-    ("disk is full", "The disk is full; nothing was written.", "make room on the disk that holds {path}"),
+    ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
     ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
     ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
     ("unable to open", "The database {path} cannot be opened.", "make the file and its folder readable and writable"),

@@ -51,7 +51,7 @@ def mailbox(box: Mailbox) -> str:
 def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
     body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
     fields = {"Content-Type": f"{kind}; charset=utf-8"}
-    if len(body) < 200 or body.isascii() or len(text.encode()) < 1.2 * len(text):
+    if len(body) < 200 or len(body) < 1.2 * len(text):
         fields["Content-Transfer-Encoding"] = "quoted-printable"
         return fields, _quoted(body)
     fields["Content-Transfer-Encoding"] = "base64"
@@ -74,7 +74,8 @@ def _text(value: str, name: str) -> str:
 
 def _one_line(value: str) -> str:
     """Without line ends and other control characters: nothing can be injected into a header."""
-    return "".join(" " if char < " " or char in "\x7f\x85\u2028\u2029" else char for char in value)
+    clean = "".join(" " if char < " " or char in "\x7f\x85\u2028\u2029" else char for char in value)
+    return clean.encode("utf-8", "replace").decode("utf-8")
 
 
 def _join(fields: dict[str, str], body: bytes) -> bytes:

@@ -74,6 +74,11 @@ class SmtpTransport:
             return Refused("the server cannot take addresses with characters beyond ASCII")
         options = ["SMTPUTF8"] if international else []
         code, answer = connection.mail(message.sender.address, options)
+        if 500 <= code < 600:
+            # About the account, not about this recipient.
+            self.close()
+            sentence = f"{self._where} does not take mail from {message.sender.address} ({_answer(code, answer)})."
+            raise TransportDown(sentence, "check `user`, the password and whether this sender is allowed there")
         if code == 250:
             code, answer = connection.rcpt(message.to.address)
         if code in (250, 251):
@@ -87,16 +92,29 @@ class SmtpTransport:
         except (smtplib.SMTPException, OSError) as error:
             self.close()
             return Unknown(f"the connection broke after the message was written: {_say(error)}")
-        if code == 250:
+        if 200 <= code < 300:
             return Sent(_answer(code, answer))
-        return self._refused(connection, code, answer)
+        if 400 <= code < 600:
+            return self._refused(connection, code, answer)
+        self.close()
+        return Unknown(f"the server's answer to the message makes no sense: {_answer(code, answer)}")
 
     def _refused(self, connection: smtplib.SMTP, code: int, answer: bytes) -> Receipt:
         """A clear no: for good (5xx) or for now. The connection is made clean for the next message."""
         said = _answer(code, answer)
-        if code in (421, -1) or connection.rset()[0] != 250:
+        try:
+            clean = code not in (421, -1) and connection.rset()[0] == 250
+        except (smtplib.SMTPException, OSError):
+            clean = False
+        if not clean:
             self.close()
+        if code == 530:
+            raise TransportDown(f"{self._where} wants a login ({said}).", "give `user` and `password`")
         return Refused(said) if 500 <= code < 600 else Unsent(said)
+
+    @property
+    def _where(self) -> str:
+        return f"The mail server {self._host}:{self._port}"
 
     def _open(self) -> smtplib.SMTP:
         if self._connection is not None and self._alive(self._connection):
@@ -110,7 +128,8 @@ class SmtpTransport:
         except ssl.SSLError as error:
             sentence = f"The certificate or encryption of {where} cannot be trusted ({error.reason or error})."
             raise TransportDown(sentence, "check `host` and `security`") from None
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            # ValueError: a host or a password that cannot be put into the protocol at all.
             sentence = f"There is no connection to {where} ({_say(error)})."
             raise TransportDown(sentence, "check `host` and `port`, and whether the server runs") from None
         self._connection = connection
@@ -132,7 +151,7 @@ class SmtpTransport:
             connection.ehlo_or_helo_if_needed()
             if user is not None and password is not None:
                 connection.login(user, password)
-        except (smtplib.SMTPException, OSError):
+        except (smtplib.SMTPException, OSError, ValueError):
             connection.close()
             raise
         return connection
@@ -157,10 +176,12 @@ def _answer(code: int, answer: bytes | str) -> str:
 
 
 def _say(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _answer(error.smtp_code, error.smtp_error)
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def _number(text: str, name: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= 65535:
         raise ValueError(f"`{name}: {text}` is not a number that can be")
     return int(text)
