@@ -314,7 +314,8 @@ def test_what_a_dead_daemon_left_behind_is_held_and_never_sent_twice(world: Worl
     except KeyboardInterrupt:
         made.answer = None
     book = made.workspace.book(made.database, at("2026-11-26 16:01"))
-    assert reap(made.database, book, 2, at("2026-11-26 16:01")) == 1
+    with made.database.write() as connection:
+        assert reap(connection, book, 2, at("2026-11-26 16:01")) == 1
     made.beat("2026-11-26 16:02")
     assert made.sent() == []
     with made.database.read() as connection:

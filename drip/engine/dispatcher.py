@@ -89,15 +89,11 @@ class Dispatcher:
     def dispatch(self, book: Book) -> Tally:
         """Hands over everything that is granted and due, in order of priority, until told to stop."""
         tally = Tally()
-        left = reap(self.database, book, self.fence, self.clock())
-        if left:
-            log.warning(
-                "%d message(s) were being handed over when the program ended.", left, extra={"action": "reaped"}
-            )
         full = True
         while full and not self.stop() and tally.trouble is None:
             now = self.clock()
             with self.database.write() as connection:
+                reap(connection, book, self.fence, now)
                 waiting = outbox.pending(connection, now, BATCH)
                 if not waiting:
                     break
@@ -267,18 +263,20 @@ class Dispatcher:
         )
 
 
-def reap(database: Database, book: Book, fence: int, now: datetime) -> int:
+def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
-    with database.write() as connection:
-        left = outbox.left_behind(connection, fence)
-        found = runs.runs_by_id(connection, {each.run_id for each in left})
-        again = set()
-        for each in left:
-            run = found[each.run_id]
-            campaign = book.version(connection, run.campaign, run.version)
-            if campaign and campaign.on_unknown == "resend" and each.attempts < MOST_RESENDS:
-                again.add(each.id)
-        outbox.settle_left_behind(connection, again, now, resend=True)
-        outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
-        runs.wake(connection, {each.run_id for each in left if each.id not in again})
+    left = outbox.left_behind(connection, fence)
+    if not left:
+        return 0
+    log.warning("%d message(s) were being handed over when the program ended.", len(left), extra={"action": "reaped"})
+    found = runs.runs_by_id(connection, {each.run_id for each in left})
+    again = set()
+    for each in left:
+        run = found[each.run_id]
+        campaign = book.version(connection, run.campaign, run.version)
+        if campaign and campaign.on_unknown == "resend" and each.attempts < MOST_RESENDS:
+            again.add(each.id)
+    outbox.settle_left_behind(connection, again, now, resend=True)
+    outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
+    runs.wake(connection, {each.run_id for each in left if each.id not in again})
     return len(left)

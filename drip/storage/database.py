@@ -219,7 +219,8 @@ class DaemonLock:
 
 
 def _engine(path: Path, durable: bool) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
+    # Every transaction here ends by itself, so the pool has nothing to roll back.
+    engine = create_engine(f"sqlite:///{path}", pool_reset_on_return=None)
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:

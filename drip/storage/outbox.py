@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, null, or_, select, update
 
 from drip.core.caps import Use
 from drip.storage.schema import Instant, judgements, messages
@@ -96,6 +96,31 @@ _GIVE_BACK_STALE = (
     .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
     .values(state="deferred", due_at=func.max(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
+_BEGIN = (
+    update(messages)
+    .where(messages.c.id.in_(bindparam("ids", expanding=True)), messages.c.state == "pending")
+    .values(
+        state="sending",
+        fence=bindparam("number"),
+        sent_at=bindparam("now", type_=Instant),
+        attempts=messages.c.attempts + 1,
+    )
+    .returning(messages.c.id)
+)
+_SETTLE_SENT = (
+    update(messages)
+    .where(
+        messages.c.id.in_(bindparam("ids", expanding=True)),
+        messages.c.state == "sending",
+        messages.c.fence == bindparam("number"),
+    )
+    .values(state="sent", code=null(), sentence=null(), settled_at=bindparam("now", type_=Instant))
+)
+_LEFT_BEHIND = (
+    select(messages)
+    .where(messages.c.state == "sending", messages.c.fence <= bindparam("fence"))
+    .order_by(messages.c.id)
+)
 _OF_RUNS = select(messages).where(messages.c.run_id.in_(bindparam("ids", expanding=True))).order_by(messages.c.id)
 
 
@@ -167,21 +192,15 @@ def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]
 
 def begin(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> set[int]:
     """Marks messages as being handed over; returns those that were still pending."""
-    statement = (
-        update(messages)
-        .where(messages.c.id.in_(ids), messages.c.state == "pending")
-        .values(state="sending", fence=fence, sent_at=now, attempts=messages.c.attempts + 1)
-        .returning(messages.c.id)
-    )
-    return set(connection.execute(statement).scalars()) if ids else set()
+    if not ids:
+        return set()
+    return set(connection.scalars(_BEGIN, {"ids": list(ids), "number": fence, "now": now}))
 
 
 def settle_sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
     """Records that these arrived at the other side."""
     if ids:
-        mine = (messages.c.id.in_(ids), messages.c.state == "sending", messages.c.fence == fence)
-        values = {"state": "sent", "code": None, "sentence": None, "settled_at": now}
-        connection.execute(update(messages).where(*mine).values(values))
+        connection.execute(_SETTLE_SENT, {"ids": list(ids), "number": fence, "now": now})
 
 
 def settle(
@@ -217,6 +236,8 @@ def settle(
 
 def give_back(connection: Connection, ids: Collection[int], now: datetime) -> None:
     """Granted messages that have not left are decided again."""
+    if not ids:
+        return
     where = (messages.c.id.in_(ids), messages.c.state == "pending")
     connection.execute(update(messages).where(*where).values(state="deferred", due_at=now, granted_at=None))
 
@@ -235,8 +256,7 @@ def close(connection: Connection, message: Outgoing, state: str, now: datetime, 
 
 def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
     """Messages that this daemon or an earlier one was handing over, and of which no end was recorded."""
-    where = (messages.c.state == "sending", messages.c.fence <= fence)
-    return [Outgoing(*row) for row in connection.execute(select(messages).where(*where).order_by(messages.c.id))]
+    return [Outgoing(*row) for row in connection.execute(_LEFT_BEHIND, {"fence": fence})]
 
 
 def settle_left_behind(connection: Connection, ids: Collection[int], now: datetime, *, resend: bool) -> None:

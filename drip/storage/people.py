@@ -36,6 +36,7 @@ _ADDRESSES = select(contacts.c.id, contacts.c.email, contacts.c.zone).where(
 _CONSENTS = select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
     consents.c.contact_id.in_(bindparam("ids", expanding=True))
 )
+_EVENTS = select(events).where(events.c.id.in_(bindparam("ids", expanding=True)))
 _SUPPRESSED = select(suppressions.c.digest, suppressions.c.reason).where(
     suppressions.c.digest.in_(bindparam("digests", expanding=True))
 )
@@ -227,8 +228,7 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
 
 def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
     """The events with these ids."""
-    rows = connection.execute(select(events).where(events.c.id.in_(ids)))
-    return {row.id: _event(row) for row in rows}
+    return {row.id: _event(row) for row in connection.execute(_EVENTS, {"ids": list(ids)})}
 
 
 def events_of(connection: Connection, contact_ids: Collection[int], names: Collection[str]) -> dict[int, list[Event]]:

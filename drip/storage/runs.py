@@ -71,6 +71,8 @@ def _due_runs() -> Select[Any]:
 _SOMETHING_DUE = _something_due()
 _NEXT_DUE = _next_due()
 _DUE_RUNS = _due_runs()
+_BY_ID = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
+_WAKE = update(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.active).values(next_due_at=None)
 _TO_RECOMPUTE = select(runs).where(runs.c.active, runs.c.next_due_at.is_(None)).order_by(runs.c.id)
 
 
@@ -91,20 +93,19 @@ def load_runs(connection: Connection, contact_ids: Collection[int], now: datetim
 
 def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
     """The runs with these ids."""
-    return {row.id: Run(*row) for row in connection.execute(select(runs).where(runs.c.id.in_(ids)))}
+    return {row.id: Run(*row) for row in connection.execute(_BY_ID, {"ids": list(ids)})}
 
 
 CHANGING = (
     "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence", "place",
 )  # fmt: skip
+_SAVE = update(runs).where(runs.c.id == bindparam("number")).values({name: bindparam(name) for name in CHANGING})
 
 
 def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
     """Stores what the planner changed."""
     if changed:
-        statement = update(runs).where(runs.c.id == bindparam("number"))
-        statement = statement.values({name: bindparam(name) for name in CHANGING})
-        connection.execute(statement, [_changing(run) for run in changed])
+        connection.execute(_SAVE, [_changing(run) for run in changed])
 
 
 def _changing(run: Run) -> dict[str, Any]:
@@ -137,4 +138,4 @@ def occurrence_taken(connection: Connection, run: Run) -> bool:
 def wake(connection: Connection, ids: Collection[int]) -> None:
     """Has the planner look again at these runs."""
     if ids:
-        connection.execute(update(runs).where(runs.c.id.in_(ids), runs.c.active).values(next_due_at=None))
+        connection.execute(_WAKE, {"ids": list(ids)})
