@@ -16,7 +16,9 @@ def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
     total = Tally()
     for _ in range(MOST_ROUNDS):
         plan(dispatcher.database, book, dispatcher.templates, doorkeeper, dispatcher.clock())
-        total.add(dispatcher.dispatch(book))
-        if total.trouble or dispatcher.stop() or not is_due(dispatcher.database, dispatcher.clock()):
+        tally = dispatcher.dispatch(book)
+        total.add(tally)
+        over = total.trouble or dispatcher.stop() or not tally.moved
+        if over or not is_due(dispatcher.database, dispatcher.clock()):
             break
     return total

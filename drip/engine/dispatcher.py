@@ -53,6 +53,11 @@ class Tally:
     trouble: str | None = None
     help: str | None = None
 
+    @property
+    def moved(self) -> bool:
+        """Whether anything has changed that the planner has to look at."""
+        return bool(self.sent or self.failed or self.held or self.given_back)
+
     def add(self, other: Tally) -> None:
         """Counts another round's together with this one's; the newest trouble is the one that is told."""
         self.sent += other.sent

@@ -230,6 +230,9 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         if not durable:
             connection.execute("PRAGMA journal_mode=MEMORY")
+            # Nobody else knows of it: no file locks, and pages stay in memory.
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("PRAGMA cache_size=-64000")
         # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 
