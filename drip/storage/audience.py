@@ -19,6 +19,10 @@ _NEWEST = select(
     select(func.max(contacts.c.change)).scalar_subquery(),
     select(func.max(records.c.change)).scalar_subquery(),
 )
+_MOVE = insert_or(cursors)
+_MOVE = _MOVE.on_conflict_do_update(
+    index_elements=["name"], set_={name: _MOVE.excluded[name] for name in ("at", "event_id", "change", "rules")}
+)
 _CURSORS = select(cursors.c.name, cursors.c.at, cursors.c.event_id, cursors.c.change, cursors.c.rules)
 
 
@@ -53,10 +57,7 @@ def cursors_of(connection: Connection) -> dict[str, Cursor]:
 def move_cursors(connection: Connection, moved: Mapping[str, Cursor]) -> None:
     """Remembers how far these campaigns have looked."""
     if moved:
-        rows = [{"name": name, **asdict(to)} for name, to in moved.items()]
-        statement = insert_or(cursors)
-        new = {name: statement.excluded[name] for name in ("at", "event_id", "change", "rules")}
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=new), rows)
+        connection.execute(_MOVE, [{"name": name, **asdict(to)} for name, to in moved.items()])
 
 
 def newest(connection: Connection, now: datetime) -> Cursor:
