@@ -33,17 +33,6 @@ class DripError(Exception):
         self.place = place
 
 
-class NotBuiltYet(DripError):
-    """A part of the language or of the commands that this version does not have."""
-
-    def __init__(self, what: str, *, place: Place | None = None) -> None:
-        super().__init__(
-            f"{what} is not built yet.",
-            help="this version of drip cannot do it; leave it out for now",
-            place=place,
-        )
-
-
 Level = Literal["error", "warning", "note"]
 
 

@@ -211,6 +211,20 @@ def test_hold_and_stop_keep_everything_back(shop: Path) -> None:
     complaint(drip(shop, "hold", "oil-chnge"), "did you mean `oil-change`")
 
 
+def test_a_suppressed_address_gets_nothing_more(shop: Path) -> None:
+    address = next(
+        row["contact"] for row in drip(shop, "preview", "--json", "--now", NOW).rows if row["outcome"] == "sent"
+    )
+    assert address == "ana"
+    assert drip(shop, "suppress", "ANAMORALES.0@example.com", "--reason", "hard bounce").code == 0
+    rows = drip(shop, "preview", "--contact", "ana", "--json", "--now", NOW).rows
+    assert not [row for row in rows if row["outcome"] == "sent"]
+    assert {row["sentence"] for row in rows if row["code"] == "suppressed"} == {
+        "the address is suppressed: hard bounce"
+    }
+    complaint(drip(shop, "suppress", "no address"), "is not an e-mail address")
+
+
 def test_a_broken_settings_file_does_not_keep_anybody_from_stopping(shop: Path) -> None:
     with (shop / "campaigns" / "_settings.yaml").open("a") as file:
         file.write("nonsense: yes\n")

@@ -13,7 +13,7 @@ from drip.cli.check import check
 from drip.cli.context import App, complain
 from drip.cli.demo import demo, init
 from drip.cli.ledger import explain, log
-from drip.cli.operate import db, hold, release, status, stop
+from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.people import import_
 from drip.cli.preview import preview
 from drip.cli.run import run, send
@@ -33,7 +33,23 @@ def drip(context: click.Context, workspace: str | None) -> None:
     context.obj = App(workspace or ".", dict(os.environ))
 
 
-for command in (init, demo, check, import_, preview, explain, run, status, hold, stop, release, send, log, db):
+for command in (
+    init,
+    demo,
+    check,
+    import_,
+    preview,
+    explain,
+    run,
+    status,
+    hold,
+    stop,
+    release,
+    suppress,
+    send,
+    log,
+    db,
+):
     drip.add_command(command)
 
 

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
+from drip.engine.importer import parse_email
 from drip.errors import DripError, nearest
 from drip.storage import control, outbox, people, runs
 from drip.storage.control import EVERYTHING, Daemon
@@ -172,6 +173,24 @@ def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> 
         state = {"sent": "sent", "again": "deferred", "dropped": "failed"}[how]
         count = outbox.release(connection, chosen, state, now)
     click.echo(f"{count} message(s) settled as {how}.")
+
+
+@click.command()
+@click.argument("address")
+@click.option("--reason", default="an operator said so", show_default=True, help="Why, for whoever asks later.")
+@pass_app
+def suppress(app: App, address: str, reason: str) -> None:
+    """Never writes to an address again, whoever has it: after a hard bounce or a complaint.
+
+    Example: drip suppress old@example.com --reason "hard bounce"
+    """
+    try:
+        address = parse_email(address)
+    except ValueError as wrong:
+        raise DripError(f"{wrong}.") from None
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        people.suppress(connection, address, reason, now)
+    click.echo(f"{address} is suppressed. Only its keyed hash is kept.")
 
 
 @click.group()

@@ -14,7 +14,6 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 Feb29 = Literal["Feb 28", "Mar 1", "skip"]
-DAY = timedelta(days=1)
 MINUTES_A_DAY = 24 * 60
 
 

@@ -22,7 +22,6 @@ Value = str | int | float | bool | date | datetime | Birthday
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 YES = {"yes", "y", "true", "1", "on"}
 NO = {"no", "n", "false", "0", "off"}
-MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ does); what daylight saving does to an occurrence is `calendar.instant`'s rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -38,7 +37,7 @@ class Cron:
 
     def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
         """The instant of the first occurrence after `after`; None if there is none in sight."""
-        for wall in self._walls(local(after, where) - SLACK):
+        for wall in CronSim(self.line, local(after, where) - SLACK):
             at = instant(wall, where)
             if at > after:
                 return at
@@ -48,9 +47,6 @@ class Cron:
         """Whether the line can fire more than once on a day, so that a date does not name an occurrence."""
         minute, hour = self.line.split()[:2]
         return not (minute.isdigit() and hour.isdigit())
-
-    def _walls(self, start: datetime) -> Iterator[datetime]:
-        yield from CronSim(self.line, start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from drip.core.calendar import ClockRange, Duration, Feb29
+from drip.core.calendar import ClockRange, Feb29
 from drip.core.campaign import OnUnknown, OptIn, Status
 from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
 from drip.errors import nearest
 from drip.language import phrases
-from drip.language.phrases import CapPhrase, DatePhrase, NotBuilt
+from drip.language.phrases import DatePhrase, NotBuilt
 from drip.language.reader import Data, Document, Route
 
 
@@ -74,11 +74,9 @@ def _re_entry(text: str) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 FileName = Annotated[str, _phrase(_file_name)]
 YesNo = Annotated[bool, _phrase(_yes_no)]
-Long = Annotated[Duration, _phrase(phrases.duration)]
 Grace = Annotated[timedelta, _phrase(phrases.span)]
 Hours = Annotated[ClockRange, _phrase(phrases.clock_range)]
 QuietHours = Annotated[ClockRange, _phrase(phrases.quiet_hours)]
-Caps = Annotated[tuple[CapPhrase, ...], _phrase(phrases.caps)]
 WhenCapped = Annotated[timedelta | None, _phrase(phrases.when_capped)]
 When = Annotated[Schedule, _phrase(phrases.schedule)]
 DateOf = Annotated[DatePhrase, _phrase(phrases.date_phrase)]
