@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, settings
 
 from tests.world import World
 
-settings.register_profile("drip", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
+settings.register_profile(
+    "drip",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
 settings.load_profile("drip")
 
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
