@@ -578,3 +578,35 @@ def test_a_steps_own_earlier_window_is_kept_on_the_same_day(world: Worlds) -> No
     made.contacts("key,email,birthday", "ana,ana@example.com,11-26")
     made.run("2026-11-25 12:00", "2026-11-28")
     assert made.sent() == ["2026-11-26 13:00"]
+
+
+def test_a_date_that_moves_takes_along_a_message_that_waits_for_its_next_try(world: Worlds) -> None:
+    made = world({"oil": OIL})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
+    made.beat("2026-06-20 12:00")
+    made.answer = lambda message: Unsent("451 greylisted")
+    made.beat("2026-06-21 14:00")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-06-21")
+    made.answer = None
+    made.beat("2026-06-21 14:01")
+    assert made.timeline() == [
+        "2026-06-21 14:01 skipped send soon (date-moved)",
+        "2026-06-21 14:01 exited oil (date-moved)",
+    ]
+
+
+def test_a_transport_that_fails_in_an_unforeseen_way_is_unknown_and_not_repeated(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-25 12:00")
+    tried: list[str] = []
+
+    def breaks(message: object) -> Sent:
+        tried.append("once")
+        raise KeyError("x")
+
+    made.answer = breaks
+    assert made.beat("2026-11-26 16:00").held == 1
+    made.beat("2026-11-26 16:01")
+    assert tried == ["once"]

@@ -180,13 +180,13 @@ class Dispatcher:
         return outbox.begin(connection, good, self.fence, now)
 
     def _send(self, each: Ready, message: Message, tally: Tally) -> Receipt:
+        channel = each.outgoing.channel
+        transport = self.transports.get(channel)
+        if transport is None:
+            tally.trouble, tally.help = f"Nothing says how messages by {channel} leave.", "add `transports:`"
+            return NOT_BEGUN
         try:
-            return self.transports[each.outgoing.channel].send(message)
-        except KeyError:
-            tally.trouble, tally.help = (
-                f"Nothing says how messages by {each.outgoing.channel} leave.",
-                "add `transports:`",
-            )
+            return transport.send(message)
         except TransportDown as down:
             tally.trouble, tally.help = str(down), down.help
         except Exception as error:

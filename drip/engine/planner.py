@@ -115,7 +115,8 @@ def _follow(
 
 
 def _drop_waiting(connection: Connection, run: Run, now: datetime) -> None:
-    dropped = [each for each in outbox.deferred(connection, [run.contact_id]) if each.run_id == run.id]
+    unsent = ("deferred", "pending")
+    dropped = [each for each in outbox.of_runs(connection, [run.id]) if each.state in unsent]
     for message in dropped:
         message.state, message.settled_at = "skipped", now
         message.code, message.sentence, message.place = run.code, run.sentence, run.place
