@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,23 +11,25 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from drip.core.campaign import Campaign, Send, Settings
+from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Transport
+from drip.core.settings import Settings
+from drip.core.steps import IssueCoupon, Send
 from drip.engine.book import Book, open_book
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
 from drip.rendering.names import Used, names_in
 from drip.rendering.templates import FOLDER as TEMPLATES
-from drip.rendering.templates import LAYOUT, Source, Templates
+from drip.rendering.templates import LAYOUT, Source, Templates, endings_of
 from drip.storage.database import Database, open_database
 
 GLOBALS = frozenset(
     ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
+     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
 )  # fmt: skip
+TRANSPORTS_NOT_YET = ("apprise", "pdf", "webhook", "twilio")
 HOW_SUBJECT = "begin the template with `---`, a line `subject: …`, and `---`"
-NOT_YET = frozenset(("coupon", "confirm_link", "survey_link", "view_link"))
 
 
 @dataclass
@@ -109,6 +112,10 @@ class Workspace:
         place = self.settings.transport_places[channel]
         known = {entry.name: entry for entry in entry_points(group="drip.transports")}
         use = options.get("use", "")
+        if use in TRANSPORTS_NOT_YET:
+            raise DripError(
+                f"The transport `{use}` is not built yet.", help="`use: files` writes into a folder", place=place
+            )
         if use not in known:
             help = nearest(use, known, what="transports")
             raise DripError(f"There is no transport `{use}`.", help=help, place=place)
@@ -119,8 +126,11 @@ class Workspace:
             raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:
             filled["folder"] = str(self.root / filled["folder"])
+        made = known[use].load()
+        if channel not in made.channels:
+            raise DripError(f"The transport `{use}` cannot send by {channel}.", help=nearest("", known), place=place)
         try:
-            transport: Transport = known[use].load()(filled)
+            transport: Transport = made(filled)
         except ValueError as wrong:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
@@ -165,14 +175,14 @@ class Workspace:
                 continue
             locales: list[str | None] = [*self.templates.variants(step.template)] or [None]
             try:
-                for locale in locales:
-                    compiled = self.templates.get(step.template, locale)
-                    if compiled.subject is None and step.subject is None:
+                for locale, channel in itertools.product(locales, step.channels):
+                    compiled = self.templates.get(step.template, locale, channel)
+                    if channel == "email" and compiled.subject is None and step.subject is None:
                         found.append(Problem(compiled.place, "the mail has no subject", HOW_SUBJECT))
                     if compiled.sender and compiled.sender not in self.settings.senders:
                         help = nearest(compiled.sender, self.settings.senders, what="senders")
                         found.append(Problem(compiled.place, f"there is no sender `{compiled.sender}`", help))
-                    found += self._name_problems(campaign, step.template, locale)
+                    found += self._name_problems(campaign, step.template, locale, channel)
                 for source in self.templates.contents(step.content) if step.content else ():
                     named = (self._name_problem(campaign, used, source) for used in names_in(self.templates, source))
                     found += [problem for problem in named if problem]
@@ -181,8 +191,9 @@ class Workspace:
                 found.append(Problem(error.place or step.place, error.sentence, error.help))
         return found
 
-    def _name_problems(self, campaign: Campaign, template: str, locale: str | None) -> list[Problem]:
-        sources = [self.templates.source(template, locale), self.templates.source(template, locale, (".txt",))]
+    def _name_problems(self, campaign: Campaign, template: str, locale: str | None, channel: str) -> list[Problem]:
+        endings = endings_of(channel)
+        sources = [self.templates.source(template, locale, endings), self.templates.source(template, locale, (".txt",))]
         layout = self.templates.folder / LAYOUT
         if layout.is_file():
             sources.append(self.templates.source(LAYOUT.removesuffix(".html"), None))
@@ -195,10 +206,12 @@ class Workspace:
 
     def _name_problem(self, campaign: Campaign, used: Used, source: Source | None) -> Problem | None:
         fields = self.settings.fields
-        event = campaign.event_prefix()
-        roots = {"contact", campaign.for_each, "event" if event else None, event} - {None}
-        if used.root in NOT_YET:
-            return Problem(used.place, f"`{used.root}` is not built yet", "leave it out for now", used.source)
+        prefixes = campaign.event_prefixes()
+        event = "event" if isinstance(campaign.trigger, EventTrigger) else None
+        coupon = "coupon" if any(isinstance(step, IssueCoupon) for step in campaign.steps) else None
+        survey = "survey_link" if any(isinstance(step, Send) and step.survey for step in campaign.steps) else None
+        view = "view_link" if self.settings.public_url else None
+        roots = {"contact", campaign.for_each, *prefixes, event, coupon, survey, view} - {None}
         if used.root not in GLOBALS | roots:
             names = sorted(str(each) for each in GLOBALS | roots if not str(each).startswith("_"))
             help = nearest(used.root, names) or "a template knows `contact`, the record, `event`, `issue`, `business`"
@@ -206,7 +219,7 @@ class Workspace:
         if used.name is None or used.root not in fields:
             return None
         derived = {name.partition(".")[2] for name in self.settings.derived if name.startswith(f"{used.root}.")}
-        known = {*fields[used.root], *derived, *(["age"] if used.root == "contact" else [])}
+        known = {*fields[used.root], *derived, *(["age", *self.settings.counters] if used.root == "contact" else [])}
         if used.name in known:
             return None
         help = nearest(used.name, known, what="fields") or "declare it under `data:` in _settings.yaml"

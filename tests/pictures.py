@@ -30,7 +30,7 @@ def draw() -> str:
         with workspace.database(NOW) as database:
             contacts, vehicles, bookings = write_people(Path(folder), date(2026, 11, 22))
             importer.import_contacts(database, workspace.settings, open_table(contacts), {}, "sample", NOW)
-            importer.import_records(database, workspace.settings, "vehicle", open_table(vehicles), {})
+            importer.import_records(database, workspace.settings, "vehicle", open_table(vehicles), {}, NOW)
             importer.import_events(database, workspace.settings, open_table(bookings), {})
             end = NOW + timedelta(days=DAYS)
             found = coming(workspace, database, NOW, end)

@@ -84,7 +84,7 @@ def test_check_finds_unknown_variables_and_missing_templates(shop: Path) -> None
     card.write_text(card.read_text("utf-8") + "{{ contact.first_nmae }} {{ coupon.code }} {{ nonsense }}\n", "utf-8")
     (shop / "templates" / "oil" / "due.md").unlink()
     out = drip(shop, "check").out
-    for said in ("there is no field `contact.first_nmae`", "did you mean `first_name`", "`coupon` is not built yet",
+    for said in ("there is no field `contact.first_nmae`", "did you mean `first_name`", "`coupon` does not exist here",
                  "`nonsense` does not exist here", "there is no template `oil/due`"):  # fmt: skip
         assert said in out
     assert re.search(r"templates/birthday/card\.md:\d+: error: there is no field", out)

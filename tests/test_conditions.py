@@ -14,7 +14,7 @@ from tests.world import World
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 VALUES: dict[str, Value] = {
     "contact.first_name": "Ana", "contact.visits": 3, "contact.joined": date(2026, 10, 1), "contact.country": "US",
-    "event.total": "120.50", "event.category": "Coffee",
+    "event.total": "120.50", "order.total": "120.50", "order.category": "Coffee",
 }  # fmt: skip
 Worlds = Callable[..., World]
 

@@ -64,7 +64,7 @@ def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path, monkeypatc
         with pytest.raises(DripError, match="newer version"):
             refused()
     of_version(path, REVISION)
-    monkeypatch.setattr("drip.storage.database.REVISION", "0002")
+    monkeypatch.setattr("drip.storage.database.REVISION", "9998")
     with pytest.raises(DripError, match="older version"):
         open_database(path, NOW)
 
@@ -106,10 +106,10 @@ def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing(tmp_path: Path) -> 
             return int(connection.execute(text("SELECT count(*) FROM holds")).scalar_one())
 
     with pytest.raises(ZeroDivisionError), database.write() as connection:
-        connection.execute(text("INSERT INTO holds VALUES ('x', 1)"))
+        connection.execute(text("INSERT INTO holds VALUES ('x', 1, NULL)"))
         raise ZeroDivisionError
     with database.attempt() as connection:
-        connection.execute(text("INSERT INTO holds VALUES ('x', 1)"))
+        connection.execute(text("INSERT INTO holds VALUES ('x', 1, NULL)"))
     assert holds() == 0
     database.close()
     assert isinstance(database, Database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,13 +22,17 @@ CANDIDATE = Candidate(
     window=ClockRange(540, 1140), window_place=SETTINGS, transactional=False, caps=(),
     wait_when_capped=timedelta(days=2), place=HERE, topic_place=HERE,
 )  # fmt: skip
-PERSON = Person(ZoneInfo("UTC"), {}, ClockRange(1260, 480), SETTINGS)
+PERSON = Person(ZoneInfo("UTC"), lambda channel, topic: None, ClockRange(1260, 480), SETTINGS)
 ONE_A_DAY = Cap("all", "all", 1, "1 per day", SETTINGS, 1)
 TODAY = [Use(NOW, NOW, "email", "offers", "promo", "promo")]
 
 
 def reason(code: str) -> Reason:
     return Reason(code, "because", HERE)
+
+
+def closed_for(channel: str, topic: str | None, code: str) -> Callable[[str, str | None], Reason | None]:
+    return lambda *asked: reason(code) if asked == (channel, topic) else None
 
 
 def test_a_message_with_nothing_in_its_way_goes() -> None:
@@ -44,21 +49,21 @@ def test_paused_waits_and_expires_with_grace() -> None:
 
 @pytest.mark.parametrize("code", ["suppressed", "no-address", "no-consent"])
 def test_a_closed_channel_skips_with_its_own_reason_before_lateness_and_windows(code: str) -> None:
-    closed = replace(PERSON, closed={("email", "news"): reason(code)})
+    closed = replace(PERSON, closed=closed_for("email", "news", code))
     found = decide(CANDIDATE, closed, [], NOW + timedelta(days=9))
     assert found == Skip(reason(code))
 
 
 def test_the_first_open_channel_of_several_is_taken() -> None:
-    closed = replace(PERSON, closed={("sms", "news"): reason("no-address")})
+    closed = replace(PERSON, closed=closed_for("sms", "news", "no-address"))
     assert decide(replace(CANDIDATE, channels=("sms", "email")), closed, [], NOW) == Send("email")
 
 
 def test_consent_is_not_asked_for_transactional_messages_but_suppression_is() -> None:
     transactional = replace(CANDIDATE, transactional=True, grace=None)
-    no_consent = replace(PERSON, closed={("email", "news"): reason("no-consent")})
+    no_consent = replace(PERSON, closed=closed_for("email", "news", "no-consent"))
     assert decide(transactional, no_consent, [], NOW) == Send("email")
-    suppressed = replace(PERSON, closed={("email", None): reason("suppressed")})
+    suppressed = replace(PERSON, closed=closed_for("email", None, "suppressed"))
     assert isinstance(decide(transactional, suppressed, [], NOW), Skip)
 
 
@@ -120,7 +125,7 @@ def test_missing_content_is_skipped() -> None:
 
 def test_a_granted_message_is_not_permitted_any_more_once_something_changed() -> None:
     assert permitted(CANDIDATE, PERSON, "email", NOW)
-    assert not permitted(CANDIDATE, replace(PERSON, closed={("email", "news"): reason("no-consent")}), "email", NOW)
+    assert not permitted(CANDIDATE, replace(PERSON, closed=closed_for("email", "news", "no-consent")), "email", NOW)
     assert not permitted(CANDIDATE, PERSON, "email", NOW.replace(hour=22))
     assert not permitted(replace(CANDIDATE, paused=reason("paused")), PERSON, "email", NOW)
     assert not permitted(CANDIDATE, PERSON, "email", NOW + timedelta(days=3))

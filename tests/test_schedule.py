@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from drip.language.phrases import NotBuilt, schedule
+from drip.language.phrases import schedule
 
 CHICAGO = ZoneInfo("America/Chicago")
 
@@ -78,6 +78,22 @@ def test_what_is_no_schedule_is_refused_with_examples(text: str) -> None:
         schedule(text)
 
 
-def test_every_two_weeks_is_named_as_not_built() -> None:
-    with pytest.raises(NotBuilt):
-        schedule("every 2 weeks on Monday at 9:00")
+def test_every_two_weeks_counts_from_its_start_through_both_changes_of_the_clock() -> None:
+    found = schedule("every 2 weeks on Monday at 9:00 from 2026-03-02")
+    where = ZoneInfo("America/Chicago")
+    at, walls = datetime(2026, 1, 1, tzinfo=UTC), []
+    for _ in range(19):
+        upcoming = found.upcoming(at, where)
+        assert upcoming is not None
+        latest = found.latest(at, upcoming, where)
+        assert latest is not None
+        assert found.latest(upcoming, upcoming + timedelta(days=13), where) is None
+        walls.append(latest)
+        at = upcoming
+    assert walls == [datetime(2026, 3, 2, 9) + timedelta(weeks=2 * n) for n in range(19)]
+
+
+@pytest.mark.parametrize("text", ["every 0 weeks on Monday at 9:00", "every 2 weeks on Moonday at 9:00"])
+def test_a_wrong_every_so_many_weeks_is_explained(text: str) -> None:
+    with pytest.raises(ValueError, match="every 2 weeks on Monday"):
+        schedule(text)

@@ -48,7 +48,7 @@ def filled(
         sender=Mailbox("Maple", "hello@maple.example"), reply_to=None, subject=None, preheader=None,
         values={"contact": {"first_name": "Ana"}, "link": "https://x.example/b?a=1&b=2", "business": {"name": "Maple"}, **values},
         message_id="1@maple.example", date=datetime(2026, 11, 22, tzinfo=UTC),
-        letterhead=Letterhead("Maple", "12 Maple Street", "News") if marketing else None, topic="news",
+        letterhead=Letterhead("Maple", "12 Maple Street", "News") if marketing else None, topic="news", attach=(),
         unsubscribe_url="https://maple.example/unsubscribe/t0ken", unsubscribe_mail="mailto:hello@maple.example?subject=u",
     )  # fmt: skip
     return render(templates, request)

@@ -85,9 +85,9 @@ class World:
         return self._import("contacts.csv", rows, lambda table: importer.import_contacts(
             self.database, self.workspace.settings, table, {}, "test", at(now)))  # fmt: skip
 
-    def vehicles(self, *rows: str) -> importer.Report:
+    def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
         return self._import("vehicles.csv", rows, lambda table: importer.import_records(
-            self.database, self.workspace.settings, "vehicle", table, {}))  # fmt: skip
+            self.database, self.workspace.settings, "vehicle", table, {}, at(now)))  # fmt: skip
 
     def events(self, *rows: str) -> importer.Report:
         return self._import("events.csv", rows, lambda table: importer.import_events(

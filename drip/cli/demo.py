@@ -98,7 +98,7 @@ def _import(workspace: Workspace, database: Database, files: tuple[Path, ...], a
     settings = workspace.settings
     for what, report in (
         ("contacts", importer.import_contacts(database, settings, open_table(contacts), {}, contacts.name, at)),
-        ("vehicles", importer.import_records(database, settings, "vehicle", open_table(vehicles), {})),
+        ("vehicles", importer.import_records(database, settings, "vehicle", open_table(vehicles), {}, at)),
         ("bookings", importer.import_events(database, settings, open_table(bookings), {})),
     ):
         click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")

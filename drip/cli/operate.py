@@ -41,13 +41,14 @@ def status(app: App, as_json: bool) -> None:
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
-            print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v) for k, v in holds.items()},
+            print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v.at) for k, v in holds.items()},
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(last, running, now))
-        for scope, since in holds.items():
+        for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
-            click.echo(f"{what} since {ago(since, now)}.")
+            why = f": {held_back.reason}" if held_back.reason else ""
+            click.echo(f"{what} since {ago(held_back.at, now)}{why}.")
         used = [state for state in STATES if any(counts.get((name, state)) for name in names)]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("Campaign", no_wrap=True)

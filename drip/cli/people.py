@@ -49,7 +49,7 @@ def import_(
         elif what == "events":
             report = importer.import_events(database, settings, table, named, dry_run=dry_run, progress=tick)
         else:
-            report = importer.import_records(database, settings, what, table, named, dry_run=dry_run, progress=tick)
+            report = importer.import_records(database, settings, what, table, named, at, dry_run=dry_run, progress=tick)
     _show(report, what, dry_run, as_json)
     if report.rejected and not dry_run:
         target = write_rejected(file, report.rejected)

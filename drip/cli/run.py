@@ -14,14 +14,16 @@ import click
 from email_validator import EmailNotValidError, validate_email
 
 from drip.cli.context import App, json_option, now_option, pass_app, print_json
-from drip.core.campaign import Campaign, EventTrigger, Send
+from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
+from drip.core.steps import IssueCoupon, Send
 from drip.daemon import Daemon
 from drip.engine.composing import Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
 from drip.storage import control, people
 from drip.storage.database import Database
+from drip.storage.loyalty import Code
 from drip.workspace import Workspace
 
 
@@ -127,10 +129,15 @@ def _test_copy(
         found = people.contacts_by_key(connection, [key])
         if key not in found:
             raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
-        facts = Batch(connection, workspace.settings, [found[key].id])
+        facts = Batch(connection, workspace.settings, [found[key].id], at)
         mine = identity(connection)
         about = _about(connection, workspace, campaign, step, found[key], at)
-    message = compose(workspace.templates, facts, mine, campaign, step, about, step.channels[0], at)
+        facts.prepare()
+    if "email" not in step.channels:
+        raise DripError(
+            f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.", help="name another step"
+        )
+    message = compose(workspace.templates, facts, mine, campaign, step, about, "email", at)
     headers = {**message.headers, "X-Drip-Test": "yes"}
     unique = f"test.{int(datetime.now(UTC).timestamp() * 1000)}.{message.message_id}"
     return replace(
@@ -151,7 +158,8 @@ def _step(campaign: Campaign, step_id: str | None) -> Send:
 def _about(
     connection: Any, workspace: Workspace, campaign: Campaign, step: Send, contact: people.Contact, at: datetime
 ) -> Subject:
-    record = event = None
+    record = None
+    heard: dict[str, people.Event] = {}
     if campaign.for_each:
         owned = people.records_of(connection, [contact.id], campaign.for_each)
         if not owned:
@@ -163,7 +171,11 @@ def _about(
             raise DripError(
                 f"`{contact.key}` has no event {campaign.trigger.event}.", help="name a contact who has one"
             )
-        event = happened[-1]
+        heard["event"] = happened[-1]
+    names = campaign.event_prefixes()
+    for prefix, name in names.items():
+        found = people.events_of(connection, [contact.id], [name]).get(contact.id)
+        heard |= {prefix: found[-1]} if found else {}
     occurrence = at.date().isoformat()
     if step.content:
         newest = workspace.templates.newest_content(step.content)
@@ -172,7 +184,12 @@ def _about(
                 f"There is no content in templates/{step.content}/.", help="write 2026-11-26-title.md there"
             )
         occurrence = newest
-    return Subject(contact, record, event, 0, occurrence)
+    codes = tuple(
+        Code(each.coupon, "SAMPLE", contact.id, 0, each.id, at, None, None)
+        for each in campaign.steps
+        if isinstance(each, IssueCoupon)
+    )
+    return Subject(contact, record, heard, codes, 0, occurrence)
 
 
 class _Lines(logging.Formatter):

@@ -6,7 +6,7 @@ Instants are aware datetimes in UTC; local times are naive datetimes; both to th
 from __future__ import annotations
 
 from calendar import isleap, monthrange
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -19,18 +19,23 @@ MINUTES_A_DAY = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of time. Months and days are wall-clock, seconds are elapsed. May be negative ("before")."""
+    """A length of time. Months and days are wall-clock, seconds are elapsed. May be negative ("before").
+
+    `business` days are those that are neither Saturday, Sunday nor a holiday; they stand alone.
+    """
 
     months: int = 0
     days: int = 0
     seconds: int = 0
+    business: int = 0
 
     def __neg__(self) -> Duration:
-        return Duration(-self.months, -self.days, -self.seconds)
+        return Duration(-self.months, -self.days, -self.seconds, -self.business)
 
     def longest(self) -> timedelta:
-        """An upper bound of its length: months of 31 days, days of 25 hours."""
-        return timedelta(days=abs(self.months) * 31, hours=abs(self.days) * 25, seconds=abs(self.seconds))
+        """An upper bound of its length: months of 31 days, days of 25 hours, three days for each business day."""
+        days = abs(self.days) + abs(self.business) * 3 + (14 if self.business else 0)
+        return timedelta(days=abs(self.months) * 31, hours=days * 25, seconds=abs(self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,17 @@ def sources(due: date, steps: tuple[Duration, ...]) -> tuple[date, ...]:
     reach = 4 * (1 + len(steps))
     near = (guess + timedelta(days=n) for n in range(-reach, reach + 1))
     return tuple(day for day in near if shifted(day, steps) == due)
+
+
+@lru_cache(maxsize=4096)
+def first_source(due: date, steps: tuple[Duration, ...]) -> date:
+    """The first date that, moved by each of `steps` in turn, is `due` or later. Moving keeps the order of dates."""
+    guess = due
+    for step in reversed(steps):
+        guess = shift(guess, -step)
+    reach = 4 * (1 + len(steps))
+    near = (guess + timedelta(days=n) for n in range(-reach, reach + 1))
+    return next(day for day in near if shifted(day, steps) >= due)
 
 
 def shifted(day: date, steps: tuple[Duration, ...]) -> date:
@@ -131,12 +147,28 @@ def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:
     return instant(datetime.combine(day, time()) + timedelta(minutes=minute), where)
 
 
-def later(start: datetime, by: Duration, where: ZoneInfo) -> datetime:
+def later(start: datetime, by: Duration, where: ZoneInfo, holidays: Collection[date] = ()) -> datetime:
     """`start` plus a duration: days, weeks and months on the wall clock of `where`, hours elapsed."""
-    if by.months or by.days:
+    if by.months or by.days or by.business:
         wall = local(start, where)
-        start = instant(datetime.combine(shift(wall.date(), by), wall.time()), where)
+        day = business_shift(shift(wall.date(), by), by.business, holidays)
+        start = instant(datetime.combine(day, wall.time()), where)
     return start + timedelta(seconds=by.seconds)
+
+
+def is_business_day(day: date, holidays: Collection[date]) -> bool:
+    """Whether people work on it: Monday to Friday, no holiday."""
+    return day.weekday() < 5 and day not in holidays
+
+
+def business_shift(day: date, count: int, holidays: Collection[date]) -> date:
+    """`day` moved by so many business days, back if negative; itself for none."""
+    step = timedelta(days=1 if count > 0 else -1)
+    for _ in range(abs(count)):
+        day += step
+        while not is_business_day(day, holidays):
+            day += step
+    return day
 
 
 @dataclass(frozen=True, slots=True)

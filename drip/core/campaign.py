@@ -1,40 +1,31 @@
-"""A campaign and the workspace's settings as the rest of the program knows them: frozen, checked, with places."""
+"""A campaign as the rest of the program knows it: frozen, checked, with places."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
-from drip.core.calendar import ClockRange, Duration, Feb29
+from drip.core.calendar import Duration, Feb29
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
-from drip.core.fields import Field, Stored, Value, load
-from drip.core.message import Mailbox
+from drip.core.derived import DateField
 from drip.core.schedule import Schedule
+from drip.core.steps import NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
 from drip.errors import Place
 
-Channel = str
-CHANNELS = ("email",)
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
-OptIn = Literal["double", "single", "implied"]
 Status = Literal["draft", "live", "paused"]
 OnUnknown = Literal["hold", "resend"]
 
 
 @dataclass(frozen=True, slots=True)
-class DateField:
-    """A date that a run can hang on: a stored field, moved by `steps` (6 months after vehicle.last_service)."""
-
-    field: str
-    steps: tuple[Duration, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class DateTrigger:
-    """Starts when a date comes near. `yearly` for birthdays and anniversaries."""
+    """Starts when a date comes near. `yearly` for birthdays and anniversaries; `name` is the date as written."""
 
+    name: str
     date: DateField
     yearly: bool
     feb_29: Feb29
@@ -53,53 +44,76 @@ class EventTrigger:
     where: Condition | None
 
 
-Trigger = DateTrigger | ScheduleTrigger | EventTrigger
+@dataclass(frozen=True, slots=True)
+class SegmentTrigger:
+    """Starts when a contact comes into a segment."""
+
+    segment: str
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """One message. `at` moves the trigger's date; without it, the step is due when the one before is done.
+class CounterTrigger:
+    """Starts when a counter comes up to one of `reaches` from below."""
 
-    `sender` None leaves it to the template, then to the settings' default.
-    `grace` None means that it never expires; `window` None that any hour will do. `opens` is the minute
-    of the day at which a date without a clock time is due.
-    """
+    counter: str
+    reaches: tuple[int, ...]
 
-    id: str
-    place: Place
-    template: str
-    channels: tuple[Channel, ...]
-    sender: Mailbox | None
-    subject: str | None
-    preheader: str | None
-    reply_to: Mailbox | None
-    at: Duration | None
-    content: str | None
-    priority: int
-    grace: timedelta | None
-    window: ClockRange | None
-    window_place: Place
-    opens: int
-    transactional: bool
+
+Trigger = DateTrigger | ScheduleTrigger | EventTrigger | SegmentTrigger | CounterTrigger
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    id: str
-    place: Place
-    duration: Duration
+class Expected:
+    """A line that a test expects: at what time (of the sample contact's clock), and what."""
 
-
-@dataclass(frozen=True, slots=True)
-class End:
-    id: str
+    wall: datetime
+    text: str
     place: Place
 
 
-Step = Send | Wait | End
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event that a test plays."""
+
+    wall: datetime
+    event: str
+    fields: Mapping[str, str]
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
+class CampaignTest:
+    """One of a campaign's `tests:`. `contact`, `record` and `counters` are what is given; `values` as written."""
+
+    name: str
+    contact: Mapping[str, str]
+    record: Mapping[str, str]
+    counters: Mapping[str, int]
+    topics: Mapping[str, bool]
+    tags: tuple[str, ...]
+    segments: tuple[str, ...]
+    today: date | None
+    until: date | None
+    happens: tuple[Happening, ...]
+    expect: tuple[Expected, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What success is: an event whose fields meet `where`, within a time of the run's beginning."""
+
+    event: str
+    where: Condition | None
+    within: Duration | None
+    place: Place
+
+
+# How late a step that never expires may be for whoever joins late: what was over long before is not made up for.
+LATE_JOINER = timedelta(days=7)
+
+
+@dataclass(frozen=True)
 class Campaign:
     """One file of `campaigns/`. `key` is the file's name without ending, `version` the hash of its text."""
 
@@ -115,6 +129,11 @@ class Campaign:
     audience: Condition | None
     exit_events: Mapping[str, Place]
     exit_conditions: tuple[Condition, ...]
+    goal: Goal | None
+    exit_at_goal: Place | None
+    holdout: float
+    max_audience: int | None
+    max_audience_place: Place
     re_entry: Literal["never", "always"] | Duration
     timezone: str | None
     caps: tuple[Cap, ...]
@@ -124,22 +143,39 @@ class Campaign:
     on_unknown: OnUnknown
     opens: int
     steps: tuple[Step, ...]
+    tests: tuple[CampaignTest, ...] = ()
+
+    def position_of(self, step_id: str) -> int | None:
+        """Where a step stands."""
+        return self._positions.get(step_id)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {step.id: n for n, step in enumerate(self.steps)}
+
+    def event_prefixes(self) -> dict[str, str]:
+        """What events' fields are called by (`order` for `order.placed`), and the event: the trigger's and awaited ones."""
+        names = [step.event for step in self.steps if isinstance(step, WaitFor)]
+        names += [self.trigger.event] if isinstance(self.trigger, EventTrigger) else []
+        return {name.partition(".")[0]: name for name in names}
 
     def entry_opens(self) -> int:
         """The minute of the day at which the earliest `at:` step is due."""
         offset = self.entry_offset()
-        at_steps = [step for step in self.steps if isinstance(step, Send) and step.at == offset]
-        first = at_steps or [step for step in self.steps[:1] if isinstance(step, Send)]
-        return first[0].opens if first else self.opens
-
-    def event_prefix(self) -> str | None:
-        """`order` for a campaign on `order.placed`: what its event's fields are called by."""
-        return self.trigger.event.partition(".")[0] if isinstance(self.trigger, EventTrigger) else None
+        hung = [step.at.opens for step in self._hung() if step.at and step.at.offset == offset]
+        first = hung or [step.opens for step in self.steps[:1] if isinstance(step, Send)]
+        return first[0] if first else self.opens
 
     def entry_offset(self) -> Duration:
         """How far the earliest `at:` step lies from the trigger's date."""
-        offsets = [step.at for step in self.steps if isinstance(step, Send) and step.at]
+        offsets = [step.at.offset for step in self._hung() if step.at]
         return min(offsets, key=_rough, default=Duration())
+
+    def _hung(self) -> list[Send | Task]:
+        """The steps that hang on the trigger's date."""
+        name = self.trigger.name if isinstance(self.trigger, DateTrigger) else None
+        found = [step for step in self.steps if isinstance(step, Send | Task)]
+        return [step for step in found if step.at and step.at.field == name]
 
     def lookback(self) -> timedelta:
         """How old an occurrence may be and still have a step that makes sense."""
@@ -147,71 +183,20 @@ class Campaign:
         start = _rough(self.entry_offset())
         for step in self.steps:
             match step:
-                case Wait(duration=duration):
+                case Wait(duration=duration) | WaitFor(up_to=Duration() as duration):
                     reached += duration.longest()
+                case WaitUntil(until=NextClock()):
+                    reached += timedelta(days=14)
+                case WaitUntil(until=Point()):
+                    reached += timedelta(days=366)
                 case Send(at=at, grace=grace):
                     if at is not None:
-                        reached = max(reached, _rough(at) - start)
-                    longest = max(longest, reached + (grace if grace is not None else timedelta(days=7)))
+                        reached = max(reached, _rough(at.offset) - start)
+                    longest = max(longest, reached + (grace if grace is not None else LATE_JOINER))
+                case Task(at=Point(offset=offset)):
+                    longest = max(longest, _rough(offset) - start + LATE_JOINER)
         return longest + timedelta(days=2)
 
 
 def _rough(duration: Duration) -> timedelta:
     return timedelta(days=duration.months * 30.44 + duration.days, seconds=duration.seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    key: str
-    title: str
-    opt_in: OptIn
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`campaigns/_settings.yaml`. `fields` maps `contact` and each record kind to its declared fields."""
-
-    business_name: str
-    business_address: str
-    timezone: str
-    locale: str
-    currency: str
-    public_url: str | None
-    send_window: ClockRange | None
-    send_window_place: Place
-    quiet_hours: ClockRange | None
-    quiet_hours_place: Place
-    caps: tuple[Cap, ...]
-    wait_when_capped: timedelta | None
-    topics: Mapping[str, Topic]
-    senders: Mapping[str, Mailbox]
-    transports: Mapping[Channel, Mapping[str, str]]
-    transport_places: Mapping[Channel, Place]
-    fields: Mapping[str, Mapping[str, Field]]
-    derived: Mapping[str, DateField]
-    database: str | None
-    place: Place
-    version: str
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of records."""
-        return [kind for kind in self.fields if kind != "contact"]
-
-    def date_field(self, name: str) -> DateField | None:
-        """The date that `contact.birthday` or a derived `vehicle.oil_change_due` stands for."""
-        if name in self.derived:
-            return self.derived[name]
-        owner, _, bare = name.partition(".")
-        known = self.fields.get(owner, {}).get(bare)
-        return DateField(name, ()) if known and known.is_date else None
-
-    def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
-        """Stored attributes of a contact or record as values.
-
-        Left out is what is no longer declared, or was stored when the field had another type.
-        """
-        declared = self.fields.get(owner, {})
-        values = {name: load(declared[name], stored) for name, stored in attributes.items() if name in declared}
-        return {name: value for name, value in values.items() if value is not None}

@@ -1,18 +1,21 @@
 """Conditions: one syntax tree, and the reader that says why a contact does not meet it.
 
+The other reader, `storage.who`, turns the same tree into SQL: who is in. They agree on every contact.
+
 Rules where the words leave room: text is compared without regard to case; an unknown value equals
-nothing, so `not x` holds for it and every comparison fails; "ago" and "in the next" count local days.
+nothing, so `not x` holds for it and every comparison fails; "ago" and "in the next" count local days;
+the day of an event is the workspace's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
-from drip.core.calendar import Birthday, Duration, local, shift, zone
-from drip.core.fields import Value, parse_date, parse_number
+from drip.core.calendar import Birthday, Duration, at_minute, local, shift, zone
+from drip.core.fields import NO, YES, FieldKind, Value, parse_date, parse_number
 from drip.errors import Place
 
 Comparison = Literal[
@@ -23,9 +26,10 @@ Comparison = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: a field and its phrase. `values` are as written; `span` for the phrases with a duration."""
+    """One line: a field of a kind, and its phrase. `values` are as written; `span` for phrases with a duration."""
 
     field: str
+    kind: FieldKind
     comparison: Comparison
     values: tuple[str, ...]
     text: str
@@ -38,6 +42,69 @@ class Subscribed:
     """Consent to a topic on the e-mail channel, or whatever channel the topic allows by its opt-in."""
 
     topic: str
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """The best of all contacts by a number, looked for once a night.
+
+    `top` is a share of heads; `makes` the smallest set that together has that share of the sum. Contacts whose
+    number is unknown or not above zero are not counted. Of equals, the one known longer comes first.
+    """
+
+    field: str
+    kind: Literal["top", "makes"]
+    percent: int
+
+    @property
+    def name(self) -> str:
+        """`contact.spent: top 20%`: under which the set is kept."""
+        return f"{self.field}: top {self.percent}%" if self.kind == "top" else f"{self.field}: makes {self.percent}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Membership of a segment, or of the best by a number."""
+
+    name: str
+    rank: Rank | None
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """At least one of these tags."""
+
+    tags: tuple[str, ...]
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class HoldsCoupon:
+    """A code of this coupon that is neither redeemed nor expired."""
+
+    coupon: str
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """An event, at least `times` times: since the run began, in the last `span`, or ever.
+
+    A span in seconds is elapsed, one in days counts days of the workspace. `matching` are fields that the
+    event must have, with their values. A run about a record counts events of other records not.
+    """
+
+    event: str
+    matching: tuple[tuple[str, str], ...]
+    since_entry: bool
+    span: Duration | None
+    times: int
     text: str
     place: Place
 
@@ -61,17 +128,65 @@ class Not:
     place: Place
 
 
-Condition = Line | Subscribed | All | Any | Not
+Condition = Line | Subscribed | Member | Tagged | HoldsCoupon | Did | All | Any | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event as conditions see it; `record_id` 0 where it names no record."""
+
+    at: datetime
+    record_id: int
+    fields: Mapping[str, str]
+
+
+class History(Protocol):
+    """What conditions ask about a contact beyond its fields. Asked only when a condition wants to know."""
+
+    def tags(self) -> Collection[str]: ...
+
+    def sets(self) -> Collection[str]:
+        """The segments and ranks that the contact is in."""
+        ...
+
+    def coupons(self) -> Collection[str]:
+        """The coupons that the contact holds."""
+        ...
+
+    def events(self, name: str) -> Sequence[Happened]: ...
+
+
+class NoHistory:
+    """A contact of whom nothing but fields is known."""
+
+    def tags(self) -> Collection[str]:
+        return ()
+
+    def sets(self) -> Collection[str]:
+        return ()
+
+    def coupons(self) -> Collection[str]:
+        return ()
+
+    def events(self, name: str) -> Sequence[Happened]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about one contact (and the run's record and event) when a condition is read."""
+    """What is known about one contact (and the run's record and event) when a condition is read.
+
+    `zone` is the contact's, `home` the workspace's; `since` is when the run began, `record_id` what it is about.
+    """
 
     values: Mapping[str, Value]
     subscribed: frozenset[str]
     now: datetime
     zone: str
+    home: str = "UTC"
+    history: History = field(default_factory=NoHistory)
+    since: datetime | None = None
+    record_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +210,21 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
             return None if why_not(part, facts) else Failure(f"this holds, and must not: {text}", place)
         case Subscribed(topic, _, place):
             return None if topic in facts.subscribed else Failure(f"not subscribed to {topic}", place)
+        case Member(name, rank, text, place):
+            if name in facts.history.sets():
+                return None
+            if rank is None:
+                return Failure(f"not in the segment {name}", place)
+            found = facts.values.get(rank.field, "unknown")
+            return Failure(f"{rank.field} is {found}, which is not {text}", place)
+        case Tagged(tags, _, place):
+            tagged = set(facts.history.tags()) & set(tags)
+            return None if tagged else Failure(f"not tagged {' or '.join(tags)}", place)
+        case HoldsCoupon(coupon, _, place):
+            held = coupon in facts.history.coupons()
+            return None if held else Failure(f"holds no coupon {coupon} that is still good", place)
+        case Did():
+            return _did(condition, facts)
         case Line():
             value = facts.values.get(condition.field)
             if _holds(condition, value, facts):
@@ -103,17 +233,42 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
             return Failure(f"{condition.field} is {found}, not {condition.text}", condition.place)
 
 
-def fields_of(condition: Condition) -> set[str]:
-    """Every field that the condition reads."""
+def leaves(condition: Condition) -> Iterator[Condition]:
+    """Every line of the condition, without the words that join them."""
     match condition:
         case All(parts) | Any(parts):
-            return {name for part in parts for name in fields_of(part)}
+            for part in parts:
+                yield from leaves(part)
         case Not(part):
-            return fields_of(part)
-        case Line(field=field):
-            return {field}
+            yield from leaves(part)
         case _:
-            return set()
+            yield condition
+
+
+def _did(did: Did, facts: Facts) -> Failure | None:
+    times = sum(_counts(did, each, facts) for each in facts.history.events(did.event))
+    if times >= did.times:
+        return None
+    found = "has not happened" if not times else f"has happened {times} time{'s' if times > 1 else ''}"
+    return Failure(f"{did.event} {found}, not {did.text}", did.place)
+
+
+def _counts(did: Did, event: Happened, facts: Facts) -> bool:
+    if event.at > facts.now or (event.record_id and facts.record_id and event.record_id != facts.record_id):
+        return False
+    if did.since_entry and facts.since is not None and event.at <= facts.since:
+        return False
+    if did.span is not None and event.at < first_instant(did.span, facts.now, facts.home):
+        return False
+    return all(event.fields.get(name, "").casefold() == value.casefold() for name, value in did.matching)
+
+
+def first_instant(span: Duration, now: datetime, home: str) -> datetime:
+    """When "in the last `span`" begins: elapsed for hours, else with the first of that many days of the workspace."""
+    if span.seconds:
+        return now - timedelta(seconds=span.seconds)
+    day = shift(local(now, zone(home)).date(), -span) + timedelta(days=1)
+    return at_minute(day, 0, zone(home))
 
 
 def _holds(line: Line, value: Value | None, facts: Facts) -> bool:
@@ -127,12 +282,12 @@ def _holds(line: Line, value: Value | None, facts: Facts) -> bool:
 
 
 def _is(line: Line, value: Value, facts: Facts) -> bool:
-    return any(_same(value, written) for written in line.values)
+    return any(_same(line.kind, value, written) for written in line.values)
 
 
-def _same(value: Value, written: str) -> bool:
+def _same(kind: FieldKind, value: Value, written: str) -> bool:
     if isinstance(value, bool):
-        return written.casefold() in (("yes", "true") if value else ("no", "false"))
+        return written.casefold() in YES if value else written.casefold() in NO
     if isinstance(value, int | float):
         number = _number(written)
         return number is not None and number == value
@@ -140,7 +295,7 @@ def _same(value: Value, written: str) -> bool:
         return True
     # A number that a file gave as text, as the fields of events are kept.
     left, right = _number(value), _number(written)
-    return left is not None and left == right
+    return kind == "any" and left is not None and left == right
 
 
 def _by_number(fits: Callable[[float, list[float]], bool]) -> Callable[[Line, Value, Facts], bool]:
@@ -151,20 +306,30 @@ def _by_number(fits: Callable[[float, list[float]], bool]) -> Callable[[Line, Va
     return compare
 
 
-def _by_date(fits: Callable[[date, Line, date], bool]) -> Callable[[Line, Value, Facts], bool]:
-    def compare(line: Line, value: Value, facts: Facts) -> bool:
-        day = _date(value, facts)
-        return day is not None and fits(day, line, local(facts.now, zone(facts.zone)).date())
-
-    return compare
+def _in_range(line: Line, value: Value, facts: Facts) -> bool:
+    day = _date(value, facts)
+    first, end = day_range(line, local(facts.now, zone(facts.zone)).date())
+    return day is not None and (first is None or day >= first) and (end is None or day < end)
 
 
-def _in_the_last(day: date, line: Line, today: date) -> bool:
-    return shift(today, -line.span) < day <= today
+DAY = timedelta(days=1)
+DATED = ("before", "after", "ago more", "ago less", "in the last", "in the next")
+FROM_TODAY = ("ago more", "ago less", "in the last", "in the next")
 
 
-def _in_the_next(day: date, line: Line, today: date) -> bool:
-    return today <= day < shift(today, line.span) + timedelta(days=1)
+def day_range(line: Line, today: date) -> tuple[date | None, date | None]:
+    """The days for which a line about a date holds: from the first up to, not including, the end; None is open."""
+    match line.comparison:
+        case "before":
+            return None, parse_date(line.values[0])
+        case "after":
+            return parse_date(line.values[0]) + DAY, None
+        case "ago more":
+            return None, shift(today, -line.span)
+        case "in the next":
+            return today, shift(today, line.span) + DAY
+        case _:
+            return shift(today, -line.span) + DAY, today + DAY
 
 
 _COMPARE: dict[str, Callable[[Line, Value, Facts], bool]] = {
@@ -176,12 +341,7 @@ _COMPARE: dict[str, Callable[[Line, Value, Facts], bool]] = {
     "more than": _by_number(lambda number, limits: number > limits[0]),
     "less than": _by_number(lambda number, limits: number < limits[0]),
     "between": _by_number(lambda number, limits: limits[0] <= number <= limits[1]),
-    "before": _by_date(lambda day, line, _: day < parse_date(line.values[0])),
-    "after": _by_date(lambda day, line, _: day > parse_date(line.values[0])),
-    "ago more": _by_date(lambda day, line, today: day < shift(today, -line.span)),
-    "ago less": _by_date(_in_the_last),
-    "in the last": _by_date(_in_the_last),
-    "in the next": _by_date(_in_the_next),
+    **dict.fromkeys(DATED, _in_range),
 }
 
 

@@ -5,7 +5,7 @@ decide(candidate, person, usage, rules, now) -> Send | Defer | Skip
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -49,7 +49,10 @@ Decision = Send | Defer | Skip
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any)."""
+    """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any).
+
+    `paused_until` is when a pause ends by itself, if it does.
+    """
 
     campaign: str
     step: str
@@ -65,16 +68,20 @@ class Candidate:
     place: Place
     topic_place: Place
     paused: Reason | None = None
+    paused_until: datetime | None = None
     ended: Reason | None = None
     has_content: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The contact as far as judging goes: zone, and for each reachable channel None or why it is closed."""
+    """The contact as far as judging goes.
+
+    `closed` says why nothing may go by a channel about a topic (None: about anything), or None if it may.
+    """
 
     zone: ZoneInfo
-    closed: Mapping[tuple[str, str | None], Reason]
+    closed: Callable[[str, str | None], Reason | None]
     quiet_hours: ClockRange | None
     quiet_hours_place: Place
 
@@ -86,7 +93,7 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
         if late:
             return Skip(_too_late(candidate, person))
         over = candidate.planned_at + candidate.grace + MOMENT if candidate.grace is not None else now + PAUSED_AGAIN
-        return Defer(over, candidate.paused)
+        return Defer(min(over, candidate.paused_until or over), candidate.paused)
     if candidate.ended:
         return Skip(candidate.ended)
     channel, closed = _open_channel(candidate, person)
@@ -110,7 +117,7 @@ def permitted(candidate: Candidate, person: Person, channel: str, now: datetime)
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused or candidate.ended or late:
         return False
-    if (channel, _topic(candidate)) in person.closed:
+    if person.closed(channel, _topic(candidate)):
         return False
     return candidate.transactional or _clock(candidate, person, now) is None
 
@@ -122,7 +129,7 @@ def _topic(candidate: Candidate) -> str | None:
 def _open_channel(candidate: Candidate, person: Person) -> tuple[str | None, Reason | None]:
     first: Reason | None = None
     for channel in candidate.channels:
-        closed = person.closed.get((channel, _topic(candidate)))
+        closed = person.closed(channel, _topic(candidate))
         if closed is None:
             return channel, None
         first = first or closed

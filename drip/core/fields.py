@@ -13,13 +13,15 @@ from zoneinfo import ZoneInfoNotFoundError
 
 from drip.core.calendar import Birthday, zone
 
-FieldKind = Literal["text", "number", "money", "date", "birthday", "yes or no", "country", "timezone", "choice"]
+# "any" is the field of an event, of which only the event knows what it holds.
+FieldKind = Literal["text", "number", "money", "date", "birthday", "yes or no", "country", "timezone", "choice", "any"]
 KINDS: tuple[str, ...] = ("text", "number", "money", "date", "birthday", "yes or no", "country", "timezone")
 Stored = str | int | float | bool
 Value = str | int | float | bool | date | datetime | Birthday
 
 # Far enough from the calendar's ends for every length of time that the language can write.
 FIRST_YEAR, LAST_YEAR = 1800, 2200
+ISO_DAY = len("2026-11-22")
 YES = {"yes", "y", "true", "1", "on"}
 NO = {"no", "n", "false", "0", "off"}
 
@@ -68,12 +70,20 @@ def load(field: Field, stored: Stored) -> Value | None:
     """The value that conditions and templates see; None for one that the field's type cannot have (any more)."""
     try:
         if field.kind == "date":
-            return parse_date(str(stored))
+            return parse_date(str(stored)) if len(str(stored)) == ISO_DAY else None
         if field.kind == "birthday":
             return parse_birthday(str(stored))
     except ValueError:
         return None
-    return stored
+    return stored if _fits(field.kind, stored) else None
+
+
+def _fits(kind: FieldKind, stored: Stored) -> bool:
+    if kind == "yes or no":
+        return isinstance(stored, bool)
+    if kind in ("number", "money"):
+        return isinstance(stored, int | float) and not isinstance(stored, bool)
+    return isinstance(stored, str)
 
 
 def parse_number(text: str) -> int | float:
@@ -83,7 +93,8 @@ def parse_number(text: str) -> int | float:
         bare = bare.replace(",", "")
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare) or len(bare) > 30:
         raise ValueError(f"`{text}` is not a number")
-    return float(bare) if "." in bare else int(bare)
+    # Whole numbers beyond 2^53 are not exact everywhere (JSON, databases), so nowhere.
+    return float(bare) if "." in bare or abs(int(bare)) > 2**53 else int(bare)
 
 
 def parse_date(text: str) -> date:

@@ -17,6 +17,15 @@ class Mailbox:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes along."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One rendered message to one contact, before it is put into any wire format.
 
@@ -34,6 +43,7 @@ class Message:
     date: datetime
     reply_to: Mailbox | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +92,11 @@ class Transport(Protocol):
     """How messages leave. One is opened by a daemon and used by one thread.
 
     `at_once` is how many messages may be under way between two commits, and so how many have an unknown
-    outcome when the program dies: 1, unless nothing ever really leaves.
+    outcome when the program dies: 1, unless nothing ever really leaves. `channels` are those it is made for.
     """
 
     at_once: int
+    channels: frozenset[str]
 
     def send(self, message: Message) -> Receipt:
         """Hands one message over. Raises TransportDown if this way is closed for all messages."""

@@ -7,9 +7,10 @@ the contact's number, never a name or an address. Old keys keep verifying until 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import sha256
 
 from itsdangerous import BadSignature, Signer
@@ -17,16 +18,18 @@ from itsdangerous import BadSignature, Signer
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a signed link stands for."""
+    """What a signed link stands for. `run` is 0 outside of a run; `detail` is an answer, or a step."""
 
     purpose: str
     contact: int
     topic: str | None
+    run: int = 0
+    detail: str | None = None
 
 
 def sign(link: Link, key_id: str, secret: bytes) -> str:
     """The token of a link, safe in a URL."""
-    payload = json.dumps([link.purpose, link.contact, link.topic], separators=(",", ":")).encode()
+    payload = json.dumps(astuple(link), separators=(",", ":")).encode()
     body = f"{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.{key_id}"
     return _signer(secret).sign(body).decode()
 
@@ -41,6 +44,21 @@ def verify(token: str, keys: Mapping[str, bytes]) -> Link | None:
         return None
     assert body.startswith(payload)
     return Link(*parts)
+
+
+# Without the letters and digits that people take for one another.
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+CODE_LENGTH = 10
+
+
+def coupon_code(prefix: str, about: str, secret: bytes) -> str:
+    """A code that nobody can guess (50 bits of HMAC-SHA256), the same for the same occasion: `BDAY-7K3QX9RMTB`."""
+    digest = int.from_bytes(hmac.digest(secret, b"drip.coupon/" + about.encode(), "sha256"), "big")
+    letters = []
+    for _ in range(CODE_LENGTH):
+        digest, rest = divmod(digest, len(ALPHABET))
+        letters.append(ALPHABET[rest])
+    return "-".join([*([prefix] if prefix else []), "".join(letters)])
 
 
 def _signer(secret: bytes) -> Signer:

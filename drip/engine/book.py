@@ -7,10 +7,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign, Settings
+from drip.core.campaign import Campaign
+from drip.core.conditions import Condition
 from drip.core.decide import Reason
+from drip.core.settings import Settings
+from drip.core.steps import conditions_of
+from drip.engine.deriving import refresh_all
 from drip.language.files import Loaded, load_text
-from drip.storage import audience, control
+from drip.storage import audience, control, history, who
+from drip.storage.control import Hold
 
 
 @dataclass
@@ -23,7 +28,7 @@ class Book:
     settings: Settings
     campaigns: dict[str, Campaign]
     kept: set[str] = field(default_factory=set)
-    holds: dict[str, datetime] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
     _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
 
     def refresh(self, connection: Connection) -> None:
@@ -46,12 +51,24 @@ class Book:
         if control.EVERYTHING in self.holds:
             return Reason("paused", "everything is stopped by `drip stop`", running.place)
         if running.key in self.holds:
-            return Reason("paused", f"the campaign is held by `drip hold {running.key}`", running.place)
+            reason = self.holds[running.key].reason
+            sentence = (
+                f"the campaign is held: {reason}" if reason else f"the campaign is held by `drip hold {running.key}`"
+            )
+            return Reason("paused", sentence, running.place)
         if current is None:
             return Reason("paused", "the campaign's file is gone", running.place)
         if current.status != "live":
             return Reason("paused", f"the campaign is `status: {current.status}`", current.place)
         return None
+
+    def conditions(self) -> list[Condition]:
+        """Every condition that the campaigns in force and the segments ask."""
+        found = [each.condition for each in self.settings.segments.values()]
+        for campaign in self.campaigns.values():
+            found += [each for each in (campaign.audience, *campaign.exit_conditions) if each]
+            found += [condition for step in campaign.steps for condition in conditions_of(step)]
+        return found
 
     def entering(self) -> list[Campaign]:
         """The campaigns that new people may enter now, in order of their names."""
@@ -71,4 +88,7 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
         if last_good:
             campaigns[key] = last_good
             kept.add(key)
-    return Book(loaded.settings, campaigns, kept)
+    book = Book(loaded.settings, campaigns, kept)
+    history.index_attributes(connection, who.attribute_indexes(loaded.settings, book.conditions()))
+    refresh_all(connection, loaded.settings)
+    return book

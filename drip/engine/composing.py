@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign, Send, Settings
+from drip.core.campaign import Campaign
 from drip.core.message import Mailbox, Message
+from drip.core.settings import Settings
+from drip.core.steps import Send
 from drip.core.token import Link, sign
 from drip.engine.facts import Batch
 from drip.errors import DripError
-from drip.rendering.messages import Letterhead, RenderError, Request, render, unsubscribe_links
+from drip.rendering.messages import Letterhead, RenderError, Request, render, signed_links
 from drip.rendering.templates import Templates
 from drip.storage.database import link_keys, workspace_id
-from drip.storage.people import Contact, Event, Record
+from drip.storage.loyalty import Code
+from drip.storage.people import Contact, Event, Record, address_of
+
+# A survey that the settings do not describe.
+DEFAULT_SCORES = (1, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ class Subject:
 
     contact: Contact
     record: Record | None
-    event: Event | None
+    heard: Mapping[str, Event]
+    codes: tuple[Code, ...]
     run_id: int
     occurrence: str
 
@@ -57,12 +66,12 @@ def compose(
 ) -> Message:
     """The message of a step for one contact. Raises RenderError."""
     settings = facts.settings
-    sender = _sender(templates, settings, step, about.contact)
-    token = sign(Link("unsubscribe", about.contact.id, campaign.topic), mine.key_id, mine.secret)
-    web, mail = unsubscribe_links(settings.public_url, token, sender)
+    sender = _sender(templates, settings, step, about.contact, channel)
+    links = Links(settings, mine, sender, campaign, step, about)
+    web, mail = links.to("unsubscribe")
     topic = settings.topics.get(campaign.topic or "")
     letterhead = None
-    if topic and not step.transactional:
+    if topic and not step.transactional and channel == "email":
         letterhead = Letterhead(settings.business_name, settings.business_address, topic.title)
     request = Request(
         template=step.template,
@@ -70,12 +79,13 @@ def compose(
         channel=channel,
         locale=about.contact.locale or settings.locale,
         own_locale=settings.locale,
-        to=Mailbox(_name(about.contact), about.contact.email or ""),
+        to=Mailbox(_name(about.contact), address_of(about.contact, channel) or ""),
         sender=sender,
         reply_to=step.reply_to,
         subject=step.subject,
         preheader=step.preheader,
-        values=facts.context(about.contact, about.record, about.event, now),
+        values={**facts.context(about.contact, about.record, about.heard, about.codes), **links.values(web or mail)},
+        attach=step.attach,
         message_id=message_id(mine.workspace, about.run_id, step.id, channel, sender),
         date=now,
         letterhead=letterhead,
@@ -86,18 +96,61 @@ def compose(
     return render(templates, request)
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The signed links of one message: pages where there is a `public_url`, mails to the sender where there is none."""
+
+    settings: Settings
+    mine: Identity
+    sender: Mailbox
+    campaign: Campaign
+    step: Send
+    about: Subject
+
+    def to(self, purpose: str, detail: str | None = None) -> tuple[str | None, str]:
+        """The page, if there are pages, and the mail that says the same."""
+        run = 0 if purpose == "unsubscribe" else self.about.run_id
+        link = Link(purpose, self.about.contact.id, self.campaign.topic, run, detail)
+        return signed_links(self.settings.public_url, purpose, self._sign(link), self.sender)
+
+    def _sign(self, link: Link) -> str:
+        return sign(link, self.mine.key_id, self.mine.secret)
+
+    def values(self, unsubscribe: str) -> dict[str, Any]:
+        """What templates call them by. There is no mail that shows a page, so `view_link` needs pages."""
+        values: dict[str, Any] = {"unsubscribe_link": unsubscribe, "preferences_link": unsubscribe}
+        values["confirm_link"] = self._either("confirm")
+        if self.settings.public_url:
+            values["view_link"] = self._either("view", self.step.id)
+        if self.step.survey:
+            values["survey_link"] = self._survey
+        return values
+
+    def _either(self, purpose: str, detail: str | None = None) -> str:
+        web, mail = self.to(purpose, detail)
+        return web or mail
+
+    def _survey(self, score: int) -> str:
+        """The link that answers the step's survey with a score."""
+        known = self.settings.surveys.get(self.step.survey or "")
+        lowest, highest = (known.lowest, known.highest) if known else DEFAULT_SCORES
+        if not isinstance(score, int) or not lowest <= score <= highest:
+            raise ValueError(f"survey_link takes a score from {lowest} to {highest}")
+        return self._either("survey", f"{self.step.survey}:{score}")
+
+
 def message_id(workspace: str, run_id: int, step: str, channel: str, sender: Mailbox) -> str:
     """The same for every attempt at the same message, so that a resend can be recognised."""
     digest = sha256(f"{workspace}/{run_id}/{step}/{channel}".encode()).hexdigest()[:32]
     return f"{digest}@{sender.address.rpartition('@')[2]}"
 
 
-def _sender(templates: Templates, settings: Settings, step: Send, contact: Contact) -> Mailbox:
+def _sender(templates: Templates, settings: Settings, step: Send, contact: Contact, channel: str) -> Mailbox:
     """The step's or the campaign's sender, else the template's, else the settings' default."""
     if step.sender:
         return step.sender
     try:
-        named = templates.get(step.template, contact.locale or settings.locale).sender
+        named = templates.get(step.template, contact.locale or settings.locale, channel).sender
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     return settings.senders.get(named or "default", settings.senders["default"])

@@ -14,13 +14,14 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign, Send
+from drip.core.campaign import Campaign
 from drip.core.decide import permitted
 from drip.core.message import Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown, Unsent
+from drip.core.steps import Send
 from drip.engine.book import Book
 from drip.engine.composing import Identity, Subject, compose, identity
-from drip.engine.facts import Batch
-from drip.engine.judging import candidate_of
+from drip.engine.facts import Batch, heard_by
+from drip.engine.judging import candidate_of, load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage import outbox, people, runs
@@ -103,7 +104,7 @@ class Dispatcher:
                 if not waiting:
                     break
                 self._identity = self._identity or identity(connection)
-                facts = Batch(connection, book.settings, {each.contact_id for each in waiting})
+                facts = Batch(connection, book.settings, {each.contact_id for each in waiting}, now)
                 ready = self._ready(connection, book, facts, waiting)
                 unreadable = {each.id for each in waiting} - {each.outgoing.id for each in ready}
                 outbox.give_back(connection, unreadable, now)
@@ -114,14 +115,13 @@ class Dispatcher:
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
         found = runs.runs_by_id(connection, {each.run_id for each in waiting})
-        facts.with_records(connection, [run.record_id for run in found.values()])
-        facts.with_events(connection, [run.event_id for run in found.values()])
+        load_of_runs(connection, book, facts, list(found.values()))
+        facts.prepare()
         ready = []
         for outgoing in waiting:
             run = found[outgoing.run_id]
             campaign = book.version(connection, run.campaign, run.version)
-            steps = campaign.steps if campaign else ()
-            step = next((each for each in steps if isinstance(each, Send) and each.id == outgoing.step), None)
+            step = step_of(campaign, outgoing.step)
             if campaign and step:
                 ready.append(Ready(outgoing, run, campaign, step, facts.contacts[outgoing.contact_id]))
         return ready
@@ -171,7 +171,8 @@ class Dispatcher:
         good: set[int] = set()
         refused: set[int] = set()
         for each, before, after in zip(lot, known, people.standings(connection, known), strict=True):
-            candidate = candidate_of(book, each.campaign, each.step, each.outgoing.planned_at, has_content=True)
+            planned = each.outgoing.planned_at
+            candidate = candidate_of(book, facts, each.contact, each.campaign, each.step, planned, has_content=True)
             may = before == after and permitted(candidate, facts.person(each.contact), each.outgoing.channel, now)
             (good if may else refused).add(each.outgoing.id)
         if refused:
@@ -245,8 +246,8 @@ class Dispatcher:
         for each in done:
             run, steps = each.run, each.campaign.steps
             at_step = run.active and run.position < len(steps) and steps[run.position] is each.step
-            if at_step and run.position + 1 == len(steps):
-                run.position, run.active, run.next_due_at, run.ended_at = run.position + 1, False, None, now
+            if at_step and each.step.next == len(steps):
+                run.position, run.active, run.next_due_at, run.ended_at = each.step.next, False, None, now
                 through.append(run)
         runs.save_runs(connection, through)
         runs.wake(connection, [each.run.id for each in done if each.run.active])
@@ -254,8 +255,9 @@ class Dispatcher:
     def _message(self, facts: Batch, each: Ready) -> Message:
         assert self._identity
         run = each.run
-        record, event = facts.records.get(run.record_id), facts.events.get(run.event_id or 0)
-        about = Subject(facts.contacts[run.contact_id], record, event, run.id, run.occurrence)
+        record, heard = facts.records.get(run.record_id), heard_by(facts, run.event_id, run.heard)
+        codes = tuple(facts.codes.get(run.id, ()))
+        about = Subject(facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence)
         return compose(
             self.templates,
             facts,

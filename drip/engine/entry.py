@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,15 +25,25 @@ from drip.core.calendar import (
     sources,
     zone,
 )
-from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger, Settings
-from drip.core.conditions import why_not
+from drip.core.campaign import (
+    Campaign,
+    CounterTrigger,
+    DateTrigger,
+    EventTrigger,
+    ScheduleTrigger,
+    SegmentTrigger,
+)
+from drip.core.conditions import Condition, why_not
 from drip.core.fields import Value
 from drip.core.schedule import Schedule
+from drip.core.settings import Settings
+from drip.core.steps import chance_of
 from drip.engine.book import Book
-from drip.engine.facts import Batch, date_value
-from drip.storage import audience, people
+from drip.engine.facts import Batch, date_value, heard_by
+from drip.storage import audience, control, loyalty, people, segments, who
 from drip.storage.audience import Cursor, Dated
 
+log = logging.getLogger("drip.entry")
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
 FORESEEN = timedelta(hours=12)
@@ -66,11 +77,22 @@ class Doorkeeper:
         seen: dict[str, Cursor] = {}
         for campaign in book.entering():
             rules = f"{campaign.version}/{book.settings.version}"
-            seen[campaign.key] = looked = replace(newest, rules=rules)
-            for starts in self._starts(connection, book, campaign, cursors.get(campaign.key), looked):
-                for n in range(0, len(starts), audience.BATCH):
-                    _start(connection, book, campaign, starts[n : n + audience.BATCH], now)
+            looked = replace(newest, rules=rules, event_id=_newest_of(connection, campaign, newest))
+            if self._enter(connection, book, campaign, cursors.get(campaign.key), looked):
+                seen[campaign.key] = looked
         audience.move_cursors(connection, seen)
+
+    def _enter(
+        self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, looked: Cursor
+    ) -> bool:
+        """Starts a campaign's runs; False if its brake was pulled, so that those who are left are looked at again."""
+        for starts in self._starts(connection, book, campaign, before, looked):
+            for n in range(0, len(starts), audience.BATCH):
+                rows = _rows(connection, book, campaign, starts[n : n + audience.BATCH], looked.at)
+                if campaign.max_audience is not None and rows and _brake(connection, book, campaign, rows, looked.at):
+                    return False
+                audience.start_runs(connection, rows)
+        return True
 
     def _starts(
         self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, newest: Cursor
@@ -84,6 +106,10 @@ class Doorkeeper:
                 if before and before.event_id == newest.event_id:
                     return []
                 return [_happened(connection, campaign, trigger, before, newest.at)]
+            case SegmentTrigger(segment):
+                return [_came_in(connection, campaign, segment, before)]
+            case CounterTrigger() as counted:
+                return [_counted(connection, campaign, counted, before, newest.at)]
 
     def _dated(
         self,
@@ -135,8 +161,9 @@ class Doorkeeper:
             if wall is not None:
                 occurrence = wall.strftime("%Y-%m-%dT%H:%M") if schedule.several_a_day() else wall.date().isoformat()
                 groups.setdefault((occurrence, instant(wall, where)), []).append(name)
+        narrow = who.where(book.settings, _narrowed(campaign), newest.at)
         for (occurrence, since), members in sorted(groups.items(), key=lambda group: group[0]):
-            for ids in audience.contacts_in(connection, None if campaign.timezone else members):
+            for ids in audience.contacts_in(connection, None if campaign.timezone else members, narrow):
                 yield [Start(id_, record, occurrence, since) for id_, record in _each(connection, campaign, ids)]
 
     def _may_have_come(self, schedule: Schedule, after: datetime, until: datetime, where: ZoneInfo) -> bool:
@@ -196,13 +223,15 @@ def _occasions(schedule: Schedule, start: datetime, end: datetime, where: ZoneIn
 
 
 def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
-    """The date a run hangs on: this `year`'s for a yearly trigger, else the one there is."""
+    """The date a run hangs on: that of a yearly trigger's day in `year`, else the one there is."""
     if isinstance(value, Birthday):
-        return birthday_in(value, year, trigger.feb_29)
+        day = birthday_in(value, year, trigger.feb_29)
+        return shifted(day, trigger.date.steps) if day else None
     if not isinstance(value, date):
         return None
     if trigger.yearly:
-        return birthday_in(Birthday(value.month, value.day), year, trigger.feb_29) if year >= value.year else None
+        day = birthday_in(Birthday(value.month, value.day), year, trigger.feb_29) if year >= value.year else None
+        return shifted(day, trigger.date.steps) if day else None
     return shifted(value, trigger.date.steps)
 
 
@@ -220,9 +249,10 @@ def _due_dates(
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     anchors = sorted({anchor for day in days for anchor in sources(day, (campaign.entry_offset(),))})
     if trigger.yearly:
-        pairs = {pair for anchor in anchors for pair in birthdays_on(anchor, trigger.feb_29)}
+        days_of_year = sorted({source for anchor in anchors for source in sources(anchor, trigger.date.steps)})
+        pairs = {pair for day in days_of_year for pair in birthdays_on(day, trigger.feb_29)}
         found = audience.dated_in_year(connection, trigger.date.field, [f"{m:02d}-{d:02d}" for m, d in sorted(pairs)])
-        years: Iterable[int] = sorted({anchor.year for anchor in anchors})
+        years: Iterable[int] = sorted({day.year for day in days_of_year})
     else:
         dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
         found = audience.dated_on(connection, trigger.date.field, sorted(dates))
@@ -274,12 +304,55 @@ def _happened(
     return starts
 
 
-def _start(connection: Connection, book: Book, campaign: Campaign, starts: list[Start], now: datetime) -> None:
-    """Stores the runs of those who are in the audience and may enter (again)."""
+def _came_in(connection: Connection, campaign: Campaign, segment: str, before: Cursor | None) -> list[Start]:
+    """Who came into the segment since the last look; at the first look everybody who is in it."""
+    starts = []
+    for each in segments.entrants(connection, segment, before.event_id if before else 0):
+        occurrence = "once" if campaign.re_entry == "never" else f"{each.since:%Y-%m-%dT%H:%M}"
+        starts.append(Start(each.contact_id, 0, occurrence, each.since))
+    return starts
+
+
+def _counted(
+    connection: Connection, campaign: Campaign, trigger: CounterTrigger, before: Cursor | None, now: datetime
+) -> list[Start]:
+    """Whose counter came up to one of the numbers since the last look."""
+    since = EPOCH if before else now - campaign.lookback()
+    starts = []
+    for entry in loyalty.entries_after(connection, trigger.counter, before.event_id if before else 0, since):
+        for number in trigger.reaches:
+            if entry.before < number <= entry.after:
+                occurrence = "once" if campaign.re_entry == "never" else f"{number}/{entry.id}"
+                starts.append(Start(entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id))
+    return starts
+
+
+def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> int:
+    """How far a campaign has looked: at events, or at what else starts it."""
+    match campaign.trigger:
+        case SegmentTrigger():
+            return segments.newest_number(connection)
+        case CounterTrigger():
+            return loyalty.newest_entry(connection)
+        case _:
+            return newest.event_id
+
+
+def _narrowed(campaign: Campaign) -> Condition | None:
+    """The part of the audience that the database can look at first: what does not hang on whose day it is."""
+    if campaign.for_each or campaign.audience is None or who.hangs_on_today(campaign.audience):
+        return None
+    return campaign.audience
+
+
+def _rows(
+    connection: Connection, book: Book, campaign: Campaign, starts: list[Start], now: datetime
+) -> list[dict[str, Any]]:
+    """The runs of those who are in the audience and may enter (again)."""
     ids = {start.contact_id for start in starts}
-    batch = Batch(connection, book.settings, ids)
-    batch.with_records(connection, [start.record_id for start in starts])
-    batch.with_events(connection, [start.event_id for start in starts])
+    batch = Batch(connection, book.settings, ids, now)
+    batch.with_records([start.record_id for start in starts])
+    batch.with_events([start.event_id for start in starts])
     last: dict[tuple[int, int], datetime] = {}
     if campaign.re_entry != "always":
         last = audience.last_starts(connection, campaign.key, ids)
@@ -287,23 +360,20 @@ def _start(connection: Connection, book: Book, campaign: Campaign, starts: list[
     for start in starts:
         whose = (start.contact_id, start.record_id)
         enters = max(start.since, now)
-        if _may_enter(book, campaign, batch, start, last.get(whose), enters):
+        if _may_enter(campaign, batch, start, last.get(whose), enters):
             last[whose] = enters
-            rows.append(_row(campaign, start, enters))
-    audience.start_runs(connection, rows)
+            rows.append(_row(campaign, start, batch.contacts[start.contact_id].key, enters))
+    return rows
 
 
-def _may_enter(
-    book: Book, campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime
-) -> bool:
+def _may_enter(campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime) -> bool:
     contact = batch.contacts[start.contact_id]
     if last is not None and not _may_again(campaign, last, zone(batch.zone_of(contact)), now):
         return False
     where = campaign.trigger.where if isinstance(campaign.trigger, EventTrigger) else None
     if campaign.audience is None and where is None:
         return True
-    event = batch.events.get(start.event_id or 0)
-    facts = batch.facts(contact, batch.records.get(start.record_id), event, now)
+    facts = batch.facts(contact, batch.records.get(start.record_id), heard_by(batch, start.event_id, None))
     return all(why_not(condition, facts) is None for condition in (campaign.audience, where) if condition)
 
 
@@ -313,8 +383,24 @@ def _may_again(campaign: Campaign, last: datetime, where: ZoneInfo, now: datetim
     return campaign.re_entry == "always"
 
 
-def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
-    return {
+def _brake(connection: Connection, book: Book, campaign: Campaign, rows: list[dict[str, Any]], now: datetime) -> bool:
+    """Holds a campaign into which more people come within a day than it allows."""
+    assert campaign.max_audience is not None
+    today = audience.count_starts(connection, campaign.key, now - timedelta(days=1))
+    if today + len(rows) <= campaign.max_audience:
+        return False
+    reason = (
+        f"more than {campaign.max_audience:,} people would enter in a day (max_audience, {campaign.max_audience_place}); "
+        f"{today + len(rows):,} so far. Look at the audience; then raise the number, or let it go on another day"
+    )
+    control.hold(connection, campaign.key, now, reason)
+    book.refresh(connection)
+    log.error("%s is held: %s.", campaign.key, reason, extra={"action": "brake"})
+    return True
+
+
+def _row(campaign: Campaign, start: Start, contact: str, enters: datetime) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "campaign": campaign.key,
         "version": campaign.version,
         "contact_id": start.contact_id,
@@ -327,4 +413,13 @@ def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
         "next_due_at": None,
         "active": True,
         "started_at": enters,
+        "ended_at": None,
+        "code": None,
+        "sentence": None,
+        "place": None,
     }
+    if campaign.holdout and chance_of(contact, campaign.key, "holdout") < campaign.holdout:
+        sentence = f"one of the {campaign.holdout * 100:g}% who get nothing, so that the difference can be measured"
+        row |= {"active": False, "ended_at": enters, "code": "holdout", "sentence": sentence}
+        row["place"] = str(campaign.place)
+    return row

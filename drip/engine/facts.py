@@ -1,21 +1,29 @@
-"""What is known about a batch of contacts, fetched in a few queries and shaped for judging and rendering."""
+"""What is known about a batch of contacts, fetched in a few queries and shaped for judging and rendering.
+
+What only some conditions ask for (tags, segments, coupons, events) is fetched when the first one asks, for the whole
+batch at once. What steps change in a run is changed here too, so that the next condition sees it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
 from drip.core.calendar import Birthday, age_on, local, shifted, zone
-from drip.core.campaign import CHANNELS, Settings, Topic
-from drip.core.conditions import Facts
+from drip.core.conditions import Facts, Happened, first_instant
 from drip.core.decide import Person, Reason
+from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
+from drip.core.settings import CHANNELS, Settings, Topic
 from drip.errors import Place
-from drip.storage import people
-from drip.storage.people import Consent, Contact, Event, Record, Standing
+from drip.storage import history, loyalty, people, segments
+from drip.storage.loyalty import Code
+from drip.storage.people import Consent, Contact, Event, Record, Standing, address_of
 
 BUILT_IN = ("key", "email", "phone", "locale", "country")
 
@@ -23,27 +31,127 @@ BUILT_IN = ("key", "email", "phone", "locale", "country")
 class Batch:
     """Contacts with their consents, suppressions, records and events, as of one transaction."""
 
-    def __init__(self, connection: Connection, settings: Settings, contact_ids: Collection[int]) -> None:
-        self.settings = settings
+    def __init__(self, connection: Connection, settings: Settings, contact_ids: Collection[int], now: datetime) -> None:
+        self.settings, self.now = settings, now
+        self._connection, self._ids = connection, list(contact_ids)
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = people.consents_of(connection, contact_ids)
-        key = people.suppression_key(connection)
-        self._digests = {each.id: people.digest(key, each.email or "") for each in self.contacts.values()}
+        self._key = people.suppression_key(connection)
+        self._digests = {
+            (each.id, channel): people.digest(self._key, address)
+            for each in self.contacts.values()
+            for channel in settings.transports
+            if (address := address_of(each, channel))
+        }
         self._suppressed = people.suppressed(connection, self._digests.values())
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
+        self.codes: dict[int, list[Code]] = {}
+        self._listened: dict[int, dict[str, list[Event]]] = {}
+        self._asked: dict[str, Any] = {}
+        self._totals: dict[tuple[str, bool], dict[int, float]] = {}
 
-    def with_records(self, connection: Connection, ids: Collection[int]) -> None:
+    # --- fetched for the runs at hand
+
+    def with_records(self, ids: Collection[int]) -> None:
         """Fetches these records too; 0 stands for none."""
-        named = {each for each in ids if each}
+        named = {each for each in ids if each} - set(self.records)
         if named:
-            self.records |= people.records_by_id(connection, named)
+            self.records |= people.records_by_id(self._connection, named)
 
-    def with_events(self, connection: Connection, ids: Collection[int | None]) -> None:
+    def with_events(self, ids: Iterable[int | None]) -> None:
         """Fetches these events too."""
-        named = {each for each in ids if each}
+        named = {each for each in ids if each} - set(self.events)
         if named:
-            self.events |= people.events_by_id(connection, named)
+            self.events |= people.events_by_id(self._connection, named)
+
+    def listen(self, names: Collection[str]) -> None:
+        """Fetches the events of these names: runs wait for them."""
+        found = people.events_of(self._connection, self._ids, names) if names else {}
+        self._listened = {
+            contact: {name: [each for each in own if each.name == name] for name in {each.name for each in own}}
+            for contact, own in found.items()
+        }
+        self.events |= {each.id: each for own in found.values() for each in own}
+
+    def listened(self, contact_id: int, name: str) -> Sequence[Event]:
+        """The contact's events of a name, oldest first."""
+        return self._listened.get(contact_id, {}).get(name, ())
+
+    def with_codes(self, run_ids: Collection[int]) -> None:
+        """Fetches the coupons issued in these runs."""
+        if run_ids:
+            self.codes |= loyalty.codes_of_runs(self._connection, run_ids)
+
+    def prepare(self) -> None:
+        """Fetches all that the last check and templates ask for, so that it is there once the transaction is over."""
+        for contact in list(self.contacts.values())[:1]:
+            self.fields(contact)
+            self.paused(contact, None)
+            for topic in self.settings.topics.values():
+                self._ran_out(contact, topic)
+            if self.settings.counters:
+                self.balances(contact.id)
+        for record in {each.kind: each for each in self.records.values()}.values():
+            self.record_fields(record)
+
+    def _once(self, name: str, fetch: Callable[[], Any]) -> Any:
+        if name not in self._asked:
+            self._asked[name] = fetch()
+        return self._asked[name]
+
+    def tags(self, contact_id: int) -> set[str]:
+        """The contact's tags, to be changed with what is stored."""
+        found: dict[int, set[str]] = self._once("tags", lambda: history.tags_of(self._connection, self._ids))
+        return found.setdefault(contact_id, set())
+
+    def sets(self, contact_id: int) -> Collection[str]:
+        """The segments and ranks that the contact is in."""
+        found: dict[int, set[str]] = self._once("sets", lambda: segments.sets_of(self._connection, self._ids))
+        return found.get(contact_id, ())
+
+    def coupons(self, contact: Contact) -> set[str]:
+        """The coupons of which the contact holds a code that is still good."""
+        found: dict[int, list[Code]] = self._once(
+            "coupons", lambda: loyalty.codes_of_contacts(self._connection, self._ids)
+        )
+        today = local(self.now, zone(self.zone_of(contact))).date().isoformat()
+        own = found.setdefault(contact.id, [])
+        return {each.coupon for each in own if each.redeemed_at is None and (each.expires or today) >= today}
+
+    def add_code(self, run_id: int, code: Code) -> None:
+        """A code that was issued just now."""
+        self.codes.setdefault(run_id, []).append(code)
+        self._asked.pop("coupons", None)
+
+    def happened(self, contact_id: int, name: str) -> Sequence[Happened]:
+        """The contact's events of a name."""
+        fetch = partial(history.happened, self._connection, self._ids, name)
+        found: dict[int, list[Happened]] = self._once(f"event {name}", fetch)
+        return found.get(contact_id, ())
+
+    def balances(self, contact_id: int) -> dict[str, int]:
+        """Where the contact's counters stand, to be changed with what is stored."""
+        found: dict[int, dict[str, int]] = self._once(
+            "balances", lambda: loyalty.balances_of(self._connection, self._ids)
+        )
+        return found.setdefault(contact_id, {})
+
+    def paused(self, contact: Contact, topic: str | None) -> tuple[datetime, Reason] | None:
+        """Until when a topic is held back for this contact, and why."""
+        found = self._once("pauses", lambda: history.pauses_of(self._connection, self._ids))
+        until, place = found.get((contact.id, topic), (self.now, ""))
+        if until <= self.now:
+            return None
+        day = local(until, zone(self.zone_of(contact)))
+        return until, Reason("paused", f"{topic} is held back for this contact until {day:%Y-%m-%d}", place_of(place))
+
+    def pause(self, contact: Contact, topic: str, until: datetime, place: str) -> None:
+        """A topic that is held back from now on."""
+        found = self._once("pauses", lambda: history.pauses_of(self._connection, self._ids))
+        found[contact.id, topic] = max((until, place), found.get((contact.id, topic), (until, place)))
+
+    # --- consent and address
 
     def zone_of(self, contact: Contact) -> str:
         return contact.zone or self.settings.timezone
@@ -52,109 +160,221 @@ class Batch:
         """The contact as `decide` sees it."""
         return Person(
             zone=zone(self.zone_of(contact)),
-            closed=self._closed(contact),
+            closed=partial(self._closed, contact),
             quiet_hours=self.settings.quiet_hours,
             quiet_hours_place=self.settings.quiet_hours_place,
         )
 
     def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
         """What the last check before sending compares with."""
+        said = self._said(contact, topic, channel)
+        digest = self._digests.get((contact.id, channel), "")
+        return Standing(
+            contact.id, topic, channel, address_of(contact, channel), contact.zone, said.given if said else None,
+            digest in self._suppressed, digest,
+        )  # fmt: skip
+
+    def _said(self, contact: Contact, topic: str | None, channel: str) -> Consent | None:
         own = self._consents.get(contact.id, [])
-        said = next((each for each in own if (each.topic, each.channel) == (topic, channel)), None)
-        given = said.given if said else None
-        digest = self._digests[contact.id]
-        suppressed = digest in self._suppressed
-        return Standing(contact.id, topic, channel, contact.email, contact.zone, given, suppressed, digest)
+        return next((each for each in own if (each.topic, each.channel) == (topic, channel)), None)
 
-    def _closed(self, contact: Contact) -> dict[tuple[str, str | None], Reason]:
-        """Which channels are closed, for each topic and (None) for transactional messages."""
-        said = {(each.topic, each.channel): each for each in self._consents.get(contact.id, [])}
-        closed: dict[tuple[str, str | None], Reason] = {}
-        for channel in CHANNELS:
-            unreachable = self._unreachable(contact, channel)
-            if unreachable:
-                closed[channel, None] = unreachable
-            for topic in self.settings.topics.values():
-                reason = unreachable or _no_consent(topic, channel, said.get((topic.key, channel)))
-                if reason:
-                    closed[channel, topic.key] = reason
-        return closed
+    def say(self, consent: Consent) -> None:
+        """A consent given or taken back just now."""
+        own = self._consents.setdefault(consent.contact_id, [])
+        own[:] = [each for each in own if (each.topic, each.channel) != (consent.topic, consent.channel)]
+        own.append(consent)
 
-    def _unreachable(self, contact: Contact, channel: str) -> Reason | None:
+    def _closed(self, contact: Contact, channel: str, topic: str | None) -> Reason | None:
+        """Why nothing may go by a channel: of a topic, or (None) at all."""
         place = self.settings.transport_places.get(channel, self.settings.place)
-        if not contact.email:
-            return Reason("no-address", "there is no e-mail address", place)
-        why = self._suppressed.get(self._digests[contact.id])
+        if channel not in self.settings.transports:
+            return Reason("no-address", f"nothing says how messages by {channel} leave", place)
+        if not address_of(contact, channel):
+            return Reason("no-address", f"there is no {ADDRESSES[channel]}", place)
+        why = self._suppressed.get(self._digests[contact.id, channel])
         if why:
             return Reason("suppressed", f"the address is suppressed: {why}", place)
+        if topic is None:
+            return None
+        return self._no_consent(contact, self.settings.topics[topic], channel)
+
+    def _no_consent(self, contact: Contact, topic: Topic, channel: str) -> Reason | None:
+        """An implied topic is open until someone says no; every other one is closed until someone says yes."""
+        said = self._said(contact, topic.key, channel)
+        if said and not said.given:
+            return Reason("no-consent", f"{topic.key} was switched off on {said.at:%Y-%m-%d}", topic.place)
+        if said is None and topic.opt_in != "implied":
+            return Reason("no-consent", f"there is no consent to {topic.key} by {channel}", topic.place)
+        if said is None and self._ran_out(contact, topic):
+            return Reason("no-consent", f"the implied consent to {topic.key} has run out", topic.place)
         return None
 
-    def subscribed(self, contact: Contact) -> frozenset[str]:
-        """The topics that this contact may be written to about."""
-        said = {(each.topic, each.channel): each for each in self._consents.get(contact.id, [])}
-        topics = self.settings.topics.values()
-        open_ = (t.key for t in topics for c in CHANNELS if _no_consent(t, c, said.get((t.key, c))) is None)
-        return frozenset(open_)
+    def _ran_out(self, contact: Contact, topic: Topic) -> bool:
+        """Whether nothing has happened for so long that consent is not implied any more."""
+        if topic.expires is None:
+            return False
+        last = self._once("last event", lambda: history.last_event(self._connection, self._ids)).get(contact.id)
+        return last is None or last < first_instant(topic.expires, self.now, self.settings.timezone)
 
-    def facts(self, contact: Contact, record: Record | None, event: Event | None, now: datetime) -> Facts:
-        """What conditions read: `contact.first_name`, `vehicle.status`, `event.total`."""
-        values: dict[str, Value] = {f"contact.{name}": value for name, value in self.fields(contact, now).items()}
+    def subscribed(self, contact: Contact) -> frozenset[str]:
+        """The topics that this contact said yes to on some channel, or is implied to and never said no to."""
+        own = self._consents.get(contact.id, [])
+        yes = {each.topic for each in own if each.given}
+        no = {each.topic for each in own if not each.given}
+        implied = {
+            topic.key
+            for topic in self.settings.topics.values()
+            if topic.opt_in == "implied" and topic.key not in no and not self._ran_out(contact, topic)
+        }
+        return frozenset(yes | implied)
+
+    # --- values
+
+    def facts(
+        self, contact: Contact, record: Record | None, heard: Mapping[str, Event], since: datetime | None = None
+    ) -> Facts:
+        """What conditions read: `contact.first_name`, `vehicle.status`, `order.total`, `counter.coffee_card`.
+
+        `heard` are the events that the run knows, by what their fields are called by.
+        """
+        values: dict[str, Value] = {f"contact.{name}": value for name, value in self.fields(contact).items()}
         if record:
             values |= {f"{record.kind}.{name}": value for name, value in self.record_fields(record).items()}
-        if event:
-            values |= {f"event.{name}": value for name, value in event.fields.items()}
-        return Facts(values, self.subscribed(contact), now, self.zone_of(contact))
+        for prefix, event in heard.items():
+            values |= {f"{prefix}.{name}": value for name, value in event.fields.items()}
+        if self.settings.counters:
+            own = self.balances(contact.id)
+            values |= {f"counter.{name}": own.get(name, 0) for name in self.settings.counters}
+        return Facts(
+            values, self.subscribed(contact), self.now, self.zone_of(contact), self.settings.timezone,
+            _Past(self, contact), since, record.id if record else 0,
+        )  # fmt: skip
 
-    def fields(self, contact: Contact, now: datetime) -> dict[str, Value]:
+    def fields(self, contact: Contact) -> dict[str, Value]:
         """The contact's known fields by bare name, with `age` where a birthday has its year."""
         values = self.settings.load("contact", contact.attributes)
         values |= {name: value for name in BUILT_IN if (value := getattr(contact, name)) is not None}
         values["timezone"] = self.zone_of(contact)
         birthday = values.get("birthday")
         if isinstance(birthday, Birthday):
-            age = age_on(birthday, local(now, zone(self.zone_of(contact))).date())
+            age = age_on(birthday, local(self.now, zone(self.zone_of(contact))).date())
             if age is not None:
                 values["age"] = age
-        return values | self._derived("contact", values)
+        return self._with_derived("contact", values, contact.id, 0)
 
     def record_fields(self, record: Record) -> dict[str, Value]:
-        """The record's known fields by bare name, derived dates too."""
+        """The record's known fields by bare name, derived ones too."""
         values: dict[str, Value] = {"key": record.key, **self.settings.load(record.kind, record.attributes)}
-        return values | self._derived(record.kind, values)
+        return self._with_derived(record.kind, values, record.contact_id, record.id)
 
-    def _derived(self, owner: str, values: Mapping[str, Value]) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for full, date_field in self.settings.derived.items():
+    def _with_derived(self, owner: str, values: dict[str, Value], contact_id: int, record_id: int) -> dict[str, Value]:
+        for full, derived in self.settings.derived.items():
             kind, _, name = full.partition(".")
-            source: Any = values.get(date_field.field.partition(".")[2])
-            if kind == owner and source is not None:
-                found[name] = shifted(source, date_field.steps)
+            if kind != owner:
+                continue
+            if isinstance(derived, Total):
+                values[name] = self._total(full, derived, contact_id, record_id)
+            elif isinstance(derived, DateField):
+                source = values.get(derived.field.partition(".")[2])
+                if isinstance(source, date):
+                    values[name] = shifted(source, derived.steps)
+            elif full in (kept := self._kept().get((contact_id, record_id), {})):
+                values[name] = kept[full]
+        return values
+
+    def _kept(self) -> Mapping[tuple[int, int], Mapping[str, date]]:
+        names = [full for full, derived in self.settings.derived.items() if isinstance(derived, KEPT)]
+        found: Mapping[tuple[int, int], Mapping[str, date]] = self._once(
+            "kept", lambda: history.kept_dates(self._connection, names, self._ids)
+        )
         return found
 
-    def context(self, contact: Contact, record: Record | None, event: Event | None, now: datetime) -> dict[str, Any]:
+    def _total(self, full: str, total: Total, contact_id: int, record_id: int) -> int | float:
+        of_records = bool(record_id)
+        if (full, of_records) not in self._totals:
+            since = first_instant(total.span, self.now, self.settings.timezone) if total.span else None
+            owners = list(self.records) if of_records else self._ids
+            found = history.totals(self._connection, total, owners, of_records, since, self.now)
+            self._totals[full, of_records] = found
+        number = self._totals[full, of_records].get(record_id or contact_id, 0)
+        return int(number) if number == int(number) else number
+
+    def context(
+        self, contact: Contact, record: Record | None, heard: Mapping[str, Event], codes: Sequence[Code] = ()
+    ) -> dict[str, Any]:
         """What templates read: plain data only."""
-        values: dict[str, Any] = {"contact": self.fields(contact, now)}
+        fields: dict[str, Any] = {**self.fields(contact)}
+        if self.settings.counters:
+            own = self.balances(contact.id)
+            fields |= {name: own.get(name, 0) for name in self.settings.counters}
+        values: dict[str, Any] = {"contact": fields}
         values["business"] = {"name": self.settings.business_name, "address": self.settings.business_address}
         if record:
             values[record.kind] = self.record_fields(record)
-        if event:
-            fields = {"name": event.name, "at": local(event.at, zone(self.zone_of(contact))), **event.fields}
-            values["event"] = fields
-            values.setdefault(event.name.partition(".")[0], fields)
+        for prefix, event in heard.items():
+            at = local(event.at, zone(self.zone_of(contact)))
+            values.setdefault(prefix, {"name": event.name, "at": at, **event.fields})
+        if codes:
+            values["coupon"] = self._coupon(codes[-1])
+        return values
+
+    def _coupon(self, code: Code) -> dict[str, Any]:
+        known = self.settings.coupons.get(code.coupon)
+        values: dict[str, Any] = {"code": code.code, "offer": known.offer if known else code.coupon}
+        if code.expires:
+            values["expires"] = date.fromisoformat(code.expires)
         return values
 
 
-def _no_consent(topic: Topic, channel: str, said: Consent | None) -> Reason | None:
-    """An implied topic is open until someone says no; every other one is closed until someone says yes."""
-    place: Place = topic.place
-    if said and not said.given:
-        return Reason("no-consent", f"{topic.key} was switched off on {said.at:%Y-%m-%d}", place)
-    if said is None and topic.opt_in != "implied":
-        return Reason("no-consent", f"there is no consent to {topic.key} by {channel}", place)
-    return None
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """One contact's `core.conditions.History`."""
+
+    batch: Batch
+    contact: Contact
+
+    def tags(self) -> Collection[str]:
+        return self.batch.tags(self.contact.id)
+
+    def sets(self) -> Collection[str]:
+        return self.batch.sets(self.contact.id)
+
+    def coupons(self) -> Collection[str]:
+        return self.batch.coupons(self.contact)
+
+    def events(self, name: str) -> Sequence[Happened]:
+        return self.batch.happened(self.contact.id, name)
+
+
+ADDRESSES = {
+    "email": "e-mail address",
+    "sms": "phone number",
+    "push": "device to push to (push_token)",
+    "letter": "postal address (postal_address)",
+}
+assert set(ADDRESSES) == set(CHANNELS)
+
+
+def place_of(text: str) -> Place:
+    """A place from how it is written down."""
+    file, _, line = text.rpartition(":")
+    return Place(file, int(line)) if file and line.isdecimal() else Place(text)
 
 
 def date_value(settings: Settings, field: str, stored: str) -> Value | None:
     """The value of a date field as it is indexed."""
     owner, _, name = field.partition(".")
-    return load(settings.fields[owner][name], stored)
+    declared = settings.fields[owner].get(name)
+    return load(declared, stored) if declared else date.fromisoformat(stored)
+
+
+def heard_by(batch: Batch, event_id: int | None, heard: Mapping[str, int] | None) -> dict[str, Event]:
+    """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
+    found: dict[str, Event] = {}
+    first = batch.events.get(event_id or 0)
+    if first:
+        found = {"event": first, first.name.partition(".")[0]: first}
+    for prefix, number in (heard or {}).items():
+        if number in batch.events:
+            found[prefix] = batch.events[number]
+    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from hashlib import sha256
@@ -14,19 +15,22 @@ import phonenumbers
 from babel.core import get_global
 from email_validator import EmailNotValidError, validate_email
 from phonenumbers.timezone import time_zones_for_number
+from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
-from drip.core.campaign import CHANNELS, Settings
 from drip.core.fields import (
     Field,
     Stored,
     parse,
     parse_birthday,
     parse_date,
+    parse_number,
     parse_yes_no,
     parse_zone,
     suspect_birthday,
 )
+from drip.core.settings import CHANNELS, Settings
+from drip.engine.deriving import date_fields, refresh, take_readings
 from drip.engine.rows import Row, Table
 from drip.errors import DripError, listed, nearest
 from drip.storage import people
@@ -137,8 +141,8 @@ def import_contacts(
                 report.new += not contact.id
                 report.changed += bool(contact.id and fresh)
                 report.same += not fresh
-            dates = [name for name, each in fields.items() if each.is_date]
-            people.save_contacts(connection, touched, dates)
+            people.save_contacts(connection, touched, date_fields(settings, "contact"))
+            refresh(connection, settings, [(contact.id, 0) for contact in touched])
             spoken = [
                 Consent(contact.id, topic, channel, given, at or now, dated=at is not None)
                 for contact, words in said
@@ -265,7 +269,7 @@ def _consents(
 
 
 def import_records(
-    database: Database, settings: Settings, kind: str, table: Table, mapping: Mapping[str, str],
+    database: Database, settings: Settings, kind: str, table: Table, mapping: Mapping[str, str], now: datetime,
     *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Report:  # fmt: skip
     """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a missing column."""
@@ -295,8 +299,9 @@ def import_records(
                 report.new += not record.id
                 report.changed += bool(record.id and fresh)
                 report.same += not fresh
-            dates = [name for name, each in fields.items() if each.is_date]
-            people.save_records(connection, touched, dates)
+            people.save_records(connection, touched, date_fields(settings, kind))
+            take_readings(connection, settings, [(kind, each.id, each.attributes, now) for each in touched])
+            refresh(connection, settings, [(each.contact_id, each.id) for each in touched])
     return report
 
 
@@ -350,10 +355,34 @@ def import_events(
                     rows.append(_event(row, columns, settings, owners, records))
                 except ValueError as wrong:
                     report.rejected.append((row, str(wrong)))
-            fresh = people.add_events(connection, rows)
+            fresh = take_events(connection, settings, rows)
             report.new += fresh
             report.same += len(rows) - fresh
     return report
+
+
+def take_events(connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Stores events, and what follows from them for derived dates and meters; how many were new."""
+    fresh = people.add_events(connection, rows)
+    if fresh:
+        things = people.records_by_id(connection, {row["record_id"] for row in rows if row["record_id"]})
+        shown = [
+            (things[row["record_id"]].kind, row["record_id"], _numbers(row["fields"]), row["at"])
+            for row in rows
+            if row["record_id"] in things
+        ]
+        take_readings(connection, settings, shown)
+        owners = {(row["contact_id"], record) for row in rows for record in {0, row["record_id"]}}
+        refresh(connection, settings, sorted(owners))
+    return fresh
+
+
+def _numbers(fields: Mapping[str, str]) -> dict[str, float]:
+    found = {}
+    for name, text in fields.items():
+        with contextlib.suppress(ValueError):
+            found[name] = parse_number(text)
+    return found
 
 
 def _event(

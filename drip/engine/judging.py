@@ -1,4 +1,4 @@
-"""One batch of contacts, brought up to date: runs advance to their next message, messages are judged.
+"""One batch of contacts, brought up to date: runs walk to their next message, messages are judged.
 
 Everything about a contact happens inside one write transaction: what is read, what is decided, what is
 stored. So a slot that a grant takes is taken before anyone else can count.
@@ -7,23 +7,26 @@ stored. So a slot that a grant takes is taken before anyone else can count.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import at_minute, later, shift, zone
-from drip.core.campaign import Campaign, DateTrigger, Send, Step, Wait
+from drip.core.calendar import later, zone
+from drip.core.campaign import Campaign
 from drip.core.caps import Use, longest_memory
-from drip.core.conditions import Facts, why_not
 from drip.core.decide import Candidate, Defer, Person, Reason, Skip, decide
 from drip.core.decide import Send as Go
+from drip.core.steps import IssueCoupon, Send, Split, WaitFor
+from drip.engine.actions import Actions
 from drip.engine.book import Book
-from drip.engine.entry import entry_instant
+from drip.engine.changes import Changes
 from drip.engine.facts import Batch
-from drip.storage import outbox, people, runs
-from drip.storage.outbox import Judgement, Outgoing
+from drip.engine.walking import Walker
+from drip.storage import outbox, runs
+from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact
 from drip.storage.runs import NEVER, Run
 
@@ -45,11 +48,29 @@ class Due:
     at_step: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What judging asks the templates: whether there is content for an occurrence, and a task's title filled in."""
+
+    has_content: Callable[[str, str], bool]
+    fill: Callable[[str, Mapping[str, Any]], str]
+
+
 def candidate_of(
-    book: Book, campaign: Campaign, step: Send, planned_at: datetime, has_content: bool, ended: Reason | None = None
+    book: Book,
+    facts: Batch,
+    contact: Contact,
+    campaign: Campaign,
+    step: Send,
+    planned_at: datetime,
+    has_content: bool,
+    ended: Reason | None = None,
 ) -> Candidate:
     """A step's message as `decide` sees it."""
     free = step.transactional or not campaign.obeys_caps
+    paused, until = book.paused(campaign), None
+    if paused is None and not step.transactional and (held := facts.paused(contact, campaign.topic)):
+        until, paused = held
     return Candidate(
         campaign=campaign.key,
         step=step.id,
@@ -64,7 +85,8 @@ def candidate_of(
         wait_when_capped=campaign.wait_when_capped,
         place=step.place,
         topic_place=campaign.topic_place,
-        paused=book.paused(campaign),
+        paused=paused,
+        paused_until=until,
         ended=ended,
         has_content=has_content,
     )
@@ -73,23 +95,15 @@ def candidate_of(
 class Judging:
     """Works through the contacts of one batch and stores what came of it."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        book: Book,
-        contact_ids: list[int],
-        has_content: Callable[[str, str], bool],
-        now: datetime,
-    ) -> None:
-        self._connection, self._book, self._now, self._has_content = connection, book, now, has_content
+    def __init__(self, connection: Connection, book: Book, contact_ids: list[int], texts: Texts, now: datetime) -> None:
+        self._connection, self._book, self._now, self._texts = connection, book, now, texts
         self._ids = contact_ids
-        self._facts = Batch(connection, book.settings, contact_ids)
+        self._facts = Batch(connection, book.settings, contact_ids, now)
         self._runs: dict[int, list[Run]] = defaultdict(list)
         loaded = runs.load_runs(connection, contact_ids, now)
         for run in loaded:
             self._runs[run.contact_id].append(run)
-        self._facts.with_records(connection, [run.record_id for run in loaded])
-        self._facts.with_events(connection, [run.event_id for run in loaded])
+        load_of_runs(connection, book, self._facts, loaded)
         # What became of the messages of the runs at hand, by run and step.
         self._told = {(each.run_id, each.step): each for each in outbox.of_runs(connection, [run.id for run in loaded])}
         self._waiting: dict[int, list[Outgoing]] = defaultdict(list)
@@ -97,25 +111,19 @@ class Judging:
             # One object for one message, whichever way it is reached.
             message = self._told.setdefault((message.run_id, message.step), message)
             self._waiting[message.contact_id].append(message)
-        self._exits = people.events_of(connection, contact_ids, self._exit_names(loaded))
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
         memory = max(longest_memory(caps), SHORTEST_MEMORY)
         self._usage = outbox.usage(connection, contact_ids, now - memory, now)
-        self._messages: list[Outgoing] = []
-        self._judgements: list[Judgement] = []
+        self._changes = Changes(now)
+        self._actions = Actions(connection, self._facts, texts.fill, now)
+        self._walker = Walker(self._facts, self._changes, self._actions, self._told, self._winner)
 
     def work(self) -> None:
         """Judges every contact of the batch, then stores everything at once."""
         for contact_id in self._ids:
             self._contact(self._facts.contacts[contact_id])
-        runs.save_runs(self._connection, [run for each in self._runs.values() for run in each])
-        outbox.save_messages(self._connection, self._messages)
-        outbox.save_judgements(self._connection, self._judgements)
-
-    def _exit_names(self, loaded: list[Run]) -> set[str]:
-        versions = {(run.campaign, run.version) for run in loaded}
-        campaigns = (self._book.version(self._connection, *version) for version in versions)
-        return {name for campaign in campaigns if campaign for name in campaign.exit_events}
+        self._actions.store()
+        self._changes.store(self._connection)
 
     def _contact(self, contact: Contact) -> None:
         """All that is due for one contact, judged together: priority, then due time, then a stable order."""
@@ -132,6 +140,22 @@ class Judging:
                 following = self._advance(each.run, contact)
                 due += [following] if following else []
 
+    def _advance(self, run: Run, contact: Contact) -> Due | None:
+        """Walks a run to its next message; what that is, if it is due."""
+        if not run.active:
+            return None
+        campaign = self._book.version(self._connection, run.campaign, run.version)
+        if campaign is None:
+            run.next_due_at = self._now + UNREADABLE_AGAIN
+            self._changes.changed(run)
+            return None
+        arrived = self._walker.walk(run, campaign, contact)
+        if arrived is None:
+            return None
+        message = self._told.get((run.id, arrived.step.id))
+        ended = self._walker.left_out(run, campaign, arrived.step, contact)
+        return self._due(run, campaign, arrived.step, message, arrived.planned_at, at_step=True, ended=ended)
+
     def _judged_again(self, contact: Contact, taken: set[tuple[int, str]]) -> list[Due]:
         """Messages of steps that their run has left, which an operator let go on."""
         found = []
@@ -142,10 +166,10 @@ class Judging:
             if run is None or not due or (run.id, message.step) in taken:
                 continue
             campaign = self._book.version(self._connection, run.campaign, run.version)
-            step = _step(campaign, message.step)
+            step = step_of(campaign, message.step)
             if campaign is None or step is None:
                 message.due_at = self._now + UNREADABLE_AGAIN
-                self._messages.append(message)
+                self._changes.message(message)
                 continue
             ended = self._ended(run, campaign, contact)
             found.append(self._due(run, campaign, step, message, message.planned_at, at_step=False, ended=ended))
@@ -154,7 +178,7 @@ class Judging:
     def _ended(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
         if run.code:
             return Reason(run.code, run.sentence or "", campaign.place)
-        return self._exited(run, campaign, contact) or self._outside(run, campaign, contact)
+        return self._walker.exited(run, campaign, contact) or self._walker.outside(run, campaign, contact)
 
     def _due(
         self,
@@ -167,125 +191,10 @@ class Judging:
         at_step: bool,
         ended: Reason | None = None,
     ) -> Due:
-        content = step.content is None or self._has_content(step.content, run.occurrence)
-        candidate = candidate_of(self._book, campaign, step, planned_at, content, ended)
+        content = step.content is None or self._texts.has_content(step.content, run.occurrence)
+        contact = self._facts.contacts[run.contact_id]
+        candidate = candidate_of(self._book, self._facts, contact, campaign, step, planned_at, content, ended)
         return Due(run, campaign, step, message, candidate, at_step)
-
-    def _advance(self, run: Run, contact: Contact) -> Due | None:
-        """Moves a run to its next message, if that is due; otherwise to where it waits or ends."""
-        if not run.active:
-            return None
-        campaign = self._book.version(self._connection, run.campaign, run.version)
-        if campaign is None:
-            run.next_due_at = self._now + UNREADABLE_AGAIN
-            return None
-        over = self._gone(run, campaign) or self._exited(run, campaign, contact)
-        if over:
-            self._end(run, over)
-            return None
-        where = zone(self._facts.zone_of(contact))
-        while run.position < len(campaign.steps):
-            step = campaign.steps[run.position]
-            told = self._told.get((run.id, step.id)) if isinstance(step, Send) else None
-            if told and told.state in ("pending", "sending"):
-                run.next_due_at = NEVER
-                return None
-            if told and told.state != "deferred":
-                run.since, run.position = told.sent_at or told.settled_at or self._now, run.position + 1
-                continue
-            if isinstance(step, Wait):
-                due = later(run.since, step.duration, where)
-            elif isinstance(step, Send):
-                due = self._due_at(run, campaign, step, contact)
-            else:
-                break
-            if due > self._now:
-                run.next_due_at = due
-                self._postpone(run, step, due)
-                return None
-            if isinstance(step, Send):
-                return self._at_send(run, campaign, step, due, contact)
-            run.since, run.position = due, run.position + 1
-        self._end(run, None)
-        return None
-
-    def _at_send(self, run: Run, campaign: Campaign, step: Send, due: datetime, contact: Contact) -> Due | None:
-        outside = self._outside(run, campaign, contact)
-        if outside:
-            self._end(run, outside)
-            return None
-        message = self._waiting_at(run, step)
-        return self._due(run, campaign, step, message, due, at_step=True)
-
-    def _due_at(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> datetime:
-        if step.at is None or run.anchor is None:
-            return run.since
-        day = shift(date.fromisoformat(run.anchor), step.at)
-        return at_minute(day, step.opens, zone(campaign.timezone or self._facts.zone_of(contact)))
-
-    def _postpone(self, run: Run, step: Step, due: datetime) -> None:
-        """A message that waited, and whose date moved away meanwhile."""
-        message = self._waiting_at(run, step)
-        if message:
-            message.planned_at = message.due_at = due
-            self._messages.append(message)
-
-    def _waiting_at(self, run: Run, step: Step) -> Outgoing | None:
-        own = self._waiting[run.contact_id]
-        return next((each for each in own if each.run_id == run.id and each.step == step.id), None)
-
-    def _gone(self, run: Run, campaign: Campaign) -> Reason | None:
-        record = self._facts.records.get(run.record_id)
-        if run.record_id and (record is None or record.contact_id != run.contact_id):
-            return Reason("record-gone", f"the {campaign.for_each} is not this contact's any more", campaign.place)
-        return None
-
-    def _exited(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        began = self._began(run, campaign, contact)
-        for event in self._exits.get(contact.id, []):
-            about_it = not (event.record_id and run.record_id) or event.record_id == run.record_id
-            if (
-                event.name in campaign.exit_events
-                and about_it
-                and began < event.at <= self._now
-                and event.id != run.event_id
-            ):
-                return Reason("exited", f"{event.name} happened", campaign.exit_events[event.name])
-        for condition in campaign.exit_conditions:
-            if why_not(condition, self._values(run, contact)) is None:
-                return Reason("exited", "a condition of `exit_when` holds", campaign.place)
-        return None
-
-    def _began(self, run: Run, campaign: Campaign, contact: Contact) -> datetime:
-        """From when on an event counts: the trigger's own time, which may lie before the run was started."""
-        if run.event_id in self._facts.events:
-            return min(run.started_at, self._facts.events[run.event_id].at)
-        if isinstance(campaign.trigger, DateTrigger) and run.anchor:
-            anchor = date.fromisoformat(run.anchor)
-            planned = entry_instant(self._book.settings, campaign, anchor, self._facts.zone_of(contact))
-            return min(run.started_at, planned)
-        return run.started_at
-
-    def _outside(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        if campaign.audience is None:
-            return None
-        failure = why_not(campaign.audience, self._values(run, contact))
-        return Reason("not-in-audience", failure.sentence, failure.place) if failure else None
-
-    def _values(self, run: Run, contact: Contact) -> Facts:
-        record = self._facts.records.get(run.record_id)
-        event = self._facts.events.get(run.event_id or 0)
-        return self._facts.facts(contact, record, event, self._now)
-
-    def _end(self, run: Run, reason: Reason | None) -> None:
-        """Ends a run; without a reason it is simply done. What it left waiting in the outbox ends with it."""
-        run.active, run.next_due_at, run.ended_at = False, None, self._now
-        if reason is None:
-            return
-        run.code, run.sentence, run.place = reason.code, reason.sentence, str(reason.place)
-        for (run_id, _), message in self._told.items():
-            if run_id == run.id and message.state in ("deferred", "pending"):
-                self._skip(message, reason)
 
     def _judge(self, due: Due, person: Person, usage: list[Use]) -> None:
         message = due.message or self._new(due)
@@ -297,18 +206,18 @@ class Judging:
                 message.state, message.channel = "pending", channel
                 message.granted_at = message.due_at = self._now
                 message.code = message.sentence = message.place = None
-                self._messages.append(message)
+                self._changes.message(message)
                 if message.counted:
                     usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key, due.campaign.key))
                 if due.at_step:
                     # The run goes on once it is known what became of the message.
                     due.run.next_due_at = NEVER
             case Skip(reason):
-                self._skip(message, reason)
+                self._changes.skip(message, reason)
                 late = reason.code == "too-late"
                 self._move_on(due, due.candidate.planned_at if late else self._now)
             case Defer(until, reason):
-                self._defer(message, until, reason)
+                self._changes.defer(message, until, reason)
                 if due.at_step:
                     due.run.next_due_at = NEVER
 
@@ -330,35 +239,56 @@ class Judging:
 
     def _move_on(self, due: Due, since: datetime) -> None:
         if due.at_step:
-            due.run.position += 1
-            due.run.since = since
-            due.run.next_due_at = self._now
+            due.run.position, due.run.since, due.run.next_due_at = due.step.next, since, self._now
 
-    def _skip(self, message: Outgoing, reason: Reason) -> None:
-        message.state, message.settled_at = "skipped", self._now
-        self._record(message, "skipped", reason, None)
+    def _winner(self, campaign: Campaign, split: Split) -> int | None:
+        """The arm in which most runs met the goal, once the time that the split gives itself is over."""
+        goal = campaign.goal
+        if split.winner_after is None or goal is None:
+            return None
+        first = runs.first_in_split(self._connection, campaign.key, split.id)
+        where = zone(self._book.settings.timezone)
+        if first is None or later(first, split.winner_after, where, self._book.settings.holidays) > self._now:
+            return None
+        within = goal.within.longest() if goal.within else None
+        rates = runs.goal_rates(self._connection, campaign.key, split.id, goal.event, within)
+        known = {arm: rate for arm, rate in rates.items() if arm < len(split.arms)}
+        return max(known, key=lambda arm: (known[arm], -arm)) if known else None
 
-    def _defer(self, message: Outgoing, until: datetime, reason: Reason) -> None:
-        """A message that waits for the same reason as before is not written down again each time."""
-        same = message.code == reason.code and message.place == str(reason.place)
-        told = same and (reason.code == "paused" or message.due_at == until)
-        message.state, message.due_at, message.granted_at = "deferred", until, None
-        if told:
-            self._messages.append(message)
-        else:
-            self._record(message, "deferred", reason, until)
 
-    def _record(self, message: Outgoing, outcome: str, reason: Reason, until: datetime | None) -> None:
-        message.code, message.sentence, message.place = reason.code, reason.sentence, str(reason.place)
-        self._messages.append(message)
-        made = Judgement(message, self._now, outcome, reason.code, reason.sentence, str(reason.place), until)
-        self._judgements.append(made)
+def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[Run]) -> None:
+    """Fetches what the runs at hand are about: records, events, those they listen for, and their coupons."""
+    facts.with_records([run.record_id for run in loaded])
+    facts.with_events([run.event_id for run in loaded])
+    facts.with_events([number for run in loaded for number in (run.heard or {}).values()])
+    campaigns: dict[tuple[str, str], Campaign | None] = {}
+    for run in loaded:
+        key = (run.campaign, run.version)
+        campaigns[key] = campaigns.get(key) or book.version(connection, *key)
+    names = {name for campaign in campaigns.values() if campaign for name in listens_to(campaign)}
+    facts.listen(names)
+    issuing = {
+        key
+        for key, campaign in campaigns.items()
+        if campaign and any(isinstance(step, IssueCoupon) for step in campaign.steps)
+    }
+    facts.with_codes([run.id for run in loaded if (run.campaign, run.version) in issuing])
+
+
+def listens_to(campaign: Campaign) -> set[str]:
+    """The events that runs of a campaign wait for or end with."""
+    names = {*campaign.exit_events, *(step.event for step in campaign.steps if isinstance(step, WaitFor))}
+    if campaign.exit_at_goal and campaign.goal:
+        names.add(campaign.goal.event)
+    return names
+
+
+def step_of(campaign: Campaign | None, step_id: str) -> Send | None:
+    """A campaign's message by its id."""
+    position = campaign.position_of(step_id) if campaign else None
+    step = campaign.steps[position] if campaign and position is not None else None
+    return step if isinstance(step, Send) else None
 
 
 def _rank(due: Due) -> tuple[int, datetime, str, str, int]:
     return (-due.step.priority, due.candidate.planned_at, due.campaign.key, due.run.occurrence, due.run.record_id)
-
-
-def _step(campaign: Campaign | None, step_id: str) -> Send | None:
-    steps = campaign.steps if campaign else ()
-    return next((step for step in steps if isinstance(step, Send) and step.id == step_id), None)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from drip.core.message import Message, Receipt, Sent, Transport
+from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Tally
@@ -27,6 +28,7 @@ class Nowhere:
     """Takes every message and keeps none: the last mile of a preview."""
 
     at_once = 1000
+    channels = frozenset(CHANNELS)
 
     def send(self, message: Message) -> Receipt:
         return Sent("previewed")

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from drip.core.calendar import Duration
 from drip.core.campaign import (
-    CHANNELS,
     Campaign,
-    DateField,
+    CounterTrigger,
     DateTrigger,
-    End,
     EventTrigger,
+    Goal,
     ScheduleTrigger,
-    Send,
-    Settings,
-    Step,
+    SegmentTrigger,
     Trigger,
-    Wait,
 )
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
+from drip.core.derived import DateField
 from drip.core.fields import parse_zone
-from drip.core.message import Mailbox
-from drip.errors import nearest
+from drip.core.settings import Settings
+from drip.errors import Place, nearest
 from drip.language import phrases
+from drip.language.around import Around
+from drip.language.campaign_models import CampaignModel, GoalModel, TriggerModel
 from drip.language.conditions import Scope, condition
-from drip.language.models import CampaignModel, EndModel, SendModel, TriggerModel, WaitModel, read_model
-from drip.language.phrases import NotBuilt
-from drip.language.reader import Data, Document, Route
-from drip.language.settings import caps_at
+from drip.language.expectations import read_tests
+from drip.language.models import read_model
+from drip.language.reader import Document, Route
+from drip.language.settings import caps_at, names_of
+from drip.language.steps import StepReader, awaited
 
 GRACE = {
     "birthday": timedelta(days=2),
@@ -42,16 +42,11 @@ GRACE = {
     "event": timedelta(days=1),
     "date": timedelta(days=7),
 }
-VERBS = ("send", "wait", "end")
-VERBS_NOT_YET = (
-    "wait_for", "if", "branch", "split", "task", "coupon", "points", "subscribe", "unsubscribe", "tag", "untag",
-    "set", "pause",
-)  # fmt: skip
-EVENT_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 # Nine in the morning, for a date without a clock time where no send window is set.
 DEFAULT_OPENS = 9 * 60
 # Stands in for a broken trigger while the rest of the file is looked at.
 NO_TRIGGER = EventTrigger("", None)
+TRIGGERS = ("date", "schedule", "event", "segment", "counter")
 
 
 def build_campaign(key: str, document: Document, settings: Settings) -> Campaign | None:
@@ -64,29 +59,6 @@ def build_campaign(key: str, document: Document, settings: Settings) -> Campaign
         return None
     campaign = _Builder(key, document, settings, model).build()
     return None if document.broken else campaign
-
-
-def _step_model(document: Document, route: Route, data: Data) -> SendModel | WaitModel | EndModel | None:
-    if data == "end":
-        return EndModel()
-    if not isinstance(data, dict):
-        document.problem(route, f"`{data}` is not a step", f"a step is a verb and its value: {', '.join(VERBS)}")
-        return None
-    verb = next((each for each in (*VERBS, *VERBS_NOT_YET) if each in data), None)
-    if verb in VERBS_NOT_YET:
-        document.problem((*route, verb), f"the step `{verb}` is not built yet", "leave it out for now", key=True)
-        return None
-    if verb is None:
-        first = next(iter(data), "")
-        help = nearest(first, (*VERBS, *VERBS_NOT_YET)) or f"a step begins with {', '.join(VERBS)}"
-        document.problem((*route, first), f"there is no step `{first}`", help, key=True)
-        return None
-    models: dict[str, type[SendModel | WaitModel | EndModel]] = {
-        "send": SendModel,
-        "wait": WaitModel,
-        "end": EndModel,
-    }
-    return read_model(models[verb], document, data, route)
 
 
 @dataclass
@@ -102,9 +74,11 @@ class _Builder:
         self._required()
         trigger = (model.trigger and self._trigger(model.trigger)) or NO_TRIGGER
         caps, obeys = self._caps()
-        scope = self._scope(trigger)
+        scope = self._scope(trigger, run=True)
         window = model.send_window or self.settings.send_window
-        exits, conditions = self._exits(scope)
+        opens = window.opens if window else DEFAULT_OPENS
+        exits, conditions, at_goal = self._exits(scope)
+        around = Around(document, self.settings, model, self.key, trigger, scope, _grace(trigger), opens)
         campaign = Campaign(
             key=self.key,
             title=model.name,
@@ -115,9 +89,14 @@ class _Builder:
             topic_place=document.place(("topic",), key=True),
             trigger=trigger,
             for_each=self._for_each(),
-            audience=self._condition(("audience",), model.audience, scope),
+            audience=self._condition(("audience",), model.audience, self._scope(trigger, run=False)),
             exit_events=exits,
             exit_conditions=tuple(conditions),
+            goal=self._goal(model.goal),
+            exit_at_goal=at_goal,
+            holdout=model.holdout,
+            max_audience=model.max_audience,
+            max_audience_place=document.place(("max_audience",), key=True),
             re_entry=model.re_entry,
             timezone=self._timezone(),
             caps=caps,
@@ -125,10 +104,13 @@ class _Builder:
             counted=model.counted,
             wait_when_capped=self._when_capped(),
             on_unknown=model.on_unknown or ("resend" if model.transactional else "hold"),
-            opens=window.opens if window else DEFAULT_OPENS,
-            steps=(),
+            opens=opens,
+            steps=StepReader(around).read(),
+            tests=read_tests(document, self.settings, model.for_each, model.tests),
         )
-        return self._with_steps(campaign)
+        if not model.steps and ("steps",) in document.values:
+            document.problem(("steps",), "there are no steps", "add at least one, as `- send: NAME`", key=True)
+        return campaign
 
     def _required(self) -> None:
         assert isinstance(self.document.data, dict)
@@ -166,29 +148,60 @@ class _Builder:
             self.document.problem(("for_each",), f"there is no kind of record `{kind}`", help)
         return kind
 
+    # --- triggers
+
     def _trigger(self, model: TriggerModel) -> Trigger | None:
-        given = [name for name in ("date", "schedule", "event") if getattr(model, name) is not None]
+        given = [name for name in TRIGGERS if getattr(model, name) is not None]
         if len(given) != 1:
-            sentence = "a trigger has exactly one of `date`, `schedule` and `event`"
+            sentence = "a trigger has exactly one of `date`, `schedule`, `event`, `segment` and `counter`"
             self.document.problem(("trigger",), sentence, key=True)
             return None
-        for name, belongs in (("repeat", "date"), ("feb_29", "date"), ("where", "event")):
+        for name, belongs in (("repeat", "date"), ("feb_29", "date"), ("where", "event"), ("reaches", "counter")):
             if name in model.model_fields_set and given[0] != belongs:
                 self.document.problem(("trigger", name), f"`{name}` goes with a {belongs} trigger", key=True)
+        if self.model.for_each and given[0] in ("segment", "counter"):
+            sentence = f"a {given[0]} is the contact's, so there is no one {self.model.for_each} to run for"
+            self.document.problem(("for_each",), sentence, "leave out `for_each`", key=True)
         if model.schedule is not None:
             return ScheduleTrigger(model.schedule)
         if model.event is not None:
             return self._event(model, model.event)
+        if model.segment is not None:
+            return self._segment(model.segment)
+        if model.counter is not None:
+            return self._counter(model, model.counter)
         assert model.date is not None
         return self._date(model, model.date)
 
-    def _event(self, model: TriggerModel, name: str) -> Trigger | None:
-        if not EVENT_NAME.fullmatch(name):
-            self.document.problem(("trigger", "event"), f"`{name}` is not an event's name like `order.placed`")
-            return None
-        scope = Scope(self.settings.fields, frozenset(self.settings.derived), frozenset(self.settings.topics),
-                      self.model.for_each, name.partition(".")[0])  # fmt: skip
+    def _event(self, model: TriggerModel, name: str) -> Trigger:
+        scope = Scope(
+            names_of(self.settings), self.model.for_each, frozenset({"event", name.partition(".")[0]}), self.key
+        )
         return EventTrigger(name, self._condition(("trigger", "where"), model.where, scope))
+
+    def _segment(self, name: str) -> Trigger | None:
+        if name not in self.settings.segments:
+            help = nearest(name, self.settings.segments, what="segments") or "declare it under `segments:`"
+            self.document.problem(("trigger", "segment"), f"there is no segment `{name}`", help)
+        return SegmentTrigger(name)
+
+    def _counter(self, model: TriggerModel, name: str) -> Trigger | None:
+        if name not in self.settings.counters:
+            help = nearest(name, self.settings.counters, what="counters") or "declare it under `counters:`"
+            self.document.problem(("trigger", "counter"), f"there is no counter `{name}`", help)
+        data = model.reaches
+        if data is None:
+            sentence = "`reaches:` is missing: which number starts a run?"
+            self.document.problem(("trigger",), sentence, "add `reaches: [9]`", key=True)
+            return None
+        found = []
+        for n, item in enumerate(data if isinstance(data, list) else [data]):
+            route: Route = ("trigger", "reaches", n) if isinstance(data, list) else ("trigger", "reaches")
+            number = self._try(route, partial(phrases.count, str(item)))
+            found += [number] if number else []
+            if number == 0:
+                self.document.problem(route, "a counter begins with 0 and does not come up to it", "name 1 or more")
+        return CounterTrigger(name, tuple(sorted(set(found))))
 
     def _date(self, model: TriggerModel, phrase: phrases.DatePhrase) -> Trigger | None:
         known = self.settings.date_field(phrase.field)
@@ -207,27 +220,37 @@ class _Builder:
             sentence = f"`{phrase.field}` is a date of the contact, not of a {self.model.for_each}"
             self.document.problem(("trigger", "date"), sentence, "leave out `for_each`")
             return None
-        steps = known.steps if phrase.offset == Duration() else (*known.steps, phrase.offset)
+        moved = phrase.offset != Duration()
+        steps = (*known.steps, phrase.offset) if moved else known.steps
         birthday = self.settings.fields[owner].get(known.field.partition(".")[2])
         yearly = model.repeat == "yearly" or (birthday is not None and birthday.kind == "birthday")
-        if yearly and steps:
-            self.document.problem(("trigger", "date"), "a yearly date moved by a length of time is not built yet",
-                                  "use `at:` on the steps")  # fmt: skip
-        return DateTrigger(DateField(known.field, steps), yearly, model.feb_29)
+        # A step's `at:` counts from the date itself, so a moved one has no name to hang on.
+        name = "" if moved else phrase.field
+        return DateTrigger(name, DateField(known.field, steps), yearly, model.feb_29)
 
-    def _scope(self, trigger: Trigger) -> Scope:
-        event = trigger.event.partition(".")[0] if isinstance(trigger, EventTrigger) else None
-        settings = self.settings
-        return Scope(
-            settings.fields, frozenset(settings.derived), frozenset(settings.topics), self.model.for_each, event
-        )
+    # --- who, and until when
+
+    def _scope(self, trigger: Trigger, *, run: bool) -> Scope:
+        names = [trigger.event] if isinstance(trigger, EventTrigger) and trigger.event else []
+        events = {name.partition(".")[0] for name in [*names, *(awaited(self.model.steps) if run else [])]}
+        events |= {"event"} if names else set()
+        return Scope(names_of(self.settings), self.model.for_each, frozenset(events), self.key, run)
 
     def _condition(self, route: Route, data: Any, scope: Scope) -> Condition | None:
         return None if data is None else condition(self.document, route, data, scope)
 
-    def _exits(self, scope: Scope) -> tuple[dict[str, Any], list[Condition]]:
-        events: dict[str, Any] = {}
+    def _goal(self, model: GoalModel | None) -> Goal | None:
+        if model is None:
+            return None
+        prefixes = frozenset({"event", model.event.partition(".")[0]})
+        scope = Scope(names_of(self.settings), self.model.for_each, prefixes, self.key, in_run=True)
+        where = self._condition(("goal", "where"), model.where, scope)
+        return Goal(model.event, where, model.within, self.document.place(("goal",), key=True))
+
+    def _exits(self, scope: Scope) -> tuple[dict[str, Place], list[Condition], Place | None]:
+        events: dict[str, Place] = {}
         conditions: list[Condition] = []
+        at_goal: Place | None = None
         data = self.model.exit_when
         items = data if isinstance(data, list) else [] if data is None else [data]
         for n, item in enumerate(items):
@@ -236,12 +259,17 @@ class _Builder:
                 read = condition(self.document, route, item, scope)
                 conditions += [read] if read else []
             elif item == "goal":
-                self.document.problem(route, "`goal` is not built yet", "leave it out for now")
-            elif isinstance(item, str) and EVENT_NAME.fullmatch(item):
+                at_goal = self.document.place(route)
+                if self.model.goal is None:
+                    self.document.problem(route, "this campaign has no goal", "add `goal: { event: order.placed }`")
+            elif isinstance(item, str) and phrases.EVENT_NAME.fullmatch(item):
                 events[item] = self.document.place(route)
             else:
-                self.document.problem(route, f"`{item}` is neither an event like `booking.created` nor a condition")
-        return events, conditions
+                help = nearest(str(item), ["goal"])
+                self.document.problem(
+                    route, f"`{item}` is neither an event like `booking.created` nor a condition", help
+                )
+        return events, conditions, at_goal
 
     def _caps(self) -> tuple[tuple[Cap, ...], bool]:
         text = self.model.frequency_caps
@@ -249,130 +277,19 @@ class _Builder:
             return (), text is None
         return tuple(caps_at(self.document, ("frequency_caps",), text, "campaign", self.key)), True
 
-    def _with_steps(self, campaign: Campaign) -> Campaign:
-        if not self.model.steps and ("steps",) in self.document.values:
-            self.document.problem(("steps",), "there are no steps", "add at least one, as `- send: NAME`", key=True)
-        steps: list[Step] = []
-        for n, data in enumerate(self.model.steps):
-            model = _step_model(self.document, ("steps", n), data)
-            if model is None:
-                continue
-            step = self._step(n, model, campaign)
-            if step is None:
-                continue
-            if steps and isinstance(steps[-1], End):
-                self.document.problem(("steps", n), "nothing after `end` is ever reached")
-            if any(step.id == other.id for other in steps) and not isinstance(step, End):
-                step = self._renamed(n, step, steps, given=model.id is not None)
-            steps.append(step)
-        return replace(campaign, steps=tuple(steps))
-
-    def _renamed(self, n: int, step: Step, steps: list[Step], *, given: bool) -> Step:
-        if given or isinstance(step, Send):
-            self.document.problem(
-                ("steps", n), f"two steps have the id `{step.id}`", "give one of them an `id:` of its own"
-            )
-        # Waits of one length are told apart by their number.
-        number = 1 + sum(1 for other in steps if other.id.split(" #")[0] == step.id)
-        return replace(step, id=f"{step.id} #{number}")
-
-    def _step(self, n: int, model: SendModel | WaitModel | EndModel, campaign: Campaign) -> Step | None:
-        place = self.document.place(("steps", n))
-        if isinstance(model, WaitModel):
-            return self._wait(n, model)
-        if isinstance(model, EndModel):
-            return End(model.id or "end", place)
-        return self._send(n, model, campaign)
-
-    def _wait(self, n: int, model: WaitModel) -> Wait | None:
-        route: Route = ("steps", n, "wait")
-        if model.wait.startswith("until "):
-            self.document.problem(route, "`wait: until` is not built yet", "use a length of time, as `wait: 3 days`")
-            return None
-        long = self._try(route, lambda: phrases.duration(model.wait))
-        return Wait(model.id or f"wait {model.wait}", self.document.place(("steps", n)), long) if long else None
-
-    def _send(self, n: int, model: SendModel, campaign: Campaign) -> Send:
-        route: Route = ("steps", n)
-        transactional = self.model.transactional if model.transactional is None else model.transactional
-        own_window = model.send_window or self.model.send_window
-        window_route: Route = (*route, "send_window") if model.send_window else ("send_window",)
-        place = self.document.place(window_route, key=True) if own_window else self.settings.send_window_place
-        window = own_window or self.settings.send_window
-        return Send(
-            id=model.id or f"send {model.send}",
-            place=self.document.place(route),
-            template=model.send,
-            channels=self._channels(route, model.channel),
-            sender=self._sender(route, model.sender),
-            subject=model.subject,
-            preheader=model.preheader,
-            reply_to=model.reply_to,
-            at=self._at(route, model, campaign),
-            content=model.content,
-            priority=self.model.priority if model.priority is None else model.priority,
-            grace=None if transactional else model.grace or self.model.grace or _grace(campaign),
-            window=None if transactional else window,
-            window_place=place,
-            opens=window.opens if window else DEFAULT_OPENS,
-            transactional=transactional,
-        )
-
-    def _channels(self, route: Route, data: Any) -> tuple[str, ...]:
-        if data is None:
-            return ("email",)
-        if isinstance(data, list):
-            self.document.problem((*route, "channel"), "a list of channels is not built yet", "name one: email")
-        elif data not in CHANNELS:
-            later = data in ("sms", "push", "letter", "webhook")
-            sentence = f"the channel `{data}` is not built yet" if later else f"there is no channel `{data}`"
-            self.document.problem((*route, "channel"), sentence, f"channels: {', '.join(CHANNELS)}")
-        return ("email",)
-
-    def _sender(self, route: Route, own: str | None) -> Mailbox | None:
-        name = own or self.model.sender or "default"
-        if name in self.settings.senders:
-            return self.settings.senders[name] if own or self.model.sender else None
-        where: Route = (*route, "from") if own else ("from",)
-        help = nearest(name, self.settings.senders, what="senders") or "declare it under `senders:` in _settings.yaml"
-        self.document.problem(where, f"there is no sender `{name}`", help)
-        return None
-
-    def _at(self, route: Route, model: SendModel, campaign: Campaign) -> Duration | None:
-        if model.at is None:
-            return None
-        here: Route = (*route, "at")
-        if campaign.trigger is NO_TRIGGER:
-            return None
-        if not isinstance(campaign.trigger, DateTrigger):
-            self.document.problem(here, "`at:` hangs on a date, and this campaign has no date trigger", key=True)
-            return None
-        trigger = self.model.trigger and self.model.trigger.date
-        assert trigger
-        if model.at.field != trigger.field or trigger.offset != Duration():
-            if self.settings.date_field(model.at.field) is None:
-                names = [trigger.field, *self.settings.derived]
-                self.document.problem(here, f"there is no date `{model.at.field}`", nearest(model.at.field, names))
-            else:
-                sentence = f"`at:` on another date than the trigger's ({trigger.field}) is not built yet"
-                self.document.problem(here, sentence, f"use {trigger.field}")
-        return model.at.offset
-
     def _try(self, route: Route, read: Callable[[], Any]) -> Any:
         try:
             return read()
-        except NotBuilt as missing:
-            self.document.problem(route, f"{missing} is not built yet", "leave it out for now")
         except ValueError as wrong:
             self.document.problem(route, str(wrong))
         return None
 
 
-def _grace(campaign: Campaign) -> timedelta:
-    match campaign.trigger:
+def _grace(trigger: Trigger) -> timedelta:
+    match trigger:
         case DateTrigger(yearly=True):
             return GRACE["birthday"]
-        case DateTrigger():
+        case DateTrigger() | SegmentTrigger():
             return GRACE["date"]
         case ScheduleTrigger():
             return GRACE["schedule"]

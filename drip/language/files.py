@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drip.core.campaign import Campaign, Settings
+from drip.core.campaign import Campaign
+from drip.core.settings import Settings
 from drip.errors import Place, Problem, Problems
 from drip.language.campaigns import build_campaign
 from drip.language.reader import Document, parse, read

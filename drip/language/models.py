@@ -1,4 +1,4 @@
-"""The shape of the files, as pydantic models: which keys there are and what their values look like.
+"""What the models of the files share: the kinds of values, and reading a part of a file with every problem in it.
 
 What a value refers to (topics, fields, templates) is checked where campaigns and settings are built.
 pydantic's own wording never leaves this file.
@@ -9,19 +9,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from drip.core.calendar import ClockRange, Feb29
-from drip.core.campaign import OnUnknown, OptIn, Status
+from drip.core.calendar import ClockRange, Duration
+from drip.core.fields import parse_date
 from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
 from drip.errors import nearest
 from drip.language import phrases
 from drip.language.phrases import DatePhrase, NotBuilt
 from drip.language.reader import Data, Document, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Marks a value's kind for the editors' schema (`schema.KINDS`)."""
+
+    name: str
+
+
+def key(default: Any, text: str, *examples: Any, alias: str | None = None) -> Any:
+    """A key of a file, as editors show it: what it is for, and how it may look."""
+    if callable(default):
+        return Field(default_factory=default, description=text, examples=list(examples), alias=alias)
+    return Field(default=default, description=text, examples=list(examples), alias=alias)
 
 
 def _text(data: Any) -> str:
@@ -33,7 +48,7 @@ def _text(data: Any) -> str:
     return data
 
 
-def _phrase(read: Callable[[str], Any]) -> BeforeValidator:
+def phrase(read: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda data: read(_text(data)))
 
 
@@ -63,7 +78,8 @@ def _file_name(text: str) -> str:
     return text
 
 
-def _re_entry(text: str) -> Any:
+def read_re_entry(text: str) -> Any:
+    """`never`, `always` or `after 90 days`."""
     if text in ("never", "always"):
         return text
     if text.startswith("after "):
@@ -71,20 +87,38 @@ def _re_entry(text: str) -> Any:
     raise ValueError(f"`{text}` is none of `never`, `always` or like `after 90 days`")
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-FileName = Annotated[str, _phrase(_file_name)]
-YesNo = Annotated[bool, _phrase(_yes_no)]
-Grace = Annotated[timedelta, _phrase(phrases.span)]
-Hours = Annotated[ClockRange, _phrase(phrases.clock_range)]
-QuietHours = Annotated[ClockRange, _phrase(phrases.quiet_hours)]
-WhenCapped = Annotated[timedelta | None, _phrase(phrases.when_capped)]
-When = Annotated[Schedule, _phrase(phrases.schedule)]
-DateOf = Annotated[DatePhrase, _phrase(phrases.date_phrase)]
-Sender = Annotated[Mailbox, _phrase(phrases.mailbox)]
-Priority = Annotated[int, _phrase(phrases.priority)]
-Raw = Any
-RawList = Annotated[list[Any], BeforeValidator(_list)]
-RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+FileName = Annotated[str, phrase(_file_name), Kind("template")]
+FolderName = Annotated[str, phrase(_file_name), Kind("folder")]
+YesNo = Annotated[bool, phrase(_yes_no), Kind("yes or no")]
+Grace = Annotated[timedelta, phrase(phrases.span), Kind("duration")]
+Long = Annotated[Duration, phrase(phrases.duration), Kind("duration")]
+Hours = Annotated[ClockRange, phrase(phrases.clock_range), Kind("hours")]
+QuietHours = Annotated[ClockRange, phrase(phrases.quiet_hours), Kind("hours")]
+WhenCapped = Annotated[timedelta | None, phrase(phrases.when_capped), Kind("when capped")]
+When = Annotated[Schedule, phrase(phrases.schedule), Kind("schedule")]
+DateOf = Annotated[DatePhrase, phrase(phrases.date_phrase), Kind("date")]
+Day = Annotated[date, phrase(parse_date), Kind("day")]
+Sender = Annotated[Mailbox, phrase(phrases.mailbox), Kind("mailbox")]
+Priority = Annotated[int, phrase(phrases.priority), Kind("priority")]
+Percent = Annotated[float, phrase(phrases.percent), Kind("percent")]
+Count = Annotated[int, phrase(phrases.count), Kind("count")]
+Topic = Annotated[str, BeforeValidator(_text), Kind("topic")]
+SenderName = Annotated[str, BeforeValidator(_text), Kind("sender")]
+Event = Annotated[str, phrase(phrases.event_name), Kind("event")]
+SegmentName = Annotated[str, BeforeValidator(_text), Kind("segment")]
+CouponName = Annotated[str, BeforeValidator(_text), Kind("coupon")]
+CounterName = Annotated[str, BeforeValidator(_text), Kind("counter")]
+SurveyName = Annotated[str, BeforeValidator(_text), Kind("survey")]
+RecordKind = Annotated[str, BeforeValidator(_text), Kind("record kind")]
+Zone = Annotated[str, BeforeValidator(_text), Kind("timezone")]
+Caps = Annotated[str, BeforeValidator(_text), Kind("caps")]
+Channels = Annotated[Any, Kind("channels")]
+Condition = Annotated[Any, Kind("condition")]
+Exits = Annotated[Any, Kind("exits")]
+Steps = Annotated[list[Any], BeforeValidator(_list), Kind("steps")]
+RawList = Annotated[list[Any], BeforeValidator(_list), Kind("list")]
+RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), Kind("mapping")]
 
 
 class Model(BaseModel):
@@ -94,103 +128,12 @@ class Model(BaseModel):
     NOT_YET: ClassVar[frozenset[str]] = frozenset()
 
 
-class TriggerModel(Model):
-    NOT_YET = frozenset({"segment", "counter", "reaches"})
-    date: DateOf | None = None
-    repeat: Literal["yearly"] | None = None
-    feb_29: Feb29 = "Feb 28"
-    schedule: When | None = None
-    event: Text | None = None
-    where: Raw = None
-
-
-class CampaignModel(Model):
-    NOT_YET = frozenset({"goal", "reserve", "holdout", "when_late", "max_audience", "tests"})
-    name: Text = ""
-    topic: Text | None = None
-    status: Annotated[Status, _phrase(str)] = "live"
-    sender: Text | None = Field(default=None, alias="from")
-    trigger: TriggerModel | None = None
-    for_each: Text | None = None
-    audience: Raw = None
-    exit_when: Raw = None
-    re_entry: Annotated[Any, _phrase(_re_entry)] = "always"
-    priority: Priority = 50
-    timezone: Text | None = None
-    send_window: Hours | None = None
-    grace: Grace | None = None
-    frequency_caps: Text | None = None
-    counted: YesNo = True
-    when_capped: WhenCapped = Field(default=timedelta(days=2))
-    transactional: YesNo = False
-    on_unknown: Annotated[OnUnknown | None, _phrase(str)] = None
-    steps: RawList = Field(default_factory=list)
-
-
-class SendModel(Model):
-    NOT_YET = frozenset({"only_if", "survey", "attach", "when_missing"})
-    send: FileName
-    id: Text | None = None
-    channel: Raw = None
-    subject: Text | None = None
-    preheader: Text | None = None
-    sender: Text | None = Field(default=None, alias="from")
-    reply_to: Sender | None = None
-    at: DateOf | None = None
-    grace: Grace | None = None
-    send_window: Hours | None = None
-    priority: Priority | None = None
-    content: FileName | None = None
-    transactional: YesNo | None = None
-
-
-class WaitModel(Model):
-    NOT_YET = frozenset({"only_if"})
-    wait: Text
-    id: Text | None = None
-
-
-class EndModel(Model):
-    NOT_YET = frozenset({"only_if"})
-    end: Text | None = None
-    id: Text | None = None
-
-
-class BusinessModel(Model):
-    name: Text
-    address: Text
-
-
-class TopicModel(Model):
-    NOT_YET = frozenset({"expires"})
-    title: Text
-    opt_in: Annotated[OptIn, _phrase(str)]
-
-
-class SettingsModel(Model):
-    NOT_YET = frozenset({"holidays", "counters", "segments", "coupons", "surveys"})
-    business: BusinessModel | None = None
-    timezone: Text = "UTC"
-    locale: Text = "en"
-    currency: Text = "USD"
-    public_url: Text | None = None
-    send_window: Hours | None = None
-    quiet_hours: QuietHours | None = None
-    frequency_caps: RawMap = Field(default_factory=dict)
-    when_capped: WhenCapped = Field(default=timedelta(days=2))
-    topics: dict[str, TopicModel] = Field(default_factory=dict)
-    senders: dict[str, Sender] = Field(default_factory=dict)
-    transports: dict[str, RawMap] = Field(default_factory=dict)
-    data: dict[str, RawMap] = Field(default_factory=dict)
-    database: Text | None = None
-
-
 # Leaving out a wrong line can make the lines around it wrong.
 MOST_ROUNDS = 5
-Kind = TypeVar("Kind", bound=Model)
+Read = TypeVar("Read", bound=Model)
 
 
-def read_model(model: type[Kind], document: Document, data: Data, route: Route = ()) -> Kind | None:
+def read_model(model: type[Read], document: Document, data: Data, route: Route = ()) -> Read | None:
     """The model of a part of a file, with what is wrong left out; every problem is then in `document`.
 
     Reading goes on without the wrong lines so that one look finds all problems. None if nothing is left.

@@ -16,11 +16,14 @@ from email_validator import EmailNotValidError, validate_email
 
 from drip.core.calendar import MINUTES_A_DAY, ClockRange, Duration
 from drip.core.campaign import PRIORITIES
+from drip.core.fields import parse_date
 from drip.core.message import Mailbox
-from drip.core.schedule import Cron, Once, Schedule
+from drip.core.schedule import WEEKS_FROM, Cron, Once, Schedule, Weeks
+from drip.core.steps import FixedTime, NextClock, Until
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 MOST = {"minute": 99_999, "hour": 99_999, "day": 36_500, "week": 5_200, "month": 1_200, "year": 100}
+MOST_BUSINESS_DAYS = 1_000
 HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
 
 
@@ -33,9 +36,11 @@ def duration(text: str) -> Duration:
     found = re.fullmatch(r"(\d{1,5})\s+(business\s+)?(minute|hour|day|week|month|year)s?", text.strip())
     if not found:
         raise ValueError(f"`{text}` is not a length of time: {HOW_LONG}")
-    if found[2]:
-        raise NotBuilt("`business days`")
     number = int(found[1])
+    if found[2]:
+        if found[3] != "day" or number > MOST_BUSINESS_DAYS:
+            raise ValueError(f"`{text}` is not a number of business days, at most {MOST_BUSINESS_DAYS}")
+        return Duration(business=number)
     if number > MOST[found[3]]:
         raise ValueError(f"`{text}` is longer than 100 years")
     match found[3]:
@@ -56,6 +61,8 @@ def duration(text: str) -> Duration:
 def span(text: str) -> timedelta:
     """A duration where only its length matters, as for grace: months of 30 days, years of 365."""
     long = duration(text)
+    if long.business:
+        raise ValueError(f"`{text}`: here days are counted as they come; write `{long.business} days`")
     years, months = divmod(long.months, 12)
     return timedelta(days=years * 365 + months * 30 + long.days, seconds=long.seconds)
 
@@ -114,6 +121,8 @@ def _cap(text: str) -> CapPhrase:
         return CapPhrase(int(found[1]), WINDOWS[found[2]], 0, text)
     if found := re.fullmatch(r"(\d{1,6}) per (\d+ \w+)", text):
         long = duration(found[2])
+        if long.business:
+            raise ValueError(f"`{text}`: caps count days as they come; write `per {long.business} days`")
         if long == Duration():
             raise ValueError(f"`{text}` has an empty window")
         if long.seconds:
@@ -133,7 +142,8 @@ def when_capped(text: str) -> timedelta | None:
 
 HOW_SCHEDULED = (
     "a schedule is a cron line (`0 10 * * THU`), a phrase (`every Thursday at 10:00`, `every day at 9:00`, "
-    "`the 1st of every month at 8:00`, `the last Friday of every month at 9:00`) or one date and time "
+    "`every 2 weeks on Monday at 9:00`, `the 1st of every month at 8:00`, "
+    "`the last Friday of every month at 9:00`) or one date and time "
     "(`2026-12-01 9:00`)"
 )
 
@@ -143,8 +153,8 @@ def schedule(text: str) -> Schedule:
     text = text.strip()
     if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text):
         return Once(_date_time(found[1], found[2]), text)
-    if re.match(r"every \d+ ", text):
-        raise NotBuilt("a schedule of every several weeks")
+    if found := re.fullmatch(WEEKS, text, re.I):
+        return _weeks(found, text)
     line = _phrase_to_cron(text) or text
     if len(line.split()) != 5:
         raise ValueError(f"`{text}` is not a schedule: {HOW_SCHEDULED}")
@@ -153,6 +163,18 @@ def schedule(text: str) -> Schedule:
         return Cron(line, text)
     except CronSimError as error:
         raise ValueError(f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}") from None
+
+
+WEEKS = r"every (\d{1,2}) weeks on (\w+) at (\d{1,2}:\d\d)(?: from (\d{4}-\d\d-\d\d))?"
+
+
+def _weeks(found: re.Match[str], text: str) -> Weeks:
+    number, day = int(found[1]), found[2].casefold()
+    if day not in DAYS or not 1 <= number <= 52:
+        raise ValueError(f"`{text}` is not a schedule like `every 2 weeks on Monday at 9:00`")
+    weekday = (DAYS.index(day) - 1) % 7
+    start = parse_date(found[4]) if found[4] else WEEKS_FROM
+    return Weeks(number, weekday, minute(found[3]) % MINUTES_A_DAY, start, text)
 
 
 def _date_time(day: str, clock: str) -> datetime:
@@ -195,12 +217,94 @@ def date_phrase(text: str) -> DatePhrase:
     """`vehicle.oil_change_due`, `14 days before …`, `6 months after …`."""
     if found := re.fullmatch(r"(.+) (before|after) ([\w.]+)", text.strip()):
         long = duration(found[1])
+        if long.business:
+            raise ValueError(f"`{found[1]}`: a date moves by days, weeks, months or years")
         if long.seconds:
             raise ValueError(f"`{found[1]}` is shorter than a day; a date moves by days, weeks, months or years")
         return DatePhrase(-long if found[2] == "before" else long, found[3])
     if re.fullmatch(r"[\w.]+", text.strip()):
         return DatePhrase(Duration(), text.strip())
     raise ValueError(f"`{text}` is not a date field, nor like `14 days before lease.lease_end`")
+
+
+HOW_UNTIL = (
+    "`wait: until` takes a moment like `until Friday at 9:00`, `until next business day at 10:00`, "
+    "`until 18:00`, `until 2026-12-01 9:00` or `until 5 days before coupon.expires`"
+)
+
+
+def until(text: str) -> Until | DatePhrase:
+    """What stands after `until`. A date that is not known yet comes back as its phrase."""
+    text = text.strip()
+    if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text):
+        return FixedTime(_date_time(found[1], found[2]))
+    if found := re.fullmatch(
+        r"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?(\d{1,2}:\d\d)", text, re.I
+    ):
+        at, day = minute(found[2]) % MINUTES_A_DAY, (found[1] or "day").casefold()
+        if day in DAYS:
+            return NextClock(at, "day", (DAYS.index(day) - 1) % 7)
+        named = {"business day": "business day", "weekday": "business day", "tomorrow": "tomorrow", "day": "day"}
+        if day in named and (day != "day" or found[1] is None):
+            return NextClock(at, named[day])  # type: ignore[arg-type]
+    try:
+        phrase = date_phrase(text)
+    except ValueError:
+        raise ValueError(f"`until {text}` is no moment: {HOW_UNTIL}") from None
+    if "." not in phrase.field:
+        raise ValueError(f"`until {text}` is no moment: {HOW_UNTIL}")
+    return phrase
+
+
+def expires(text: str) -> Duration | None:
+    """`in 30 days`, or `never`."""
+    if text == "never":
+        return None
+    long = duration(text.removeprefix("in "))
+    if long.seconds:
+        raise ValueError(f"`{text}`: a coupon is good until the end of a day; write `in 1 day` or more")
+    return long
+
+
+def points(text: str) -> int:
+    """`50`, `add 50`, `redeem 100` (negative)."""
+    found = re.fullmatch(r"(?:(add|redeem) )?(-?\d{1,9})", text.strip())
+    if not found or int(found[2]) == 0 or (found[1] and found[2].startswith("-")):
+        raise ValueError(f"`{text}` is no number of points like `50` or `redeem 100`")
+    return -int(found[2]) if found[1] == "redeem" else int(found[2])
+
+
+def winner(text: str) -> Duration:
+    """`goal after 14 days`."""
+    found = re.fullmatch(r"goal after (.+)", text.strip())
+    if not found:
+        raise ValueError(f"`{text}` is not like `goal after 14 days`")
+    return duration(found[1])
+
+
+def percent(text: str) -> float:
+    """`10%` as 0.1."""
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip())
+    if not found or float(found[1]) > 100:
+        raise ValueError(f"`{text}` is not a share like `10%`")
+    return float(found[1]) / 100
+
+
+def count(text: str) -> int:
+    """A whole number."""
+    if not re.fullmatch(r"\d{1,9}", text.strip()):
+        raise ValueError(f"`{text}` is not a whole number")
+    return int(text)
+
+
+EVENT_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+
+
+def event_name(text: str) -> str:
+    """`order.placed`."""
+    if not EVENT_NAME.fullmatch(text):
+        raise ValueError(f"`{text}` is not an event's name like `order.placed`")
+    return text
 
 
 def mailbox(text: str) -> Mailbox:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from hashlib import sha256
-from typing import Any, get_args
+from typing import Any
 
-from drip.core.calendar import Duration
-from drip.core.campaign import CHANNELS, DateField, Settings, Topic
 from drip.core.caps import Cap
-from drip.core.fields import KINDS, Field, FieldKind, parse_zone
+from drip.core.conditions import Condition, Member, leaves
+from drip.core.fields import parse_date, parse_zone
+from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Settings, Survey, Topic
 from drip.errors import nearest
 from drip.language import phrases
-from drip.language.models import SettingsModel, read_model
-from drip.language.phrases import NotBuilt
+from drip.language.conditions import Names, Scope, condition
+from drip.language.data import NAME, DataSection, kind_of, read_data
+from drip.language.models import read_model
 from drip.language.reader import Document, Route
+from drip.language.settings_models import SettingsModel
 
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
-BUILT_IN = (
-    Field("key", "text"),
-    Field("email", "text"),
-    Field("phone", "text"),
-    Field("locale", "text"),
-    Field("country", "country"),
-    Field("timezone", "timezone"),
-)
+# Holidays are worked out for these years.
+HOLIDAY_YEARS = range(2020, 2051)
 
 
 def build_settings(document: Document) -> Settings | None:
@@ -38,7 +35,15 @@ def build_settings(document: Document) -> Settings | None:
         return None
     if "business" not in document.data:
         document.problem((), "`business` is missing", "add `business: { name: …, address: … }`: every mail names them")
-    fields, derived = _data(document, model)
+    data = read_data(document, model.data)
+    names = Names(
+        data.fields,
+        {full: kind_of(each) for full, each in data.derived.items()},
+        frozenset(model.topics),
+        frozenset(model.counters),
+        frozenset(model.segments),
+        frozenset(model.coupons),
+    )
     settings = Settings(
         business_name=model.business.name if model.business else "",
         business_address=model.business.address if model.business else "",
@@ -53,14 +58,22 @@ def build_settings(document: Document) -> Settings | None:
         caps=_caps(document, model),
         wait_when_capped=model.when_capped,
         topics={
-            key: Topic(key, topic.title, topic.opt_in, document.place(("topics", key), key=True))
+            key: Topic(key, topic.title, topic.opt_in, topic.expires, document.place(("topics", key), key=True))
             for key, topic in model.topics.items()
         },
         senders=model.senders,
         transports=_transports(document, model),
         transport_places={key: document.place(("transports", key), key=True) for key in model.transports},
-        fields=fields,
-        derived=derived,
+        fields=data.fields,
+        derived=data.derived,
+        holidays=_holidays(document, model.holidays),
+        counters=_counters(document, model, data),
+        segments=_segments(document, model, names),
+        coupons={
+            key: Coupon(key, each.offer, each.codes, each.prefix, document.place(("coupons", key), key=True))
+            for key, each in model.coupons.items()
+        },
+        surveys=_surveys(document, model),
         database=_database(document, model.database),
         place=document.place(),
         version=sha256(document.text.encode()).hexdigest()[:16],
@@ -94,7 +107,7 @@ def _caps(document: Document, model: SettingsModel) -> tuple[Cap, ...]:
         route: Route = ("frequency_caps", name)
         scope = _scope(name, model)
         if scope is None:
-            names = ["all", *CHANNELS, "sms", *model.topics]
+            names = ["all", *CHANNELS, *model.topics]
             help = nearest(name, names, what="caps can be set for")
             document.problem(route, f"`{name}` is neither `all`, a channel nor a topic", help, key=True)
             continue
@@ -118,7 +131,7 @@ def caps_at(document: Document, route: Route, data: Any, scope: Any, name: str) 
 def _scope(name: str, model: SettingsModel) -> str | None:
     if name == "all":
         return "all"
-    if name in (*CHANNELS, "sms", "push", "letter"):
+    if name in CHANNELS:
         return "channel"
     return "topic" if name in model.topics else None
 
@@ -126,9 +139,7 @@ def _scope(name: str, model: SettingsModel) -> str | None:
 def _transports(document: Document, model: SettingsModel) -> dict[str, Mapping[str, str]]:
     for channel, options in model.transports.items():
         route = ("transports", channel)
-        if channel in ("sms", "push", "letter", "webhook"):
-            document.problem(route, f"the channel `{channel}` is not built yet", "leave it out for now", key=True)
-        elif channel not in CHANNELS:
+        if channel not in CHANNELS:
             document.problem(route, f"there is no channel `{channel}`", nearest(channel, CHANNELS), key=True)
         for name, value in options.items():
             if not isinstance(value, str):
@@ -142,59 +153,102 @@ def _transports(document: Document, model: SettingsModel) -> dict[str, Mapping[s
     return dict(model.transports)
 
 
-def _data(document: Document, model: SettingsModel) -> tuple[dict[str, dict[str, Field]], dict[str, DateField]]:
-    fields: dict[str, dict[str, Field]] = {"contact": {field.name: field for field in BUILT_IN}}
-    written: dict[str, str] = {}
-    for owner, declared in model.data.items():
-        own = fields.setdefault(owner, {} if owner == "contact" else {"key": Field("key", "text")})
-        for name, data in declared.items():
-            field = _field(document, ("data", owner, name), name, data)
-            if isinstance(field, str):
-                written[f"{owner}.{name}"] = field
-            elif field:
-                own[name] = field
-    return fields, _derived(document, fields, written)
+def _holidays(document: Document, data: Any) -> frozenset[date]:
+    """Those of a country (`US`, or with its part `DE-BY`), and single dates."""
+    if data is None:
+        return frozenset()
+    # Slow to import, and few workspaces want it.
+    import holidays
 
-
-def _field(document: Document, route: Route, name: str, data: Any) -> Field | str | None:
-    """A declared field, or the phrase of a derived one."""
-    if isinstance(data, list):
-        choices = tuple(str(each) for each in data if isinstance(each, str))
-        return Field(name, "choice", choices)
-    if isinstance(data, dict):
-        document.problem(route, f"a field derived by `{next(iter(data), '')}` is not built yet", "leave it out for now")
-        return None
-    if data in get_args(FieldKind) and data != "choice":
-        return Field(name, data)
-    if re.fullmatch(r".+ (after|before) .+", data):
-        return str(data)
-    if re.match(r"(count|sum|latest|first|earliest) ", data):
-        document.problem(route, f"a field derived by `{data}` is not built yet", "leave it out for now")
-        return None
-    kinds = nearest(data, KINDS, what="types") or f"types: {', '.join(KINDS)}, or a list of choices"
-    document.problem(route, f"there is no type `{data}`", kinds)
-    return None
-
-
-def _derived(document: Document, fields: dict[str, dict[str, Field]], written: dict[str, str]) -> dict[str, DateField]:
-    derived: dict[str, DateField] = {}
-    for full, text in written.items():
-        owner, _, name = full.partition(".")
-        route: Route = ("data", owner, name)
+    found: set[date] = set()
+    items = data if isinstance(data, list) else [data]
+    for n, item in enumerate(items):
+        route: Route = ("holidays", n) if isinstance(data, list) else ("holidays",)
+        if isinstance(item, str) and re.fullmatch("[A-Za-z]{2}(-[A-Za-z0-9]{1,6})?", item):
+            country, _, part = item.upper().partition("-")
+            try:
+                found |= set(holidays.country_holidays(country, part or None, years=HOLIDAY_YEARS))
+                continue
+            except NotImplementedError:
+                document.problem(route, f"the holidays of `{item}` are not known", "name a country like US, or dates")
+                continue
         try:
-            phrase = phrases.date_phrase(text)
-        except NotBuilt as missing:
-            document.problem(route, f"{missing} is not built yet", "leave it out for now")
-            continue
+            found.add(parse_date(str(item)))
+        except ValueError as wrong:
+            document.problem(route, str(wrong), "a country of two letters, or dates like 2026-12-24")
+    return frozenset(found)
+
+
+def _counters(document: Document, model: SettingsModel, data: DataSection) -> dict[str, Counter]:
+    found = {}
+    for key, each in model.counters.items():
+        route: Route = ("counters", key)
+        if not NAME.fullmatch(key) or key in data.fields["contact"] or f"contact.{key}" in data.derived:
+            document.problem(route, f"`{key}` cannot name a counter: small letters, digits and _, and no field's name",
+                             key=True)  # fmt: skip
+        add, subtract, reset = (
+            _events(document, (*route, name), getattr(each, name)) for name in ("add", "subtract", "reset")
+        )
+        found[key] = Counter(key, add, subtract, reset, each.field, document.place(route, key=True))
+    return found
+
+
+def _events(document: Document, route: Route, data: Any) -> tuple[str, ...]:
+    items = data if isinstance(data, list) else [] if data is None else [data]
+    found = []
+    for item in items:
+        try:
+            found.append(phrases.event_name(str(item)))
         except ValueError as wrong:
             document.problem(route, str(wrong))
+    return tuple(found)
+
+
+def _segments(document: Document, model: SettingsModel, names: Names) -> dict[str, Segment]:
+    """The segments, each after those that it is made of."""
+    read: dict[str, Condition] = {}
+    for key, data in model.segments.items():
+        if not NAME.fullmatch(key):
+            document.problem(("segments", key), f"`{key}` cannot name a segment: small letters, digits and _", key=True)
+        found = condition(document, ("segments", key), data, Scope(names))
+        if found:
+            read[key] = found
+    ordered: dict[str, Segment] = {}
+
+    def put(key: str, above: tuple[str, ...]) -> None:
+        if key in above:
+            chain = " → ".join([*above[above.index(key) :], key])
+            document.problem(("segments", key), f"these segments are made of one another: {chain}", key=True)
+        elif key not in ordered and key in read:
+            for each in leaves(read[key]):
+                if isinstance(each, Member) and each.rank is None:
+                    put(each.name, (*above, key))
+            ordered[key] = Segment(key, read[key], document.place(("segments", key), key=True))
+
+    for key in read:
+        put(key, ())
+    return ordered
+
+
+def _surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
+    found = {}
+    for key, each in model.surveys.items():
+        route: Route = ("surveys", key)
+        lowest, _, highest = each.scores.partition("-")
+        if not (lowest.isdecimal() and highest.isdecimal() and int(lowest) < int(highest) <= 100):
+            document.problem((*route, "scores"), f"`{each.scores}` is not a range of scores like 1-5 or 0-10")
             continue
-        source = phrase.field.removeprefix(f"{owner}.")
-        base = fields[owner].get(source)
-        if base is None or base.kind != "date":
-            dates = [each for each, field in fields[owner].items() if field.kind == "date"]
-            document.problem(route, f"`{source}` is not a date of {owner}", nearest(source, dates, what="dates"))
-            continue
-        steps = () if phrase.offset == Duration() else (phrase.offset,)
-        derived[full] = DateField(f"{owner}.{source}", steps)
-    return derived
+        found[key] = Survey(key, each.question, int(lowest), int(highest), document.place(route, key=True))
+    return found
+
+
+def names_of(settings: Settings) -> Names:
+    """What conditions of campaigns may speak of."""
+    return Names(
+        settings.fields,
+        {full: kind_of(each) for full, each in settings.derived.items()},
+        frozenset(settings.topics),
+        frozenset(settings.counters),
+        frozenset(settings.segments),
+        frozenset(settings.coupons),
+    )

@@ -12,9 +12,9 @@ from urllib.parse import quote
 from jinja2 import Template
 from markupsafe import Markup, escape
 
-from drip.core.message import Mailbox, Message
+from drip.core.message import Attachment, Mailbox, Message
 from drip.errors import DripError, Place
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.templates import Compiled, Source, Templates, endings_of
 
 
 class RenderError(DripError):
@@ -56,6 +56,7 @@ class Request:
     date: datetime
     letterhead: Letterhead | None
     topic: str | None
+    attach: tuple[str, ...]
     unsubscribe_url: str | None
     unsubscribe_mail: str
 
@@ -63,26 +64,26 @@ class Request:
 def render(templates: Templates, request: Request) -> Message:
     """The message. Raises RenderError with the template's place."""
     try:
-        compiled = templates.get(request.template, request.locale, request.content)
+        compiled = templates.get(request.template, request.locale, request.channel, request.content)
+        attachments = tuple(templates.attachment(name) for name in request.attach)
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     try:
-        return _filled(templates, compiled, request)
+        return _filled(templates, compiled, request, attachments)
     except Exception as error:
         # Filters and templates can fail in any way; whatever it was, it is this one message's.
         raise _explained(templates, compiled, request, error) from None
 
 
-def unsubscribe_links(public_url: str | None, token: str, sender: Mailbox) -> tuple[str | None, str]:
-    """The page to unsubscribe on, if there is a `public_url`, and the mail address that does the same."""
-    web = f"{public_url}/unsubscribe/{token}" if public_url else None
-    return web, f"mailto:{quote(sender.address, safe='@')}?subject={quote(f'unsubscribe {token}')}"
+def signed_links(public_url: str | None, purpose: str, token: str, sender: Mailbox) -> tuple[str | None, str]:
+    """The page for a purpose, if there is a `public_url`, and the mail to the sender that says the same."""
+    web = f"{public_url}/{purpose}/{token}" if public_url else None
+    return web, f"mailto:{quote(sender.address, safe='@')}?subject={quote(f'{purpose} {token}')}"
 
 
-def _filled(templates: Templates, compiled: Compiled, request: Request) -> Message:
+def _filled(templates: Templates, compiled: Compiled, request: Request, attachments: tuple[Attachment, ...]) -> Message:
     link = request.unsubscribe_url or request.unsubscribe_mail
-    values: dict[str, Any] = dict(request.values)
-    values |= {"locale": compiled.locale or request.own_locale, "unsubscribe_link": link, "preferences_link": link}
+    values: dict[str, Any] = dict(request.values) | {"locale": compiled.locale or request.own_locale}
     if request.letterhead:
         values["topic"] = request.letterhead.topic_title
     if request.content:
@@ -107,6 +108,7 @@ def _filled(templates: Templates, compiled: Compiled, request: Request) -> Messa
         date=request.date,
         reply_to=request.reply_to,
         headers=_list_headers(request) if request.letterhead else {},
+        attachments=attachments,
     )
 
 
@@ -168,7 +170,7 @@ def _explained(templates: Templates, compiled: Compiled, request: Request, error
 
 
 def _line_of(templates: Templates, request: Request, name: str, place: Place) -> Place:
-    source = templates.source(request.template, request.locale)
+    source = templates.source(request.template, request.locale, endings_of(request.channel))
     if source is None:
         return place
     for number, line in enumerate(source.body.splitlines(), source.first_line):

@@ -55,13 +55,27 @@ class Unknown(Undefined):
     __eq__ = __ne__ = __hash__ = Undefined._fail_with_undefined_error
 
 
+class Blank(Undefined):
+    """A value that is not known, where a colleague reads it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "?"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Templates get plain data only. Every round of every loop and every call counts against a limit."""
 
     intercepted_binops = frozenset(("*", "**", "%", "+"))
 
-    def __init__(self, *, autoescape: bool, currency: str) -> None:
-        super().__init__(autoescape=autoescape, undefined=Unknown, keep_trailing_newline=True)
+    def __init__(self, *, autoescape: bool, currency: str, unknown: type[Undefined] = Unknown) -> None:
+        super().__init__(autoescape=autoescape, undefined=unknown, keep_trailing_newline=True)
         for name in REMOVED_FILTERS:
             self.filters.pop(name, None)
         for name in REMOVED_GLOBALS:

@@ -5,24 +5,36 @@ Markdown, layouts and CSS are turned into plain Jinja-HTML when a file changes, 
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import css_inline
 import yaml
 from jinja2 import Template, TemplateSyntaxError, nodes
 from markdown_it import MarkdownIt
 
+from drip.core.message import Attachment
 from drip.errors import DripError, Place, nearest
-from drip.rendering.sandbox import Sandbox
+from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
 from drip.rendering.text import text_of_html, text_of_markdown
 
 FOLDER = "templates"
-ENDINGS = (".md", ".html", ".txt")
-NOT_YET = (".mjml", ".sms", ".letter.html")
+# Which files make a message for a channel: the first that is there. The longest ending of a name is its own.
+BY_CHANNEL = {
+    "email": (".md", ".html", ".mjml", ".txt"),
+    "sms": (".sms", ".txt", ".md"),
+    "push": (".push", ".sms", ".txt", ".md"),
+    "letter": (".letter.html", ".md", ".html"),
+}
+ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
+# What a message by these is: nothing but text.
+PLAIN = ("sms", "push")
+ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
@@ -66,13 +78,14 @@ class Templates:
 
     workspace: Path
     currency: str = "USD"
-    _compiled: dict[tuple[str, str, str], Compiled] = field(default_factory=dict)
+    _compiled: dict[tuple[str, str, str, str], Compiled] = field(default_factory=dict)
     _contents: dict[tuple[str, str], Source | None] = field(default_factory=dict)
-    _texts: dict[tuple[bool, str], Template] = field(default_factory=dict)
+    _texts: dict[tuple[bool, bool, str], Template] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.html = Sandbox(autoescape=True, currency=self.currency)
         self.plain = Sandbox(autoescape=False, currency=self.currency)
+        self.notes = Sandbox(autoescape=False, currency=self.currency, unknown=Blank)
         self._inliner = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
 
     @property
@@ -83,17 +96,27 @@ class Templates:
         """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
         return sorted({_bare(path, self.folder) for path in self._files() if not DATED.match(path.name)})
 
-    def get(self, name: str, locale: str | None, content: Source | None = None) -> Compiled:
+    def get(self, name: str, locale: str | None, channel: str = "email", content: Source | None = None) -> Compiled:
         """A template in the nearest locale there is, with the text of `content` where it says `{{ issue.body }}`.
 
         Raises DripError if it is missing or cannot be compiled.
         """
-        key = (name, locale or "", content.name if content else "")
+        key = (name, locale or "", channel, content.name if content else "")
         if key not in self._compiled:
-            self._compiled[key] = self._compile(name, locale, content)
+            self._compiled[key] = self._compile(name, locale, channel, content)
         return self._compiled[key]
 
-    def source(self, name: str, locale: str | None, endings: tuple[str, ...] = ENDINGS) -> Source | None:
+    def attachment(self, name: str) -> Attachment:
+        """A file of the folder that goes along with a message. Raises DripError if it is missing or too large."""
+        path = self.folder / name
+        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+            raise DripError(f"there is no file `{name}` to attach", help=f"put it into {FOLDER}/{name}")
+        if path.stat().st_size > ATTACHMENT_BYTES:
+            raise DripError(f"`{name}` is too large to attach", help="the most is 10 MB; link to it instead")
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return Attachment(path.name, kind, path.read_bytes())
+
+    def source(self, name: str, locale: str | None, endings: tuple[str, ...] = BY_CHANNEL["email"]) -> Source | None:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
         for variant in _locales(locale):
             for ending in endings:
@@ -153,16 +176,17 @@ class Templates:
         first = text[: found.end()].count("\n") + 1 if found else 1
         return Source(path, name, front, body, first)
 
-    def _compile(self, name: str, locale: str | None, content: Source | None) -> Compiled:
-        source = self.source(name, locale)
+    def _compile(self, name: str, locale: str | None, channel: str, content: Source | None) -> Compiled:
+        source = self.source(name, locale, endings_of(channel))
         if source is None:
-            raise self._missing(name)
+            raise self._missing(name, channel)
         source = self._with_content(source, content)
         text_file = self.source(name, locale, (".txt",))
         text_file = text_file and self._with_content(text_file, content)
         place = Place(source.name)
-        html_source = None if source.name.endswith(".txt") else self._page(source)
-        text_source = self._text(source, text_file, html_source)
+        bare = channel in PLAIN or source.name.endswith(".txt")
+        html_source = None if bare else self._page(source)
+        text_source = self._text(source, None if source.name.endswith((".sms", ".push")) else text_file, html_source)
         front = source.front
         return Compiled(
             name=name,
@@ -195,22 +219,33 @@ class Templates:
         except TemplateSyntaxError as error:
             raise DripError(f"`{text}`: {error.message}", place=Place(where)) from None
 
+    def fill(self, text: str, values: Mapping[str, Any]) -> str:
+        """A short text for colleagues, as a task's title: what is unknown reads `?`. Raises DripError for wrong Jinja."""
+        try:
+            template = self.of_text(self.notes, text)
+            return " ".join(self.notes.render(template, dict(values)).split())
+        except Exception as error:
+            raise DripError(f"`{text}` cannot be filled in: {error}") from None
+
     def of_text(self, sandbox: Sandbox, text: str) -> Template:
         """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
-        key = (bool(sandbox.autoescape), text)
+        key = (sandbox.undefined is Blank, bool(sandbox.autoescape), text)
         if key not in self._texts:
             self._texts[key] = sandbox.from_string(text)
         return self._texts[key]
 
-    def _missing(self, name: str) -> DripError:
-        for ending in NOT_YET:
-            if (self.folder / f"{name}{ending}").exists():
-                return DripError(f"templates ending in `{ending}` are not built yet", help=f"use {', '.join(ENDINGS)}")
-        help = nearest(name, self.names(), what="templates") or f"write {FOLDER}/{name}.md"
+    def _missing(self, name: str, channel: str) -> DripError:
+        endings = endings_of(channel)
+        if name in self.names():
+            ways = " or ".join(f"{FOLDER}/{name}{ending}" for ending in endings[:2])
+            return DripError(f"the template `{name}` has no text for {channel}", help=f"write {ways}")
+        help = nearest(name, self.names(), what="templates") or f"write {FOLDER}/{name}{endings[0]}"
         return DripError(f"there is no template `{name}`", help=help)
 
     def _page(self, source: Source) -> str:
         """The whole page as plain Jinja-HTML, styles inlined."""
+        if source.name.endswith(".mjml"):
+            return self._mjml(source)
         body = self.markdown(source) if source.name.endswith(".md") else source.body
         layout = source.front.get("layout", LAYOUT if source.name.endswith(".md") else "")
         if found := EXTENDS.match(body):
@@ -218,6 +253,18 @@ class Templates:
         page = self._in_layout(body, layout, source) if layout and layout != "none" else body
         # Without styles of its own there is nothing to inline.
         return shielded_html(page, self._inliner.inline) if "<style" in page else page
+
+    def _mjml(self, source: Source) -> str:
+        """The page that an MJML file describes. Raises DripError if it is wrong, or the extra is not installed."""
+        try:
+            import mrml
+        except ImportError:
+            help = "pip install 'drip[mjml]'"
+            raise DripError("MJML templates need an extra package", help=help, place=Place(source.name)) from None
+        try:
+            return shielded(source.body, lambda text: str(mrml.to_html(text).content))
+        except OSError as error:
+            raise DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
 
     def _in_layout(self, body: str, layout: str, source: Source) -> str:
         path = self.folder / layout
@@ -238,6 +285,8 @@ class Templates:
             return text_file.body
         if source.name.endswith(".md"):
             return text_of_markdown(source.body)
+        if source.name.endswith((".sms", ".push", ".txt")):
+            return source.body
         return shielded(html or "", text_of_html)
 
     def _template(self, sandbox: Sandbox, text: str, source: Source) -> Template:
@@ -258,6 +307,11 @@ class Templates:
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
         return self.plain.parse(text)
+
+
+def endings_of(channel: str) -> tuple[str, ...]:
+    """Which files make a message for a channel, the first choice first."""
+    return BY_CHANNEL[channel]
 
 
 def _front_matter(text: str, name: str) -> dict[str, str]:
@@ -288,5 +342,5 @@ def _bare(path: Path, folder: Path) -> str:
 
 
 def _locale(path: Path) -> str | None:
-    found = re.search(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)\.\w+$", path.name)
+    found = re.search(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)(\.letter)?\.\w+$", path.name)
     return found[1] if found else None

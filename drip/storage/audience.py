@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
+from drip.storage import who
 from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
 
 BATCH = 1_000
@@ -96,17 +97,23 @@ def _dated(connection: Connection, where: ColumnElement[bool]) -> list[Dated]:
     return [Dated(*row) for row in connection.execute(statement)]
 
 
+def zones_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, str | None]:
+    """The zone of each of these contacts; None stands for the workspace's."""
+    rows = connection.execute(select(contacts.c.id, contacts.c.zone).where(contacts.c.id.in_(contact_ids)))
+    return {row[0]: row[1] for row in rows}
+
+
 def zones(connection: Connection) -> list[str | None]:
     """The zones that contacts live in; None stands for the workspace's."""
     return list(connection.execute(select(contacts.c.zone).distinct()).scalars())
 
 
-def contacts_in(connection: Connection, names: Collection[str | None] | None) -> Iterator[list[int]]:
-    """The ids of the contacts in these zones (None: in any), in batches."""
-    where: ColumnElement[bool] = true()
+def contacts_in(
+    connection: Connection, names: Collection[str | None] | None, where: ColumnElement[bool]
+) -> Iterator[list[int]]:
+    """The ids of the contacts in these zones (None: in any) of whom `where` holds, in batches."""
     if names is not None:
-        listed = contacts.c.zone.in_([name for name in names if name is not None])
-        where = or_(listed, contacts.c.zone.is_(None)) if None in names else listed
+        where = and_(where, who.in_zones(names))
     return _batches(connection, select(contacts.c.id).where(where), contacts.c.id)
 
 
@@ -131,6 +138,12 @@ def last_starts(connection: Connection, campaign: str, contact_ids: Collection[i
     statement = select(runs.c.contact_id, runs.c.record_id, runs.c.started_at)
     where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids))
     return {(row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))}
+
+
+def count_starts(connection: Connection, campaign: str, since: datetime) -> int:
+    """How many have entered a campaign since an instant."""
+    where = (runs.c.campaign == campaign, runs.c.started_at > since)
+    return connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
 
 
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

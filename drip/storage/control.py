@@ -26,9 +26,9 @@ class Daemon:
     trouble: str | None
 
 
-def hold(connection: Connection, scope: str, now: datetime) -> None:
-    """Holds back a campaign, or everything."""
-    connection.execute(insert_or(holds).values(scope=scope, at=now).on_conflict_do_nothing())
+def hold(connection: Connection, scope: str, now: datetime, reason: str | None = None) -> None:
+    """Holds back a campaign, or everything. `reason` says why the program itself does it."""
+    connection.execute(insert_or(holds).values(scope=scope, at=now, reason=reason).on_conflict_do_nothing())
 
 
 def let_go(connection: Connection, scope: str) -> bool:
@@ -36,9 +36,17 @@ def let_go(connection: Connection, scope: str) -> bool:
     return connection.execute(delete(holds).where(holds.c.scope == scope)).rowcount == 1
 
 
-def held_scopes(connection: Connection) -> dict[str, datetime]:
-    """What is held back, since when."""
-    return {row.scope: row.at for row in connection.execute(_HOLDS)}
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Since when something is held back, and why where the program did it."""
+
+    at: datetime
+    reason: str | None
+
+
+def held_scopes(connection: Connection) -> dict[str, Hold]:
+    """What is held back."""
+    return {row.scope: Hold(row.at, row.reason) for row in connection.execute(_HOLDS)}
 
 
 def start_daemon(connection: Connection, pid: int, now: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 import secrets
@@ -16,12 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from drip.core.fields import parse_number
 from drip.errors import DripError
 from drip.storage.schema import meta, metadata, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
-REVISION = "0001"
+REVISION = "0002"
 HOW_LONG_TO_WAIT_MS = 30_000
 
 
@@ -228,6 +230,8 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.create_function("drip_fold", 1, _fold, deterministic=True)
+        connection.create_aggregate("drip_sum", 1, _Sum)
         if not durable:
             connection.execute("PRAGMA journal_mode=MEMORY")
             # Nobody else knows of it: no file locks, and pages stay in memory.
@@ -242,6 +246,25 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _fold(value: Any) -> str | None:
+    """Text as conditions compare it: without regard to case, of every language."""
+    return str(value).casefold() if value is not None else None
+
+
+class _Sum:
+    """The exact sum of numbers that were given as text; what is no number counts for nothing."""
+
+    def __init__(self) -> None:
+        self._numbers: list[float] = []
+
+    def step(self, value: Any) -> None:
+        with contextlib.suppress(ValueError):
+            self._numbers.append(parse_number(str(value)))
+
+    def finalize(self) -> float:
+        return math.fsum(self._numbers)
 
 
 @contextlib.contextmanager

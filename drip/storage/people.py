@@ -30,9 +30,6 @@ CHUNK = 5_000
 _SUPPRESSION_KEY = select(meta.c.value).where(meta.c.name == "suppression-key")
 # What every beat asks, built once: building a statement costs as much as running it.
 _CONTACTS = select(contacts).where(contacts.c.id.in_(bindparam("ids", expanding=True)))
-_ADDRESSES = select(contacts.c.id, contacts.c.email, contacts.c.zone).where(
-    contacts.c.id.in_(bindparam("ids", expanding=True))
-)
 _CONSENTS = select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
     consents.c.contact_id.in_(bindparam("ids", expanding=True))
 )
@@ -96,6 +93,19 @@ class Consent:
     dated: bool = True
 
 
+def address_of(contact: Contact, channel: str) -> str | None:
+    """Where messages by a channel go; None if that is unknown."""
+    match channel:
+        case "email":
+            return contact.email
+        case "sms":
+            return contact.phone
+        case "push":
+            return str(contact.attributes.get("push_token") or "") or None
+        case _:
+            return str(contact.attributes.get("postal_address") or "") or None
+
+
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
     """The contacts among `keys`."""
     rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))
@@ -152,6 +162,13 @@ def last_change(connection: Connection) -> int:
     return max(number or 0 for number in connection.execute(select(*newest)).one())
 
 
+def touch(connection: Connection, contact_ids: Collection[int]) -> None:
+    """Marks contacts as changed, so that those who look for what is new find them."""
+    change = last_change(connection) + 1 if contact_ids else 0
+    for chunk in _chunks(sorted(contact_ids)):
+        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(change=change))
+
+
 def _without_id(row: Contact | Record) -> dict[str, Any]:
     values = asdict(row)
     del values["id"]
@@ -205,6 +222,12 @@ def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Rec
     return {row.id: _record(row) for row in rows}
 
 
+def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, int]:
+    """Whose each of these records is."""
+    rows = connection.execute(select(records.c.id, records.c.contact_id).where(records.c.id.in_(record_ids)))
+    return {row[0]: row[1] for row in rows}
+
+
 def records_of(connection: Connection, contact_ids: Collection[int], kind: str) -> list[Record]:
     """The records of a kind that these contacts own."""
     where = (records.c.contact_id.in_(contact_ids), records.c.kind == kind)
@@ -254,8 +277,9 @@ def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
 
 
 def record_consents(
-    connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime
-) -> int:
+    connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime,
+    proof: Mapping[str, str] | None = None,
+) -> int:  # fmt: skip
     """Appends to the log what is new and makes it hold; returns how many were new.
 
     A word older than the one known changes nothing, nor does an undated yes after a no: whoever has
@@ -275,14 +299,18 @@ def record_consents(
     if not fresh:
         return 0
     rows = [_stored(each) for each in fresh.values()]
-    proof = [{**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now} for row in rows]
-    connection.execute(insert(consent_log), proof)
+    logged = [
+        {**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now, "proof": proof}
+        for row in rows
+    ]
+    connection.execute(insert(consent_log), logged)
     statement = insert_or(consents)
     statement = statement.on_conflict_do_update(
         index_elements=["contact_id", "topic", "channel"],
         set_={"given": statement.excluded.given, "at": statement.excluded.at},
     )
     connection.execute(statement, rows)
+    touch(connection, {each.contact_id for each in fresh.values()})
     wake_runs(connection, [each.contact_id for each in fresh.values()])
     return len(fresh)
 
@@ -294,7 +322,7 @@ class Standing:
     contact_id: int
     topic: str | None
     channel: str
-    email: str | None
+    address: str | None
     zone: str | None
     given: bool | None
     suppressed: bool
@@ -304,14 +332,14 @@ class Standing:
 def standings(connection: Connection, known: Sequence[Standing]) -> list[Standing]:
     """The same as they are at this moment."""
     ids = {each.contact_id for each in known}
-    people = {row[0]: row for row in connection.execute(_ADDRESSES, {"ids": list(ids)})}
+    people = contacts_by_id(connection, ids)
     said = {tuple(row[:3]): row[3] for row in connection.execute(_CONSENTS, {"ids": list(ids)})}
     closed = suppressed(connection, {each.digest for each in known})
     return [
         replace(
             each,
-            email=people[each.contact_id][1],
-            zone=people[each.contact_id][2],
+            address=address_of(people[each.contact_id], each.channel),
+            zone=people[each.contact_id].zone,
             given=said.get((each.contact_id, each.topic, each.channel)),
             suppressed=each.digest in closed,
         )

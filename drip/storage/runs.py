@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    select,
+    type_coerce,
+    update,
+)
 
-from drip.storage.schema import Instant, messages, runs
+from drip.storage.schema import MILLISECOND, Instant, events, messages, runs
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -36,6 +48,8 @@ class Run:
     code: str | None
     sentence: str | None
     place: str | None
+    heard: dict[str, int] | None = None
+    arms: dict[str, int] | None = None
 
 
 def _something_due() -> Select[int]:
@@ -98,6 +112,7 @@ def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
 
 CHANGING = (
     "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence", "place",
+    "version", "heard", "arms",
 )  # fmt: skip
 _SAVE = update(runs).where(runs.c.id == bindparam("number")).values({name: bindparam(name) for name in CHANGING})
 
@@ -133,6 +148,26 @@ def occurrence_taken(connection: Connection, run: Run) -> bool:
         runs.c.id != run.id,
     )
     return connection.execute(select(runs.c.id).where(*where)).first() is not None
+
+
+def first_in_split(connection: Connection, campaign: str, step: str) -> datetime | None:
+    """When the first run that came to a split began."""
+    came = runs.c.arms[step].is_not(None)
+    return connection.execute(select(func.min(runs.c.started_at)).where(runs.c.campaign == campaign, came)).scalar()
+
+
+def goal_rates(
+    connection: Connection, campaign: str, step: str, event: str, within: timedelta | None
+) -> dict[int, float]:
+    """The share of the runs of each arm of a split after whose beginning the event happened."""
+    arm = runs.c.arms[step].as_integer()
+    after = [events.c.contact_id == runs.c.contact_id, events.c.name == event, events.c.at > runs.c.started_at]
+    if within is not None:
+        span = within // MILLISECOND
+        after.append(type_coerce(events.c.at, BigInteger) <= type_coerce(runs.c.started_at, BigInteger) + span)
+    met = func.sum(case((exists().where(*after), 1), else_=0))
+    statement = select(arm, met * 1.0 / func.count()).where(runs.c.campaign == campaign, arm.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(statement.group_by(arm))}
 
 
 def wake(connection: Connection, ids: Collection[int]) -> None:

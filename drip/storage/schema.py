@@ -9,8 +9,10 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -138,6 +140,8 @@ consent_log = Table(
     Column("source", Text, nullable=False),
     Column("address", Text),
     Column("recorded_at", Instant, nullable=False),
+    # What the event that confirmed it said of itself: address of the computer, hash of the wording.
+    Column("proof", JSON(none_as_null=True)),
 )
 
 # Addresses never to be written to again, as keyed hashes, so that an erased person stays suppressed.
@@ -192,6 +196,9 @@ runs = Table(
     Column("code", Text),
     Column("sentence", Text),
     Column("place", Text),
+    # The events that it waited for, by the first part of their names; the arms of its splits, by step.
+    Column("heard", JSON(none_as_null=True)),
+    Column("arms", JSON(none_as_null=True)),
     # The guarantee behind "planning the same thing twice is harmless".
     UniqueConstraint("campaign", "contact_id", "record_id", "occurrence"),
     Index("runs_due", "active", "next_due_at"),
@@ -263,4 +270,124 @@ daemons = Table(
 )
 
 # What an operator holds back: a campaign's key, or `*` for everything.
-holds = Table("holds", metadata, Column("scope", Text, primary_key=True), Column("at", Instant, nullable=False))
+holds = Table(
+    "holds",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    # Why the program itself did it; NULL when a person did.
+    Column("reason", Text),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Index("tags_by_tag", "tag", "contact_id"),
+)
+
+# Topics that a campaign holds back for a contact.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("until", Instant, nullable=False),
+    Column("place", Text, nullable=False),
+)
+
+# Who is in each segment and rank, as of the last look.
+segment_members = Table(
+    "segment_members",
+    metadata,
+    Column("segment", Text, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("since", Instant, nullable=False),
+    # Counts up with each contact that comes in, so that a campaign finds those it has not seen.
+    Column("number", Integer, nullable=False),
+    Index("segment_members_by_contact", "contact_id"),
+    Index("segment_members_by_number", "segment", "number"),
+)
+
+# Where each counter of each contact stands.
+counters = Table(
+    "counters",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("counter", Text, primary_key=True),
+    Column("balance", Integer, nullable=False),
+    Index("counters_by_balance", "counter", "balance"),
+    CheckConstraint("balance >= 0", name="balance_is_no_debt"),
+)
+
+# Append-only: what made each counter what it is. An event and a step count once.
+counter_entries = Table(
+    "counter_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("counter", Text, nullable=False),
+    Column("amount", Integer, nullable=False),
+    Column("balance", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("event_id", ForeignKey("events.id")),
+    Column("run_id", ForeignKey("runs.id")),
+    Column("step", Text),
+    UniqueConstraint("counter", "event_id"),
+    UniqueConstraint("run_id", "step"),
+    Index("counter_entries_by_contact", "contact_id", "counter"),
+    Index("counter_entries_by_counter", "counter", "id"),
+)
+
+# Codes: made for a run, or imported and waiting for one. `expires` is the last day on which it is good.
+coupons = Table(
+    "coupons",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("coupon", Text, nullable=False),
+    Column("code", Text, nullable=False, unique=True),
+    Column("contact_id", ForeignKey("contacts.id")),
+    Column("run_id", ForeignKey("runs.id")),
+    Column("step", Text),
+    Column("issued_at", Instant),
+    Column("expires", Text),
+    Column("redeemed_at", Instant),
+    UniqueConstraint("run_id", "step"),
+    Index("coupons_by_contact", "contact_id", "coupon"),
+    Index("coupons_in_stock", "coupon", "contact_id"),
+)
+
+# Work for people.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("assign_to", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("due", Text),
+    # open, done, dropped
+    Column("state", Text, nullable=False),
+    Column("done_at", Instant),
+    Column("outcome", Text),
+    Column("place", Text, nullable=False),
+    UniqueConstraint("run_id", "step"),
+    Index("tasks_by_state", "state", "due"),
+    Index("tasks_by_contact", "contact_id"),
+    Index("tasks_by_time", "created_at"),
+)
+
+# What meters showed: for estimating when they will reach something.
+readings = Table(
+    "readings",
+    metadata,
+    Column("record_id", ForeignKey("records.id"), primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    Column("value", Float, nullable=False),
+)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from drip.core.message import Message, Receipt, Sent, TransportDown
+from drip.core.settings import CHANNELS
 from drip.transports.mime import to_bytes
 
 
@@ -15,6 +16,7 @@ class FilesTransport:
     """Option `folder`: where the files go. A message that is written again replaces its own file."""
 
     at_once = 1
+    channels = frozenset(CHANNELS)
 
     def __init__(self, options: Mapping[str, str]) -> None:
         unknown = set(options) - {"folder"}
@@ -28,7 +30,7 @@ class FilesTransport:
         making = path.with_suffix(".writing")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            making.write_bytes(to_bytes(message))
+            making.write_bytes(_content(message))
             making.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -43,4 +45,18 @@ class FilesTransport:
 
 def _name(message: Message) -> str:
     who = re.sub(r"[^A-Za-z0-9.@_-]", "_", message.to.address)[:80]
-    return f"{message.date:%Y-%m-%d_%H%M}_{who}_{message.message_id[:12]}.eml"
+    return f"{message.date:%Y-%m-%d_%H%M}_{who}_{message.message_id[:12]}{_ending(message)}"
+
+
+def _ending(message: Message) -> str:
+    """Mails open in a mail program, letters in a browser, everything else in an editor."""
+    return ".eml" if message.channel == "email" else ".html" if message.html is not None else ".txt"
+
+
+def _content(message: Message) -> bytes:
+    if message.channel == "email":
+        return to_bytes(message)
+    if message.html is not None:
+        return message.html.encode()
+    title = f"{message.subject}\n\n" if message.subject else ""
+    return f"{title}{message.text}".encode()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from drip.core.message import Message, Receipt, Sent
+from drip.core.settings import CHANNELS
 
 
 class MemoryTransport:
     """`messages` holds what was sent. `answer`, if given, decides what becomes of each message instead."""
 
     at_once = 1
+    channels = frozenset(CHANNELS)
 
     def __init__(
         self, options: Mapping[str, str] | None = None, answer: Callable[[Message], Receipt] | None = None

@@ -8,8 +8,9 @@ import re
 from email.header import Header
 from email.utils import format_datetime
 from hashlib import sha256
+from urllib.parse import quote
 
-from drip.core.message import Mailbox, Message
+from drip.core.message import Attachment, Mailbox, Message
 
 # Addresses with other characters need a server that speaks SMTPUTF8 (RFC 6531).
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
@@ -28,14 +29,37 @@ def to_bytes(message: Message) -> bytes:
         fields["Reply-To"] = mailbox(message.reply_to)
     fields |= {name: _one_line(value) for name, value in message.headers.items()}
     fields["MIME-Version"] = "1.0"
+    head, body = _text_parts(message)
+    if message.attachments:
+        parts = [_join(head, body), *(_attached(each) for each in message.attachments)]
+        head, body = _multipart("mixed", message.message_id, parts)
+    return _join(fields | head, body)
+
+
+def _text_parts(message: Message) -> tuple[dict[str, str], bytes]:
     if message.html is None:
-        part, body = _part("text/plain", message.text)
-        return _join(fields | part, body)
-    boundary = "=_" + sha256(message.message_id.encode()).hexdigest()[:32]
-    fields["Content-Type"] = f'multipart/alternative; boundary="{boundary}"'
-    parts = (_join(*_part("text/plain", message.text)), _join(*_part("text/html", message.html)))
+        return _part("text/plain", message.text)
+    parts = [_join(*_part("text/plain", message.text)), _join(*_part("text/html", message.html))]
+    return _multipart("alternative", message.message_id, parts)
+
+
+def _multipart(kind: str, about: str, parts: list[bytes]) -> tuple[dict[str, str], bytes]:
+    boundary = "=_" + sha256(f"{kind}{about}".encode()).hexdigest()[:32]
     middle = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), part) for part in parts)
-    return _join(fields, middle + b"--%s--\r\n" % boundary.encode())
+    return {"Content-Type": f'multipart/{kind}; boundary="{boundary}"'}, middle + b"--%s--\r\n" % boundary.encode()
+
+
+def _attached(attachment: Attachment) -> bytes:
+    """RFC 2183; a name beyond ASCII as RFC 2231 has it."""
+    name = attachment.name
+    plain = name.isascii() and '"' not in name and "\\" not in name
+    written = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
+    fields = {
+        "Content-Type": attachment.content_type,
+        "Content-Disposition": f"attachment; {written}",
+        "Content-Transfer-Encoding": "base64",
+    }
+    return _join(fields, base64.encodebytes(attachment.data).replace(b"\n", b"\r\n"))
 
 
 def mailbox(box: Mailbox) -> str:

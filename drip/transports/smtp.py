@@ -30,6 +30,7 @@ class SmtpTransport:
     """
 
     at_once = 1
+    channels = frozenset({"email"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         unknown = sorted(set(options) - OPTIONS)

@@ -1,0 +1,129 @@
+"""The workspace's settings as the rest of the program knows them: frozen, checked, with places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from drip.core.calendar import ClockRange, Duration
+from drip.core.caps import Cap
+from drip.core.conditions import Condition
+from drip.core.derived import DateField, Derived, Total
+from drip.core.fields import Field, Stored, Value, load
+from drip.core.message import Mailbox
+from drip.errors import Place
+
+Channel = str
+CHANNELS = ("email", "sms", "push", "letter")
+OptIn = Literal["double", "single", "implied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    key: str
+    title: str
+    opt_in: OptIn
+    expires: Duration | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Stamps or points: events that add, take back and set to zero. `field` is what is added, else one."""
+
+    key: str
+    add: tuple[str, ...]
+    subtract: tuple[str, ...]
+    reset: tuple[str, ...]
+    field: str | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named audience."""
+
+    key: str
+    condition: Condition
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Coupon:
+    """What a code is good for. `unique` codes are made, those of a `list` are imported."""
+
+    key: str
+    offer: str
+    codes: Literal["unique", "list"]
+    prefix: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A question that is answered by a number from `lowest` to `highest`."""
+
+    key: str
+    question: str
+    lowest: int
+    highest: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`campaigns/_settings.yaml`. `fields` maps `contact` and each record kind to its declared fields."""
+
+    business_name: str
+    business_address: str
+    timezone: str
+    locale: str
+    currency: str
+    public_url: str | None
+    send_window: ClockRange | None
+    send_window_place: Place
+    quiet_hours: ClockRange | None
+    quiet_hours_place: Place
+    caps: tuple[Cap, ...]
+    wait_when_capped: timedelta | None
+    topics: Mapping[str, Topic]
+    senders: Mapping[str, Mailbox]
+    transports: Mapping[Channel, Mapping[str, str]]
+    transport_places: Mapping[Channel, Place]
+    fields: Mapping[str, Mapping[str, Field]]
+    derived: Mapping[str, Derived]
+    holidays: frozenset[date]
+    counters: Mapping[str, Counter]
+    segments: Mapping[str, Segment]
+    coupons: Mapping[str, Coupon]
+    surveys: Mapping[str, Survey]
+    database: str | None
+    place: Place
+    version: str
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of records."""
+        return [kind for kind in self.fields if kind != "contact"]
+
+    def date_field(self, name: str) -> DateField | None:
+        """The date that `contact.birthday` or a derived `vehicle.oil_change_due` stands for."""
+        derived = self.derived.get(name)
+        if isinstance(derived, DateField):
+            return derived
+        if derived is not None:
+            return None if isinstance(derived, Total) else DateField(name, ())
+        owner, _, bare = name.partition(".")
+        known = self.fields.get(owner, {}).get(bare)
+        return DateField(name, ()) if known and known.is_date else None
+
+    def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
+        """Stored attributes of a contact or record as values.
+
+        Left out is what is no longer declared, or was stored when the field had another type.
+        """
+        declared = self.fields.get(owner, {})
+        values = {name: load(declared[name], stored) for name, stored in attributes.items() if name in declared}
+        return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,163 @@
+"""What steps do beside sending: tasks, coupons, points, consents, tags, fields, pauses.
+
+Each is done in the transaction that moves the run on, and changes the facts at hand, so that the next condition of
+the same run sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from drip.core.calendar import business_shift, later, local, shift, zone
+from drip.core.campaign import Campaign
+from drip.core.settings import Settings
+from drip.core.steps import (
+    Action,
+    AddPoints,
+    IssueCoupon,
+    PauseTopics,
+    SetConsent,
+    SetFields,
+    SetTag,
+    Task,
+)
+from drip.core.token import coupon_code
+from drip.engine.deriving import date_fields, refresh
+from drip.engine.facts import Batch
+from drip.storage import history, loyalty, people, tasks
+from drip.storage.database import link_keys, workspace_id
+from drip.storage.people import Consent, Contact, Event
+from drip.storage.runs import Run
+
+# Fills `{{ … }}` of a task's title in; what is unknown reads as such.
+Fill = Callable[[str, Mapping[str, Any]], str]
+
+
+class Actions:
+    """The actions of one batch. Rows that can be stored together wait until `store`."""
+
+    def __init__(self, connection: Connection, facts: Batch, fill: Fill, now: datetime) -> None:
+        self._connection, self._facts, self._fill, self._now = connection, facts, fill, now
+        self._settings: Settings = facts.settings
+        self._tasks: list[dict[str, Any]] = []
+        self._pauses: list[dict[str, Any]] = []
+        self._secret: tuple[bytes, str] | None = None
+
+    def do(self, step: Action, run: Run, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
+        """Does what a step says, once, whatever happens around it."""
+        match step:
+            case Task():
+                self._task(step, run, contact, heard)
+            case IssueCoupon():
+                self._coupon(step, run, campaign, contact)
+            case AddPoints(counter=counter, amount=amount):
+                self._points(step, run, contact, counter, amount)
+            case SetConsent():
+                self._consent(step, campaign, contact, heard)
+            case SetTag(tags=names, on=on):
+                self._tag(contact, names, on)
+            case SetFields(values=values):
+                self._set(run, contact, values)
+            case PauseTopics():
+                self._pause(step, contact)
+
+    def _task(self, step: Task, run: Run, contact: Contact, heard: Mapping[str, Event]) -> None:
+        record = self._facts.records.get(run.record_id)
+        values = self._facts.context(contact, record, heard, self._facts.codes.get(run.id, ()))
+        where = zone(self._settings.timezone)
+        due = None
+        if step.due is not None:
+            today = local(self._now, where).date()
+            due = business_shift(shift(today, step.due), step.due.business, self._settings.holidays)
+            if step.due.seconds:
+                due = local(later(self._now, step.due, where), where).date()
+        self._tasks.append(
+            {
+                "run_id": run.id, "step": step.id, "contact_id": contact.id, "title": self._fill(step.title, values),
+                "assign_to": step.assign_to, "priority": step.priority, "created_at": self._now,
+                "due": due.isoformat() if due else None, "state": "open", "place": str(step.place),
+            }
+        )  # fmt: skip
+
+    def _coupon(self, step: IssueCoupon, run: Run, campaign: Campaign, contact: Contact) -> None:
+        coupon = self._settings.coupons[step.coupon]
+        expires = None
+        if step.expires is not None:
+            today = local(self._now, zone(self._facts.zone_of(contact))).date()
+            day = business_shift(shift(today, step.expires), step.expires.business, self._settings.holidays)
+            expires = day.isoformat()
+        made = None
+        if coupon.codes == "unique":
+            secret, workspace = self._keys()
+            about = f"{workspace}/{campaign.key}/{contact.key}/{run.record_id}/{run.occurrence}/{step.id}"
+            made = coupon_code(coupon.prefix, about, secret)
+        code = loyalty.issue(self._connection, step.coupon, made, contact.id, run.id, step.id, self._now, expires)
+        if code:
+            self._facts.add_code(run.id, code)
+
+    def _keys(self) -> tuple[bytes, str]:
+        if self._secret is None:
+            secret = list(link_keys(self._connection).values())[-1]
+            self._secret = (secret, workspace_id(self._connection))
+        return self._secret
+
+    def _points(self, step: AddPoints, run: Run, contact: Contact, counter: str, amount: int) -> None:
+        own = self._facts.balances(contact.id)
+        if own.get(counter, 0) + amount < 0:
+            return
+        moved = loyalty.move(self._connection, contact.id, counter, amount, self._now, run_id=run.id, step=step.id)
+        if moved:
+            own[counter] = moved.after
+            people.touch(self._connection, {contact.id})
+
+    def _consent(self, step: SetConsent, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
+        said = [Consent(contact.id, step.topic, channel, step.given, self._now) for channel in step.channels]
+        proof = next((dict(event.fields) for event in reversed(list(heard.values())) if event.fields), None)
+        source = f"campaign {campaign.key}, step {step.id}"
+        people.record_consents(self._connection, said, source, {contact.id: contact.email}, self._now, proof)
+        for each in said:
+            self._facts.say(each)
+
+    def _tag(self, contact: Contact, names: tuple[str, ...], on: bool) -> None:
+        own = self._facts.tags(contact.id)
+        rows = [(contact.id, name) for name in names if (name in own) != on]
+        if on:
+            history.add_tags(self._connection, rows)
+            own.update(names)
+        else:
+            history.remove_tags(self._connection, rows)
+            own.difference_update(names)
+
+    def _set(self, run: Run, contact: Contact, values: Mapping[str, Any]) -> None:
+        record = self._facts.records.get(run.record_id)
+        for full, value in values.items():
+            owner, _, name = full.partition(".")
+            if owner == "contact" and name in ("locale", "country", "timezone"):
+                setattr(contact, name, value)
+                contact.zone = contact.timezone or contact.zone
+                continue
+            attributes = contact.attributes if owner == "contact" else record.attributes if record else {}
+            if value is None:
+                attributes.pop(name, None)
+            else:
+                attributes[name] = value
+        people.save_contacts(self._connection, [contact], date_fields(self._settings, "contact"))
+        if record:
+            people.save_records(self._connection, [record], date_fields(self._settings, record.kind))
+        owners = [(contact.id, 0), *([(contact.id, record.id)] if record else [])]
+        refresh(self._connection, self._settings, owners)
+
+    def _pause(self, step: PauseTopics, contact: Contact) -> None:
+        until = later(self._now, step.duration, zone(self._facts.zone_of(contact)), self._settings.holidays)
+        for topic in step.topics:
+            self._pauses.append({"contact_id": contact.id, "topic": topic, "until": until, "place": str(step.place)})
+            self._facts.pause(contact, topic, until, str(step.place))
+
+    def store(self) -> None:
+        """Stores what waited to be stored together."""
+        tasks.add(self._connection, self._tasks)
+        history.pause(self._connection, self._pauses)

@@ -1,0 +1,75 @@
+"""What a batch changes, collected and stored at once: runs, messages, judgements, and what steps did.
+
+How a run ends, and what becomes of the messages that it leaves waiting, is said here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from drip.core.decide import Reason
+from drip.storage import outbox, runs
+from drip.storage.outbox import Judgement, Outgoing
+from drip.storage.runs import Run
+
+UNSENT = ("deferred", "pending")
+
+
+@dataclass
+class Changes:
+    """The changes of one transaction at `now`."""
+
+    now: datetime
+    runs: dict[int, Run] = field(default_factory=dict)
+    _messages: list[Outgoing] = field(default_factory=list)
+    _judgements: list[Judgement] = field(default_factory=list)
+
+    def changed(self, run: Run) -> None:
+        """This run is to be stored."""
+        self.runs[run.id] = run
+
+    def message(self, message: Outgoing) -> None:
+        """This message is to be stored."""
+        self._messages.append(message)
+
+    def end(self, run: Run, reason: Reason | None, told: Iterable[Outgoing]) -> None:
+        """Ends a run; without a reason it is simply done. What of its messages (`told`) has not left ends with it."""
+        run.active, run.next_due_at, run.ended_at = False, None, self.now
+        self.changed(run)
+        if reason is None:
+            return
+        run.code, run.sentence, run.place = reason.code, reason.sentence, str(reason.place)
+        for message in told:
+            if message.state in UNSENT:
+                self.skip(message, reason)
+
+    def skip(self, message: Outgoing, reason: Reason) -> None:
+        """This message will not be sent."""
+        message.state, message.settled_at = "skipped", self.now
+        self._record(message, "skipped", reason, None)
+
+    def defer(self, message: Outgoing, until: datetime, reason: Reason) -> None:
+        """A message that waits for the same reason as before is not written down again each time."""
+        same = message.code == reason.code and message.place == str(reason.place)
+        told = same and (reason.code == "paused" or message.due_at == until)
+        message.state, message.due_at, message.granted_at = "deferred", until, None
+        if told:
+            self.message(message)
+        else:
+            self._record(message, "deferred", reason, until)
+
+    def _record(self, message: Outgoing, outcome: str, reason: Reason, until: datetime | None) -> None:
+        message.code, message.sentence, message.place = reason.code, reason.sentence, str(reason.place)
+        self.message(message)
+        made = Judgement(message, self.now, outcome, reason.code, reason.sentence, str(reason.place), until)
+        self._judgements.append(made)
+
+    def store(self, connection: Connection) -> None:
+        """Writes everything down."""
+        runs.save_runs(connection, list(self.runs.values()))
+        outbox.save_messages(connection, self._messages)
+        outbox.save_judgements(connection, self._judgements)

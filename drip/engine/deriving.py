@@ -1,0 +1,119 @@
+"""Derived dates that are kept with the stored ones: worked out anew for whoever something is new about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime
+from hashlib import sha256
+
+from sqlalchemy import Connection
+
+from drip.core.calendar import local, zone
+from drip.core.derived import KEPT, DateField, Derived, Known, derive, events_seen, meters
+from drip.core.fields import Value
+from drip.core.settings import Settings
+from drip.storage import history, people
+
+CHUNK = 2_000
+Owner = tuple[int, int]
+
+
+def date_fields(settings: Settings, kind: str) -> list[str]:
+    """The stored dates of a contact (`contact`) or a kind of record."""
+    return [name for name, field in settings.fields.get(kind, {}).items() if field.is_date]
+
+
+def kept_of(settings: Settings, kind: str) -> dict[str, Derived]:
+    """The derived dates of a kind that are kept, by full name."""
+    return {
+        full: each
+        for full, each in settings.derived.items()
+        if full.partition(".")[0] == kind and isinstance(each, KEPT)
+    }
+
+
+def refresh(connection: Connection, settings: Settings, owners: Collection[Owner]) -> None:
+    """Works out the kept dates of these contacts (record 0) and records."""
+    if not any(isinstance(each, KEPT) for each in settings.derived.values()):
+        return
+    _refresh_contacts(connection, settings, [owner for owner in owners if not owner[1]])
+    things = people.records_by_id(connection, {record for _, record in owners if record})
+    for kind in {each.kind for each in things.values()}:
+        own = {each.id: settings.load(kind, each.attributes) for each in things.values() if each.kind == kind}
+        pairs = [(things[number].contact_id, number) for number in own]
+        _keep(connection, settings, kind, pairs, {(things[n].contact_id, n): values for n, values in own.items()})
+
+
+def _refresh_contacts(connection: Connection, settings: Settings, owners: list[Owner]) -> None:
+    if owners and kept_of(settings, "contact"):
+        found = people.contacts_by_id(connection, [contact for contact, _ in owners])
+        values = {(each.id, 0): settings.load("contact", each.attributes) for each in found.values()}
+        _keep(connection, settings, "contact", owners, values)
+
+
+def _keep(
+    connection: Connection,
+    settings: Settings,
+    kind: str,
+    owners: list[Owner],
+    values: Mapping[Owner, Mapping[str, Value]],
+) -> None:
+    wanted = kept_of(settings, kind)
+    if not wanted:
+        return
+    numbers = [record or contact for contact, record in owners]
+    seen = _days_seen(connection, settings, events_seen(wanted.values()), numbers, kind != "contact")
+    readings = history.readings_of(connection, numbers) if meters(wanted.values()) else {}
+    found: dict[Owner, dict[str, date]] = {}
+    for owner, number in zip(owners, numbers, strict=True):
+        own = dict(values.get(owner, {}))
+        known = Known(own, readings.get(number, {}), seen.get(number, {}))
+        found[owner] = {}
+        for full, each in settings.derived.items():
+            if full.partition(".")[0] != kind or not isinstance(each, (DateField, *KEPT)):
+                continue
+            day = derive(each, known)
+            if day is not None:
+                own[full.partition(".")[2]] = day
+                found[owner] |= {full: day} if full in wanted else {}
+    history.keep_dates(connection, list(wanted), owners, found)
+
+
+def _days_seen(
+    connection: Connection, settings: Settings, names: set[str], numbers: Collection[int], of_records: bool
+) -> dict[int, dict[tuple[str, str], date]]:
+    """The days, on the workspace's calendar, of the first and latest events."""
+    if not names:
+        return {}
+    home = zone(settings.timezone)
+    found = history.seen_days(connection, names, numbers, of_records)
+    return {number: {key: local(at, home).date() for key, at in own.items()} for number, own in found.items()}
+
+
+def refresh_all(connection: Connection, settings: Settings) -> None:
+    """Works everything out anew where the settings define other dates than those that are kept."""
+    definitions = {full: each for full, each in settings.derived.items() if isinstance(each, (DateField, *KEPT))}
+    rules = sha256(
+        repr((sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)).encode()
+    ).hexdigest()
+    if history.kept_rules(connection) == rules:
+        return
+    for kind in {full.partition(".")[0] for full, each in definitions.items() if isinstance(each, KEPT)}:
+        owners = history.everyone(connection, kind)
+        for n in range(0, len(owners), CHUNK):
+            refresh(connection, settings, owners[n : n + CHUNK])
+    history.set_kept_rules(connection, rules)
+
+
+def take_readings(
+    connection: Connection, settings: Settings, rows: Iterable[tuple[str, int, Mapping[str, object], datetime]]
+) -> None:
+    """Keeps what meters showed: kind, record, its values by name, and when."""
+    home = zone(settings.timezone)
+    found = []
+    for kind, record_id, values, at in rows:
+        for meter in meters(kept_of(settings, kind).values()):
+            value = values.get(meter)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found.append((record_id, meter, local(at, home).date(), float(value)))
+    history.save_readings(connection, found)

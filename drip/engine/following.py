@@ -1,0 +1,238 @@
+"""What came in since the last look, followed up before anybody enters: moved dates, counters, segments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from drip.core.calendar import at_minute, local, zone
+from drip.core.campaign import Campaign, DateTrigger, SegmentTrigger
+from drip.core.conditions import Condition, Member, Rank, leaves
+from drip.core.decide import Reason
+from drip.core.fields import parse_number
+from drip.core.settings import Counter, Settings
+from drip.engine.book import Book
+from drip.engine.changes import Changes
+from drip.engine.entry import anchor_date, entry_instant
+from drip.engine.facts import date_value
+from drip.storage import audience, loyalty, outbox, people, runs, segments, who
+from drip.storage.audience import Cursor
+from drip.storage.runs import Run
+
+BATCH = 500
+# If something is new about more contacts than this, looking at everybody is no more work.
+MOST_ONE_BY_ONE = 5_000
+COUNTERS, SEGMENTS = "*counters", "*segments"
+
+
+def follow(connection: Connection, book: Book, now: datetime) -> None:
+    """Brings everything up to date that entering and judging rely on."""
+    cursors = audience.cursors_of(connection)
+    newest = audience.newest(connection, now)
+    follow_moved_dates(connection, book, now)
+    moved: dict[str, Cursor] = {}
+    if book.settings.counters:
+        moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
+    if wanted := sets_of(book):
+        moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
+    audience.move_cursors(connection, moved)
+
+
+# --- dates
+
+
+def follow_moved_dates(connection: Connection, book: Book, now: datetime) -> None:
+    """Runs that hang on a date which is another one now.
+
+    Where the new date's first step is still to come, the run ends and the new date starts one of its own;
+    otherwise the run goes on from the new date, and what it has sent stays sent.
+    """
+    hung: list[tuple[Run, Campaign, DateTrigger]] = []
+    for run in runs.to_recompute(connection):
+        campaign = book.version(connection, run.campaign, run.version)
+        if campaign and isinstance(campaign.trigger, DateTrigger) and run.anchor:
+            hung.append((run, campaign, campaign.trigger))
+    for n in range(0, len(hung), BATCH):
+        _follow_batch(connection, book, hung[n : n + BATCH], now)
+
+
+def _follow_batch(
+    connection: Connection, book: Book, hung: list[tuple[Run, Campaign, DateTrigger]], now: datetime
+) -> None:
+    ids = {run.contact_id for run, _, _ in hung}
+    stored: dict[str, dict[tuple[int, int], str]] = {}
+    for _, _, trigger in hung:
+        field = trigger.date.field
+        stored[field] = stored.get(field) or audience.dates_of(connection, field, ids)
+    owners = people.owners_of(connection, {run.record_id for run, _, _ in hung if run.record_id})
+    zones = audience.zones_of(connection, ids)
+    changes = Changes(now)
+    for run, campaign, trigger in hung:
+        if run.record_id and owners.get(run.record_id) != run.contact_id:
+            continue  # It is not this contact's any more, which is for judging to say.
+        before = date.fromisoformat(run.anchor or "")
+        kept = stored[trigger.date.field].get((run.contact_id, run.record_id))
+        value = date_value(book.settings, trigger.date.field, kept) if kept else None
+        # A yearly day that is moved over the turn of the year belongs to the year beside.
+        years = (before.year, before.year + 1, before.year - 1) if trigger.date.steps else (before.year,)
+        anchors = [anchor_date(trigger, value, year) if value is not None else None for year in years]
+        if before not in anchors:
+            zone_name = zones.get(run.contact_id) or book.settings.timezone
+            _follow(connection, book, campaign, trigger, run, anchors[0], zone_name, changes)
+    changes.store(connection)
+
+
+def _follow(
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    trigger: DateTrigger,
+    run: Run,
+    anchor: date | None,
+    zone_name: str,
+    changes: Changes,
+) -> None:
+    told = outbox.of_runs(connection, [run.id])
+    changes.changed(run)
+    if anchor is None or entry_instant(book.settings, campaign, anchor, zone_name) > changes.now:
+        sentence = f"{trigger.name or trigger.date.field} is now {anchor or 'unknown'}"
+        changes.end(run, Reason("date-moved", sentence, campaign.place), told)
+        return
+    moved = replace_occurrence(run, anchor)
+    if runs.occurrence_taken(connection, moved):
+        changes.end(run, Reason("date-moved", "the new date has a run of its own", campaign.place), told)
+        return
+    run.anchor, run.occurrence = moved.anchor, moved.occurrence
+
+
+def replace_occurrence(run: Run, anchor: date) -> Run:
+    """The run as it would be on another date."""
+    return replace(run, anchor=anchor.isoformat(), occurrence=anchor.isoformat())
+
+
+# --- counters
+
+
+def count(connection: Connection, settings: Settings, before: Cursor | None, newest: Cursor) -> Cursor:
+    """Counts the events that came in since the last look; a counter that is new counts from the beginning."""
+    looked = replace(newest, rules=",".join(sorted(settings.counters)))
+    if before and before.event_id == newest.event_id and before.rules == looked.rules:
+        return looked
+    known = set(before.rules.split(",")) if before else set()
+    touched: set[int] = set()
+    for counter in settings.counters.values():
+        after = before.event_id if before and counter.key in known else 0
+        touched |= _count(connection, counter, after)
+    people.touch(connection, touched)
+    people.wake_runs(connection, touched)
+    return looked
+
+
+def _count(connection: Connection, counter: Counter, after: int) -> set[int]:
+    names = {*counter.add, *counter.subtract, *counter.reset}
+    touched = set()
+    for event in loyalty.events_to_count(connection, names, after):
+        amount: int | None = None
+        if event.name not in counter.reset:
+            number = _amount(counter, event.fields)
+            amount = number if event.name in counter.add else -number
+        moved = loyalty.move(connection, event.contact_id, counter.key, amount, event.at, event_id=event.id)
+        touched |= {event.contact_id} if moved else set()
+    return touched
+
+
+def _amount(counter: Counter, fields: dict[str, str]) -> int:
+    """One, or what the event's field says; a field that is missing or no number adds nothing."""
+    if counter.field is None:
+        return 1
+    try:
+        return round(parse_number(fields.get(counter.field, "")))
+    except ValueError:
+        return 0
+
+
+# --- segments
+
+
+def sets_of(book: Book) -> dict[str, Condition | Rank]:
+    """Every segment and rank that something asks for, each after those that it is made of."""
+    found: dict[str, Condition | Rank] = {}
+    for condition in book.conditions():
+        _collect(book.settings, condition, found)
+    for campaign in book.campaigns.values():
+        if isinstance(campaign.trigger, SegmentTrigger):
+            _collect_segment(book.settings, campaign.trigger.segment, found)
+    return found
+
+
+def _collect(settings: Settings, condition: Condition, found: dict[str, Condition | Rank]) -> None:
+    for each in leaves(condition):
+        if isinstance(each, Member) and each.rank:
+            found.setdefault(each.name, each.rank)
+        elif isinstance(each, Member):
+            _collect_segment(settings, each.name, found)
+
+
+def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | Rank]) -> None:
+    segment = settings.segments.get(key)
+    if segment and key not in found:
+        _collect(settings, segment.condition, found)
+        found[key] = segment.condition
+
+
+def regroup(
+    connection: Connection, book: Book, wanted: dict[str, Condition | Rank], before: Cursor | None, newest: Cursor
+) -> Cursor:
+    """Looks anew who is in each set: all of them once a day, and in between those about whom something is new.
+
+    Ranks change once a day only: what makes someone one of the best is how all the others stand.
+    """
+    settings = book.settings
+    rules = f"{settings.version}/{','.join(wanted)}"
+    looked = replace(newest, rules=rules)
+    home = zone(settings.timezone)
+    same_day = before is not None and local(before.at, home).date() == local(newest.at, home).date()
+    among: set[int] | None = None
+    same_rules = before is not None and before.rules == rules
+    if before and same_day and same_rules:
+        if before.change == newest.change and before.event_id == newest.event_id:
+            return looked
+        fresh = segments.changed(connection, before.change, before.event_id)
+        among = fresh if len(fresh) <= MOST_ONE_BY_ONE else None
+    else:
+        segments.forget_others(connection, wanted)
+    _regroup(connection, settings, wanted, among, newest.at, ranks=among is None and not (same_day and same_rules))
+    # Waking the runs of those who moved does not make them new once more.
+    return replace(looked, change=people.last_change(connection))
+
+
+def _regroup(
+    connection: Connection,
+    settings: Settings,
+    wanted: dict[str, Condition | Rank],
+    among: set[int] | None,
+    now: datetime,
+    *,
+    ranks: bool,
+) -> None:
+    for name, what in wanted.items():
+        if isinstance(what, Rank):
+            if not ranks:
+                continue
+            members = who.ranked(connection, settings, what, now)
+        else:
+            members = who.matching(connection, settings, what, now, among)
+        came, went = segments.replace(connection, name, members, now, among)
+        people.wake_runs(connection, came | went)
+
+
+def next_regrouping(book: Book, start: datetime, end: datetime) -> list[datetime]:
+    """The midnights of the workspace in (start, end], if there are sets to look at anew."""
+    if not sets_of(book):
+        return []
+    home = zone(book.settings.timezone)
+    first = local(start, home).date()
+    days = (first + timedelta(days=n) for n in range(1, (end - start).days + 3))
+    return [at for day in days if start < (at := at_minute(day, 0, home)) <= end]

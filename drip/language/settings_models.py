@@ -1,0 +1,83 @@
+"""The keys of `_settings.yaml`, and what their values look like."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from drip.core.settings import OptIn
+from drip.language.models import (
+    Hours,
+    Kind,
+    Long,
+    Model,
+    QuietHours,
+    RawMap,
+    Sender,
+    Text,
+    WhenCapped,
+    Zone,
+    key,
+    phrase,
+)
+
+
+class BusinessModel(Model):
+    name: Text = key(..., "Who writes", "Maple Street Garage")
+    address: Text = key(..., "The postal address, printed in every marketing mail", "12 Maple Street, Springfield")
+
+
+class TopicModel(Model):
+    title: Text = key(..., "What people see", "Thursday newsletter")
+    opt_in: Annotated[OptIn, phrase(str)] = key(
+        ..., "`implied` is open until someone says no; the others only after a yes", "double", "single", "implied"
+    )
+    expires: Long | None = key(None, "How long an implied consent holds after the last event", "2 years")
+
+
+class CounterModel(Model):
+    add: Annotated[Any, Kind("events")] = key(None, "Events that add", "coffee.bought")
+    subtract: Annotated[Any, Kind("events")] = key(None, "Events that take back", "coffee.refunded")
+    reset: Annotated[Any, Kind("events")] = key(None, "Events that set it to zero", "reward.redeemed")
+    field: Text | None = key(None, "The event's field that is added, else one", "points")
+
+
+class CouponModel(Model):
+    offer: Text = key(..., "What it is good for; {{ coupon.offer }}", "15% off")
+    codes: Annotated[Literal["unique", "list"], phrase(str)] = key(
+        "unique", "`unique` codes are made, those of a `list` are imported", "unique", "list"
+    )
+    prefix: Text = key("", "What made codes begin with", "BDAY")
+
+
+class SurveyModel(Model):
+    question: Text = key(..., "What is asked", "How did we do?")
+    scores: Annotated[str, phrase(str), Kind("scores")] = key("1-5", "The lowest and the highest answer", "1-5", "0-10")
+
+
+class SettingsModel(Model):
+    business: BusinessModel | None = key(None, "Name and postal address")
+    timezone: Zone = key("UTC", "The business' zone; for contacts whose own is unknown", "America/Chicago")
+    locale: Text = key("en", "The language of templates that name none", "en")
+    currency: Text = key("USD", "What the filter `money` prints", "USD")
+    public_url: Text | None = key(None, "Where links of mails lead", "https://mail.maplestreet.example")
+    send_window: Hours | None = key(None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00")
+    quiet_hours: QuietHours | None = key(None, "Nothing but transactional messages leaves then", "21:00-8:00")
+    holidays: Annotated[Any, Kind("holidays")] = key(
+        None, "A country, or dates: they are no business days", "US", ["2026-12-24"]
+    )
+    frequency_caps: RawMap = key(dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"})
+    when_capped: WhenCapped = key(timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip")
+    topics: dict[str, TopicModel] = key(dict, "What people can switch on and off")
+    senders: dict[str, Sender] = key(
+        dict, "Who mails come from", {"default": "Maple Street <hello@maplestreet.example>"}
+    )
+    transports: dict[str, RawMap] = key(dict, "How messages leave, by channel", {"email": {"use": "files"}})
+    data: dict[str, RawMap] = key(dict, "Fields of contacts and records, with their types")
+    counters: dict[str, CounterModel] = key(dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}})
+    segments: Annotated[dict[str, Annotated[Any, Kind("condition")]], Kind("segments")] = key(
+        dict, "Named audiences", {"best_customers": {"spent": "top 20%"}}
+    )
+    coupons: dict[str, CouponModel] = key(dict, "Codes that are good for something", {"treat": {"offer": "15% off"}})
+    surveys: dict[str, SurveyModel] = key(dict, "Questions", {"satisfaction": {"question": "How did we do?"}})
+    database: Text | None = key(None, "A file; else .drip/drip.db", ".drip/drip.db")

@@ -1,0 +1,408 @@
+"""The SQL reader of conditions: who is in. `core.conditions.why_not` is the Python reader; they agree on everyone.
+
+Where an index can serve, a line becomes a comparison that it serves, or a subquery that begins with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
+
+from drip.core.calendar import first_source, local, zone
+from drip.core.conditions import (
+    DATED,
+    FROM_TODAY,
+    All,
+    Condition,
+    Did,
+    HoldsCoupon,
+    Line,
+    Member,
+    Not,
+    Rank,
+    Subscribed,
+    Tagged,
+    day_range,
+    first_instant,
+    leaves,
+)
+from drip.core.conditions import Any as AnyOf
+from drip.core.derived import DateField, Total
+from drip.core.fields import YES, FieldKind, parse_number
+from drip.core.settings import Settings
+from drip.storage.history import amount
+from drip.storage.schema import (
+    consents,
+    contacts,
+    counters,
+    coupons,
+    dates,
+    events,
+    records,
+    segment_members,
+    tags,
+)
+
+PLAIN = ("key", "email", "phone", "locale", "country")
+DAY = timedelta(days=1)
+# The last text that begins with a text.
+LAST = "\U0010ffff"
+NUMBERS = ("integer", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads conditions at an instant, for contacts whose local day is `today`, about a kind of record or none."""
+
+    settings: Settings
+    now: datetime
+    today: date
+    record: str | None = None
+
+    def where(self, condition: Condition) -> ColumnElement[bool]:
+        """The condition over `contacts` (and `records`)."""
+        match condition:
+            case All(parts):
+                return and_(true(), *(self.where(part) for part in parts))
+            case AnyOf(parts):
+                return or_(false(), *(self.where(part) for part in parts))
+            case Not(part):
+                # What is unknown is not so.
+                return not_(func.coalesce(self.where(part), false()))
+            case Line():
+                return self._line(condition)
+            case Subscribed(topic):
+                return self._subscribed(topic)
+            case Member(name):
+                return self._in(select(segment_members.c.contact_id).where(segment_members.c.segment == name))
+            case Tagged(wanted):
+                return self._in(select(tags.c.contact_id).where(tags.c.tag.in_(wanted)))
+            case HoldsCoupon(coupon):
+                good = or_(coupons.c.expires.is_(None), coupons.c.expires >= self.today.isoformat())
+                where = (coupons.c.coupon == coupon, coupons.c.redeemed_at.is_(None), good)
+                return self._in(select(coupons.c.contact_id).where(coupons.c.contact_id.is_not(None), *where))
+            case Did():
+                return self._did(condition)
+
+    def _in(self, statement: Select[Any]) -> ColumnElement[bool]:
+        return contacts.c.id.in_(statement)
+
+    # --- fields
+
+    def _line(self, line: Line) -> ColumnElement[bool]:
+        owner, _, name = line.field.partition(".")
+        if owner == "counter":
+            of_these = select(counters.c.contact_id).where(counters.c.counter == name)
+            return self._numbered(line, of_these, counters.c.balance, None)
+        derived = self.settings.derived.get(line.field)
+        if isinstance(derived, Total):
+            return self._total(line, owner, derived)
+        if isinstance(derived, DateField):
+            source = derived.field.partition(".")[2]
+            if derived.field in self.settings.derived:
+                return self._kept(line, derived)
+            return self._dated(line, self._attribute(owner, source), derived.steps)
+        if derived is not None:
+            return self._kept(line, DateField(line.field, ()))
+        if owner == "contact" and name in (*PLAIN, "timezone"):
+            home = func.coalesce(contacts.c.zone, self.settings.timezone)
+            return self._text(line, home if name == "timezone" else contacts.c[name])
+        if owner != "contact" and name == "key":
+            return self._text(line, records.c.key)
+        return self._declared(line, self._attribute(owner, name))
+
+    def _attribute(self, owner: str, name: str) -> ColumnElement[Any]:
+        table = contacts if owner == "contact" else records
+        return func.json_extract(table.c.attributes, literal_column(f"'$.{name}'"))
+
+    def _declared(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
+        kind: FieldKind = line.kind
+        if kind in ("number", "money"):
+            numeric = func.typeof(value).in_(NUMBERS)
+            if line.comparison in ("known", "unknown"):
+                return numeric if line.comparison == "known" else not_(numeric)
+            return and_(numeric, _compare(line, value))
+        if kind == "yes or no":
+            if line.comparison in ("known", "unknown"):
+                return value.is_not(None) if line.comparison == "known" else value.is_(None)
+            wanted = {1 if written.casefold() in YES else 0 for written in line.values}
+            return value.in_(sorted(wanted))
+        if kind == "date":
+            return self._dated(line, value, ())
+        return self._text(line, value)
+
+    def _text(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
+        folded = func.drip_fold(value)
+        match line.comparison:
+            case "known":
+                return value.is_not(None)
+            case "unknown":
+                return value.is_(None)
+            case "includes":
+                return func.instr(folded, line.values[0].casefold()) > 0
+            case "starts with":
+                start = line.values[0].casefold()
+                return and_(folded >= start, folded < start + LAST)
+            case _:
+                return folded.in_([written.casefold() for written in line.values])
+
+    def _dated(self, line: Line, value: ColumnElement[Any], steps: tuple[Any, ...]) -> ColumnElement[bool]:
+        match line.comparison:
+            case "known":
+                return value.is_not(None)
+            case "unknown":
+                return value.is_(None)
+            case "is":
+                days = [date.fromisoformat(written[:10]) for written in line.values]
+                return or_(false(), *(_between(value, day, day + DAY, steps) for day in days))
+        first, end = day_range(line, self.today)
+        return _between(value, first, end, steps)
+
+    def _kept(self, line: Line, derived: DateField) -> ColumnElement[bool]:
+        """A derived date that is kept with the stored ones."""
+        of_field = select(dates.c.contact_id).where(dates.c.field == derived.field)
+        owner = self._owner(line.field.partition(".")[0], dates.c.record_id)
+        if line.comparison in ("known", "unknown"):
+            known = self._in(of_field.where(owner))
+            return known if line.comparison == "known" else not_(known)
+        return self._in(of_field.where(owner, self._dated(line, dates.c.day, derived.steps)))
+
+    def _owner(self, owner: str, column: ColumnElement[int]) -> ColumnElement[bool]:
+        return column == 0 if owner == "contact" else column == records.c.id
+
+    def _total(self, line: Line, owner: str, total: Total) -> ColumnElement[bool]:
+        where = [events.c.name == total.event, events.c.at <= self.now]
+        if total.span:
+            where.append(events.c.at >= first_instant(total.span, self.now, self.settings.timezone))
+        if owner != "contact":
+            where.append(events.c.record_id == records.c.id)
+        grouped = select(events.c.contact_id).where(*where).group_by(events.c.contact_id)
+        return self._numbered(line, grouped, None, amount(total))
+
+    def _numbered(
+        self, line: Line, rows: Select[Any], value: ColumnElement[Any] | None, grouped: ColumnElement[Any] | None
+    ) -> ColumnElement[bool]:
+        """A number that is 0 for whoever has no row: those who have one and fit, or all but those who do not."""
+        if line.comparison in ("known", "unknown"):
+            return true() if line.comparison == "known" else false()
+        number = value if value is not None else grouped
+        assert number is not None
+        fits = _compare(line, number)
+        wanted = not_(fits) if _fits_zero(line) else fits
+        found = rows.where(wanted) if value is not None else rows.having(wanted)
+        return not_(self._in(found)) if _fits_zero(line) else self._in(found)
+
+    # --- verbs
+
+    def _subscribed(self, key: str) -> ColumnElement[bool]:
+        topic = self.settings.topics[key]
+        said = select(consents.c.contact_id).where(consents.c.topic == key)
+        given = self._in(said.where(consents.c.given))
+        if topic.opt_in != "implied":
+            return given
+        silent = not_(self._in(said.where(not_(consents.c.given))))
+        if topic.expires:
+            since = first_instant(topic.expires, self.now, self.settings.timezone)
+            silent = and_(silent, self._in(select(events.c.contact_id).where(events.c.at >= since)))
+        return or_(given, silent)
+
+    def _did(self, did: Did) -> ColumnElement[bool]:
+        where = [events.c.name == did.event, events.c.at <= self.now]
+        if did.span is not None:
+            where.append(events.c.at >= first_instant(did.span, self.now, self.settings.timezone))
+        for name, value in did.matching:
+            path: ColumnElement[str] = literal_column(f"'$.{name}'")
+            where.append(func.drip_fold(func.json_extract(events.c.fields, path)) == value.casefold())
+        if self.record is not None:
+            where.append(events.c.record_id.in_([literal(0), records.c.id]))
+        found = select(events.c.contact_id).where(*where)
+        if did.times > 1:
+            found = found.group_by(events.c.contact_id).having(func.count() >= did.times)
+        return self._in(found)
+
+
+def _between(
+    value: ColumnElement[Any], first: date | None, end: date | None, steps: tuple[Any, ...]
+) -> ColumnElement[bool]:
+    """Whether a date, once moved by `steps`, lies from `first` up to, not including, `end`."""
+    bounds = []
+    if first is not None:
+        bounds.append(value >= first_source(first, steps).isoformat())
+    if end is not None:
+        bounds.append(value < first_source(end, steps).isoformat())
+    return and_(value.is_not(None), *bounds)
+
+
+_NUMBERS: Mapping[str, Callable[[Any, list[float]], Any]] = {
+    "is": lambda value, wanted: value.in_(wanted),
+    "at least": lambda value, wanted: value >= wanted[0],
+    "at most": lambda value, wanted: value <= wanted[0],
+    "more than": lambda value, wanted: value > wanted[0],
+    "less than": lambda value, wanted: value < wanted[0],
+    "between": lambda value, wanted: and_(value >= wanted[0], value <= wanted[1]),
+}
+
+
+def _compare(line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
+    compared: ColumnElement[bool] = _NUMBERS[line.comparison](value, [parse_number(each) for each in line.values])
+    return compared
+
+
+def _fits_zero(line: Line) -> bool:
+    wanted = [parse_number(each) for each in line.values]
+    match line.comparison:
+        case "is":
+            return 0 in wanted
+        case "at least":
+            return wanted[0] <= 0
+        case "at most":
+            return wanted[0] >= 0
+        case "more than":
+            return wanted[0] < 0
+        case "less than":
+            return wanted[0] > 0
+        case _:
+            return wanted[0] <= 0 <= wanted[1]
+
+
+def hangs_on_today(condition: Condition) -> bool:
+    """Whether what holds depends on which day it is for the contact."""
+    return any(
+        isinstance(each, HoldsCoupon) or (isinstance(each, Line) and each.comparison in FROM_TODAY)
+        for each in leaves(condition)
+    )
+
+
+def days_of_zones(settings: Settings, zones: Iterable[str | None], now: datetime) -> dict[date, list[str | None]]:
+    """The zones by the day that it is there."""
+    found: dict[date, list[str | None]] = {}
+    for name in zones:
+        found.setdefault(local(now, zone(name or settings.timezone)).date(), []).append(name)
+    return found
+
+
+def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
+    """Contacts who live in one of these zones; None stands for the workspace's."""
+    listed = contacts.c.zone.in_([name for name in names if name is not None])
+    return or_(listed, contacts.c.zone.is_(None)) if None in names else listed
+
+
+def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
+    """A condition that hangs on nobody's day, or none at all, over `contacts`."""
+    if condition is None:
+        return true()
+    return Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition)
+
+
+def matching(
+    connection: Connection, settings: Settings, condition: Condition, now: datetime,
+    among: Collection[int] | None = None,
+) -> set[int]:  # fmt: skip
+    """The contacts for whom a condition holds, of all or `among` some."""
+    found: set[int] = set()
+    for statement in statements(connection, settings, condition, now):
+        if among is not None:
+            statement = statement.where(contacts.c.id.in_(among))
+        found.update(connection.scalars(statement))
+    return found
+
+
+def statements(
+    connection: Connection, settings: Settings, condition: Condition, now: datetime
+) -> Iterator[Select[Any]]:
+    """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
+    if not hangs_on_today(condition):
+        today = local(now, zone(settings.timezone)).date()
+        yield select(contacts.c.id).where(Reader(settings, now, today).where(condition))
+        return
+    zones = connection.scalars(select(contacts.c.zone).distinct())
+    groups = days_of_zones(settings, zones, now)
+    for today, names in sorted(groups.items()):
+        where = Reader(settings, now, today).where(condition)
+        everybody = len(groups) == 1
+        yield select(contacts.c.id).where(where) if everybody else select(contacts.c.id).where(where, in_zones(names))
+
+
+def ranked(connection: Connection, settings: Settings, rank: Rank, now: datetime) -> set[int]:
+    """The best of all contacts by a number above zero: so many heads, or as many as make that share of the sum."""
+    rows = connection.execute(_numbers(settings, rank.field, now)).all()
+    if rank.kind == "top":
+        # Half a head counts as one, and somebody is always best.
+        heads = max(1, int(len(rows) * rank.percent / 100 + 0.5)) if rows else 0
+        return {row[0] for row in rows[:heads]}
+    wanted = sum(row[1] for row in rows) * rank.percent / 100
+    found: set[int] = set()
+    reached = 0.0
+    for contact_id, number in rows:
+        if reached >= wanted:
+            break
+        found.add(contact_id)
+        reached += number
+    return found
+
+
+def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
+    """Contacts and their number, the highest first; of equals the one known longer."""
+    owner, _, name = field.partition(".")
+    derived = settings.derived.get(field)
+    if owner == "counter":
+        number: Any = counters.c.balance
+        statement = select(counters.c.contact_id, number).where(counters.c.counter == name, number > 0)
+        return statement.order_by(number.desc(), counters.c.contact_id)
+    if isinstance(derived, Total):
+        where = [events.c.name == derived.event, events.c.at <= now]
+        if derived.span:
+            where.append(events.c.at >= first_instant(derived.span, now, settings.timezone))
+        number = amount(derived)
+        statement = select(events.c.contact_id, number.label("number")).where(*where).group_by(events.c.contact_id)
+        return statement.having(number > 0).order_by(literal_column("number").desc(), events.c.contact_id)
+    number = func.json_extract(contacts.c.attributes, literal_column(f"'$.{name}'"))
+    statement = select(contacts.c.id, number).where(func.typeof(number).in_(NUMBERS), number > 0)
+    return statement.order_by(number.desc(), contacts.c.id)
+
+
+def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> dict[str, str]:
+    """The indexes over contacts that these conditions are served by: expressions by name."""
+    wanted: dict[str, str] = {}
+    for condition in conditions:
+        for each in leaves(condition):
+            field = _ranked_or_compared(each)
+            owner, _, name = field.partition(".")
+            if owner != "contact" or (name in PLAIN and name not in ("country", "locale")):
+                continue
+            derived = settings.derived.get(field)
+            if isinstance(derived, DateField) and derived.field not in settings.derived:
+                name = derived.field.partition(".")[2]
+            elif derived is not None or name == "timezone":
+                continue
+            column = name if name in PLAIN else f"json_extract(attributes, '$.{name}')"
+            text = isinstance(each, Line) and each.kind in ("text", "country", "choice", "birthday")
+            if name in PLAIN or (text and isinstance(each, Line) and each.comparison not in DATED):
+                wanted[f"attribute_{name}_folded"] = f"drip_fold({column})"
+            if name not in PLAIN:
+                wanted[f"attribute_{name}"] = column
+    return wanted
+
+
+def _ranked_or_compared(condition: Condition) -> str:
+    """The field that a line is about; nothing for verbs."""
+    if isinstance(condition, Line):
+        return condition.field
+    return condition.rank.field if isinstance(condition, Member) and condition.rank else ""
