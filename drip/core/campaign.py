@@ -13,7 +13,7 @@ from drip.core.caps import Cap
 from drip.core.conditions import Condition
 from drip.core.derived import DateField
 from drip.core.schedule import Schedule
-from drip.core.steps import NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
+from drip.core.steps import IssueCoupon, NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
 from drip.errors import Place
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
@@ -179,7 +179,7 @@ class Campaign:
 
     def lookback(self) -> timedelta:
         """How old an occurrence may be and still have a step that makes sense."""
-        reached, longest = timedelta(0), timedelta(0)
+        reached, longest, good = timedelta(0), timedelta(0), timedelta(days=31)
         start = _rough(self.entry_offset())
         for step in self.steps:
             match step:
@@ -187,8 +187,10 @@ class Campaign:
                     reached += duration.longest()
                 case WaitUntil(until=NextClock()):
                     reached += timedelta(days=14)
+                case IssueCoupon(expires=Duration() as duration):
+                    good = duration.longest()
                 case WaitUntil(until=Point()):
-                    reached += timedelta(days=366)
+                    reached += good
                 case Send(at=at, grace=grace):
                     if at is not None:
                         reached = max(reached, _rough(at.offset) - start)

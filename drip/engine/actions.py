@@ -87,7 +87,8 @@ class Actions:
         coupon = self._settings.coupons[step.coupon]
         expires = None
         if step.expires is not None:
-            today = local(self._now, zone(self._facts.zone_of(contact))).date()
+            # From when the step was due: a run that comes late has a coupon that has been running.
+            today = local(run.since, zone(self._facts.zone_of(contact))).date()
             day = business_shift(shift(today, step.expires), step.expires.business, self._settings.holidays)
             expires = day.isoformat()
         made = None

@@ -107,9 +107,6 @@ class Walker:
                 told.planned_at = told.due_at = due
                 self._changes.message(told)
             return None
-        if told is None and self._over_before(run, step, due):
-            self._go(run, step.next, run.since)
-            return None
         outside = self.outside(run, campaign, contact)
         if outside:
             self.end(run, outside)
@@ -122,7 +119,14 @@ class Walker:
         return step.at is not None and step.grace is None and due + LATE_JOINER < run.started_at
 
     def left_out(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Reason | None:
-        """Why a message is passed over, if its `only_if` says so."""
+        """Why a message is passed over: its time was over long before the run began, or its `only_if` says so."""
+        told = self._told.get((run.id, step.id))
+        due = self._due_at(run, campaign, step, contact)
+        if told is None and self._over_before(run, step, due):
+            sentence = (
+                f"it was to leave on {local(due, zone(self._facts.zone_of(contact))):%Y-%m-%d}, before this run began"
+            )
+            return Reason("too-late", sentence, step.place)
         if step.only_if is None:
             return None
         failure = why_not(step.only_if, self.values(run, campaign, contact))

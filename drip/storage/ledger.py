@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select, type_coerce, union_all
 
-from drip.storage.schema import Instant, contacts, judgements, messages, records, runs
+from drip.storage.schema import Instant, contacts, judgements, messages, records, runs, tasks
 
 NO_INSTANT = type_coerce(null(), Instant)
 
@@ -44,7 +44,7 @@ def entries(
     """The ledger from `since` up to and including `until`, oldest first, in a stable order."""
     parts = [
         _part(statement, at, since, until, contact, campaigns)
-        for statement, at in (_entered(), _sent(), _settled(), _judged(), _exited())
+        for statement, at in (_entered(), _sent(), _settled(), _judged(), _given(), _exited())
     ]
     union = union_all(*parts).subquery()
     order = (union.c.at, union.c.contact, union.c.campaign, union.c.rank, union.c.number)
@@ -120,6 +120,23 @@ def _exited() -> tuple[Select[Any], Any]:
     columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=NO_INSTANT, rank=4,
                        number=runs.c.id)  # fmt: skip
     return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
+
+
+class _Task:
+    """A task's title, where other lines have their reason."""
+
+    class c:  # noqa: N801 - as a table's
+        code = null()
+        sentence = tasks.c.title
+        place = tasks.c.place
+
+
+def _given() -> tuple[Select[Any], Any]:
+    at = tasks.c.created_at
+    columns = _columns(at, literal("task"), step=tasks.c.step, channel=null(), reason=_Task, until=NO_INSTANT, rank=2,
+                       number=tasks.c.id)  # fmt: skip
+    statement = select(*columns).select_from(tasks).join(runs, runs.c.id == tasks.c.run_id)
+    return _of_run(statement), at
 
 
 def _sent() -> tuple[Select[Any], Any]:
