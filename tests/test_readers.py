@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from drip.core.conditions import Condition, why_not
 from drip.engine.facts import Batch
@@ -237,3 +237,35 @@ def test_ranks_are_what_a_plain_sort_gives(tmp_path: Path, percent: int) -> None
             makers.add(each)
             reached += totals[each]
         assert who.matching(connection, world.workspace.settings, found[1], NOW) == makers
+
+
+SERVED: list[dict[str, Any]] = [
+    {"first_name": "Ana"}, {"first_name": "starts with A"}, {"visits": "at least 3"}, {"visits": "between 1 and 2"},
+    {"joined": "before 2026-01-01"}, {"joined": "in the last 30 days"}, {"trial_ends": "in the next 14 days"},
+    {"country": "US"}, {"vip": "yes"}, {"size": "small"}, {"birthday": "02-29"}, {"orders": "at least 3"},
+    {"total": "more than 100"}, {"last_order": "more than 30 days ago"}, {"last_order": "known"},
+    {"lapse": "in the next 14 days"}, {"stamps": "at least 2"}, {"subscribed": "news"}, {"in_segment": "best"},
+    {"tagged": "a"}, {"holds coupon": "treat"}, {"did": "order.placed in the last 30 days"}, {"opened": "any"},
+    {"spent": "top 20%"}, {"visits": "at least 3", "first_name": "not Ana"}, {"any": [{"visits": "3"}, {"country": "US"}]},
+]  # fmt: skip
+
+
+def plan(connection: Connection, world: World, condition: Condition) -> list[str]:
+    """How the database says that it will find the contacts."""
+    lines = []
+    for statement in who.statements(connection, world.workspace.settings, condition, NOW):
+        asked = statement.compile(connection.engine, compile_kwargs={"render_postcompile": True})
+        values = [asked.params[name] for name in asked.positiontup or []]
+        plain = tuple(0 if hasattr(value, "isoformat") else value for value in values)
+        lines += [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", plain)]
+    return lines
+
+
+def test_no_scan_where_an_index_can_serve(tmp_path: Path) -> None:
+    world, found = made(str(tmp_path), random.Random(3), SERVED, 30)
+    with world.database.read() as connection:
+        for condition, written in zip(found, SERVED, strict=True):
+            lines = plan(connection, world, condition)
+            assert lines
+            assert not [line for line in lines if line.startswith(("SCAN contacts", "SCAN events"))], (written, lines)
+            assert not [line for line in lines if "contacts_by_zone" in line], (written, lines)
