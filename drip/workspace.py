@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Transport
 from drip.core.settings import Settings
-from drip.core.steps import IssueCoupon, Send
 from drip.engine.book import Book, open_book
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
-from drip.rendering.names import Used, names_in
+from drip.lint.logic import campaign_problems, settings_problems
+from drip.lint.texts import People, TextRules
 from drip.rendering.templates import FOLDER as TEMPLATES
-from drip.rendering.templates import LAYOUT, Source, Templates, endings_of
+from drip.rendering.templates import Templates
 from drip.storage.database import Database, open_database
 
-GLOBALS = frozenset(
-    ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
-)  # fmt: skip
 TRANSPORTS_NOT_YET = ("apprise", "pdf", "webhook", "twilio")
-HOW_SUBJECT = "begin the template with `---`, a line `subject: …`, and `---`"
 
 
 @dataclass
@@ -151,77 +144,18 @@ class Workspace:
         help = f"set the environment variable {name}, or put it into a file of that name in the secrets folder"
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
 
-    def problems(self) -> list[Problem]:
-        """Everything that is wrong with campaigns, settings and templates, in order of their places."""
+    def problems(self, people: People | None = None, events: Collection[str] = ()) -> list[Problem]:
+        """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.
+
+        `people` and `events` are what the database knows, if there is one.
+        """
         found = list(self.loaded.problems)
-        for campaign in self.loaded.campaigns.values():
-            found += self._template_problems(campaign)
-        found += self._transport_problems()
+        if self.loaded.settings:
+            campaigns = self.loaded.campaigns
+            found += settings_problems(self.settings)
+            for campaign in campaigns.values():
+                found += campaign_problems(campaign, self.settings, campaigns, events)
+            # What a broken campaign sends is not known, so nothing can be said to be sent by none.
+            texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
+            found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
         return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
-
-    def _transport_problems(self) -> list[Problem]:
-        if self.loaded.settings is None:
-            return []
-        place = self.settings.place
-        if self.loaded.campaigns and "email" not in self.settings.transports:
-            help = "add `transports:` with `email: { use: files, folder: out }`, or `use: smtp`"
-            return [Problem(place, "nothing says how e-mails leave", help)]
-        return []
-
-    def _template_problems(self, campaign: Campaign) -> list[Problem]:
-        found: list[Problem] = []
-        for step in campaign.steps:
-            if not isinstance(step, Send):
-                continue
-            locales: list[str | None] = [*self.templates.variants(step.template)] or [None]
-            try:
-                for locale, channel in itertools.product(locales, step.channels):
-                    compiled = self.templates.get(step.template, locale, channel)
-                    if channel == "email" and compiled.subject is None and step.subject is None:
-                        found.append(Problem(compiled.place, "the mail has no subject", HOW_SUBJECT))
-                    if compiled.sender and compiled.sender not in self.settings.senders:
-                        help = nearest(compiled.sender, self.settings.senders, what="senders")
-                        found.append(Problem(compiled.place, f"there is no sender `{compiled.sender}`", help))
-                    found += self._name_problems(campaign, step.template, locale, channel)
-                for source in self.templates.contents(step.content) if step.content else ():
-                    named = (self._name_problem(campaign, used, source) for used in names_in(self.templates, source))
-                    found += [problem for problem in named if problem]
-                self.templates.line(step.subject, str(step.place))
-            except DripError as error:
-                found.append(Problem(error.place or step.place, error.sentence, error.help))
-        return found
-
-    def _name_problems(self, campaign: Campaign, template: str, locale: str | None, channel: str) -> list[Problem]:
-        endings = endings_of(channel)
-        sources = [self.templates.source(template, locale, endings), self.templates.source(template, locale, (".txt",))]
-        layout = self.templates.folder / LAYOUT
-        if layout.is_file():
-            sources.append(self.templates.source(LAYOUT.removesuffix(".html"), None))
-        problems = []
-        for source in sources:
-            for used in names_in(self.templates, source) if source else ():
-                problem = self._name_problem(campaign, used, source)
-                problems += [problem] if problem else []
-        return problems
-
-    def _name_problem(self, campaign: Campaign, used: Used, source: Source | None) -> Problem | None:
-        fields = self.settings.fields
-        prefixes = campaign.event_prefixes()
-        event = "event" if isinstance(campaign.trigger, EventTrigger) else None
-        coupon = "coupon" if any(isinstance(step, IssueCoupon) for step in campaign.steps) else None
-        survey = "survey_link" if any(isinstance(step, Send) and step.survey for step in campaign.steps) else None
-        view = "view_link" if self.settings.public_url else None
-        roots = {"contact", campaign.for_each, *prefixes, event, coupon, survey, view} - {None}
-        if used.root not in GLOBALS | roots:
-            names = sorted(str(each) for each in GLOBALS | roots if not str(each).startswith("_"))
-            help = nearest(used.root, names) or "a template knows `contact`, the record, `event`, `issue`, `business`"
-            return Problem(used.place, f"`{used.root}` does not exist here", help, used.source)
-        if used.name is None or used.root not in fields:
-            return None
-        derived = {name.partition(".")[2] for name in self.settings.derived if name.startswith(f"{used.root}.")}
-        known = {*fields[used.root], *derived, *(["age", *self.settings.counters] if used.root == "contact" else [])}
-        if used.name in known:
-            return None
-        help = nearest(used.name, known, what="fields") or "declare it under `data:` in _settings.yaml"
-        sentence = f"there is no field `{used.root}.{used.name}`"
-        return Problem(used.place, sentence, help, used.source, code="unknown-variable")

@@ -11,11 +11,10 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
+from drip.cli.demo import import_people
 from drip.cli.preview import coming
 from drip.cli.sample import copy_sample, write_people
 from drip.cli.show import Shown, picture
-from drip.engine import importer
-from drip.engine.rows import open_table
 from drip.workspace import Workspace
 
 PICTURE = Path(__file__).parent.parent / ".readme" / "preview.svg"
@@ -28,10 +27,7 @@ def draw() -> str:
     with tempfile.TemporaryDirectory() as folder:
         workspace = _sample(Path(folder))
         with workspace.database(NOW) as database:
-            contacts, vehicles, bookings = write_people(Path(folder), date(2026, 11, 22))
-            importer.import_contacts(database, workspace.settings, open_table(contacts), {}, "sample", NOW)
-            importer.import_records(database, workspace.settings, "vehicle", open_table(vehicles), {}, NOW)
-            importer.import_events(database, workspace.settings, open_table(bookings), {})
+            import_people(workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW)
             end = NOW + timedelta(days=DAYS)
             found = coming(workspace, database, NOW, end)
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}

@@ -13,7 +13,7 @@ FLOORS = (
     {"errors"},
     {"core"},
     {"language", "storage", "rendering", "transports"},
-    {"engine"},
+    {"engine", "lint"},
     {"workspace"},
     {"daemon"},
     {"cli"},

@@ -35,10 +35,11 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = folder / "shop"
     root.mkdir()
     copy_sample(root, SAMPLE_DAY)
-    contacts, vehicles, bookings = write_people(folder, SAMPLE_DAY)
-    assert drip(root, "import", "contacts", str(contacts), "--now", NOW).code == 0
-    assert drip(root, "import", "vehicle", str(vehicles)).code == 0
-    assert drip(root, "import", "events", str(bookings)).code == 0
+    people = write_people(folder, SAMPLE_DAY)
+    assert drip(root, "import", "contacts", str(people.contacts), "--now", NOW).code == 0
+    assert drip(root, "import", "vehicle", str(people.vehicles), "--now", NOW).code == 0
+    assert drip(root, "import", "lease", str(people.leases), "--now", NOW).code == 0
+    assert drip(root, "import", "events", str(people.events), "--now", NOW).code == 0
     return root
 
 

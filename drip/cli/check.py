@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
 
-from drip.cli.context import App, json_option, pass_app, print_json
-from drip.errors import Problem
+from drip.cli.context import App, json_option, pass_app, print_json, read_clock
+from drip.errors import DripError, Problem, nearest
+from drip.lint.rules import RULES
+from drip.lint.texts import People
+from drip.storage import portrait
+from drip.workspace import Workspace
 
 
 @click.command()
 @click.argument("files", nargs=-1)
 @click.option("--format", "style", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.option("--explain", metavar="CODE", help="What a code means, why it matters, and what to do.")
 @json_option
 @pass_app
-def check(app: App, files: tuple[str, ...], style: str, as_json: bool) -> None:
+def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_json: bool) -> None:
     """Reads campaigns, settings and templates and reports every problem in them.
 
     \b
     Example: drip check
              drip check campaigns/birthday.yaml
+             drip check --explain maybe-unknown
 
-    Ends with 1 if there is an error.
+    Errors keep a campaign from running, warnings do not, notes are worth a thought. What people are like (whose
+    first name is unknown?) is read from the database, if there is one. Ends with 1 if there is an error.
     """
+    if explain is not None:
+        _explain(explain)
+        return
     workspace = app.workspace()
-    problems = [problem for problem in workspace.problems() if _wanted(problem, files)]
+    people, events = _known(workspace)
+    problems = [problem for problem in workspace.problems(people, events) if _wanted(problem, files)]
     for problem in problems:
         if as_json or style == "json":
             print_json(_row(problem))
@@ -36,9 +48,38 @@ def check(app: App, files: tuple[str, ...], style: str, as_json: bool) -> None:
     errors = sum(problem.level == "error" for problem in problems)
     if not as_json and style == "text":
         count = len(workspace.loaded.campaigns) + len(workspace.loaded.broken)
-        found = f"{errors} error(s), {len(problems) - errors} warning(s)" if problems else "no problems"
+        found = _counted(problems) if problems else "no problems"
         click.echo(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
     raise click.exceptions.Exit(1 if errors else 0)
+
+
+def _counted(problems: list[Problem]) -> str:
+    levels = Counter(problem.level for problem in problems)
+    return ", ".join(f"{levels[level]} {level}(s)" for level in ("error", "warning", "note") if levels[level])
+
+
+def _known(workspace: Workspace) -> tuple[People, set[str]]:
+    """What the database knows of people and events; nothing where there is none."""
+    path = workspace.database_path()
+    if workspace.loaded.settings is None or not path.is_file():
+        return People(), set()
+    settings = workspace.settings
+    with workspace.database(read_clock()) as database, database.read() as connection:
+        shares, longest = portrait.unknown_shares(connection, settings), portrait.longest_texts(connection, settings)
+        return People(shares, longest), portrait.event_names(connection)
+
+
+def _explain(code: str) -> None:
+    if code not in RULES:
+        raise DripError(
+            f"There is no code `{code}`.", help=nearest(code, RULES, what="codes") or ", ".join(sorted(RULES))
+        )
+    rule = RULES[code]
+    click.echo(f"{rule.code} ({rule.level})\n\n{_wrapped(rule.why)}\n\nWhat to do: {_wrapped(rule.remedy)}")
+
+
+def _wrapped(text: str) -> str:
+    return click.wrap_text(text, width=100)
 
 
 def _wanted(problem: Problem, files: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from drip.cli.context import App, console, now_option, pass_app
 from drip.cli.preview import coming
-from drip.cli.sample import copy_sample, write_people
+from drip.cli.sample import People, copy_sample, write_people
 from drip.cli.show import Shown, picture
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
@@ -82,7 +82,8 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
     at = app.now(workspace, now)
     with workspace.database(at) as database:
         click.echo(f"1. Invented people go into a fresh workspace, {root}")
-        _import(workspace, database, people, at)
+        for what, report in import_people(workspace, database, people, at).items():
+            click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         click.echo(f"\n2. What would happen in the next {DAYS} days (drip preview)\n")
         found = coming(workspace, database, at, end)
@@ -93,15 +94,15 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
     _where_to_look(root, sent)
 
 
-def _import(workspace: Workspace, database: Database, files: tuple[Path, ...], at: datetime) -> None:
-    contacts, vehicles, bookings = files
-    settings = workspace.settings
-    for what, report in (
-        ("contacts", importer.import_contacts(database, settings, open_table(contacts), {}, contacts.name, at)),
-        ("vehicles", importer.import_records(database, settings, "vehicle", open_table(vehicles), {}, at)),
-        ("bookings", importer.import_events(database, settings, open_table(bookings), {})),
-    ):
-        click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")
+def import_people(workspace: Workspace, database: Database, people: People, at: datetime) -> dict[str, importer.Report]:
+    """Brings the invented people in; what came of each file."""
+    settings, contacts = workspace.settings, people.contacts
+    return {
+        "contacts": importer.import_contacts(database, settings, open_table(contacts), {}, contacts.name, at),
+        "vehicles": importer.import_records(database, settings, "vehicle", open_table(people.vehicles), {}, at),
+        "leases": importer.import_records(database, settings, "lease", open_table(people.leases), {}, at),
+        "events": importer.import_events(database, settings, open_table(people.events), {}),
+    }
 
 
 def _run(workspace: Workspace, database: Database, start: datetime, end: datetime) -> int:
@@ -111,7 +112,9 @@ def _run(workspace: Workspace, database: Database, start: datetime, end: datetim
 
 
 def _where_to_look(root: Path, sent: int) -> None:
-    click.echo(f"   {sent} mails are in {root / '.drip' / 'out'}, one .eml each: open one in your mail program\n")
+    click.echo(
+        f"   {sent} messages are in {root / '.drip' / 'out'}: mails as .eml for your mail program, letters as .html\n"
+    )
     click.echo("Look around:")
     click.echo(f"   cd {root}")
     click.echo("   drip log --contact ana")

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from drip.core.calendar import Birthday, Duration, shift
 from drip.errors import DripError
 
 PEOPLE = 200
+Cells = tuple[str, ...]
 FIRST = [
     "Ben",
     "Chloé",
@@ -131,36 +133,64 @@ def _sample() -> Path:
     raise DripError("The sample workspace is missing from this installation.", help="install drip again")
 
 
-def write_people(folder: Path, today: date) -> tuple[Path, Path, Path]:
-    """Invented contacts, vehicles and bookings as CSV files; the same for the same day."""
+@dataclass(frozen=True, slots=True)
+class People:
+    """The files of the invented people."""
+
+    contacts: Path
+    vehicles: Path
+    leases: Path
+    events: Path
+
+
+def write_people(folder: Path, today: date) -> People:
+    """Invented contacts, what they own and what happened to them, as CSV files; the same for the same day."""
     chance = random.Random(20261122)
-    contacts, vehicles, bookings = [], [], []
+    contacts: list[Cells] = []
+    vehicles: list[Cells] = []
+    leases: list[Cells] = []
+    events: list[Cells] = []
     for n in range(PEOPLE):
         contact = _contact(chance, n, today)
+        key = contact[0]
         contacts.append(contact)
         for m in range(chance.choices((0, 1, 2), (30, 55, 15))[0] or (n == 0)):
-            vehicle = _vehicle(chance, contact[0], m, today)
+            vehicle = _vehicle(chance, key, m, today)
             vehicles.append(vehicle)
             if chance.random() < 0.06:
                 when = today - timedelta(days=chance.randint(1, 3))
-                bookings.append(("booking.created", f"b{n}-{m}", contact[0], f"{when} 11:30", vehicle[0]))
-    columns = [
-        "key",
-        "email",
-        "first_name",
-        "last_name",
-        "country",
-        "timezone",
-        "locale",
-        "birthday",
-        "newsletter",
-        "offers",
-    ]
-    return (
+                events.append(("booking.created", f"b{n}-{m}", key, f"{when} 11:30", vehicle[0], "", ""))
+            if chance.random() < 0.04:
+                events.append(("service.completed", f"s{n}-{m}", key, f"{today} 8:20", vehicle[0], "", ""))
+        if n % 12 == 5:
+            ends = today + timedelta(days=chance.choice((30, 45, 60, 75, 90, 100, 120)))
+            leases.append((f"lease-{n}", key, f"{n % 9 + 1}{chance.choice('ABC')}", "active", ends.isoformat()))
+        events += _orders(chance, n, key, today)
+    columns = ["key", "email", "phone", "first_name", "last_name", "country", "timezone", "locale", "birthday",
+               "postal_address", "newsletter", "offers"]  # fmt: skip
+    vehicle_columns = ["key", "contact", "model", "status", "last_service", "odometer"]
+    event_columns = ["event", "id", "contact", "at", "vehicle", "total", "category"]
+    return People(
         _write(folder / "contacts.csv", columns, contacts),
-        _write(folder / "vehicles.csv", ["key", "contact", "model", "status", "last_service"], vehicles),
-        _write(folder / "bookings.csv", ["event", "id", "contact", "at", "vehicle"], bookings),
+        _write(folder / "vehicles.csv", vehicle_columns, vehicles),
+        _write(folder / "leases.csv", ["key", "contact", "unit", "status", "lease_end"], leases),
+        _write(folder / "events.csv", event_columns, events),
     )
+
+
+def _orders(chance: random.Random, n: int, key: str, today: date) -> list[Cells]:
+    """Some buy often and have stopped, some buy their coffee here, a few have ordered for the first time."""
+    found: list[Cells] = []
+    count = chance.choices((0, 1, 4, 9), (50, 15, 25, 10))[0]
+    last = chance.choice((2, 20, 60, 130, 150)) if n % 25 else 0
+    for m in range(count):
+        when = today - timedelta(days=last + 21 * m)
+        total, category = f"{chance.choice((12, 28, 45, 90, 140))}.50", chance.choice(("coffee", "home"))
+        found.append(("order.placed", f"o{n}-{m}", key, f"{when} 10:15", "", total, category))
+    for m in range(chance.choice((0, 0, 3, 7, 9)) if chance.random() < 0.2 else 0):
+        when = today - timedelta(days=m * 2)
+        found.append(("coffee.bought", f"k{n}-{m}", key, f"{when} 8:10", "", "", ""))
+    return found
 
 
 def _contact(chance: random.Random, n: int, today: date) -> tuple[str, ...]:
@@ -172,7 +202,9 @@ def _contact(chance: random.Random, n: int, today: date) -> tuple[str, ...]:
     newsletter = "yes" if n == 0 else chance.choices(("yes", "no", "2024-05-17", ""), (55, 15, 15, 15))[0]
     offers = "yes" if n == 0 else chance.choices(("yes", "no", ""), (60, 10, 30))[0]
     email = f"{mailbox}.{n}@example.com"
-    return key, email, first, last, country, zone or "", locale, birthday, newsletter, offers
+    phone = f"+1312555{n:04d}" if country == "US" and chance.random() < 0.6 else ""
+    home = f"{n + 1} Elm Street, Springfield, IL 62701" if country == "US" and chance.random() < 0.7 else ""
+    return key, email, phone, first, last, country, zone or "", locale, birthday, home, newsletter, offers
 
 
 def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
@@ -193,7 +225,8 @@ def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> tuple[
     back = 175 if contact == "ana" else chance.randint(140, 186)
     last_service = shift(today, Duration(days=-back))
     status = "active" if contact == "ana" or chance.random() < 0.92 else "sold"
-    return f"{contact}-{m + 1}", contact, chance.choice(MODELS), status, last_service.isoformat()
+    odometer = str(chance.randint(9, 160) * 1000)
+    return f"{contact}-{m + 1}", contact, chance.choice(MODELS), status, last_service.isoformat(), odometer
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:

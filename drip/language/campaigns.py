@@ -120,6 +120,11 @@ class _Builder:
 
     def _when_capped(self) -> timedelta | None:
         own = "when_capped" in self.model.model_fields_set
+        wait, grace = self.model.when_capped, self.model.grace
+        if own and wait is not None and grace is not None and wait > grace:
+            sentence = "it may wait longer under a cap than it makes sense"
+            self.document.problem(("when_capped",), sentence, "shorten it, or lengthen `grace`", key=True,
+                                  level="warning", code="wait-beyond-grace")  # fmt: skip
         return self.model.when_capped if own else self.settings.wait_when_capped
 
     def _topic(self) -> str | None:
@@ -226,6 +231,10 @@ class _Builder:
         yearly = model.repeat == "yearly" or (birthday is not None and birthday.kind == "birthday")
         # A step's `at:` counts from the date itself, so a moved one has no name to hang on.
         name = "" if moved else phrase.field
+        if birthday is not None and birthday.kind == "birthday" and "feb_29" not in model.model_fields_set:
+            sentence = "what becomes of February 29 in other years is left to drip, which takes February 28"
+            self.document.problem(("trigger", "date"), sentence, "say so: `feb_29: Feb 28`, `Mar 1` or `skip`",
+                                  level="note", code="leap-day")  # fmt: skip
         return DateTrigger(name, DateField(known.field, steps), yearly, model.feb_29)
 
     # --- who, and until when

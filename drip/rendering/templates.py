@@ -70,6 +70,7 @@ class Compiled:
     preheader: Template | None
     sender: str | None
     locale: str | None
+    html_bytes: int = 0
 
 
 @dataclass
@@ -129,6 +130,10 @@ class Templates:
         """The locales in which a template is written, None for the one without."""
         found = {_locale(path) for path in self._files() if _bare(path, self.folder) == name}
         return sorted(found, key=lambda each: each or "")
+
+    def files(self, name: str) -> list[Source]:
+        """Every file of a template: its locales, its channels."""
+        return [self._read(path) for path in self._files() if _bare(path, self.folder) == name]
 
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
@@ -197,6 +202,7 @@ class Templates:
             preheader=self.line(front.get("preheader"), source.name),
             sender=front.get("from"),
             locale=_locale(source.path),
+            html_bytes=len(html_source.encode()) if html_source is not None else 0,
         )
 
     def _with_content(self, source: Source, content: Source | None) -> Source:
