@@ -17,6 +17,7 @@ from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.people import import_
 from drip.cli.preview import preview
 from drip.cli.run import run, send
+from drip.cli.schema import schema
 from drip.cli.test import test
 from drip.errors import DripError
 
@@ -39,6 +40,7 @@ for command in (
     demo,
     check,
     import_,
+    schema,
     test,
     preview,
     explain,

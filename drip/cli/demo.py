@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from drip.cli.context import App, console, now_option, pass_app
 from drip.cli.preview import coming
 from drip.cli.sample import People, copy_sample, write_people
+from drip.cli.schema import write_schemas
 from drip.cli.show import Shown, picture
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
@@ -24,8 +24,6 @@ from drip.storage.database import Database
 from drip.workspace import Workspace
 
 DAYS = 30
-EDITOR = {"files.associations": {"**/templates/**/*.md": "markdown"}, "yaml.validate": True,
-          "[yaml]": {"editor.insertSpaces": True, "editor.tabSize": 2}}  # fmt: skip
 
 
 @click.command()
@@ -43,11 +41,10 @@ def init(app: App, folder: Path, now: str | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         copy_sample(folder, _today(now).date())
-        (folder / ".vscode").mkdir(exist_ok=True)
-        (folder / ".vscode" / "settings.json").write_text(json.dumps(EDITOR, indent=2) + "\n", "utf-8")
         (folder / ".gitignore").open("a", encoding="utf-8").write(".drip/\n*.rejected.csv\n")
     except OSError as error:
         raise DripError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+    write_schemas(Workspace(folder, app.environment))
     click.echo(f"A workspace is in {folder}. Next: cd {folder} && drip check")
 
 

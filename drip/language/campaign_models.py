@@ -48,6 +48,11 @@ from drip.language.models import (
 )
 from drip.language.models import When as Schedule
 
+Tests = Annotated[RawList, Kind("tests")]
+Ways = Annotated[RawList, Kind("ways")]
+Shares = Annotated[RawList, Kind("shares")]
+Values = Annotated[RawMap, Kind("values")]
+
 
 class TriggerModel(Model):
     date: DateOf | None = key(
@@ -105,7 +110,7 @@ class CampaignModel(Model):
         None, "When nobody knows whether a message left", "hold", "resend"
     )
     steps: Steps = key(list, "What happens, one after the other", [{"send": "birthday/card"}])
-    tests: RawList = key(list, "What must come of it, for `drip test`")
+    tests: Tests = key(list, "What must come of it, for `drip test`")
 
 
 class TestModel(Model):
@@ -159,7 +164,7 @@ class IfModel(StepModel):
 
 
 class BranchModel(StepModel):
-    branch: RawList = key(..., "Several ways; the first that holds is taken", [{"if": {}, "then": []}, {"else": []}])
+    branch: Ways = key(..., "Several ways; the first that holds is taken", [{"if": {}, "then": []}, {"else": []}])
 
 
 class ArmModel(Model):
@@ -169,7 +174,7 @@ class ArmModel(Model):
 
 
 class SplitModel(StepModel):
-    split: RawList = key(..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}])
+    split: Shares = key(..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}])
     winner: Annotated[str | None, phrase(str), Kind("winner")] = key(
         None, "When the arm with most goals takes all", "goal after 14 days"
     )
@@ -217,7 +222,7 @@ class UntagModel(StepModel):
 
 
 class SetModel(StepModel):
-    set: RawMap = key(..., "Changes fields of the contact or the record", {"vehicle.status": "sold"})
+    set: Values = key(..., "Changes fields of the contact or the record", {"vehicle.status": "sold"})
 
 
 class PauseModel(StepModel):

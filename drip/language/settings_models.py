@@ -66,14 +66,18 @@ class SettingsModel(Model):
     holidays: Annotated[Any, Kind("holidays")] = key(
         None, "A country, or dates: they are no business days", "US", ["2026-12-24"]
     )
-    frequency_caps: RawMap = key(dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"})
+    frequency_caps: Annotated[RawMap, Kind("caps by scope")] = key(
+        dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"}
+    )
     when_capped: WhenCapped = key(timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip")
     topics: dict[str, TopicModel] = key(dict, "What people can switch on and off")
-    senders: dict[str, Sender] = key(
+    senders: Annotated[dict[str, Sender], Kind("senders")] = key(
         dict, "Who mails come from", {"default": "Maple Street <hello@maplestreet.example>"}
     )
-    transports: dict[str, RawMap] = key(dict, "How messages leave, by channel", {"email": {"use": "files"}})
-    data: dict[str, RawMap] = key(dict, "Fields of contacts and records, with their types")
+    transports: Annotated[dict[str, RawMap], Kind("transports")] = key(
+        dict, "How messages leave, by channel", {"email": {"use": "files"}}
+    )
+    data: Annotated[dict[str, RawMap], Kind("data")] = key(dict, "Fields of contacts and records, with their types")
     counters: dict[str, CounterModel] = key(dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}})
     segments: Annotated[dict[str, Annotated[Any, Kind("condition")]], Kind("segments")] = key(
         dict, "Named audiences", {"best_customers": {"spent": "top 20%"}}

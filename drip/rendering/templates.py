@@ -151,6 +151,11 @@ class Templates:
         dates = [path.name[:10] for path in (self.folder / folder).glob("????-??-??*.md")]
         return max(dates, default=None)
 
+    def content_folders(self) -> list[str]:
+        """The folders that hold dated files."""
+        dated = {path.parent for path in self._files() if DATED.match(path.name)}
+        return sorted(path.relative_to(self.folder).as_posix() for path in dated)
+
     def contents(self, folder: str) -> list[Source]:
         """Every dated file of a content folder."""
         return [self._read(path) for path in sorted((self.folder / folder).glob("????-??-??*.md"))]

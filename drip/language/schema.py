@@ -1,0 +1,307 @@
+"""JSON Schemas (draft-07) for editors, made from the models that the reader uses, with this workspace's own names.
+
+An editor takes `yes` and `5` for what YAML 1.2 says they are, where drip takes every scalar for text: so wherever a
+text is expected, the schema lets numbers and truth values pass too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from drip.core.campaign import PRIORITIES
+from drip.core.fields import KINDS as FIELD_KINDS
+from drip.core.settings import CHANNELS, Settings
+from drip.language import campaign_models
+from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
+from drip.language.conditions import Scope, field_names
+from drip.language.models import Kind, Model
+from drip.language.settings import names_of
+from drip.language.settings_models import SettingsModel
+
+Schema = dict[str, Any]
+DRAFT = "http://json-schema.org/draft-07/schema#"
+SCALAR = ["string", "number", "boolean"]
+LENGTH = r"\d{1,5} +(business +)?(minute|hour|day|week|month|year)s?"
+CLOCK = r"\d{1,2}:\d\d"
+EVENT = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+"
+DAY = r"\d{4}-\d\d-\d\d"
+CAP = rf"(\d{{1,6}} per (day|week|month|{LENGTH})|at least \d+ (hour|minute)s? apart)"
+WEEKDAY = "(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun|mon|tues|wednes|thurs|fri|satur|sun)day"
+NUMBER = r"[$€£¥]?[+-]?[\d.,]+[$€£¥]?"
+COMPARED = rf"((at least|at most|more than|less than) {NUMBER}|between {NUMBER} and {NUMBER}|known|unknown"
+DATED = rf"((before|after) {DAY}|(more|less) than \d+ \w+ ago|in the (last|next) \d+ [\w ]+|known|unknown|{DAY})"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The names that an editor completes. `templates` and `folders` are those of `templates/`, `events` those known."""
+
+    settings: Settings
+    templates: Collection[str] = ()
+    folders: Collection[str] = ()
+    events: Collection[str] = ()
+
+
+def campaign_schema(workspace: Workspace) -> Schema:
+    """The schema of a campaign file."""
+    made = _Maker(workspace)
+    schema = made.model(CampaignModel)
+    schema |= {"required": ["name", "trigger", "steps"]}
+    return {"$schema": DRAFT, "title": "A campaign", **schema, "definitions": made.definitions()}
+
+
+def settings_schema(workspace: Workspace) -> Schema:
+    """The schema of `_settings.yaml`."""
+    made = _Maker(workspace)
+    schema = made.model(SettingsModel) | {"required": ["business"]}
+    return {"$schema": DRAFT, "title": "Settings", **schema, "definitions": made.definitions()}
+
+
+def _pattern(text: str) -> Schema:
+    return {"type": "string", "pattern": f"^({text})$"}
+
+
+def _names(names: Collection[str]) -> Schema:
+    """One of the workspace's names; any text where there are none to choose from."""
+    return {"enum": sorted(names)} if names else {"type": SCALAR}
+
+
+def _or_list(one: Schema) -> Schema:
+    return {"anyOf": [one, {"type": "array", "items": one}]}
+
+
+def _of_pattern(text: str) -> Callable[[_Maker], Schema]:
+    return lambda maker: _pattern(text)
+
+
+class _Maker:
+    """Makes the parts of one schema. What contains itself (steps, conditions) is a definition."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.names = workspace, names_of(workspace.settings)
+
+    def definitions(self) -> Schema:
+        made = {f"step {verb}": self.model(model) for verb, model in campaign_models.STEPS.items()}
+        return {"condition": self._condition(), "step": self._step(), "way": self.model(ArmModel),
+                "share": self.model(ShareModel), "test": self.model(TestModel), **made}  # fmt: skip
+
+    def model(self, model: type[Model]) -> Schema:
+        """Every key with its description and examples, and no other."""
+        properties, required = {}, []
+        for name, field in model.model_fields.items():
+            shown = field.alias or name
+            properties[shown] = self._field(field)
+            required += [shown] if field.is_required() else []
+        schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        return schema | ({"required": required} if required else {})
+
+    def _field(self, field: FieldInfo) -> Schema:
+        marks = [mark for mark in field.metadata if isinstance(mark, Kind)]
+        made = self._kind(marks[-1].name) if marks else self._annotation(field.annotation)
+        about: Schema = {"description": field.description} if field.description else {}
+        return {**made, **about, **({"examples": field.examples} if field.examples else {})}
+
+    def _annotation(self, annotation: Any) -> Schema:
+        marks = [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Kind)]
+        if marks:
+            return self._kind(marks[-1].name)
+        if get_origin(annotation) is Literal:
+            return {"enum": list(get_args(annotation))}
+        if isinstance(annotation, type) and issubclass(annotation, Model):
+            return self.model(annotation)
+        if get_origin(annotation) is dict:
+            return {"type": "object", "additionalProperties": self._annotation(get_args(annotation)[1])}
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return self._annotation(parts[0]) if parts else {}
+
+    def _kind(self, name: str) -> Schema:
+        return KINDS[name](self)
+
+    # --- what contains itself
+
+    def _step(self) -> Schema:
+        """A verb and its value, each verb with its own keys: so that a wrong key is found in its own line."""
+        verbs = campaign_models.STEPS
+        kinds = [{"if": {"required": [verb]}, "then": {"$ref": f"#/definitions/step {verb}"}} for verb in verbs]
+        return {
+            "description": "A step: a verb and its value",
+            "defaultSnippets": SNIPPETS,
+            "if": {"type": "object"},
+            "then": {
+                "properties": {verb: {"description": model.model_fields[_own(model, verb)].description or verb}
+                               for verb, model in verbs.items()},
+                "anyOf": [{"required": [verb]} for verb in verbs],
+                "allOf": kinds,
+            },
+            "else": {"enum": ["end"]},
+        }  # fmt: skip
+
+    def _condition(self) -> Schema:
+        properties: Schema = {}
+        for owner in self.names.fields:
+            for name in field_names(Scope(self.names, owner)):
+                properties.setdefault(name, self._test(name))
+                if owner == "contact" and name in self.names.fields["contact"]:
+                    properties.setdefault(f"contact.{name}", self._test(name))
+        condition = {"$ref": "#/definitions/condition"}
+        properties |= {
+            "any": {"type": "array", "items": condition, "description": "One of these must hold"},
+            "all": {"type": "array", "items": condition, "description": "All of these must hold"},
+            "not": {**condition, "description": "These must not hold"},
+            "subscribed": _or_list(_names(self.names.topics)),
+            "in_segment": _or_list(_names(self.names.segments)),
+            "holds coupon": _or_list(_names(self.names.coupons)),
+            **{verb: _or_list({"type": "string"}) for verb in ("tagged", "did", "did_not", "opened", "clicked")},
+        }
+        owners = "|".join(self.names.fields)
+        return {
+            "type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1,
+            # The fields of an event, of which only the event knows what there is.
+            "patternProperties": {rf"^(?!({owners})\.)[\w-]+\.[\w.-]+$": {"type": [*SCALAR, "array"]}},
+            "description": "Conditions, all of which must hold",
+        }  # fmt: skip
+
+    def _test(self, key: str) -> Schema:
+        """The phrases that fit a field."""
+        owner, dot, bare = key.partition(".")
+        full = key if dot else f"contact.{key}"
+        known = self.names.fields.get(owner if dot else "contact", {}).get(bare if dot else key)
+        kind = self.names.derived.get(full) or (
+            known.kind if known else "number" if key in self.names.counters else "text"
+        )
+        if kind in ("number", "money"):
+            one: Schema = {"anyOf": [{"type": "number"}, _pattern(
+                rf"(not )?({COMPARED}|top \d{{1,3}}%|makes \d{{1,3}}% of total|{NUMBER}))")]}  # fmt: skip
+        elif kind == "date":
+            one = _pattern(rf"(not )?{DATED}")
+        elif kind == "choice" and known:
+            one = {"anyOf": [{"enum": [*known.choices, "known", "unknown"]}, _pattern("(not|includes|starts with) .+")]}
+        else:
+            one = {"type": SCALAR}
+        return {**_or_list(one), "description": f"{full}, a {kind}"}
+
+    # --- what refers to the workspace
+
+    def dates(self) -> Schema:
+        settings = self.workspace.settings
+        names = [
+            f"{kind}.{name}" for kind, own in settings.fields.items() for name, field in own.items() if field.is_date
+        ]
+        names += [name for name in settings.derived if settings.date_field(name)]
+        names.append("coupon.expires")
+        either = "|".join(sorted(names)).replace(".", r"\.")
+        return {"anyOf": [{"enum": sorted(names)}, _pattern(rf"{LENGTH} (before|after) ({either})")]}
+
+    def events(self) -> Schema:
+        known = sorted(self.workspace.events)
+        return {"anyOf": [*([{"enum": known}] if known else []), _pattern(EVENT)]}
+
+    def templates(self) -> Schema:
+        return _names(self.workspace.templates)
+
+    def folders(self) -> Schema:
+        return _names(self.workspace.folders)
+
+
+def _own(model: type[Model], verb: str) -> str:
+    return next(name for name, field in model.model_fields.items() if verb in (name, field.alias))
+
+
+STEPS: Schema = {"type": "array", "items": {"$ref": "#/definitions/step"}}
+CONDITION: Schema = {"$ref": "#/definitions/condition"}
+TEXT: Schema = {"type": SCALAR}
+ANY_OBJECT: Schema = {"type": "object"}
+
+KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
+    "text": lambda maker: TEXT,
+    "template": _Maker.templates,
+    "folder": _Maker.folders,
+    "files": lambda maker: _or_list(TEXT),
+    "yes or no": lambda maker: {"enum": ["yes", "no", True, False]},
+    "duration": _of_pattern(LENGTH),
+    "hours": _of_pattern(rf"{CLOCK}-{CLOCK}"),
+    "when capped": _of_pattern(rf"skip|wait up to {LENGTH}"),
+    "schedule": _of_pattern(
+        rf"\S+ \S+ \S+ \S+ \S+|every (day|weekday|{WEEKDAY}) at {CLOCK}|every \d{{1,2}} weeks on {WEEKDAY} at {CLOCK}"
+        rf"( from {DAY})?|the (\d{{1,2}}(st|nd|rd|th)|last (day|{WEEKDAY})) of every month at {CLOCK}|{DAY}[ T]{CLOCK}"),
+    "date": _Maker.dates,
+    "day": _of_pattern(DAY),
+    "mailbox": _of_pattern(r".*\S@\S.*"),
+    "priority": lambda maker: {"anyOf": [{"enum": list(PRIORITIES)}, {"type": "integer", "minimum": 0, "maximum": 100}]},
+    "percent": _of_pattern(r"\d{1,3}(\.\d{1,3})?\s*%"),
+    "count": lambda maker: {"type": "integer", "minimum": 0},
+    "counts": lambda maker: _or_list({"type": "integer", "minimum": 1}),
+    "topic": lambda maker: _names(maker.names.topics),
+    "topics": lambda maker: _or_list(_names(maker.names.topics)),
+    "sender": lambda maker: _names(maker.workspace.settings.senders),
+    "event": _Maker.events,
+    "events": lambda maker: _or_list(maker.events()),
+    "segment": lambda maker: _names(maker.names.segments),
+    "coupon": lambda maker: _names(maker.names.coupons),
+    "counter": lambda maker: _names(maker.names.counters),
+    "survey": lambda maker: _names(maker.workspace.settings.surveys),
+    "record kind": lambda maker: _names(maker.workspace.settings.kinds),
+    "timezone": _of_pattern(r"recipient|UTC|[A-Za-z_]+/[A-Za-z_/+-]+[0-9]*"),
+    "caps": _of_pattern(rf"ignore|{CAP}( *, *{CAP})*"),
+    "caps by scope": lambda maker: {
+        "type": "object", "additionalProperties": False,
+        "properties": {name: _pattern(rf"{CAP}( *, *{CAP})*") for name in ("all", *CHANNELS, *maker.names.topics)},
+    },
+    "channels": lambda maker: _or_list({"enum": list(CHANNELS)}),
+    "condition": lambda maker: CONDITION,
+    "exits": lambda maker: _or_list({"anyOf": [{"enum": ["goal"]}, maker.events(), CONDITION]}),
+    "steps": lambda maker: STEPS,
+    "else": lambda maker: {"anyOf": [{"enum": ["end"]}, STEPS]},
+    "ways": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/way"}, "minItems": 1},
+    "shares": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/share"}, "minItems": 1},
+    "tests": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/test"}},
+    "list": lambda maker: {"type": "array"},
+    "mapping": lambda maker: ANY_OBJECT,
+    "values": lambda maker: {"type": "object", "minProperties": 1},
+    "wait": _of_pattern(rf"{LENGTH}|until .+"),
+    "winner": _of_pattern(rf"goal after {LENGTH}"),
+    "points": lambda maker: {"anyOf": [{"type": "integer"}, _pattern(r"(add|redeem) \d+|-?\d+")]},
+    "expires": _of_pattern(rf"never|(in )?{LENGTH}"),
+    "tags": lambda maker: _or_list(TEXT),
+    "re-entry": _of_pattern(rf"never|always|after {LENGTH}"),
+    "holidays": lambda maker: _or_list({"type": "string"}),
+    "segments": lambda maker: {"type": "object", "additionalProperties": CONDITION},
+    "scores": _of_pattern(r"\d+-\d+"),
+    "senders": lambda maker: {"type": "object", "additionalProperties": _pattern(r".*\S@\S.*")},
+    "transports": lambda maker: {
+        "type": "object", "additionalProperties": False, "properties": dict.fromkeys(CHANNELS, ANY_OBJECT),
+    },
+    "data": lambda maker: {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": DATA}},
+}  # fmt: skip
+
+DATA: Schema = {
+    "anyOf": [
+        {"enum": list(FIELD_KINDS)},
+        {"type": "array", "items": TEXT, "minItems": 1},
+        _pattern(r"(count|sum) of .+|(latest|first|earliest) .+|.+ (before|after) .+|.+ reaches .+"),
+        {"type": "object", "properties": {"earliest_of": {"type": "array"}, "latest_of": {"type": "array"}},
+         "additionalProperties": False, "minProperties": 1},
+    ]
+}  # fmt: skip
+
+SNIPPETS: list[Schema] = [
+    {"label": "send", "description": "One message", "body": {"send": "${1:template}"}},
+    {"label": "wait", "description": "Wait a while", "body": {"wait": "${1:3 days}"}},
+    {"label": "wait_for", "description": "Wait for an event, at most so long",
+     "body": {"wait_for": "${1:order.placed}", "up_to": "${2:7 days}", "else": "end"}},
+    {"label": "if", "description": "Two ways",
+     "body": {"if": {"${1:opened}": "${2:any}"}, "then": [{"send": "${3:template}"}]}},
+    {"label": "branch", "description": "Several ways",
+     "body": {"branch": [{"if": {"${1:field}": "${2:value}"}, "then": [{"send": "${3:template}"}]},
+                         {"else": [{"send": "${4:template}"}]}]}},
+    {"label": "split", "description": "An A/B test",
+     "body": {"split": [{"share": "50%", "then": [{"send": "${1:template}"}]},
+                        {"share": "50%", "then": [{"send": "${2:template}"}]}]}},
+    {"label": "task", "description": "Work for a person",
+     "body": {"task": "Call {{ contact.first_name }}", "assign_to": "${1:service-desk}", "due": "${2:2 business days}"}},
+    {"label": "coupon", "description": "A code", "body": {"coupon": "${1:coupon}", "expires": "in ${2:30 days}"}},
+]  # fmt: skip
