@@ -12,7 +12,10 @@ from drip import __version__
 from drip.cli.check import check
 from drip.cli.context import App, complain
 from drip.cli.demo import demo, init
+from drip.cli.diff import diff
 from drip.cli.ledger import explain, log
+from drip.cli.loyalty import counters, coupons, tasks
+from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.people import import_
 from drip.cli.preview import preview
@@ -43,6 +46,7 @@ for command in (
     schema,
     test,
     preview,
+    diff,
     explain,
     run,
     status,
@@ -50,6 +54,10 @@ for command in (
     stop,
     release,
     suppress,
+    migrate_runs,
+    tasks,
+    coupons,
+    counters,
     send,
     log,
     db,

@@ -42,8 +42,8 @@ def write_schemas(workspace: Workspace) -> list[Path]:
     """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
     settings, templates = workspace.settings, workspace.templates
     known = schemas.Workspace(settings, templates.names(), templates.content_folders(), _events(workspace))
-    files = {CAMPAIGN: schemas.campaign_schema(known), SETTINGS: schemas.settings_schema(known)}
-    editor = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIONS}
+    files: dict[str, object] = {CAMPAIGN: schemas.campaign_schema(known), SETTINGS: schemas.settings_schema(known)}
+    editor: dict[str, object] = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIONS}
     files |= {name: text for name, text in editor.items() if not (workspace.root / name).exists()}
     try:
         (workspace.root / FOLDER).mkdir(exist_ok=True)

@@ -33,7 +33,7 @@ from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, refresh, take_readings
 from drip.engine.rows import Row, Table
 from drip.errors import DripError, listed, nearest
-from drip.storage import people
+from drip.storage import loyalty, people
 from drip.storage.database import Database
 from drip.storage.people import Consent, Contact, Record
 
@@ -46,6 +46,8 @@ ALIASES = {
     "time_zone": "timezone",
     "language": "locale",
 }
+# Says that a coupon was redeemed, with its `code`.
+REDEEMED = "coupon.redeemed"
 EVENT_COLUMNS = ("event", "id", "contact", "at")
 
 
@@ -364,6 +366,9 @@ def import_events(
 def take_events(connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]) -> int:
     """Stores events, and what follows from them for derived dates and meters; how many were new."""
     fresh = people.add_events(connection, rows)
+    for row in rows:
+        if row["name"] == REDEEMED and row["fields"].get("code"):
+            loyalty.redeem(connection, row["fields"]["code"], row["at"])
     if fresh:
         things = people.records_by_id(connection, {row["record_id"] for row in rows if row["record_id"]})
         shown = [

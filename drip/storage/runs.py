@@ -138,6 +138,12 @@ def to_recompute(connection: Connection) -> list[Run]:
     return [Run(*row) for row in connection.execute(_TO_RECOMPUTE)]
 
 
+def active_in(connection: Connection, campaign: str) -> list[Run]:
+    """The active runs of a campaign."""
+    statement = select(runs).where(runs.c.campaign == campaign, runs.c.active).order_by(runs.c.id)
+    return [Run(*row) for row in connection.execute(statement)]
+
+
 def occurrence_taken(connection: Connection, run: Run) -> bool:
     """Whether another run has this run's occurrence."""
     where = (
