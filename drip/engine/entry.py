@@ -316,15 +316,15 @@ def _came_in(connection: Connection, campaign: Campaign, segment: str, before: C
 def _counted(
     connection: Connection, campaign: Campaign, trigger: CounterTrigger, before: Cursor | None, now: datetime
 ) -> list[Start]:
-    """Whose counter came up to one of the numbers since the last look."""
+    """Whose counter came up to one of the numbers since the last look; to several: the newest one counts."""
     since = EPOCH if before else now - campaign.lookback()
-    starts = []
+    starts: dict[int, Start] = {}
     for entry in loyalty.entries_after(connection, trigger.counter, before.event_id if before else 0, since):
         for number in trigger.reaches:
             if entry.before < number <= entry.after:
                 occurrence = "once" if campaign.re_entry == "never" else f"{number}/{entry.id}"
-                starts.append(Start(entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id))
-    return starts
+                starts[entry.contact_id] = Start(entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id)
+    return list(starts.values())
 
 
 def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> int:
