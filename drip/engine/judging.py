@@ -273,6 +273,11 @@ def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[
         if campaign and any(isinstance(step, IssueCoupon) for step in campaign.steps)
     }
     facts.with_codes([run.id for run in loaded if (run.campaign, run.version) in issuing])
+    for run in loaded:
+        campaign = campaigns[run.campaign, run.version]
+        if campaign and run.id in facts.codes:
+            # No step comes twice in a run, so the order of the steps is that in which codes were issued.
+            facts.codes[run.id].sort(key=lambda code: campaign.position_of(code.step or "") or 0)
 
 
 def listens_to(campaign: Campaign) -> set[str]:
