@@ -14,9 +14,11 @@ import pytest
 
 from drip.cli import drip as commands
 from drip.cli.sample import copy_sample
+from drip.cli.test import play
 from drip.language import phrases
 from drip.language.files import load_folder
 from drip.lint.rules import RULES
+from drip.workspace import Workspace
 from tests.cli import environment
 from tests.pictures import PICTURE, draw
 
@@ -54,7 +56,7 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
 
 def test_every_command_in_the_pages_exists() -> None:
     for page in ("README.md", "campaigns/README.md", "templates/README.md", "tests/README.md"):
-        for name in re.findall(r"`(?:drip) ([a-z]+)", (ROOT / page).read_text("utf-8")):
+        for name in re.findall(r"`(?:drip) ([a-z-]+)", (ROOT / page).read_text("utf-8")):
             assert name in commands.commands, (page, name)
 
 
@@ -70,14 +72,44 @@ def sample(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_cheat_sheet_loads(sample: Path) -> None:
-    cheat, audience = blocks(GUIDE, "yaml")
-    (sample / "campaigns" / "cheat.yaml").write_text(cheat, "utf-8")
+def test_the_cheat_sheet_and_every_snippet_load(sample: Path) -> None:
+    snippets = blocks(GUIDE, "yaml")
+    whole = [text for text in snippets if text.startswith("name:")]
+    assert len(whole) == 8
     card = "name: X\ntopic: offers\ntrigger: { date: contact.birthday }\nsteps: [send: birthday/card]\n"
-    (sample / "campaigns" / "audience.yaml").write_text(card + audience, "utf-8")
+    whole += [card + text for text in snippets if text.startswith("audience:")]
+    assert len(whole) == len(snippets)
+    for n, text in enumerate(whole):
+        (sample / "campaigns" / f"snippet{n}.yaml").write_text(text, "utf-8")
     loaded = load_folder(sample)
     assert not [problem.text() for problem in loaded.problems if problem.level == "error"]
-    assert {"cheat", "audience"} <= set(loaded.campaigns)
+    assert {f"snippet{n}" for n in range(len(whole))} <= set(loaded.campaigns)
+    assert all(result.passed for _, result in play(Workspace(sample, {}), ("snippet0",)))
+
+
+def test_every_step_of_the_cheat_sheet_loads(sample: Path) -> None:
+    rows = GUIDE.split("| step | does |")[1].split("\n\n")[0]
+    head = "name: X\ntopic: offers\nfor_each: lease\ntrigger: { event: order.placed }\nsteps:\n"
+    extras = {"if:": "if: { orders: 1 }\n    then: [end]", "branch:": "branch: [{ if: { orders: 1 }, then: [end] }]",
+              "split:": "split: [{ share: 100%, then: [end] }]", "pause:": "pause: [offers]\n    for: 14 days",
+              "points:": "points: 50\n    counter: points", "set:": "set: { lease.status: ending }"}  # fmt: skip
+    tried = 0
+    for row in rows.splitlines()[2:]:
+        for span in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            text = next((text for key, text in extras.items() if span.startswith(key)), span)
+            if not re.match(r"(then|else|for|up_to):", text):
+                path = sample / "campaigns" / f"step{tried}.yaml"
+                step = text if text == "end" else f"{text}"
+                path.write_text(f"{head}  - coupon: free-coffee\n  - {step}\n", "utf-8")
+                tried += 1
+    untils = re.findall(r"`(until [^`]+)`", rows)
+    for n, text in enumerate(untils):
+        (sample / "campaigns" / f"until{n}.yaml").write_text(
+            f"{head}  - coupon: free-coffee\n  - wait: {text}\n", "utf-8"
+        )
+    assert tried >= 17
+    assert len(untils) >= 6
+    assert not [problem.text() for problem in load_folder(sample).problems if problem.level == "error"]
 
 
 def table_cells(first: str) -> list[str]:
@@ -112,7 +144,7 @@ def test_every_condition_of_the_cheat_sheet_parses(sample: Path) -> None:
     owner = None
     for n, span in enumerate(re.findall(r"`([^`]+)`", rows)):
         owner, phrase = span.split(": ", 1) if ": " in span else (owner, span)
-        text = f"name: X\ntopic: offers\ntrigger: {{ date: contact.birthday }}\naudience:\n  {owner}: {phrase}\nsteps: [send: birthday/card]\n"
+        text = f"name: X\ntopic: offers\ntrigger: {{ event: order.placed }}\nsteps:\n  - send: birthday/card\n    only_if:\n      {owner}: {phrase}\n"
         (sample / "campaigns" / f"c{n}.yaml").write_text(text, "utf-8")
     problems = [problem.text() for problem in load_folder(sample).problems if problem.level == "error"]
     assert not problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select, text
 
 from drip.core.conditions import Condition, why_not
+from drip.core.settings import Settings
 from drip.engine.facts import Batch
 from drip.engine.following import follow
 from drip.storage import audience, history, loyalty, people, who
@@ -250,10 +251,10 @@ SERVED: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def plan(connection: Connection, world: World, condition: Condition) -> list[str]:
+def plan(connection: Connection, settings_: Settings, condition: Condition, now: datetime) -> list[str]:
     """How the database says that it will find the contacts."""
     lines = []
-    for statement in who.statements(connection, world.workspace.settings, condition, NOW):
+    for statement in who.statements(connection, settings_, condition, now):
         asked = statement.compile(connection.engine, compile_kwargs={"render_postcompile": True})
         values = [asked.params[name] for name in asked.positiontup or []]
         plain = tuple(0 if hasattr(value, "isoformat") else value for value in values)
@@ -265,7 +266,7 @@ def test_no_scan_where_an_index_can_serve(tmp_path: Path) -> None:
     world, found = made(str(tmp_path), random.Random(3), SERVED, 30)
     with world.database.read() as connection:
         for condition, written in zip(found, SERVED, strict=True):
-            lines = plan(connection, world, condition)
+            lines = plan(connection, world.workspace.settings, condition, NOW)
             assert lines
             assert not [line for line in lines if line.startswith(("SCAN contacts", "SCAN events"))], (written, lines)
             assert not [line for line in lines if "contacts_by_zone" in line], (written, lines)

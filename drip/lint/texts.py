@@ -55,10 +55,15 @@ class TextRules:
     templates: Templates
     people: People
     _seen: set[tuple[str, str]] = field(default_factory=set)
+    # Many campaigns send the same texts: each is read and taken apart once.
+    _sources_of: dict[tuple[str, str | None, tuple[str, ...]], Source | None] = field(default_factory=dict)
+    _names_of: dict[str, list[Used]] = field(default_factory=dict)
+    _variants: dict[str, list[str | None]] = field(default_factory=dict)
 
     def problems(self, campaigns: Iterable[Campaign]) -> Iterator[Problem]:
         """Everything about the texts that these campaigns send, and those that none sends."""
         used: set[str] = set()
+        self._variants = self.templates.variants()
         for campaign in campaigns:
             for step in campaign.steps:
                 if isinstance(step, Send):
@@ -71,7 +76,7 @@ class TextRules:
                     yield finding("unused-template", Place(source.name), f"no campaign sends `{name}`")
 
     def _step(self, campaign: Campaign, step: Send) -> Iterator[Problem]:
-        locales: list[str | None] = [*self.templates.variants(step.template)] or [None]
+        locales: list[str | None] = self._variants.get(step.template) or [None]
         channels = [channel for channel in step.channels if channel in self.settings.transports] or step.channels[:1]
         try:
             for locale, channel in product(locales, channels):
@@ -87,11 +92,17 @@ class TextRules:
         except DripError as error:
             yield Problem(error.place or step.place, error.sentence, error.help)
 
+    def _source(self, name: str, locale: str | None, endings: tuple[str, ...]) -> Source | None:
+        key = (name, locale, endings)
+        if key not in self._sources_of:
+            self._sources_of[key] = self.templates.source(name, locale, endings)
+        return self._sources_of[key]
+
     # --- names
 
     def _sources(self, campaign: Campaign, step: Send, locale: str | None, channel: str) -> Iterator[Problem]:
-        own = self.templates.source(step.template, locale, endings_of(channel))
-        for source in (own, self.templates.source(step.template, locale, (".txt",))):
+        for endings in (endings_of(channel), (".txt",)):
+            source = self._source(step.template, locale, endings)
             if source:
                 yield from self._names(campaign, source, ADDRESSED_BY[channel])
                 yield from self._looks(source)
@@ -101,7 +112,9 @@ class TextRules:
                     yield from self._sms(source)
 
     def _names(self, campaign: Campaign, source: Source, addressed_by: str = "") -> Iterator[Problem]:
-        for used in names_in(self.templates, source):
+        if source.name not in self._names_of:
+            self._names_of[source.name] = names_in(self.templates, source)
+        for used in self._names_of[source.name]:
             problem = self._unknown(campaign, used) or self._maybe_unknown(campaign, used)
             # Whoever has no address gets no message.
             if problem and (used.name != addressed_by or problem.code != "maybe-unknown"):

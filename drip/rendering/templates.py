@@ -126,10 +126,12 @@ class Templates:
                     return self._read(path)
         return None
 
-    def variants(self, name: str) -> list[str | None]:
-        """The locales in which a template is written, None for the one without."""
-        found = {_locale(path) for path in self._files() if _bare(path, self.folder) == name}
-        return sorted(found, key=lambda each: each or "")
+    def variants(self) -> dict[str, list[str | None]]:
+        """The locales in which each template is written, None for the one without."""
+        found: dict[str, set[str | None]] = {}
+        for path in self._files():
+            found.setdefault(_bare(path, self.folder), set()).add(_locale(path))
+        return {name: sorted(locales, key=lambda each: each or "") for name, locales in found.items()}
 
     def files(self, name: str) -> list[Source]:
         """Every file of a template: its locales, its channels."""
