@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -67,6 +68,8 @@ for command in (
 
 def main() -> None:
     """The entry point: every error is a sentence and an exit code, never a traceback."""
+    # What commands have to say they print; only the daemon has a log.
+    logging.getLogger("drip").addHandler(logging.NullHandler())
     # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
