@@ -54,6 +54,7 @@ class World:
             self.write(f"campaigns/{name}.yaml", dedent(text))
         self._templates = templates
         self.transport = MemoryTransport()
+        self.transports: dict[str, MemoryTransport] = {}
         self.answer: Callable[[Message], Receipt] | None = None
         self.workspace = self._workspace()
         self.database: Database = open_database(root / ".drip" / "drip.db", at("2020-01-01"))
@@ -102,7 +103,8 @@ class World:
         when = at(now) if isinstance(now, str) else now
         book = self.workspace.book(self.database, when)
         transport = MemoryTransport(answer=self.answer) if self.answer else self.transport
-        dispatcher = Dispatcher(self.database, self.workspace.templates, {"email": transport}, lambda: when, fence=1)
+        transports = self.transports or {"email": transport}
+        dispatcher = Dispatcher(self.database, self.workspace.templates, transports, lambda: when, fence=1)
         tally = beat(book, self._doorkeeper, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages

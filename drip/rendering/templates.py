@@ -115,7 +115,7 @@ class Templates:
         if path.stat().st_size > ATTACHMENT_BYTES:
             raise DripError(f"`{name}` is too large to attach", help="the most is 10 MB; link to it instead")
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return Attachment(path.name, kind, path.read_bytes())
+        return Attachment(path.name, f"{kind}; charset=utf-8" if kind.startswith("text/") else kind, path.read_bytes())
 
     def source(self, name: str, locale: str | None, endings: tuple[str, ...] = BY_CHANNEL["email"]) -> Source | None:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""

@@ -1,0 +1,235 @@
+"""Who enters, who is held back as a yardstick, what brakes a campaign, and what an A/B test learns."""
+
+from __future__ import annotations
+
+import email
+from collections.abc import Callable
+from email import policy
+
+import pytest
+
+from drip.core.steps import Split, arm_of, chance_of
+from drip.storage import control
+from drip.transports.mime import to_bytes
+from tests.world import World, at
+
+Worlds = Callable[..., World]
+EVERYBODY = """
+name: X
+topic: service
+trigger: { event: x.y }
+frequency_caps: ignore
+"""
+
+
+def people(made: World, count: int, start: int = 0) -> None:
+    made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(start, start + count)))
+
+
+def happen(made: World, name: str, who: range, when: str, extra: str = "") -> None:
+    made.events(f"event,contact,at{',' if extra else ''}{extra.split('=')[0]}",
+                *(f"{name},p{n},{when}:00Z{',' + extra.split('=')[1] if extra else ''}" for n in who))  # fmt: skip
+
+
+def test_a_holdout_gets_nothing_and_is_written_down(world: Worlds) -> None:
+    made = world({"x": EVERYBODY + "holdout: 25%\nsteps: [send: a]\n"})
+    people(made, 200)
+    happen(made, "x.y", range(200), "2026-12-01T16:00")
+    made.beat("2026-12-01 16:00")
+    held = [entry for entry in made.ledger() if entry.code == "holdout"]
+    assert 30 <= len(held) <= 70
+    assert len(made.transport.messages) == 200 - len(held)
+    happen(made, "x.y", range(200), "2026-12-02T16:00")
+    made.beat("2026-12-02 16:00")
+    again = {entry.contact for entry in made.ledger() if entry.code == "holdout" and entry.at > at("2026-12-02")}
+    assert again == {entry.contact for entry in held}, "whoever is held back stays so"
+
+
+def test_chance_is_even_and_always_the_same() -> None:
+    shares = [chance_of(f"p{n}", "campaign", "split") for n in range(10_000)]
+    assert all(abs(sum(share < part / 10 for share in shares) - part * 1_000) < 250 for part in range(1, 10))
+    assert chance_of("ana", "x") == chance_of("ana", "x") != chance_of("anax", "")
+
+
+def test_a_brake_holds_the_campaign_and_loses_nobody(world: Worlds) -> None:
+    made = world({"x": EVERYBODY + "max_audience: 20\nsteps: [send: a]\n"})
+    people(made, 50)
+    happen(made, "x.y", range(15), "2026-12-01T16:00")
+    made.beat("2026-12-01 16:00")
+    happen(made, "x.y", range(15, 50), "2026-12-01T17:00")
+    made.beat("2026-12-01 17:00")
+    assert len(made.sent()) == 15
+    with made.database.read() as connection:
+        held = control.held_scopes(connection)["x"]
+    assert held.reason
+    assert "more than 20 people would enter in a day" in held.reason
+    made.write("campaigns/x.yaml", EVERYBODY + "max_audience: 60\nsteps: [send: a]\n")
+    made.reload()
+    with made.database.write() as connection:
+        control.let_go(connection, "x")
+    made.beat("2026-12-01 18:00")
+    assert len(made.sent()) == 50
+
+
+SPLIT = (
+    EVERYBODY
+    + """
+goal: { event: order.placed, within: 10 days }
+steps:
+  - split:
+      - share: 50%
+        then: [send: a]
+      - share: 50%
+        then: [send: b]
+    winner: goal after 14 days
+"""
+)
+
+
+def test_a_contact_stays_in_its_arm_and_the_better_arm_takes_all(world: Worlds) -> None:
+    made = world({"x": SPLIT})
+    split = made.workspace.loaded.campaigns["x"].steps[0]
+    assert isinstance(split, Split)
+    people(made, 80)
+    happen(made, "x.y", range(40), "2026-12-01T16:00")
+    made.beat("2026-12-01 16:00")
+    arms = {n: arm_of(split, f"p{n}", "x") for n in range(40)}
+    steps = {entry.contact: entry.step for entry in made.ledger() if entry.outcome == "sent"}
+    assert all(steps[f"p{n}"] == ("send a" if arm == 0 else "send b") for n, arm in arms.items())
+    assert {*arms.values()} == {0, 1}
+    # Those of the second arm buy.
+    made.events("event,contact,at", *(f"order.placed,p{n},2026-12-03T16:00:00Z" for n, arm in arms.items() if arm == 1))
+    happen(made, "x.y", range(40, 60), "2026-12-10T16:00")
+    made.beat("2026-12-10 16:00")
+    early = {entry.step for entry in made.ledger() if entry.outcome == "sent" and entry.at > at("2026-12-09")}
+    assert early == {"send a", "send b"}, "too early to tell"
+    happen(made, "x.y", range(60, 80), "2026-12-20T16:00")
+    made.beat("2026-12-20 16:00")
+    late = [entry.step for entry in made.ledger() if entry.outcome == "sent" and entry.at > at("2026-12-19")]
+    assert late == ["send b"] * 20
+
+
+def test_implied_consent_runs_out(world: Worlds) -> None:
+    topics = "topics: { service: { title: S, opt_in: implied, expires: 1 year }, news: { title: N, opt_in: single } }"
+    made = world({"x": EVERYBODY.replace("x.y", "x.y") + "steps: [send: a]\n",
+                  "y": "name: Y\ntopic: service\ntrigger: { schedule: every day at 9:00 }\nsteps: [send: b]\n"}, settings=topics)  # fmt: skip
+    people(made, 3)
+    made.events("event,contact,at", "order.placed,p0,2026-11-01T10:00:00Z", "order.placed,p1,2025-11-01T10:00:00Z")
+    made.beat("2026-12-01 00:00")
+    made.beat("2026-12-01 15:00")
+    assert [(entry.contact, entry.outcome, entry.code) for entry in made.ledger() if entry.step] == [
+        ("p0", "sent", None), ("p1", "skipped", "no-consent"), ("p2", "skipped", "no-consent"),
+    ]  # fmt: skip
+
+
+def test_a_segment_is_entered_once_and_again_after_leaving(world: Worlds) -> None:
+    made = world({"x": "name: X\ntopic: service\ntrigger: { segment: regulars }\nsteps: [send: a]\n"},
+                 settings="segments: { regulars: { visits: at least 3 } }")  # fmt: skip
+    made.contacts("key,email,visits", "ana,ana@example.com,3", "ben,ben@example.com,1")
+    made.beat("2026-12-01 16:00")
+    made.beat("2026-12-01 16:10")
+    assert [line[11:] for line in made.timeline(outcomes=("sent",))] == ["16:00 sent send a"]
+    made.contacts("key,visits", "ben,4", "ana,2")
+    made.beat("2026-12-01 17:00")
+    made.contacts("key,visits", "ana,5")
+    made.beat("2026-12-01 18:00")
+    sent = [(entry.contact, f"{entry.at:%H}") for entry in made.ledger() if entry.outcome == "sent"]
+    assert sent == [("ana", "16"), ("ben", "17"), ("ana", "18")]
+
+
+def test_the_best_by_a_number_change_at_night(world: Worlds) -> None:
+    made = world({"x": "name: X\ntopic: service\ntrigger: { segment: best }\nsteps: [send: a]\n"},
+                 settings="segments: { best: { visits: top 50% } }")  # fmt: skip
+    made.contacts("key,email,visits", "ana,ana@example.com,9", "ben,ben@example.com,1")
+    made.beat("2026-12-01 16:00")
+    made.contacts("key,visits", "ben,20")
+    made.beat("2026-12-01 17:00")
+    assert len(made.sent()) == 1
+    made.run("2026-12-01 17:00", "2026-12-02 20:00")
+    assert [(entry.contact, f"{entry.at:%d %H:%M}") for entry in made.ledger() if entry.outcome == "sent"] == [
+        ("ana", "01 16:00"), ("ben", "02 06:00"),
+    ]  # fmt: skip
+
+
+CHANNELS = (
+    "transports: { email: { use: memory }, sms: { use: memory }, push: { use: memory }, letter: { use: memory } }"
+)
+
+
+def test_each_channel_has_its_own_text_and_address(world: Worlds) -> None:
+    steps = "".join(
+        f"  - send: card\n    id: {channel}\n    channel: {channel}\n" for channel in ("email", "sms", "push", "letter")
+    )
+    made = world({"x": f"{EVERYBODY}steps:\n{steps}"}, settings=CHANNELS)
+    made.write("templates/card.md", "---\nsubject: S\npreheader: p\n---\nBy *mail*, {{ contact.key }}\n")
+    made.write("templates/card.sms", "By sms, {{ contact.key }}")
+    made.write("templates/card.push", "---\nsubject: Title\n---\nBy push")
+    made.write("templates/card.letter.html", "<html lang='en'><p>By letter to {{ contact.postal_address }}</p></html>")
+    made.reload()
+    made.contacts("key,email,phone,push_token,postal_address", "ana,ana@example.com,+13125550100,tok,1 Elm Street")
+    made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
+    made.transports = dict.fromkeys(("email", "sms", "push", "letter"), made.transport)
+    made.beat("2026-12-01 16:00")
+    got = {
+        message.channel: (message.to.address, message.subject, message.text.strip(), message.html)
+        for message in made.transport.messages
+    }
+    assert got["sms"] == ("+13125550100", "", "By sms, ana", None)
+    assert got["push"][:3] == ("tok", "Title", "By push")
+    assert got["letter"][0] == "1 Elm Street"
+    assert "By letter to 1 Elm Street" in str(got["letter"][3])
+    assert got["email"][0] == "ana@example.com"
+    assert "Unsubscribe" in got["email"][2]
+    assert "Unsubscribe" not in got["sms"][2] + got["push"][2] + str(got["letter"][3])
+
+
+def test_a_mail_carries_its_attachments(world: Worlds) -> None:
+    made = world({"x": EVERYBODY + "steps:\n  - send: card\n    attach: [files/Preise für Öl.txt, files/a.bin]\n"})
+    made.write("templates/files/Preise für Öl.txt", "Öl: 3\n")
+    made.write("templates/files/a.bin", "\x00\x01")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
+    made.beat("2026-12-01 16:00")
+    parsed = email.message_from_bytes(to_bytes(made.transport.messages[0]), policy=policy.default)
+    files = {part.get_filename(): part.get_content() for part in parsed.iter_attachments()}
+    assert files == {"Preise für Öl.txt": "Öl: 3\n", "a.bin": b"\x00\x01"}
+    assert parsed.get_body(("html",)) is not None
+
+
+def test_mjml_becomes_a_page_with_its_jinja_left_in_place(world: Worlds) -> None:
+    pytest.importorskip("mrml")
+    made = world({"x": EVERYBODY + "steps: [send: card]\n"})
+    (made.root / "templates" / "card.md").unlink()
+    made.write("templates/card.mjml", "---\nsubject: S\n---\n<mjml><mj-body><mj-section><mj-column><mj-text>"
+               "{% if contact.key %}Hello {{ contact.key }}{% endif %}</mj-text></mj-column></mj-section></mj-body></mjml>")  # fmt: skip
+    made.reload()
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
+    made.beat("2026-12-01 16:00")
+    [message] = made.transport.messages
+    assert "<table" in str(message.html)
+    assert "Hello ana" in str(message.html)
+    assert "Hello ana" in message.text
+
+
+def test_signed_links_of_confirmation_and_survey(world: Worlds) -> None:
+    steps = "steps:\n  - send: card\n    survey: happy\n"
+    made = world(
+        {"x": EVERYBODY + steps},
+        settings="public_url: https://m.example\nsurveys: { happy: { question: Q, scores: 1-5 } }",
+    )
+    made.write("templates/card.md", "---\nsubject: S\n---\n{{ confirm_link }} {{ survey_link(5) }} {{ view_link }}\n")
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
+    made.beat("2026-12-01 16:00")
+    words = made.transport.messages[0].text.split()
+    assert [word.split("/")[3] for word in words if word.startswith("https://m.example")][:3] == [
+        "confirm",
+        "survey",
+        "view",
+    ]
+    made.write("templates/card.md", "---\nsubject: S\n---\n{{ survey_link(9) }}\n")
+    made.events("event,contact,at", "x.y,ana,2026-12-02T16:00:00Z")
+    made.reload()
+    assert made.beat("2026-12-02 16:00").held == 1
+    assert "takes a score from 1 to 5" in str(made.ledger()[-1].sentence)
