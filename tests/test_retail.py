@@ -5,7 +5,10 @@ The times are upper bounds that only a broken program exceeds; the figures are i
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+import math
 import shutil
 import time
 from collections import Counter, defaultdict
@@ -14,9 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from drip.engine import importer
+from drip.engine.rows import open_table
+from drip.storage import people
+from drip.storage import segments as segment_store
 from tests.cli import drip
 from tests.smtp_sink import start
 from tests.test_transports import free_port
+from tests.world import World, at
 
 SETTINGS = """
 business: {{ name: Gift House, address: "1 High Street, London" }}
@@ -106,3 +114,41 @@ def test_the_retail_data_goes_through_the_whole_house(tmp_path: Path, corpora: P
     print(f"\nimport {imported:.1f} s, preview of 30 days {previewed:.1f} s, {len(arrived)} sent in {ran:.1f} s")  # noqa: T201
     assert imported < 60
     assert previewed < 60
+
+
+@pytest.mark.slow
+def test_the_best_of_the_retail_data_are_those_of_a_plain_sort(tmp_path: Path, corpora: Path) -> None:
+    """80/20: the fifth that spends most, and the fewest who together make 80% of what is spent."""
+    trigger = "name: X\ntopic: service\ntrigger: {{ segment: {} }}\nsteps: [send: x]\n"
+    segments = "data: { contact: { spent: sum of order.placed.total } }\n"
+    segments += "segments: { fifth: { spent: top 20% }, makers: { spent: makes 80% of total } }"
+    made = World(tmp_path, {name: trigger.format(name) for name in ("fifth", "makers")}, segments)
+    for name, take in (("contacts.csv", "contacts"), ("orders.csv.gz", "events")):
+        table = open_table(corpora / "retail" / name)
+        if take == "contacts":
+            importer.import_contacts(made.database, made.workspace.settings, table, {}, name, at("2011-12-10"))
+        else:
+            importer.import_events(made.database, made.workspace.settings, table, {})
+    made.beat("2011-12-10 12:00")
+    spent: dict[str, list[float]] = defaultdict(list)
+    with gzip.open(corpora / "retail" / "orders.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["event"] == "order.placed":
+                spent[row["contact"]].append(float(row["total"]))
+    totals = {who: math.fsum(each) for who, each in spent.items() if math.fsum(each) > 0}
+    with made.database.read() as connection:
+        known = people.contacts_by_key(connection, list(totals))
+        by_id = {each.id: key for key, each in known.items()}
+        members = {
+            name: {by_id[each] for each in segment_store.members(connection, name)} for name in ("fifth", "makers")
+        }
+    best = sorted(known, key=lambda key: (-totals[key], known[key].id))
+    assert members["fifth"] == set(best[: round(len(best) * 0.2)])
+    wanted, reached, makers = math.fsum(totals[key] for key in known) * 0.8, 0.0, set()
+    for key in best:
+        if reached >= wanted:
+            break
+        makers.add(key)
+        reached += totals[key]
+    assert members["makers"] == makers
+    made.database.close()
