@@ -64,9 +64,17 @@ def _known(workspace: Workspace) -> tuple[People, set[str]]:
     if workspace.loaded.settings is None or not path.is_file():
         return People(), set()
     settings = workspace.settings
-    with workspace.database(read_clock()) as database, database.read() as connection:
-        shares, longest = portrait.unknown_shares(connection, settings), portrait.longest_texts(connection, settings)
-        return People(shares, longest), portrait.event_names(connection)
+    try:
+        with workspace.database(read_clock()) as database, database.read() as connection:
+            shares, longest = (
+                portrait.unknown_shares(connection, settings),
+                portrait.longest_texts(connection, settings),
+            )
+            return People(shares, longest), portrait.event_names(connection)
+    except DripError as error:
+        # The files can be looked at all the same.
+        click.echo(f"note: nothing is known of the people: {error.sentence} ({error.help})", err=True)
+        return People(), set()
 
 
 def _explain(code: str) -> None:

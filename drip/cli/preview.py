@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.show import Shown, picture, timeline
+from drip.engine.book import Book
 from drip.engine.simulator import Nowhere, rehearsal, simulate
 from drip.errors import DripError, nearest
 from drip.storage import people
@@ -78,6 +79,8 @@ def coming(
 ) -> list[Entry]:
     """The ledger of a simulation from `now` to `until`. Raises DripError for an unknown contact."""
     contact_id = contact_number(database, contact) if contact else None
+    if not Book(workspace.settings, dict(workspace.loaded.campaigns)).stands_alone():
+        contact_id = None
     with rehearsal(database, now, contact_id) as copy, _progress(now, until) as progress:
         book = workspace.book(copy, now)
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign
-from drip.core.conditions import Condition
+from drip.core.campaign import Campaign, SegmentTrigger
+from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
 from drip.core.settings import Settings
-from drip.core.steps import conditions_of
+from drip.core.steps import Split, conditions_of
 from drip.engine.deriving import refresh_all
 from drip.language.files import Loaded, load_text
 from drip.storage import audience, control, history, who
@@ -30,6 +30,7 @@ class Book:
     kept: set[str] = field(default_factory=set)
     holds: dict[str, Hold] = field(default_factory=dict)
     _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
+    _sets: dict[str, Condition | Rank] | None = None
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -62,6 +63,27 @@ class Book:
             return Reason("paused", f"the campaign is `status: {current.status}`", current.place)
         return None
 
+    def sets(self) -> dict[str, Condition | Rank]:
+        """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
+        if self._sets is None:
+            found: dict[str, Condition | Rank] = {}
+            for condition in self.conditions():
+                _collect(self.settings, condition, found)
+            for campaign in self.campaigns.values():
+                if isinstance(campaign.trigger, SegmentTrigger):
+                    _collect_segment(self.settings, campaign.trigger.segment, found)
+            self._sets = found
+        return self._sets
+
+    def stands_alone(self) -> bool:
+        """Whether what happens to one contact hangs on nobody else: on no rank, stock, brake or A/B winner."""
+        campaigns = self.campaigns.values()
+        steps = [step for campaign in campaigns for step in campaign.steps]
+        learning = any(isinstance(step, Split) and step.winner_after for step in steps)
+        stocked = any(each.codes == "list" for each in self.settings.coupons.values())
+        braked = any(campaign.max_audience is not None for campaign in campaigns)
+        return not (learning or stocked or braked or any(isinstance(each, Rank) for each in self.sets().values()))
+
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
         found = [each.condition for each in self.settings.segments.values()]
@@ -73,6 +95,21 @@ class Book:
     def entering(self) -> list[Campaign]:
         """The campaigns that new people may enter now, in order of their names."""
         return [each for _, each in sorted(self.campaigns.items()) if not self.paused(each)]
+
+
+def _collect(settings: Settings, condition: Condition, found: dict[str, Condition | Rank]) -> None:
+    for each in leaves(condition):
+        if isinstance(each, Member) and each.rank:
+            found.setdefault(each.name, each.rank)
+        elif isinstance(each, Member):
+            _collect_segment(settings, each.name, found)
+
+
+def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | Rank]) -> None:
+    segment = settings.segments.get(key)
+    if segment and key not in found:
+        _collect(settings, segment.condition, found)
+        found[key] = segment.condition
 
 
 def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:

@@ -71,5 +71,6 @@ class Changes:
     def store(self, connection: Connection) -> None:
         """Writes everything down."""
         runs.save_runs(connection, list(self.runs.values()))
-        outbox.save_messages(connection, self._messages)
+        # One message can have changed more than once.
+        outbox.save_messages(connection, list({id(each): each for each in self._messages}.values()))
         outbox.save_judgements(connection, self._judgements)

@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.calendar import at_minute, local, zone
-from drip.core.campaign import Campaign, DateTrigger, SegmentTrigger
-from drip.core.conditions import Condition, Member, Rank, leaves
+from drip.core.campaign import Campaign, DateTrigger
+from drip.core.conditions import Condition, Rank
 from drip.core.decide import Reason
 from drip.core.fields import parse_number
 from drip.core.settings import Counter, Settings
@@ -35,7 +35,7 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     moved: dict[str, Cursor] = {}
     if book.settings.counters:
         moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
-    if wanted := sets_of(book):
+    if wanted := book.sets():
         moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
     audience.move_cursors(connection, moved)
 
@@ -156,32 +156,6 @@ def _amount(counter: Counter, fields: dict[str, str]) -> int:
 # --- segments
 
 
-def sets_of(book: Book) -> dict[str, Condition | Rank]:
-    """Every segment and rank that something asks for, each after those that it is made of."""
-    found: dict[str, Condition | Rank] = {}
-    for condition in book.conditions():
-        _collect(book.settings, condition, found)
-    for campaign in book.campaigns.values():
-        if isinstance(campaign.trigger, SegmentTrigger):
-            _collect_segment(book.settings, campaign.trigger.segment, found)
-    return found
-
-
-def _collect(settings: Settings, condition: Condition, found: dict[str, Condition | Rank]) -> None:
-    for each in leaves(condition):
-        if isinstance(each, Member) and each.rank:
-            found.setdefault(each.name, each.rank)
-        elif isinstance(each, Member):
-            _collect_segment(settings, each.name, found)
-
-
-def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | Rank]) -> None:
-    segment = settings.segments.get(key)
-    if segment and key not in found:
-        _collect(settings, segment.condition, found)
-        found[key] = segment.condition
-
-
 def regroup(
     connection: Connection, book: Book, wanted: dict[str, Condition | Rank], before: Cursor | None, newest: Cursor
 ) -> Cursor:
@@ -230,7 +204,7 @@ def _regroup(
 
 def next_regrouping(book: Book, start: datetime, end: datetime) -> list[datetime]:
     """The midnights of the workspace in (start, end], if there are sets to look at anew."""
-    if not sets_of(book):
+    if not book.sets():
         return []
     home = zone(book.settings.timezone)
     first = local(start, home).date()

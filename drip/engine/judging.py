@@ -116,6 +116,7 @@ class Judging:
         self._usage = outbox.usage(connection, contact_ids, now - memory, now)
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
+        self._winners: dict[tuple[str, str], int | None] = {}
         self._walker = Walker(self._facts, self._changes, self._actions, self._told, self._winner)
 
     def work(self) -> None:
@@ -242,6 +243,13 @@ class Judging:
             due.run.position, due.run.since, due.run.next_due_at = due.step.next, since, self._now
 
     def _winner(self, campaign: Campaign, split: Split) -> int | None:
+        """The arm that all who come now get, if the split has learned which: looked up once for the whole batch."""
+        key = (campaign.key, split.id)
+        if key not in self._winners:
+            self._winners[key] = self._learned(campaign, split)
+        return self._winners[key]
+
+    def _learned(self, campaign: Campaign, split: Split) -> int | None:
         """The arm in which most runs met the goal, once the time that the split gives itself is over."""
         goal = campaign.goal
         if split.winner_after is None or goal is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper, coming_entries
@@ -14,6 +18,7 @@ from drip.storage import outbox, runs
 from drip.storage.database import Database
 
 BATCH = 500
+log = logging.getLogger("drip.planner")
 # A grant that has not left within this is judged again, so that what counts is when it really left.
 GRANT_LASTS = timedelta(minutes=10)
 
@@ -32,7 +37,7 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
             found[folder, occurrence] = _is_there(templates, folder, occurrence)
         return found[folder, occurrence]
 
-    texts = Texts(has_content, templates.fill)
+    texts = Texts(has_content, partial(_filled, templates))
     while True:
         with database.write() as connection:
             ids = runs.contacts_with_something_due(connection, now, BATCH)
@@ -40,6 +45,15 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
                 Judging(connection, book, ids, texts, now).work()
         if len(ids) < BATCH:
             return
+
+
+def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
+    """A task's title; as it is written where it cannot be filled in, since the work has to be done all the same."""
+    try:
+        return templates.fill(text, values)
+    except DripError as error:
+        log.warning("%s", error.sentence, extra={"action": "render-error"})
+        return text
 
 
 def _is_there(templates: Templates, folder: str, occurrence: str) -> bool:

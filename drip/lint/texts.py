@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import product
 
 from drip.core.campaign import Campaign, EventTrigger
 from drip.core.conditions import Line, leaves
 from drip.core.settings import Settings
-from drip.core.steps import IssueCoupon, Send
+from drip.core.steps import IssueCoupon, Send, Step, Task
 from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
-from drip.rendering.names import Used, names_in
+from drip.rendering.names import Used, names_in, names_in_text
 from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
 
 GLOBALS = frozenset(
@@ -69,11 +69,25 @@ class TextRules:
                 if isinstance(step, Send):
                     used.add(step.template)
                     yield from self._step(campaign, step)
+                yield from self._lines(campaign, step)
         yield from self._layout()
         for name in self.templates.names():
             if name not in used:
                 for source in self.templates.files(name)[:1]:
                     yield finding("unused-template", Place(source.name), f"no campaign sends `{name}`")
+
+    def _lines(self, campaign: Campaign, step: Step) -> Iterator[Problem]:
+        """The texts that stand in the campaign itself: subjects, preheaders, tasks' titles."""
+        texts = [step.title] if isinstance(step, Task) else []
+        texts += [text for text in (step.subject, step.preheader) if text] if isinstance(step, Send) else []
+        for text in texts:
+            try:
+                for used in names_in_text(self.templates, text, step.place):
+                    problem = self._unknown(campaign, used)
+                    if problem:
+                        yield replace(problem, source=None)
+            except DripError as error:
+                yield Problem(error.place or step.place, error.sentence, error.help)
 
     def _step(self, campaign: Campaign, step: Send) -> Iterator[Problem]:
         locales: list[str | None] = self._variants.get(step.template) or [None]
@@ -86,7 +100,6 @@ class TextRules:
             for source in self.templates.contents(step.content) if step.content else ():
                 yield from self._names(campaign, source)
                 yield from self._looks(source)
-            self.templates.line(step.subject, str(step.place))
             for name in step.attach:
                 self.templates.attachment(name)
         except DripError as error:

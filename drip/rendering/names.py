@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, meta, nodes
 
@@ -34,6 +35,15 @@ def names_in(templates: Templates, source: Source) -> list[Used]:
         except TemplateSyntaxError as error:
             raise DripError(str(error.message), place=Place(source.name, first + error.lineno - 1)) from None
     return found
+
+
+def names_in_text(templates: Templates, text: str, place: Place) -> list[Used]:
+    """Every name that a line of a campaign uses. Raises DripError for wrong Jinja."""
+    try:
+        found = _in_tree(templates.tree(text), text, 1, Source(Path(place.file), place.file, {}, text, 1))
+        return [replace(used, place=place, source=text) for used in found]
+    except TemplateSyntaxError as error:
+        raise DripError(f"`{text}`: {error.message}", place=place) from None
 
 
 def _front(source: Source) -> Iterator[tuple[str, int]]:
