@@ -38,6 +38,22 @@ START = at("2026-03-02 03:00")
 QUIET = (21, 8)
 
 
+# Steps of every other kind, some of which send too.
+BETWEEN = (
+    "  - if: { did: order.placed ever }\n    then:\n      - send: x\n      - wait: 3 hours\n    else:\n      - tag: quiet",
+    "  - split:\n      - share: 50%\n        then: [send: y]\n      - share: 50%\n        then: [wait: 1 hour]",
+    "  - wait_for: order.placed\n    up_to: 1 day\n    else:\n      - send: z",
+    "  - coupon: treat\n    expires: in 3 days", "  - task: Call {{ contact.key }}", "  - pause: news\n    for: 1 day",
+    "  - branch:\n      - if: { card: at least 2 }\n        then: [end]\n      - else: [tag: seen]",
+    "  - wait: until next business day at 10:00",
+)  # fmt: skip
+MORE = """
+segments: { busy: { did: order.placed in the last 2 days }, few: { in_segment: busy, card: at least 1 } }
+counters: { card: { add: order.placed } }
+coupons: { treat: { offer: x } }
+"""
+
+
 class Killed(BaseException):
     """The process dies here."""
 
@@ -48,7 +64,8 @@ def campaigns(chance: random.Random) -> dict[str, str]:
     for n in range(chance.randint(1, 4)):
         trigger = chance.choice(
             ["{ date: contact.birthday, repeat: yearly }", "{ event: order.placed }", "{ schedule: every day at 9:00 }",
-             "{ schedule: 0 */7 * * * }", "{ schedule: 55 20 * * * }", "{ schedule: every day at 9:00 }"]
+             "{ schedule: 0 */7 * * * }", "{ schedule: 55 20 * * * }", "{ schedule: every day at 9:00 }",
+             "{ segment: busy }", "{ counter: card, reaches: [1, 3] }", "{ date: 1 day before contact.birthday }"]
         )  # fmt: skip
         topic = chance.choice(["news", "service"])
         lines = [f"name: C{n}", f"topic: {topic}", f"trigger: {trigger}", f"priority: {chance.randint(0, 100)}"]
@@ -56,7 +73,8 @@ def campaigns(chance: random.Random) -> dict[str, str]:
             ["frequency_caps: 1 per week", "send_window: 10:00-12:00", "grace: 3 days", "when_capped: skip"], 2
         )
         steps = ["  - send: a", f"  - wait: {chance.choice(['5 hours', '1 day', '2 days'])}", "  - send: b"]
-        made[f"c{n}"] = "\n".join([*lines, "steps:", *steps[: chance.choice([1, 3])]]) + "\n"
+        steps = [*chance.sample(BETWEEN, chance.choice([0, 0, 1, 2])), *steps[: chance.choice([1, 3])]]
+        made[f"c{n}"] = "\n".join([*lines, "steps:", *steps]) + "\n"
     return made
 
 
@@ -64,7 +82,8 @@ def make(seed: int, folder: str) -> World:
     chance = random.Random(seed)
     caps = f"frequency_caps: {{ all: '{chance.choice(CAPS)}', news: '{chance.choice(CAPS)}' }}"
     options = f"quiet_hours: {QUIET[0]}:00-{QUIET[1]}:00\n{caps}\nwhen_capped: wait up to {chance.choice(['1 day', '3 days'])}"
-    world = World(Path(folder), campaigns(chance), options)
+    world = World(Path(folder), campaigns(chance), options + MORE)
+    assert not [each.text() for each in world.workspace.loaded.problems if each.level == "error"]
     people, orders = ["key,email,timezone,birthday,news"], ["event,id,contact,at"]
     for n in range(chance.randint(1, 8)):
         day = (START + timedelta(days=chance.randint(0, 9))).date()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.planner import is_due, plan
+from drip.engine.planner import has_news, is_due, plan
 
 # A message can be given back and judged again at one instant, and a run can send several in a row.
 MOST_ROUNDS = 100
@@ -18,7 +18,11 @@ def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
         plan(dispatcher.database, book, dispatcher.templates, doorkeeper, dispatcher.clock())
         tally = dispatcher.dispatch(book)
         total.add(tally)
-        over = total.trouble or dispatcher.stop() or not tally.moved
-        if over or not is_due(dispatcher.database, dispatcher.clock()):
+        if total.trouble or dispatcher.stop():
+            break
+        # What a step did (a tag, points, a date) can bring somebody in at this very moment.
+        if book.acts() and has_news(dispatcher.database, book):
+            continue
+        if not tally.moved or not is_due(dispatcher.database, dispatcher.clock()):
             break
     return total

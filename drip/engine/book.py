@@ -11,7 +11,7 @@ from drip.core.campaign import Campaign, SegmentTrigger
 from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
 from drip.core.settings import Settings
-from drip.core.steps import Split, conditions_of
+from drip.core.steps import ACTIONS, Split, conditions_of
 from drip.engine.deriving import refresh_all
 from drip.language.files import Loaded, load_text
 from drip.storage import audience, control, history, who
@@ -74,6 +74,10 @@ class Book:
                     _collect_segment(self.settings, campaign.trigger.segment, found)
             self._sets = found
         return self._sets
+
+    def acts(self) -> bool:
+        """Whether steps change anything about people beside sending to them."""
+        return any(isinstance(step, ACTIONS) for campaign in self.campaigns.values() for step in campaign.steps)
 
     def stands_alone(self) -> bool:
         """Whether what happens to one contact hangs on nobody else: on no rank, stock, brake or A/B winner."""

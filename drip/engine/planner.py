@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from drip.core.campaign import CounterTrigger
 from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper, coming_entries
-from drip.engine.following import follow, next_regrouping
+from drip.engine.following import SEGMENTS, follow, next_regrouping
 from drip.engine.judging import Judging, Texts
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import outbox, runs
+from drip.storage import audience, loyalty, outbox, people, runs
 from drip.storage.database import Database
 
 BATCH = 500
@@ -75,6 +76,21 @@ def is_due(database: Database, now: datetime) -> bool:
     """Whether something stored is due at `now`: a run to look at, or a message to judge."""
     with database.read() as connection:
         return bool(runs.contacts_with_something_due(connection, now, 1))
+
+
+def has_news(database: Database, book: Book) -> bool:
+    """Whether people or counters have changed since campaigns and segments looked last."""
+    with database.read() as connection:
+        cursors = audience.cursors_of(connection)
+        change, entry = people.last_change(connection), loyalty.newest_entry(connection)
+    looking = [cursors[campaign.key] for campaign in book.entering() if campaign.key in cursors]
+    counting = [
+        cursors[campaign.key]
+        for campaign in book.entering()
+        if isinstance(campaign.trigger, CounterTrigger) and campaign.key in cursors
+    ]
+    looking += [cursors[SEGMENTS]] if book.sets() and SEGMENTS in cursors else []
+    return any(each.change < change for each in looking) or any(each.event_id < entry for each in counting)
 
 
 def next_due(database: Database, now: datetime) -> datetime | None:
