@@ -101,6 +101,28 @@ class Workspace:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
         return {channel: self._transport(channel, options) for channel, options in self.settings.transports.items()}
 
+    def _transport_problems(self) -> list[Problem]:
+        """Transports that do not exist, or cannot send by their channel. Their options are tried when they are opened."""
+        known = {entry.name: entry for entry in entry_points(group="drip.transports")}
+        found = []
+        for channel, options in self.settings.transports.items():
+            use, place = options.get("use", ""), self.settings.transport_places[channel]
+            if use in TRANSPORTS_NOT_YET:
+                continue
+            if use not in known:
+                help = nearest(use, [*known, *TRANSPORTS_NOT_YET], what="transports")
+                sentence = (
+                    f"there is no transport `{use}`"
+                    if use
+                    else f"`use:` is missing: how do messages by {channel} leave?"
+                )
+                found.append(Problem(place, sentence, help))
+            elif channel not in known[use].load().channels:
+                found.append(
+                    Problem(place, f"the transport `{use}` cannot send by {channel}", "write `use: files` for now")
+                )
+        return found
+
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
         place = self.settings.transport_places[channel]
         known = {entry.name: entry for entry in entry_points(group="drip.transports")}
@@ -153,6 +175,7 @@ class Workspace:
         if self.loaded.settings:
             campaigns = self.loaded.campaigns
             found += settings_problems(self.settings)
+            found += self._transport_problems()
             for campaign in campaigns.values():
                 found += campaign_problems(campaign, self.settings, campaigns, events)
             # What a broken campaign sends is not known, so nothing can be said to be sent by none.

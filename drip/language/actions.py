@@ -98,7 +98,8 @@ def _topic(around: Around, route: Route, topic: str) -> None:
 def _values(around: Around, route: Route, data: Mapping[str, Any]) -> dict[str, Any]:
     settings, record = around.settings, around.model.for_each
     owners = ["contact", *([record] if record in settings.fields else [])]
-    names = [f"{each}.{name}".removeprefix("contact.") for each in owners for name in settings.fields[str(each)]]
+    names = [f"{each}.{name}".removeprefix("contact.") for each in owners for name in settings.fields[str(each)]
+             if name not in UNSETTABLE]  # fmt: skip
     values: dict[str, Any] = {}
     for name, text in data.items():
         owner, dot, bare = name.partition(".")

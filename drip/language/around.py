@@ -61,7 +61,7 @@ class Around:
         if not (isinstance(trigger, DateTrigger) and phrase.field == trigger.name):
             if settings.date_field(phrase.field) is None:
                 names = [f"{kind}.{name}" for kind, own in settings.fields.items() for name in own if own[name].is_date]
-                names += [*settings.derived, COUPON_EXPIRES]
+                names += [*(name for name in settings.derived if settings.date_field(name)), COUPON_EXPIRES]
                 self.problem(route, f"there is no date `{phrase.field}`", nearest(phrase.field, names, what="dates"))
             elif owner not in ("contact", self.model.for_each):
                 self.problem(route, f"`{phrase.field}` is a date of a {owner}", f"add `for_each: {owner}`")

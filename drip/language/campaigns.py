@@ -206,6 +206,8 @@ class _Builder:
             found += [number] if number else []
             if number == 0:
                 self.document.problem(route, "a counter begins with 0 and does not come up to it", "name 1 or more")
+        if data == []:
+            self.document.problem(("trigger", "reaches"), "no number is named here", "write `reaches: [9]`", key=True)
         return CounterTrigger(name, tuple(sorted(set(found))))
 
     def _date(self, model: TriggerModel, phrase: phrases.DatePhrase) -> Trigger | None:
@@ -213,7 +215,8 @@ class _Builder:
         if known is None:
             fields = self.settings.fields
             names = [f"{kind}.{name}" for kind in fields for name, field in fields[kind].items() if field.is_date]
-            help = nearest(phrase.field, [*names, *self.settings.derived], what="dates")
+            derived = [name for name in self.settings.derived if self.settings.date_field(name)]
+            help = nearest(phrase.field, [*names, *derived], what="dates")
             self.document.problem(("trigger", "date"), f"there is no date `{phrase.field}`", help)
             return None
         owner = phrase.field.partition(".")[0]

@@ -24,6 +24,7 @@ BUILT_IN = (
     Field("country", "country"),
     Field("timezone", "timezone"),
 )
+BUILT_IN_NAMES = {True: {each.name for each in BUILT_IN}, False: {"key"}}
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TOTAL = re.compile(r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))(?: in the last (?P<span>\d+ \w+))?")
 SEEN = re.compile(r"(latest|first)(?: of)? (\S+)")
@@ -35,6 +36,8 @@ HOW_DERIVED = (
 )
 # The names that conditions and templates use otherwise.
 TAKEN = {"any", "all", "not", "did", "tagged", "age"}
+# What conditions, templates and commands mean by these already.
+TAKEN_KINDS = {"event", "events", "contacts", "coupon", "counter", "business", "issue", "survey", "topic", "message"}
 
 
 @dataclass
@@ -55,12 +58,20 @@ def read_data(document: Document, declared: Mapping[str, Mapping[str, Any]]) -> 
     found = DataSection({"contact": {each.name: each for each in BUILT_IN}})
     written: dict[str, Data] = {}
     for owner, own in declared.items():
+        if not NAME.fullmatch(owner) or owner in TAKEN_KINDS:
+            sentence = f"`{owner}` cannot name a kind of record: small letters, digits and _, and no word of drip's own"
+            document.problem(("data", owner), sentence, "name it after the thing, as `vehicle` or `lease`", key=True)
+            continue
         fields = found.fields.setdefault(owner, {} if owner == "contact" else {"key": Field("key", "text")})
         for name, data in own.items():
             route: Route = ("data", owner, name)
             if not NAME.fullmatch(name) or name in TAKEN:
                 sentence = f"`{name}` cannot be a field's name: small letters, digits and _, and no word of conditions"
                 document.problem(route, sentence, key=True)
+            elif name in BUILT_IN_NAMES[owner == "contact"] and data != fields[name].kind:
+                document.problem(
+                    route, f"`{name}` is a {fields[name].kind} that every {owner} has", "leave the line out", key=True
+                )
             elif is_derived(data):
                 written[f"{owner}.{name}"] = data
             elif known := _field(document, route, name, data):

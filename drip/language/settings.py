@@ -35,6 +35,13 @@ def build_settings(document: Document) -> Settings | None:
         return None
     if "business" not in document.data:
         document.problem((), "`business` is missing", "add `business: { name: …, address: … }`: every mail names them")
+    for section in ("topics", "coupons", "surveys", "senders"):
+        for key in getattr(model, section):
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key):
+                sentence = f"`{key}` cannot be a name here: letters, digits, - and _"
+                document.problem(
+                    (section, key), sentence, "put what people see into its own key, as `title:`", key=True
+                )
     data = read_data(document, model.data)
     names = Names(
         data.fields,

@@ -291,8 +291,8 @@ class StepReader:
                 arms.append((arm.share, self._block((*here, "then"), arm.then, after)))
         total = sum(share for share, _ in arms)
         if abs(total - 1) > 1e-6 and len(arms) == len(model.split):
-            self._problem((*route, "split"), f"the shares add up to {total:.4g}, not to 100%".replace(
-                f"{total:.4g}", f"{total * 100:.4g}%"), "make them 50% and 50%, or 80% and 20%", key=True)  # fmt: skip
+            sentence = f"the shares add up to {total * 100:g}%, not to 100%"
+            self._problem((*route, "split"), sentence, "make them 50% and 50%, or 80% and 20%", key=True)
         winner = None
         if model.winner is not None:
             winner = self.around.attempt((*route, "winner"), lambda: phrases.winner(str(model.winner)))
