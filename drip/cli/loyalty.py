@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from drip.cli.context import App, console, instant_text, json_option, local_text
 from drip.engine.importer import take_events
 from drip.engine.rows import open_table
 from drip.errors import DripError, nearest
-from drip.storage import loyalty, people
+from drip.storage import loyalty, people, runs
 from drip.storage import tasks as store
 from drip.storage.tasks import Work
 from drip.workspace import Workspace
@@ -76,7 +77,7 @@ def tasks(context: click.Context, everything: bool, assign_to: str | None, as_js
 
 
 @tasks.command("done")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**31))
 @click.option("--outcome", help="What came of it, in your words.")
 @now_option
 @pass_app
@@ -90,7 +91,7 @@ def done(app: App, number: int, outcome: str | None, now: str | None) -> None:
 
 
 @tasks.command("drop")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**31))
 @click.option("--outcome", metavar="WHY", help="Why nobody will do it.")
 @now_option
 @pass_app
@@ -120,9 +121,8 @@ def _settle_one(
     if not store.settle(connection, number, state, outcome, at):
         return f"Task {number} is {task.state} already."
     if state == "done":
-        contact = people.contacts_by_key(connection, [task.contact])[task.contact]
         fields = {"task": str(number), "assign_to": task.assign_to, "campaign": task.campaign, "outcome": outcome or ""}
-        event = {"contact_id": contact.id, "record_id": 0, "name": "task.done", "key": f"task-{number}", "at": at,
+        event = {"contact_id": task.contact_id, "record_id": task.record_id, "name": "task.done", "key": f"task-{number}", "at": at,
                  "fields": {name: value for name, value in fields.items() if value}}  # fmt: skip
         take_events(connection, workspace.settings, [event])
     return None
@@ -174,7 +174,7 @@ def import_(app: App, file: Path, now: str | None) -> None:
             number = row.cells.get("task", "").strip()
             if not state and not outcome:
                 continue
-            if not number.isdecimal() or state not in ("", "done", "dropped"):
+            if not re.fullmatch("[0-9]{1,9}", number) or state not in ("", "done", "dropped"):
                 wrong.append(f"line {row.line}: `{number}` with `{state}` is no task that is done or dropped")
                 continue
             said = _settle_one(connection, workspace, int(number), state or "done", outcome or None, at)
@@ -246,7 +246,9 @@ def redeem(app: App, code: str, now: str | None) -> None:
             raise DripError(f"`{known.code}` was redeemed on {when}.", help="a code is good once")
         if known.expires and known.expires < local_text(at, workspace.settings.timezone)[:10]:
             raise DripError(f"`{known.code}` was good until {known.expires}.", help="issue another one if you want to")
-        event = {"contact_id": known.contact_id, "record_id": 0, "name": "coupon.redeemed", "key": known.code, "at": at,
+        of_run = runs.runs_by_id(connection, [known.run_id or 0]).get(known.run_id or 0)
+        record_id = of_run.record_id if of_run else 0
+        event = {"contact_id": known.contact_id, "record_id": record_id, "name": "coupon.redeemed", "key": known.code, "at": at,
                  "fields": {"code": known.code, "coupon": known.coupon}}  # fmt: skip
         take_events(connection, workspace.settings, [event])
     offer = workspace.settings.coupons.get(known.coupon)

@@ -132,6 +132,7 @@ def _test_copy(
         facts = Batch(connection, workspace.settings, [found[key].id], at)
         mine = identity(connection)
         about = _about(connection, workspace, campaign, step, found[key], at)
+        facts.with_records([about.record.id] if about.record else [])
         facts.prepare()
     if "email" not in step.channels:
         raise DripError(

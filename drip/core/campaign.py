@@ -13,7 +13,7 @@ from drip.core.caps import Cap
 from drip.core.conditions import Condition
 from drip.core.derived import DateField
 from drip.core.schedule import Schedule
-from drip.core.steps import IssueCoupon, NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
+from drip.core.steps import ACTIONS, IssueCoupon, NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
 from drip.errors import Place
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
@@ -197,6 +197,8 @@ class Campaign:
                     longest = max(longest, reached + (grace if grace is not None else LATE_JOINER))
                 case Task(at=Point(offset=offset)):
                     longest = max(longest, _rough(offset) - start + LATE_JOINER)
+                case _ if isinstance(step, ACTIONS):
+                    longest = max(longest, reached + LATE_JOINER)
         return longest + timedelta(days=2)
 
 

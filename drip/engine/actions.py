@@ -28,6 +28,7 @@ from drip.core.steps import (
 from drip.core.token import coupon_code
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.facts import Batch
+from drip.engine.importer import guess_zone
 from drip.storage import history, loyalty, people, tasks
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.people import Consent, Contact, Event
@@ -53,7 +54,7 @@ class Actions:
             case Task():
                 self._task(step, run, contact, heard)
             case IssueCoupon():
-                self._coupon(step, run, campaign, contact)
+                self._coupon(step, run, contact)
             case AddPoints(counter=counter, amount=amount):
                 self._points(step, run, contact, counter, amount)
             case SetConsent():
@@ -83,7 +84,7 @@ class Actions:
             }
         )  # fmt: skip
 
-    def _coupon(self, step: IssueCoupon, run: Run, campaign: Campaign, contact: Contact) -> None:
+    def _coupon(self, step: IssueCoupon, run: Run, contact: Contact) -> None:
         coupon = self._settings.coupons[step.coupon]
         expires = None
         if step.expires is not None:
@@ -94,7 +95,8 @@ class Actions:
         made = None
         if coupon.codes == "unique":
             secret, workspace = self._keys()
-            about = f"{workspace}/{campaign.key}/{contact.key}/{run.record_id}/{run.occurrence}/{step.id}"
+            # A run's number never changes, while its occurrence moves with its date.
+            about = f"{workspace}/{run.id}/{step.id}"
             made = coupon_code(coupon.prefix, about, secret)
         code = loyalty.issue(self._connection, step.coupon, made, contact.id, run.id, step.id, self._now, expires)
         if code:
@@ -139,7 +141,7 @@ class Actions:
             owner, _, name = full.partition(".")
             if owner == "contact" and name in ("locale", "country", "timezone"):
                 setattr(contact, name, value)
-                contact.zone = contact.timezone or contact.zone
+                contact.zone = guess_zone(contact)
                 continue
             attributes = contact.attributes if owner == "contact" else record.attributes if record else {}
             if value is None:
@@ -151,6 +153,7 @@ class Actions:
             people.save_records(self._connection, [record], date_fields(self._settings, record.kind))
         owners = [(contact.id, 0), *([(contact.id, record.id)] if record else [])]
         refresh(self._connection, self._settings, owners)
+        self._facts.forget_kept()
 
     def _pause(self, step: PauseTopics, contact: Contact) -> None:
         until = later(self._now, step.duration, zone(self._facts.zone_of(contact)), self._settings.holidays)

@@ -31,6 +31,7 @@ class Book:
     holds: dict[str, Hold] = field(default_factory=dict)
     _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
     _sets: dict[str, Condition | Rank] | None = None
+    _versions_known: bool = False
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -88,10 +89,19 @@ class Book:
         braked = any(campaign.max_audience is not None for campaign in campaigns)
         return not (learning or stocked or braked or any(isinstance(each, Rank) for each in self.sets().values()))
 
+    @property
+    def versions_known(self) -> bool:
+        """Whether every version that somebody is in has been read."""
+        return self._versions_known
+
+    @versions_known.setter
+    def versions_known(self, known: bool) -> None:
+        self._versions_known, self._sets = known, None
+
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
         found = [each.condition for each in self.settings.segments.values()]
-        for campaign in self.campaigns.values():
+        for campaign in (*self.campaigns.values(), *(each for each in self._versions.values() if each)):
             found += [each for each in (campaign.audience, *campaign.exit_conditions) if each]
             found += [condition for step in campaign.steps for condition in conditions_of(step)]
         return found

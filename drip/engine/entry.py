@@ -76,9 +76,13 @@ class Doorkeeper:
         newest = audience.newest(connection, now)
         seen: dict[str, Cursor] = {}
         for campaign in book.entering():
-            rules = f"{campaign.version}/{book.settings.version}"
+            rules = f"{_kind(campaign)}/{campaign.version}/{book.settings.version}"
             looked = replace(newest, rules=rules, event_id=_newest_of(connection, campaign, newest))
-            if self._enter(connection, book, campaign, cursors.get(campaign.key), looked):
+            before = cursors.get(campaign.key)
+            if before and not before.rules.startswith(f"{_kind(campaign)}/"):
+                # Its trigger was another one, which counted in other numbers: this is the first look.
+                before = None
+            if self._enter(connection, book, campaign, before, looked):
                 seen[campaign.key] = looked
         audience.move_cursors(connection, seen)
 
@@ -325,6 +329,21 @@ def _counted(
                 occurrence = "once" if campaign.re_entry == "never" else f"{number}/{entry.id}"
                 starts[entry.contact_id] = Start(entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id)
     return list(starts.values())
+
+
+def _kind(campaign: Campaign) -> str:
+    """What a campaign's cursor counts."""
+    match campaign.trigger:
+        case EventTrigger(event=name):
+            return f"event {name}"
+        case SegmentTrigger(segment=name):
+            return f"segment {name}"
+        case CounterTrigger(counter=name):
+            return f"counter {name}"
+        case DateTrigger(date=field):
+            return f"date {field.field}"
+        case _:
+            return "schedule"
 
 
 def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> int:

@@ -119,6 +119,10 @@ class Batch:
         own = found.setdefault(contact.id, [])
         return {each.coupon for each in own if each.redeemed_at is None and (each.expires or today) >= today}
 
+    def forget_kept(self) -> None:
+        """Derived dates were worked out anew."""
+        self._asked.pop("kept", None)
+
     def add_code(self, run_id: int, code: Code) -> None:
         """A code that was issued just now."""
         self.codes.setdefault(run_id, []).append(code)

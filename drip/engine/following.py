@@ -35,6 +35,11 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     moved: dict[str, Cursor] = {}
     if book.settings.counters:
         moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
+    if not book.versions_known:
+        # Whoever is in an older version is asked its conditions.
+        for key, version in runs.active_versions(connection):
+            book.version(connection, key, version)
+        book.versions_known = True
     if wanted := book.sets():
         moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
     audience.move_cursors(connection, moved)
@@ -80,7 +85,8 @@ def _follow_batch(
         anchors = [anchor_date(trigger, value, year) if value is not None else None for year in years]
         if before not in anchors:
             zone_name = zones.get(run.contact_id) or book.settings.timezone
-            _follow(connection, book, campaign, trigger, run, anchors[0], zone_name, changes)
+            near = min((each for each in anchors if each), key=lambda each: abs(each - before), default=None)
+            _follow(connection, book, campaign, trigger, run, near, zone_name, changes)
     changes.store(connection)
 
 
@@ -176,7 +182,7 @@ def regroup(
         fresh = segments.changed(connection, before.change, before.event_id)
         among = fresh if len(fresh) <= MOST_ONE_BY_ONE else None
     else:
-        segments.forget_others(connection, wanted)
+        segments.forget_others(connection, {*wanted, *settings.segments})
     _regroup(connection, settings, wanted, among, newest.at, ranks=among is None and not (same_day and same_rules))
     # Waking the runs of those who moved does not make them new once more.
     return replace(looked, change=people.last_change(connection))

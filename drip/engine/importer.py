@@ -289,6 +289,8 @@ def import_records(
             known = people.record_ids(connection, kind, [columns.cell(row, "key") for row in batch])
             owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
             touched: list[Record] = []
+            # What this file says, and not what was known before: that is no new reading of a meter.
+            shown: dict[str, dict[str, Stored]] = {}
             for row in batch:
                 try:
                     record, fresh = _record(row, columns, kind, fields, known, owners, seen)
@@ -296,13 +298,16 @@ def import_records(
                     report.rejected.append((row, str(wrong)))
                     continue
                 seen.add(record.key)
+                shown[record.key] = {
+                    name: record.attributes[name] for name in fields if columns.cell(row, name) and name != "key"
+                }
                 if fresh:
                     touched.append(record)
                 report.new += not record.id
                 report.changed += bool(record.id and fresh)
                 report.same += not fresh
             people.save_records(connection, touched, date_fields(settings, kind))
-            take_readings(connection, settings, [(kind, each.id, each.attributes, now) for each in touched])
+            take_readings(connection, settings, [(kind, each.id, shown[each.key], now) for each in touched])
             refresh(connection, settings, [(each.contact_id, each.id) for each in touched])
     return report
 

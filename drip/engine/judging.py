@@ -6,8 +6,8 @@ stored. So a slot that a grant takes is taken before anyone else can count.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import later, zone
-from drip.core.campaign import Campaign
+from drip.core.campaign import Campaign, Goal
 from drip.core.caps import Use, longest_memory
+from drip.core.conditions import Facts, why_not
 from drip.core.decide import Candidate, Defer, Person, Reason, Skip, decide
 from drip.core.decide import Send as Go
 from drip.core.steps import IssueCoupon, Send, Split, WaitFor
@@ -25,15 +26,16 @@ from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.facts import Batch
 from drip.engine.walking import Walker
-from drip.storage import outbox, runs
+from drip.storage import outbox, people, runs
 from drip.storage.outbox import Outgoing
-from drip.storage.people import Contact
-from drip.storage.runs import NEVER, Run
+from drip.storage.people import Contact, Event
+from drip.storage.runs import NEVER, Armed, Run
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
 # The longest window of a cap is a month; a campaign of an older version may have caps that today's lack.
 SHORTEST_MEMORY = timedelta(days=33)
+GOALS_AT_ONCE = 2_000
 
 
 @dataclass(slots=True)
@@ -250,18 +252,39 @@ class Judging:
         return self._winners[key]
 
     def _learned(self, campaign: Campaign, split: Split) -> int | None:
-        """The arm in which most runs met the goal, once the time that the split gives itself is over."""
+        """The arm in which most runs met the goal, once the time that the split gives itself is over; none if equal."""
         goal = campaign.goal
         if split.winner_after is None or goal is None:
             return None
-        first = runs.first_in_split(self._connection, campaign.key, split.id)
-        where = zone(self._book.settings.timezone)
-        if first is None or later(first, split.winner_after, where, self._book.settings.holidays) > self._now:
+        came = runs.in_split(self._connection, campaign.key, split.id)
+        where, holidays = zone(self._book.settings.timezone), self._book.settings.holidays
+        if not came or later(came[0].came_at, split.winner_after, where, holidays) > self._now:
             return None
-        within = goal.within.longest() if goal.within else None
-        rates = runs.goal_rates(self._connection, campaign.key, split.id, goal.event, within)
-        known = {arm: rate for arm, rate in rates.items() if arm < len(split.arms)}
-        return max(known, key=lambda arm: (known[arm], -arm)) if known else None
+        met, all_ = Counter[int](), Counter(each.arm for each in came)
+        for n in range(0, len(came), GOALS_AT_ONCE):
+            met.update(self._met(goal, came[n : n + GOALS_AT_ONCE]))
+        rates = sorted(((met[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)), reverse=True)
+        beaten = len(rates) > 1 and rates[0][0] > rates[1][0]
+        return rates[0][1] if beaten else None
+
+    def _met(self, goal: Goal, came: list[Armed]) -> Iterator[int]:
+        """The arms of those of these runs that met the goal, once for each."""
+        happened = people.events_of(self._connection, {each.contact_id for each in came}, [goal.event])
+        where, holidays = zone(self._book.settings.timezone), self._book.settings.holidays
+        for each in came:
+            limit = later(each.started_at, goal.within, where, holidays) if goal.within else self._now
+            for event in happened.get(each.contact_id, []):
+                about_it = not (event.record_id and each.record_id) or event.record_id == each.record_id
+                if about_it and each.started_at < event.at <= min(limit, self._now) and _fits(goal, event, self._now):
+                    yield each.arm
+                    break
+
+
+def _fits(goal: Goal, event: Event, now: datetime) -> bool:
+    """Whether an event is the goal by its own fields, which is all that `where` asks about."""
+    prefix = event.name.partition(".")[0]
+    values = {f"{name}.{field}": value for name in (prefix, "event") for field, value in event.fields.items()}
+    return goal.where is None or why_not(goal.where, Facts(values, frozenset(), now, "UTC")) is None
 
 
 def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[Run]) -> None:

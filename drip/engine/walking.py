@@ -119,8 +119,10 @@ class Walker:
         return step.at is not None and step.grace is None and due + LATE_JOINER < run.started_at
 
     def left_out(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Reason | None:
-        """Why a message is passed over: its time was over long before the run began, or its `only_if` says so."""
+        """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
         told = self._told.get((run.id, step.id))
+        if step.at is not None and self._point(run, campaign, step.at, contact) is None:
+            return Reason("no-date", f"{step.at.field} is unknown, and the message hangs on it", step.place)
         due = self._due_at(run, campaign, step, contact)
         if told is None and self._over_before(run, step, due):
             sentence = (
@@ -139,6 +141,8 @@ class Walker:
             if due > self._now:
                 run.next_due_at = due
                 return False
+            # What follows counts from this date.
+            run.since = max(due, run.since)
             if due + LATE_JOINER < run.started_at:
                 return self._go(run, step.next, run.since)
         if step.only_if and why_not(step.only_if, self.values(run, campaign, contact)):
@@ -179,7 +183,8 @@ class Walker:
         limit = later(run.since, step.up_to, where, self._facts.settings.holidays) if step.up_to else None
         event = self._heard_of(run, campaign, step, contact, limit or self._now)
         if event:
-            run.heard = {**(run.heard or {}), event.name.partition(".")[0]: event.id}
+            # By its name for what follows, and by its number so that it does not count for another wait.
+            run.heard = {**(run.heard or {}), event.name.partition(".")[0]: event.id, f"#{event.id}": event.id}
             return self._go(run, step.next, max(event.at, run.since))
         if limit is not None and limit <= self._now:
             return self._go(run, step.otherwise, limit)
@@ -206,7 +211,7 @@ class Walker:
         arm = self._winner(campaign, step)
         if arm is None:
             arm = arm_of(step, contact.key, campaign.key)
-        run.arms = {**(run.arms or {}), step.id: arm}
+        run.arms = {**(run.arms or {}), step.id: {"arm": arm, "at": self._now.timestamp()}}
         return self._go(run, step.arms[arm][1], run.since)
 
     # --- times
@@ -281,7 +286,7 @@ class Walker:
 
     def _counts(self, run: Run, event: Event, began: datetime) -> bool:
         about_it = not (event.record_id and run.record_id) or event.record_id == run.record_id
-        return about_it and began < event.at <= self._now and event.id != run.event_id
+        return about_it and began <= event.at <= self._now and event.id != run.event_id
 
     def _goal_met(self, run: Run, campaign: Campaign, began: datetime, contact: Contact) -> bool:
         goal = campaign.goal

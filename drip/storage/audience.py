@@ -136,7 +136,9 @@ def events_after(connection: Connection, name: str, after: int, since: datetime)
 def last_starts(connection: Connection, campaign: str, contact_ids: Collection[int]) -> dict[tuple[int, int], datetime]:
     """When each contact (and record) last entered a campaign."""
     statement = select(runs.c.contact_id, runs.c.record_id, runs.c.started_at)
-    where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids))
+    # A run whose date moved away left its place to the new date's.
+    kept = or_(runs.c.code.is_(None), runs.c.code != "date-moved")
+    where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids), kept)
     return {(row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))}
 
 
@@ -163,7 +165,7 @@ def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         }
         statement = statement.on_conflict_do_update(
             index_elements=["campaign", "contact_id", "record_id", "occurrence"],
-            set_={**reopened, "version": statement.excluded.version},
+            set_=reopened,
             where=and_(runs.c.active.is_(False), runs.c.code == "date-moved"),
         )
         connection.execute(statement, list(rows))

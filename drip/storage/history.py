@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.core.conditions import Happened
 from drip.core.derived import Reading, Total
-from drip.storage.people import touch, wake_runs
+from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
 
 KEPT_RULES = "kept-dates"
@@ -164,6 +164,7 @@ def keep_dates(
     if rows:
         connection.execute(insert_or(dates), rows)
     touch(connection, {contact for contact, _ in changed})
+    touch_records(connection, {record for _, record in changed if record})
     wake_runs(connection, [contact for contact, _ in changed])
 
 

@@ -169,6 +169,13 @@ def touch(connection: Connection, contact_ids: Collection[int]) -> None:
         connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(change=change))
 
 
+def touch_records(connection: Connection, record_ids: Collection[int]) -> None:
+    """As `touch`, for records: whoever looks for late joiners looks at these."""
+    change = last_change(connection) + 1 if record_ids else 0
+    for chunk in _chunks(sorted(record_ids)):
+        connection.execute(update(records).where(records.c.id.in_(chunk)).values(change=change))
+
+
 def _without_id(row: Contact | Record) -> dict[str, Any]:
     values = asdict(row)
     del values["id"]

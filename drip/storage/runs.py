@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     BindParameter,
     Connection,
     Select,
     bindparam,
-    case,
-    exists,
     func,
     select,
-    type_coerce,
     update,
 )
 
-from drip.storage.schema import MILLISECOND, Instant, events, messages, runs
+from drip.storage.schema import Instant, messages, runs
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -49,7 +45,7 @@ class Run:
     sentence: str | None
     place: str | None
     heard: dict[str, int] | None = None
-    arms: dict[str, int] | None = None
+    arms: dict[str, dict[str, float]] | None = None
 
 
 def _something_due() -> Select[int]:
@@ -87,6 +83,7 @@ _NEXT_DUE = _next_due()
 _DUE_RUNS = _due_runs()
 _BY_ID = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
 _WAKE = update(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.active).values(next_due_at=None)
+_VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
 _TO_RECOMPUTE = select(runs).where(runs.c.active, runs.c.next_due_at.is_(None)).order_by(runs.c.id)
 
 
@@ -156,24 +153,29 @@ def occurrence_taken(connection: Connection, run: Run) -> bool:
     return connection.execute(select(runs.c.id).where(*where)).first() is not None
 
 
-def first_in_split(connection: Connection, campaign: str, step: str) -> datetime | None:
-    """When the first run that came to a split began."""
-    came = runs.c.arms[step].is_not(None)
-    return connection.execute(select(func.min(runs.c.started_at)).where(runs.c.campaign == campaign, came)).scalar()
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """A run that came to a split: its arm, and when."""
+
+    arm: int
+    came_at: datetime
+    contact_id: int
+    record_id: int
+    started_at: datetime
 
 
-def goal_rates(
-    connection: Connection, campaign: str, step: str, event: str, within: timedelta | None
-) -> dict[int, float]:
-    """The share of the runs of each arm of a split after whose beginning the event happened."""
-    arm = runs.c.arms[step].as_integer()
-    after = [events.c.contact_id == runs.c.contact_id, events.c.name == event, events.c.at > runs.c.started_at]
-    if within is not None:
-        span = within // MILLISECOND
-        after.append(type_coerce(events.c.at, BigInteger) <= type_coerce(runs.c.started_at, BigInteger) + span)
-    met = func.sum(case((exists().where(*after), 1), else_=0))
-    statement = select(arm, met * 1.0 / func.count()).where(runs.c.campaign == campaign, arm.is_not(None))
-    return {row[0]: row[1] for row in connection.execute(statement.group_by(arm))}
+def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
+    """Every run of a campaign that came to a split, the first to come first."""
+    arm, came = runs.c.arms[(step, "arm")].as_integer(), runs.c.arms[(step, "at")].as_float()
+    columns = (arm, came, runs.c.contact_id, runs.c.record_id, runs.c.started_at)
+    statement = select(*columns).where(runs.c.campaign == campaign, arm.is_not(None)).order_by(came, runs.c.id)
+    rows = connection.execute(statement)
+    return [Armed(row[0], datetime.fromtimestamp(row[1], UTC), row[2], row[3], row[4]) for row in rows]
+
+
+def active_versions(connection: Connection) -> list[tuple[str, str]]:
+    """The campaigns and versions that somebody is in."""
+    return [(row[0], row[1]) for row in connection.execute(_VERSIONS)]
 
 
 def wake(connection: Connection, ids: Collection[int]) -> None:
