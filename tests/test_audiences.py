@@ -11,6 +11,7 @@ import pytest
 from drip.core.steps import Split, arm_of, chance_of
 from drip.storage import control
 from drip.transports.mime import to_bytes
+from tests.cli import drip
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -233,3 +234,109 @@ def test_signed_links_of_confirmation_and_survey(world: Worlds) -> None:
     made.reload()
     assert made.beat("2026-12-02 16:00").held == 1
     assert "takes a score from 1 to 5" in str(made.ledger()[-1].sentence)
+
+
+def test_a_campaign_whose_trigger_is_another_one_begins_anew(world: Worlds) -> None:
+    """A cursor over counters says nothing about events: the past is not played again."""
+    counted = "name: X\ntopic: service\ntransactional: true\ntrigger: { counter: card, reaches: 1 }\nsteps: [send: a]\n"
+    made = world({"x": counted}, settings="counters: { card: { add: coffee.bought } }")
+    people(made, 8)
+    happen(made, "order.placed", range(8), "2025-03-01T16:00")
+    happen(made, "coffee.bought", range(1), "2026-06-01T16:00")
+    made.beat("2026-06-01 16:00")
+    assert len(made.sent()) == 1
+    made.write("campaigns/x.yaml", counted.replace("{ counter: card, reaches: 1 }", "{ event: order.placed }"))
+    made.reload()
+    made.beat("2026-06-02 16:00")
+    assert len(made.sent()) == 1
+
+
+def test_a_moved_date_issues_codes_of_its_own(world: Worlds) -> None:
+    text = "name: X\ntopic: service\nfor_each: vehicle\ntrigger: { date: vehicle.last_service }\nsteps:\n  - coupon: treat\n  - send: a\n"
+    made = world({"x": text}, settings="coupons: { treat: { offer: x, prefix: T } }")
+    made.write("templates/a.md", "---\nsubject: s\n---\n{{ coupon.code }}\n")
+    made.contacts("key,email", "ana,ana@example.com")
+    for n, day in enumerate(("2026-03-20", "2026-03-19", "2026-03-20")):
+        made.vehicles("key,contact,last_service", f"golf,ana,{day}")
+        made.run(f"2026-03-{20 + n} 10:00", f"2026-03-{20 + n} 23:00")
+    codes = [message.text.split()[0] for message in made.transport.messages]
+    assert codes
+    assert len(codes) == len(set(codes))
+
+
+def test_a_birthday_that_moves_over_the_turn_of_the_year_is_told_once(world: Worlds) -> None:
+    text = "name: X\ntopic: service\ntrigger: { date: 14 days before contact.birthday, feb_29: skip }\nsteps:\n  - send: one\n  - wait: 5 days\n  - send: two\n"
+    made = world({"x": text})
+    made.contacts("key,email,birthday", "ana,ana@example.com,01-05")
+    made.run("2026-12-20 00:00", "2026-12-23 00:00")
+    made.contacts("key,birthday", "ana,01-06")
+    made.run("2026-12-23 00:00", "2027-01-10 00:00")
+    sent = [line[17:] for line in made.timeline(outcomes=("sent",))]
+    assert sent.count("sent send two") == 1
+    assert len(sent) <= 3
+
+
+def test_never_again_does_not_count_a_date_that_moved_away(world: Worlds) -> None:
+    text = "name: X\ntopic: service\nfor_each: vehicle\nre_entry: never\ntrigger: { date: vehicle.last_service }\nsteps:\n  - wait: 2 days\n  - send: a\n"
+    made = world({"x": text})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,last_service", "golf,ana,2026-03-10")
+    made.run("2026-03-09 00:00", "2026-03-11 00:00")
+    made.vehicles("key,contact,last_service", "golf,ana,2026-04-10")
+    made.run("2026-03-11 00:00", "2026-04-20 00:00")
+    assert made.sent() == ["2026-04-12 14:00"]
+
+
+METER = """
+data:
+  contact: { first_name: text }
+  vehicle: { status: [active, sold], last_service: date, odometer: number, due: { earliest_of: [odometer reaches 50000] } }
+"""
+
+
+def test_a_reading_is_what_a_file_says(world: Worlds) -> None:
+    text = "name: X\ntopic: service\nfor_each: vehicle\ntrigger: { date: vehicle.due }\nsteps: [send: a]\n"
+    made = world({"x": text}, settings=METER)
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,odometer", "golf,ana,40000", now="2026-01-01 12:00")
+    made.vehicles("key,contact,odometer", "golf,ana,41000", now="2026-02-01 12:00")
+    made.vehicles("key,contact,status", "golf,ana,active", now="2026-03-01 12:00")
+    made.run("2026-03-01 12:00", "2026-12-30 12:00")
+    # 1,000 in 31 days, so 9,000 more take 279.
+    assert made.sent() == ["2026-11-07 15:00"]
+
+
+def test_a_date_that_an_event_brings_into_the_past_is_not_lost(world: Worlds) -> None:
+    text = (
+        "name: X\ntopic: service\nfor_each: vehicle\ntrigger: { date: vehicle.due }\ngrace: 7 days\nsteps: [send: a]\n"
+    )
+    made = world({"x": text}, settings=METER)
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,odometer", "golf,ana,40000", now="2026-01-01 12:00")
+    made.beat("2026-03-01 12:00")
+    made.events("event,contact,at,vehicle,odometer", "odometer.read,ana,2026-03-04T12:00:00Z,golf,50500")
+    made.beat("2026-03-06 16:00")
+    assert made.sent() == ["2026-03-06 16:00"]
+
+
+def test_a_task_speaks_to_its_own_record(world: Worlds) -> None:
+    text = "name: X\ntopic: service\nfor_each: vehicle\ntrigger: { event: x.y }\nfrequency_caps: ignore\nsteps:\n  - task: Call\n  - wait_for: task.done\n  - send: a\n"
+    made = world({"x": text})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact", "golf,ana", "leaf,ana")
+    made.events("event,contact,at,vehicle", "x.y,ana,2026-12-01T16:00:00Z,golf", "x.y,ana,2026-12-01T16:00:00Z,leaf")
+    made.beat("2026-12-01 16:00")
+    assert drip(made.root, "tasks", "done", "1", "--now", "2026-12-01 10:30").code == 0
+    made.beat("2026-12-01 17:00")
+    assert len(made.sent()) == 1
+
+
+def test_a_title_that_cannot_be_filled_in_holds_up_nobody(world: Worlds) -> None:
+    text = "name: X\ntopic: service\ntrigger: { event: x.y }\nsteps:\n  - task: Pay {{ x.total|money }}\n  - send: a\n"
+    made = world({"x": text})
+    people(made, 2)
+    made.events("event,contact,at,total", "x.y,p0,2026-12-01T16:00:00Z,n/a", "x.y,p1,2026-12-01T16:00:00Z,3")
+    made.beat("2026-12-01 16:00")
+    assert len(made.sent()) == 2
+    titles = {entry.contact: entry.sentence for entry in made.ledger() if entry.outcome == "task"}
+    assert titles == {"p0": "Pay {{ x.total|money }}", "p1": "Pay $3.00"}

@@ -483,6 +483,79 @@ tests:
 )
 
 
+case(
+    "dated-task",
+    """
+name: What follows a dated task counts from its date
+topic: service
+trigger: { date: contact.birthday, feb_29: skip }
+frequency_caps: ignore
+steps:
+  - send: early
+    at: 60 days before contact.birthday
+  - task: Call
+    assign_to: desk
+    at: 14 days before contact.birthday
+  - wait: 2 days
+  - send: after
+tests:
+  - name: In order
+    given: { contact: { birthday: 06-30 } }
+    expect:
+      2026-05-01 9:00: send early
+      2026-06-16 9:00: task desk
+      2026-06-18 9:00: send after
+""",
+)
+case(
+    "twice",
+    """
+name: One event counts for one wait
+topic: service
+trigger: { event: x.y }
+frequency_caps: ignore
+steps:
+  - wait_for: order.placed
+  - wait_for: order.shipped
+  - wait_for: order.placed
+    up_to: 5 days
+    else: end
+  - send: again
+tests:
+  - name: One order
+    happens:
+      2026-12-01 10:00: x.y
+      2026-12-01 11:00: order.placed
+      2026-12-01 12:00: order.shipped
+    expect: {}
+  - name: Two orders
+    happens:
+      2026-12-01 10:00: x.y
+      2026-12-01 11:00: order.placed
+      2026-12-01 12:00: order.shipped
+      2026-12-02 12:00: order.placed
+    expect: { 2026-12-02 12:00: send again }
+""",
+)
+case(
+    "unknown-date",
+    """
+name: A message that hangs on an unknown date
+topic: service
+for_each: vehicle
+trigger: { event: x.y }
+steps:
+  - send: later
+    at: 6 months after vehicle.last_service
+tests:
+  - name: Is not sent at once
+    given: { vehicle: { status: active } }
+    happens: { 2026-12-01 10:00: x.y }
+    expect: { 2026-12-01 10:00: skip later (no-date) }
+""",
+)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_of_a_campaign(world: Worlds, name: str) -> None:
     made = world({name: CASES[name]}, settings=SETTINGS)

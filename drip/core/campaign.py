@@ -189,6 +189,7 @@ class Campaign:
                     reached += timedelta(days=14)
                 case IssueCoupon(expires=Duration() as duration):
                     good = duration.longest()
+                    longest = max(longest, reached + LATE_JOINER)
                 case WaitUntil(until=Point()):
                     reached += good
                 case Send(at=at, grace=grace):
