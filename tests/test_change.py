@@ -251,6 +251,11 @@ def test_coupons_are_issued_once_and_redeemed_once(tmp_path: Path) -> None:
     made.beat("2026-12-03 18:00")
     assert [line[17:] for line in made.timeline("cy", ("sent",))] == ["sent send codes", "sent send thanks"]
     complaint(drip(tmp_path, "coupons", "redeem", "AAAA"), "There is no code")
+    lines = ["event,id,contact,at,code", "coupon.redeemed,r1,ana,2026-12-04T10:00:00Z,AAA", "coupon.redeemed,r2,ben,2026-12-04T10:00:00Z,AAA",
+             "coupon.redeemed,r3,ben,2026-12-04T10:00:00Z,NOPE"]  # fmt: skip
+    assert [why for _, why in made.events(*lines[:2]).rejected] == []
+    rejected = [why for _, why in made.events(*lines).rejected]
+    assert rejected == ["`AAA` was redeemed before, and a code is good once", "there is no code `NOPE`"]
     made.database.close()
 
 

@@ -359,13 +359,27 @@ def import_events(
             rows = []
             for row in batch:
                 try:
-                    rows.append(_event(row, columns, settings, owners, records))
+                    event = _event(row, columns, settings, owners, records)
+                    _good_code(connection, event)
+                    rows.append(event)
                 except ValueError as wrong:
                     report.rejected.append((row, str(wrong)))
             fresh = take_events(connection, settings, rows)
             report.new += fresh
             report.same += len(rows) - fresh
     return report
+
+
+def _good_code(connection: Connection, event: Mapping[str, Any]) -> None:
+    """Raises ValueError for a redemption of a code that there is not, or that was redeemed before."""
+    code = event["fields"].get("code")
+    if event["name"] != REDEEMED or not code:
+        return
+    found = loyalty.code(connection, code)
+    if found is None:
+        raise ValueError(f"there is no code `{code}`")
+    if found[0].redeemed_at and not people.has_event(connection, REDEEMED, event["key"]):
+        raise ValueError(f"`{code}` was redeemed before, and a code is good once")
 
 
 def take_events(connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]) -> int:

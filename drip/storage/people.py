@@ -256,6 +256,11 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
     return len(fresh)
 
 
+def has_event(connection: Connection, name: str, key: str) -> bool:
+    """Whether an event is known, by name and key."""
+    return connection.execute(select(events.c.id).where(events.c.name == name, events.c.key == key)).first() is not None
+
+
 def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
     """The events with these ids."""
     return {row.id: _event(row) for row in connection.execute(_EVENTS, {"ids": list(ids)})}
