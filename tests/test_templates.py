@@ -225,3 +225,8 @@ def test_text_of_markdown_and_html() -> None:
         "Hi\n\nBold and thin x: https://y.example alt\n"
     )
     assert text_of_html("<style>x</style><h1>Hi</h1><ul><li>a</li><li>b</li></ul>") == "Hi\n\n- a\n- b\n"
+
+
+def test_a_link_whose_text_holds_jinja_with_brackets_is_written_out() -> None:
+    written = text_of_markdown('[{{ n }}: {{ ["a", "b"][n] }}]({{ survey_link(n) }}) and [x](https://y.example)')
+    assert written == '{{ n }}: {{ ["a", "b"][n] }}: {{ survey_link(n) }} and x: https://y.example\n'

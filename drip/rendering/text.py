@@ -12,7 +12,8 @@ SILENT = {"style", "script", "head", "title"}
 def text_of_markdown(source: str) -> str:
     """Markdown as people write it in mails: links become `text: address`, marks of emphasis go."""
     text = re.sub(r"!\[([^\]]*)\]\([^)]*\)", r"\1", source)
-    text = re.sub(r"\[([^\]]+)\]\(\s*((?:\{\{.*?\}\}|[^)\s])+)[^)]*\)", r"\1: \2", text)
+    # A tag of Jinja may hold brackets of its own.
+    text = re.sub(r"\[((?:\{\{.*?\}\}|[^\]])+)\]\(\s*((?:\{\{.*?\}\}|[^)\s])+)[^)]*\)", r"\1: \2", text)
     text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text)
     text = re.sub(r"(?<!\w)[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?!\w)", r"\1", text)
     text = re.sub(r"(?m)^(#{1,6}|>)\s+", "", text)
