@@ -15,7 +15,7 @@ from drip.errors import nearest
 from drip.language.campaign_models import CampaignModel
 from drip.language.conditions import Scope
 from drip.language.conditions import condition as read_condition
-from drip.language.phrases import DatePhrase, NotBuilt
+from drip.language.phrases import DatePhrase
 from drip.language.reader import Document, Route
 
 Result = TypeVar("Result")
@@ -81,8 +81,6 @@ class Around:
     def attempt(self, route: Route, read: Callable[[], Result]) -> Result | None:
         try:
             return read()
-        except NotBuilt as missing:
-            self.problem(route, f"{missing} is not built yet", "leave it out for now")
         except ValueError as wrong:
             self.problem(route, str(wrong))
         return None

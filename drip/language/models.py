@@ -21,7 +21,7 @@ from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
 from drip.errors import nearest
 from drip.language import phrases
-from drip.language.phrases import DatePhrase, NotBuilt
+from drip.language.phrases import DatePhrase
 from drip.language.reader import Data, Document, Route
 
 
@@ -177,11 +177,7 @@ def _translate(model: type[Model], document: Document, route: Route, error: Mapp
         case "extra_forbidden":
             _unknown_key(_owner(model, location), document, here, name)
         case "value_error":
-            cause = error["ctx"]["error"]
-            if isinstance(cause, NotBuilt):
-                document.problem(here, f"{cause} is not built yet", "leave it out for now")
-            else:
-                document.problem(here, str(cause))
+            document.problem(here, str(error["ctx"]["error"]))
         case "literal_error":
             given, choices = str(error["input"]), str(error["ctx"]["expected"]).replace("'", "")
             options = choices.replace(" or ", ", ").split(", ")

@@ -1,7 +1,7 @@
 """The plain phrases of values: durations, clock ranges, caps, schedules, points in time, senders.
 
 Each takes what was written and gives what it means, or raises ValueError with a sentence that says how
-it should look. `NotBuilt` is for phrases of the language that this version does not read yet.
+it should look.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satur
 MOST = {"minute": 99_999, "hour": 99_999, "day": 36_500, "week": 5_200, "month": 1_200, "year": 100}
 MOST_BUSINESS_DAYS = 1_000
 HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
-
-
-class NotBuilt(ValueError):
-    """The phrase is right, but this version does not have it."""
 
 
 def duration(text: str) -> Duration:
