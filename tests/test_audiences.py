@@ -340,3 +340,28 @@ def test_a_title_that_cannot_be_filled_in_holds_up_nobody(world: Worlds) -> None
     assert len(made.sent()) == 2
     titles = {entry.contact: entry.sentence for entry in made.ledger() if entry.outcome == "task"}
     assert titles == {"p0": "Pay {{ x.total|money }}", "p1": "Pay $3.00"}
+
+
+def test_a_number_beyond_all_sense_is_not_counted(world: Worlds) -> None:
+    text = "name: X\ntopic: service\ntrigger: { counter: points, reaches: 10 }\nsteps: [send: a]\n"
+    made = world({"x": text}, settings="counters: { points: { add: order.placed, field: total } }")
+    people(made, 2)
+    made.events(
+        "event,contact,at,total",
+        f"order.placed,p0,2026-12-01T10:00:00Z,{'9' * 25}",
+        "order.placed,p1,2026-12-01T10:00:00Z,12",
+    )
+    made.beat("2026-12-01 16:00")
+    assert [entry.contact for entry in made.ledger() if entry.outcome == "sent"] == ["p1"]
+
+
+def test_a_text_that_cannot_be_read_is_one_problem_among_others(world: Worlds) -> None:
+    made = world({"x": "name: X\ntopic: service\ntrigger: { event: x.y }\nsteps: [send: a]\n", "y": "name: [\n"})
+    (made.root / "templates" / "unused.md").write_bytes(b"\xff\xfe")
+    made.write("templates/deep.md", "---\nsubject: s\n---\n" + "{% if 1 %}" * 150 + "{% endif %}" * 150)
+    made.write("templates/_layout.html", "<html lang='en'><body>{{ nope }}{% block body %}{% endblock %}</body></html>")
+    made.write("campaigns/z.yaml", "name: Z\ntopic: service\ntrigger: { event: x.y }\nsteps: [send: deep]\n")
+    made.reload()
+    said = "\n".join(each.text() for each in made.workspace.problems())
+    for each in ("the file is not UTF-8 text", "nested too deep", "campaigns/y.yaml", "`nope` does not exist here"):
+        assert each in said

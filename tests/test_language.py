@@ -265,3 +265,31 @@ def test_lengths_beyond_a_hundred_years_are_refused(world: Worlds) -> None:
 
 def test_a_file_of_many_problems_is_read_in_no_time(world: Worlds) -> None:
     assert 0 < len(problems(world, "name: x\n" * 100_000)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("audience: { any: [] }", "this list is empty"),
+        ("audience: { tagged: [] }", "this list is empty"),
+        ("audience: { first_name: [] }", "this list is empty"),
+        ("audience: { visits: between 5 and 2 }", "begins above its end"),
+        ("audience: { birthday: 02-30 }", "no day of the calendar"),
+        ("holdout: 100%", "nobody gets anything"),
+        ("max_audience: 0", "nobody can enter"),
+        ("grace: 0 days", "no time at all"),
+        ("send_window: 24:00-24:00", "begins and ends at the same time"),
+        ("trigger: { schedule: 9999-12-31 24:00 }", "not a date and time"),
+        ("steps: [{ send: we-miss-you-our-best-customers-of-the-year-2026! }]", "not the name of a template"),
+    ],
+)
+def test_what_could_not_work_is_refused(world: Worlds, line: str, said: str) -> None:
+    key = line.split(":")[0]
+    kept = "\n".join(
+        each
+        for each in CARD.strip().splitlines()
+        if not each.startswith((f"{key}:", "  - send") if key == "steps" else f"{key}:")
+    )
+    found = problems(world, f"{line}\n{kept}\n")
+    assert any(said in each and each.startswith("1: ") for each in found), found
+    assert not any("exactly one of" in each for each in found)

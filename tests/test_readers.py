@@ -64,7 +64,7 @@ def phrases(chance: random.Random) -> tuple[str, Any]:
     """One random line of conditions."""
     number = chance.choice(["0", "1", "2", "3", "10.5", "-1", "100"])
     of_number = [number, f"at least {number}", f"at most {number}", f"more than {number}", f"less than {number}",
-                 f"between 1 and {number}", "known", "unknown", ["1", number], f"not at least {number}"]  # fmt: skip
+                 f"between -5 and {number}", "known", "unknown", ["1", number], f"not at least {number}"]  # fmt: skip
     day = (NOW + timedelta(days=chance.randint(-400, 60))).date().isoformat()
     span = chance.choice(SPANS)
     of_date = [f"before {day}", f"after {day}", f"more than {span} ago", f"less than {span} ago", f"in the last {span}",

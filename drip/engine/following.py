@@ -22,6 +22,8 @@ from drip.storage.audience import Cursor
 from drip.storage.runs import Run
 
 BATCH = 500
+# What is beyond this is a mistake, not a number of points.
+MOST_AT_ONCE = 1_000_000_000_000
 # If something is new about more contacts than this, looking at everybody is no more work.
 MOST_ONE_BY_ONE = 5_000
 COUNTERS, SEGMENTS = "*counters", "*segments"
@@ -154,9 +156,10 @@ def _amount(counter: Counter, fields: dict[str, str]) -> int:
     if counter.field is None:
         return 1
     try:
-        return round(parse_number(fields.get(counter.field, "")))
+        number = parse_number(fields.get(counter.field, ""))
     except ValueError:
         return 0
+    return round(number) if abs(number) <= MOST_AT_ONCE else 0
 
 
 # --- segments

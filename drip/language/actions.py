@@ -12,7 +12,7 @@ from drip.core.steps import AddPoints, End, IssueCoupon, PauseTopics, SetConsent
 from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
-from drip.language.around import Around
+from drip.language.around import Around, plain
 from drip.language.reader import Route
 
 # Who someone is comes from files of contacts, not from a campaign.
@@ -68,7 +68,7 @@ def _coupon(around: Around, route: Route, model: models.CouponModel) -> Step:
         around.problem((*route, "coupon"), f"there is no coupon `{model.coupon}`", help)
     good = None
     if model.expires is not None:
-        good = around.attempt((*route, "expires"), lambda: phrases.expires(str(model.expires)))
+        good = around.attempt((*route, "expires"), lambda: phrases.expires(plain(model.expires)))
     around.issued.append(model.coupon)
     return IssueCoupon(id="", place=around.document.place(route), coupon=model.coupon, expires=good)
 

@@ -89,7 +89,14 @@ class Around:
         self.document.problem(route, sentence, help, key=key)
 
 
+def plain(data: Any) -> str:
+    """A value in one line. Raises ValueError for a list or a mapping."""
+    if not isinstance(data, str) or not data.strip():
+        raise ValueError("a plain value is expected here, in one line")
+    return data
+
+
 def short(data: Any) -> str:
     """What was written, so short that it can stand in a sentence."""
-    text = str(data)
+    text = data if isinstance(data, str) else "a list" if isinstance(data, list) else "lines with keys"
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -27,7 +27,7 @@ from drip.core.fields import parse_zone
 from drip.core.settings import Settings
 from drip.errors import Place, nearest
 from drip.language import phrases
-from drip.language.around import Around
+from drip.language.around import Around, plain
 from drip.language.campaign_models import CampaignModel, GoalModel, TriggerModel
 from drip.language.conditions import Scope, condition
 from drip.language.expectations import read_tests
@@ -79,6 +79,12 @@ class _Builder:
         opens = window.opens if window else DEFAULT_OPENS
         exits, conditions, at_goal = self._exits(scope)
         around = Around(document, self.settings, model, self.key, trigger, scope, _grace(trigger), opens)
+        if model.holdout >= 1:
+            document.problem(("holdout",), "with a holdout of 100% nobody gets anything", "10% is enough to measure by")
+        if model.max_audience == 0:
+            document.problem(
+                ("max_audience",), "with `max_audience: 0` nobody can enter", "use `status: paused` instead"
+            )
         campaign = Campaign(
             key=self.key,
             title=model.name,
@@ -157,6 +163,8 @@ class _Builder:
 
     def _trigger(self, model: TriggerModel) -> Trigger | None:
         given = [name for name in TRIGGERS if getattr(model, name) is not None]
+        if not given and any(("trigger", name) in self.document.values for name in TRIGGERS):
+            return None  # Its value is wrong, which has been said.
         if len(given) != 1:
             sentence = "a trigger has exactly one of `date`, `schedule`, `event`, `segment` and `counter`"
             self.document.problem(("trigger",), sentence, key=True)
@@ -202,7 +210,7 @@ class _Builder:
         found = []
         for n, item in enumerate(data if isinstance(data, list) else [data]):
             route: Route = ("trigger", "reaches", n) if isinstance(data, list) else ("trigger", "reaches")
-            number = self._try(route, partial(phrases.count, str(item)))
+            number = self._try(route, partial(_count, item))
             found += [number] if number else []
             if number == 0:
                 self.document.problem(route, "a counter begins with 0 and does not come up to it", "name 1 or more")
@@ -295,6 +303,10 @@ class _Builder:
         except ValueError as wrong:
             self.document.problem(route, str(wrong))
         return None
+
+
+def _count(data: Any) -> int:
+    return phrases.count(plain(data))
 
 
 def _grace(trigger: Trigger) -> timedelta:

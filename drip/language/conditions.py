@@ -21,7 +21,7 @@ from drip.core.conditions import (
     Subscribed,
     Tagged,
 )
-from drip.core.fields import Field, FieldKind, parse, parse_date, parse_number
+from drip.core.fields import Field, FieldKind, parse, parse_birthday, parse_date, parse_number
 from drip.errors import Place, nearest
 from drip.language.phrases import EVENT_NAME, duration
 from drip.language.reader import Data, Document, Route
@@ -120,14 +120,22 @@ def _all(document: Document, route: Route, data: Data, scope: Scope) -> Conditio
     if not isinstance(data, list):
         document.problem(route, "`all:` takes a list of conditions, each after a dash")
         return None
+    _not_empty(document, route, data)
     parts = [condition(document, (*route, n), each, scope) for n, each in enumerate(data)]
     whole = tuple(part for part in parts if part)
     return All(whole) if whole and len(whole) == len(parts) else None
 
 
+def _not_empty(document: Document, route: Route, data: list[Data]) -> None:
+    """A list of none would hold for nobody, or for everybody."""
+    if not data:
+        document.problem(route, "this list is empty", "write at least one after a dash, or leave the line out")
+
+
 def _verb(document: Document, route: Route, key: str, data: Data, scope: Scope, place: Place) -> Condition | None:
     """`verb: name`; a list of names means that one of them must hold."""
     if isinstance(data, list):
+        _not_empty(document, route, data)
         parts = [_verb(document, (*route, n), key, each, scope, place) for n, each in enumerate(data)]
         whole = tuple(part for part in parts if part)
         joined = Any(whole, f"{key}: {_words(data)}", place)
@@ -228,6 +236,7 @@ def _any(document: Document, route: Route, data: Data, scope: Scope, place: Plac
     if not isinstance(data, list):
         document.problem(route, "`any:` takes a list of conditions, each after a dash")
         return None
+    _not_empty(document, route, data)
     parts = [condition(document, (*route, n), each, scope) for n, each in enumerate(data)]
     whole = tuple(part for part in parts if part)
     return Any(whole, _words(data), place) if whole and len(whole) == len(parts) else None
@@ -268,6 +277,7 @@ def field_names(scope: Scope) -> list[str]:
 
 def _test(document: Document, route: Route, field: Field, data: Data, place: Place) -> Condition | None:
     if isinstance(data, list):
+        _not_empty(document, route, data)
         if not all(isinstance(each, str) for each in data):
             document.problem(route, "a list here holds plain values")
             return None
@@ -342,8 +352,9 @@ def _fits(line: Line, field: Field) -> None:
     if line.comparison in NUMERIC:
         if field.kind not in ("number", "money") and not event:
             raise ValueError(f"`{line.text}` compares numbers, and {field.name} is a {field.kind}")
-        for value in line.values:
-            parse_number(value)
+        numbers = [parse_number(value) for value in line.values]
+        if line.comparison == "between" and numbers[0] > numbers[1]:
+            raise ValueError(f"`{line.text}` begins above its end, so no number lies in it")
     elif line.comparison in DATED:
         if field.kind != "date" and not event:
             raise ValueError(f"`{line.text}` compares dates, and {field.name} is a {field.kind}")
@@ -352,6 +363,9 @@ def _fits(line: Line, field: Field) -> None:
     elif line.comparison in ("includes", "starts with"):
         if field.kind not in ("text", "country", "timezone", "choice", "any"):
             raise ValueError(f"`{line.text}` looks into a text, and {field.name} is a {field.kind}")
+    elif line.comparison == "is" and field.kind == "birthday":
+        for value in line.values:
+            parse_birthday(value)
     elif line.comparison == "is" and field.kind not in ("text", "birthday", "any"):
         for value in line.values:
             parse(field, value)

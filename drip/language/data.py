@@ -25,6 +25,7 @@ BUILT_IN = (
     Field("timezone", "timezone"),
 )
 BUILT_IN_NAMES = {True: {each.name for each in BUILT_IN}, False: {"key"}}
+DEEPEST = 32
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TOTAL = re.compile(r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))(?: in the last (?P<span>\d+ \w+))?")
 SEEN = re.compile(r"(latest|first)(?: of)? (\S+)")
@@ -35,7 +36,7 @@ HOW_DERIVED = (
     "the last 365 days`, `latest order.placed`, `odometer reaches 60000`, or `earliest_of:` with a list of dates"
 )
 # The names that conditions and templates use otherwise.
-TAKEN = {"any", "all", "not", "did", "tagged", "age"}
+TAKEN = {"any", "all", "not", "did", "did_not", "tagged", "age", "opened", "clicked", "in_segment", "subscribed"}
 # What conditions, templates and commands mean by these already.
 TAKEN_KINDS = {"event", "events", "contacts", "coupon", "counter", "business", "issue", "survey", "topic", "message"}
 
@@ -133,6 +134,9 @@ class _Resolver:
             chain = " → ".join([*self._open[self._open.index(full) :], full])
             self._broken.add(full)
             self.document.problem(route, f"these fields follow from one another in a circle: {chain}", key=True)
+            return None
+        if len(self._open) > DEEPEST:
+            self._fail(full, route, f"this field follows from more than {DEEPEST} others", None)
             return None
         self._open.append(full)
         try:

@@ -16,6 +16,7 @@ from drip.language.campaign_models import TestModel
 from drip.language.models import read_model
 from drip.language.reader import Data, Document, Route
 
+MOST_DAYS = 5 * 366
 EXPECTED = re.compile(
     r"send \S+( by (email|sms|push|letter))?|task .+|exit( \(.+\))?|skip \S+( \([a-z-]+\))?|hold \S+( \([a-z-]+\))?"
 )
@@ -34,6 +35,9 @@ def read_tests(
             continue
         if "expect" not in model.model_fields_set:
             document.problem(route, "`expect` is missing here", "add `expect:`; `expect: {}` says that nothing happens")
+        days = [day for text in (*model.happens, *model.expect) if (day := _day(text))]
+        if model.until and days and (model.until - min(days)).days > MOST_DAYS:
+            document.problem((*route, "until"), "a test looks at most five years ahead", "name a nearer day")
         given = _Given(document, settings, (*route, "given"), record, model.given)
         found.append(
             CampaignTest(
@@ -170,6 +174,14 @@ def _expect(document: Document, route: Route, data: Mapping[str, Any]) -> Iterat
                 document.problem(here, f"`{str(each)[:60]}` is not a line of a timeline", HOW_EXPECTED)
             elif wall:
                 yield Expected(wall, line, document.place(here))
+
+
+def _day(text: str) -> date | None:
+    """The day of a line's time; None if it is none, which is said elsewhere."""
+    try:
+        return parse_date(text[:10])
+    except ValueError:
+        return None
 
 
 def _several(route: Route, value: Data) -> Iterator[tuple[Route, Data]]:

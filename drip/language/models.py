@@ -73,7 +73,11 @@ def _list(data: Any) -> Any:
 
 
 def _file_name(text: str) -> str:
-    if not re.fullmatch(r"[\w-]+( ?[\w.-]+)*(/[\w-]+( ?[\w.-]+)*)*", text) or len(text) > 200 or ".." in text:
+    good = len(text) <= 200 and all(
+        re.fullmatch(r"[\w-][\w. -]*", part) and ".." not in part and "  " not in part and not part.endswith((" ", "."))
+        for part in text.split("/")
+    )
+    if not good:
         raise ValueError(f"`{text[:60]}` is not the name of a template, like `birthday/card`")
     return text
 

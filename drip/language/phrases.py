@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from email.utils import parseaddr
 
 from cronsim import CronSim, CronSimError
@@ -37,6 +37,8 @@ def duration(text: str) -> Duration:
         if found[3] != "day" or number > MOST_BUSINESS_DAYS:
             raise ValueError(f"`{text}` is not a number of business days, at most {MOST_BUSINESS_DAYS}")
         return Duration(business=number)
+    if not number:
+        raise ValueError(f"`{text}` is no time at all: {HOW_LONG}")
     if number > MOST[found[3]]:
         raise ValueError(f"`{text}` is longer than 100 years")
     match found[3]:
@@ -78,7 +80,7 @@ def clock_range(text: str) -> ClockRange:
     if not dash:
         raise ValueError(f"`{text}` is not a range of hours like 9:00-19:00")
     range_ = ClockRange(minute(opens) % MINUTES_A_DAY, minute(closes) or MINUTES_A_DAY)
-    if range_.opens == range_.closes:
+    if range_.opens == range_.closes or minute(opens) == MINUTES_A_DAY:
         raise ValueError(f"`{text}` begins and ends at the same time")
     return range_
 
@@ -175,8 +177,8 @@ def _weeks(found: re.Match[str], text: str) -> Weeks:
 
 def _date_time(day: str, clock: str) -> datetime:
     try:
-        return datetime.fromisoformat(day) + timedelta(minutes=minute(clock))
-    except ValueError:
+        return datetime.combine(parse_date(day), time()) + timedelta(minutes=minute(clock))
+    except (ValueError, OverflowError):
         raise ValueError(f"`{day} {clock}` is not a date and time like 2026-12-01 9:00") from None
 
 
@@ -305,6 +307,8 @@ def event_name(text: str) -> str:
 
 def mailbox(text: str) -> Mailbox:
     """`Maple Street <hello@maplestreet.example>` or an address alone."""
+    if any(char < " " for char in text):
+        raise ValueError("a sender stands in one line, like `Maple Street <hello@maplestreet.example>`")
     name, address = parseaddr(text)
     try:
         validate_email(address, check_deliverability=False, test_environment=True)

@@ -14,7 +14,7 @@ from drip.core.fields import parse_date, parse_zone
 from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Settings, Survey, Topic
 from drip.errors import nearest
 from drip.language import phrases
-from drip.language.conditions import Names, Scope, condition
+from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection, kind_of, read_data
 from drip.language.models import read_model
 from drip.language.reader import Document, Route
@@ -23,6 +23,9 @@ from drip.language.settings_models import SettingsModel
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
 # Holidays are worked out for these years.
 HOLIDAY_YEARS = range(2020, 2051)
+DEEPEST = 32
+# What tests and conditions mean by these already.
+TAKEN_COUNTERS = {"today", "contact", "topics", *VERBS}
 
 
 def build_settings(document: Document) -> Settings | None:
@@ -37,7 +40,7 @@ def build_settings(document: Document) -> Settings | None:
         document.problem((), "`business` is missing", "add `business: { name: …, address: … }`: every mail names them")
     for section in ("topics", "coupons", "surveys", "senders"):
         for key in getattr(model, section):
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key):
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) or (section == "topics" and key in ("all", *CHANNELS)):
                 sentence = f"`{key}` cannot be a name here: letters, digits, - and _"
                 document.problem(
                     (section, key), sentence, "put what people see into its own key, as `title:`", key=True
@@ -190,8 +193,9 @@ def _counters(document: Document, model: SettingsModel, data: DataSection) -> di
     found = {}
     for key, each in model.counters.items():
         route: Route = ("counters", key)
-        if not NAME.fullmatch(key) or key in data.fields["contact"] or f"contact.{key}" in data.derived:
-            document.problem(route, f"`{key}` cannot name a counter: small letters, digits and _, and no field's name",
+        taken = key in data.fields["contact"] or f"contact.{key}" in data.derived or key in data.fields
+        if not NAME.fullmatch(key) or taken or key in TAKEN_COUNTERS:
+            document.problem(route, f"`{key}` cannot name a counter: small letters, digits and _, and no name that is taken",
                              key=True)  # fmt: skip
         add, subtract, reset = (
             _events(document, (*route, name), getattr(each, name)) for name in ("add", "subtract", "reset")
@@ -226,6 +230,8 @@ def _segments(document: Document, model: SettingsModel, names: Names) -> dict[st
         if key in above:
             chain = " → ".join([*above[above.index(key) :], key])
             document.problem(("segments", key), f"these segments are made of one another: {chain}", key=True)
+        elif len(above) > DEEPEST:
+            document.problem(("segments", key), f"this segment is more than {DEEPEST} segments deep", key=True)
         elif key not in ordered and key in read:
             for each in leaves(read[key]):
                 if isinstance(each, Member) and each.rank is None:
@@ -242,7 +248,7 @@ def _surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
     for key, each in model.surveys.items():
         route: Route = ("surveys", key)
         lowest, _, highest = each.scores.partition("-")
-        if not (lowest.isdecimal() and highest.isdecimal() and int(lowest) < int(highest) <= 100):
+        if not re.fullmatch("[0-9]{1,3}-[0-9]{1,3}", each.scores) or not int(lowest) < int(highest) <= 100:
             document.problem((*route, "scores"), f"`{each.scores}` is not a range of scores like 1-5 or 0-10")
             continue
         found[key] = Survey(key, each.question, int(lowest), int(highest), document.place(route, key=True))

@@ -73,8 +73,11 @@ class TextRules:
         yield from self._layout()
         for name in self.templates.names():
             if name not in used:
-                for source in self.templates.files(name)[:1]:
-                    yield finding("unused-template", Place(source.name), f"no campaign sends `{name}`")
+                try:
+                    for source in self.templates.files(name)[:1]:
+                        yield finding("unused-template", Place(source.name), f"no campaign sends `{name}`")
+                except DripError as error:
+                    yield Problem(error.place or Place(name), error.sentence, error.help)
 
     def _lines(self, campaign: Campaign, step: Step) -> Iterator[Problem]:
         """The texts that stand in the campaign itself: subjects, preheaders, tasks' titles."""
@@ -105,6 +108,12 @@ class TextRules:
         except DripError as error:
             yield Problem(error.place or step.place, error.sentence, error.help)
 
+    def _layout_names(self, campaign: Campaign) -> Iterator[Problem]:
+        path = self.templates.folder / LAYOUT
+        source = self._source(LAYOUT.removesuffix(".html"), None, (".html",)) if path.is_file() else None
+        if source:
+            yield from self._names(campaign, source)
+
     def _source(self, name: str, locale: str | None, endings: tuple[str, ...]) -> Source | None:
         key = (name, locale, endings)
         if key not in self._sources_of:
@@ -119,6 +128,8 @@ class TextRules:
             if source:
                 yield from self._names(campaign, source, ADDRESSED_BY[channel])
                 yield from self._looks(source)
+                if channel == "email":
+                    yield from self._layout_names(campaign)
                 if step.transactional:
                     yield from self._selling(source)
                 if channel == "sms":

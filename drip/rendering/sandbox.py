@@ -86,6 +86,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._rounds = 0
         self._ends = 0.0
 
+    def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
+        """Python nests less deep than Jinja. Raises TemplateSyntaxError."""
+        try:
+            return super().compile(source, *arguments, **options)
+        except (SyntaxError, RecursionError):
+            raise TemplateSyntaxError("the template is nested too deep", 1) from None
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         try:
             tree = super()._parse(source, name, filename)

@@ -14,6 +14,9 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from drip.storage.people import touch
 from drip.storage.schema import contacts, counter_entries, counters, coupons, events
 
+# Every database counts exactly up to here.
+HIGHEST = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -59,7 +62,7 @@ def move(
         select(counters.c.balance).where(counters.c.contact_id == contact_id, counters.c.counter == counter)
     ).scalar()
     before = known or 0
-    after = max(0, before + amount) if amount is not None else 0
+    after = min(max(0, before + amount), HIGHEST) if amount is not None else 0
     row = {
         "contact_id": contact_id, "counter": counter, "amount": after - before, "balance": after, "at": at,
         "event_id": event_id, "run_id": run_id, "step": step,
