@@ -6,6 +6,7 @@ import json
 import queue
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Editor:
                                 "workspaceFolders": folders})  # fmt: skip
         self._tell("initialized", {})
         self._tell("workspace/didChangeConfiguration", {"settings": {"yaml": self._settings}})
+        # It says nothing of a wrong file until it has read the schemas.
+        for n in range(100):
+            if self.problems(f"campaigns/warm-up{n}.yaml", "nonsense: 1\n"):
+                break
+            time.sleep(0.2)
 
     def close(self) -> None:
         self._process.kill()
