@@ -312,10 +312,19 @@ class Templates:
         """The same mistake found in the file as it was written, for its line."""
         line = None
         try:
-            self.plain.parse(source.body)
+            self.plain.from_string(source.body)
         except TemplateSyntaxError as own:
             line = own.lineno + source.first_line - 1
-        return DripError(str(error.message), place=Place(source.name, line))
+        said = str(error.message)
+        if found := re.match(r"No filter named '([^']+)'", said):
+            uses = (
+                n
+                for n, each in enumerate(source.body.splitlines(), source.first_line)
+                if re.search(rf"\|\s*{found[1]}\b", each)
+            )
+            help = nearest(found[1], self.plain.filters) or "templates/README.md lists those there are"
+            return DripError(f"there is no filter `{found[1]}`", help=help, place=Place(source.name, next(uses, line)))
+        return DripError(said, help="compare its braces and its `{% end… %}`", place=Place(source.name, line))
 
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
