@@ -131,3 +131,14 @@ def test_pytest_plays_campaign_tests(stocked: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "1 failed, 3 passed" in done.stdout
     assert "send oil/follow-up by email" in done.stdout
+
+
+def test_a_misspelt_key_of_the_front_matter_is_found(world: Worlds) -> None:
+    made = world({"x": CARD})
+    made.write("templates/card.md", "---\nsubject: s\npreheadr: p\n---\n")
+    made.reload()
+    said = [each.text() for each in made.workspace.problems() if each.level == "warning"]
+    assert any(
+        "templates/card.md:3: warning: there is no key `preheadr`" in each and "did you mean `preheader`" in each
+        for each in said
+    )

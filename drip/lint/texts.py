@@ -23,6 +23,7 @@ GLOBALS = frozenset(
      "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
 )  # fmt: skip
 ADDRESSED_BY = {"email": "email", "sms": "phone", "push": "push_token", "letter": "postal_address"}
+FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70
 LARGEST_BYTES = 100 * 1024
 JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.S)
@@ -128,6 +129,7 @@ class TextRules:
             if source:
                 yield from self._names(campaign, source, ADDRESSED_BY[channel])
                 yield from self._looks(source)
+                yield from self._front_keys(source)
                 if channel == "email":
                     yield from self._layout_names(campaign)
                 if step.transactional:
@@ -222,6 +224,19 @@ class TextRules:
             yield from _markdown(source)
         elif source.name.endswith((".html", ".mjml")):
             yield from _html(source)
+
+    def _front_keys(self, source: Source) -> Iterator[Problem]:
+        """Front matter has four keys; a misspelt one would be silently without effect."""
+        for name in source.front:
+            if name not in FRONT_KEYS:
+                help = nearest(name, FRONT_KEYS, what="keys")
+                yield Problem(
+                    self._front_line(source, name),
+                    f"there is no key `{name}` in the front matter",
+                    help,
+                    None,
+                    "warning",
+                )
 
     def _front_line(self, source: Source, name: str) -> Place:
         lines = source.path.read_text("utf-8-sig").splitlines()[: source.first_line]
