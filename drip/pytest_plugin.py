@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,8 @@ class CampaignFile(pytest.File):
 class CampaignItem(pytest.Item):
     """One test, played on a virtual clock."""
 
-    def __init__(self, *, workspace: Workspace, campaign: Campaign, test: CampaignTest, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
+    def __init__(self, *, workspace: Workspace, campaign: Campaign, test: CampaignTest, **options: Any) -> None:
+        super().__init__(**options)
         self._workspace, self._campaign, self._test = workspace, campaign, test
 
     def runtest(self) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from drip.core.message import Transport
@@ -101,39 +101,31 @@ class Workspace:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
         return {channel: self._transport(channel, options) for channel, options in self.settings.transports.items()}
 
-    def _transport_problems(self) -> list[Problem]:
+    def _transport_problems(self) -> Iterator[Problem]:
         """Transports that do not exist, or cannot send by their channel. Their options are tried when they are opened."""
-        known = {entry.name: entry for entry in entry_points(group="drip.transports")}
-        found = []
+        known = _transports_known()
         for channel, options in self.settings.transports.items():
             use, place = options.get("use", ""), self.settings.transport_places[channel]
-            if use in TRANSPORTS_NOT_YET:
+            if not use:
+                yield Problem(place, f"`use:` is missing: how do messages by {channel} leave?", "write `use: files`")
+            elif use in TRANSPORTS_NOT_YET:
                 continue
-            if use not in known:
+            elif use not in known:
                 help = nearest(use, [*known, *TRANSPORTS_NOT_YET], what="transports")
-                sentence = (
-                    f"there is no transport `{use}`"
-                    if use
-                    else f"`use:` is missing: how do messages by {channel} leave?"
-                )
-                found.append(Problem(place, sentence, help))
+                yield Problem(place, f"there is no transport `{use}`", help)
             elif channel not in known[use].load().channels:
-                found.append(
-                    Problem(place, f"the transport `{use}` cannot send by {channel}", "write `use: files` for now")
-                )
-        return found
+                yield Problem(place, f"the transport `{use}` cannot send by {channel}", "write `use: files` for now")
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
         place = self.settings.transport_places[channel]
-        known = {entry.name: entry for entry in entry_points(group="drip.transports")}
-        use = options.get("use", "")
+        for problem in self._transport_problems():
+            if problem.place == place:
+                sentence = problem.sentence[0].upper() + problem.sentence[1:]
+                raise DripError(f"{sentence}.", help=problem.help, place=place)
+        use = options["use"]
         if use in TRANSPORTS_NOT_YET:
-            raise DripError(
-                f"The transport `{use}` is not built yet.", help="`use: files` writes into a folder", place=place
-            )
-        if use not in known:
-            help = nearest(use, known, what="transports")
-            raise DripError(f"There is no transport `{use}`.", help=help, place=place)
+            help = "`use: files` writes into a folder"
+            raise DripError(f"The transport `{use}` is not built yet.", help=help, place=place)
         filled = {name: self._secret(value, place) for name, value in options.items() if name not in ("use", "rate")}
         if "rate" in options:
             raise DripError("`rate` is not built yet.", help="leave it out for now", place=place)
@@ -141,11 +133,8 @@ class Workspace:
             raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:
             filled["folder"] = str(self.root / filled["folder"])
-        made = known[use].load()
-        if channel not in made.channels:
-            raise DripError(f"The transport `{use}` cannot send by {channel}.", help=nearest("", known), place=place)
         try:
-            transport: Transport = made(filled)
+            transport: Transport = _transports_known()[use].load()(filled)
         except ValueError as wrong:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
@@ -182,3 +171,8 @@ class Workspace:
             texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
             found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
         return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
+
+
+def _transports_known() -> dict[str, EntryPoint]:
+    """What is installed under the entry-point group, by the name that `use:` takes."""
+    return {entry.name: entry for entry in entry_points(group="drip.transports")}

@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> Iterator[Callable[..., World]]:
         each.database.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def corpora() -> Path:
     """The folder with real data. It lies beside the project where there is one."""
     if not CORPORA.is_dir():

@@ -15,7 +15,6 @@ from drip.core.campaign import DateTrigger, EventTrigger
 from drip.core.steps import Send, Wait
 from drip.language.files import load_folder
 from drip.language.phrases import caps, clock_range, date_phrase, duration, mailbox, priority, when_capped
-from tests.conftest import CORPORA
 from tests.world import World
 
 CARD = """
@@ -231,9 +230,8 @@ def test_the_first_half_of_the_language_is_read(world: Worlds) -> None:
     assert campaign.caps[0].scope == "campaign"
 
 
-@pytest.mark.skipif(not CORPORA.is_dir(), reason="the examples lie beside the project where there are any")
-def test_the_nine_examples_load_without_a_problem(tmp_path: Path) -> None:
-    shutil.copytree(CORPORA.parent / "examples", tmp_path / "campaigns")
+def test_the_nine_examples_load_without_a_problem(tmp_path: Path, corpora: Path) -> None:
+    shutil.copytree(corpora.parent / "examples", tmp_path / "campaigns")
     loaded = load_folder(tmp_path)
     assert [problem.text() for problem in loaded.problems] == []
     assert len(loaded.campaigns) == 9

@@ -19,7 +19,6 @@ from drip.engine.simulator import Nowhere, simulate
 from drip.language.files import load_folder
 from drip.language.reader import parse
 from drip.workspace import Workspace
-from tests.conftest import CORPORA
 from tests.test_cli import SAMPLE_DAY
 
 MUTATIONS = 200
@@ -33,6 +32,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("mutations")
     copy_sample(root, SAMPLE_DAY)
     return root
+
+
+@pytest.fixture(scope="module")
+def naughty(corpora: Path) -> list[str]:
+    lines = (corpora / "naughty-strings" / "blns.txt").read_text("utf-8").split("\n")
+    found = [line for line in lines if line and not line.startswith("#")]
+    assert len(found) > 400
+    return found
 
 
 def mutated(text: str, chance: random.Random) -> str:
@@ -94,16 +101,11 @@ def test_two_hundred_mutations_of_the_gallery(sample: Path, tmp_path: Path, part
     assert found > MUTATIONS // 16, "hardly any mutation was noticed"
 
 
-def naughty() -> list[str]:
-    path = CORPORA / "naughty-strings" / "blns.json"
-    return [each for each in json.loads(path.read_text("utf-8")) if each] if path.is_file() else STRANGE
-
-
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(st.integers(0, 10**9))
-def test_hostile_strings_as_names_subjects_tags_and_conditions(sample: Path, seed: int) -> None:
+def test_hostile_strings_as_names_subjects_tags_and_conditions(sample: Path, naughty: list[str], seed: int) -> None:
     chance = random.Random(seed)
-    text = lambda: json.dumps(chance.choice(naughty()))  # noqa: E731 - JSON is YAML
+    text = lambda: json.dumps(chance.choice(naughty))  # noqa: E731 - JSON is YAML
     campaign = (
         f"name: {text()}\ntopic: offers\ntrigger: {{ event: x.y }}\naudience:\n  first_name: {text()}\n"
         f"  last_name: [{text()}, {text()}]\n  any: [{{ tagged: {text()} }}, {{ email: known }}]\n"

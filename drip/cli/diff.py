@@ -109,9 +109,8 @@ def _show(changes: list[Change], zone: str, at: datetime, end: datetime) -> None
         click.echo(f"Nothing changes for anybody until {until}.")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What changes, and by which line", title_justify="left")
-    for name, justify in (("Campaign", "left"), ("Step", "left"), ("People", "right"), ("", "left"), ("For example", "left"),
-                          ("Line", "left")):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in ("Campaign", "Step", "People", "", "For example", "Line"):
+        table.add_column(name, justify="right" if name == "People" else "left", overflow="fold")
     for (campaign, step, kind), members in grouped(changes).items():
         people = {(each.contact, each.record) for each in members}
         table.add_row(

@@ -131,13 +131,17 @@ class Not:
 Condition = Line | Subscribed | Member | Tagged | HoldsCoupon | Did | All | Any | Not
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(Protocol):
     """An event as conditions see it; `record_id` 0 where it names no record."""
 
-    at: datetime
-    record_id: int
-    fields: Mapping[str, str]
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def record_id(self) -> int: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
 
 
 class History(Protocol):

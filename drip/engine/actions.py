@@ -28,9 +28,10 @@ from drip.core.steps import (
 from drip.core.token import coupon_code
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.facts import Batch
-from drip.engine.importer import guess_zone
+from drip.engine.importer import PLAIN, guess_zone
 from drip.storage import history, loyalty, people, tasks
 from drip.storage.database import link_keys, workspace_id
+from drip.storage.loyalty import Movement
 from drip.storage.people import Consent, Contact, Event
 from drip.storage.runs import Run
 
@@ -46,6 +47,7 @@ class Actions:
         self._settings: Settings = facts.settings
         self._tasks: list[dict[str, Any]] = []
         self._pauses: list[dict[str, Any]] = []
+        self._touched: set[int] = set()
         self._secret: tuple[bytes, str] | None = None
 
     def do(self, step: Action, run: Run, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
@@ -101,6 +103,7 @@ class Actions:
         code = loyalty.issue(self._connection, step.coupon, made, contact.id, run.id, step.id, self._now, expires)
         if code:
             self._facts.add_code(run.id, code)
+            self._touched.add(contact.id)
 
     def _keys(self) -> tuple[bytes, str]:
         if self._secret is None:
@@ -112,10 +115,10 @@ class Actions:
         own = self._facts.balances(contact.id)
         if own.get(counter, 0) + amount < 0:
             return
-        moved = loyalty.move(self._connection, contact.id, counter, amount, self._now, run_id=run.id, step=step.id)
-        if moved:
-            own[counter] = moved.after
-            people.touch(self._connection, {contact.id})
+        movement = Movement(contact.id, amount, self._now, run_id=run.id, step=step.id)
+        for entry in loyalty.move(self._connection, counter, [movement]):
+            own[counter] = entry.after
+            self._touched.add(contact.id)
 
     def _consent(self, step: SetConsent, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
         said = [Consent(contact.id, step.topic, channel, step.given, self._now) for channel in step.channels]
@@ -128,6 +131,7 @@ class Actions:
     def _tag(self, contact: Contact, names: tuple[str, ...], on: bool) -> None:
         own = self._facts.tags(contact.id)
         rows = [(contact.id, name) for name in names if (name in own) != on]
+        self._touched |= {contact.id} if rows else set()
         if on:
             history.add_tags(self._connection, rows)
             own.update(names)
@@ -139,7 +143,7 @@ class Actions:
         record = self._facts.records.get(run.record_id)
         for full, value in values.items():
             owner, _, name = full.partition(".")
-            if owner == "contact" and name in ("locale", "country", "timezone"):
+            if owner == "contact" and name in PLAIN:
                 setattr(contact, name, value)
                 contact.zone = guess_zone(contact)
                 continue
@@ -165,3 +169,4 @@ class Actions:
         """Stores what waited to be stored together."""
         tasks.add(self._connection, self._tasks)
         history.pause(self._connection, self._pauses)
+        people.touch(self._connection, self._touched)

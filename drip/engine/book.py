@@ -14,8 +14,9 @@ from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, Split, conditions_of
 from drip.engine.deriving import refresh_all
 from drip.language.files import Loaded, load_text
-from drip.storage import audience, control, history, who
+from drip.storage import audience, control, runs, who
 from drip.storage.control import Hold
+from drip.storage.database import index_contacts
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Book:
     holds: dict[str, Hold] = field(default_factory=dict)
     _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
     _sets: dict[str, Condition | Rank] | None = None
-    _versions_known: bool = False
+    _versions_read: bool = False
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -89,14 +90,12 @@ class Book:
         braked = any(campaign.max_audience is not None for campaign in campaigns)
         return not (learning or stocked or braked or any(isinstance(each, Rank) for each in self.sets().values()))
 
-    @property
-    def versions_known(self) -> bool:
-        """Whether every version that somebody is in has been read."""
-        return self._versions_known
-
-    @versions_known.setter
-    def versions_known(self, known: bool) -> None:
-        self._versions_known, self._sets = known, None
+    def read_versions(self, connection: Connection) -> None:
+        """Reads every version that somebody is in, once: their conditions are asked too."""
+        if not self._versions_read:
+            for key, version in runs.active_versions(connection):
+                self.version(connection, key, version)
+            self._versions_read, self._sets = True, None
 
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
@@ -140,6 +139,6 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
             campaigns[key] = last_good
             kept.add(key)
     book = Book(loaded.settings, campaigns, kept)
-    history.index_attributes(connection, who.attribute_indexes(loaded.settings, book.conditions()))
+    index_contacts(connection, who.attribute_indexes(loaded.settings, book.conditions()))
     refresh_all(connection, loaded.settings)
     return book

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import Birthday, age_on, local, shifted, zone
-from drip.core.conditions import Facts, Happened, first_instant
+from drip.core.conditions import Facts, first_instant
 from drip.core.decide import Person, Reason
 from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
@@ -24,8 +24,6 @@ from drip.errors import Place
 from drip.storage import history, loyalty, people, segments
 from drip.storage.loyalty import Code
 from drip.storage.people import Consent, Contact, Event, Record, Standing, address_of
-
-BUILT_IN = ("key", "email", "phone", "locale", "country")
 
 
 class Batch:
@@ -47,7 +45,8 @@ class Batch:
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
         self.codes: dict[int, list[Code]] = {}
-        self._listened: dict[int, dict[str, list[Event]]] = {}
+        self._happened: dict[tuple[int, str], list[Event]] = {}
+        self._heard: set[str] = set()
         self._asked: dict[str, Any] = {}
         self._totals: dict[tuple[str, bool], dict[int, float]] = {}
 
@@ -66,17 +65,20 @@ class Batch:
             self.events |= people.events_by_id(self._connection, named)
 
     def listen(self, names: Collection[str]) -> None:
-        """Fetches the events of these names: runs wait for them."""
-        found = people.events_of(self._connection, self._ids, names) if names else {}
-        self._listened = {
-            contact: {name: [each for each in own if each.name == name] for name in {each.name for each in own}}
-            for contact, own in found.items()
-        }
-        self.events |= {each.id: each for own in found.values() for each in own}
+        """Fetches the events of these names that are not at hand yet, of all contacts in one query."""
+        missing = set(names) - self._heard
+        if not missing:
+            return
+        self._heard |= missing
+        for contact, own in people.events_of(self._connection, self._ids, missing).items():
+            for event in own:
+                self._happened.setdefault((contact, event.name), []).append(event)
+                self.events[event.id] = event
 
-    def listened(self, contact_id: int, name: str) -> Sequence[Event]:
+    def happened(self, contact_id: int, name: str) -> Sequence[Event]:
         """The contact's events of a name, oldest first."""
-        return self._listened.get(contact_id, {}).get(name, ())
+        self.listen({name})
+        return self._happened.get((contact_id, name), ())
 
     def with_codes(self, run_ids: Collection[int]) -> None:
         """Fetches the coupons issued in these runs."""
@@ -127,12 +129,6 @@ class Batch:
         """A code that was issued just now."""
         self.codes.setdefault(run_id, []).append(code)
         self._asked.pop("coupons", None)
-
-    def happened(self, contact_id: int, name: str) -> Sequence[Happened]:
-        """The contact's events of a name."""
-        fetch = partial(history.happened, self._connection, self._ids, name)
-        found: dict[int, list[Happened]] = self._once(f"event {name}", fetch)
-        return found.get(contact_id, ())
 
     def balances(self, contact_id: int) -> dict[str, int]:
         """Where the contact's counters stand, to be changed with what is stored."""
@@ -257,7 +253,7 @@ class Batch:
     def fields(self, contact: Contact) -> dict[str, Value]:
         """The contact's known fields by bare name, with `age` where a birthday has its year."""
         values = self.settings.load("contact", contact.attributes)
-        values |= {name: value for name in BUILT_IN if (value := getattr(contact, name)) is not None}
+        values |= {name: value for name in people.COLUMNS if (value := getattr(contact, name)) is not None}
         values["timezone"] = self.zone_of(contact)
         birthday = values.get("birthday")
         if isinstance(birthday, Birthday):
@@ -346,7 +342,7 @@ class _Past:
     def coupons(self) -> Collection[str]:
         return self.batch.coupons(self.contact)
 
-    def events(self, name: str) -> Sequence[Happened]:
+    def events(self, name: str) -> Sequence[Event]:
         return self.batch.happened(self.contact.id, name)
 
 

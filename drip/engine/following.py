@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -19,6 +20,8 @@ from drip.engine.entry import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.storage import audience, loyalty, outbox, people, runs, segments, who
 from drip.storage.audience import Cursor
+from drip.storage.loyalty import Movement
+from drip.storage.outbox import Outgoing
 from drip.storage.runs import Run
 
 BATCH = 500
@@ -37,11 +40,7 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     moved: dict[str, Cursor] = {}
     if book.settings.counters:
         moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
-    if not book.versions_known:
-        # Whoever is in an older version is asked its conditions.
-        for key, version in runs.active_versions(connection):
-            book.version(connection, key, version)
-        book.versions_known = True
+    book.read_versions(connection)
     if wanted := book.sets():
         moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
     audience.move_cursors(connection, moved)
@@ -71,11 +70,11 @@ def _follow_batch(
     ids = {run.contact_id for run, _, _ in hung}
     stored: dict[str, dict[tuple[int, int], str]] = {}
     for _, _, trigger in hung:
-        field = trigger.date.field
-        stored[field] = stored.get(field) or audience.dates_of(connection, field, ids)
+        if trigger.date.field not in stored:
+            stored[trigger.date.field] = audience.dates_of(connection, trigger.date.field, ids)
     owners = people.owners_of(connection, {run.record_id for run, _, _ in hung if run.record_id})
     zones = audience.zones_of(connection, ids)
-    changes = Changes(now)
+    moved: list[tuple[Run, Campaign, DateTrigger, date | None]] = []
     for run, campaign, trigger in hung:
         if run.record_id and owners.get(run.record_id) != run.contact_id:
             continue  # It is not this contact's any more, which is for judging to say.
@@ -86,9 +85,15 @@ def _follow_batch(
         years = (before.year, before.year + 1, before.year - 1) if trigger.date.steps else (before.year,)
         anchors = [anchor_date(trigger, value, year) if value is not None else None for year in years]
         if before not in anchors:
-            zone_name = zones.get(run.contact_id) or book.settings.timezone
             near = min((each for each in anchors if each), key=lambda each: abs(each - before), default=None)
-            _follow(connection, book, campaign, trigger, run, near, zone_name, changes)
+            moved.append((run, campaign, trigger, near))
+    changes = Changes(now)
+    told: dict[int, list[Outgoing]] = defaultdict(list)
+    for message in outbox.of_runs(connection, [run.id for run, *_ in moved]):
+        told[message.run_id].append(message)
+    for run, campaign, trigger, anchor in moved:
+        zone_name = zones.get(run.contact_id) or book.settings.timezone
+        _follow(connection, book, campaign, trigger, run, anchor, zone_name, told[run.id], changes)
     changes.store(connection)
 
 
@@ -100,24 +105,19 @@ def _follow(
     run: Run,
     anchor: date | None,
     zone_name: str,
+    told: list[Outgoing],
     changes: Changes,
 ) -> None:
-    told = outbox.of_runs(connection, [run.id])
     changes.changed(run)
     if anchor is None or entry_instant(book.settings, campaign, anchor, zone_name) > changes.now:
         sentence = f"{trigger.name or trigger.date.field} is now {anchor or 'unknown'}"
         changes.end(run, Reason("date-moved", sentence, campaign.place), told)
         return
-    moved = replace_occurrence(run, anchor)
+    moved = replace(run, anchor=anchor.isoformat(), occurrence=anchor.isoformat())
     if runs.occurrence_taken(connection, moved):
         changes.end(run, Reason("date-moved", "the new date has a run of its own", campaign.place), told)
         return
     run.anchor, run.occurrence = moved.anchor, moved.occurrence
-
-
-def replace_occurrence(run: Run, anchor: date) -> Run:
-    """The run as it would be on another date."""
-    return replace(run, anchor=anchor.isoformat(), occurrence=anchor.isoformat())
 
 
 # --- counters
@@ -140,15 +140,19 @@ def count(connection: Connection, settings: Settings, before: Cursor | None, new
 
 def _count(connection: Connection, counter: Counter, after: int) -> set[int]:
     names = {*counter.add, *counter.subtract, *counter.reset}
-    touched = set()
-    for event in loyalty.events_to_count(connection, names, after):
-        amount: int | None = None
-        if event.name not in counter.reset:
-            number = _amount(counter, event.fields)
-            amount = number if event.name in counter.add else -number
-        moved = loyalty.move(connection, event.contact_id, counter.key, amount, event.at, event_id=event.id)
-        touched |= {event.contact_id} if moved else set()
-    return touched
+    movements = [
+        Movement(event.contact_id, _change(counter, event.name, event.fields), event.at, event_id=event.id)
+        for event in loyalty.events_to_count(connection, names, after)
+    ]
+    return {entry.contact_id for entry in loyalty.move(connection, counter.key, movements)}
+
+
+def _change(counter: Counter, name: str, fields: dict[str, str]) -> int | None:
+    """What an event does to a counter; None sets it to zero."""
+    if name in counter.reset:
+        return None
+    amount = _amount(counter, fields)
+    return amount if name in counter.add else -amount
 
 
 def _amount(counter: Counter, fields: dict[str, str]) -> int:

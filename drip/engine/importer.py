@@ -33,12 +33,14 @@ from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, refresh, take_readings
 from drip.engine.rows import Row, Table
 from drip.errors import DripError, listed, nearest
+from drip.language.phrases import EVENT_NAME
 from drip.storage import loyalty, people
 from drip.storage.database import Database
 from drip.storage.people import Consent, Contact, Record
 
 BATCH = 2_000
-PLAIN = ("email", "phone", "locale", "country", "timezone")
+# Cells of a contact that are no attributes.
+PLAIN = (*people.COLUMNS[1:], "timezone")
 ALIASES = {
     "e_mail": "email",
     "mail": "email",
@@ -419,7 +421,7 @@ def _event(
     if row.wrong:
         raise ValueError(row.wrong)
     name = columns.cell(row, "event")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+", name):
+    if not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like order.placed")
     contact = _owner(columns.cell(row, "contact"), owners)
     at = parse_instant(columns.cell(row, "at"), settings.timezone)

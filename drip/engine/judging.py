@@ -106,12 +106,17 @@ class Judging:
         for run in loaded:
             self._runs[run.contact_id].append(run)
         load_of_runs(connection, book, self._facts, loaded)
+        versions = {(run.campaign, run.version) for run in loaded}
+        campaigns = (book.version(connection, *version) for version in versions)
+        self._facts.listen({name for campaign in campaigns if campaign for name in listens_to(campaign)})
         # What became of the messages of the runs at hand, by run and step.
-        self._told = {(each.run_id, each.step): each for each in outbox.of_runs(connection, [run.id for run in loaded])}
+        self._told: dict[int, dict[str, Outgoing]] = defaultdict(dict)
+        for message in outbox.of_runs(connection, [run.id for run in loaded]):
+            self._told[message.run_id][message.step] = message
         self._waiting: dict[int, list[Outgoing]] = defaultdict(list)
         for message in outbox.deferred(connection, contact_ids):
             # One object for one message, whichever way it is reached.
-            message = self._told.setdefault((message.run_id, message.step), message)
+            message = self._told[message.run_id].setdefault(message.step, message)
             self._waiting[message.contact_id].append(message)
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
         memory = max(longest_memory(caps), SHORTEST_MEMORY)
@@ -155,7 +160,7 @@ class Judging:
         arrived = self._walker.walk(run, campaign, contact)
         if arrived is None:
             return None
-        message = self._told.get((run.id, arrived.step.id))
+        message = self._told[run.id].get(arrived.step.id)
         ended = self._walker.left_out(run, campaign, arrived.step, contact)
         return self._due(run, campaign, arrived.step, message, arrived.planned_at, at_step=True, ended=ended)
 
@@ -202,7 +207,7 @@ class Judging:
     def _judge(self, due: Due, person: Person, usage: list[Use]) -> None:
         message = due.message or self._new(due)
         message.planned_at = due.candidate.planned_at
-        self._told[due.run.id, due.step.id] = message
+        self._told[due.run.id][due.step.id] = message
         decision = decide(due.candidate, person, usage, self._now)
         match decision:
             case Go(channel):
@@ -288,7 +293,7 @@ def _fits(goal: Goal, event: Event, now: datetime) -> bool:
 
 
 def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[Run]) -> None:
-    """Fetches what the runs at hand are about: records, events, those they listen for, and their coupons."""
+    """Fetches what the runs at hand are about: records, events, and their coupons."""
     facts.with_records([run.record_id for run in loaded])
     facts.with_events([run.event_id for run in loaded])
     facts.with_events([number for run in loaded for number in (run.heard or {}).values()])
@@ -296,8 +301,6 @@ def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[
     for run in loaded:
         key = (run.campaign, run.version)
         campaigns[key] = campaigns.get(key) or book.version(connection, *key)
-    names = {name for campaign in campaigns.values() if campaign for name in listens_to(campaign)}
-    facts.listen(names)
     issuing = {
         key
         for key, campaign in campaigns.items()

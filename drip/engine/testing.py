@@ -20,7 +20,7 @@ from drip.core.settings import CHANNELS, Settings
 from drip.core.steps import Send, Task
 from drip.engine.book import Book, open_book
 from drip.engine.deriving import date_fields, refresh, take_readings
-from drip.engine.importer import guess_zone, take_events
+from drip.engine.importer import PLAIN, guess_zone, take_events
 from drip.engine.simulator import Nowhere, simulate
 from drip.errors import DripError, Place
 from drip.language.files import Loaded
@@ -28,6 +28,7 @@ from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage import history, ledger, loyalty, people
 from drip.storage.database import Database, create_database
 from drip.storage.ledger import Entry
+from drip.storage.loyalty import Movement
 from drip.storage.people import Consent, Contact, Record
 
 SAMPLE = "sample"
@@ -191,7 +192,7 @@ class _Play:
             contact = self._contact(connection, start)
             record = self._record(connection, contact, start)
             for counter, balance in self.test.counters.items():
-                loyalty.move(connection, contact.id, counter, balance, LONG_AGO)
+                loyalty.move(connection, counter, [Movement(contact.id, balance, LONG_AGO)])
             history.add_tags(connection, [(contact.id, tag) for tag in self.test.tags])
             for coupon in self.settings.coupons.values():
                 if coupon.codes == "list":
@@ -211,7 +212,7 @@ class _Play:
         values |= given
         contact = Contact(SAMPLE)
         for name, value in values.items():
-            if name in ("email", "phone", "locale", "country", "timezone"):
+            if name in PLAIN:
                 setattr(contact, name, value)
             elif value is not None and name in self.settings.fields["contact"]:
                 contact.attributes[name] = value

@@ -50,14 +50,14 @@ Winner = Callable[[Campaign, Split], int | None]
 
 
 class Walker:
-    """Walks the runs of one batch. `told` are their messages, by run and step."""
+    """Walks the runs of one batch. `told` are their messages, by run, then by step."""
 
     def __init__(
         self,
         facts: Batch,
         changes: Changes,
         actions: Actions,
-        told: Mapping[tuple[int, str], Outgoing],
+        told: Mapping[int, Mapping[str, Outgoing]],
         winner: Winner,
     ) -> None:
         self._facts, self._changes, self._actions, self._winner = facts, changes, actions, winner
@@ -83,16 +83,13 @@ class Walker:
 
     def end(self, run: Run, reason: Reason | None) -> None:
         """Ends a run, and what it left waiting."""
-        self._changes.end(run, reason, self.messages_of(run) if reason else ())
-
-    def messages_of(self, run: Run) -> list[Outgoing]:
-        return [message for (run_id, _), message in self._told.items() if run_id == run.id]
+        self._changes.end(run, reason, self._told.get(run.id, {}).values() if reason else ())
 
     # --- steps
 
     def _at_send(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Arrived | None:
         """`next_due_at` is now when the run has gone on from this step."""
-        told = self._told.get((run.id, step.id))
+        told = self._told.get(run.id, {}).get(step.id)
         if told and told.state in ("pending", "sending"):
             run.next_due_at = NEVER
             return None
@@ -120,7 +117,7 @@ class Walker:
 
     def left_out(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Reason | None:
         """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
-        told = self._told.get((run.id, step.id))
+        told = self._told.get(run.id, {}).get(step.id)
         if step.at is not None and self._point(run, campaign, step.at, contact) is None:
             return Reason("no-date", f"{step.at.field} is unknown, and the message hangs on it", step.place)
         due = self._due_at(run, campaign, step, contact)
@@ -195,7 +192,7 @@ class Walker:
         """The first such event since the run began that it has not waited for already."""
         began = self.began(run, campaign, contact)
         known = set((run.heard or {}).values()) | {run.event_id}
-        for event in self._facts.listened(contact.id, step.event):
+        for event in self._facts.happened(contact.id, step.event):
             about_it = not (event.record_id and run.record_id) or event.record_id == run.record_id
             if event.id in known or not about_it or not began <= event.at <= min(limit, self._now):
                 continue
@@ -282,7 +279,7 @@ class Walker:
         return None
 
     def _happened(self, run: Run, name: str, began: datetime, contact: Contact) -> bool:
-        return any(self._counts(run, event, began) for event in self._facts.listened(contact.id, name))
+        return any(self._counts(run, event, began) for event in self._facts.happened(contact.id, name))
 
     def _counts(self, run: Run, event: Event, began: datetime) -> bool:
         about_it = not (event.record_id and run.record_id) or event.record_id == run.record_id
@@ -293,7 +290,7 @@ class Walker:
         assert goal
         where = zone(self._facts.zone_of(contact))
         limit = later(began, goal.within, where, self._facts.settings.holidays) if goal.within else self._now
-        for event in self._facts.listened(contact.id, goal.event):
+        for event in self._facts.happened(contact.id, goal.event):
             if not self._counts(run, event, began) or event.at > limit:
                 continue
             heard = {"event": event, event.name.partition(".")[0]: event}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 from drip.core.calendar import Duration
 from drip.core.derived import DateField, Derived, Extreme, Reaches, Seen, Total
@@ -30,7 +30,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TOTAL = re.compile(r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))(?: in the last (?P<span>\d+ \w+))?")
 SEEN = re.compile(r"(latest|first)(?: of)? (\S+)")
 REACHES = re.compile(r"(\w+) reaches (?:(\w*[a-z_]\w*)(?: \+ ([\d.,]+))?|([\d.,]+))")
-EXTREME = {"earliest_of": "earliest", "latest_of": "latest"}
+EXTREME: dict[str, Literal["earliest", "latest"]] = {"earliest_of": "earliest", "latest_of": "latest"}
 HOW_DERIVED = (
     "a derived field looks like `6 months after last_service`, `count of order.placed`, `sum of order.placed.total in "
     "the last 365 days`, `latest order.placed`, `odometer reaches 60000`, or `earliest_of:` with a list of dates"
@@ -97,7 +97,7 @@ def _field(document: Document, route: Route, name: str, data: Data) -> Field | N
             return None
         return Field(name, "choice", choices)
     if data in get_args(FieldKind) and data not in ("choice", "any"):
-        return Field(name, data)  # type: ignore[arg-type]
+        return Field(name, cast(FieldKind, data))
     help = nearest(str(data), KINDS, what="types") or f"types: {', '.join(KINDS)}, or a list of choices; {HOW_DERIVED}"
     document.problem(route, f"there is no type `{data}`", help)
     return None
@@ -172,13 +172,11 @@ class _Resolver:
             raise _Wrong("this is no field", HOW_DERIVED)
         if not all(isinstance(each, str) for each in items):
             raise _Wrong(f"`{word}` takes a list of dates, each after a dash")
-        which = "earliest" if EXTREME[word] == "earliest" else "latest"
-        return Extreme(which, tuple(self._part(owner, str(each)) for each in items))  # type: ignore[arg-type]
+        return Extreme(EXTREME[word], tuple(self._part(owner, str(each)) for each in items))
 
     def _part(self, owner: str, text: str) -> DateField | Seen | Reaches:
         if found := SEEN.fullmatch(text):
-            which = "latest" if found[1] == "latest" else "first"
-            return Seen(phrases.event_name(found[2]), which)  # type: ignore[arg-type]
+            return Seen(phrases.event_name(found[2]), "latest" if found[1] == "latest" else "first")
         if found := REACHES.fullmatch(text):
             return self._reaches(owner, found)
         return self._moved(owner, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from drip.core.campaign import CampaignTest, Expected, Happening
@@ -192,12 +192,8 @@ def _several(route: Route, value: Data) -> Iterator[tuple[Route, Data]]:
 
 
 def _wall(document: Document, route: Route, text: str) -> datetime | None:
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text.strip())
     try:
-        if not found:
-            raise ValueError
-        day = parse_date(found[1])
-        return datetime.combine(day, datetime.min.time()) + timedelta(minutes=phrases.minute(found[2]))
+        return phrases.date_time(text)
     except ValueError:
         document.problem(route, f"`{text[:60]}` is not a time like `2026-07-08 15:10`", key=True)
         return None

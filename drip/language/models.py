@@ -121,7 +121,7 @@ Channels = Annotated[Any, Kind("channels")]
 Condition = Annotated[Any, Kind("condition")]
 Exits = Annotated[Any, Kind("exits")]
 Steps = Annotated[list[Any], BeforeValidator(_list), Kind("steps")]
-RawList = Annotated[list[Any], BeforeValidator(_list), Kind("list")]
+RawList = Annotated[list[Any], BeforeValidator(_list)]
 RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), Kind("mapping")]
 
 

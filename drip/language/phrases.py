@@ -19,7 +19,7 @@ from drip.core.campaign import PRIORITIES
 from drip.core.fields import parse_date
 from drip.core.message import Mailbox
 from drip.core.schedule import WEEKS_FROM, Cron, Once, Schedule, Weeks
-from drip.core.steps import FixedTime, NextClock, Until
+from drip.core.steps import DayWord, FixedTime, NextClock, Until
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 MOST = {"minute": 99_999, "hour": 99_999, "day": 36_500, "week": 5_200, "month": 1_200, "year": 100}
@@ -149,15 +149,15 @@ HOW_SCHEDULED = (
 def schedule(text: str) -> Schedule:
     """A cron line, a phrase or one date-time."""
     text = text.strip()
-    if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text):
-        return Once(_date_time(found[1], found[2]), text)
+    if DATE_TIME.fullmatch(text):
+        return Once(date_time(text), text)
     if found := re.fullmatch(WEEKS, text, re.I):
         return _weeks(found, text)
     line = _phrase_to_cron(text) or text
     if len(line.split()) != 5:
         raise ValueError(f"`{text}` is not a schedule: {HOW_SCHEDULED}")
     try:
-        CronSim(line, datetime(2026, 1, 1))  # noqa: DTZ001 - a wall-clock time, as all of cron
+        CronSim(line, datetime.combine(WEEKS_FROM, time()))
         return Cron(line, text)
     except CronSimError as error:
         raise ValueError(f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}") from None
@@ -175,11 +175,18 @@ def _weeks(found: re.Match[str], text: str) -> Weeks:
     return Weeks(number, weekday, minute(found[3]) % MINUTES_A_DAY, start, text)
 
 
-def _date_time(day: str, clock: str) -> datetime:
+DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)")
+
+
+def date_time(text: str) -> datetime:
+    """`2026-12-01 9:00`, on the wall clock."""
+    found = DATE_TIME.fullmatch(text.strip())
     try:
-        return datetime.combine(parse_date(day), time()) + timedelta(minutes=minute(clock))
+        if not found:
+            raise ValueError
+        return datetime.combine(parse_date(found[1]), time()) + timedelta(minutes=minute(found[2]))
     except (ValueError, OverflowError):
-        raise ValueError(f"`{day} {clock}` is not a date and time like 2026-12-01 9:00") from None
+        raise ValueError(f"`{text[:60]}` is not a date and time like 2026-12-01 9:00") from None
 
 
 def _phrase_to_cron(text: str) -> str | None:
@@ -225,6 +232,9 @@ def date_phrase(text: str) -> DatePhrase:
     raise ValueError(f"`{text}` is not a date field, nor like `14 days before lease.lease_end`")
 
 
+DAY_WORDS: dict[str, DayWord] = {
+    "business day": "business day", "weekday": "business day", "tomorrow": "tomorrow", "day": "day",
+}  # fmt: skip
 HOW_UNTIL = (
     "`wait: until` takes a moment like `until Friday at 9:00`, `until next business day at 10:00`, "
     "`until 18:00`, `until 2026-12-01 9:00` or `until 5 days before coupon.expires`"
@@ -234,17 +244,16 @@ HOW_UNTIL = (
 def until(text: str) -> Until | DatePhrase:
     """What stands after `until`. A date that is not known yet comes back as its phrase."""
     text = text.strip()
-    if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)", text):
-        return FixedTime(_date_time(found[1], found[2]))
+    if DATE_TIME.fullmatch(text):
+        return FixedTime(date_time(text))
     if found := re.fullmatch(
         r"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?(\d{1,2}:\d\d)", text, re.I
     ):
         at, day = minute(found[2]) % MINUTES_A_DAY, (found[1] or "day").casefold()
         if day in DAYS:
             return NextClock(at, "day", (DAYS.index(day) - 1) % 7)
-        named = {"business day": "business day", "weekday": "business day", "tomorrow": "tomorrow", "day": "day"}
-        if day in named and (day != "day" or found[1] is None):
-            return NextClock(at, named[day])  # type: ignore[arg-type]
+        if day in DAY_WORDS and (day != "day" or found[1] is None):
+            return NextClock(at, DAY_WORDS[day])
     try:
         phrase = date_phrase(text)
     except ValueError:

@@ -19,6 +19,7 @@ from drip.language import campaign_models
 from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
 from drip.language.conditions import Scope, field_names
 from drip.language.models import Kind, Model
+from drip.language.phrases import EVENT_NAME
 from drip.language.settings import names_of
 from drip.language.settings_models import SettingsModel
 
@@ -27,7 +28,7 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 SCALAR = ["string", "number", "boolean"]
 LENGTH = r"\d{1,5} +(business +)?(minute|hour|day|week|month|year)s?"
 CLOCK = r"\d{1,2}:\d\d"
-EVENT = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+"
+EVENT = EVENT_NAME.pattern
 DAY = r"\d{4}-\d\d-\d\d"
 CAP = rf"(\d{{1,6}} per (day|week|month|{LENGTH})|at least \d+ (hour|minute)s? apart)"
 WEEKDAY = "(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun|mon|tues|wednes|thurs|fri|satur|sun)day"
@@ -259,7 +260,6 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "ways": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/way"}, "minItems": 1},
     "shares": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/share"}, "minItems": 1},
     "tests": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/test"}},
-    "list": lambda maker: {"type": "array"},
     "mapping": lambda maker: ANY_OBJECT,
     "values": lambda maker: {"type": "object", "minProperties": 1},
     "wait": _of_pattern(rf"{LENGTH}|until .+"),

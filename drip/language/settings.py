@@ -10,7 +10,8 @@ from typing import Any
 
 from drip.core.caps import Cap
 from drip.core.conditions import Condition, Member, leaves
-from drip.core.fields import parse_date, parse_zone
+from drip.core.derived import Derived
+from drip.core.fields import Field, parse_date, parse_zone
 from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Settings, Survey, Topic
 from drip.errors import nearest
 from drip.language import phrases
@@ -46,14 +47,7 @@ def build_settings(document: Document) -> Settings | None:
                     (section, key), sentence, "put what people see into its own key, as `title:`", key=True
                 )
     data = read_data(document, model.data)
-    names = Names(
-        data.fields,
-        {full: kind_of(each) for full, each in data.derived.items()},
-        frozenset(model.topics),
-        frozenset(model.counters),
-        frozenset(model.segments),
-        frozenset(model.coupons),
-    )
+    names = _names(data.fields, data.derived, model)
     settings = Settings(
         business_name=model.business.name if model.business else "",
         business_address=model.business.address if model.business else "",
@@ -180,6 +174,7 @@ def _holidays(document: Document, data: Any) -> frozenset[date]:
                 found |= set(holidays.country_holidays(country, part or None, years=HOLIDAY_YEARS))
                 continue
             except NotImplementedError:
+                # The library's word for a country that it does not have.
                 document.problem(route, f"the holidays of `{item}` are not known", "name a country like US, or dates")
                 continue
         try:
@@ -257,11 +252,17 @@ def _surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
 
 def names_of(settings: Settings) -> Names:
     """What conditions of campaigns may speak of."""
+    return _names(settings.fields, settings.derived, settings)
+
+
+def _names(
+    fields: Mapping[str, Mapping[str, Field]], derived: Mapping[str, Derived], declared: Settings | SettingsModel
+) -> Names:
     return Names(
-        settings.fields,
-        {full: kind_of(each) for full, each in settings.derived.items()},
-        frozenset(settings.topics),
-        frozenset(settings.counters),
-        frozenset(settings.segments),
-        frozenset(settings.coupons),
+        fields,
+        {full: kind_of(each) for full, each in derived.items()},
+        frozenset(declared.topics),
+        frozenset(declared.counters),
+        frozenset(declared.segments),
+        frozenset(declared.coupons),
     )

@@ -214,7 +214,7 @@ class TextRules:
         self._seen.add((source.name, "looks"))
         subject = source.front.get("subject", "")
         bare = JINJA.sub("", subject).strip()
-        line = self._front_line(source, "subject")
+        line = Place(source.name, source.front_line("subject"))
         if len(bare) > LONGEST_SUBJECT:
             yield finding("long-subject", line, f"the subject has {len(bare)} characters and what is filled in")
         letters = [char for char in bare if char.isalpha()]
@@ -231,17 +231,12 @@ class TextRules:
             if name not in FRONT_KEYS:
                 help = nearest(name, FRONT_KEYS, what="keys")
                 yield Problem(
-                    self._front_line(source, name),
+                    Place(source.name, source.front_line(name)),
                     f"there is no key `{name}` in the front matter",
                     help,
                     None,
                     "warning",
                 )
-
-    def _front_line(self, source: Source, name: str) -> Place:
-        lines = source.path.read_text("utf-8-sig").splitlines()[: source.first_line]
-        number = next((n for n, each in enumerate(lines, 1) if each.startswith(f"{name}:")), 1)
-        return Place(source.name, number)
 
     def _layout(self) -> Iterator[Problem]:
         path = self.templates.folder / LAYOUT

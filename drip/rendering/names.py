@@ -29,7 +29,10 @@ class Used:
 def names_in(templates: Templates, source: Source) -> list[Used]:
     """Every name that a file uses and does not define itself. Raises DripError for wrong Jinja."""
     found: list[Used] = []
-    for text, first in [(source.body, source.first_line), *_front(source)]:
+    for text, first in [
+        (source.body, source.first_line),
+        *((text, source.front_line(name)) for name, text in source.front.items()),
+    ]:
         try:
             found += _in_tree(templates.tree(text), text, first, source)
         except TemplateSyntaxError as error:
@@ -44,13 +47,6 @@ def names_in_text(templates: Templates, text: str, place: Place) -> list[Used]:
         return [replace(used, place=place, source=text) for used in found]
     except TemplateSyntaxError as error:
         raise DripError(f"`{text}`: {error.message}", place=place) from None
-
-
-def _front(source: Source) -> Iterator[tuple[str, int]]:
-    lines = source.path.read_text("utf-8-sig").splitlines()[: source.first_line]
-    for name, text in source.front.items():
-        line = next((n for n, each in enumerate(lines, 1) if each.startswith(f"{name}:")), 1)
-        yield text, line
 
 
 def _in_tree(tree: nodes.Template, text: str, first: int, source: Source) -> Iterator[Used]:

@@ -54,6 +54,11 @@ class Source:
     body: str
     first_line: int
 
+    def front_line(self, name: str) -> int:
+        """The line in which a key of the front matter stands."""
+        lines = self.path.read_text("utf-8-sig").splitlines()[: self.first_line]
+        return next((n for n, each in enumerate(lines, 1) if each.startswith(f"{name}:")), 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
@@ -238,6 +243,7 @@ class Templates:
             template = self.of_text(self.notes, text)
             return " ".join(self.notes.render(template, dict(values)).split())
         except Exception as error:
+            # Filters can fail in any way; whatever it was, it is this one text's.
             raise DripError(f"`{text}` cannot be filled in: {error}") from None
 
     def of_text(self, sandbox: Sandbox, text: str) -> Template:

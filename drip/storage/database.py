@@ -9,12 +9,23 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from drip.core.fields import parse_number
@@ -246,6 +257,37 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def json_value(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """A value of a JSON column by its name: written out, so that an index over the same words serves."""
+    return func.json_extract(column, literal_column(f"'$.\"{name}\"'"))
+
+
+def is_number(value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a value is a number; text is above every number otherwise."""
+    return func.typeof(value).in_(("integer", "real"))
+
+
+def folded(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Text as conditions compare it."""
+    return func.drip_fold(value)
+
+
+def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of a group, exact in whatever order."""
+    return func.drip_sum(value)
+
+
+def index_contacts(connection: Connection, wanted: Mapping[str, ColumnElement[Any]]) -> None:
+    """Has an index over contacts for each of these expressions, by name, and none that is not wanted any more."""
+    rows = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'attribute_%'"))
+    there = {row[0] for row in rows}
+    for name in there - set(wanted):
+        connection.execute(text(f'DROP INDEX "{name}"'))
+    for name in sorted(set(wanted) - there):
+        expression = wanted[name].compile(connection.engine, compile_kwargs={"include_table": False})
+        connection.exec_driver_sql(f'CREATE INDEX "{name}" ON contacts ({expression})')
 
 
 def _fold(value: Any) -> str | None:

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal_column, select, text
+from sqlalchemy import Connection, and_, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from drip.core.conditions import Happened
 from drip.core.derived import Reading, Total
+from drip.storage.database import exact_sum, json_value
 from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
 
@@ -31,14 +31,12 @@ def add_tags(connection: Connection, rows: Collection[tuple[int, str]]) -> None:
     values = [{"contact_id": contact, "tag": tag} for contact, tag in rows]
     if values:
         connection.execute(insert_or(tags).on_conflict_do_nothing(), values)
-        touch(connection, {contact for contact, _ in rows})
 
 
 def remove_tags(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
     """Takes tags off contacts."""
     for contact, tag in rows:
         connection.execute(delete(tags).where(tags.c.contact_id == contact, tags.c.tag == tag))
-        touch(connection, {contact})
 
 
 def pauses_of(connection: Connection, contact_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, str]]:
@@ -55,16 +53,6 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         set_ = {"until": statement.excluded.until, "place": statement.excluded.place}
         statement = statement.on_conflict_do_update(index_elements=["contact_id", "topic"], set_=set_, where=longer)
         connection.execute(statement, list(rows))
-
-
-def happened(connection: Connection, contact_ids: Collection[int], name: str) -> dict[int, list[Happened]]:
-    """The events of a name, by contact, oldest first."""
-    found: dict[int, list[Happened]] = defaultdict(list)
-    where = (events.c.contact_id.in_(contact_ids), events.c.name == name)
-    columns = (events.c.contact_id, events.c.at, events.c.record_id, events.c.fields)
-    for contact, at, record, fields in connection.execute(select(*columns).where(*where).order_by(events.c.at)):
-        found[contact].append(Happened(at, record, fields))
-    return found
 
 
 def last_event(connection: Connection, contact_ids: Collection[int]) -> dict[int, datetime]:
@@ -94,8 +82,7 @@ def amount(total: Total) -> Any:
     """The count or sum of a group of events. Sums are exact, in whatever order."""
     if total.summed is None:
         return func.count()
-    path: ColumnElement[str] = literal_column(f"'$.\"{total.summed}\"'")
-    return func.drip_sum(func.json_extract(events.c.fields, path))
+    return exact_sum(json_value(events.c.fields, total.summed))
 
 
 def seen_days(
@@ -186,13 +173,3 @@ def set_kept_rules(connection: Connection, rules: str) -> None:
     """Remembers it."""
     statement = insert_or(meta).values(name=KEPT_RULES, value=rules.encode())
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": rules.encode()}))
-
-
-def index_attributes(connection: Connection, wanted: Mapping[str, str]) -> None:
-    """Has an index for each of these expressions over contacts, by name, and none for others."""
-    rows = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'attribute_%'"))
-    there = {row[0] for row in rows}
-    for name in there - set(wanted):
-        connection.execute(text(f'DROP INDEX "{name}"'))
-    for name in sorted(set(wanted) - there):
-        connection.execute(text(f'CREATE INDEX "{name}" ON contacts ({wanted[name]})'))

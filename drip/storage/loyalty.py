@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from drip.storage.people import touch
 from drip.storage.schema import contacts, counter_entries, counters, coupons, events
 
 # Every database counts exactly up to here.
 HIGHEST = 2**53
+CHUNK = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +53,67 @@ def balances_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
     return found
 
 
-def move(
-    connection: Connection, contact_id: int, counter: str, amount: int | None, at: datetime,
-    *, event_id: int | None = None, run_id: int | None = None, step: str | None = None,
-) -> Entry | None:  # fmt: skip
-    """Adds to a counter (None: sets it to zero), never below zero. None if that event or step has counted already."""
-    known = connection.execute(
-        select(counters.c.balance).where(counters.c.contact_id == contact_id, counters.c.counter == counter)
-    ).scalar()
-    before = known or 0
-    after = min(max(0, before + amount), HIGHEST) if amount is not None else 0
-    row = {
-        "contact_id": contact_id, "counter": counter, "amount": after - before, "balance": after, "at": at,
-        "event_id": event_id, "run_id": run_id, "step": step,
-    }  # fmt: skip
-    statement = insert_or(counter_entries).values(row).on_conflict_do_nothing().returning(counter_entries.c.id)
-    number = connection.execute(statement).scalar()
-    if number is None:
-        return None
-    balance = insert_or(counters).values(contact_id=contact_id, counter=counter, balance=after)
-    key = ["contact_id", "counter"]
-    connection.execute(balance.on_conflict_do_update(index_elements=key, set_={"balance": after}))
-    return Entry(number, contact_id, counter, before, after, at, event_id)
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What is to be added to a contact's counter (None: sets it to zero), by an event or by a run's step."""
+
+    contact_id: int
+    amount: int | None
+    at: datetime
+    event_id: int | None = None
+    run_id: int | None = None
+    step: str | None = None
+
+
+def move(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Entry]:
+    """Moves a counter, one after the other, never below zero. What an event or step has moved already is left out."""
+    made: list[Entry] = []
+    for n in range(0, len(movements), CHUNK):
+        made += _move(connection, counter, movements[n : n + CHUNK])
+    return made
+
+
+def _move(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Entry]:
+    fresh = _fresh(connection, counter, movements)
+    ids = {each.contact_id for each in fresh}
+    stands = select(counters.c.contact_id, counters.c.balance).where(counters.c.counter == counter)
+    balances = {row[0]: row[1] for row in connection.execute(stands.where(counters.c.contact_id.in_(ids)))}
+    rows, befores = [], []
+    for each in fresh:
+        before = balances.get(each.contact_id, 0)
+        after = 0 if each.amount is None else min(max(0, before + each.amount), HIGHEST)
+        balances[each.contact_id] = after
+        befores.append(before)
+        rows.append({**asdict(each), "counter": counter, "amount": after - before, "balance": after})
+    if not rows:
+        return []
+    statement = insert(counter_entries).returning(counter_entries.c.id, sort_by_parameter_order=True)
+    numbers = connection.execute(statement, rows).scalars().all()
+    upsert = insert_or(counters)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=["contact_id", "counter"], set_={"balance": upsert.excluded.balance}
+    )
+    moved = [{"contact_id": contact, "counter": counter, "balance": balances[contact]} for contact in sorted(ids)]
+    connection.execute(upsert, moved)
+    return [
+        Entry(number, each.contact_id, counter, before, row["balance"], each.at, each.event_id)
+        for number, each, before, row in zip(numbers, fresh, befores, rows, strict=True)
+    ]
+
+
+def _fresh(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Movement]:
+    """Those that have not been counted."""
+    e = counter_entries.c
+    by_event = {each.event_id for each in movements if each.event_id is not None}
+    by_run = {each.run_id for each in movements if each.run_id is not None}
+    events_known = set(connection.scalars(select(e.event_id).where(e.counter == counter, e.event_id.in_(by_event))))
+    steps_known = {tuple(row) for row in connection.execute(select(e.run_id, e.step).where(e.run_id.in_(by_run)))}
+    return [
+        each
+        for each in movements
+        if not (each.event_id is not None and each.event_id in events_known)
+        and (each.run_id, each.step) not in steps_known
+    ]
 
 
 def entries_after(connection: Connection, counter: str, after: int, since: datetime) -> list[Entry]:
@@ -132,7 +171,6 @@ def issue(
         if first is None:
             return None
         connection.execute(update(coupons).where(coupons.c.id == first).values(values))
-    touch(connection, {contact_id})
     row = connection.execute(select(*_COLUMNS).where(coupons.c.run_id == run_id, coupons.c.step == step)).one()
     return Code(*row)
 

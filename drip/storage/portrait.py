@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import Connection, func, select
 
 from drip.core.settings import Settings
+from drip.storage.database import json_value
+from drip.storage.people import COLUMNS
 from drip.storage.schema import contacts, events, records
-
-PLAIN = ("email", "phone", "locale", "country")
 
 
 def unknown_shares(connection: Connection, settings: Settings) -> dict[str, float]:
@@ -20,7 +18,7 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
         asked = [name for name in fields if name not in ("key", "timezone")]
         columns = [
             func.count(
-                contacts.c[name] if owner == "contact" and name in PLAIN else _attribute(table.c.attributes, name)
+                contacts.c[name] if owner == "contact" and name in COLUMNS else json_value(table.c.attributes, name)
             )
             for name in asked
         ]
@@ -39,8 +37,8 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     found: dict[str, int] = {}
     for owner, fields in settings.fields.items():
         table = contacts if owner == "contact" else records
-        asked = [name for name in fields if name not in ("key", "timezone", *PLAIN)]
-        columns = [func.max(func.length(_attribute(table.c.attributes, name))) for name in asked]
+        asked = [name for name in fields if name not in ("timezone", *COLUMNS)]
+        columns = [func.max(func.length(json_value(table.c.attributes, name))) for name in asked]
         if not asked:
             continue
         statement = select(*columns).select_from(table)
@@ -59,7 +57,3 @@ def event_names(connection: Connection) -> set[str]:
         found.add(name)
         name = connection.execute(select(func.min(events.c.name)).where(events.c.name > name)).scalar()
     return found
-
-
-def _attribute(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    return func.json_extract(column, literal_column(f"'$.{name}'"))

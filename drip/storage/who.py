@@ -27,7 +27,6 @@ from sqlalchemy import (
 
 from drip.core.calendar import first_source, local, zone
 from drip.core.conditions import (
-    DATED,
     FROM_TODAY,
     All,
     Condition,
@@ -47,7 +46,9 @@ from drip.core.conditions import Any as AnyOf
 from drip.core.derived import DateField, Total
 from drip.core.fields import YES, FieldKind, parse_number
 from drip.core.settings import Settings
+from drip.storage.database import folded, is_number, json_value
 from drip.storage.history import amount
+from drip.storage.people import COLUMNS
 from drip.storage.schema import (
     consents,
     contacts,
@@ -60,11 +61,11 @@ from drip.storage.schema import (
     tags,
 )
 
-PLAIN = ("key", "email", "phone", "locale", "country")
 DAY = timedelta(days=1)
+# Nearly everybody's is another one, or there is an index already.
+UNINDEXED = ("key", "email", "phone", "timezone")
 # The last text that begins with a text.
 LAST = "\U0010ffff"
-NUMBERS = ("integer", "real")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Reader:
             return self._dated(line, self._attribute(owner, source), derived.steps)
         if derived is not None:
             return self._kept(line, DateField(line.field, ()))
-        if owner == "contact" and name in (*PLAIN, "timezone"):
+        if owner == "contact" and name in (*COLUMNS, "timezone"):
             home = func.coalesce(contacts.c.zone, self.settings.timezone)
             return self._text(line, home if name == "timezone" else contacts.c[name])
         if owner != "contact" and name == "key":
@@ -130,12 +131,12 @@ class Reader:
 
     def _attribute(self, owner: str, name: str) -> ColumnElement[Any]:
         table = contacts if owner == "contact" else records
-        return func.json_extract(table.c.attributes, literal_column(f"'$.{name}'"))
+        return json_value(table.c.attributes, name)
 
     def _declared(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
         kind: FieldKind = line.kind
         if kind in ("number", "money"):
-            numeric = func.typeof(value).in_(NUMBERS)
+            numeric = is_number(value)
             if line.comparison in ("known", "unknown"):
                 return numeric if line.comparison == "known" else not_(numeric)
             return and_(numeric, _compare(line, value))
@@ -149,19 +150,18 @@ class Reader:
         return self._text(line, value)
 
     def _text(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
-        folded = func.drip_fold(value)
         match line.comparison:
             case "known":
                 return value.is_not(None)
             case "unknown":
                 return value.is_(None)
             case "includes":
-                return func.instr(folded, line.values[0].casefold()) > 0
+                return func.instr(folded(value), line.values[0].casefold()) > 0
             case "starts with":
                 start = line.values[0].casefold()
-                return and_(folded >= start, folded < start + LAST)
+                return and_(folded(value) >= start, folded(value) < start + LAST)
             case _:
-                return folded.in_([written.casefold() for written in line.values])
+                return folded(value).in_([written.casefold() for written in line.values])
 
     def _dated(self, line: Line, value: ColumnElement[Any], steps: tuple[Any, ...]) -> ColumnElement[bool]:
         match line.comparison:
@@ -229,8 +229,7 @@ class Reader:
         if did.span is not None:
             where.append(events.c.at >= first_instant(did.span, self.now, self.settings.timezone))
         for name, value in did.matching:
-            path: ColumnElement[str] = literal_column(f"'$.{name}'")
-            where.append(func.drip_fold(func.json_extract(events.c.fields, path)) == value.casefold())
+            where.append(folded(json_value(events.c.fields, name)) == value.casefold())
         if self.record is not None:
             where.append(events.c.record_id.in_([literal(0), records.c.id]))
         found = select(events.c.contact_id).where(*where)
@@ -376,30 +375,29 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
         number = amount(derived)
         statement = select(events.c.contact_id, number.label("number")).where(*where).group_by(events.c.contact_id)
         return statement.having(number > 0).order_by(literal_column("number").desc(), events.c.contact_id)
-    number = func.json_extract(contacts.c.attributes, literal_column(f"'$.{name}'"))
-    statement = select(contacts.c.id, number).where(func.typeof(number).in_(NUMBERS), number > 0)
+    number = json_value(contacts.c.attributes, name)
+    statement = select(contacts.c.id, number).where(is_number(number), number > 0)
     return statement.order_by(number.desc(), contacts.c.id)
 
 
-def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> dict[str, str]:
-    """The indexes over contacts that these conditions are served by: expressions by name."""
-    wanted: dict[str, str] = {}
+def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> dict[str, ColumnElement[Any]]:
+    """The expressions over contacts by which these conditions are served, by the names of their indexes."""
+    wanted: dict[str, ColumnElement[Any]] = {}
     for condition in conditions:
         for each in leaves(condition):
             field = _ranked_or_compared(each)
             owner, _, name = field.partition(".")
-            if owner != "contact" or (name in PLAIN and name not in ("country", "locale")):
-                continue
             derived = settings.derived.get(field)
             if isinstance(derived, DateField) and derived.field not in settings.derived:
                 name = derived.field.partition(".")[2]
-            elif derived is not None or name == "timezone":
+            elif derived is not None:
                 continue
-            column = name if name in PLAIN else f"json_extract(attributes, '$.{name}')"
-            text = isinstance(each, Line) and each.kind in ("text", "country", "choice", "birthday")
-            if name in PLAIN or (text and isinstance(each, Line) and each.comparison not in DATED):
-                wanted[f"attribute_{name}_folded"] = f"drip_fold({column})"
-            if name not in PLAIN:
+            if owner != "contact" or name in UNINDEXED:
+                continue
+            column = contacts.c[name] if name in COLUMNS else json_value(contacts.c.attributes, name)
+            if isinstance(each, Line) and each.kind in ("text", "country", "choice", "birthday"):
+                wanted[f"attribute_{name}_folded"] = folded(column)
+            if name not in COLUMNS:
                 wanted[f"attribute_{name}"] = column
     return wanted
 
