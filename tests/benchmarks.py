@@ -14,7 +14,8 @@ from pathlib import Path
 
 from drip.cli.sample import copy_sample
 from drip.language.files import load_folder
-from drip.storage import history, who
+from drip.storage import who
+from drip.storage.database import index_contacts
 from tests.cli import drip
 from tests.conftest import CORPORA
 from tests.test_readers import plan
@@ -116,7 +117,7 @@ def conditions(root: Path) -> None:
     began = time.monotonic()
     with world.database.write() as connection:
         audiences = [each.audience for each in loaded.campaigns.values() if each.audience]
-        history.index_attributes(connection, who.attribute_indexes(loaded.settings, audiences))
+        index_contacts(connection, who.attribute_indexes(loaded.settings, audiences))
     say("their indexes over 1,000,000 contacts made", [time.monotonic() - began])
     compiled, asked, scans = [], [], 0
     with world.database.read() as connection:
