@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from drip.core.campaign import Campaign, CampaignTest
-from drip.engine.testing import Result, Stage
 from drip.errors import Problems
+from drip.preview.testing import Result, Stage
 from drip.workspace import Workspace
 
 

@@ -14,6 +14,8 @@ FLOORS = (
     {"core"},
     {"language", "storage", "rendering", "transports"},
     {"engine", "lint"},
+    {"importing"},
+    {"preview"},
     {"workspace"},
     {"daemon"},
     {"cli", "pytest_plugin"},

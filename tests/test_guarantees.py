@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
-from drip.engine.simulator import Nowhere, rehearsal, simulate
+from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.ledger import Entry, entries
 from tests.world import World, at
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from drip.engine import importer
-from drip.engine.rows import Table, open_table, write_rejected
 from drip.errors import DripError
+from drip.importing import importer
+from drip.importing.rows import Table, open_table, write_rejected
 from drip.storage import people
 from drip.storage.schema import consent_log
 from tests.world import World, at

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from drip.cli.sample import copy_sample
 from drip.cli.test import play
-from drip.engine.simulator import Nowhere, simulate
 from drip.language.files import load_folder
 from drip.language.reader import parse
+from drip.preview.simulator import Nowhere, simulate
 from drip.workspace import Workspace
 from tests.test_cli import SAMPLE_DAY
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from drip.engine import importer
-from drip.engine.rows import open_table
+from drip.importing import importer
+from drip.importing.rows import open_table
 from drip.storage import people
 from drip.storage import segments as segment_store
 from tests.cli import drip

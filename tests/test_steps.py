@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from drip.engine.testing import Stage
+from drip.preview.testing import Stage
 from tests.world import World
 
 Worlds = Callable[..., World]

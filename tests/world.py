@@ -8,12 +8,12 @@ from pathlib import Path
 from textwrap import dedent
 
 from drip.core.message import Message, Receipt
-from drip.engine import importer
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.rows import open_table
-from drip.engine.simulator import simulate
+from drip.importing import importer
+from drip.importing.rows import open_table
+from drip.preview.simulator import simulate
 from drip.storage.database import Database, open_database
 from drip.storage.ledger import Entry, entries
 from drip.transports.memory import MemoryTransport

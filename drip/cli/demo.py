@@ -15,11 +15,11 @@ from drip.cli.schema import write_schemas
 from drip.cli.show import Shown, picture
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
-from drip.engine import importer
-from drip.engine.importer import parse_instant
-from drip.engine.rows import open_table
-from drip.engine.simulator import simulate
 from drip.errors import DripError
+from drip.importing import importer
+from drip.importing.importer import parse_instant
+from drip.importing.rows import open_table
+from drip.preview.simulator import simulate
 from drip.storage.database import Database
 from drip.workspace import Workspace
 

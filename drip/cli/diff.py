@@ -15,8 +15,8 @@ from rich.table import Table
 
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
 from drip.cli.preview import coming
-from drip.engine.comparing import Change, Files, compare, grouped
 from drip.errors import DripError
+from drip.preview.comparing import Change, Files, compare, grouped
 from drip.workspace import Workspace
 
 WORDS = {"gained": "get it now", "lost": "do not get it any more", "moved": "get it at another time",

@@ -12,9 +12,9 @@ from rich.text import Text
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json, read_clock
 from drip.cli.preview import coming, contact_number
 from drip.cli.show import Shown, timeline
-from drip.engine.explaining import why_nothing
-from drip.engine.simulator import rehearsal
 from drip.errors import DripError, nearest
+from drip.preview.explaining import why_nothing
+from drip.preview.simulator import rehearsal
 from drip.storage import people
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace

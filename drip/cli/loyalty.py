@@ -13,9 +13,9 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
-from drip.engine.importer import take_events
-from drip.engine.rows import open_table
 from drip.errors import DripError, nearest
+from drip.importing.importer import take_events
+from drip.importing.rows import open_table
 from drip.storage import loyalty, people, runs
 from drip.storage import tasks as store
 from drip.storage.tasks import Work

@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
-from drip.engine.importer import parse_email
 from drip.errors import DripError, nearest
+from drip.importing.importer import parse_email
 from drip.storage import control, outbox, people, runs
 from drip.storage.control import EVERYTHING, Daemon
 from drip.storage.database import DaemonLock, upgrade

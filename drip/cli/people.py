@@ -10,9 +10,9 @@ import click
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from drip.cli.context import App, json_option, now_option, pass_app, print_json
-from drip.engine import importer
-from drip.engine.rows import open_table, write_rejected
 from drip.errors import DripError
+from drip.importing import importer
+from drip.importing.rows import open_table, write_rejected
 
 SHOWN = 20
 

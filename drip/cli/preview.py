@@ -13,8 +13,8 @@ from rich.progress import Progress
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.show import Shown, picture, timeline
 from drip.engine.book import Book
-from drip.engine.simulator import Nowhere, rehearsal, simulate
 from drip.errors import DripError, nearest
+from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage import people
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries

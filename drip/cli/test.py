@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from drip.cli.context import App, console, json_option, pass_app, print_json
-from drip.engine.testing import Line, Result, Stage
 from drip.errors import DripError, Problems, nearest
 from drip.language.updating import with_expectations
+from drip.preview.testing import Line, Result, Stage
 from drip.workspace import Workspace
 
 

@@ -1,1 +1,1 @@
-"""The stages: planner, dispatcher, importer, and the simulator that runs them on a virtual clock."""
+"""The stages of sending: who enters, what is due, whether it may go, and handing it over."""

@@ -26,13 +26,12 @@ from drip.core.steps import (
     Task,
 )
 from drip.core.token import coupon_code
-from drip.engine.deriving import date_fields, refresh
+from drip.engine.deriving import date_fields, guess_zone, refresh
 from drip.engine.facts import Batch
-from drip.engine.importer import PLAIN, guess_zone
 from drip.storage import history, loyalty, people, tasks
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Movement
-from drip.storage.people import Consent, Contact, Event
+from drip.storage.people import PLAIN, Consent, Contact, Event
 from drip.storage.runs import Run
 
 # Fills `{{ … }}` of a task's title in; what is unknown reads as such.

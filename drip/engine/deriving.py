@@ -1,11 +1,14 @@
-"""Derived dates that are kept with the stored ones: worked out anew for whoever something is new about."""
+"""What follows from what is stored about a contact: its zone, and the derived dates that are kept with the stored ones."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 
+import phonenumbers
+from babel.core import get_global
+from phonenumbers.timezone import time_zones_for_number
 from sqlalchemy import Connection
 
 from drip.core.calendar import local, zone
@@ -13,9 +16,32 @@ from drip.core.derived import KEPT, DateField, Derived, Known, derive, events_se
 from drip.core.fields import Value
 from drip.core.settings import Settings
 from drip.storage import history, people
+from drip.storage.people import Contact
 
 CHUNK = 2_000
 Owner = tuple[int, int]
+
+
+def guess_zone(contact: Contact) -> str | None:
+    """The contact's own zone, else the one its phone number or its country has, else None."""
+    if contact.timezone:
+        return contact.timezone
+    if contact.phone:
+        found = _single(time_zones_for_number(phonenumbers.parse(contact.phone)))
+        if found:
+            return found
+    if contact.country:
+        return _single(get_global("territory_zones").get(contact.country, []))
+    return None
+
+
+def _single(names: Iterable[str]) -> str | None:
+    """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
+    named = [name for name in names if name != "Etc/Unknown"]
+    clocks = {tuple(datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset() for month in (1, 7))
+              for name in named}  # fmt: skip
+    preferred = [name for name in named if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))]
+    return (preferred or named)[0] if len(clocks) == 1 else None
 
 
 def date_fields(settings: Settings, kind: str) -> list[str]:

@@ -29,6 +29,7 @@ from drip.storage.schema import (
 CHUNK = 5_000
 # What every contact has a column for; everything else is among the attributes. (`timezone` has two.)
 COLUMNS = ("key", "email", "phone", "locale", "country")
+PLAIN = (*COLUMNS[1:], "timezone")
 _SUPPRESSION_KEY = select(meta.c.value).where(meta.c.name == "suppression-key")
 # What every beat asks, built once: building a statement costs as much as running it.
 _CONTACTS = select(contacts).where(contacts.c.id.in_(bindparam("ids", expanding=True)))

@@ -19,17 +19,17 @@ from drip.core.fields import parse
 from drip.core.settings import CHANNELS, Settings
 from drip.core.steps import Send, Task
 from drip.engine.book import Book, open_book
-from drip.engine.deriving import date_fields, refresh, take_readings
-from drip.engine.importer import PLAIN, guess_zone, take_events
-from drip.engine.simulator import Nowhere, simulate
+from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
+from drip.importing.importer import take_events
 from drip.language.files import Loaded
+from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage import history, ledger, loyalty, people
 from drip.storage.database import Database, create_database
 from drip.storage.ledger import Entry
 from drip.storage.loyalty import Movement
-from drip.storage.people import Consent, Contact, Record
+from drip.storage.people import PLAIN, Consent, Contact, Record
 
 SAMPLE = "sample"
 # How far a test looks beyond the last line it names.

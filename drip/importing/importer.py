@@ -12,9 +12,7 @@ from itertools import islice
 from typing import Any
 
 import phonenumbers
-from babel.core import get_global
 from email_validator import EmailNotValidError, validate_email
-from phonenumbers.timezone import time_zones_for_number
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
@@ -30,17 +28,15 @@ from drip.core.fields import (
     suspect_birthday,
 )
 from drip.core.settings import CHANNELS, Settings
-from drip.engine.deriving import date_fields, refresh, take_readings
-from drip.engine.rows import Row, Table
+from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, listed, nearest
+from drip.importing.rows import Row, Table
 from drip.language.phrases import EVENT_NAME
 from drip.storage import loyalty, people
 from drip.storage.database import Database
-from drip.storage.people import Consent, Contact, Record
+from drip.storage.people import PLAIN, Consent, Contact, Record
 
 BATCH = 2_000
-# Cells of a contact that are no attributes.
-PLAIN = (*people.COLUMNS[1:], "timezone")
 ALIASES = {
     "e_mail": "email",
     "mail": "email",
@@ -229,28 +225,6 @@ def parse_phone(text: str, country: str) -> str:
     if not phonenumbers.is_possible_number(number):
         raise ValueError(f"`{text}` cannot be a phone number: it is too short or too long")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def guess_zone(contact: Contact) -> str | None:
-    """The contact's own zone, else the one its phone number or its country has, else None."""
-    if contact.timezone:
-        return contact.timezone
-    if contact.phone:
-        found = _single(time_zones_for_number(phonenumbers.parse(contact.phone)))
-        if found:
-            return found
-    if contact.country:
-        return _single(get_global("territory_zones").get(contact.country, []))
-    return None
-
-
-def _single(names: Iterable[str]) -> str | None:
-    """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
-    named = [name for name in names if name != "Etc/Unknown"]
-    clocks = {tuple(datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset() for month in (1, 7))
-              for name in named}  # fmt: skip
-    preferred = [name for name in named if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))]
-    return (preferred or named)[0] if len(clocks) == 1 else None
 
 
 def _consents(
