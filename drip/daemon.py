@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from drip.core.message import Transport
 from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.dispatcher import Dispatcher, LeaseLost, Tally
 from drip.engine.entry import Doorkeeper
 from drip.errors import DripError
 from drip.storage import control, outbox
@@ -97,7 +97,7 @@ class Daemon:
             transport.close()
         if self._number:
             with self._database.write() as connection:
-                control.end_daemon(connection, self._clock())
+                control.end_daemon(connection, self._number, self._clock())
             log.info("Ended.", extra={"action": "ended"})
         self._lock.give_back()
 
@@ -126,6 +126,9 @@ class Daemon:
             return
         try:
             self._beat()
+        except LeaseLost:
+            log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
+            self._number = 0
         except DripError as error:
             self._in_trouble(f"{error.place or ''} {error.sentence}".strip(), error.help, "trouble")
         except Exception as error:  # handed to the main thread, which raises it
@@ -137,7 +140,8 @@ class Daemon:
         self._read_files(now)
         assert self._book
         with self._database.write() as connection:
-            control.heartbeat(connection, now, None)
+            self._number = control.keep_alive(connection, self._number, os.getpid(), now)
+            control.report(connection, self._number, None)
         dispatcher = Dispatcher(
             self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
         )
@@ -187,4 +191,4 @@ class Daemon:
             remedy = f" Help: {help}." if help else ""
             log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
         with contextlib.suppress(DripError), self._database.write() as connection:
-            control.heartbeat(connection, self._clock(), sentence)
+            control.report(connection, self._number, sentence)

@@ -14,6 +14,7 @@ from drip.engine.entry import Doorkeeper
 from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
+from drip.storage import control
 from drip.storage.database import Database, open_database
 from drip.storage.ledger import Entry, entries
 from drip.transports.memory import MemoryTransport
@@ -104,7 +105,9 @@ class World:
         book = self.workspace.book(self.database, when)
         transport = MemoryTransport(answer=self.answer) if self.answer else self.transport
         transports = self.transports or {"email": transport}
-        dispatcher = Dispatcher(self.database, self.workspace.templates, transports, lambda: when, fence=1)
+        with self.database.write() as connection:
+            number = control.start_daemon(connection, 1, when)
+        dispatcher = Dispatcher(self.database, self.workspace.templates, transports, lambda: when, number)
         tally = beat(book, self._doorkeeper, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages
@@ -113,7 +116,7 @@ class World:
     def run(self, start: str, end: str) -> None:
         """Everything from `start` to `end`, at the instants at which something is due."""
         book = self.workspace.book(self.database, at(start))
-        simulate(self.database, book, self.workspace.templates, {"email": self.transport}, at(start), at(end), fence=1)
+        simulate(self.database, book, self.workspace.templates, {"email": self.transport}, at(start), at(end))
 
     def ledger(self) -> list[Entry]:
         with self.database.read() as connection:

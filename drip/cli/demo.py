@@ -104,7 +104,7 @@ def import_people(workspace: Workspace, database: Database, people: People, at: 
 
 def _run(workspace: Workspace, database: Database, start: datetime, end: datetime) -> int:
     transports: dict[str, Transport] = workspace.transports()
-    tally = simulate(database, workspace.book(database, start), workspace.templates, transports, start, end, fence=1)
+    tally = simulate(database, workspace.book(database, start), workspace.templates, transports, start, end)
     return tally.sent
 
 

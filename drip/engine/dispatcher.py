@@ -15,7 +15,7 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign
-from drip.core.decide import permitted
+from drip.core.decide import Candidate, permitted
 from drip.core.message import Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown, Unsent
 from drip.core.steps import Send
 from drip.engine.book import Book
@@ -24,7 +24,7 @@ from drip.engine.facts import Batch, heard_by
 from drip.engine.judging import candidate_of, load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import outbox, people, runs
+from drip.storage import control, outbox, people, runs
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact
@@ -35,11 +35,17 @@ FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
-# A server that dies after each final dot may have taken them all.
-MOST_RESENDS = 3
 # The way was closed: nothing was tried.
 NOT_BEGUN = Unsent("the way out was closed")
+# Between the last check and its turn too much time had passed.
+STALE = Unsent("its time had passed when its turn came")
+# So long after the last check a message is not begun any more: its lease would hardly outlast it.
+TURN = control.LEASE / 4
 log = logging.getLogger("drip.dispatcher")
+
+
+class LeaseLost(Exception):
+    """This daemon was taken for dead, so that it may not begin anything: it has to start anew under another number."""
 
 
 @dataclass
@@ -78,6 +84,14 @@ class Ready:
     campaign: Campaign
     step: Send
     contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the last check looked at, and when it was made."""
+
+    candidate: Candidate
+    at: datetime
 
 
 @dataclass
@@ -142,7 +156,8 @@ class Dispatcher:
                     begun = self._begin(connection, book, facts, [each for each, _ in lot], tally)
                 for each, message in lot:
                     if each.outgoing.id in begun:
-                        ended.append((each, self._send(each, message, tally)))
+                        receipt = self._send(facts, each, begun[each.outgoing.id], message, tally)
+                        ended.append((each, receipt))
         finally:
             if ended:
                 with self.database.write() as connection:
@@ -164,24 +179,35 @@ class Dispatcher:
                 log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
                 tally.held += 1
 
-    def _begin(self, connection: Connection, book: Book, facts: Batch, lot: list[Ready], tally: Tally) -> set[int]:
+    def _begin(
+        self, connection: Connection, book: Book, facts: Batch, lot: list[Ready], tally: Tally
+    ) -> dict[int, Begun]:
         """The last check, in the transaction that marks messages as being handed over (G4)."""
         now = self.clock()
+        if not control.renew(connection, self.fence, now):
+            raise LeaseLost
         known = [facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
-        good: set[int] = set()
+        good: dict[int, Begun] = {}
         refused: set[int] = set()
         for each, before, after in zip(lot, known, people.standings(connection, known), strict=True):
             planned = each.outgoing.planned_at
             candidate = candidate_of(book, facts, each.contact, each.campaign, each.step, planned, has_content=True)
             may = before == after and permitted(candidate, facts.person(each.contact), each.outgoing.channel, now)
-            (good if may else refused).add(each.outgoing.id)
+            if may:
+                good[each.outgoing.id] = Begun(candidate, now)
+            else:
+                refused.add(each.outgoing.id)
         if refused:
             outbox.give_back(connection, refused, now)
             tally.given_back += len(refused)
-        return outbox.begin(connection, good, self.fence, now)
+        mine = outbox.begin(connection, good, self.fence, now)
+        return {number: begun for number, begun in good.items() if number in mine}
 
-    def _send(self, each: Ready, message: Message, tally: Tally) -> Receipt:
-        channel = each.outgoing.channel
+    def _send(self, facts: Batch, each: Ready, begun: Begun, message: Message, tally: Tally) -> Receipt:
+        channel, now = each.outgoing.channel, self.clock()
+        in_time = begun.at - TURN < now < begun.at + TURN
+        if not in_time or not permitted(begun.candidate, facts.person(each.contact), channel, now):
+            return STALE
         transport = self.transports.get(channel)
         if transport is None:
             tally.trouble, tally.help = f"Nothing says how messages by {channel} leave.", "add `transports:`"
@@ -222,6 +248,11 @@ class Dispatcher:
                               attempts=outgoing.attempts)  # fmt: skip
                 tally.again += 1
                 return False
+            case Unsent(answer) if receipt is STALE:
+                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
+                              attempts=outgoing.attempts)  # fmt: skip
+                tally.given_back += 1
+                return False
             case Unsent(answer) if now - outgoing.planned_at > GIVE_UP_AFTER:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
                 tally.failed += 1
@@ -230,8 +261,10 @@ class Dispatcher:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer, due_at=again)
                 tally.again += 1
                 return False
-            case Unknown(answer) if each.campaign.on_unknown == "resend" and outgoing.attempts < MOST_RESENDS:
-                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer, due_at=again,
+            case Unknown(answer) if each.campaign.on_unknown == "resend" and outgoing.maybe_left_at is None:
+                # It may have left, so whether it may go once more is for the caps to say. Twice of unknown outcome is
+                # for a person to settle.
+                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=again,
                               maybe_left=True)  # fmt: skip
                 tally.again += 1
                 return False
@@ -272,6 +305,7 @@ class Dispatcher:
 
 def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
+    control.end_dead(connection, now)
     left = outbox.left_behind(connection, fence)
     if not left:
         return 0
@@ -281,7 +315,7 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     for each in left:
         run = found[each.run_id]
         campaign = book.version(connection, run.campaign, run.version)
-        if campaign and campaign.on_unknown == "resend" and each.attempts < MOST_RESENDS:
+        if campaign and campaign.on_unknown == "resend" and each.maybe_left_at is None:
             again.add(each.id)
     outbox.settle_left_behind(connection, again, now, resend=True)
     outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)

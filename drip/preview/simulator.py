@@ -17,10 +17,9 @@ from drip.engine.dispatcher import Dispatcher, Tally
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import coming_wakes, next_due
 from drip.rendering.templates import Templates
+from drip.storage import control
 from drip.storage.database import Database, copy_into, create_database
 
-# The fencing token of a simulated daemon: later than any real one.
-LAST_FENCE = 2**31
 AFTER = timedelta(milliseconds=1)
 
 
@@ -59,14 +58,13 @@ def simulate(
     start: datetime,
     end: datetime,
     progress: Callable[[datetime], None] = lambda now: None,
-    fence: int = LAST_FENCE,
 ) -> Tally:
     """Runs the stages at every instant from `start` to `end` at which there is something to do.
 
     Works on `database` itself: give it a rehearsal, unless it is a workspace of its own.
     """
     clock = [start]
-    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence)
+    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0)
     doorkeeper = Doorkeeper()
     total = Tally()
     entries = deque(coming_wakes(database, book, start, end))
@@ -74,6 +72,8 @@ def simulate(
     while now <= end:
         clock[0] = now
         progress(now)
+        with database.write() as connection:
+            dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
         total.add(beat(book, doorkeeper, dispatcher))
         while entries and entries[0] <= now:
             entries.popleft()

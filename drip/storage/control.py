@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from drip.storage.schema import daemons, holds
+from drip.storage.schema import Instant, daemons, holds
 
 EVERYTHING = "*"
 _HOLDS = select(holds).order_by(holds.c.scope)
+# A daemon that has not beaten for this long is taken for dead, and what it was handing over for unknown. Longer than
+# servers wait for a sender that fell silent (five minutes, RFC 5321 section 4.5.3.2.7).
+LEASE = timedelta(minutes=10)
+_ALIVE = daemons.c.ended_at.is_(None) & (daemons.c.heartbeat_at > bindparam("before", type_=Instant))
+_RENEW = (
+    update(daemons)
+    .where(daemons.c.number == bindparam("mine"), _ALIVE)
+    .values(heartbeat_at=bindparam("now", type_=Instant))
+)
+_END_DEAD = (
+    update(daemons).where(daemons.c.ended_at.is_(None), ~_ALIVE).values(ended_at=bindparam("now", type_=Instant))
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """The daemon that has the database, or had it last (then `ended_at` is set, unless it died)."""
+    """A daemon. `ended_at` is when it ended, or was taken for dead; None for one that works, or died unnoticed."""
 
     number: int
     pid: int
@@ -49,35 +61,45 @@ def held_scopes(connection: Connection) -> dict[str, Hold]:
     return {row.scope: Hold(row.at, row.reason) for row in connection.execute(_HOLDS)}
 
 
-def start_daemon(connection: Connection, pid: int, now: datetime) -> int:
-    """The number of the daemon that starts now: higher than every one before."""
-    before = connection.execute(select(daemons.c.number)).scalar() or 0
-    row = {
-        "number": before + 1,
-        "pid": pid,
-        "started_at": now,
-        "heartbeat_at": now,
-        "ended_at": None,
-        "trouble": None,
-    }
-    statement = insert_or(daemons).values(id=1, **row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
-    return before + 1
+def start_daemon(connection: Connection, pid: int, now: datetime, *, alone: bool = True) -> int:
+    """The number of the daemon that starts now: higher than every one before.
+
+    `alone` says that none of those before can be alive, because the caller has the one lock that they need.
+    """
+    if alone:
+        connection.execute(update(daemons).where(daemons.c.ended_at.is_(None)).values(ended_at=now))
+    number: int = (connection.execute(select(func.max(daemons.c.number))).scalar() or 0) + 1
+    row = {"number": number, "pid": pid, "started_at": now, "heartbeat_at": now}
+    connection.execute(insert(daemons).values(row))
+    return number
 
 
-def heartbeat(connection: Connection, now: datetime, trouble: str | None) -> None:
-    """The daemon is alive; `trouble` is what keeps messages from leaving, if anything does."""
-    connection.execute(update(daemons).values(heartbeat_at=now, trouble=trouble))
+def renew(connection: Connection, number: int, now: datetime) -> bool:
+    """Whether this daemon is still taken for alive; then it is for another `LEASE`."""
+    return connection.execute(_RENEW, {"mine": number, "now": now, "before": now - LEASE}).rowcount == 1
 
 
-def end_daemon(connection: Connection, now: datetime) -> None:
+def keep_alive(connection: Connection, number: int, pid: int, now: datetime) -> int:
+    """The number under which the one daemon of a database goes on: its own while it is taken for alive, else a new one."""
+    return number if renew(connection, number, now) else start_daemon(connection, pid, now)
+
+
+def end_dead(connection: Connection, now: datetime) -> None:
+    """Ends the daemons whose lease has run out: what they hand over is nobody's any more."""
+    connection.execute(_END_DEAD, {"now": now, "before": now - LEASE})
+
+
+def report(connection: Connection, number: int, trouble: str | None) -> None:
+    """Keeps for `drip status` what keeps messages from leaving, if anything does."""
+    connection.execute(update(daemons).where(daemons.c.number == number).values(trouble=trouble))
+
+
+def end_daemon(connection: Connection, number: int, now: datetime) -> None:
     """The daemon ended in order."""
-    connection.execute(update(daemons).values(ended_at=now))
+    connection.execute(update(daemons).where(daemons.c.number == number).values(ended_at=now))
 
 
 def last_daemon(connection: Connection) -> Daemon | None:
-    """None if no daemon ever ran here."""
-    row = connection.execute(select(daemons)).first()
-    if row is None:
-        return None
-    return Daemon(row.number, row.pid, row.started_at, row.heartbeat_at, row.ended_at, row.trouble)
+    """The newest daemon; None if none ever ran here."""
+    row = connection.execute(select(daemons).order_by(daemons.c.number.desc()).limit(1)).first()
+    return Daemon(*row) if row else None

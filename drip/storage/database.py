@@ -34,7 +34,7 @@ from drip.storage.schema import meta, metadata, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
-REVISION = "0002"
+REVISION = "0003"
 HOW_LONG_TO_WAIT_MS = 30_000
 
 

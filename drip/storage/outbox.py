@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, func, insert, null, or_, select, update
 
 from drip.core.caps import Use
-from drip.storage.schema import Instant, judgements, messages
+from drip.storage.control import LEASE
+from drip.storage.schema import Instant, daemons, judgements, messages
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
 IN_FLIGHT = ("pending", "sending")
@@ -65,7 +66,7 @@ def _usage() -> Select[Any]:
     relevant = or_(
         and_(messages.c.state == "sent", messages.c.sent_at > since),
         messages.c.state.in_(IN_FLIGHT),
-        and_(messages.c.state == "held", messages.c.code == "unknown", messages.c.settled_at > since),
+        and_(messages.c.state == "held", messages.c.code == "unknown"),
         messages.c.maybe_left_at > since,
     )
     columns = (
@@ -118,7 +119,13 @@ _SETTLE_SENT = (
 )
 _LEFT_BEHIND = (
     select(messages)
-    .where(messages.c.state == "sending", messages.c.fence <= bindparam("fence"))
+    .where(
+        messages.c.state == "sending",
+        or_(
+            messages.c.fence == bindparam("mine"),
+            messages.c.fence.in_(select(daemons.c.number).where(daemons.c.ended_at.is_not(None))),
+        ),
+    )
     .order_by(messages.c.id)
 )
 _OF_RUNS = select(messages).where(messages.c.run_id.in_(bindparam("ids", expanding=True))).order_by(messages.c.id)
@@ -139,13 +146,17 @@ def usage(connection: Connection, contact_ids: Collection[int], since: datetime,
     found: dict[int, list[Use]] = defaultdict(list)
     rows = connection.execute(_USAGE, {"ids": list(contact_ids), "since": since})
     for contact, state, granted, sent, settled, maybe, channel, topic, campaign in rows:
-        times = [(maybe, maybe)] if maybe else []
+        # An attempt that was given up left before its daemon's lease ran out, if it left.
+        times = [(maybe, max(maybe, min(maybe + LEASE, now)))] if maybe else []
         if state in IN_FLIGHT:
             # May leave at any time from its grant to now.
             times.append((granted, max(granted, now)))
-        elif state in ("sent", "held") and sent:
-            # It left between the last check and the answer.
-            times.append((sent, max(sent, settled)))
+        elif state == "held":
+            # Nobody knows when, if at all: it counts in every window until somebody settles it.
+            times.append((sent, max(sent, now)))
+        elif state == "sent" and sent:
+            # It left between the last check and the answer, before the lease of its daemon ran out.
+            times.append((sent, max(sent, min(settled, sent + LEASE))))
         found[contact] += [Use(first, last, channel, topic, campaign, campaign) for first, last in times]
     return found
 
@@ -218,8 +229,8 @@ def settle(
 ) -> None:
     """Records how handing over ended otherwise, unless another daemon has the message meanwhile.
 
-    One that did not leave, or has to go out again, is `pending` with the time of its next try. `maybe_left`
-    keeps the attempt counted; `attempts` takes back the count of one that never began.
+    One that did not leave is `pending` with the time of its next try; one that has to be judged again `deferred`.
+    `maybe_left` keeps the attempt counted; `attempts` takes back the count of one that never began.
     """
     values: dict[str, Any] = {"state": state, "code": code, "sentence": sentence, "settled_at": now}
     if maybe_left:
@@ -228,6 +239,8 @@ def settle(
         values["sent_at"] = None
     if due_at is not None:
         values["due_at"] = due_at
+    if state == "deferred":
+        values["granted_at"] = None
     if attempts is not None:
         values["attempts"] = attempts
     mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
@@ -255,17 +268,17 @@ def close(connection: Connection, message: Outgoing, state: str, now: datetime, 
 
 
 def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
-    """Messages that this daemon or an earlier one was handing over, and of which no end was recorded."""
-    return [Outgoing(*row) for row in connection.execute(_LEFT_BEHIND, {"fence": fence})]
+    """Messages that this daemon, or one that has ended, was handing over, and of which no end was recorded."""
+    return [Outgoing(*row) for row in connection.execute(_LEFT_BEHIND, {"mine": fence})]
 
 
 def settle_left_behind(connection: Connection, ids: Collection[int], now: datetime, *, resend: bool) -> None:
-    """What may have left is held for a person, or goes out again where its campaign says `resend`."""
+    """What may have left is held for a person, or judged again (as one that has left) where its campaign says `resend`."""
     where = (messages.c.id.in_(ids), messages.c.state == "sending")
     sentence = "the program ended while this was being handed over, so it may have left"
     values: dict[str, Any] = {"state": "held", "code": "unknown", "sentence": sentence, "settled_at": now}
     if resend:
-        values = {"state": "pending", "due_at": now, "granted_at": now, "fence": None}
+        values = {"state": "deferred", "due_at": now, "granted_at": None, "sent_at": None, "fence": None}
         values["maybe_left_at"] = messages.c.sent_at
     connection.execute(update(messages).where(*where).values(values))
 
@@ -280,7 +293,8 @@ def release(connection: Connection, ids: Collection[int], state: str, now: datet
     """Settles held messages: `sent`, `deferred` (try again) or `failed` (never left, drop it)."""
     values: dict[str, Any] = {"state": state, "settled_at": now}
     if state == "sent":
-        values |= {"code": None, "sentence": None}
+        # When it left is not changed by when somebody says so.
+        values = {"state": state, "code": None, "sentence": None}
     elif state == "deferred":
         values |= {"due_at": now, "granted_at": None, "sent_at": None}
     else:

@@ -256,12 +256,12 @@ judgements = Table(
     Column("until", Instant),
 )
 
-# The daemon that has this database, or had it last. `number` grows with each start: the fencing token.
+# Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
+# beaten lately (`heartbeat_at`, its lease) and has not ended.
 daemons = Table(
     "daemons",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("number", Integer, nullable=False),
+    Column("number", Integer, primary_key=True),
     Column("pid", Integer, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("heartbeat_at", Instant, nullable=False),

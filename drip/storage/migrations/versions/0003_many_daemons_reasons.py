@@ -1,0 +1,23 @@
+"""Many daemons, each with its lease"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from drip.storage.schema import Instant
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.drop_table("daemons")
+    op.create_table(
+        "daemons",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("started_at", Instant(), nullable=False),
+        sa.Column("heartbeat_at", Instant(), nullable=False),
+        sa.Column("ended_at", Instant(), nullable=True),
+        sa.Column("trouble", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+    )

@@ -1,0 +1,178 @@
+"""Programs that are wrong on purpose, each a mistake that somebody could make. The model has to catch every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from greenlet import greenlet
+from sqlalchemy import Connection
+
+from drip.core import decide
+from drip.core.caps import Cap, Full, Use
+from drip.core.message import Message, Receipt, TransportDown
+from drip.engine import dispatcher, judging, planner
+from drip.engine.dispatcher import Dispatcher
+from drip.preview import simulator
+from drip.storage import audience, outbox
+from tests.simulation.model import EPOCH, instant
+from tests.simulation.play import play
+
+Patch = pytest.MonkeyPatch
+
+
+def checkpoint_at_fetch(patch: Patch) -> None:
+    """How far was looked is committed before those who were found have entered."""
+    right = planner.plan
+
+    def plan(database: Any, book: Any, templates: Any, doorkeeper: Any, now: datetime) -> None:
+        with database.write() as connection:
+            before = audience.cursors_of(connection)
+            newest = audience.newest(connection, now)
+            seen = {key: replace(newest, rules=each.rules, event_id=max(newest.event_id, each.event_id))
+                    for key, each in before.items() if not key.startswith("*")}  # fmt: skip
+            audience.move_cursors(connection, seen)
+        patch.setattr(audience, "cursors_of", lambda _: before)
+        try:
+            right(database, book, templates, doorkeeper, now)
+        finally:
+            patch.setattr(audience, "cursors_of", cursors_of)
+
+    cursors_of = audience.cursors_of
+    patch.setattr("drip.engine.beat.plan", plan)
+
+
+def send_then_mark(patch: Patch) -> None:
+    """A message is marked as being handed over once it has been."""
+    receipts: dict[int, Receipt] = {}
+    begin = Dispatcher._begin
+
+    def begin_late(self: Dispatcher, connection: Connection, book: Any, facts: Any, lot: Any, tally: Any) -> Any:
+        for each in lot:
+            try:
+                receipts[each.outgoing.id] = self.transports["email"].send(self._message(facts, each))
+            except TransportDown:
+                receipts[each.outgoing.id] = dispatcher.NOT_BEGUN
+        return begin(self, connection, book, facts, lot, tally)
+
+    def sent_before(self: Dispatcher, facts: Any, each: Any, begun: Any, message: Message, tally: Any) -> Receipt:
+        return receipts[each.outgoing.id]
+
+    patch.setattr(Dispatcher, "_begin", begin_late)
+    patch.setattr(Dispatcher, "_send", sent_before)
+
+
+def usage_outside_the_lock(patch: Patch) -> None:
+    """What was used is read before the lock is taken, by whoever is about to plan."""
+    read, right = outbox.usage, planner.plan
+    known: dict[Any, dict[int, list[Use]]] = {}
+
+    def plan(database: Any, *rest: Any) -> None:
+        with database.read() as connection:
+            ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
+            known[greenlet.getcurrent()] = read(connection, ids, EPOCH, rest[-1])
+        right(database, *rest)
+
+    patch.setattr("drip.engine.beat.plan", plan)
+    patch.setattr(outbox, "usage", lambda *_: {key: list(uses) for key, uses in known[greenlet.getcurrent()].items()})
+
+
+def window_rank(patch: Patch) -> None:
+    """All that is due is ranked per window as SQL would, so that what one cap refuses takes a rank in the others."""
+    right = judging.decide
+
+    def ranked(candidate: Any, person: Any, usage: list[Use], now: datetime) -> Any:
+        decision = right(candidate, person, usage, now)
+        if isinstance(decision, decide.Skip | decide.Defer) and decision.reason.code == "cap":
+            usage.append(Use(now, now, candidate.channels[0], candidate.topic, candidate.campaign, candidate.campaign))
+        return decision
+
+    patch.setattr(judging, "decide", ranked)
+
+
+def counted_when_planned(patch: Patch) -> None:
+    """A message counts at the time for which it was planned, whenever it really left."""
+    read = outbox.usage
+
+    def planned(connection: Connection, ids: Any, since: datetime, now: datetime) -> dict[int, list[Use]]:
+        found = read(connection, ids, since, now)
+        for contact, uses in found.items():
+            sql = "SELECT sent_at, planned_at FROM messages WHERE contact_id = ? AND sent_at IS NOT NULL"
+            times = {row[0]: row[1] for row in connection.exec_driver_sql(sql, (contact,))}
+            uses[:] = [_moved(use, times) for use in uses]
+        return found
+
+    patch.setattr(outbox, "usage", planned)
+
+
+def _moved(use: Use, times: dict[int, int]) -> Use:
+    milliseconds = round((use.first - EPOCH).total_seconds() * 1000)
+    at = instant(times[milliseconds]) if milliseconds in times else use.first
+    return replace(use, first=at, last=at)
+
+
+def preview_without_its_own(patch: Patch) -> None:
+    """The preview does not count the messages that it has simulated itself."""
+    right = simulator.simulate
+
+    def simulate(database: Any, book: Any, templates: Any, transports: Any, start: datetime, *rest: Any) -> Any:
+        if not isinstance(transports["email"], simulator.Nowhere):
+            return right(database, book, templates, transports, start, *rest)
+        read = outbox.usage
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(outbox, "usage", lambda *given: {
+                key: [use for use in uses if use.first < start] for key, uses in read(*given).items()})  # fmt: skip
+            return right(database, book, templates, transports, start, *rest)
+
+    patch.setattr("tests.simulation.house.simulate", simulate)
+
+
+def no_last_check(patch: Patch) -> None:
+    """Consent is looked at when a message is granted, and not when it is begun."""
+    patch.setattr(dispatcher, "permitted", lambda *_: True)
+    patch.setattr("drip.storage.people.standings", lambda _, known: list(known))
+
+
+def sent_again_blindly(patch: Patch) -> None:
+    """What a dead daemon left behind is sent again, whatever the campaign says."""
+    right = outbox.settle_left_behind
+    patch.setattr(outbox, "settle_left_behind",
+                  lambda connection, ids, now, *, resend: right(connection, ids, now, resend=True))  # fmt: skip
+
+
+def gap_forgotten(patch: Patch) -> None:
+    """An exact window is taken for one of local days."""
+    right = decide.first_full
+
+    def days_only(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: Any) -> Full | None:
+        return right([replace(cap, days=1, seconds=0) if cap.seconds else cap for cap in caps], uses, now, where)
+
+    patch.setattr(decide, "first_full", days_only)
+
+
+MUTANTS: dict[str, Callable[[Patch], None]] = {
+    "checkpoint at fetch": checkpoint_at_fetch,
+    "send then mark": send_then_mark,
+    "usage read outside the lock": usage_outside_the_lock,
+    "window rank in SQL": window_rank,
+    "cap counted at planning time only": counted_when_planned,
+    "preview without folding simulated sends": preview_without_its_own,
+    "no last check before the transport": no_last_check,
+    "what may have left is sent again": sent_again_blindly,
+    "hours counted as days": gap_forgotten,
+}
+
+
+def seeds_to_catch(name: str, most: int) -> int | None:
+    """The first seed with which a mutant is caught; None if none of so many does."""
+    for seed in range(most):
+        with pytest.MonkeyPatch.context() as patch:
+            MUTANTS[name](patch)
+            try:
+                play(seed)
+            except AssertionError:
+                return seed
+    return None
