@@ -337,6 +337,7 @@ class House:
             outbox.wake_paused(connection, None, machine.true)
             sql = "SELECT id FROM messages WHERE state IN ('pending', 'sending')"
             self.granted_before = set(connection.exec_driver_sql(sql).scalars())
+            self.judged_before = connection.exec_driver_sql("SELECT max(id) FROM judgements").scalar() or 0
         self.world.reload()
 
     def _quiet(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from drip.language.files import load_text
-from tests.simulation.house import QUIET_HOURS, START, TROUBLED, House, message_id_of
+from tests.simulation.house import QUIET_HOURS, START, House, message_id_of
 
 HOME = "America/Chicago"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -154,7 +154,6 @@ class Model:
 
     def no_cap_held_back_without_need(self) -> None:
         """In the quiet days: what a cap holds back would have broken it."""
-        since = (START + TROUBLED - EPOCH) // timedelta(milliseconds=1)
         held = Counter(
             m["contact_id"] for m in self.messages.values() if m["state"] == "held" and m["code"] == "unknown"
         )
@@ -164,7 +163,7 @@ class Model:
             if each["code"] != "cap":
                 judged_otherwise[each["at"]].add(each["message_id"])
         for each in self.judgements:
-            if each["code"] != "cap" or each["at"] <= since:
+            if each["code"] != "cap" or each["id"] <= self.house.judged_before:
                 continue
             message = self.messages[each["message_id"]]
             contact = self.contacts[message["contact_id"]]
