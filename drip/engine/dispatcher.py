@@ -193,6 +193,8 @@ class Dispatcher:
             planned = each.outgoing.planned_at
             candidate = candidate_of(book, facts, each.contact, each.campaign, each.step, planned, has_content=True)
             may = before == after and permitted(candidate, facts.person(each.contact), each.outgoing.channel, now)
+            # Before it was granted other messages fill the windows: the clock was set back.
+            may = may and each.outgoing.granted_at is not None and each.outgoing.granted_at <= now
             if may:
                 good[each.outgoing.id] = Begun(candidate, now)
             else:

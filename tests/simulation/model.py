@@ -154,9 +154,8 @@ class Model:
 
     def no_cap_held_back_without_need(self) -> None:
         """In the quiet days: what a cap holds back would have broken it."""
-        held = Counter(
-            m["contact_id"] for m in self.messages.values() if m["state"] == "held" and m["code"] == "unknown"
-        )
+        # Of what may have left nobody knows, so it counts.
+        unknown = {m["contact_id"] for m in self.messages.values() if m["maybe_left_at"] or m["code"] == "unknown"}
         left = self._left()
         judged_otherwise: dict[int, set[int]] = defaultdict(set)
         for each in self.judgements:
@@ -167,7 +166,7 @@ class Model:
                 continue
             message = self.messages[each["message_id"]]
             contact = self.contacts[message["contact_id"]]
-            if held[message["contact_id"]]:
+            if message["contact_id"] in unknown:
                 continue
             now, zone = instant(each["at"]), ZoneInfo(contact["zone"] or HOME)
             full = False

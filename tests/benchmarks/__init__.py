@@ -1,0 +1,1 @@
+"""The figures of README.md beside this folder: `python -m tests.benchmarks` prints them all again."""
