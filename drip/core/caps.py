@@ -7,14 +7,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import instant, local
+from drip.core.calendar import instant
 from drip.errors import Place
+
+# How many days before and after a day are looked up at once: a month's window, and a little more.
+AROUND = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +36,28 @@ class Cap:
 
     def counts(self, channel: str, topic: str | None, campaign: str) -> bool:
         """Whether a message of this channel, topic and campaign is in the rule's scope."""
-        names = {"all": self.name, "channel": channel, "topic": topic, "campaign": campaign}
-        return names[self.scope] == self.name
+        match self.scope:
+            case "all":
+                return True
+            case "channel":
+                return channel == self.name
+            case "topic":
+                return topic == self.name
+        return campaign == self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A counted message. It left, or may have left, at some instant from `first` to `last`."""
+class Use(NamedTuple):
+    """A counted message. It left, or may have left, at some instant from `first` to `last`.
+
+    `reserved` is one that has not been granted yet, but has its slot kept.
+    """
 
     first: datetime
     last: datetime
     channel: str
     topic: str | None
     campaign: str
-    label: str
+    reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +71,30 @@ class Full:
 
 def first_full(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo) -> Full | None:
     """The first of `caps` that a message at `now` would break, or None. `caps` are those that apply to it."""
+    if len(uses) < min([cap.limit for cap in caps], default=0):
+        return None
+    today = _day(now, where)
+    spans: list[tuple[int, int]] | None = None
     for cap in caps:
-        counted = [use for use in uses if cap.counts(use.channel, use.topic, use.campaign)]
+        counted = range(len(uses)) if cap.scope == "all" else [
+            n for n, use in enumerate(uses) if cap.counts(use.channel, use.topic, use.campaign)
+        ]  # fmt: skip
         if len(counted) < cap.limit:
             continue
-        filling = _filling(cap, counted, now, where)
+        if cap.days:
+            if spans is None:
+                spans = [_span(use, where) for use in uses]
+            own = [spans[n] for n in counted]
+            filling = [uses[counted[n]] for n in _in_days(cap, own, today)]
+        else:
+            own = []
+            filling = _in_seconds(cap, [uses[n] for n in counted], now)
         if len(filling) >= cap.limit:
-            return Full(cap, tuple(filling), _frees(cap, counted, now, where))
+            theirs = [uses[n] for n in counted]
+            frees = None
+            if cap.limit:
+                frees = _frees_on(cap, own, today, where) if cap.days else _frees_at(cap, theirs, now)
+            return Full(cap, tuple(filling), frees)
     return None
 
 
@@ -76,44 +106,63 @@ def longest_memory(caps: Iterable[Cap]) -> timedelta:
     )
 
 
-def _filling(cap: Cap, uses: list[Use], now: datetime, where: ZoneInfo) -> list[Use]:
+def _in_seconds(cap: Cap, uses: list[Use], now: datetime) -> list[Use]:
     """The uses in the fullest window that holds `now`."""
-    if cap.days:
-        return _in_days(cap, uses, local(now, where).date(), where)
     span = timedelta(seconds=cap.seconds)
     near = [use for use in uses if use.last > now - span and use.first < now + span]
+    if not any(use.first > now for use in near):
+        return near
     # A window that holds now starts at now, or at a use in the span before it.
     oldest = now - span + timedelta(milliseconds=1)
     starts = [now] + [max(use.first, oldest) for use in near if use.first < now]
     windows = ([use for use in near if use.last >= start and use.first < start + span] for start in starts)
-    ahead = any(use.first > now for use in near)
-    return max(windows, key=len) if ahead else near
-
-
-def _in_days(cap: Cap, uses: list[Use], day: date, where: ZoneInfo) -> list[Use]:
-    spans = [(local(use.first, where).date(), local(use.last, where).date(), use) for use in uses]
-    length = timedelta(days=cap.days - 1)
-    # Without a use after today (a clock set back) the window that ends today is the fullest.
-    ahead = any(last > day for _, last, _ in spans)
-    starts = [day - timedelta(days=n) for n in range(cap.days)] if ahead else [day - length]
-    windows = ([use for first, last, use in spans if last >= s and first <= s + length] for s in starts)
     return max(windows, key=len)
 
 
-def _frees(cap: Cap, uses: list[Use], now: datetime, where: ZoneInfo) -> datetime | None:
+def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
+    """Which of the uses (as first and last day) are in the fullest window that holds `day`."""
+    # Without a use after today the window that ends today is the fullest.
+    if not any(last > day for _, last in spans):
+        start = day - cap.days + 1
+        return [n for n, (_, last) in enumerate(spans) if last >= start]
+    windows = (
+        [n for n, (first, last) in enumerate(spans) if last >= start and first < start + cap.days]
+        for start in range(day, day - cap.days, -1)
+    )
+    return max(windows, key=len)
+
+
+def _frees_at(cap: Cap, uses: list[Use], now: datetime) -> datetime | None:
     """The first instant after `now` at which the rule has a place, if nothing else leaves."""
-    if cap.limit == 0:
-        return None
-    if cap.days:
-        return _frees_on(cap, uses, local(now, where).date(), where)
     times = sorted(use.last + timedelta(seconds=cap.seconds) for use in uses)
     later = (at for at in times if at > now)
-    return next((at for at in later if len(_filling(cap, uses, at, where)) < cap.limit), None)
+    return next((at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None)
 
 
-def _frees_on(cap: Cap, uses: list[Use], today: date, where: ZoneInfo) -> datetime | None:
-    days = sorted({local(use.last, where).date() + timedelta(days=cap.days) for use in uses})
-    for day in days:
-        if day > today and len(_in_days(cap, uses, day, where)) < cap.limit:
-            return instant(datetime.combine(day, time()), where)
+def _frees_on(cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo) -> datetime | None:
+    for day in sorted({last + cap.days for _, last in spans}):
+        if day > today and len(_in_days(cap, spans, day)) < cap.limit:
+            return instant(datetime.combine(date.fromordinal(day), time()), where)
     return None
+
+
+def _span(use: Use, where: ZoneInfo) -> tuple[int, int]:
+    """The first and the last local day of a use, as ordinals."""
+    first = _day(use.first, where)
+    return first, first if use.first == use.last else _day(use.last, where)
+
+
+def _day(at: datetime, where: ZoneInfo) -> int:
+    """The ordinal of the local day, looked up among the midnights around it."""
+    first, midnights = _midnights(where, at.toordinal() // AROUND)
+    found = bisect_right(midnights, at) - 1
+    return first + found
+
+
+@lru_cache(maxsize=4096)
+def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[datetime]]:
+    """When each local day of a part of the calendar begins, and the ordinal of the first one. A day that the zone left
+    out begins with the one after it."""
+    first = max(part * AROUND - 2, 1)
+    days = (date.fromordinal(n) for n in range(first, (part + 1) * AROUND + 3))
+    return first, [instant(datetime.combine(day, time()), where) for day in days]

@@ -9,7 +9,7 @@ the day of an event is the workspace's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Literal, Protocol
@@ -184,7 +184,7 @@ class Facts:
     """
 
     values: Mapping[str, Value]
-    subscribed: frozenset[str]
+    subscribed: Container[str]
     now: datetime
     zone: str
     home: str = "UTC"

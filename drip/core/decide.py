@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from drip.core.calendar import ClockRange, local, next_inside, next_outside
@@ -145,7 +146,7 @@ def _too_late(candidate: Candidate, person: Person) -> Reason:
 
 def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
     """Quiet hours and the send window."""
-    allowed = _next_allowed(candidate, person, now)
+    allowed = _next_allowed(candidate.window, person.quiet_hours, person.zone, now)
     if allowed == now:
         return None
     quiet = person.quiet_hours
@@ -160,15 +161,21 @@ def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip 
     return Defer(allowed, reason)
 
 
-def _next_allowed(candidate: Candidate, person: Person, start: datetime) -> datetime | None:
-    """The first instant from `start` on that is in the window and outside quiet hours; None within a week."""
+@lru_cache(maxsize=10_000)
+def _next_allowed(
+    window: ClockRange | None, quiet: ClockRange | None, where: ZoneInfo, start: datetime
+) -> datetime | None:
+    """The first instant from `start` on that is in the window and outside quiet hours; None within a week.
+
+    Many people are asked about at one instant, so it is remembered.
+    """
     at = start
     while at - start < timedelta(days=8):
         before = at
-        if candidate.window:
-            at = next_inside(candidate.window, at, person.zone)
-        if person.quiet_hours:
-            at = next_outside(person.quiet_hours, at, person.zone)
+        if window:
+            at = next_inside(window, at, where)
+        if quiet:
+            at = next_outside(quiet, at, where)
         if at == before:
             return at
     return None
@@ -203,7 +210,7 @@ def _all_free(
 ) -> tuple[Full, datetime | None]:
     """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
     while full.frees is not None:
-        at = _next_allowed(candidate, person, full.frees)
+        at = _next_allowed(candidate.window, person.quiet_hours, person.zone, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None
         if at is None or again is None:
             return full, at
@@ -212,7 +219,7 @@ def _all_free(
 
 
 def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
-    days = sorted({(local(use.first, where).date(), use.label) for use in full.filled_by})
-    uses = ", ".join(f"{label} on {day:%-d %b}" for day, label in days) or "a limit of none"
+    days = sorted({(local(use.first, where).date(), use.campaign) for use in full.filled_by})
+    uses = ", ".join(f"{campaign} on {day:%-d %b}" for day, campaign in days) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
     return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place)

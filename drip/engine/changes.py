@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from drip.core.decide import Reason
 from drip.storage import outbox, runs
 from drip.storage.outbox import Judgement, Outgoing
-from drip.storage.runs import Run
+from drip.storage.runs import NEVER, Run
 
 UNSENT = ("deferred", "pending")
 
@@ -25,12 +25,19 @@ class Changes:
 
     now: datetime
     runs: dict[int, Run] = field(default_factory=dict)
+    _resting: list[int] = field(default_factory=list)
     _messages: list[Outgoing] = field(default_factory=list)
     _judgements: list[Judgement] = field(default_factory=list)
 
     def changed(self, run: Run) -> None:
         """This run is to be stored."""
         self.runs[run.id] = run
+
+    def rests(self, run: Run) -> None:
+        """This run, in which nothing else has changed, waits for its message."""
+        run.next_due_at = NEVER
+        if run.id not in self.runs:
+            self._resting.append(run.id)
 
     def message(self, message: Outgoing) -> None:
         """This message is to be stored."""
@@ -70,6 +77,7 @@ class Changes:
 
     def store(self, connection: Connection) -> None:
         """Writes everything down."""
+        runs.rest(connection, self._resting)
         runs.save_runs(connection, list(self.runs.values()))
         # One message can have changed more than once.
         outbox.save_messages(connection, list({id(each): each for each in self._messages}.values()))

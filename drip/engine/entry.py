@@ -429,7 +429,7 @@ def _row(campaign: Campaign, start: Start, contact: str, enters: datetime) -> di
         "anchor": start.anchor,
         "position": 0,
         "since": start.since,
-        "next_due_at": None,
+        "next_due_at": enters,
         "active": True,
         "started_at": enters,
         "ended_at": None,

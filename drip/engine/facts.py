@@ -6,7 +6,7 @@ batch at once. What steps change in a run is changed here too, so that the next 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -35,10 +35,11 @@ class Batch:
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = people.consents_of(connection, contact_ids)
         self._key = people.suppression_key(connection)
+        channels = list(settings.transports)
         self._digests = {
             (each.id, channel): people.digest(self._key, address)
             for each in self.contacts.values()
-            for channel in settings.transports
+            for channel in channels
             if (address := address_of(each, channel))
         }
         self._suppressed = people.suppressed(connection, self._digests.values())
@@ -175,8 +176,10 @@ class Batch:
         )  # fmt: skip
 
     def _said(self, contact: Contact, topic: str | None, channel: str) -> Consent | None:
-        own = self._consents.get(contact.id, [])
-        return next((each for each in own if (each.topic, each.channel) == (topic, channel)), None)
+        for each in self._consents.get(contact.id, ()):
+            if each.topic == topic and each.channel == channel:
+                return each
+        return None
 
     def say(self, consent: Consent) -> None:
         """A consent given or taken back just now."""
@@ -216,17 +219,13 @@ class Batch:
         last = self._once("last event", lambda: history.last_event(self._connection, self._ids)).get(contact.id)
         return last is None or last < first_instant(topic.expires, self.now, self.settings.timezone)
 
-    def subscribed(self, contact: Contact) -> frozenset[str]:
-        """The topics that this contact said yes to on some channel, or is implied to and never said no to."""
-        own = self._consents.get(contact.id, [])
-        yes = {each.topic for each in own if each.given}
-        no = {each.topic for each in own if not each.given}
-        implied = {
-            topic.key
-            for topic in self.settings.topics.values()
-            if topic.opt_in == "implied" and topic.key not in no and not self._ran_out(contact, topic)
-        }
-        return frozenset(yes | implied)
+    def subscribed(self, contact: Contact, key: object) -> bool:
+        """Whether this contact said yes to a topic on some channel, or is implied to and never said no to it."""
+        said = [each.given for each in self._consents.get(contact.id, ()) if each.topic == key]
+        if any(said):
+            return True
+        topic = self.settings.topics.get(str(key))
+        return topic is not None and topic.opt_in == "implied" and not said and not self._ran_out(contact, topic)
 
     # --- values
 
@@ -237,17 +236,10 @@ class Batch:
 
         `heard` are the events that the run knows, by what their fields are called by.
         """
-        values: dict[str, Value] = {f"contact.{name}": value for name, value in self.fields(contact).items()}
-        if record:
-            values |= {f"{record.kind}.{name}": value for name, value in self.record_fields(record).items()}
-        for prefix, event in heard.items():
-            values |= {f"{prefix}.{name}": value for name, value in event.fields.items()}
-        if self.settings.counters:
-            own = self.balances(contact.id)
-            values |= {f"counter.{name}": own.get(name, 0) for name in self.settings.counters}
+        past = _Past(self, contact)
         return Facts(
-            values, self.subscribed(contact), self.now, self.zone_of(contact), self.settings.timezone,
-            _Past(self, contact), since, record.id if record else 0,
+            _Values(self, contact, record, heard), past, self.now, self.zone_of(contact), self.settings.timezone, past,
+            since, record.id if record else 0,
         )  # fmt: skip
 
     def fields(self, contact: Contact) -> dict[str, Value]:
@@ -326,12 +318,46 @@ class Batch:
         return values
 
 
+class _Values(Mapping[str, Value]):
+    """What conditions read, worked out as it is asked for: most ask for one or two fields."""
+
+    def __init__(self, batch: Batch, contact: Contact, record: Record | None, heard: Mapping[str, Event]) -> None:
+        self._batch, self._contact, self._record, self._heard = batch, contact, record, heard
+        self._known: dict[str, Mapping[str, Value]] = {}
+
+    def __getitem__(self, field: str) -> Value:
+        owner, _, name = field.partition(".")
+        if owner not in self._known:
+            self._known[owner] = self._of(owner)
+        return self._known[owner][name]
+
+    def _of(self, owner: str) -> Mapping[str, Value]:
+        if owner == "contact":
+            return self._batch.fields(self._contact)
+        if owner == "counter":
+            own = self._batch.balances(self._contact.id)
+            return {name: own.get(name, 0) for name in self._batch.settings.counters}
+        if owner in self._heard:
+            return self._heard[owner].fields
+        return self._batch.record_fields(self._record) if self._record and self._record.kind == owner else {}
+
+    def __iter__(self) -> Iterator[str]:
+        owners = ("contact", "counter", *self._heard, *([self._record.kind] if self._record else []))
+        return (f"{owner}.{name}" for owner in owners for name in self._of(owner))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """One contact's `core.conditions.History`."""
+    """One contact's `core.conditions.History`, and the topics that it is subscribed to."""
 
     batch: Batch
     contact: Contact
+
+    def __contains__(self, topic: object) -> bool:
+        return self.batch.subscribed(self.contact, topic)
 
     def tags(self) -> Collection[str]:
         return self.batch.tags(self.contact.id)

@@ -55,13 +55,15 @@ def follow_moved_dates(connection: Connection, book: Book, now: datetime) -> Non
     Where the new date's first step is still to come, the run ends and the new date starts one of its own;
     otherwise the run goes on from the new date, and what it has sent stays sent.
     """
-    hung: list[tuple[Run, Campaign, DateTrigger]] = []
-    for run in runs.to_recompute(connection):
-        campaign = book.version(connection, run.campaign, run.version)
-        if campaign and isinstance(campaign.trigger, DateTrigger) and run.anchor:
-            hung.append((run, campaign, campaign.trigger))
-    for n in range(0, len(hung), BATCH):
-        _follow_batch(connection, book, hung[n : n + BATCH], now)
+    after = 0
+    while found := runs.dated_to_recompute(connection, after, BATCH):
+        hung: list[tuple[Run, Campaign, DateTrigger]] = []
+        for run in found:
+            campaign = book.version(connection, run.campaign, run.version)
+            if campaign and isinstance(campaign.trigger, DateTrigger):
+                hung.append((run, campaign, campaign.trigger))
+        _follow_batch(connection, book, hung, now)
+        after = found[-1].id
 
 
 def _follow_batch(

@@ -216,10 +216,10 @@ class Judging:
                 message.code = message.sentence = message.place = None
                 self._changes.message(message)
                 if message.counted:
-                    usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key, due.campaign.key))
+                    usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key))
                 if due.at_step:
                     # The run goes on once it is known what became of the message.
-                    due.run.next_due_at = NEVER
+                    self._changes.rests(due.run)
             case Skip(reason):
                 self._changes.skip(message, reason)
                 late = reason.code == "too-late"
@@ -227,7 +227,7 @@ class Judging:
             case Defer(until, reason):
                 self._changes.defer(message, until, reason)
                 if due.at_step:
-                    due.run.next_due_at = NEVER
+                    self._changes.rests(due.run)
 
     def _new(self, due: Due) -> Outgoing:
         return Outgoing(
@@ -248,6 +248,7 @@ class Judging:
     def _move_on(self, due: Due, since: datetime) -> None:
         if due.at_step:
             due.run.position, due.run.since, due.run.next_due_at = due.step.next, since, self._now
+            self._changes.changed(due.run)
 
     def _winner(self, campaign: Campaign, split: Split) -> int | None:
         """The arm that all who come now get, if the split has learned which: looked up once for the whole batch."""

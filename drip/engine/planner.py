@@ -18,7 +18,7 @@ from drip.rendering.templates import Templates
 from drip.storage import audience, loyalty, outbox, people, runs
 from drip.storage.database import Database
 
-BATCH = 500
+BATCH = 2_000
 log = logging.getLogger("drip.planner")
 # A grant that has not left within this is judged again, so that what counts is when it really left.
 GRANT_LASTS = timedelta(minutes=10)
@@ -44,7 +44,7 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
             ids = runs.contacts_with_something_due(connection, now, BATCH)
             if ids:
                 Judging(connection, book, ids, texts, now).work()
-        if len(ids) < BATCH:
+        if not ids:
             return
 
 

@@ -65,7 +65,6 @@ class Walker:
 
     def walk(self, run: Run, campaign: Campaign, contact: Contact) -> Arrived | None:
         """Moves a run on as far as it can go now. Returns the message that it has come to, if one is due."""
-        self._changes.changed(run)
         over = self.over(run, campaign, contact)
         if over:
             self.end(run, over)
@@ -74,9 +73,13 @@ class Walker:
             step = campaign.steps[run.position]
             if isinstance(step, Send):
                 arrived = self._at_send(run, campaign, step, contact)
+                if arrived is None:
+                    self._changes.changed(run)
                 if arrived or not run.active or run.next_due_at != self._now:
                     return arrived
-            elif not self._pass(run, campaign, step, contact):
+                continue
+            self._changes.changed(run)
+            if not self._pass(run, campaign, step, contact):
                 return None
         self.end(run, None)
         return None

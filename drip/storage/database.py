@@ -9,15 +9,19 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    ClauseElement,
     ColumnElement,
     Connection,
+    CursorResult,
     Engine,
+    Select,
+    bindparam,
     create_engine,
     event,
     func,
@@ -257,6 +261,54 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+class Prepared:
+    """A statement of every beat: compiled once, and run without any handling of the values that go in and come out.
+
+    What is given and returned are the database's own values: instants as milliseconds, JSON as text.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._sql: str | None = None
+        self._fixed: dict[str, Any] = {}
+        self._order: list[str] = []
+
+    def rows(self, connection: Connection, **values: Any) -> list[Any]:
+        """All rows, as plain tuples."""
+        cursor = self._execute(connection, values).cursor
+        return [] if cursor is None else list(cursor.fetchall())
+
+    def count(self, connection: Connection, **values: Any) -> int:
+        """How many rows it changed."""
+        return self._execute(connection, values).rowcount
+
+    def many(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Runs it for each of these rows, whose values are in the order in which the statement names them."""
+        if rows:
+            connection.exec_driver_sql(self._compiled(connection), list(rows))
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        sql, given = self._compiled(connection), {**self._fixed, **values}
+        return connection.exec_driver_sql(sql, tuple(given[name] for name in self._order))
+
+    def _compiled(self, connection: Connection) -> str:
+        if self._sql is None:
+            compiled: Any = self._statement.compile(connection.engine)
+            self._sql, self._order = str(compiled), list(compiled.positiontup)
+            self._fixed = {name: compiled.params.get(name) for name in self._order}
+        return self._sql
+
+
+def listed_in(name: str) -> Select[Any]:
+    """Numbers given as one parameter, by `numbers`: for `column.in_(…)` of a prepared statement."""
+    return select(literal_column("value")).select_from(func.json_each(bindparam(name)))
+
+
+def numbers(ids: Iterable[int]) -> str:
+    """What `listed_in` takes."""
+    return f"[{','.join(map(str, ids))}]"
 
 
 def json_value(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:

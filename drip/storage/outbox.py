@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, insert, null, or_, select, update
+from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, func, insert, null, or_, select, update
 
 from drip.core.caps import Use
 from drip.storage.control import LEASE
-from drip.storage.schema import Instant, daemons, judgements, messages
+from drip.storage.database import Prepared, listed_in, numbers
+from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
 IN_FLIGHT = ("pending", "sending")
@@ -45,7 +46,14 @@ class Outgoing:
     place: str | None = None
 
 
-NAMES = tuple(column.name for column in messages.c if column.name != "id")
+INSTANTS = ("planned_at", "due_at", "granted_at", "sent_at", "settled_at", "maybe_left_at")
+# What judging can change of a message, in the order of the columns.
+CHANGING = ("channel", "state", "planned_at", "due_at", "granted_at", "settled_at", "code", "sentence", "place")
+_CHANGE = Prepared(
+    update(messages)
+    .values({name: bindparam(f"new_{name}") for name in CHANGING})
+    .where(messages.c.id == bindparam("number"))
+)
 
 
 @dataclass(slots=True)
@@ -62,10 +70,10 @@ class Judgement:
 
 
 def _usage() -> Select[Any]:
-    since = bindparam("since", type_=Instant)
+    since: BindParameter[int] = bindparam("since")
     relevant = or_(
         and_(messages.c.state == "sent", messages.c.sent_at > since),
-        messages.c.state.in_(IN_FLIGHT),
+        *(messages.c.state == state for state in IN_FLIGHT),
         and_(messages.c.state == "held", messages.c.code == "unknown"),
         messages.c.maybe_left_at > since,
     )
@@ -73,17 +81,20 @@ def _usage() -> Select[Any]:
         messages.c.contact_id, messages.c.state, messages.c.granted_at, messages.c.sent_at, messages.c.settled_at,
         messages.c.maybe_left_at, messages.c.channel, messages.c.topic, messages.c.campaign,
     )  # fmt: skip
-    of_these = messages.c.contact_id.in_(bindparam("ids", expanding=True))
+    of_these = messages.c.contact_id.in_(listed_in("ids"))
     return select(*columns).where(of_these, messages.c.counted, relevant)
 
 
 # What every beat asks, built once: building a statement costs as much as running it.
-_USAGE = _usage()
-_DEFERRED = (
+_USAGE = Prepared(_usage())
+_DEFERRED = Prepared(
     select(messages)
-    .where(messages.c.contact_id.in_(bindparam("ids", expanding=True)), messages.c.state == "deferred")
+    .where(messages.c.contact_id.in_(listed_in("ids")), messages.c.state == "deferred")
     .order_by(messages.c.id)
 )
+_INSERT = Prepared(insert(messages))
+_JUDGED = Prepared(insert(judgements))
+_NEWEST = select(func.max(messages.c.id))
 _PENDING = (
     select(messages)
     .where(messages.c.state == "pending", messages.c.due_at <= bindparam("now", type_=Instant))
@@ -128,72 +139,96 @@ _LEFT_BEHIND = (
     )
     .order_by(messages.c.id)
 )
-_OF_RUNS = select(messages).where(messages.c.run_id.in_(bindparam("ids", expanding=True))).order_by(messages.c.id)
+_OF_RUNS = Prepared(select(messages).where(messages.c.run_id.in_(listed_in("ids"))).order_by(messages.c.id))
 
 
 def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
     """The messages of these contacts that wait to be judged again."""
-    return [Outgoing(*row) for row in connection.execute(_DEFERRED, {"ids": list(contact_ids)})]
+    return [_outgoing(row) for row in _DEFERRED.rows(connection, ids=numbers(contact_ids))]
 
 
 def of_runs(connection: Connection, run_ids: Collection[int]) -> list[Outgoing]:
     """Every message of these runs, in whatever state."""
-    return [Outgoing(*row) for row in connection.execute(_OF_RUNS, {"ids": list(run_ids)})]
+    return [_outgoing(row) for row in _OF_RUNS.rows(connection, ids=numbers(run_ids))]
+
+
+def _outgoing(row: Sequence[Any]) -> Outgoing:
+    found = Outgoing(*row)
+    found.counted = bool(found.counted)
+    for name in INSTANTS:
+        setattr(found, name, moment(getattr(found, name)))
+    return found
+
+
+def _row(message: Outgoing) -> tuple[Any, ...]:
+    """A message as its table has it."""
+    m = message
+    return (
+        m.id, m.run_id, m.step, m.campaign, m.contact_id, m.topic, m.channel, m.counted, m.priority, m.state,
+        kept(m.planned_at), kept(m.due_at), kept(m.granted_at), m.fence, m.attempts, kept(m.sent_at),
+        kept(m.settled_at), kept(m.maybe_left_at), m.code, m.sentence, m.place,
+    )  # fmt: skip
 
 
 def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     found: dict[int, list[Use]] = defaultdict(list)
-    rows = connection.execute(_USAGE, {"ids": list(contact_ids), "since": since})
-    for contact, state, granted, sent, settled, maybe, channel, topic, campaign in rows:
-        # An attempt that was given up left before its daemon's lease ran out, if it left.
-        times = [(maybe, max(maybe, min(maybe + LEASE, now)))] if maybe else []
-        if state in IN_FLIGHT:
-            # May leave at any time from its grant to now.
-            times.append((granted, max(granted, now)))
-        elif state == "held":
-            # Nobody knows when, if at all: it counts in every window until somebody settles it.
-            times.append((sent, max(sent, now)))
-        elif state == "sent" and sent:
-            # It left between the last check and the answer, before the lease of its daemon ran out.
-            times.append((sent, max(sent, min(settled, sent + LEASE))))
-        found[contact] += [Use(first, last, channel, topic, campaign, campaign) for first, last in times]
+    for contact, state, granted, sent, settled, maybe, channel, topic, campaign in _USAGE.rows(
+        connection, ids=numbers(contact_ids), since=kept(since)
+    ):
+        if state == "sent" and maybe is None and settled <= sent:
+            # As nearly all are.
+            at = moment(sent)
+            found[contact].append(Use(at, at, channel, topic, campaign))  # type: ignore[arg-type]
+            continue
+        for first, last in _times(state, moment(granted), moment(sent), moment(settled), moment(maybe), now):
+            found[contact].append(Use(first, last, channel, topic, campaign))
     return found
 
 
+def _times(
+    state: str,
+    granted: datetime | None,
+    sent: datetime | None,
+    settled: datetime | None,
+    maybe: datetime | None,
+    now: datetime,
+) -> Iterator[tuple[datetime, datetime]]:
+    """From when to when a message may have left, or may still."""
+    if maybe:
+        # An attempt that was given up left before its daemon's lease ran out, if it left.
+        yield maybe, max(maybe, min(maybe + LEASE, now))
+    if state in IN_FLIGHT and granted:
+        yield granted, max(granted, now)
+    elif state == "held" and sent:
+        # Nobody knows when, if at all: it counts in every window until somebody settles it.
+        yield sent, max(sent, now)
+    elif state == "sent" and sent and settled:
+        # It left between the last check and the answer, before the lease of its daemon ran out.
+        yield sent, max(sent, min(settled, sent + LEASE))
+
+
 def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
-    """Stores new messages (which get their ids) and changed ones."""
+    """Stores new messages (which get their ids) and changed ones. Needs the write lock, for the ids."""
     fresh = [each for each in changed if not each.id]
-    known = [each for each in changed if each.id]
     if fresh:
-        values = [{name: getattr(each, name) for name in NAMES} for each in fresh]
-        statement = insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
-        for each, number in zip(fresh, connection.execute(statement, values).scalars(), strict=True):
+        newest = connection.execute(_NEWEST).scalar() or 0
+        for number, each in enumerate(fresh, newest + 1):
             each.id = number
-    if known:
-        statement_ = update(messages).where(messages.c.id == bindparam("number"))
-        names = ("state", "channel", "planned_at", "due_at", "granted_at", "settled_at", "code", "sentence", "place")
-        rows = [{"number": each.id, **{name: getattr(each, name) for name in names}} for each in known]
-        connection.execute(statement_.values({name: bindparam(name) for name in names}), rows)
+        _INSERT.many(connection, [_row(each) for each in fresh])
+    known = changed if not fresh else [each for each in changed if each.id <= newest]
+    _CHANGE.many(connection, [
+        (m.channel, m.state, kept(m.planned_at), kept(m.due_at), kept(m.granted_at), kept(m.settled_at), m.code,
+         m.sentence, m.place, m.id) for m in known
+    ])  # fmt: skip
 
 
 def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
     """Appends decisions; their messages are stored already."""
-    if made:
-        rows = [
-            {
-                "message_id": each.message.id,
-                "contact_id": each.message.contact_id,
-                "at": each.at,
-                "outcome": each.outcome,
-                "code": each.code,
-                "sentence": each.sentence,
-                "place": each.place,
-                "until": each.until,
-            }
-            for each in made
-        ]
-        connection.execute(insert(judgements), rows)
+    _JUDGED.many(connection, [
+        (None, each.message.id, each.message.contact_id, kept(each.at), each.outcome, each.code, each.sentence,
+         each.place, kept(each.until)) for each in made
+    ])  # fmt: skip
 
 
 def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hmac
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.core.fields import Stored
+from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import (
     consent_log,
     consents,
@@ -21,6 +22,7 @@ from drip.storage.schema import (
     dates,
     events,
     meta,
+    moment,
     records,
     runs,
     suppressions,
@@ -32,13 +34,15 @@ COLUMNS = ("key", "email", "phone", "locale", "country")
 PLAIN = (*COLUMNS[1:], "timezone")
 _SUPPRESSION_KEY = select(meta.c.value).where(meta.c.name == "suppression-key")
 # What every beat asks, built once: building a statement costs as much as running it.
-_CONTACTS = select(contacts).where(contacts.c.id.in_(bindparam("ids", expanding=True)))
-_CONSENTS = select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
-    consents.c.contact_id.in_(bindparam("ids", expanding=True))
+_CONTACTS = Prepared(select(contacts).where(contacts.c.id.in_(listed_in("ids"))))
+_CONSENTS = Prepared(
+    select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
+        consents.c.contact_id.in_(listed_in("ids"))
+    )
 )
 _EVENTS = select(events).where(events.c.id.in_(bindparam("ids", expanding=True)))
-_SUPPRESSED = select(suppressions.c.digest, suppressions.c.reason).where(
-    suppressions.c.digest.in_(bindparam("digests", expanding=True))
+_SUPPRESSED = Prepared(
+    select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(listed_in("digests")))
 )
 
 
@@ -117,7 +121,12 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
-    return {row.id: _contact(row) for row in connection.execute(_CONTACTS, {"ids": list(ids)})}
+    return {
+        id_: Contact(key, email, phone, locale, country, timezone, zone, json.loads(attributes), id_)
+        for id_, key, email, phone, locale, country, timezone, zone, attributes, _ in _CONTACTS.rows(
+            connection, ids=numbers(ids)
+        )
+    }
 
 
 def _contact(row: Any) -> Contact:
@@ -286,8 +295,8 @@ def _event(row: Any) -> Event:
 def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
-    for row in connection.execute(_CONSENTS, {"ids": list(contact_ids)}):
-        found[row[0]].append(Consent(*row))
+    for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
+        found[contact].append(Consent(contact, topic, channel, bool(given), moment(at)))  # type: ignore[arg-type]
     return found
 
 
@@ -348,7 +357,7 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
     """The same as they are at this moment."""
     ids = {each.contact_id for each in known}
     people = contacts_by_id(connection, ids)
-    said = {tuple(row[:3]): row[3] for row in connection.execute(_CONSENTS, {"ids": list(ids)})}
+    said = {row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))}
     closed = suppressed(connection, {each.digest for each in known})
     return [
         replace(
@@ -376,12 +385,12 @@ def suppress(connection: Connection, address: str, reason: str, now: datetime) -
 
 def suppressed(connection: Connection, digests: Collection[str]) -> dict[str, str]:
     """Those of these hashes of addresses that are suppressed, with the reason."""
-    return {row[0]: row[1] for row in connection.execute(_SUPPRESSED, {"digests": list(digests)})}
+    return dict(_SUPPRESSED.rows(connection, digests=json.dumps(list(digests))))
 
 
 def digest(key: bytes, address: str) -> str:
     """The keyed hash under which an address is suppressed, whatever its case."""
-    return hmac.new(key, address.strip().casefold().encode(), sha256).hexdigest()
+    return hmac.digest(key, address.strip().casefold().encode(), "sha256").hex()
 
 
 def suppression_key(connection: Connection) -> bytes:

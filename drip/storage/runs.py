@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    CompoundSelect,
     Connection,
     Select,
     bindparam,
@@ -17,7 +19,8 @@ from sqlalchemy import (
     update,
 )
 
-from drip.storage.schema import Instant, messages, runs
+from drip.storage.database import Prepared, listed_in, numbers
+from drip.storage.schema import Instant, kept, messages, moment, runs
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -48,13 +51,13 @@ class Run:
     arms: dict[str, dict[str, float]] | None = None
 
 
-def _something_due() -> Select[int]:
-    now = bindparam("now", type_=Instant)
+def _something_due() -> list[Prepared]:
+    now: BindParameter[int] = bindparam("now")
+    most: BindParameter[int] = bindparam("most")
     to_recompute = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at.is_(None))
     due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now)
     again = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
-    union = to_recompute.union(due, again).subquery()
-    return select(union.c.contact_id).order_by(union.c.contact_id).limit(bindparam("most"))
+    return [Prepared(each.limit(most)) for each in (to_recompute, due, again)]
 
 
 def _next_due() -> Select[Any]:
@@ -67,29 +70,40 @@ def _next_due() -> Select[Any]:
     return select(*(each.scalar_subquery() for each in (of_run, *of_message)))
 
 
-def _due_runs() -> Select[Any]:
-    ids: BindParameter[int] = bindparam("ids", expanding=True)
-    now = bindparam("now", type_=Instant)
+def _due_runs() -> CompoundSelect[Any]:
+    """As `_something_due`, of some contacts. Each part has an index of its own that serves it."""
+    now: BindParameter[int] = bindparam("now")
     waiting = select(messages.c.run_id).where(
-        messages.c.contact_id.in_(ids), messages.c.state == "deferred", messages.c.due_at <= now
+        messages.c.contact_id.in_(listed_in("ids")), messages.c.state == "deferred", messages.c.due_at <= now
     )
     due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= now))
-    return select(runs).where(runs.c.contact_id.in_(ids) & (due | runs.c.id.in_(waiting))).order_by(runs.c.id)
+    of_these = select(runs).where(runs.c.contact_id.in_(listed_in("ids")), due)
+    return of_these.union(select(runs).where(runs.c.id.in_(waiting))).order_by("id")
 
 
 # What every beat asks, built once: building a statement costs as much as running it.
 _SOMETHING_DUE = _something_due()
 _NEXT_DUE = _next_due()
-_DUE_RUNS = _due_runs()
-_BY_ID = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
+_DUE_RUNS = Prepared(_due_runs())
+_BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
 _WAKE = update(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.active).values(next_due_at=None)
 _VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
-_TO_RECOMPUTE = select(runs).where(runs.c.active, runs.c.next_due_at.is_(None)).order_by(runs.c.id)
+_TO_RECOMPUTE = Prepared(
+    select(runs)
+    .where(runs.c.active, runs.c.next_due_at.is_(None), runs.c.anchor.is_not(None), runs.c.id > bindparam("after"))
+    .order_by(runs.c.id)
+    .limit(bindparam("most"))
+)
 
 
 def contacts_with_something_due(connection: Connection, now: datetime, limit: int) -> list[int]:
-    """Contacts with a run or a deferred message to look at, in order of their ids."""
-    return list(connection.scalars(_SOMETHING_DUE, {"now": now, "most": limit}))
+    """Some contacts with a run or a deferred message to look at; none if nobody has any."""
+    found: set[int] = set()
+    for each in _SOMETHING_DUE:
+        if len(found) < limit:
+            values = {"now": kept(now)} if each is not _SOMETHING_DUE[0] else {}
+            found.update(row[0] for row in each.rows(connection, most=limit - len(found), **values))
+    return sorted(found)
 
 
 def next_due(connection: Connection, after: datetime) -> datetime | None:
@@ -99,29 +113,54 @@ def next_due(connection: Connection, after: datetime) -> datetime | None:
 
 def load_runs(connection: Connection, contact_ids: Collection[int], now: datetime) -> list[Run]:
     """The active runs of these contacts that are due, or that a deferred message belongs to."""
-    return [Run(*row) for row in connection.execute(_DUE_RUNS, {"ids": list(contact_ids), "now": now})]
+    return [_run(row) for row in _DUE_RUNS.rows(connection, ids=numbers(contact_ids), now=kept(now))]
 
 
 def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
     """The runs with these ids."""
-    return {row.id: Run(*row) for row in connection.execute(_BY_ID, {"ids": list(ids)})}
+    return {row[0]: _run(row) for row in _BY_ID.rows(connection, ids=numbers(ids))}
 
 
+def _run(row: Sequence[Any]) -> Run:
+    (id_, campaign, version, contact, record, occurrence, event, anchor, position, since, due, active, started, ended,
+     code, sentence, place, heard, arms) = row  # fmt: skip
+    return Run(
+        id_, campaign, version, contact, record, occurrence, event, anchor, position, moment(since), moment(due),  # type: ignore[arg-type]
+        bool(active), moment(started), moment(ended), code, sentence, place,  # type: ignore[arg-type]
+        json.loads(heard) if heard else None, json.loads(arms) if arms else None,
+    )  # fmt: skip
+
+
+# What can change of a run, in the order of the columns.
 CHANGING = (
-    "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence", "place",
-    "version", "heard", "arms",
+    "version", "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence",
+    "place", "heard", "arms",
 )  # fmt: skip
-_SAVE = update(runs).where(runs.c.id == bindparam("number")).values({name: bindparam(name) for name in CHANGING})
+_SAVE = Prepared(
+    update(runs).values({name: bindparam(f"new_{name}") for name in CHANGING}).where(runs.c.id == bindparam("number"))
+)
+_REST = Prepared(update(runs).values(next_due_at=bindparam("never")).where(runs.c.id.in_(listed_in("ids"))))
 
 
 def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
     """Stores what the planner changed."""
-    if changed:
-        connection.execute(_SAVE, [_changing(run) for run in changed])
+    _SAVE.many(connection, [_changing(run) for run in changed])
 
 
-def _changing(run: Run) -> dict[str, Any]:
-    return {"number": run.id, **{name: getattr(run, name) for name in CHANGING}}
+def _changing(run: Run) -> tuple[Any, ...]:
+    """In the order of the table's columns, as an update names them."""
+    r = run
+    return (
+        r.version, r.occurrence, r.anchor, r.position, kept(r.since), kept(r.next_due_at), r.active, kept(r.ended_at),
+        r.code, r.sentence, r.place, json.dumps(r.heard) if r.heard else None, json.dumps(r.arms) if r.arms else None,
+        r.id,
+    )  # fmt: skip
+
+
+def rest(connection: Connection, ids: Collection[int]) -> None:
+    """These runs have nothing to do until their message has its end."""
+    if ids:
+        _REST.count(connection, ids=numbers(ids), never=kept(NEVER))
 
 
 def runs_per_campaign(connection: Connection) -> dict[str, int]:
@@ -130,15 +169,15 @@ def runs_per_campaign(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(statement.order_by(runs.c.campaign))}
 
 
-def to_recompute(connection: Connection) -> list[Run]:
-    """The active runs about whose contact something is new."""
-    return [Run(*row) for row in connection.execute(_TO_RECOMPUTE)]
+def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Run]:
+    """Some of the active runs that hang on a date and about whose contact something is new, from a number on."""
+    return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]
 
 
 def active_in(connection: Connection, campaign: str) -> list[Run]:
     """The active runs of a campaign."""
-    statement = select(runs).where(runs.c.campaign == campaign, runs.c.active).order_by(runs.c.id)
-    return [Run(*row) for row in connection.execute(statement)]
+    statement = select(runs.c.id).where(runs.c.campaign == campaign, runs.c.active).order_by(runs.c.id)
+    return list(runs_by_id(connection, list(connection.scalars(statement))).values())
 
 
 def occurrence_taken(connection: Connection, run: Run) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,10 +37,22 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else (value - EPOCH) // MILLISECOND
+        return kept(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * MILLISECOND
+        return moment(value)
+
+
+@lru_cache(maxsize=50_000)
+def kept(at: datetime | None) -> int | None:
+    """An instant as it is kept. Many rows have the same few, so they are remembered."""
+    return None if at is None else (at - EPOCH) // MILLISECOND
+
+
+@lru_cache(maxsize=50_000)
+def moment(milliseconds: int | None) -> datetime | None:
+    """A kept instant as the program knows it."""
+    return None if milliseconds is None else EPOCH + milliseconds * MILLISECOND
 
 
 metadata = MetaData()
@@ -204,7 +218,7 @@ runs = Table(
     Index("runs_due", "active", "next_due_at"),
     Index("runs_by_contact", "contact_id", "active"),
     Index("runs_by_start", "started_at"),
-    Index("runs_by_end", "ended_at"),
+    Index("runs_by_end", "ended_at", sqlite_where=text("ended_at IS NOT NULL")),
 )
 
 # The outbox, and the ledger that the caps count from.
@@ -238,7 +252,7 @@ messages = Table(
     UniqueConstraint("run_id", "step"),
     Index("messages_due", "state", "due_at"),
     Index("messages_by_contact", "contact_id", "sent_at"),
-    Index("messages_by_settling", "settled_at"),
+    Index("messages_by_settling", "settled_at", sqlite_where=text("settled_at IS NOT NULL")),
 )
 
 # Every decision that is not Send, append-only.

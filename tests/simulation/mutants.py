@@ -87,7 +87,7 @@ def window_rank(patch: Patch) -> None:
     def ranked(candidate: Any, person: Any, usage: list[Use], now: datetime) -> Any:
         decision = right(candidate, person, usage, now)
         if isinstance(decision, decide.Skip | decide.Defer) and decision.reason.code == "cap":
-            usage.append(Use(now, now, candidate.channels[0], candidate.topic, candidate.campaign, candidate.campaign))
+            usage.append(Use(now, now, candidate.channels[0], candidate.topic, candidate.campaign))
         return decision
 
     patch.setattr(judging, "decide", ranked)

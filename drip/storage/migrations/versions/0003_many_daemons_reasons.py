@@ -21,3 +21,9 @@ def upgrade() -> None:
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("number"),
     )
+    for name, table, column in (
+        ("runs_by_end", "runs", "ended_at"),
+        ("messages_by_settling", "messages", "settled_at"),
+    ):
+        op.drop_index(name, table)
+        op.create_index(name, table, [column], sqlite_where=sa.text(f"{column} IS NOT NULL"))
