@@ -124,6 +124,8 @@ class Judging:
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
         self._winners: dict[tuple[str, str], int | None] = {}
+        # Most of a batch get the same message, and all that differs between them is who they are.
+        self._alike: dict[tuple[str, str, str, datetime, bool], Candidate] = {}
         self._walker = Walker(self._facts, self._changes, self._actions, self._told, self._winner)
 
     def work(self) -> None:
@@ -141,7 +143,8 @@ class Judging:
         taken = {(each.run.id, each.step.id) for each in due}
         due += self._judged_again(contact, taken)
         while due:
-            due.sort(key=_rank)
+            if len(due) > 1:
+                due.sort(key=_rank)
             each = due.pop(0)
             self._judge(each, person, usage)
             if each.at_step and each.run.active and each.run.next_due_at != NEVER:
@@ -201,7 +204,13 @@ class Judging:
     ) -> Due:
         content = step.content is None or self._texts.has_content(step.content, run.occurrence)
         contact = self._facts.contacts[run.contact_id]
-        candidate = candidate_of(self._book, self._facts, contact, campaign, step, planned_at, content, ended)
+        key = (campaign.key, campaign.version, step.id, planned_at, content)
+        own = ended is not None or self._facts.paused(contact, campaign.topic) is not None
+        candidate = None if own else self._alike.get(key)
+        if candidate is None:
+            candidate = candidate_of(self._book, self._facts, contact, campaign, step, planned_at, content, ended)
+            if not own:
+                self._alike[key] = candidate
         return Due(run, campaign, step, message, candidate, at_step)
 
     def _judge(self, due: Due, person: Person, usage: list[Use]) -> None:

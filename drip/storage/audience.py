@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.storage import who
@@ -169,6 +169,23 @@ def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
             where=and_(runs.c.active.is_(False), runs.c.code == "date-moved"),
         )
         connection.execute(statement, list(rows))
+
+
+def start_everybody(
+    connection: Connection, row: Mapping[str, Any], names: Collection[str | None] | None, where: ColumnElement[bool]
+) -> None:
+    """As `start_runs`, for every contact in these zones (None: in any) of whom `where` holds, in one statement.
+
+    `row` is what their runs have in common.
+    """
+    if names is not None:
+        where = and_(where, who.in_zones(names))
+    own = {"contact_id": contacts.c.id}
+    columns = [column for column in runs.c if column.name in row or column.name in own]
+    values = [own[c.name] if c.name in own else literal(row[c.name], c.type).label(c.name) for c in columns]
+    found = select(*values).where(where).order_by(contacts.c.id)
+    statement = insert_or(runs).from_select(columns, found, include_defaults=False)
+    connection.execute(statement.on_conflict_do_nothing())
 
 
 def keep_version(connection: Connection, campaign: str, version: str, text: str, now: datetime) -> None:

@@ -173,13 +173,14 @@ def _row(message: Outgoing) -> tuple[Any, ...]:
 def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     found: dict[int, list[Use]] = defaultdict(list)
+    make = Use._make
     for contact, state, granted, sent, settled, maybe, channel, topic, campaign in _USAGE.rows(
         connection, ids=numbers(contact_ids), since=kept(since)
     ):
         if state == "sent" and maybe is None and settled <= sent:
             # As nearly all are.
             at = moment(sent)
-            found[contact].append(Use(at, at, channel, topic, campaign))  # type: ignore[arg-type]
+            found[contact].append(make((at, at, channel, topic, campaign, False)))
             continue
         for first, last in _times(state, moment(granted), moment(sent), moment(settled), moment(maybe), now):
             found[contact].append(Use(first, last, channel, topic, campaign))
