@@ -102,7 +102,8 @@ class Judging:
         self._ids = contact_ids
         self._facts = Batch(connection, book.settings, contact_ids, now)
         self._runs: dict[int, list[Run]] = defaultdict(list)
-        loaded = runs.load_runs(connection, contact_ids, now)
+        waiting = outbox.deferred(connection, contact_ids)
+        loaded = runs.due_runs(connection, contact_ids, now, [each.run_id for each in waiting if each.due_at <= now])
         for run in loaded:
             self._runs[run.contact_id].append(run)
         load_of_runs(connection, book, self._facts, loaded)
@@ -114,7 +115,7 @@ class Judging:
         for message in outbox.of_runs(connection, [run.id for run in loaded]):
             self._told[message.run_id][message.step] = message
         self._waiting: dict[int, list[Outgoing]] = defaultdict(list)
-        for message in outbox.deferred(connection, contact_ids):
+        for message in waiting:
             # One object for one message, whichever way it is reached.
             message = self._told[message.run_id].setdefault(message.step, message)
             self._waiting[message.contact_id].append(message)
@@ -123,10 +124,9 @@ class Judging:
         self._usage = outbox.usage(connection, contact_ids, now - memory, now)
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
-        self._winners: dict[tuple[str, str], int | None] = {}
         # Most of a batch get the same message, and all that differs between them is who they are.
         self._alike: dict[tuple[str, str, str, datetime, bool], Candidate] = {}
-        self._walker = Walker(self._facts, self._changes, self._actions, self._told, self._winner)
+        self._walker = Walker(self._facts, self._changes, self._actions, self._told, Winners(connection, book, now).arm)
 
     def work(self) -> None:
         """Judges every contact of the batch, then stores everything at once."""
@@ -259,8 +259,16 @@ class Judging:
             due.run.position, due.run.since, due.run.next_due_at = due.step.next, since, self._now
             self._changes.changed(due.run)
 
-    def _winner(self, campaign: Campaign, split: Split) -> int | None:
-        """The arm that all who come now get, if the split has learned which: looked up once for the whole batch."""
+
+class Winners:
+    """Which arms of splits have won, looked up once for a whole batch."""
+
+    def __init__(self, connection: Connection, book: Book, now: datetime) -> None:
+        self._connection, self._book, self._now = connection, book, now
+        self._winners: dict[tuple[str, str], int | None] = {}
+
+    def arm(self, campaign: Campaign, split: Split) -> int | None:
+        """The arm that all who come now get, if the split has learned which."""
         key = (campaign.key, split.id)
         if key not in self._winners:
             self._winners[key] = self._learned(campaign, split)

@@ -245,13 +245,14 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # 64 MB: what one batch touches of indexes stays in memory, where SQLite's 2 MB thrash.
+        connection.execute("PRAGMA cache_size=-64000")
         connection.create_function("drip_fold", 1, _fold, deterministic=True)
         connection.create_aggregate("drip_sum", 1, _Sum)
         if not durable:
             connection.execute("PRAGMA journal_mode=MEMORY")
             # Nobody else knows of it: no file locks, and pages stay in memory.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("PRAGMA cache_size=-64000")
         # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    CompoundSelect,
     Connection,
     Select,
     bindparam,
@@ -70,15 +69,9 @@ def _next_due() -> Select[Any]:
     return select(*(each.scalar_subquery() for each in (of_run, *of_message)))
 
 
-def _due_runs() -> CompoundSelect[Any]:
-    """As `_something_due`, of some contacts. Each part has an index of its own that serves it."""
-    now: BindParameter[int] = bindparam("now")
-    waiting = select(messages.c.run_id).where(
-        messages.c.contact_id.in_(listed_in("ids")), messages.c.state == "deferred", messages.c.due_at <= now
-    )
-    due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= now))
-    of_these = select(runs).where(runs.c.contact_id.in_(listed_in("ids")), due)
-    return of_these.union(select(runs).where(runs.c.id.in_(waiting))).order_by("id")
+def _due_runs() -> Select[Any]:
+    due = runs.c.active & (runs.c.next_due_at.is_(None) | (runs.c.next_due_at <= bindparam("now")))
+    return select(runs).where(runs.c.contact_id.in_(listed_in("ids")), due).order_by(runs.c.id)
 
 
 # What every beat asks, built once: building a statement costs as much as running it.
@@ -111,9 +104,13 @@ def next_due(connection: Connection, after: datetime) -> datetime | None:
     return min((at for at in connection.execute(_NEXT_DUE, {"after": after}).one() if at is not None), default=None)
 
 
-def load_runs(connection: Connection, contact_ids: Collection[int], now: datetime) -> list[Run]:
-    """The active runs of these contacts that are due, or that a deferred message belongs to."""
-    return [_run(row) for row in _DUE_RUNS.rows(connection, ids=numbers(contact_ids), now=kept(now))]
+def due_runs(connection: Connection, contact_ids: Collection[int], now: datetime, others: Collection[int]) -> list[Run]:
+    """The active runs of these contacts that are due, and the `others` by number, in order of their numbers."""
+    found = {row[0]: _run(row) for row in _DUE_RUNS.rows(connection, ids=numbers(contact_ids), now=kept(now))}
+    missing = set(others) - set(found)
+    if not missing:
+        return list(found.values())
+    return sorted([*found.values(), *runs_by_id(connection, missing).values()], key=lambda run: run.id)
 
 
 def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
