@@ -129,12 +129,12 @@ class Dispatcher:
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
         found = runs.runs_by_id(connection, {each.run_id for each in waiting})
-        load_of_runs(connection, book, facts, list(found.values()))
+        campaigns = load_of_runs(connection, book, facts, list(found.values()))
         facts.prepare()
         ready = []
         for outgoing in waiting:
             run = found[outgoing.run_id]
-            campaign = book.version(connection, run.campaign, run.version)
+            campaign = campaigns[run.campaign, run.version]
             step = step_of(campaign, outgoing.step)
             if campaign and step:
                 ready.append(Ready(outgoing, run, campaign, step, facts.contacts[outgoing.contact_id]))

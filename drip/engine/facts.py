@@ -49,6 +49,7 @@ class Batch:
         self._happened: dict[tuple[int, str], list[Event]] = {}
         self._heard: set[str] = set()
         self._asked: dict[str, Any] = {}
+        self._held_back: dict[tuple[int, str | None], tuple[datetime, str]] | None = None
         self._totals: dict[tuple[str, bool], dict[int, float]] = {}
 
     # --- fetched for the runs at hand
@@ -140,16 +141,21 @@ class Batch:
 
     def paused(self, contact: Contact, topic: str | None) -> tuple[datetime, Reason] | None:
         """Until when a topic is held back for this contact, and why."""
-        found = self._once("pauses", lambda: history.pauses_of(self._connection, self._ids))
-        until, place = found.get((contact.id, topic), (self.now, ""))
-        if until <= self.now:
+        held = self._pauses().get((contact.id, topic))
+        if held is None or held[0] <= self.now:
             return None
+        until, place = held
         day = local(until, zone(self.zone_of(contact)))
         return until, Reason("paused", f"{topic} is held back for this contact until {day:%Y-%m-%d}", place_of(place))
 
+    def _pauses(self) -> dict[tuple[int, str | None], tuple[datetime, str]]:
+        if self._held_back is None:
+            self._held_back = dict(history.pauses_of(self._connection, self._ids).items())
+        return self._held_back
+
     def pause(self, contact: Contact, topic: str, until: datetime, place: str) -> None:
         """A topic that is held back from now on."""
-        found = self._once("pauses", lambda: history.pauses_of(self._connection, self._ids))
+        found = self._pauses()
         found[contact.id, topic] = max((until, place), found.get((contact.id, topic), (until, place)))
 
     # --- consent and address

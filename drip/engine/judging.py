@@ -7,7 +7,7 @@ stored. So a slot that a grant takes is taken before anyone else can count.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -106,10 +106,8 @@ class Judging:
         loaded = runs.due_runs(connection, contact_ids, now, [each.run_id for each in waiting if each.due_at <= now])
         for run in loaded:
             self._runs[run.contact_id].append(run)
-        load_of_runs(connection, book, self._facts, loaded)
-        versions = {(run.campaign, run.version) for run in loaded}
-        campaigns = (book.version(connection, *version) for version in versions)
-        self._facts.listen({name for campaign in campaigns if campaign for name in listens_to(campaign)})
+        self._campaigns = load_of_runs(connection, book, self._facts, loaded)
+        self._facts.listen({name for each in self._campaigns.values() if each for name in listens_to(each)})
         # What became of the messages of the runs at hand, by run and step.
         self._told: dict[int, dict[str, Outgoing]] = defaultdict(dict)
         for message in outbox.of_runs(connection, [run.id for run in loaded]):
@@ -155,7 +153,7 @@ class Judging:
         """Walks a run to its next message; what that is, if it is due."""
         if not run.active:
             return None
-        campaign = self._book.version(self._connection, run.campaign, run.version)
+        campaign = self._campaigns[run.campaign, run.version]
         if campaign is None:
             run.next_due_at = self._now + UNREADABLE_AGAIN
             self._changes.changed(run)
@@ -176,7 +174,7 @@ class Judging:
             due = message.state == "deferred" and message.due_at <= self._now
             if run is None or not due or (run.id, message.step) in taken:
                 continue
-            campaign = self._book.version(self._connection, run.campaign, run.version)
+            campaign = self._campaigns[run.campaign, run.version]
             step = step_of(campaign, message.step)
             if campaign is None or step is None:
                 message.due_at = self._now + UNREADABLE_AGAIN
@@ -310,26 +308,27 @@ def _fits(goal: Goal, event: Event, now: datetime) -> bool:
     return goal.where is None or why_not(goal.where, Facts(values, frozenset(), now, "UTC")) is None
 
 
-def load_of_runs(connection: Connection, book: Book, facts: Batch, loaded: list[Run]) -> None:
-    """Fetches what the runs at hand are about: records, events, and their coupons."""
-    facts.with_records([run.record_id for run in loaded])
-    facts.with_events([run.event_id for run in loaded])
-    facts.with_events([number for run in loaded for number in (run.heard or {}).values()])
-    campaigns: dict[tuple[str, str], Campaign | None] = {}
-    for run in loaded:
-        key = (run.campaign, run.version)
-        campaigns[key] = campaigns.get(key) or book.version(connection, *key)
+def load_of_runs(
+    connection: Connection, book: Book, facts: Batch, loaded: Sequence[Run]
+) -> dict[tuple[str, str], Campaign | None]:
+    """Fetches what the runs at hand are about: records, events, and their coupons. Returns their campaigns."""
+    facts.with_records({run.record_id for run in loaded})
+    facts.with_events({run.event_id for run in loaded})
+    facts.with_events({number for run in loaded if run.heard for number in run.heard.values()})
+    campaigns = {key: book.version(connection, *key) for key in {(run.campaign, run.version) for run in loaded}}
     issuing = {
         key
         for key, campaign in campaigns.items()
         if campaign and any(isinstance(step, IssueCoupon) for step in campaign.steps)
     }
-    facts.with_codes([run.id for run in loaded if (run.campaign, run.version) in issuing])
-    for run in loaded:
-        campaign = campaigns[run.campaign, run.version]
-        if campaign and run.id in facts.codes:
-            # No step comes twice in a run, so the order of the steps is that in which codes were issued.
-            facts.codes[run.id].sort(key=lambda code: campaign.position_of(code.step or "") or 0)
+    if issuing:
+        facts.with_codes([run.id for run in loaded if (run.campaign, run.version) in issuing])
+        for run in loaded:
+            campaign = campaigns[run.campaign, run.version]
+            if campaign and run.id in facts.codes:
+                # No step comes twice in a run, so the order of the steps is that in which codes were issued.
+                facts.codes[run.id].sort(key=lambda code: campaign.position_of(code.step or "") or 0)
+    return campaigns
 
 
 def listens_to(campaign: Campaign) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import math
 import os
 import re
@@ -309,7 +310,7 @@ def listed_in(name: str) -> Select[Any]:
 
 def numbers(ids: Iterable[int]) -> str:
     """What `listed_in` takes."""
-    return f"[{','.join(map(str, ids))}]"
+    return json.dumps(list(ids))
 
 
 def json_value(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
