@@ -1,13 +1,11 @@
-"""The figures of README.md beside this file: `python -m tests.benchmarks [import] [preview] [check] [conditions]`."""
+"""The retail data through the command line, five hundred files, two thousand conditions."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
-import statistics
 import sys
-import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from drip.cli.sample import copy_sample
 from drip.language.files import load_folder
 from drip.storage import who
 from drip.storage.database import index_contacts
+from tests.benchmarks.scale import folder, say
 from tests.cli import drip
 from tests.conftest import CORPORA
 from tests.test_readers import plan
@@ -27,8 +26,8 @@ RUNS = 5
 
 def workspace(root: Path) -> None:
     """The retail workspace: newsletter, birthday card, thank-you, caps `1 per day, 3 per week`."""
-    for folder in ("campaigns", "templates"):
-        (root / folder).mkdir(parents=True)
+    for name in ("campaigns", "templates"):
+        (root / name).mkdir(parents=True)
     (root / "campaigns" / "_settings.yaml").write_text(SETTINGS.format(port=25))
     for name, text in CAMPAIGNS.items():
         (root / "campaigns" / f"{name}.yaml").write_text(f"name: {name}\n{text}")
@@ -98,8 +97,13 @@ def condition_of(chance: random.Random) -> dict[str, str]:
     return {first: lines[first], second: lines[second]}
 
 
-def conditions(root: Path) -> None:
+def conditions() -> None:
     """2,000 conditions over a million contacts: how long they take to read and compile, to find people, and how."""
+    with folder() as root:
+        _conditions(root)
+
+
+def _conditions(root: Path) -> None:
     chance, now = random.Random(1), at("2026-11-24")
     texts = {f"c{n}": json.dumps({"name": "C", "topic": "news", "trigger": {"event": "x.y"}, "steps": [{"send": "a"}],
                                   "audience": condition_of(chance)}) for n in range(2_000)}  # fmt: skip
@@ -139,32 +143,29 @@ def conditions(root: Path) -> None:
     world.database.close()
 
 
-def say(what: str, seconds: list[float]) -> None:
-    if len(seconds) == 1:
-        sys.stdout.write(f"{what}: {seconds[0]:.2f} s\n")
-    else:
-        spread = f"{min(seconds):.3g} to {max(seconds):.3g}"
-        sys.stdout.write(f"{what}: median {statistics.median(seconds):.3g} s of {len(seconds)} ({spread})\n")
-    sys.stdout.flush()
+def imports() -> None:
+    """Both files by the command line."""
+    with folder() as root:
+        _retail(root)
+        say("import", [imported(root) for _ in range(RUNS)])
 
 
-def main() -> None:
-    wanted = sys.argv[1:] or ["import", "preview", "check", "conditions"]
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "retail"
-        workspace(root)
-        if {"import", "preview"} & set(wanted):
-            for name in ("contacts.csv", "orders.csv.gz"):
-                shutil.copy(CORPORA / "retail" / name, root)
-            say("import", [imported(root) for _ in range(RUNS)])
-        if "preview" in wanted:
-            say("preview of 30 days", [previewed(root) for _ in range(RUNS)])
-        if "check" in wanted:
-            five_hundred(Path(folder) / "five-hundred")
-            say("check of 500 campaigns", [checked(Path(folder) / "five-hundred") for _ in range(RUNS)])
-        if "conditions" in wanted:
-            conditions(Path(folder) / "conditions")
+def previews() -> None:
+    """30 days over them."""
+    with folder() as root:
+        _retail(root)
+        imported(root)
+        say("preview of 30 days", [previewed(root) for _ in range(RUNS)])
 
 
-if __name__ == "__main__":
-    main()
+def checks() -> None:
+    """500 campaign files."""
+    with folder() as root:
+        five_hundred(root / "five-hundred")
+        say("check of 500 campaigns", [checked(root / "five-hundred") for _ in range(RUNS)])
+
+
+def _retail(root: Path) -> None:
+    workspace(root)
+    for name in ("contacts.csv", "orders.csv.gz"):
+        shutil.copy(CORPORA / "retail" / name, root)

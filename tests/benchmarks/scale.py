@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import resource
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from drip.cli.sample import copy_sample
+from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
+from drip.storage.database import Database
+from drip.workspace import Workspace
 from tests.benchmarks import crowd
+from tests.cli import drip
 from tests.world import World, at
 
-NOW = at("2026-11-26 14:00")
+SIZES = (10_000, 100_000)
+RUNS = 5
+NOW = at("2026-11-25 14:00")
+BLAST_AT = at("2026-11-26 15:30")
 BLAST = {
     "blast": "name: Blast\ntopic: newsletter\ntrigger: { schedule: 2026-11-26 9:30 }\ntimezone: America/Chicago\n"
     "audience: { subscribed: newsletter }\ngrace: 12 hours\nsteps: [send: blast]\n"
@@ -21,31 +39,221 @@ topics:
   newsletter: { title: Newsletter, opt_in: double }
   service: { title: Service, opt_in: implied }
 frequency_caps: { all: "1 per day, 3 per week", newsletter: 8 per month }
+data: { contact: { first_name: text, birthday: birthday, visits: number, joined: date } }
 """
+# Twenty campaigns of every trigger, none of which has anything to do at noon of that day.
+TWENTY = {
+    f"c{n}": f"name: C{n}\ntopic: {'newsletter' if n % 2 else 'service'}\ntrigger: {trigger}\nsteps: [send: a, wait: 3 days, send: b]\n"
+    for n, trigger in enumerate(
+        [
+            "{ schedule: every Thursday at 10:00 }", "{ schedule: every day at 9:00 }", "{ schedule: 0 8 1 * * }",
+            "{ date: contact.birthday, repeat: yearly }", "{ date: 3 days before contact.birthday, repeat: yearly }",
+            "{ event: order.placed }", "{ event: order.refunded }", "{ date: contact.joined }",
+            "{ segment: busy }", "{ counter: card, reaches: [5] }",
+        ]
+        * 2
+    )
+}  # fmt: skip
+MORE = "segments: { busy: { did: order.placed in the last 30 days } }\ncounters: { card: { add: order.placed } }\n"
 
 
-def blast_world(root: Path, count: int, each: int = 5) -> World:
-    """Everybody subscribed, five earlier messages each, caps that overlap, one newsletter to all that is due at 15:30."""
-    world = World(root, BLAST, SETTINGS)
-    with world.database.write() as connection:
-        crowd.people(connection, count)
-        crowd.consent(connection, "newsletter", 100)
-        crowd.history(connection, each, NOW)
-    return world
+@contextmanager
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="drip-bench-") as made:
+        yield Path(made)
 
 
-def blast(root: Path, count: int) -> float:
-    world = blast_world(root, count)
-    book = world.workspace.book(world.database, NOW)
-    doorkeeper = Doorkeeper()
-    plan(world.database, book, world.workspace.templates, doorkeeper, NOW)
+def say(what: str, values: list[float], unit: str = "s") -> float:
+    """Prints median and spread; returns the median."""
+    middle = statistics.median(values)
+    sys.stdout.write(f"{what}: median {middle:.3g} {unit} of {len(values)} ({min(values):.3g} to {max(values):.3g})\n")
+    sys.stdout.flush()
+    return middle
+
+
+def timed(do: Callable[[], object]) -> float:
     began = time.perf_counter()
-    plan(world.database, book, world.workspace.templates, doorkeeper, at("2026-11-26 15:30"))
-    seconds = time.perf_counter() - began
-    with world.database.read() as connection:
-        states = connection.exec_driver_sql(
-            "SELECT state, code, count(*) FROM messages WHERE campaign='blast' GROUP BY 1, 2"
-        ).all()
-    print(states, seconds, count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    world.database.close()
-    return seconds
+    do()
+    return time.perf_counter() - began
+
+
+def memory() -> int:
+    """The most memory that this process ever had, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+# --- ticks
+
+
+def ticks() -> None:
+    """A tick at three sizes, with twenty campaigns: nothing due, and one contact in a hundred due."""
+    quiet = [_ticks(size) for size in SIZES]
+    sys.stdout.write(f"{SIZES[-1]:,} beside {SIZES[0]:,}, nothing due: {quiet[-1] / quiet[0]:.2f} times\n")
+
+
+def _ticks(size: int) -> float:
+    """Milliseconds of a tick with nothing due."""
+    with folder() as root:
+        world = World(root, TWENTY, SETTINGS + MORE)
+        with world.database.write() as connection:
+            crowd.people(connection, size)
+            crowd.consent(connection, "newsletter", 50)
+            crowd.events(connection, "order.placed", 10, NOW)
+        tick = _ticker(world, world.workspace.book(world.database, NOW))
+        # The first ones look at everything there is.
+        for minutes in (0, 60, 120):
+            tick(NOW + timedelta(minutes=minutes))
+            _all_sent(world)
+        noon = NOW + timedelta(hours=2)
+        found = [timed(partial(tick, noon + timedelta(seconds=10 * n))) * 1000 for n in range(1, 4 * RUNS)]
+        middle = say(f"tick, nothing due, {size:,} contacts", found, "ms")
+        each = []
+        for n in range(RUNS):
+            with world.database.write() as connection:
+                # One in a hundred has something happen to it.
+                connection.exec_driver_sql(
+                    "INSERT INTO events (contact_id, record_id, name, key, at, fields) SELECT id, 0, 'order.refunded', "
+                    f"'r{n}-' || id, {_ms(noon)}, '{{}}' FROM contacts WHERE id % 100 = {n}"
+                )
+            each.append(timed(partial(tick, noon + timedelta(minutes=10 + n))) / (size / 100) * 1e6)
+            _all_sent(world)
+        say(f"tick, 1 % due, {size:,} contacts: for each that is due", each, "µs")
+        world.database.close()
+    return middle
+
+
+def _all_sent(world: World) -> None:
+    """As if all that was granted had left."""
+    with world.database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE messages SET state = 'sent', sent_at = granted_at, settled_at = granted_at WHERE state = 'pending'"
+        )
+
+
+def _ticker(world: World, book: Book) -> Callable[[datetime], None]:
+    doorkeeper = Doorkeeper()
+    return lambda now: plan(world.database, book, world.workspace.templates, doorkeeper, now)
+
+
+def _ms(at_: datetime) -> int:
+    return round(at_.timestamp() * 1000)
+
+
+# --- blast
+
+
+def blast(size: int = 1_000_000, runs: int = RUNS) -> None:
+    """Everybody gets one newsletter: five earlier messages each, three caps that overlap, every batch committed."""
+    with folder() as root:
+        world = World(root / "world", BLAST, SETTINGS)
+        with world.database.write() as connection:
+            crowd.people(connection, size)
+            crowd.consent(connection, "newsletter", 100)
+            crowd.history(connection, 5, NOW)
+        book = world.workspace.book(world.database, NOW)
+        plan(world.database, book, world.workspace.templates, Doorkeeper(), NOW)
+        world.database.close()
+        with closing(sqlite3.connect(world.database.path)) as plain:
+            plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        rates, ratios = [], []
+        for n in range(runs):
+            path = root / f"{n}.db"
+            shutil.copy(world.database.path, path)
+            database = Database(path)
+            seconds = timed(partial(plan, database, book, world.workspace.templates, Doorkeeper(), BLAST_AT))
+            database.close()
+            with closing(sqlite3.connect(path)) as plain:
+                (granted,) = plain.execute("SELECT count(*) FROM messages WHERE campaign = 'blast'").fetchone()
+                assert granted == size
+                ratios.append(seconds / _copied(plain))
+            rates.append(size / seconds)
+            path.unlink()
+        say(f"blast to {size:,}: judgements a second", rates, "")
+        say("  beside one INSERT … SELECT of the same outbox rows", ratios, "times")
+        sys.stdout.write(f"  memory {memory()} MB\n")
+
+
+def _copied(plain: sqlite3.Connection) -> float:
+    """Seconds in which SQLite writes the same rows into a table of the same kind, committed."""
+    schema = [
+        row[0] for row in plain.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND sql NOT NULL")
+    ]
+    for statement in schema:
+        for name in ("messages_due", "messages_by_contact", "messages_by_settling"):
+            statement = statement.replace(f"INDEX {name} ", f"INDEX copy_of_{name} ")
+        plain.execute(
+            statement.replace(" messages ", " copy_of_messages ").replace("TABLE messages", "TABLE copy_of_messages")
+        )
+    plain.commit()
+
+    def copy() -> None:
+        plain.execute("INSERT INTO copy_of_messages SELECT * FROM messages WHERE campaign = 'blast'")
+        plain.commit()
+
+    return timed(copy)
+
+
+# --- preview and import
+
+
+def gallery(root: Path, size: int) -> None:
+    """The nine campaigns of the sample over so many contacts: a quarter reads the newsletter, a tenth has a car."""
+    copy_sample(root, date(2026, 11, 25))
+    workspace = Workspace(root, {})
+    with workspace.database(NOW) as database, database.write() as connection:
+        crowd.people(connection, size)
+        crowd.consent(connection, "newsletter", 25)
+        crowd.consent(connection, "offers", 40)
+        crowd.vehicles(connection, 10, NOW)
+        crowd.leases(connection, 2, NOW)
+        for name, percent in (("order.placed", 20), ("service.completed", 5), ("coffee.bought", 10)):
+            crowd.events(connection, name, percent, NOW)
+
+
+def preview(size: int = 1_000_000, runs: int = RUNS) -> None:
+    """`drip preview` of 30 days, as a process of its own."""
+    with folder() as root:
+        gallery(root, size)
+        found = [timed(lambda: drip(root, "preview", "--now", "2026-11-25 8:00")) for _ in range(runs)]
+        say(f"preview of 30 days, {size:,} contacts, the gallery", found)
+        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+        sys.stdout.write(f"  memory {most} MB\n")
+
+
+def imports(size: int = 1_000_000, runs: int = RUNS) -> None:
+    """`drip import contacts` of a file, beside the bare insert of the rows that come of it."""
+    with folder() as root:
+        World(root / "world", {}, SETTINGS).database.close()
+        with (root / "people.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["key", "email", "first_name", "birthday", "timezone", "newsletter"])
+            for n in range(size):
+                born = date(1950, 1, 1) + timedelta(days=n * 31 % 18000)
+                zone = ("", "America/Denver", "Europe/London")[n % 3]
+                writer.writerow([f"p{n}", f"p{n}@example.com", f"Name{n % 5000}", born, zone, "yes" if n % 2 else ""])
+        path, times, ratios = root / "world" / ".drip" / "drip.db", [], []
+        for _ in range(runs):
+            path.unlink(missing_ok=True)
+            times.append(timed(lambda: drip(root / "world", "import", "contacts", str(root / "people.csv"))))
+            ratios.append(times[-1] / _inserted(path))
+        say(f"import of {size:,} contacts", times)
+        say("  beside a bare insert of the same rows", ratios, "times")
+
+
+def _inserted(path: Path) -> float:
+    """Seconds in which SQLite takes the same rows from a program's lists, in batches of 2,000, each committed."""
+    with closing(sqlite3.connect(path)) as plain:
+        tables = ("contacts", "dates", "consents", "consent_log")
+        rows = {name: plain.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in tables}
+        for name in tables:
+            plain.execute(f"DELETE FROM {name}")
+        plain.commit()
+
+        def insert() -> None:
+            for name in tables:
+                marks = ",".join("?" * len(rows[name][0]))
+                for n in range(0, len(rows[name]), 2_000):
+                    plain.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
+                    plain.commit()
+
+        return timed(insert)
