@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -66,10 +67,20 @@ for command in (
     drip.add_command(command)
 
 
+def unhurried() -> None:
+    """Has Python look for cycles seldom: batches hold hundreds of thousands of values, and hardly ever a cycle.
+
+    Measured in a blast: the looking took a fifth of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def main() -> None:
     """The entry point: every error is a sentence and an exit code, never a traceback."""
     # What commands have to say they print; only the daemon has a log.
     logging.getLogger("drip").addHandler(logging.NullHandler())
+    unhurried()
     # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

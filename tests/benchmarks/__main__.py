@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 
+from drip.cli import unhurried
 from tests.benchmarks import retail, scale
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -30,6 +31,7 @@ def main() -> None:
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     how = "with PGO" if optimised else "without PGO"
     sys.stdout.write(f"CPython {platform.python_version()}, built {how}\n")
+    unhurried()
     for name in wanted:
         BENCHMARKS[name]()
 

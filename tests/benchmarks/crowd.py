@@ -36,7 +36,7 @@ SELECT contact_id, id, :kind || '.' || :name, d, substr(d, 6) FROM (
 """
 ORDERS = """
 INSERT INTO events (contact_id, record_id, name, key, at, fields)
-SELECT id, 0, :name, :name || id, :now - (id * 7919 % 300) * 86400000, json_object('total', id % 400) FROM contacts
+SELECT id, 0, :name, :name || id, :now - (id * 7919 % 300) * 86400000, json_object('total', CAST(id % 400 AS TEXT)) FROM contacts
 WHERE id % 100 < :percent
 """
 OLD_RUNS = """
