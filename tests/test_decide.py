@@ -18,7 +18,8 @@ HERE = Place("campaigns/letter.yaml", 7)
 SETTINGS = Place("campaigns/_settings.yaml", 3)
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 CANDIDATE = Candidate(
-    campaign="letter", step="send letter", topic="news", channels=("email",), planned_at=NOW, grace=timedelta(days=2),
+    campaign="letter", step="send letter", topic="news", channels=("email",), planned_at=NOW, ready_at=NOW,
+    when_late="send", grace=timedelta(days=2),
     window=ClockRange(540, 1140), window_place=SETTINGS, transactional=False, caps=(),
     wait_when_capped=timedelta(days=2), place=HERE, topic_place=HERE,
 )  # fmt: skip

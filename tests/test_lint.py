@@ -84,6 +84,15 @@ def test_a_reminder_that_promotions_push_out_is_named(world: Worlds) -> None:
     assert "reminder-may-drop" in {each.code for each in made.workspace.problems()}
 
 
+def test_a_reserve_that_shuts_others_out_for_long_is_named(world: Worlds) -> None:
+    promo = "name: P\ntopic: news\ntrigger: { event: x.y }\npriority: low\nsteps: [send: a]\n"
+    card = "name: B\ntopic: news\ntrigger: { date: contact.birthday, repeat: yearly }\nsteps: [send: a]\n"
+    settings = "frequency_caps: { all: 1 per week }"
+    for reserve, found in (("20 days", True), ("3 days", False)):
+        made = world({"card": card + f"reserve: {reserve}\n", "promo": promo}, settings=settings)
+        assert ("reserve-starves" in {each.code for each in made.workspace.problems()}) is found
+
+
 def test_html_is_looked_at_too(world: Worlds) -> None:
     made = world({"x": CARD})
     (made.root / "templates" / "card.md").unlink()

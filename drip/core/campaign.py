@@ -11,6 +11,7 @@ from typing import Literal
 from drip.core.calendar import Duration, Feb29
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
+from drip.core.decide import WhenLate
 from drip.core.derived import DateField
 from drip.core.schedule import Schedule
 from drip.core.steps import ACTIONS, IssueCoupon, NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
@@ -137,6 +138,8 @@ class Campaign:
     re_entry: Literal["never", "always"] | Duration
     timezone: str | None
     caps: tuple[Cap, ...]
+    reserve: timedelta | None
+    when_late: WhenLate
     obeys_caps: bool
     counted: bool
     wait_when_capped: timedelta | None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from drip.core.calendar import ClockRange, local, next_inside, next_outside
@@ -18,6 +19,9 @@ from drip.errors import Place
 # What waits for a person (a paused campaign) is woken when that person lets it go on, or when its time is over.
 PAUSED_AGAIN = timedelta(days=1)
 MOMENT = timedelta(milliseconds=1)
+WhenLate = Literal["send", "skip", "next window"]
+# A message that could have gone this long before was not looked at in time: the program was down, or could not send.
+LATE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ Decision = Send | Defer | Skip
 class Candidate:
     """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any).
 
-    `paused_until` is when a pause ends by itself, if it does.
+    `ready_at` is from when on nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if it does.
     """
 
     campaign: str
@@ -60,6 +64,8 @@ class Candidate:
     topic: str | None
     channels: tuple[str, ...]
     planned_at: datetime
+    ready_at: datetime
+    when_late: WhenLate
     grace: timedelta | None
     window: ClockRange | None
     window_place: Place
@@ -103,6 +109,8 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
         return Skip(closed)
     if late:
         return Skip(_too_late(candidate, person))
+    if candidate.when_late != "send" and now - candidate.ready_at > LATE:
+        return _when_late(candidate, person, now)
     if not candidate.transactional:
         hours = _clock(candidate, person, now) or _caps(candidate, person, channel, usage, now)
         if hours:
@@ -142,6 +150,20 @@ def _too_late(candidate: Candidate, person: Person) -> Reason:
     last = local(candidate.planned_at + candidate.grace, person.zone)
     sentence = f"it made sense until {last:%Y-%m-%d %H:%M} only"
     return Reason("too-late", sentence, candidate.place)
+
+
+def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip:
+    """What the campaign says of a message that nobody looked at in time."""
+    ready = f"it could have left on {local(candidate.ready_at, person.zone):%Y-%m-%d %H:%M}"
+    if candidate.when_late == "skip" or candidate.window is None:
+        return Skip(Reason("too-late", f"{ready}, and nothing is sent late (when_late: skip)", candidate.place))
+    closed = next_outside(candidate.window, now, person.zone)
+    opens = _next_allowed(candidate.window, person.quiet_hours, person.zone, closed)
+    if opens is None or _past_grace(candidate, opens):
+        sentence = f"{ready}, and the next send window opens when it makes no sense any more (when_late: next window)"
+        return Skip(Reason("too-late", sentence, candidate.place))
+    reason = Reason("outside-window", f"{ready}, and waits for the next send window (when_late)", candidate.place)
+    return Defer(opens, reason)
 
 
 def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
@@ -219,7 +241,8 @@ def _all_free(
 
 
 def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
-    days = sorted({(local(use.first, where).date(), use.campaign) for use in full.filled_by})
-    uses = ", ".join(f"{campaign} on {day:%-d %b}" for day, campaign in days) or "a limit of none"
+    days = sorted({(local(use.first, where).date(), use.campaign, use.reserved) for use in full.filled_by})
+    named = (f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}" for day, campaign, kept in days)
+    uses = ", ".join(named) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
     return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place)

@@ -33,6 +33,7 @@ class Book:
     _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
     _sets: dict[str, Condition | Rank] | None = None
     _versions_read: bool = False
+    _reserves: bool | None = None
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -80,6 +81,12 @@ class Book:
     def acts(self) -> bool:
         """Whether steps change anything about people beside sending to them."""
         return any(isinstance(step, ACTIONS) for campaign in self.campaigns.values() for step in campaign.steps)
+
+    def reserves(self) -> bool:
+        """Whether some campaign keeps its slots free ahead."""
+        if self._reserves is None:
+            self._reserves = any(each.reserve is not None for each in self.campaigns.values())
+        return self._reserves
 
     def stands_alone(self) -> bool:
         """Whether what happens to one contact hangs on nobody else: on no rank, stock, brake or A/B winner."""

@@ -25,6 +25,7 @@ from drip.engine.actions import Actions
 from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.facts import Batch
+from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
 from drip.storage import outbox, people, runs
 from drip.storage.outbox import Outgoing
@@ -67,6 +68,7 @@ def candidate_of(
     planned_at: datetime,
     has_content: bool,
     ended: Reason | None = None,
+    ready_at: datetime | None = None,
 ) -> Candidate:
     """A step's message as `decide` sees it."""
     free = step.transactional or not campaign.obeys_caps
@@ -79,6 +81,8 @@ def candidate_of(
         topic=campaign.topic,
         channels=step.channels,
         planned_at=planned_at,
+        ready_at=ready_at or planned_at,
+        when_late=campaign.when_late,
         grace=step.grace,
         window=step.window,
         window_place=step.window_place,
@@ -120,6 +124,7 @@ class Judging:
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
         memory = max(longest_memory(caps), SHORTEST_MEMORY)
         self._usage = outbox.usage(connection, contact_ids, now - memory, now)
+        self._reserved: dict[int, list[Reservation]] | None = None
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
         # Most of a batch get the same message, and all that differs between them is who they are.
@@ -204,9 +209,14 @@ class Judging:
         contact = self._facts.contacts[run.contact_id]
         key = (campaign.key, campaign.version, step.id, planned_at, content)
         own = ended is not None or self._facts.paused(contact, campaign.topic) is not None
+        own = own or campaign.when_late != "send"
         candidate = None if own else self._alike.get(key)
         if candidate is None:
-            candidate = candidate_of(self._book, self._facts, contact, campaign, step, planned_at, content, ended)
+            # A deferred message could leave when its wait was over.
+            ready = message.due_at if message else planned_at
+            candidate = candidate_of(
+                self._book, self._facts, contact, campaign, step, planned_at, content, ended, ready
+            )
             if not own:
                 self._alike[key] = candidate
         return Due(run, campaign, step, message, candidate, at_step)
@@ -215,7 +225,7 @@ class Judging:
         message = due.message or self._new(due)
         message.planned_at = due.candidate.planned_at
         self._told[due.run.id][due.step.id] = message
-        decision = decide(due.candidate, person, usage, self._now)
+        decision = decide(due.candidate, person, usage + self._kept_from(due), self._now)
         match decision:
             case Go(channel):
                 message.state, message.channel = "pending", channel
@@ -235,6 +245,14 @@ class Judging:
                 self._changes.defer(message, until, reason)
                 if due.at_step:
                     self._changes.rests(due.run)
+
+    def _kept_from(self, due: Due) -> list[Use]:
+        """The slots that are kept from a message, for those of a higher priority that are still to come."""
+        if not self._book.reserves() or not due.candidate.caps:
+            return []
+        if self._reserved is None:
+            self._reserved = reservations(self._connection, self._book, self._facts, self._ids, self._now)
+        return [each.use for each in self._reserved.get(due.run.contact_id, ()) if each.priority > due.step.priority]
 
     def _new(self, due: Due) -> Outgoing:
         return Outgoing(

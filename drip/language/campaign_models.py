@@ -9,6 +9,7 @@ from pydantic import Field
 
 from drip.core.calendar import Feb29
 from drip.core.campaign import OnUnknown, Status
+from drip.core.decide import WhenLate
 from drip.language.models import (
     Caps,
     Channels,
@@ -77,7 +78,6 @@ class GoalModel(Model):
 
 
 class CampaignModel(Model):
-    NOT_YET = frozenset({"reserve", "when_late"})
     name: Text = key("", "What people call it", "Oil change reminder")
     topic: Topic | None = key(None, "What a contact can switch off; from _settings.yaml", "reminders")
     status: Annotated[Status, phrase(str)] = key("live", "A paused campaign holds its people in place", "live")
@@ -95,6 +95,9 @@ class CampaignModel(Model):
         "always", "Whether someone may come again; an occurrence never comes twice", "never", "after 90 days"
     )
     priority: Priority = key(50, "Who wins when a cap is tight", "high", "0 to 100")
+    reserve: Grace | None = key(
+        None, "Keeps its slot in the caps free this long ahead, from what has a lower priority", "7 days"
+    )
     holdout: Percent = key(0.0, "A share that gets nothing, so that the difference can be measured", "10%")
     max_audience: Count | None = key(
         None, "The brake: more people than this in a day, and the campaign is held", "5000"
@@ -102,6 +105,9 @@ class CampaignModel(Model):
     timezone: Zone | None = key(None, "`recipient`, or one zone for all", "recipient", "Europe/London")
     send_window: Hours | None = key(None, "Hours in which messages go out, on the recipient's clock", "8:00-12:00")
     grace: Grace | None = key(None, "Later than this a message makes no sense any more", "2 days")
+    when_late: Annotated[WhenLate, phrase(str)] = key(
+        "send", "What becomes of a message that drip was too busy, or not there, to send in time", "skip", "next window"
+    )
     frequency_caps: Caps | None = key(None, "Caps on top of the settings', or `ignore`", "1 per month", "ignore")
     counted: YesNo = key(True, "`no`: its messages use up nobody's caps", "yes", "no")
     when_capped: WhenCapped = key(timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip")

@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from drip.core.calendar import Duration
+from drip.core.calendar import ClockRange, Duration
 from drip.core.campaign import (
     Campaign,
     CounterTrigger,
@@ -22,6 +22,7 @@ from drip.core.campaign import (
 )
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
+from drip.core.decide import WhenLate
 from drip.core.derived import DateField
 from drip.core.fields import parse_zone
 from drip.core.settings import Settings
@@ -106,6 +107,8 @@ class _Builder:
             re_entry=model.re_entry,
             timezone=self._timezone(),
             caps=caps,
+            reserve=self._reserve(trigger),
+            when_late=self._when_late(window),
             obeys_caps=obeys,
             counted=model.counted,
             wait_when_capped=self._when_capped(),
@@ -132,6 +135,21 @@ class _Builder:
             self.document.problem(("when_capped",), sentence, "shorten it, or lengthen `grace`", key=True,
                                   level="warning", code="wait-beyond-grace")  # fmt: skip
         return self.model.when_capped if own else self.settings.wait_when_capped
+
+    def _reserve(self, trigger: Trigger) -> timedelta | None:
+        if self.model.reserve is not None and not isinstance(trigger, DateTrigger):
+            sentence = "only what is due on a date is known ahead, so only a `date:` trigger can reserve"
+            self.document.problem(("reserve",), sentence, "leave it out, or raise `priority`", key=True)
+        if self.model.reserve is not None and self.model.transactional:
+            sentence = "a transactional campaign is outside of the caps, so there is no slot to keep"
+            self.document.problem(("reserve",), sentence, "leave it out", key=True)
+        return self.model.reserve
+
+    def _when_late(self, window: ClockRange | None) -> WhenLate:
+        if self.model.when_late == "next window" and (window is None or self.model.transactional):
+            sentence = "there is no send window, so there is no next one"
+            self.document.problem(("when_late",), sentence, "add `send_window: 9:00-19:00`", key=True)
+        return self.model.when_late
 
     def _topic(self) -> str | None:
         topic = self.model.topic

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -126,10 +126,9 @@ RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), Kind("mapping")]
 
 
 class Model(BaseModel):
-    """Keys of `NOT_YET` belong to the language and are refused by name in this version."""
+    """Keys that are not declared are refused, with the nearest one that is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-    NOT_YET: ClassVar[frozenset[str]] = frozenset()
 
 
 # Leaving out a wrong line can make the lines around it wrong.
@@ -213,8 +212,5 @@ def _owner(model: type[Model], location: tuple[str | int, ...]) -> type[Model]:
 
 
 def _unknown_key(model: type[Model], document: Document, here: Route, name: str) -> None:
-    if name in model.NOT_YET:
-        document.problem(here, f"`{name}` is not built yet", "leave it out for now", key=True)
-        return
     names = [field.alias or key for key, field in model.model_fields.items()]
-    document.problem(here, f"there is no key `{name}` here", nearest(name, [*names, *model.NOT_YET]), key=True)
+    document.problem(here, f"there is no key `{name}` here", nearest(name, names), key=True)

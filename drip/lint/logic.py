@@ -15,6 +15,8 @@ from drip.lint.rules import finding
 
 # How far a schedule is followed to see whether a cap can hold it.
 AHEAD = timedelta(days=62)
+# So many days around one date in which others are shut out are worth a word.
+LONG_SHUT = 21
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FREE_MAIL = {"gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "aol.com", "icloud.com", "gmx.de",
              "gmx.net", "web.de"}  # fmt: skip
@@ -44,6 +46,7 @@ def campaign_problems(
     yield from _windows(campaign, settings)
     yield from _caps(campaign, settings)
     yield from _reminder(campaign, settings, others)
+    yield from _reserve(campaign, settings, others)
     if events:
         yield from _events(campaign, settings, events)
 
@@ -141,6 +144,29 @@ def _reminder(campaign: Campaign, settings: Settings, others: Mapping[str, Campa
     if promotions:
         sentence = f"{promotions[0].key} goes first under `{shared[0].text}`, and this reminder is skipped then"
         yield finding("reminder-may-drop", campaign.place, sentence)
+
+
+def _reserve(campaign: Campaign, settings: Settings, others: Mapping[str, Campaign]) -> Iterator[Problem]:
+    """A campaign whose kept slots shut out everything of a lower priority for long."""
+    if campaign.reserve is None or not isinstance(campaign.trigger, DateTrigger):
+        return
+    lower = sorted(key for key, each in others.items() if _rank(each) < _rank(campaign) and each.obeys_caps)
+    due = [_rough_days(step) for step in _sends(campaign)]
+    for cap in _applying(campaign, settings):
+        window = cap.days or -(-cap.seconds // 86_400)
+        together = max(sum(first <= each < first + window for each in due) for first in due)
+        shut = {day for each in due for day in range(each - campaign.reserve.days, each + window)}
+        if lower and 0 < cap.limit <= together and len(shut) > LONG_SHUT:
+            sentence = (
+                f"by `{cap.text}` nothing of {', '.join(lower)} leaves on {len(shut)} days around each "
+                f"{campaign.trigger.name or 'date'}"
+            )
+            yield finding("reserve-starves", campaign.place, sentence, help=f"see {cap.place}")
+
+
+def _rough_days(step: Send) -> int:
+    """How many days after the trigger's date a message is due, roughly."""
+    return round(step.at.offset.months * 30.44 + step.at.offset.days) if step.at else 0
 
 
 def _promotes(campaign: Campaign, settings: Settings) -> bool:

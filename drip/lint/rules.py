@@ -44,6 +44,10 @@ _ALL = (
     Rule("cap-starves", "warning",
          "The campaign sends more often than a cap allows, so some of its messages are always skipped.",
          "Send less often, raise the cap, or write `frequency_caps: ignore` if its messages must go."),
+    Rule("reserve-starves", "warning",
+         "`reserve` keeps slots free for this campaign, and by the caps that is a long time in which nothing of a lower "
+         "priority leaves to these people.",
+         "Shorten `reserve`, raise the cap, or accept it: the preview shows how many messages it costs."),
     Rule("cap-of-none", "warning", "A cap of 0 means never: no message of this campaign ever leaves.",
          "Raise the cap, or write `frequency_caps: ignore`."),
     Rule("reminder-may-drop", "warning",

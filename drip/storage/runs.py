@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -208,6 +209,32 @@ def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
     statement = select(*columns).where(runs.c.campaign == campaign, arm.is_not(None)).order_by(came, runs.c.id)
     rows = connection.execute(statement)
     return [Armed(row[0], datetime.fromtimestamp(row[1], UTC), row[2], row[3], row[4]) for row in rows]
+
+
+# What became of a step's message, as far as slots are kept for it: it is still to come, or it is not.
+WAITS, ENDED = "waits", "ended"
+
+
+def told_of(
+    connection: Connection, campaign: str, contact_ids: Collection[int], occurrences: Collection[str]
+) -> dict[tuple[int, int, str], dict[str | None, str | None]]:
+    """By contact, record and occurrence of a campaign: each step that has a message, and whether that `WAITS`.
+
+    A run that is over has the step None, which has `ENDED`.
+    """
+    columns = (runs.c.contact_id, runs.c.record_id, runs.c.occurrence, runs.c.active, messages.c.step, messages.c.state)
+    joined = runs.outerjoin(messages, messages.c.run_id == runs.c.id)
+    where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids), runs.c.occurrence.in_(occurrences))
+    found: dict[tuple[int, int, str], dict[str | None, str | None]] = defaultdict(dict)
+    for contact, record, occurrence, active, step, state in connection.execute(
+        select(*columns).select_from(joined).where(*where)
+    ):
+        own = found[contact, record, occurrence]
+        if not active:
+            own[None] = ENDED
+        if step is not None:
+            own[step] = WAITS if state == "deferred" else state
+    return found
 
 
 def active_versions(connection: Connection) -> list[tuple[str, str]]:
