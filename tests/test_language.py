@@ -106,7 +106,6 @@ def test_every_problem_is_reported_at_once(world: Worlds) -> None:
         ("audience: { visits: more than 3 days ago }", "compares dates"),
         ("audience: { subscribed: nws }", "did you mean `news`"),
         ("audience: { in_segment: best }", "there is no segment `best`"),
-        ("reserve: 7 days", "not built yet"),
         ("grace: 2 business days", "write `2 days`"),
         ("name: [a, b]", "a text is expected"),
         ("name:", "there is no value"),
