@@ -9,11 +9,15 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Connection
 
+from drip.core.clock import jump
 from drip.core.message import Transport
 from drip.engine.beat import beat
 from drip.engine.book import Book
@@ -21,7 +25,8 @@ from drip.engine.dispatcher import Dispatcher, LeaseLost, Tally
 from drip.engine.entry import Doorkeeper
 from drip.errors import DripError
 from drip.storage import control, outbox
-from drip.storage.database import DaemonLock, Database
+from drip.storage.database import DaemonLock, Database, workspace_id
+from drip.storage.schema import EPOCH
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
@@ -30,11 +35,34 @@ logging.getLogger("apscheduler").setLevel(logging.ERROR)
 LOCK_AGAIN_S = 1.0
 
 
+class Doubt(DripError):
+    """Something looks like a day of arrears and may be none: the daemon ends before it sends, and asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the operator has looked at: `drip run --after-clock-jump`, `--after-restore`."""
+
+    clock: bool = False
+    database: bool = False
+
+
 class Daemon:
     """One daemon on one workspace. `stop` is set to end it: what is in flight is finished, nothing more is begun."""
 
-    def __init__(self, workspace: Workspace, database: Database, clock: Callable[[], datetime]) -> None:
-        self._workspace, self._database, self._clock = workspace, database, clock
+    def __init__(
+        self,
+        workspace: Workspace,
+        database: Database,
+        clock: Callable[[], datetime],
+        trust: Trust = Trust(),
+        passed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workspace, self._database, self._clock, self._trust = workspace, database, clock, trust
+        self._passed_s = passed_s
+        self._beat_at: tuple[datetime, float] | None = None
+        # It does not end in order then, so that the next one asks again.
+        self._doubted = False
         self.stop = threading.Event()
         self.failure: BaseException | None = None
         self._lock = DaemonLock(database.path)
@@ -88,14 +116,53 @@ class Daemon:
     def _start(self) -> None:
         now = self._clock()
         with self._database.write() as connection:
+            self._name = workspace_id(connection)
+            self._doubt(connection, control.last_daemon(connection), now)
             self._number = control.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
         log.info("Started as daemon %d.", self._number, extra={"action": "started"})
 
+    def _doubt(self, connection: Connection, last: control.Daemon | None, now: datetime) -> None:
+        """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
+        noted, known = self._lock.noted(self._name), last.heartbeat_at if last else EPOCH
+        if noted and noted > known:
+            if not self._trust.database:
+                since = f"after {_stamp(known)}" if last else "of any daemon"
+                raise Doubt(
+                    f"The database was put back: it knows of nothing {since}, and a daemon worked on it until "
+                    f"{_stamp(noted)}. What was due in between may have left already.",
+                    help="look at the mail server's log; then `drip run --after-restore`, which holds what was due in "
+                    "between for you to settle, and goes on with the rest",
+                )
+            control.lose(connection, control.Lost(known, min(noted, now)))
+            return
+        if last is None:
+            return
+        # One that ended in order was away on purpose, for however long.
+        away = timedelta(0) if last.ended_at is None else now - last.ended_at
+        self._doubt_clock(connection, max(last.heartbeat_at, last.ended_at or last.heartbeat_at), now, away)
+
+    def _doubt_clock(self, connection: Connection, before: datetime, now: datetime, passed: timedelta) -> None:
+        jumped = jump(before, now, max(passed, timedelta(0)))
+        self._doubted = bool(jumped and not self._trust.clock)
+        if self._doubted and jumped:
+            which = {"forward": "jumped ahead, or drip died and was away", "back": "was set back"}[jumped]
+            raise Doubt(
+                f"The clock says {_stamp(now)}, and the last beat was at {_stamp(before)}: it {which}.",
+                help="set the clock right; if it is, `drip run --after-clock-jump` goes on"
+                + (
+                    ", and sends what is late and still makes sense (`drip preview` shows it)"
+                    if jumped == "forward"
+                    else ""
+                ),
+            )
+        if jumped == "back":
+            control.set_back(connection, now)
+
     def _end(self) -> None:
         for transport in self._transports.values():
             transport.close()
-        if self._number:
+        if self._number and not self._doubted:
             with self._database.write() as connection:
                 control.end_daemon(connection, self._number, self._clock())
             log.info("Ended.", extra={"action": "ended"})
@@ -129,6 +196,9 @@ class Daemon:
         except LeaseLost:
             log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
             self._number = 0
+        except Doubt as doubt:
+            self.failure = doubt
+            self.stop.set()
         except DripError as error:
             self._in_trouble(f"{error.place or ''} {error.sentence}".strip(), error.help, "trouble")
         except Exception as error:  # handed to the main thread, which raises it
@@ -136,16 +206,21 @@ class Daemon:
             self.stop.set()
 
     def _beat(self) -> Tally:
-        now = self._clock()
+        now, passed = self._clock(), self._passed_s()
         self._read_files(now)
         assert self._book
         with self._database.write() as connection:
+            if self._beat_at:
+                before, then = self._beat_at
+                self._doubt_clock(connection, before, now, timedelta(seconds=passed - then))
+            self._beat_at = now, passed
             self._number = control.keep_alive(connection, self._number, os.getpid(), now)
             control.report(connection, self._number, None)
         dispatcher = Dispatcher(
             self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
         )
         tally = beat(self._book, self._doorkeeper, dispatcher)
+        self._lock.note(self._name, now)
         if tally.sent or tally.failed or tally.held:
             counts = (tally.sent, tally.failed, tally.held)
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
@@ -192,3 +267,7 @@ class Daemon:
             log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
         with contextlib.suppress(DripError), self._database.write() as connection:
             control.report(connection, self._number, sentence)
+
+
+def _stamp(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drip.core.calendar import zone
+from drip.preview.outages import effects
+from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
+from drip.storage.ledger import entries
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -159,3 +162,45 @@ def test_the_zone_of_the_window_is_the_recipients(world: Worlds) -> None:
     made.beat("2026-11-27 00:00")
     assert made.sent() == ["2026-11-27 00:00"]
     assert at("2026-11-27 00:00").astimezone(zone("Asia/Tokyo")).hour == 9
+
+
+def outage_of(made: World, start: str, end: str, last: str) -> list[str]:
+    """What a downtime does, as `late send a 2026-11-26 16:00 → 2026-11-26 22:00`."""
+    now, until, down = at("2026-11-24 00:00"), at(last), Outage(at(start), at(end))
+    ledgers = []
+    for outage in (None, down):
+        with rehearsal(made.database, now) as copy:
+            book = made.workspace.book(copy, now)
+            simulate(copy, book, made.workspace.templates, {"email": Nowhere()}, now, until, outage=outage)
+            with copy.read() as connection:
+                ledgers.append(list(entries(connection, until=until)))
+    return [
+        f"{each.kind} {each.step} "
+        + " → ".join(f"{t:%m-%d %H:%M}" if t else "never" for t in (each.before, each.after))
+        for each in effects(*ledgers, down)
+    ]
+
+
+def test_a_downtime_makes_late_drops_and_merges(world: Worlds) -> None:
+    daily = "name: D\ntopic: service\ntrigger: { schedule: every day at 10:00 }\ngrace: 1 day\nsteps: [send: daily]\n"
+    short = "name: S\ntopic: service\ntrigger: { schedule: 2026-11-26 9:30 }\ngrace: 2 hours\nsteps: [send: short]\n"
+    card = CARD.replace("priority: high", "grace: 3 days")
+    made = world({"daily": daily, "short": short, "card": card}, settings=HOURS)
+    made.contacts(*PERSON)
+    # Down from Wednesday evening to Friday at two in the afternoon.
+    found = outage_of(made, "2026-11-26 01:00", "2026-11-27 20:00", "2026-11-28 12:00")
+    assert found == [
+        "late send card 11-26 15:00 → 11-27 20:00",
+        "dropped send short 11-26 15:30 → never",
+        "merged send daily 11-26 16:00 → never",
+        "late send daily 11-27 16:00 → 11-27 20:00",
+    ]
+
+
+def test_what_comes_back_after_a_downtime_keeps_caps_and_priority(world: Worlds) -> None:
+    low = PROMO.replace("2026-11-23", "2026-11-26").replace("priority: low", "priority: low\ngrace: 3 days")
+    made = world({"promo": low, "card": CARD}, settings="frequency_caps: { all: 1 per day }\n" + HOURS)
+    made.contacts(*PERSON)
+    for now in ("2026-11-25 12:00", "2026-11-27 20:00", "2026-11-28 15:00"):
+        made.beat(now)
+    assert made.timeline(outcomes=("sent",)) == ["2026-11-27 20:00 sent send card", "2026-11-28 15:00 sent send promo"]

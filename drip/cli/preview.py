@@ -11,10 +11,13 @@ import click
 from rich.progress import Progress
 
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
+from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
 from drip.engine.book import Book
 from drip.errors import DripError, nearest
-from drip.preview.simulator import Nowhere, rehearsal, simulate
+from drip.language.phrases import span
+from drip.preview.outages import effects
+from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.storage import people
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
@@ -28,6 +31,7 @@ FURTHEST = timedelta(days=5 * 366)
 @click.option("--days", type=click.IntRange(1, 730), default=30, show_default=True, help="How far to look.")
 @click.option("--from", "start", metavar="TIME", help="Show from here on; everything before is simulated too.")
 @click.option("--contact", metavar="KEY", help="One contact's timeline.")
+@click.option("--outage", metavar="SPAN", help="Rehearse a downtime: `36 hours from 2026-12-04 18:00`.")
 @now_option
 @json_option
 @pass_app
@@ -37,6 +41,7 @@ def preview(
     days: int,
     start: str | None,
     contact: str | None,
+    outage: str | None,
     now: str | None,
     as_json: bool,
 ) -> None:
@@ -46,6 +51,7 @@ def preview(
     Example: drip preview
              drip preview birthday --days 90
              drip preview --contact ana --json
+             drip preview --outage "36 hours from 2026-12-04 18:00"
 
     It is the daemon's own planner on a copy of the database and a clock that runs ahead.
     """
@@ -55,8 +61,13 @@ def preview(
             raise click.BadParameter("--from lies more than five years away")
         last = first + timedelta(days=days)
         _known_campaigns(workspace, campaigns)
+        down = _outage(app, workspace, outage, at, last) if outage else None
         found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns)
         _broken(workspace)
+        if down:
+            without = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, outage=down)
+            show_outage(effects(found, without, down), down, workspace.settings.timezone, as_json)
+            return
         if as_json:
             for entry in found:
                 print_json(entry_row(entry, workspace.settings.timezone))
@@ -76,6 +87,7 @@ def coming(
     *,
     since: datetime | None = None,
     campaigns: tuple[str, ...] = (),
+    outage: Outage | None = None,
 ) -> list[Entry]:
     """The ledger of a simulation from `now` to `until`. Raises DripError for an unknown contact."""
     contact_id = contact_number(database, contact) if contact else None
@@ -84,7 +96,7 @@ def coming(
     with rehearsal(database, now, contact_id) as copy, _progress(now, until) as progress:
         book = workspace.book(copy, now)
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())
-        simulate(copy, book, workspace.templates, transports, now, until, progress)
+        simulate(copy, book, workspace.templates, transports, now, until, progress, outage)
         with copy.read() as connection:
             return list(entries(connection, since=since or now, until=until, contact=contact, campaigns=campaigns))
 
@@ -96,6 +108,21 @@ def contact_number(database: Database, key: str) -> int:
     if key not in found:
         raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
     return found[key].id
+
+
+def _outage(app: App, workspace: Workspace, text: str, now: datetime, last: datetime) -> Outage:
+    """`36 hours from 2026-12-04 18:00`. Raises click.BadParameter."""
+    length, word, start = text.partition(" from ")
+    try:
+        long = span(length)
+    except ValueError as wrong:
+        raise click.BadParameter(f"--outage: {wrong}; write `36 hours from 2026-12-04 18:00`") from None
+    if not word:
+        raise click.BadParameter("--outage is written as `36 hours from 2026-12-04 18:00`")
+    begins = app.instant(workspace, start.strip())
+    if not now <= begins < last:
+        raise click.BadParameter("--outage begins outside of what the preview shows; see --days")
+    return Outage(begins, begins + long)
 
 
 def _known_campaigns(workspace: Workspace, names: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from drip.cli.context import App, json_option, now_option, pass_app, print_json
 from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import IssueCoupon, Send
-from drip.daemon import Daemon
+from drip.daemon import Daemon, Trust
 from drip.engine.composing import Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
@@ -32,11 +32,24 @@ from drip.workspace import Workspace
 @click.option(
     "--every", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds between beats."
 )
+@click.option("--after-clock-jump", is_flag=True, help="The clock is right, although it jumped by more than a day.")
+@click.option(
+    "--after-restore", is_flag=True, help="The database was put back from a backup, and that is as it should be."
+)
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
 @now_option
 @json_option
 @pass_app
-def run(app: App, once: bool, every: float, role: str, now: str | None, as_json: bool) -> None:
+def run(
+    app: App,
+    once: bool,
+    every: float,
+    after_clock_jump: bool,
+    after_restore: bool,
+    role: str,
+    now: str | None,
+    as_json: bool,
+) -> None:
     """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which finish what is in flight.
 
     \b
@@ -44,6 +57,9 @@ def run(app: App, once: bool, every: float, role: str, now: str | None, as_json:
              drip run --once
 
     A second daemon on the same database waits until the first one ends.
+
+    It ends before it sends if the clock has jumped by more than a day since the last beat, or if the database is older than
+    it was: both would look like a day of arrears. The two `--after-` options say that you have looked.
     """
     if role != "all":
         raise DripError("`--role` is not built yet.", help="one daemon does it all on SQLite; leave it out")
@@ -51,7 +67,7 @@ def run(app: App, once: bool, every: float, role: str, now: str | None, as_json:
     workspace = app.workspace()
     clock = app.clock(workspace, now)
     with workspace.database(clock()) as database:
-        daemon = Daemon(workspace, database, clock)
+        daemon = Daemon(workspace, database, clock, Trust(after_clock_jump, after_restore))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:

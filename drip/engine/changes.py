@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.core.decide import Reason
+from drip.errors import Place
 from drip.storage import outbox, runs
 from drip.storage.outbox import Judgement, Outgoing
 from drip.storage.runs import NEVER, Run
@@ -58,6 +59,13 @@ class Changes:
         """This message will not be sent."""
         message.state, message.settled_at = "skipped", self.now
         self._record(message, "skipped", reason, None)
+
+    def hold(self, message: Outgoing, channel: str, at: datetime, place: Place) -> None:
+        """This message may have left at an instant of which the ledger was lost: a person has to say."""
+        message.state, message.channel, message.sent_at, message.settled_at = "held", channel, at, self.now
+        message.code, message.place = "unknown", str(place)
+        message.sentence = "it may have left before the database was put back from a backup"
+        self.message(message)
 
     def defer(self, message: Outgoing, until: datetime, reason: Reason) -> None:
         """A message that waits for the same reason as before is not written down again each time."""

@@ -27,7 +27,7 @@ from drip.engine.changes import Changes
 from drip.engine.facts import Batch
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
-from drip.storage import outbox, people, runs
+from drip.storage import control, outbox, people, runs
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, Event
 from drip.storage.runs import NEVER, Armed, Run
@@ -124,6 +124,7 @@ class Judging:
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
         memory = max(longest_memory(caps), SHORTEST_MEMORY)
         self._usage = outbox.usage(connection, contact_ids, now - memory, now)
+        self._lost = control.lost(connection)
         self._reserved: dict[int, list[Reservation]] | None = None
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
@@ -209,7 +210,7 @@ class Judging:
         contact = self._facts.contacts[run.contact_id]
         key = (campaign.key, campaign.version, step.id, planned_at, content)
         own = ended is not None or self._facts.paused(contact, campaign.topic) is not None
-        own = own or campaign.when_late != "send"
+        own = own or campaign.when_late != "send" or self._lost is not None
         candidate = None if own else self._alike.get(key)
         if candidate is None:
             # A deferred message could leave when its wait was over.
@@ -227,6 +228,9 @@ class Judging:
         self._told[due.run.id][due.step.id] = message
         decision = decide(due.candidate, person, usage + self._kept_from(due), self._now)
         match decision:
+            case Go(channel) if self._lost and self._lost.start < due.candidate.ready_at <= self._lost.end:
+                self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
+                self._move_on(due, self._now)
             case Go(channel):
                 message.state, message.channel = "pending", channel
                 message.granted_at = message.due_at = self._now

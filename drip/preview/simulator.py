@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from drip.storage import control
 from drip.storage.database import Database, copy_into, create_database
 
 AFTER = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which no daemon runs: from `start` up to, not including, `end`."""
+
+    start: datetime
+    end: datetime
 
 
 class Nowhere:
@@ -58,8 +67,9 @@ def simulate(
     start: datetime,
     end: datetime,
     progress: Callable[[datetime], None] = lambda now: None,
+    outage: Outage | None = None,
 ) -> Tally:
-    """Runs the stages at every instant from `start` to `end` at which there is something to do.
+    """Runs the stages at every instant from `start` to `end` at which there is something to do, but not during `outage`.
 
     Works on `database` itself: give it a rehearsal, unless it is a workspace of its own.
     """
@@ -79,4 +89,6 @@ def simulate(
             entries.popleft()
         due = next_due(database, now)
         now = min([*([due] if due else []), *([entries[0]] if entries else [])], default=end + AFTER)
+        if outage and outage.start <= now < outage.end:
+            now = outage.end
     return total

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from drip.storage.schema import Instant, daemons, holds
+from drip.storage.schema import Instant, cursors, daemons, holds, meta
 
 EVERYTHING = "*"
+LOST = "lost-time"
+_LOST = select(meta.c.value).where(meta.c.name == LOST)
 _HOLDS = select(holds).order_by(holds.c.scope)
 # A daemon that has not beaten for this long is taken for dead, and what it was handing over for unknown. Longer than
 # servers wait for a sender that fell silent (five minutes, RFC 5321 section 4.5.3.2.7).
@@ -92,6 +94,32 @@ def end_dead(connection: Connection, now: datetime) -> None:
 def report(connection: Connection, number: int, trouble: str | None) -> None:
     """Keeps for `drip status` what keeps messages from leaving, if anything does."""
     connection.execute(update(daemons).where(daemons.c.number == number).values(trouble=trouble))
+
+
+def set_back(connection: Connection, now: datetime) -> None:
+    """The clock was wrong, and is behind what was looked at: from here on campaigns look again."""
+    connection.execute(update(cursors).where(cursors.c.at > now).values(at=now))
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A time of which the ledger was lost, because the database was put back: what was due in it may have left."""
+
+    start: datetime
+    end: datetime
+
+
+def lose(connection: Connection, lost: Lost) -> None:
+    """Remembers the newest time of which the ledger was lost."""
+    value = f"{lost.start.isoformat()} {lost.end.isoformat()}".encode()
+    statement = insert_or(meta).values(name=LOST, value=value)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def lost(connection: Connection) -> Lost | None:
+    """The newest time of which the ledger was lost, if it ever was."""
+    found = connection.execute(_LOST).scalar()
+    return Lost(*map(datetime.fromisoformat, bytes(found).decode().split())) if found else None
 
 
 def end_daemon(connection: Connection, number: int, now: datetime) -> None:

@@ -223,6 +223,20 @@ class DaemonLock:
             return False
         return True
 
+    def note(self, workspace: str, beat: datetime) -> None:
+        """Writes down beside the database until when it was worked on. A backup put back knows of less than this."""
+        if self._file is not None:
+            text = f"{workspace} {beat.isoformat()}\n".encode()
+            os.pwrite(self._file, text, 0)
+            os.ftruncate(self._file, len(text))
+
+    def noted(self, workspace: str) -> datetime | None:
+        """Until when this workspace's database was worked on, as far as is written down beside it."""
+        with contextlib.suppress(OSError, ValueError):
+            whose, _, beat = self._path.read_text("utf-8").strip().partition(" ")
+            return datetime.fromisoformat(beat) if whose == workspace else None
+        return None
+
     def is_free(self) -> bool:
         """Whether no daemon has it at this moment."""
         if not self.take():

@@ -48,7 +48,9 @@ class Outgoing:
 
 INSTANTS = ("planned_at", "due_at", "granted_at", "sent_at", "settled_at", "maybe_left_at")
 # What judging can change of a message, in the order of the columns.
-CHANGING = ("channel", "state", "planned_at", "due_at", "granted_at", "settled_at", "code", "sentence", "place")
+CHANGING = (
+    "channel", "state", "planned_at", "due_at", "granted_at", "sent_at", "settled_at", "code", "sentence", "place",
+)  # fmt: skip
 _CHANGE = Prepared(
     update(messages)
     .values({name: bindparam(f"new_{name}") for name in CHANGING})
@@ -220,8 +222,8 @@ def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
         _INSERT.many(connection, [_row(each) for each in fresh])
     known = changed if not fresh else [each for each in changed if each.id <= newest]
     _CHANGE.many(connection, [
-        (m.channel, m.state, kept(m.planned_at), kept(m.due_at), kept(m.granted_at), kept(m.settled_at), m.code,
-         m.sentence, m.place, m.id) for m in known
+        (m.channel, m.state, kept(m.planned_at), kept(m.due_at), kept(m.granted_at), kept(m.sent_at),
+         kept(m.settled_at), m.code, m.sentence, m.place, m.id) for m in known
     ])  # fmt: skip
 
 

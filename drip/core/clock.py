@@ -1,0 +1,17 @@
+"""Whether a clock can be believed: a jump of more than a day would look like a day of arrears."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+MOST = timedelta(days=1)
+Jump = Literal["forward", "back"]
+
+
+def jump(before: datetime, now: datetime, passed: timedelta) -> Jump | None:
+    """How a clock that showed `before` has jumped if it shows `now` after so much time has really passed."""
+    wrong = now - before - passed
+    if wrong > MOST:
+        return "forward"
+    return "back" if wrong < -MOST else None
