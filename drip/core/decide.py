@@ -26,11 +26,15 @@ LATE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why not: a code of the glossary, a sentence, and the line that says so."""
+    """Why not: a code of the glossary, a sentence, and the line that says so.
+
+    `filled_by` are the campaigns whose messages filled the cap, where that is the reason.
+    """
 
     code: str
     sentence: str
     place: Place
+    filled_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +249,5 @@ def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
     named = (f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}" for day, campaign, kept in days)
     uses = ", ".join(named) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
-    return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place)
+    campaigns = tuple(sorted({use.campaign for use in full.filled_by}))
+    return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place, campaigns)

@@ -88,6 +88,7 @@ class Settings:
     quiet_hours_place: Place
     caps: tuple[Cap, ...]
     wait_when_capped: timedelta | None
+    keep_reasons: timedelta
     topics: Mapping[str, Topic]
     senders: Mapping[str, Mailbox]
     transports: Mapping[Channel, Mapping[str, str]]

@@ -58,7 +58,7 @@ class Changes:
     def skip(self, message: Outgoing, reason: Reason) -> None:
         """This message will not be sent."""
         message.state, message.settled_at = "skipped", self.now
-        self._record(message, "skipped", reason, None)
+        self._record(message, reason, None)
 
     def hold(self, message: Outgoing, channel: str, at: datetime, place: Place) -> None:
         """This message may have left at an instant of which the ledger was lost: a person has to say."""
@@ -75,12 +75,14 @@ class Changes:
         if told:
             self.message(message)
         else:
-            self._record(message, "deferred", reason, until)
+            self._record(message, reason, until)
 
-    def _record(self, message: Outgoing, outcome: str, reason: Reason, until: datetime | None) -> None:
-        message.code, message.sentence, message.place = reason.code, reason.sentence, str(reason.place)
+    def _record(self, message: Outgoing, reason: Reason, until: datetime | None) -> None:
+        # The sentence is the judgement's.
+        message.code, message.sentence, message.place = reason.code, None, str(reason.place)
         self.message(message)
-        made = Judgement(message, self.now, outcome, reason.code, reason.sentence, str(reason.place), until)
+        filled_by = ",".join(reason.filled_by) or None
+        made = Judgement(message, self.now, reason.code, reason.sentence, str(reason.place), filled_by, until)
         self._judgements.append(made)
 
     def store(self, connection: Connection) -> None:

@@ -29,7 +29,7 @@ BATCH = 500
 MOST_AT_ONCE = 1_000_000_000_000
 # If something is new about more contacts than this, looking at everybody is no more work.
 MOST_ONE_BY_ONE = 5_000
-COUNTERS, SEGMENTS = "*counters", "*segments"
+COUNTERS, SEGMENTS, PRUNED = "*counters", "*segments", "*pruned"
 
 
 def follow(connection: Connection, book: Book, now: datetime) -> None:
@@ -43,7 +43,18 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     book.read_versions(connection)
     if wanted := book.sets():
         moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
+    if prune(connection, book, cursors.get(PRUNED), now):
+        moved[PRUNED] = newest
     audience.move_cursors(connection, moved)
+
+
+def prune(connection: Connection, book: Book, before: Cursor | None, now: datetime) -> bool:
+    """Forgets, once on each day of the workspace, the reasons that are older than the settings keep them."""
+    home = zone(book.settings.timezone)
+    if before and local(before.at, home).date() == local(now, home).date():
+        return False
+    outbox.prune(connection, now - book.settings.keep_reasons)
+    return True
 
 
 # --- dates

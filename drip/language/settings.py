@@ -61,6 +61,7 @@ def build_settings(document: Document) -> Settings | None:
         quiet_hours_place=document.place(("quiet_hours",), key=True),
         caps=_caps(document, model),
         wait_when_capped=model.when_capped,
+        keep_reasons=model.keep_reasons,
         topics={
             key: Topic(key, topic.title, topic.opt_in, topic.expires, document.place(("topics", key), key=True))
             for key, topic in model.topics.items()

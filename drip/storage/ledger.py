@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, literal, null, select, type_coerce, union_all
+from sqlalchemy import Connection, Select, case, literal, null, select, type_coerce, union_all
 
-from drip.storage.schema import Instant, contacts, judgements, messages, records, runs, tasks
+from drip.storage.schema import Instant, contacts, judgements, messages, reasons, records, runs, tasks
 
 NO_INSTANT = type_coerce(null(), Instant)
 
@@ -157,11 +157,13 @@ def _settled() -> tuple[Select[Any], Any]:
 
 def _judged() -> tuple[Select[Any], Any]:
     at = judgements.c.at
-    columns = _columns(at, judgements.c.outcome, step=messages.c.step, channel=messages.c.channel, reason=judgements,
+    outcome = case((judgements.c.until.is_(None), "skipped"), else_="deferred")
+    columns = _columns(at, outcome, step=messages.c.step, channel=messages.c.channel, reason=reasons,
                        until=judgements.c.until, rank=1, number=judgements.c.id)  # fmt: skip
     statement = (
         select(*columns)
         .select_from(judgements)
+        .join(reasons, reasons.c.id == judgements.c.reason_id)
         .join(messages, messages.c.id == judgements.c.message_id)
         .join(runs, runs.c.id == messages.c.run_id)
     )

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, func, insert, null, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from drip.core.caps import Use
 from drip.storage.control import LEASE
 from drip.storage.database import Prepared, listed_in, numbers
-from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment
+from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
 IN_FLIGHT = ("pending", "sending")
@@ -60,14 +74,14 @@ _CHANGE = Prepared(
 
 @dataclass(slots=True)
 class Judgement:
-    """A decision that was not Send. `message` has its id once the messages are stored."""
+    """A decision that was not Send. `message` has its id once the messages are stored; without `until` it is skipped."""
 
     message: Outgoing
     at: datetime
-    outcome: str
     code: str
     sentence: str
     place: str
+    filled_by: str | None
     until: datetime | None
 
 
@@ -97,6 +111,13 @@ _DEFERRED = Prepared(
 _INSERT = Prepared(insert(messages))
 _JUDGED = Prepared(insert(judgements))
 _NEWEST = select(func.max(messages.c.id))
+_REASON = Prepared(insert(reasons))
+_NEWEST_REASON = select(func.max(reasons.c.id))
+_REASONS = Prepared(
+    select(reasons.c.id, reasons.c.sentence, reasons.c.place, reasons.c.code).where(
+        reasons.c.sentence.in_(listed_in("sentences"))
+    )
+)
 _PENDING = (
     select(messages)
     .where(messages.c.state == "pending", messages.c.due_at <= bindparam("now", type_=Instant))
@@ -228,11 +249,29 @@ def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
 
 
 def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
-    """Appends decisions; their messages are stored already."""
+    """Appends decisions; their messages are stored already. Needs the write lock, for the reasons' ids."""
+    if not made:
+        return
+    wanted = {(each.sentence, each.place, each.code): each.filled_by for each in made}
+    sentences = json.dumps(sorted({sentence for sentence, _, _ in wanted}))
+    known = {row[1:]: row[0] for row in _REASONS.rows(connection, sentences=sentences)}
+    missing = [key for key in wanted if key not in known]
+    newest = (connection.execute(_NEWEST_REASON).scalar() or 0) if missing else 0
+    fresh = {key: newest + n for n, key in enumerate(missing, 1)}
+    _REASON.many(connection, [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()])
+    known |= fresh
     _JUDGED.many(connection, [
-        (None, each.message.id, each.message.contact_id, kept(each.at), each.outcome, each.code, each.sentence,
-         each.place, kept(each.until)) for each in made
+        (None, each.message.id, kept(each.at), known[each.sentence, each.place, each.code], kept(each.until))
+        for each in made
     ])  # fmt: skip
+
+
+def prune(connection: Connection, before: datetime) -> int:
+    """Forgets decisions from before an instant, and the reasons that nothing names any more; how many decisions."""
+    gone = connection.execute(delete(judgements).where(judgements.c.at < before)).rowcount
+    if gone:
+        connection.execute(delete(reasons).where(reasons.c.id.not_in(select(judgements.c.reason_id))))
+    return gone
 
 
 def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:

@@ -255,18 +255,28 @@ messages = Table(
     Index("messages_by_settling", "settled_at", sqlite_where=text("settled_at IS NOT NULL")),
 )
 
-# Every decision that is not Send, append-only.
+# Why messages did not go: each sentence once, however many people it was said of. `filled_by` names the campaigns whose
+# messages filled a cap, with commas.
+reasons = Table(
+    "reasons",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("filled_by", Text),
+    UniqueConstraint("sentence", "place", "code"),
+)
+
+# Every decision that is not Send, append-only. One that waits says until when; one without `until` is skipped.
 judgements = Table(
     "judgements",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
-    Column("contact_id", ForeignKey("contacts.id"), nullable=False, index=True),
     Column("at", Instant, nullable=False, index=True),
-    Column("outcome", Text, nullable=False),
-    Column("code", Text, nullable=False),
-    Column("sentence", Text, nullable=False),
-    Column("place", Text, nullable=False),
+    # No foreign key: it would need an index of its own to forget reasons by.
+    Column("reason_id", Integer, nullable=False),
     Column("until", Instant),
 )
 

@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "conditions": retail.conditions,
     "ticks": scale.ticks,
     "blast": scale.blast,
+    "ledger": scale.ledger,
     "preview-million": scale.preview,
     "import-million": scale.imports,
 }

@@ -20,6 +20,7 @@ from drip.cli.sample import copy_sample
 from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
+from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.database import Database
 from drip.workspace import Workspace
 from tests.benchmarks import crowd
@@ -191,6 +192,25 @@ def _copied(plain: sqlite3.Connection) -> float:
         plain.commit()
 
     return timed(copy)
+
+
+# --- ledger
+
+
+def ledger(size: int = 5_000) -> None:
+    """What the reasons of a month take in the database, for each contact and year."""
+    with folder() as root:
+        gallery(root, size)
+        workspace = Workspace(root, {})
+        with workspace.database(NOW) as database, rehearsal(database, NOW) as copy:
+            book, nowhere = workspace.book(copy, NOW), dict.fromkeys(workspace.settings.transports, Nowhere())
+            simulate(copy, book, workspace.templates, nowhere, NOW, NOW + timedelta(days=30))
+            with copy.read() as connection:
+                sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN ('judgements', 'reasons') OR name LIKE 'ix_judgements%'"
+                taken = connection.exec_driver_sql(sql).scalar() or 0
+                made = connection.exec_driver_sql("SELECT count(*) FROM judgements").scalar() or 0
+        each = f"{taken / made:.0f} bytes each, {taken / size * 365 / 30:.0f} bytes for each contact and year"
+        sys.stdout.write(f"reasons of {made:,} judgements over {size:,} contacts: {each}\n")
 
 
 # --- preview and import

@@ -37,7 +37,9 @@ class Model:
             self.contacts = {row["id"]: row for row in read("SELECT * FROM contacts")}
             self.runs = {row["id"]: row for row in read("SELECT * FROM runs")}
             self.messages = {row["id"]: row for row in read("SELECT * FROM messages")}
-            self.judgements = read("SELECT * FROM judgements ORDER BY id")
+            self.judgements = read(
+                "SELECT j.*, r.code, r.sentence FROM judgements j JOIN reasons r ON r.id = j.reason_id ORDER BY j.id"
+            )
             self.versions = {(r["campaign"], r["version"]): r["text"] for r in read("SELECT * FROM campaign_versions")}
         self.by_key = {row["key"]: row for row in self.contacts.values()}
         self.by_message_id = {
