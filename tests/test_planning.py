@@ -614,7 +614,7 @@ def test_a_transport_that_fails_in_an_unforeseen_way_is_unknown_and_not_repeated
 
 
 def test_a_reason_is_kept_once_and_forgotten_by_policy(world: Worlds) -> None:
-    made = world({"letter": LETTER}, settings="frequency_caps: { all: 0 per day }\nkeep_reasons: 10 days")
+    made = world({"letter": LETTER}, settings="frequency_caps: { all: 0 per day }\nkeep_reasons: 3 days")
     made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(20)))
 
     def kept() -> tuple[int, int]:
@@ -626,8 +626,8 @@ def test_a_reason_is_kept_once_and_forgotten_by_policy(world: Worlds) -> None:
     made.beat("2026-11-26 16:00")
     assert kept() == (20, 1), "twenty people, one sentence"
     assert len([each for each in made.ledger() if each.sentence and "a limit of none" in each.sentence]) == 20
-    made.beat("2026-12-05 16:00")
+    made.beat("2026-11-28 16:00")
     assert kept() == (20, 1)
-    made.beat("2026-12-07 18:00")
+    made.beat("2026-11-30 18:00")
     assert kept() == (0, 0)
     assert len([each for each in made.ledger() if each.outcome == "entered"]) == 20, "who was in stays known"
