@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import click
 from rich.progress import Progress
 
+from drip.cli.caps import show_caps
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
@@ -17,6 +18,7 @@ from drip.engine.book import Book
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
 from drip.preview.outages import effects
+from drip.preview.pressure import pressure, tried
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.storage import people
 from drip.storage.database import Database
@@ -31,6 +33,8 @@ FURTHEST = timedelta(days=5 * 366)
 @click.option("--days", type=click.IntRange(1, 730), default=30, show_default=True, help="How far to look.")
 @click.option("--from", "start", metavar="TIME", help="Show from here on; everything before is simulated too.")
 @click.option("--contact", metavar="KEY", help="One contact's timeline.")
+@click.option("--caps", is_flag=True, help="Who displaces whom under the caps, and who is at a limit.")
+@click.option("--try", "trial", metavar="CAPS", help="With --caps: what others would change, as `promo: 1 per week`.")
 @click.option("--outage", metavar="SPAN", help="Rehearse a downtime: `36 hours from 2026-12-04 18:00`.")
 @now_option
 @json_option
@@ -41,6 +45,8 @@ def preview(
     days: int,
     start: str | None,
     contact: str | None,
+    caps: bool,
+    trial: str | None,
     outage: str | None,
     now: str | None,
     as_json: bool,
@@ -51,6 +57,7 @@ def preview(
     Example: drip preview
              drip preview birthday --days 90
              drip preview --contact ana --json
+             drip preview --caps --try "offers: 1 per week"
              drip preview --outage "36 hours from 2026-12-04 18:00"
 
     It is the daemon's own planner on a copy of the database and a clock that runs ahead.
@@ -64,6 +71,14 @@ def preview(
         down = _outage(app, workspace, outage, at, last) if outage else None
         found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns)
         _broken(workspace)
+        if caps or trial:
+            other = None
+            if trial:
+                changed = Workspace(workspace.root, workspace.environment)
+                changed.loaded = tried(workspace.loaded, trial)
+                other = pressure(coming(changed, database, at, last, contact, since=first, campaigns=campaigns))
+            show_caps(pressure(found), other, trial, as_json)
+            return
         if down:
             without = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, outage=down)
             show_outage(effects(found, without, down), down, workspace.settings.timezone, as_json)

@@ -16,7 +16,10 @@ NO_INSTANT = type_coerce(null(), Instant)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger. `zone` is the contact's, None for the workspace's."""
+    """One line of the ledger. `zone` is the contact's, None for the workspace's.
+
+    `filled_by` are the campaigns that filled a cap, with commas.
+    """
 
     at: datetime
     outcome: str
@@ -31,6 +34,7 @@ class Entry:
     place: str | None
     until: datetime | None
     zone: str | None
+    filled_by: str | None = None
 
 
 def entries(
@@ -88,6 +92,7 @@ def _columns(
         reason.c.place.label("place"),
         until.label("until"),
         contacts.c.zone.label("zone"),
+        getattr(reason.c, "filled_by", null()).label("filled_by"),
         literal(rank).label("rank"),
         number.label("number"),
     )
