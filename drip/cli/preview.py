@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import click
 from rich.progress import Progress
@@ -14,11 +15,15 @@ from drip.cli.caps import show_caps
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
+from drip.core.message import Message
 from drip.engine.book import Book
+from drip.engine.dispatcher import Ready
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
 from drip.preview.outages import effects
 from drip.preview.pressure import pressure, tried
+from drip.preview.report import Period, report
+from drip.preview.samples import Samples
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.storage import people
 from drip.storage.database import Database
@@ -33,6 +38,7 @@ FURTHEST = timedelta(days=5 * 366)
 @click.option("--days", type=click.IntRange(1, 730), default=30, show_default=True, help="How far to look.")
 @click.option("--from", "start", metavar="TIME", help="Show from here on; everything before is simulated too.")
 @click.option("--contact", metavar="KEY", help="One contact's timeline.")
+@click.option("--html", metavar="DIR", help="Write it as one page: DIR/preview.html, with rendered samples.")
 @click.option("--caps", is_flag=True, help="Who displaces whom under the caps, and who is at a limit.")
 @click.option("--try", "trial", metavar="CAPS", help="With --caps: what others would change, as `promo: 1 per week`.")
 @click.option("--outage", metavar="SPAN", help="Rehearse a downtime: `36 hours from 2026-12-04 18:00`.")
@@ -45,6 +51,7 @@ def preview(
     days: int,
     start: str | None,
     contact: str | None,
+    html: str | None,
     caps: bool,
     trial: str | None,
     outage: str | None,
@@ -57,6 +64,7 @@ def preview(
     Example: drip preview
              drip preview birthday --days 90
              drip preview --contact ana --json
+             drip preview --html report
              drip preview --caps --try "offers: 1 per week"
              drip preview --outage "36 hours from 2026-12-04 18:00"
 
@@ -68,8 +76,9 @@ def preview(
             raise click.BadParameter("--from lies more than five years away")
         last = first + timedelta(days=days)
         _known_campaigns(workspace, campaigns)
+        samples = Samples()
         down = _outage(app, workspace, outage, at, last) if outage else None
-        found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns)
+        found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, seen=samples.look)
         _broken(workspace)
         if caps or trial:
             other = None
@@ -83,11 +92,17 @@ def preview(
             without = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, outage=down)
             show_outage(effects(found, without, down), down, workspace.settings.timezone, as_json)
             return
+        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
+        if html is not None:
+            period = Period(first, last, workspace.settings.timezone, titles)
+            chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
+            path = _written(Path(html), report(found, chosen, period, workspace.settings.business_name))
+            click.echo(f"Wrote {path}")
+            return
         if as_json:
             for entry in found:
                 print_json(entry_row(entry, workspace.settings.timezone))
             return
-        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         titles |= {entry.campaign: titles.get(entry.campaign, entry.campaign) for entry in found}
         shown = Shown(found, titles, first, last, workspace.settings.timezone)
         console().print(timeline(shown) if contact else picture(shown))
@@ -103,6 +118,7 @@ def coming(
     since: datetime | None = None,
     campaigns: tuple[str, ...] = (),
     outage: Outage | None = None,
+    seen: Callable[[Ready, Message], None] = lambda ready, message: None,
 ) -> list[Entry]:
     """The ledger of a simulation from `now` to `until`. Raises DripError for an unknown contact."""
     contact_id = contact_number(database, contact) if contact else None
@@ -111,7 +127,7 @@ def coming(
     with rehearsal(database, now, contact_id) as copy, _progress(now, until) as progress:
         book = workspace.book(copy, now)
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())
-        simulate(copy, book, workspace.templates, transports, now, until, progress, outage)
+        simulate(copy, book, workspace.templates, transports, now, until, progress, outage, seen)
         with copy.read() as connection:
             return list(entries(connection, since=since or now, until=until, contact=contact, campaigns=campaigns))
 
@@ -123,6 +139,15 @@ def contact_number(database: Database, key: str) -> int:
     if key not in found:
         raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
     return found[key].id
+
+
+def _written(folder: Path, page: str) -> Path:
+    """The page, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, making = folder / "preview.html", folder / "preview.html.new"
+    making.write_text(page, "utf-8")
+    making.rename(path)
+    return path
 
 
 def _outage(app: App, workspace: Workspace, text: str, now: datetime, last: datetime) -> Outage:

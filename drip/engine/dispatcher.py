@@ -96,7 +96,10 @@ class Begun:
 
 @dataclass
 class Dispatcher:
-    """Empties the outbox. `clock` is read for each message; `stop` is asked before each one is begun."""
+    """Empties the outbox. `clock` is read for each message; `stop` is asked before each one is begun.
+
+    `seen` is told of every message that was rendered.
+    """
 
     database: Database
     templates: Templates
@@ -104,6 +107,7 @@ class Dispatcher:
     clock: Callable[[], datetime]
     fence: int
     stop: Callable[[], bool] = lambda: False
+    seen: Callable[[Ready, Message], None] = lambda ready, message: None
     _identity: Identity | None = field(default=None, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
@@ -169,7 +173,9 @@ class Dispatcher:
     def _rendered(self, facts: Batch, ready: list[Ready], tally: Tally) -> Iterator[tuple[Ready, Message]]:
         for each in ready:
             try:
-                yield each, self._message(facts, each)
+                message = self._message(facts, each)
+                self.seen(each, message)
+                yield each, message
             except DripError as error:
                 place = str(error.place or each.step.place)
                 each.outgoing.place = place

@@ -14,7 +14,7 @@ from drip.core.message import Message, Receipt, Sent, Transport
 from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.dispatcher import Dispatcher, Ready, Tally
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import coming_wakes, next_due
 from drip.rendering.templates import Templates
@@ -68,13 +68,14 @@ def simulate(
     end: datetime,
     progress: Callable[[datetime], None] = lambda now: None,
     outage: Outage | None = None,
+    seen: Callable[[Ready, Message], None] = lambda ready, message: None,
 ) -> Tally:
     """Runs the stages at every instant from `start` to `end` at which there is something to do, but not during `outage`.
 
-    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own.
+    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own. `seen` is told of every message.
     """
     clock = [start]
-    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0)
+    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0, seen=seen)
     doorkeeper = Doorkeeper()
     total = Tally()
     entries = deque(coming_wakes(database, book, start, end))
