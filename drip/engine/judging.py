@@ -226,7 +226,7 @@ class Judging:
         message = due.message or self._new(due)
         message.planned_at = due.candidate.planned_at
         self._told[due.run.id][due.step.id] = message
-        decision = decide(due.candidate, person, usage + self._kept_from(due), self._now)
+        decision = decide(due.candidate, person, self._with_reserved(due, usage), self._now)
         match decision:
             case Go(channel) if self._lost and self._lost.start < due.candidate.ready_at <= self._lost.end:
                 self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
@@ -250,13 +250,14 @@ class Judging:
                 if due.at_step:
                     self._changes.rests(due.run)
 
-    def _kept_from(self, due: Due) -> list[Use]:
-        """The slots that are kept from a message, for those of a higher priority that are still to come."""
+    def _with_reserved(self, due: Due, usage: list[Use]) -> list[Use]:
+        """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
         if not self._book.reserves() or not due.candidate.caps:
-            return []
+            return usage
         if self._reserved is None:
             self._reserved = reservations(self._connection, self._book, self._facts, self._ids, self._now)
-        return [each.use for each in self._reserved.get(due.run.contact_id, ()) if each.priority > due.step.priority]
+        reserved = self._reserved.get(due.run.contact_id, ())
+        return usage + [each.use for each in reserved if each.priority > due.step.priority]
 
     def _new(self, due: Due) -> Outgoing:
         return Outgoing(

@@ -18,6 +18,7 @@ from drip.engine import dispatcher, judging, planner
 from drip.engine.dispatcher import Dispatcher
 from drip.preview import simulator
 from drip.storage import audience, outbox
+from tests.simulation import house
 from tests.simulation.model import EPOCH, instant
 from tests.simulation.play import play
 
@@ -66,18 +67,22 @@ def send_then_mark(patch: Patch) -> None:
 
 
 def usage_outside_the_lock(patch: Patch) -> None:
-    """What was used is read before the lock is taken, by whoever is about to plan."""
-    read, right = outbox.usage, planner.plan
+    """What was used is read as a beat begins, before any lock is taken."""
+    read, right = outbox.usage, house.beat
     known: dict[Any, dict[int, list[Use]]] = {}
 
-    def plan(database: Any, *rest: Any) -> None:
-        with database.read() as connection:
+    def beat(book: Any, doorkeeper: Any, dispatching: Dispatcher) -> Any:
+        with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
-            known[greenlet.getcurrent()] = read(connection, ids, EPOCH, rest[-1])
-        right(database, *rest)
+            known[greenlet.getcurrent()] = read(connection, ids, EPOCH, dispatching.clock())
+        return right(book, doorkeeper, dispatching)
 
-    patch.setattr("drip.engine.beat.plan", plan)
-    patch.setattr(outbox, "usage", lambda *_: {key: list(uses) for key, uses in known[greenlet.getcurrent()].items()})
+    def early(*given: Any) -> dict[int, list[Use]]:
+        own = known.get(greenlet.getcurrent())
+        return read(*given) if own is None else {key: list(uses) for key, uses in own.items()}
+
+    patch.setattr(house, "beat", beat)
+    patch.setattr(outbox, "usage", early)
 
 
 def window_rank(patch: Patch) -> None:
@@ -111,7 +116,7 @@ def counted_when_planned(patch: Patch) -> None:
 def _moved(use: Use, times: dict[int, int]) -> Use:
     milliseconds = round((use.first - EPOCH).total_seconds() * 1000)
     at = instant(times[milliseconds]) if milliseconds in times else use.first
-    return replace(use, first=at, last=at)
+    return use._replace(first=at, last=at)
 
 
 def preview_without_its_own(patch: Patch) -> None:
