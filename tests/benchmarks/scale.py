@@ -27,7 +27,7 @@ from tests.benchmarks import crowd
 from tests.cli import drip
 from tests.world import World, at
 
-SIZES = (10_000, 100_000)
+SIZES = (10_000, 100_000, 1_000_000)
 RUNS = 5
 NOW = at("2026-11-25 14:00")
 BLAST_AT = at("2026-11-26 15:30")
