@@ -35,7 +35,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from drip.core.fields import parse_number
 from drip.errors import DripError
-from drip.storage.schema import meta, metadata, signing_keys
+from drip.storage.schema import judgements, meta, metadata, reasons, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
@@ -175,12 +175,17 @@ def migrate(database: Database) -> None:
 
 
 def copy_into(source: Path, target: Path, contact_id: int | None) -> None:
-    """Copies a database of this version, or one contact's part of it, into the fresh one at `target`."""
+    """Copies a database of this version, or one contact's part of it, into the fresh one at `target`.
+
+    But for past judgements: nothing that is judged looks at them.
+    """
     with _told(source), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("ATTACH ? AS source", (str(source),))
         connection.execute("BEGIN")
         for table in metadata.sorted_tables:
+            if table in (judgements, reasons):
+                continue
             columns = [column.name for column in table.columns]
             where = ""
             if contact_id is not None:
