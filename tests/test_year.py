@@ -69,7 +69,8 @@ def test_a_year_keeps_every_cap_and_is_what_day_0_foresaw(tmp_path: Path, corpor
     for each in happened:
         if each.outcome == "sent":
             sent[each.contact].append(each)
-    assert sum(map(len, sent.values())) > 40_000
+    assert sum(map(len, sent.values())) > 30_000
+    assert sum(each.code == "cap" for each in happened) > 1_000, "the caps have something to do"
     topics = {key: campaign.topic for key, campaign in made.workspace.loaded.campaigns.items()}
     rules = [*settings.caps, *(cap for each in made.workspace.loaded.campaigns.values() for cap in each.caps)]
     for contact, own in sent.items():
