@@ -41,7 +41,7 @@ class Doubt(DripError):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the operator has looked at: `drip run --after-clock-jump`, `--after-restore`."""
+    """What the operator has looked at before the start: `drip run --after-clock-jump`, `--after-restore`."""
 
     clock: bool = False
     database: bool = False
@@ -140,12 +140,15 @@ class Daemon:
             return
         # One that ended in order was away on purpose, for however long.
         away = timedelta(0) if last.ended_at is None else now - last.ended_at
-        self._doubt_clock(connection, max(last.heartbeat_at, last.ended_at or last.heartbeat_at), now, away)
+        before = max(last.heartbeat_at, last.ended_at or last.heartbeat_at)
+        self._doubt_clock(connection, before, now, away, trusted=self._trust.clock)
 
-    def _doubt_clock(self, connection: Connection, before: datetime, now: datetime, passed: timedelta) -> None:
+    def _doubt_clock(
+        self, connection: Connection, before: datetime, now: datetime, passed: timedelta, *, trusted: bool
+    ) -> None:
         jumped = jump(before, now, max(passed, timedelta(0)))
-        self._doubted = bool(jumped and not self._trust.clock)
-        if self._doubted and jumped:
+        self._doubted = jumped is not None and not trusted
+        if jumped and not trusted:
             which = {"forward": "jumped ahead, or drip died and was away", "back": "was set back"}[jumped]
             raise Doubt(
                 f"The clock says {_stamp(now)}, and the last beat was at {_stamp(before)}: it {which}.",
@@ -193,9 +196,6 @@ class Daemon:
             return
         try:
             self._beat()
-        except LeaseLost:
-            log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
-            self._number = 0
         except Doubt as doubt:
             self.failure = doubt
             self.stop.set()
@@ -212,14 +212,20 @@ class Daemon:
         with self._database.write() as connection:
             if self._beat_at:
                 before, then = self._beat_at
-                self._doubt_clock(connection, before, now, timedelta(seconds=passed - then))
+                # What the operator has looked at lies before the start.
+                self._doubt_clock(connection, before, now, timedelta(seconds=passed - then), trusted=False)
             self._beat_at = now, passed
             self._number = control.keep_alive(connection, self._number, os.getpid(), now)
             control.report(connection, self._number, None)
         dispatcher = Dispatcher(
             self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
         )
-        tally = beat(self._book, self._doorkeeper, dispatcher)
+        try:
+            tally = beat(self._book, self._doorkeeper, dispatcher)
+        except LeaseLost:
+            # What was planned stays; handing over begins again under a new number.
+            log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
+            return self._beat()
         self._lock.note(self._name, now)
         if tally.sent or tally.failed or tally.held:
             counts = (tally.sent, tally.failed, tally.held)
