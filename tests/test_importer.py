@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from drip.errors import DripError
@@ -233,3 +236,22 @@ def test_a_domain_of_other_letters_is_kept_in_its_ascii_form(world: Worlds) -> N
     made = world({})
     made.contacts("key,email", "a,a@bücher.de")
     assert contact(made, "a").email == "a@xn--bcher-kva.de"
+
+
+@hypothesis.given(
+    st.from_regex(r"[A-Za-z0-9_+.\-]{1,70}", fullmatch=True),
+    st.sampled_from(
+        ["example.com", "Example.COM", "müller.example", "a.test", "localhost", "-x.com", "x..com", "example.com."]
+    ),
+)
+def test_addresses_that_need_no_second_look_come_out_as_with_one(local_part: str, domain: str) -> None:
+    text = f"{local_part}@{domain}"
+    try:
+        found = validate_email(text, check_deliverability=False)
+        expected: str | None = found.ascii_email or found.normalized
+    except EmailNotValidError:
+        expected = None
+    try:
+        assert importer.parse_email(text) == expected
+    except ValueError:
+        assert expected is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 import phonenumbers
@@ -30,9 +31,12 @@ def guess_zone(contact: Contact) -> str | None:
         found = _single(time_zones_for_number(phonenumbers.parse(contact.phone)))
         if found:
             return found
-    if contact.country:
-        return _single(get_global("territory_zones").get(contact.country, []))
-    return None
+    return _zone_of_country(contact.country) if contact.country else None
+
+
+@lru_cache(maxsize=500)
+def _zone_of_country(country: str) -> str | None:
+    return _single(get_global("territory_zones").get(country, []))
 
 
 def _single(names: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
+from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any
@@ -44,6 +45,9 @@ ALIASES = {
     "time_zone": "timezone",
     "language": "locale",
 }
+# What needs no second look: words of letters, digits and a few signs, with dots between them, and not long.
+PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+LONGEST_PLAIN = 64
 # Says that a coupon was redeemed, with its `code`.
 REDEEMED = "coupon.redeemed"
 EVENT_COLUMNS = ("event", "id", "contact", "at")
@@ -208,12 +212,24 @@ def _plain(name: str, text: str, country: str) -> str:
 
 def parse_email(text: str) -> str:
     """The address in its normal form. Raises ValueError with a sentence."""
+    local_part, _, domain = text.rpartition("@")
+    if PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN and (known := _domain(domain)):
+        return f"{local_part}@{known}"
     try:
         found = validate_email(text, check_deliverability=False)
         # A domain of other letters has an ASCII form that every server takes (RFC 5891).
         return found.ascii_email or found.normalized
     except EmailNotValidError as error:
         raise ValueError(f"`{text}` is not an e-mail address: {error}") from None
+
+
+@lru_cache(maxsize=10_000)
+def _domain(domain: str) -> str | None:
+    """A domain in its normal form, looked at once however many people have it; None if it is none."""
+    try:
+        return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain
+    except EmailNotValidError:
+        return None
 
 
 def parse_phone(text: str, country: str) -> str:
