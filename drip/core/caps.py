@@ -22,11 +22,14 @@ from drip.errors import Place
 AROUND = 36
 
 
+Scope = Literal["all", "channel", "topic", "campaign"]
+
+
 @dataclass(frozen=True, slots=True)
 class Cap:
     """One rule: at most `limit` counted messages of its scope in `days` local days, or in `seconds`."""
 
-    scope: Literal["all", "channel", "topic", "campaign"]
+    scope: Scope
     name: str
     limit: int
     text: str

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from drip.core.caps import Cap
+from drip.core.caps import Cap, Scope
 from drip.core.settings import CHANNELS
 from drip.errors import DripError, Place, nearest
 from drip.language import phrases
@@ -60,7 +60,8 @@ def tried(loaded: Loaded, text: str) -> Loaded:
     name, colon, line = (part.strip() for part in text.partition(":"))
     if not colon:
         raise DripError(f"`{text}` says no caps.", help="write `--try 'promo: 1 per week'`")
-    scopes = {"all": "all", **dict.fromkeys(CHANNELS, "channel"), **dict.fromkeys(loaded.settings.topics, "topic")}
+    scopes: dict[str, Scope] = {"all": "all", **dict.fromkeys(CHANNELS, "channel")}
+    scopes |= dict.fromkeys(loaded.settings.topics, "topic")
     campaign = name.removeprefix("campaign ").strip()
     if name in scopes:
         kept = [cap for cap in loaded.settings.caps if (cap.scope, cap.name) != (scopes[name], name)]
@@ -75,11 +76,11 @@ def tried(loaded: Loaded, text: str) -> Loaded:
     return replace(loaded, campaigns={**loaded.campaigns, campaign: changed})
 
 
-def _caps(line: str, scope: str, name: str) -> tuple[Cap, ...]:
+def _caps(line: str, scope: Scope, name: str) -> tuple[Cap, ...]:
     if line in ("", "none"):
         return ()
     try:
         read = phrases.caps(line)
     except ValueError as wrong:
         raise DripError(f"{wrong}.", help="write `--try 'promo: 1 per week'`, or `none` for no cap") from None
-    return tuple(Cap(scope, name, each.limit, each.text, TRIED, each.days, each.seconds) for each in read)  # type: ignore[arg-type]
+    return tuple(Cap(scope, name, each.limit, each.text, TRIED, each.days, each.seconds) for each in read)

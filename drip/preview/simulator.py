@@ -51,7 +51,7 @@ def rehearsal(database: Database, now: datetime, contact_id: int | None = None) 
     with tempfile.TemporaryDirectory(prefix="drip-") as folder:
         path = Path(folder) / "rehearsal.db"
         create_database(path, now, durable=False).close()
-        copy_into(database.path, path, contact_id)
+        copy_into(database.path, path, contact_id, now)
         copy = Database(path, durable=False)
         try:
             yield copy

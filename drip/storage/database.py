@@ -35,7 +35,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from drip.core.fields import parse_number
 from drip.errors import DripError
-from drip.storage.schema import judgements, meta, metadata, reasons, signing_keys
+from drip.storage.schema import judgements, kept, meta, metadata, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
@@ -174,23 +174,25 @@ def migrate(database: Database) -> None:
         command.upgrade(config, "head")
 
 
-def copy_into(source: Path, target: Path, contact_id: int | None) -> None:
+def copy_into(source: Path, target: Path, contact_id: int | None, now: datetime) -> None:
     """Copies a database of this version, or one contact's part of it, into the fresh one at `target`.
 
-    But for past judgements: nothing that is judged looks at them.
+    But for the judgements from before `now`: nothing that is judged looks at them.
     """
     with _told(source), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("ATTACH ? AS source", (str(source),))
         connection.execute("BEGIN")
         for table in metadata.sorted_tables:
-            if table in (judgements, reasons):
-                continue
             columns = [column.name for column in table.columns]
             where = ""
             if contact_id is not None:
                 owner = "id" if table.name == "contacts" else "contact_id" if "contact_id" in columns else None
                 where = f" WHERE {owner} = {contact_id:d}" if owner else ""
+            if table is judgements:
+                where = f" WHERE at >= {kept(now)}"
+                if contact_id is not None:
+                    where += f" AND message_id IN (SELECT id FROM source.messages WHERE contact_id = {contact_id:d})"
             names = ", ".join(f'"{name}"' for name in columns)
             connection.execute(f'DELETE FROM main."{table.name}"')
             connection.execute(

@@ -21,8 +21,8 @@ from drip.storage.schema import (
     contacts,
     dates,
     events,
+    instant_of,
     meta,
-    moment,
     records,
     runs,
     suppressions,
@@ -296,7 +296,7 @@ def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
     for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
-        found[contact].append(Consent(contact, topic, channel, bool(given), moment(at)))  # type: ignore[arg-type]
+        found[contact].append(Consent(contact, topic, channel, bool(given), instant_of(at)))
     return found
 
 

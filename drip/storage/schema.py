@@ -49,10 +49,15 @@ def kept(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // MILLISECOND
 
 
-@lru_cache(maxsize=50_000)
 def moment(milliseconds: int | None) -> datetime | None:
+    """A kept instant as the program knows it; None for none."""
+    return None if milliseconds is None else instant_of(milliseconds)
+
+
+@lru_cache(maxsize=50_000)
+def instant_of(milliseconds: int) -> datetime:
     """A kept instant as the program knows it."""
-    return None if milliseconds is None else EPOCH + milliseconds * MILLISECOND
+    return EPOCH + milliseconds * MILLISECOND
 
 
 metadata = MetaData()
