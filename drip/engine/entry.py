@@ -374,9 +374,8 @@ def _all_alike(campaign: Campaign) -> bool:
 
     Both readers of conditions agree, so what the database finds needs no second look.
     """
-    asked = campaign.audience is None or not who.hangs_on_today(campaign.audience)
     free = campaign.re_entry == "always" and not campaign.holdout and campaign.max_audience is None
-    return asked and free and campaign.for_each is None
+    return free and campaign.for_each is None and _narrowed(campaign) is campaign.audience
 
 
 def _rows(

@@ -325,7 +325,7 @@ class Prepared:
 
 
 def listed_in(name: str) -> Select[Any]:
-    """Numbers given as one parameter, by `numbers`: for `column.in_(…)` of a prepared statement."""
+    """Values given as one parameter, a JSON list (`numbers`): for `column.in_(…)` of a prepared statement."""
     return select(literal_column("value")).select_from(func.json_each(bindparam(name)))
 
 
