@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from drip.core.calendar import (
-    Birthday,
     Duration,
-    at_minute,
-    birthday_in,
-    birthdays_on,
     instant,
     later,
-    shift,
-    shifted,
-    sources,
     zone,
 )
 from drip.core.campaign import (
@@ -34,39 +26,23 @@ from drip.core.campaign import (
     SegmentTrigger,
 )
 from drip.core.conditions import Condition, why_not
-from drip.core.fields import Value
 from drip.core.schedule import Schedule
-from drip.core.settings import Settings
 from drip.core.steps import chance_of
 from drip.engine.book import Book
-from drip.engine.facts import Batch, date_value, heard_by
+from drip.engine.dates import Foresight, Start, due_dates
+from drip.engine.facts import Batch, heard_by
 from drip.storage import audience, control, loyalty, people, segments, who
-from drip.storage.audience import Cursor, Dated
+from drip.storage.audience import Cursor
 
 log = logging.getLogger("drip.entry")
-# Zones reach from UTC-12 to UTC+14.
-WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
-FORESEEN = timedelta(hours=12)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A run that could begin: whose, for which occurrence, and from when its first step counts."""
-
-    contact_id: int
-    record_id: int
-    occurrence: str
-    since: datetime
-    anchor: str | None = None
-    event_id: int | None = None
 
 
 class Doorkeeper:
     """Lets people into campaigns. Remembers what dates bring in the coming hours while nobody's data changes."""
 
     def __init__(self) -> None:
-        self._foreseen: dict[tuple[str, str], Foreseen] = {}
+        self._foresight = Foresight()
         self._zones: tuple[int, list[str | None]] = (-1, [])
         self._upcoming: dict[tuple[Schedule, str], tuple[datetime, datetime | None]] = {}
 
@@ -103,7 +79,7 @@ class Doorkeeper:
     ) -> Iterable[list[Start]]:
         match campaign.trigger:
             case DateTrigger() as trigger:
-                return [self._dated(connection, book, campaign, trigger, before, newest)]
+                return [self._foresight.starts(connection, book, campaign, trigger, before, newest)]
             case ScheduleTrigger(schedule):
                 return self._scheduled(connection, book, campaign, schedule, before, newest)
             case EventTrigger() as trigger:
@@ -114,34 +90,6 @@ class Doorkeeper:
                 return [_came_in(connection, campaign, segment, before)]
             case CounterTrigger() as counted:
                 return [_counted(connection, campaign, counted, before, newest.at)]
-
-    def _dated(
-        self,
-        connection: Connection,
-        book: Book,
-        campaign: Campaign,
-        trigger: DateTrigger,
-        before: Cursor | None,
-        newest: Cursor,
-    ) -> list[Start]:
-        horizon = newest.at - campaign.lookback()
-        # Under other rules other dates were due: the past is looked at again, and who is in already stays.
-        same = before is not None and before.rules == newest.rules
-        since = max(before.at, horizon) if before and same else horizon
-        key = (campaign.key, newest.rules)
-        known = self._foreseen.get(key)
-        if known is None or not known.covers(since, newest):
-            end = newest.at + FORESEEN
-            starts = _due_dates(connection, book, campaign, trigger, since, end)
-            starts.sort(key=lambda each: each.since)
-            known = self._foreseen[key] = Foreseen(since, end, newest.change, starts)
-        due = known.between(since, newest.at)
-        if before and before.change < newest.change:
-            changed = audience.dated_and_changed(connection, trigger.date.field, before.change)
-            years = range(horizon.year - 1, newest.at.year + 2)
-            late = _possible(book, campaign, trigger, changed, years)
-            due += [start for start in late if horizon < start.since <= newest.at]
-        return due
 
     def _scheduled(
         self,
@@ -189,31 +137,13 @@ class Doorkeeper:
         return self._zones[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """Who will enter between two instants, by instant, as of a change of people."""
-
-    start: datetime
-    end: datetime
-    change: int
-    starts: list[Start]
-
-    def covers(self, since: datetime, newest: Cursor) -> bool:
-        return self.start <= since and newest.at <= self.end and self.change == newest.change
-
-    def between(self, since: datetime, until: datetime) -> list[Start]:
-        first = bisect_right(self.starts, since, key=lambda each: each.since)
-        last = bisect_right(self.starts, until, key=lambda each: each.since)
-        return self.starts[first:last]
-
-
 def coming_entries(
     connection: Connection, book: Book, campaign: Campaign, start: datetime, end: datetime
 ) -> set[datetime]:
     """Every instant in (start, end] at which someone could enter, as things are. Events cannot be foreseen."""
     match campaign.trigger:
         case DateTrigger() as trigger:
-            starts = _due_dates(connection, book, campaign, trigger, start, end)
+            starts = due_dates(connection, book, campaign, trigger, start, end)
             return {each.since for each in starts if start < each.since <= end}
         case ScheduleTrigger(schedule):
             names = [campaign.timezone] if campaign.timezone else audience.zones(connection)
@@ -229,61 +159,6 @@ def _occasions(schedule: Schedule, start: datetime, end: datetime, where: ZoneIn
     while at is not None and at <= end:
         yield at
         at = schedule.upcoming(at, where)
-
-
-def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
-    """The date a run hangs on: that of a yearly trigger's day in `year`, else the one there is."""
-    if isinstance(value, Birthday):
-        day = birthday_in(value, year, trigger.feb_29)
-        return shifted(day, trigger.date.steps) if day else None
-    if not isinstance(value, date):
-        return None
-    if trigger.yearly:
-        day = birthday_in(Birthday(value.month, value.day), year, trigger.feb_29) if year >= value.year else None
-        return shifted(day, trigger.date.steps) if day else None
-    return shifted(value, trigger.date.steps)
-
-
-def entry_instant(settings: Settings, campaign: Campaign, anchor: date, zone_name: str) -> datetime:
-    """When a run for a date begins: as its earliest step is due, in the zone that counts."""
-    day = shift(anchor, campaign.entry_offset())
-    return at_minute(day, campaign.entry_opens(), zone(campaign.timezone or zone_name))
-
-
-def _due_dates(
-    connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, since: datetime, until: datetime
-) -> list[Start]:
-    """Whose entry falls between two instants, by asking for the exact dates that lead there."""
-    first, last = (since + WEST).date(), (until + EAST).date()
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    anchors = sorted({anchor for day in days for anchor in sources(day, (campaign.entry_offset(),))})
-    if trigger.yearly:
-        days_of_year = sorted({source for anchor in anchors for source in sources(anchor, trigger.date.steps)})
-        pairs = {pair for day in days_of_year for pair in birthdays_on(day, trigger.feb_29)}
-        found = audience.dated_in_year(connection, trigger.date.field, [f"{m:02d}-{d:02d}" for m, d in sorted(pairs)])
-        years: Iterable[int] = sorted({day.year for day in days_of_year})
-    else:
-        dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
-        found = audience.dated_on(connection, trigger.date.field, sorted(dates))
-        years = (0,)
-    return [start for start in _possible(book, campaign, trigger, found, years) if since < start.since]
-
-
-def _possible(
-    book: Book, campaign: Campaign, trigger: DateTrigger, found: Sequence[Dated], years: Iterable[int]
-) -> list[Start]:
-    starts = []
-    for each in found:
-        value = date_value(book.settings, trigger.date.field, each.day)
-        if value is None:
-            continue
-        for year in years if trigger.yearly else (0,):
-            anchor = anchor_date(trigger, value, year)
-            if anchor is None:
-                continue
-            at = entry_instant(book.settings, campaign, anchor, each.zone or book.settings.timezone)
-            starts.append(Start(each.contact_id, each.record_id, anchor.isoformat(), at, anchor.isoformat()))
-    return starts
 
 
 def _each(connection: Connection, campaign: Campaign, contact_ids: list[int]) -> list[tuple[int, int]]:

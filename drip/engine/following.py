@@ -16,7 +16,7 @@ from drip.core.fields import parse_number
 from drip.core.settings import Counter, Settings
 from drip.engine.book import Book
 from drip.engine.changes import Changes
-from drip.engine.entry import anchor_date, entry_instant
+from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.storage import audience, loyalty, outbox, people, runs, segments, who
 from drip.storage.audience import Cursor
@@ -122,7 +122,7 @@ def _follow(
     changes: Changes,
 ) -> None:
     changes.changed(run)
-    if anchor is None or entry_instant(book.settings, campaign, anchor, zone_name) > changes.now:
+    if anchor is None or entry_instant(campaign, anchor, zone_name) > changes.now:
         sentence = f"{trigger.name or trigger.date.field} is now {anchor or 'unknown'}"
         changes.end(run, Reason("date-moved", sentence, campaign.place), told)
         return

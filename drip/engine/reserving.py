@@ -20,7 +20,7 @@ from drip.core.caps import Use
 from drip.core.conditions import why_not
 from drip.core.steps import Action, Send, Wait, chance_of
 from drip.engine.book import Book
-from drip.engine.entry import anchor_date, entry_instant
+from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import Batch, date_value
 from drip.storage import audience, runs
 from drip.storage.people import Contact
@@ -108,7 +108,7 @@ def _sends(book: Book, coming: Coming, zone_name: str) -> Iterator[tuple[Send, d
     """The messages that are sure to come, with their times: up to where the run's way depends on anything."""
     campaign, position = coming.campaign, 0
     where = zone(campaign.timezone or zone_name)
-    since = entry_instant(book.settings, campaign, coming.anchor, zone_name)
+    since = entry_instant(campaign, coming.anchor, zone_name)
     while position < len(campaign.steps):
         step = campaign.steps[position]
         match step:

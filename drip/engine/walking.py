@@ -30,7 +30,7 @@ from drip.core.steps import (
 )
 from drip.engine.actions import Actions
 from drip.engine.changes import UNSENT, Changes
-from drip.engine.entry import entry_instant
+from drip.engine.dates import entry_instant
 from drip.engine.facts import Batch, heard_by
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, Event
@@ -250,7 +250,7 @@ class Walker:
             return min(run.started_at, self._facts.events[run.event_id].at)
         if isinstance(campaign.trigger, DateTrigger) and run.anchor:
             anchor = date.fromisoformat(run.anchor)
-            planned = entry_instant(self._facts.settings, campaign, anchor, self._facts.zone_of(contact))
+            planned = entry_instant(campaign, anchor, self._facts.zone_of(contact))
             return min(run.started_at, planned)
         return run.started_at
 

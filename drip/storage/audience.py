@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.storage import who
+from drip.storage.database import Prepared
 from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
 
 BATCH = 1_000
@@ -24,6 +25,19 @@ _MOVE = insert_or(cursors)
 _MOVE = _MOVE.on_conflict_do_update(
     index_elements=["name"], set_={name: _MOVE.excluded[name] for name in ("at", "event_id", "change", "rules")}
 )
+# By what changed, of which there is little: no index on days may serve.
+_DATED_AND_CHANGED = [
+    Prepared(
+        select(dates.c.contact_id, dates.c.record_id, dates.c.day, contacts.c.zone)
+        .join(contacts, contacts.c.id == dates.c.contact_id)
+        .where(whose, func.coalesce(dates.c.field, "") == bindparam("field"))
+    )
+    for whose in (
+        dates.c.contact_id.in_(select(contacts.c.id).where(contacts.c.change > bindparam("after"))),
+        dates.c.record_id.in_(select(records.c.id).where(records.c.change > bindparam("after"))),
+    )
+]
+_CHANGED = [Prepared(select(each.c.id).where(each.c.change > bindparam("after"))) for each in (contacts, records)]
 _CURSORS = select(cursors.c.name, cursors.c.at, cursors.c.event_id, cursors.c.change, cursors.c.rules)
 
 
@@ -79,10 +93,16 @@ def dated_in_year(connection: Connection, field: str, month_days: Collection[str
 
 def dated_and_changed(connection: Connection, field: str, after: int) -> list[Dated]:
     """Whose contact or record was changed after change number `after`: they may join late."""
-    of_contact = select(contacts.c.id).where(contacts.c.change > after)
-    of_record = select(records.c.id).where(records.c.change > after)
-    changed = or_(and_(dates.c.record_id == 0, dates.c.contact_id.in_(of_contact)), dates.c.record_id.in_(of_record))
-    return _dated(connection, and_(dates.c.field == field, changed))
+    found = {
+        row[:2]: Dated(*row) for each in _DATED_AND_CHANGED for row in each.rows(connection, field=field, after=after)
+    }
+    return list(found.values())
+
+
+def changed(connection: Connection, after: int) -> tuple[set[int], set[int]]:
+    """The contacts, and the records, that were changed after change number `after`."""
+    of_contacts, of_records = ({row[0] for row in each.rows(connection, after=after)} for each in _CHANGED)
+    return of_contacts, of_records
 
 
 def dates_of(connection: Connection, field: str, contact_ids: Collection[int]) -> dict[tuple[int, int], str]:

@@ -24,6 +24,8 @@ from drip.storage.schema import Instant, instant_of, kept, messages, moment, run
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+# A run whose message has its end goes on at once, whatever the clock says.
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -81,7 +83,12 @@ _SOMETHING_DUE = _something_due()
 _NEXT_DUE = _next_due()
 _DUE_RUNS = Prepared(_due_runs())
 _BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
-_WAKE = update(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.active).values(next_due_at=None)
+# One about whose contact something is new keeps that mark.
+_WAKE = Prepared(
+    update(runs)
+    .values(next_due_at=bindparam("at_once"))
+    .where(runs.c.id.in_(listed_in("ids")), runs.c.active, runs.c.next_due_at.is_not(None))
+)
 _VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
 _TO_RECOMPUTE = Prepared(
     select(runs)
@@ -245,4 +252,4 @@ def active_versions(connection: Connection) -> list[tuple[str, str]]:
 def wake(connection: Connection, ids: Collection[int]) -> None:
     """Has the planner look again at these runs."""
     if ids:
-        connection.execute(_WAKE, {"ids": list(ids)})
+        _WAKE.count(connection, ids=numbers(ids), at_once=kept(AT_ONCE))
