@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfoNotFoundError
 
@@ -86,6 +87,8 @@ def _fits(kind: FieldKind, stored: Stored) -> bool:
     return isinstance(stored, str)
 
 
+# Sums over events meet the same prices again and again.
+@lru_cache(maxsize=10_000)
 def parse_number(text: str) -> int | float:
     """1,234.50 and 1234.5, with or without a currency sign. Raises ValueError."""
     bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import business_shift, later, local, shift, zone
 from drip.core.campaign import Campaign
-from drip.core.settings import Settings
+from drip.core.settings import Coupon, Settings
 from drip.core.steps import (
     Action,
     AddPoints,
@@ -30,7 +30,7 @@ from drip.engine.deriving import date_fields, guess_zone, refresh
 from drip.engine.facts import Batch
 from drip.storage import history, loyalty, people, tasks
 from drip.storage.database import link_keys, workspace_id
-from drip.storage.loyalty import Movement
+from drip.storage.loyalty import Code, Movement
 from drip.storage.people import PLAIN, Consent, Contact, Event
 from drip.storage.runs import Run
 
@@ -46,6 +46,7 @@ class Actions:
         self._settings: Settings = facts.settings
         self._tasks: list[dict[str, Any]] = []
         self._pauses: list[dict[str, Any]] = []
+        self._codes: list[Code] = []
         self._touched: set[int] = set()
         self._secret: tuple[bytes, str] | None = None
 
@@ -86,6 +87,8 @@ class Actions:
         )  # fmt: skip
 
     def _coupon(self, step: IssueCoupon, run: Run, contact: Contact) -> None:
+        if any(each.step == step.id for each in self._facts.codes.get(run.id, ())):
+            return
         coupon = self._settings.coupons[step.coupon]
         expires = None
         if step.expires is not None:
@@ -93,16 +96,23 @@ class Actions:
             today = local(run.since, zone(self._facts.zone_of(contact))).date()
             day = business_shift(shift(today, step.expires), step.expires.business, self._settings.holidays)
             expires = day.isoformat()
-        made = None
-        if coupon.codes == "unique":
-            secret, workspace = self._keys()
-            # A run's number never changes, while its occurrence moves with its date.
-            about = f"{workspace}/{run.id}/{step.id}"
-            made = coupon_code(coupon.prefix, about, secret)
-        code = loyalty.issue(self._connection, step.coupon, made, contact.id, run.id, step.id, self._now, expires)
+        code = self._made(step, coupon, run, expires) if coupon.codes == "unique" else self._taken(step, run, expires)
         if code:
-            self._facts.add_code(run.id, code)
+            self._facts.add_code(run, code)
             self._touched.add(contact.id)
+
+    def _made(self, step: IssueCoupon, coupon: Coupon, run: Run, expires: str | None) -> Code:
+        """A code of the run's own: the same one on every try."""
+        secret, workspace = self._keys()
+        # A run's number never changes, while its occurrence moves with its date.
+        text = coupon_code(coupon.prefix, f"{workspace}/{run.id}/{step.id}", secret)
+        code = Code(step.coupon, text, run.contact_id, run.id, step.id, self._now, expires, None)
+        self._codes.append(code)
+        return code
+
+    def _taken(self, step: IssueCoupon, run: Run, expires: str | None) -> Code | None:
+        """One of the stock."""
+        return loyalty.take(self._connection, step.coupon, run.contact_id, run.id, step.id, self._now, expires)
 
     def _keys(self) -> tuple[bytes, str]:
         if self._secret is None:
@@ -167,5 +177,6 @@ class Actions:
     def store(self) -> None:
         """Stores what waited to be stored together."""
         tasks.add(self._connection, self._tasks)
+        loyalty.issue(self._connection, self._codes)
         history.pause(self._connection, self._pauses)
         people.touch(self._connection, self._touched)

@@ -24,6 +24,7 @@ from drip.errors import Place
 from drip.storage import history, loyalty, people, segments
 from drip.storage.loyalty import Code
 from drip.storage.people import Consent, Contact, Event, Record, Standing, address_of
+from drip.storage.runs import Run
 
 
 class Batch:
@@ -46,6 +47,7 @@ class Batch:
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
         self.codes: dict[int, list[Code]] = {}
+        self._issued: dict[int, list[Code]] = {}
         self._happened: dict[tuple[int, str], list[Event]] = {}
         self._heard: set[str] = set()
         self._asked: dict[str, Any] = {}
@@ -120,17 +122,17 @@ class Batch:
             "coupons", lambda: loyalty.codes_of_contacts(self._connection, self._ids)
         )
         today = local(self.now, zone(self.zone_of(contact))).date().isoformat()
-        own = found.setdefault(contact.id, [])
+        own = [*found.get(contact.id, ()), *self._issued.get(contact.id, ())]
         return {each.coupon for each in own if each.redeemed_at is None and (each.expires or today) >= today}
 
     def forget_kept(self) -> None:
         """Derived dates were worked out anew."""
         self._asked.pop("kept", None)
 
-    def add_code(self, run_id: int, code: Code) -> None:
-        """A code that was issued just now."""
-        self.codes.setdefault(run_id, []).append(code)
-        self._asked.pop("coupons", None)
+    def add_code(self, run: Run, code: Code) -> None:
+        """A code that was issued just now, in a run."""
+        self.codes.setdefault(run.id, []).append(code)
+        self._issued.setdefault(run.contact_id, []).append(code)
 
     def balances(self, contact_id: int) -> dict[str, int]:
         """Where the contact's counters stand, to be changed with what is stored."""

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from drip.core.derived import Reading, Total
-from drip.storage.database import exact_sum, json_value
+from drip.storage.database import Prepared, exact_sum, json_value, listed_in, numbers
 from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
 
@@ -53,6 +53,13 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         set_ = {"until": statement.excluded.until, "place": statement.excluded.place}
         statement = statement.on_conflict_do_update(index_elements=["contact_id", "topic"], set_=set_, where=longer)
         connection.execute(statement, list(rows))
+
+
+_DATES_OF = Prepared(
+    select(dates.c.contact_id, dates.c.record_id, dates.c.field, dates.c.day).where(
+        dates.c.contact_id.in_(listed_in("ids"))
+    )
+)
 
 
 def last_event(connection: Connection, contact_ids: Collection[int]) -> dict[int, datetime]:
@@ -125,10 +132,9 @@ def kept_dates(
 ) -> dict[tuple[int, int], dict[str, date]]:
     """Derived dates as they are kept, by contact and record (0 for the contact's own)."""
     found: dict[tuple[int, int], dict[str, date]] = defaultdict(dict)
-    where = and_(dates.c.contact_id.in_(contact_ids), dates.c.field.in_(fields))
-    columns = (dates.c.contact_id, dates.c.record_id, dates.c.field, dates.c.day)
-    for contact, record, field, day in connection.execute(select(*columns).where(where)):
-        found[contact, record][field] = date.fromisoformat(day)
+    for contact, record, field, day in _DATES_OF.rows(connection, ids=numbers(contact_ids)):
+        if field in fields:
+            found[contact, record][field] = date.fromisoformat(day)
     return found
 
 

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from drip.storage.schema import contacts, counter_entries, counters, coupons, events
+from drip.storage.database import Prepared
+from drip.storage.schema import contacts, counter_entries, counters, coupons, events, kept
 
 # Every database counts exactly up to here.
 HIGHEST = 2**53
@@ -151,28 +152,43 @@ _COLUMNS = (
     coupons.c.expires, coupons.c.redeemed_at,
 )  # fmt: skip
 
+_ISSUE = Prepared(
+    insert(coupons).values({
+        name: bindparam(name) for name in ("coupon", "code", "contact_id", "run_id", "step", "issued_at", "expires")
+    })
+)  # fmt: skip
+_NEXT_IN_STOCK = Prepared(
+    select(coupons.c.id, coupons.c.code)
+    .where(coupons.c.coupon == bindparam("coupon"), coupons.c.contact_id.is_(None))
+    .order_by(coupons.c.id)
+    .limit(1)
+)
+_TAKE = Prepared(
+    update(coupons)
+    .values({name: bindparam(f"new_{name}") for name in ("contact_id", "run_id", "step", "issued_at", "expires")})
+    .where(coupons.c.id == bindparam("number"))
+)
 
-def issue(
-    connection: Connection, coupon: str, code: str | None, contact_id: int, run_id: int, step: str,
-    issued_at: datetime, expires: str | None,
+
+def issue(connection: Connection, issued: Collection[Code]) -> None:
+    """Stores codes that were made for a run's step. Raises IntegrityError if a code or a step has one already."""
+    _ISSUE.many(connection, [
+        (c.coupon, c.code, c.contact_id, c.run_id, c.step, kept(c.issued_at), c.expires) for c in issued
+    ])  # fmt: skip
+
+
+def take(
+    connection: Connection, coupon: str, contact_id: int, run_id: int, step: str, issued_at: datetime,
+    expires: str | None,
 ) -> Code | None:  # fmt: skip
-    """The code of a run's step: the same one on every try. Without `code` one of the stock; None if that is empty."""
-    mine = connection.execute(select(*_COLUMNS).where(coupons.c.run_id == run_id, coupons.c.step == step)).first()
-    if mine:
-        return Code(*mine)
-    values = {
-        "contact_id": contact_id, "run_id": run_id, "step": step, "issued_at": issued_at, "expires": expires,
-    }  # fmt: skip
-    if code is not None:
-        connection.execute(insert(coupons).values(coupon=coupon, code=code, **values))
-    else:
-        stock = select(coupons.c.id).where(coupons.c.coupon == coupon, coupons.c.contact_id.is_(None))
-        first = connection.execute(stock.order_by(coupons.c.id).limit(1)).scalar()
-        if first is None:
-            return None
-        connection.execute(update(coupons).where(coupons.c.id == first).values(values))
-    row = connection.execute(select(*_COLUMNS).where(coupons.c.run_id == run_id, coupons.c.step == step)).one()
-    return Code(*row)
+    """The next code of the stock, now this run's step's; None if the stock is empty."""
+    found = _NEXT_IN_STOCK.rows(connection, coupon=coupon)
+    if not found:
+        return None
+    number, code = found[0]
+    values = (contact_id, run_id, step, kept(issued_at), expires, number)
+    _TAKE.many(connection, [values])
+    return Code(coupon, code, contact_id, run_id, step, issued_at, expires, None)
 
 
 def codes_of_runs(connection: Connection, run_ids: Collection[int]) -> dict[int, list[Code]]:
