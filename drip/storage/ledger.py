@@ -122,7 +122,7 @@ def _entered() -> tuple[Select[Any], Any]:
 
 def _exited() -> tuple[Select[Any], Any]:
     at = runs.c.ended_at
-    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=NO_INSTANT, rank=4,
+    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=NO_INSTANT, rank=5,
                        number=runs.c.id)  # fmt: skip
     return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
 
@@ -138,7 +138,7 @@ class _Task:
 
 def _given() -> tuple[Select[Any], Any]:
     at = tasks.c.created_at
-    columns = _columns(at, literal("task"), step=tasks.c.step, channel=null(), reason=_Task, until=NO_INSTANT, rank=2,
+    columns = _columns(at, literal("task"), step=tasks.c.step, channel=null(), reason=_Task, until=NO_INSTANT, rank=3,
                        number=tasks.c.id)  # fmt: skip
     statement = select(*columns).select_from(tasks).join(runs, runs.c.id == tasks.c.run_id)
     return _of_run(statement), at
@@ -155,7 +155,7 @@ def _sent() -> tuple[Select[Any], Any]:
 def _settled() -> tuple[Select[Any], Any]:
     at = messages.c.settled_at
     columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages,
-                       until=NO_INSTANT, rank=3, number=messages.c.id)  # fmt: skip
+                       until=NO_INSTANT, rank=4, number=messages.c.id)  # fmt: skip
     statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
     return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
 
