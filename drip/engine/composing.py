@@ -79,7 +79,7 @@ def compose(
         channel=channel,
         locale=about.contact.locale or settings.locale,
         own_locale=settings.locale,
-        to=Mailbox(_name(about.contact), address_of(about.contact, channel) or ""),
+        to=Mailbox(name_of(about.contact.attributes), address_of(about.contact, channel) or ""),
         sender=sender,
         reply_to=step.reply_to,
         subject=step.subject,
@@ -156,6 +156,7 @@ def _sender(templates: Templates, settings: Settings, step: Send, contact: Conta
     return settings.senders.get(named or "default", settings.senders["default"])
 
 
-def _name(contact: Contact) -> str:
-    names = (contact.attributes.get("first_name"), contact.attributes.get("last_name"))
+def name_of(attributes: Mapping[str, Any]) -> str:
+    """What mail programs show a contact as."""
+    names = (attributes.get("first_name"), attributes.get("last_name"))
     return " ".join(str(name) for name in names if name)[:120]

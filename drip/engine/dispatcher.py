@@ -118,7 +118,7 @@ class Dispatcher:
             now = self.clock()
             with self.database.write() as connection:
                 reap(connection, book, self.fence, now)
-                waiting = outbox.pending(connection, now, BATCH)
+                waiting = self._waiting(connection, now)
                 if not waiting:
                     break
                 self._identity = self._identity or identity(connection)
@@ -129,6 +129,9 @@ class Dispatcher:
             self._hand_over(book, facts, ready, tally)
             full = len(waiting) == BATCH
         return tally
+
+    def _waiting(self, connection: Connection, now: datetime) -> list[Outgoing]:
+        return outbox.pending(connection, now, BATCH)
 
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
@@ -174,7 +177,7 @@ class Dispatcher:
         for each in ready:
             try:
                 message = self._message(facts, each)
-                self.seen(each, message)
+                self._saw(each, message)
                 yield each, message
             except DripError as error:
                 place = str(error.place or each.step.place)
@@ -184,6 +187,9 @@ class Dispatcher:
                     self._go_on(connection, [each], self.clock())
                 log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
                 tally.held += 1
+
+    def _saw(self, each: Ready, message: Message) -> None:
+        self.seen(each, message)
 
     def _begin(
         self, connection: Connection, book: Book, facts: Batch, lot: list[Ready], tally: Tally

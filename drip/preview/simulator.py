@@ -17,6 +17,7 @@ from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Ready, Tally
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import coming_wakes, next_due
+from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
 from drip.storage import control
 from drip.storage.database import Database, copy_into, create_database
@@ -69,13 +70,19 @@ def simulate(
     progress: Callable[[datetime], None] = lambda now: None,
     outage: Outage | None = None,
     seen: Callable[[Ready, Message], None] = lambda ready, message: None,
+    each_step: int = EACH_STEP,
 ) -> Tally:
     """Runs the stages at every instant from `start` to `end` at which there is something to do, but not during `outage`.
 
-    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own. `seen` is told of every message.
+    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own. `seen` is told of every message
+    that was rendered: where they go nowhere, `each_step` of each step and all that are unlike those (see `Wholesale`).
     """
     clock = [start]
     dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0, seen=seen)
+    if all(isinstance(each, Nowhere) for each in transports.values()):
+        dispatcher = Wholesale(
+            database, templates, transports, lambda: clock[0], fence=0, seen=seen, each_step=each_step
+        )
     doorkeeper = Doorkeeper()
     total = Tally()
     entries = deque(coming_wakes(database, book, start, end))

@@ -126,6 +126,11 @@ _PENDING = (
 )
 
 
+_STILL_PENDING = Prepared(
+    select(messages)
+    .where(messages.c.id.in_(listed_in("ids")), messages.c.state == "pending")
+    .order_by(messages.c.priority.desc(), messages.c.planned_at, messages.c.id)
+)
 _GIVE_BACK_STALE = (
     update(messages)
     .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
@@ -277,6 +282,11 @@ def prune(connection: Connection, before: datetime) -> int:
 def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:
     """Granted messages whose time to leave has come: higher priority first, then the one due longer."""
     return [Outgoing(*row) for row in connection.execute(_PENDING, {"now": now, "most": limit})]
+
+
+def still_pending(connection: Connection, ids: Collection[int]) -> list[Outgoing]:
+    """Those of these messages that are granted and have not left, in the same order."""
+    return [_outgoing(row) for row in _STILL_PENDING.rows(connection, ids=numbers(ids))]
 
 
 def begin(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> set[int]:

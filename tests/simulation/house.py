@@ -347,7 +347,9 @@ class House:
         for key in list(self.rules)[:1]:
             self._order(database, f"p{machine.chance.randrange(self.count)}", f"last-{key}")
         with rehearsal(database, start) as copy:
-            simulate(copy, self.world.workspace.book(copy, start), templates, {"email": Nowhere()}, start, end)
+            simulate(
+                copy, self.world.workspace.book(copy, start), templates, {"email": Nowhere()}, start, end, each_step=1
+            )
             self.foreseen = _ledger(copy, start, end)
         honest = Wire(machine, self.trace)
         clock = _Follows(machine)

@@ -123,14 +123,16 @@ def preview_without_its_own(patch: Patch) -> None:
     """The preview does not count the messages that it has simulated itself."""
     right = simulator.simulate
 
-    def simulate(database: Any, book: Any, templates: Any, transports: Any, start: datetime, *rest: Any) -> Any:
+    def simulate(
+        database: Any, book: Any, templates: Any, transports: Any, start: datetime, *rest: Any, **named: Any
+    ) -> Any:
         if not isinstance(transports["email"], simulator.Nowhere):
-            return right(database, book, templates, transports, start, *rest)
+            return right(database, book, templates, transports, start, *rest, **named)
         read = outbox.usage
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(outbox, "usage", lambda *given: {
                 key: [use for use in uses if use.first < start] for key, uses in read(*given).items()})  # fmt: skip
-            return right(database, book, templates, transports, start, *rest)
+            return right(database, book, templates, transports, start, *rest, **named)
 
     patch.setattr("tests.simulation.house.simulate", simulate)
 
