@@ -12,7 +12,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from drip.cli.demo import import_people
-from drip.cli.preview import coming
+from drip.cli.preview import looking_ahead
 from drip.cli.sample import copy_sample, write_people
 from drip.cli.show import Shown, picture
 from drip.workspace import Workspace
@@ -29,10 +29,11 @@ def draw() -> str:
         with workspace.database(NOW) as database:
             import_people(workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW)
             end = NOW + timedelta(days=DAYS)
-            found = coming(workspace, database, NOW, end)
+            with looking_ahead(workspace, database, NOW, end) as found:
+                sums = found.summary()
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         console = Console(record=True, width=100, file=StringIO(), force_terminal=True, highlight=False)
-        console.print(picture(Shown(found, titles, NOW, end, workspace.settings.timezone)))
+        console.print(picture(Shown(titles, NOW, end, workspace.settings.timezone), sums))
     plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)
     svg = console.export_svg(title="drip preview", code_format=plain, unique_id="drip")
     return svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, console, now_option, pass_app
-from drip.cli.preview import coming
+from drip.cli.preview import looking_ahead
 from drip.cli.sample import People, copy_sample, write_people
 from drip.cli.schema import write_schemas
 from drip.cli.show import Shown, picture
@@ -83,9 +83,9 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
             click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         click.echo(f"\n2. What would happen in the next {DAYS} days (drip preview)\n")
-        found = coming(workspace, database, at, end)
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
-        console().print(picture(Shown(found, titles, at, end, workspace.settings.timezone)))
+        with looking_ahead(workspace, database, at, end) as found:
+            console().print(picture(Shown(titles, at, end, workspace.settings.timezone), found.summary()))
         click.echo(f"\n3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
         sent = _run(workspace, database, at, end)
     _where_to_look(root, sent)

@@ -10,10 +10,11 @@ import click
 from rich.text import Text
 
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json, read_clock
-from drip.cli.preview import coming, contact_number
+from drip.cli.preview import coming
 from drip.cli.show import Shown, timeline
 from drip.errors import DripError, nearest
 from drip.preview.explaining import why_nothing
+from drip.preview.foreseen import contact_number
 from drip.preview.simulator import rehearsal
 from drip.storage import people
 from drip.storage.ledger import Entry, entries
@@ -125,5 +126,5 @@ def _show_explained(
     ):
         out.print(Text(title, style="bold"))
         titles = {entry.campaign: entry.campaign for entry in found}
-        out.print(timeline(Shown(found, titles, at, at + AHEAD, workspace.settings.timezone)))
+        out.print(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), found))
         out.print()

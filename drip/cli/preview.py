@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import Progress
@@ -15,19 +17,16 @@ from drip.cli.caps import show_caps
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
-from drip.core.message import Message
-from drip.engine.book import Book
-from drip.engine.dispatcher import Ready
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
+from drip.preview.foreseen import Foreseen, foreseen
 from drip.preview.outages import effects
 from drip.preview.pressure import pressure, tried
-from drip.preview.report import Period, report
+from drip.preview.report import report
 from drip.preview.samples import Samples
-from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
-from drip.storage import people
+from drip.preview.simulator import Outage
 from drip.storage.database import Database
-from drip.storage.ledger import Entry, entries
+from drip.storage.ledger import Entry
 from drip.workspace import Workspace
 
 FURTHEST = timedelta(days=5 * 366)
@@ -76,69 +75,69 @@ def preview(
             raise click.BadParameter("--from lies more than five years away")
         last = first + timedelta(days=days)
         _known_campaigns(workspace, campaigns)
-        samples = Samples()
+        other = _tried(workspace, trial) if trial else None
         down = _outage(app, workspace, outage, at, last) if outage else None
-        found = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, seen=samples.look)
+        asked = partial(looking_ahead, workspace, database, at, last, contact, since=first, campaigns=campaigns)
         _broken(workspace)
-        if caps or trial:
-            other = None
-            if trial:
-                changed = Workspace(workspace.root, workspace.environment)
-                changed.loaded = tried(workspace.loaded, trial)
-                other = pressure(coming(changed, database, at, last, contact, since=first, campaigns=campaigns))
-            show_caps(pressure(found), other, trial, as_json)
-            return
-        if down:
-            without = coming(workspace, database, at, last, contact, since=first, campaigns=campaigns, outage=down)
-            show_outage(effects(found, without, down), down, workspace.settings.timezone, as_json)
-            return
+        zone = workspace.settings.timezone
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
-        if html is not None:
-            period = Period(first, last, workspace.settings.timezone, titles)
-            chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
-            path = _written(Path(html), report(found, chosen, period, workspace.settings.business_name))
-            click.echo(f"Wrote {path}")
-            return
-        if as_json:
-            for entry in found:
-                print_json(entry_row(entry, workspace.settings.timezone))
-            return
-        titles |= {entry.campaign: titles.get(entry.campaign, entry.campaign) for entry in found}
-        shown = Shown(found, titles, first, last, workspace.settings.timezone)
-        console().print(timeline(shown) if contact else picture(shown))
+        if caps or trial:
+            with asked() as found:
+                as_is = pressure(found.entries())
+            changed = None
+            if other:
+                with looking_ahead(other, database, at, last, contact, since=first, campaigns=campaigns) as found:
+                    changed = pressure(found.entries())
+            show_caps(as_is, changed, trial, as_json)
+        elif down:
+            with asked() as found, asked(outage=down) as without:
+                show_outage(effects(found.entries(), without.entries(), down), down, zone, as_json)
+        elif html is not None:
+            samples = Samples()
+            with asked(seen=samples.look) as found:
+                chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
+                page = report(found, chosen, titles, zone, workspace.settings.business_name)
+            click.echo(f"Wrote {_written(Path(html), page)}")
+        else:
+            with asked() as found:
+                _show(found, titles, zone, as_json)
 
 
-def coming(
-    workspace: Workspace,
-    database: Database,
-    now: datetime,
-    until: datetime,
-    contact: str | None = None,
-    *,
-    since: datetime | None = None,
-    campaigns: tuple[str, ...] = (),
-    outage: Outage | None = None,
-    seen: Callable[[Ready, Message], None] = lambda ready, message: None,
-) -> list[Entry]:
-    """The ledger of a simulation from `now` to `until`. Raises DripError for an unknown contact."""
-    contact_id = contact_number(database, contact) if contact else None
-    if not Book(workspace.settings, dict(workspace.loaded.campaigns)).stands_alone():
-        contact_id = None
-    with rehearsal(database, now, contact_id) as copy, _progress(now, until) as progress:
-        book = workspace.book(copy, now)
-        transports = dict.fromkeys(workspace.settings.transports, Nowhere())
-        simulate(copy, book, workspace.templates, transports, now, until, progress, outage, seen)
-        with copy.read() as connection:
-            return list(entries(connection, since=since or now, until=until, contact=contact, campaigns=campaigns))
+def _show(found: Foreseen, titles: dict[str, str], zone: str, as_json: bool) -> None:
+    """The preview itself: one contact's timeline, or everybody's picture."""
+    if as_json:
+        for entry in found.entries():
+            print_json(entry_row(entry, zone))
+    elif found.contact:
+        console().print(timeline(Shown(titles, found.since, found.until, zone), list(found.entries())))
+    else:
+        sums = found.summary()
+        titles |= {key: titles.get(key, key) for key in sums.campaigns}
+        console().print(picture(Shown(titles, found.since, found.until, zone), sums))
 
 
-def contact_number(database: Database, key: str) -> int:
-    """The number of a contact. Raises DripError for an unknown key."""
-    with database.read() as connection:
-        found = people.contacts_by_key(connection, [key])
-    if key not in found:
-        raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
-    return found[key].id
+@contextmanager
+def looking_ahead(
+    workspace: Workspace, database: Database, now: datetime, until: datetime, *about: Any, **more: Any
+) -> Iterator[Foreseen]:
+    """As `foreseen`, with a bar that shows how far it is."""
+    with ExitStack() as stack:
+        with _progress(now, until) as progress:
+            found = stack.enter_context(foreseen(workspace, database, now, until, *about, **more, progress=progress))
+        yield found
+
+
+def coming(*asked: Any, **more: Any) -> list[Entry]:
+    """All lines of what `looking_ahead` finds."""
+    with looking_ahead(*asked, **more) as found:
+        return list(found.entries())
+
+
+def _tried(workspace: Workspace, trial: str) -> Workspace:
+    """The same workspace under other caps. Raises DripError."""
+    other = Workspace(workspace.root, workspace.environment)
+    other.loaded = tried(workspace.loaded, trial)
+    return other
 
 
 def _written(folder: Path, page: str) -> Path:

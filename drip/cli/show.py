@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from drip.core.calendar import local, zone
 from drip.storage.ledger import Entry
+from drip.storage.summary import Leaving, Summary, Why
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
 MARKS = "●■▲◆★▼"
@@ -23,16 +24,15 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a preview shows: the ledger's lines in [start, end] and the campaigns, by key with title."""
+    """What a preview shows: from when to when, in which zone, and the campaigns, by key with title."""
 
-    entries: Sequence[Entry]
-    titles: dict[str, str]
+    titles: Mapping[str, str]
     start: datetime
     end: datetime
     timezone: str
 
-    def day(self, entry: Entry) -> date:
-        return local(entry.at, zone(entry.zone or self.timezone)).date()
+    def wall(self, at: datetime, zone_name: str | None) -> datetime:
+        return local(at, zone(zone_name or self.timezone))
 
     def colour(self, campaign: str) -> str:
         return COLOURS[sorted(self.titles).index(campaign) % len(COLOURS)]
@@ -42,31 +42,27 @@ class Shown:
         return MARKS[sorted(self.titles).index(campaign) % len(MARKS)]
 
 
-def picture(shown: Shown) -> RenderableType:
+def picture(shown: Shown, found: Summary) -> RenderableType:
     """The whole preview."""
     first, last = local(shown.start, zone(shown.timezone)), local(shown.end, zone(shown.timezone))
-    sent = [entry for entry in shown.entries if entry.outcome == "sent"]
-    people = len({entry.contact for entry in sent})
     head = Text.assemble(
-        (f"{len(sent):,} messages", "bold"),
-        f" to {people:,} people, {first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}. Nothing was sent.",
+        (f"{sum(each.count for each in found.sent):,} messages", "bold"),
+        f" to {found.people:,} people, {first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}. Nothing was sent.",
     )
-    parts: list[RenderableType] = [head, Text(), _calendar(shown, sent), Text(), _legend(shown, sent), Text()]
-    parts += [_steps(shown, sent)]
-    refused = [entry for entry in shown.entries if entry.outcome in ("skipped", "held", "failed", "exited")]
-    if refused:
-        parts += [Text(), _not_sent(shown, refused)]
-    late = [entry for entry in shown.entries if entry.outcome == "deferred"]
-    if late:
-        parts += [Text(), _put_off(shown, late)]
+    parts: list[RenderableType] = [head, Text(), _calendar(shown, found), Text(), _legend(shown, found), Text()]
+    parts += [_steps(shown, found)]
+    if found.refused:
+        parts += [Text(), _reasons(shown, "What does not, and why", found.refused)]
+    if found.waits:
+        parts += [Text(), _reasons(shown, "What waits for a better time first", found.waits)]
     return Group(*parts)
 
 
-def _calendar(shown: Shown, sent: Sequence[Entry]) -> Table:
+def _calendar(shown: Shown, found: Summary) -> Table:
     """Weeks by weekdays; each day with its messages per campaign."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
-    for entry in sent:
-        counts[shown.day(entry)][entry.campaign] += 1
+    for each in found.sent:
+        counts[shown.wall(each.at, each.zone).date()][each.campaign] += each.count
     first = min([local(shown.start, zone(shown.timezone)).date(), *counts])
     last = max([local(shown.end, zone(shown.timezone)).date(), *counts])
     monday = first - timedelta(days=first.weekday())
@@ -89,10 +85,9 @@ def _day(shown: Shown, day: date, counts: Counter[str], *, outside: bool) -> Tex
     return text
 
 
-def _legend(shown: Shown, sent: Sequence[Entry]) -> Text:
+def _legend(shown: Shown, found: Summary) -> Text:
     text = Text()
-    present = {entry.campaign for entry in shown.entries}
-    for campaign in sorted(present):
+    for campaign in sorted(found.campaigns):
         text.append(f"{shown.mark(campaign)} ", style=shown.colour(campaign))
         text.append(f"{shown.titles.get(campaign, campaign)}   ")
     return text
@@ -105,7 +100,7 @@ def _table(title: str, *columns: tuple[str, str]) -> Table:
     return table
 
 
-def _steps(shown: Shown, sent: Sequence[Entry]) -> Table:
+def _steps(shown: Shown, found: Summary) -> Table:
     table = _table(
         "What goes out",
         ("Campaign", "left"),
@@ -114,51 +109,42 @@ def _steps(shown: Shown, sent: Sequence[Entry]) -> Table:
         ("First", "left"),
         ("Last", "left"),
     )
-    groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in sent:
-        groups[entry.campaign, entry.step or ""].append(entry)
+    groups: dict[tuple[str, str], list[Leaving]] = defaultdict(list)
+    for each in found.sent:
+        groups[each.campaign, each.step].append(each)
     for (campaign, step), members in sorted(groups.items()):
-        days = sorted(shown.day(entry) for entry in members)
+        days = sorted(shown.wall(each.at, each.zone).date() for each in members)
         name = Text.assemble((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
-        table.add_row(name, step, f"{len(members):,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}")
+        count = sum(each.count for each in members)
+        table.add_row(name, step, f"{count:,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}")
     if not groups:
         table.add_row(Text("nothing", style="dim"), "", "0", "", "")
     return table
 
 
-def _reasons(shown: Shown, title: str, entries: Sequence[Entry], count: str) -> Table:
+def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
     table = _table(
-        title, ("Campaign", "left"), ("Why", "left"), (count, "right"), ("For example", "left"), ("Place", "left")
+        title, ("Campaign", "left"), ("Why", "left"), ("Times", "right"), ("For example", "left"), ("Place", "left")
     )
-    groups: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        groups[entry.campaign, entry.code or "", entry.place or ""].append(entry)
-    for (campaign, code, place), members in sorted(groups.items()):
-        name = Text.assemble((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
-        example = f"{members[0].contact}: {members[0].sentence}"
-        table.add_row(name, code, f"{len(members):,}", example, Text(place.removeprefix("campaigns/"), style="dim"))
+    for each in found:
+        name = Text.assemble((f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)), each.campaign)
+        example = f"{each.contact}: {each.sentence}"
+        place = Text(each.place.removeprefix("campaigns/"), style="dim")
+        table.add_row(name, each.code, f"{each.count:,}", example, place)
     return table
 
 
-def _not_sent(shown: Shown, refused: Sequence[Entry]) -> Table:
-    return _reasons(shown, "What does not, and why", refused, "Times")
-
-
-def _put_off(shown: Shown, late: Sequence[Entry]) -> Table:
-    return _reasons(shown, "What waits for a better time first", late, "Times")
-
-
-def timeline(shown: Shown) -> RenderableType:
+def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
     """One contact's lines, in order, on the contact's own clock."""
-    if not shown.entries:
+    if not found:
         return Padding(Text("nothing", style="dim"), (0, 2))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("When", "What", "Of what"):
         table.add_column(name, no_wrap=True)
     table.add_column("Why", overflow="fold")
     styles = {"sent": "green", "skipped": "red", "deferred": "yellow", "held": "red", "failed": "red"}
-    for entry in shown.entries:
-        wall = local(entry.at, zone(entry.zone or shown.timezone))
+    for entry in found:
+        wall = shown.wall(entry.at, entry.zone)
         record = f" ({entry.record})" if entry.record else ""
         step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
         what = Text(entry.outcome, style=styles.get(entry.outcome, "dim"))
@@ -169,7 +155,7 @@ def timeline(shown: Shown) -> RenderableType:
 def _why(shown: Shown, entry: Entry) -> Text:
     text = Text(f"{entry.code}: {entry.sentence}" if entry.code else "")
     if entry.until:
-        text.append(f"; again {local(entry.until, zone(entry.zone or shown.timezone)):%a %-d %b %H:%M}")
+        text.append(f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}")
     if entry.place:
         text.append(f"\n{entry.place.removeprefix('campaigns/')}", style="dim")
     return text

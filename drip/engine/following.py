@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -217,11 +218,14 @@ def _regroup(
     *,
     ranks: bool,
 ) -> None:
+    standings: dict[str, Sequence[tuple[int, float]]] = {}
     for name, what in wanted.items():
         if isinstance(what, Rank):
             if not ranks:
                 continue
-            members = who.ranked(connection, settings, what, now)
+            if what.field not in standings:
+                standings[what.field] = who.standings(connection, settings, what.field, now)
+            members = who.ranked(what, standings[what.field])
         else:
             members = who.matching(connection, settings, what, now, among)
         came, went = segments.replace(connection, name, members, now, among)

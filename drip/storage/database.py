@@ -377,8 +377,10 @@ class _Sum:
         self._numbers: list[float] = []
 
     def step(self, value: Any) -> None:
-        with contextlib.suppress(ValueError):
+        try:
             self._numbers.append(parse_number(str(value)))
+        except ValueError:
+            return
 
     def finalize(self) -> float:
         return math.fsum(self._numbers)

@@ -5,7 +5,7 @@ Where an index can serve, a line becomes a comparison that it serves, or a subqu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -46,7 +46,7 @@ from drip.core.conditions import Any as AnyOf
 from drip.core.derived import DateField, Total
 from drip.core.fields import YES, FieldKind, parse_number
 from drip.core.settings import Settings
-from drip.storage.database import folded, is_number, json_value
+from drip.storage.database import folded, is_number, json_value, listed_in, numbers
 from drip.storage.history import amount
 from drip.storage.people import COLUMNS
 from drip.storage.schema import (
@@ -70,12 +70,16 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads conditions at an instant, for contacts whose local day is `today`, about a kind of record or none."""
+    """Reads conditions at an instant, for contacts whose local day is `today`, about a kind of record or none.
+
+    Of some contacts only (`among`, as `numbers` writes them), nobody else's rows are looked at.
+    """
 
     settings: Settings
     now: datetime
     today: date
     record: str | None = None
+    among: str | None = None
 
     def where(self, condition: Condition) -> ColumnElement[bool]:
         """The condition over `contacts` (and `records`)."""
@@ -103,6 +107,8 @@ class Reader:
                 return self._did(condition)
 
     def _in(self, statement: Select[Any]) -> ColumnElement[bool]:
+        if self.among is not None:
+            statement = statement.where(statement.selected_columns[0].in_(_listed(self.among)))
         return contacts.c.id.in_(statement)
 
     # --- fields
@@ -177,7 +183,9 @@ class Reader:
 
     def _kept(self, line: Line, derived: DateField) -> ColumnElement[bool]:
         """A derived date that is kept with the stored ones."""
-        of_field = select(dates.c.contact_id).where(dates.c.field == derived.field)
+        # Of a few contacts, their dates are looked through, and not all that are near a day.
+        field = dates.c.field if self.among is None else func.coalesce(dates.c.field, "")
+        of_field = select(dates.c.contact_id).where(field == derived.field)
         owner = self._owner(line.field.partition(".")[0], dates.c.record_id)
         if line.comparison in ("known", "unknown"):
             known = self._in(of_field.where(owner))
@@ -316,40 +324,50 @@ def matching(
     among: Collection[int] | None = None,
 ) -> set[int]:  # fmt: skip
     """The contacts for whom a condition holds, of all or `among` some."""
+    few = numbers(among) if among is not None else None
     found: set[int] = set()
-    for statement in statements(connection, settings, condition, now):
-        if among is not None:
-            statement = statement.where(contacts.c.id.in_(among))
+    for statement in statements(connection, settings, condition, now, few):
         found.update(connection.scalars(statement))
     return found
 
 
+def _listed(among: str) -> Select[Any]:
+    return listed_in("among").params(among=among)
+
+
 def statements(
-    connection: Connection, settings: Settings, condition: Condition, now: datetime
+    connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
+    of_all = select(contacts.c.id)
+    if among is not None:
+        of_all = of_all.where(contacts.c.id.in_(_listed(among)))
     if not hangs_on_today(condition):
         today = local(now, zone(settings.timezone)).date()
-        yield select(contacts.c.id).where(Reader(settings, now, today).where(condition))
+        yield of_all.where(Reader(settings, now, today, among=among).where(condition))
         return
     zones = connection.scalars(select(contacts.c.zone).distinct())
     groups = days_of_zones(settings, zones, now)
     for today, names in sorted(groups.items()):
-        where = Reader(settings, now, today).where(condition)
+        where = Reader(settings, now, today, among=among).where(condition)
         everybody = len(groups) == 1
         # A day is that of most contacts, so the index of zones is kept out of the way of better ones.
         here = func.coalesce(contacts.c.zone, settings.timezone).in_([name or settings.timezone for name in names])
-        yield select(contacts.c.id).where(where) if everybody else select(contacts.c.id).where(where, here)
+        yield of_all.where(where) if everybody else of_all.where(where, here)
 
 
-def ranked(connection: Connection, settings: Settings, rank: Rank, now: datetime) -> set[int]:
-    """The best of all contacts by a number above zero: so many heads, or as many as make that share of the sum."""
-    rows = connection.execute(_numbers(settings, rank.field, now)).all()
+def standings(connection: Connection, settings: Settings, field: str, now: datetime) -> Sequence[tuple[int, float]]:
+    """All contacts and their number where that is above zero, the highest first; of equals the one known longer."""
+    return [(contact_id, number) for contact_id, number in connection.execute(_numbers(settings, field, now))]
+
+
+def ranked(rank: Rank, rows: Sequence[tuple[int, float]]) -> set[int]:
+    """The best of these `standings`: so many heads, or as many as make that share of the sum."""
     if rank.kind == "top":
         # Half a head counts as one, and somebody is always best.
         heads = max(1, int(len(rows) * rank.percent / 100 + 0.5)) if rows else 0
-        return {row[0] for row in rows[:heads]}
-    wanted = sum(row[1] for row in rows) * rank.percent / 100
+        return {contact_id for contact_id, _ in rows[:heads]}
+    wanted = sum(number for _, number in rows) * rank.percent / 100
     found: set[int] = set()
     reached = 0.0
     for contact_id, number in rows:
