@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection
 
+from drip.core.calendar import EPOCH
 from drip.core.clock import jump
 from drip.core.message import Transport
 from drip.engine.beat import beat
@@ -26,7 +27,6 @@ from drip.engine.entry import Doorkeeper
 from drip.errors import DripError
 from drip.storage import control, outbox
 from drip.storage.database import DaemonLock, Database, workspace_id
-from drip.storage.schema import EPOCH
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")

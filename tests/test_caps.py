@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drip.core.calendar import local
+from drip.core.calendar import local, millis
 from drip.core.caps import Cap, Use, _day, first_full
 from drip.errors import Place
 
@@ -21,7 +21,11 @@ def cap(limit: int, *, days: int = 0, hours: int = 0) -> Cap:
 
 
 def use(at: datetime) -> Use:
-    return Use(at, at, "email", "news", "letter")
+    return between(at, at)
+
+
+def between(first: datetime, last: datetime) -> Use:
+    return Use(millis(first), millis(last), "email", "news", "letter")
 
 
 def utc(text: str) -> datetime:
@@ -60,7 +64,7 @@ def test_zero_means_never_and_absent_means_no_limit() -> None:
 
 
 def test_a_message_in_flight_counts_in_every_window_it_may_leave_in() -> None:
-    flying = Use(utc("2026-11-21 23:59:59"), utc("2026-11-22 00:00:10"), "email", "news", "letter")
+    flying = between(utc("2026-11-21 23:59:59"), utc("2026-11-22 00:00:10"))
     assert first_full([cap(1, days=1)], [flying], utc("2026-11-22 00:00:10"), UTC_ZONE) is not None
     assert first_full([cap(1, days=1)], [flying], utc("2026-11-21 23:59:59"), UTC_ZONE) is not None
 
@@ -68,12 +72,12 @@ def test_a_message_in_flight_counts_in_every_window_it_may_leave_in() -> None:
 @given(st.integers(0, 2 * 366 * 24 * 60), st.sampled_from(sorted(available_timezones())))
 def test_the_local_day_is_looked_up_as_the_calendar_has_it(minute: int, name: str) -> None:
     at, zone = utc("2025-06-01") + timedelta(minutes=minute), ZoneInfo(name)
-    assert date.fromordinal(_day(at, zone)) == local(at, zone).date()
+    assert date.fromordinal(_day(millis(at), zone)) == local(at, zone).date()
 
 
 def test_a_scope_counts_its_own_messages_only() -> None:
     news = Cap("topic", "news", 1, "1 per day", HERE, 1)
-    other = Use(utc("2026-11-22"), utc("2026-11-22"), "email", "offers", "x")
+    other = use(utc("2026-11-22"))._replace(topic="offers", campaign="x")
     assert first_full([news], [other], utc("2026-11-22 01:00"), UTC_ZONE) is None
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from drip.core.calendar import ClockRange
+from drip.core.calendar import ClockRange, millis
 from drip.core.caps import Cap, Use
 from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide, permitted
 from drip.errors import Place
@@ -25,7 +25,7 @@ CANDIDATE = Candidate(
 )  # fmt: skip
 PERSON = Person(ZoneInfo("UTC"), lambda channel, topic: None, ClockRange(1260, 480), SETTINGS)
 ONE_A_DAY = Cap("all", "all", 1, "1 per day", SETTINGS, 1)
-TODAY = [Use(NOW, NOW, "email", "offers", "promo")]
+TODAY = [Use(millis(NOW), millis(NOW), "email", "offers", "promo")]
 
 
 def reason(code: str) -> Reason:
@@ -106,7 +106,8 @@ def test_a_full_cap_defers_to_when_it_frees_and_the_window_is_open() -> None:
 
 def test_the_deferral_waits_until_every_rule_has_room() -> None:
     week = Cap("topic", "news", 1, "1 per week", SETTINGS, 7)
-    before = Use(NOW - timedelta(days=5), NOW - timedelta(days=5), "email", "news", "letter")
+    at = millis(NOW - timedelta(days=5))
+    before = Use(at, at, "email", "news", "letter")
     found = decide(replace(CANDIDATE, caps=(ONE_A_DAY, week)), PERSON, [*TODAY, before], NOW)
     assert isinstance(found, Defer)
     assert found.until == datetime(2026, 11, 25, 9, 0, tzinfo=UTC)

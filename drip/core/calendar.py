@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 Feb29 = Literal["Feb 28", "Mar 1", "skip"]
 MINUTES_A_DAY = 24 * 60
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,19 @@ def instant(wall: datetime, where: ZoneInfo) -> datetime:
         else:
             high = middle
     return high.replace(microsecond=0)
+
+
+# Many rows have the same few instants, so they are remembered.
+@lru_cache(maxsize=50_000)
+def millis(at: datetime) -> int:
+    """An instant in whole milliseconds since 1970."""
+    return (at - EPOCH) // MILLISECOND
+
+
+@lru_cache(maxsize=50_000)
+def from_millis(milliseconds: int) -> datetime:
+    """The instant so many milliseconds after the beginning of 1970."""
+    return EPOCH + milliseconds * MILLISECOND
 
 
 def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:

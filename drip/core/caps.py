@@ -15,11 +15,14 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import instant
+from drip.core.calendar import from_millis, instant, millis
 from drip.errors import Place
 
 # How many days before and after a day are looked up at once: a month's window, and a little more.
 AROUND = 36
+# In milliseconds; and the ordinal of 1970-01-01.
+SECOND, DAY = 1_000, 86_400_000
+UNIX_DAY = date(1970, 1, 1).toordinal()
 
 
 Scope = Literal["all", "channel", "topic", "campaign"]
@@ -52,11 +55,12 @@ class Cap:
 class Use(NamedTuple):
     """A counted message. It left, or may have left, at some instant from `first` to `last`.
 
-    `reserved` is one that has not been granted yet, but has its slot kept.
+    Both are milliseconds since 1970 in UTC: a judgement compares dozens of them. `reserved` is one that has not been
+    granted yet, but has its slot kept.
     """
 
-    first: datetime
-    last: datetime
+    first: int
+    last: int
     channel: str
     topic: str | None
     campaign: str
@@ -74,34 +78,36 @@ class Full:
 
 def first_full(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo) -> Full | None:
     """The first of `caps` that a message at `now` would break, or None. `caps` are those that apply to it."""
-    ahead = any(use.last > now for use in uses)
+    at = millis(now)
+    ahead = False
+    for use in uses:
+        if use.last > at:
+            ahead = True
     for cap in caps:
         if len(uses) < cap.limit:
             continue
         if not ahead:
             # As nearly always: the fullest window is the one that ends now, and it takes one comparison for each use.
-            since = _since(cap, now, where)
+            since = _since(cap.days, cap.seconds, at, where)
             if cap.scope == "all":
                 number = sum([use.last >= since for use in uses])
             else:
                 number = sum([u.last >= since and cap.counts(u.channel, u.topic, u.campaign) for u in uses])
             if number < cap.limit:
                 continue
-        full = _full(cap, uses, now, where)
+        full = _full(cap, uses, at, where)
         if full:
             return full
     return None
 
 
 @lru_cache(maxsize=10_000)
-def _since(cap: Cap, now: datetime, where: ZoneInfo) -> datetime:
-    """From when on a use is in the window of `cap` that ends with `now`, or with its local day."""
-    if cap.days:
-        return instant(datetime.combine(date.fromordinal(_day(now, where) - cap.days + 1), time()), where)
-    return now - timedelta(seconds=cap.seconds) + timedelta(milliseconds=1)
+def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
+    """From when on a use is in the window of so many days, or seconds, that ends with `now`, or with its local day."""
+    return _midnight(_day(now, where) - days + 1, where) if days else now - seconds * SECOND + 1
 
 
-def _full(cap: Cap, uses: Sequence[Use], now: datetime, where: ZoneInfo) -> Full | None:
+def _full(cap: Cap, uses: Sequence[Use], now: int, where: ZoneInfo) -> Full | None:
     """Whether a cap has no place at `now`, looked at thoroughly."""
     counted = [use for use in uses if cap.counts(use.channel, use.topic, use.campaign)]
     today, spans = _day(now, where), [_span(use, where) for use in counted] if cap.days else []
@@ -111,7 +117,7 @@ def _full(cap: Cap, uses: Sequence[Use], now: datetime, where: ZoneInfo) -> Full
     frees = None
     if cap.limit:
         frees = _frees_on(cap, spans, today, where) if cap.days else _frees_at(cap, counted, now)
-    return Full(cap, tuple(inside), frees)
+    return Full(cap, tuple(inside), None if frees is None else from_millis(frees))
 
 
 def longest_memory(caps: Iterable[Cap]) -> timedelta:
@@ -122,14 +128,14 @@ def longest_memory(caps: Iterable[Cap]) -> timedelta:
     )
 
 
-def _in_seconds(cap: Cap, uses: list[Use], now: datetime) -> list[Use]:
+def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
     """The uses in the fullest window that holds `now`."""
-    span = timedelta(seconds=cap.seconds)
+    span = cap.seconds * SECOND
     near = [use for use in uses if use.last > now - span and use.first < now + span]
     if not any(use.first > now for use in near):
         return near
     # A window that holds now starts at now, or at a use in the span before it.
-    oldest = now - span + timedelta(milliseconds=1)
+    oldest = now - span + 1
     starts = [now] + [max(use.first, oldest) for use in near if use.first < now]
     windows = ([use for use in near if use.last >= start and use.first < start + span] for start in starts)
     return max(windows, key=len)
@@ -148,17 +154,17 @@ def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
     return max(windows, key=len)
 
 
-def _frees_at(cap: Cap, uses: list[Use], now: datetime) -> datetime | None:
+def _frees_at(cap: Cap, uses: list[Use], now: int) -> int | None:
     """The first instant after `now` at which the rule has a place, if nothing else leaves."""
-    times = sorted(use.last + timedelta(seconds=cap.seconds) for use in uses)
+    times = sorted(use.last + cap.seconds * SECOND for use in uses)
     later = (at for at in times if at > now)
     return next((at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None)
 
 
-def _frees_on(cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo) -> datetime | None:
+def _frees_on(cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo) -> int | None:
     for day in sorted({last + cap.days for _, last in spans}):
         if day > today and len(_in_days(cap, spans, day)) < cap.limit:
-            return instant(datetime.combine(date.fromordinal(day), time()), where)
+            return _midnight(day, where)
     return None
 
 
@@ -168,17 +174,20 @@ def _span(use: Use, where: ZoneInfo) -> tuple[int, int]:
     return first, first if use.first == use.last else _day(use.last, where)
 
 
-def _day(at: datetime, where: ZoneInfo) -> int:
+def _midnight(day: int, where: ZoneInfo) -> int:
+    """When a local day begins."""
+    return millis(instant(datetime.combine(date.fromordinal(day), time()), where))
+
+
+def _day(at: int, where: ZoneInfo) -> int:
     """The ordinal of the local day, looked up among the midnights around it."""
-    first, midnights = _midnights(where, at.toordinal() // AROUND)
-    found = bisect_right(midnights, at) - 1
-    return first + found
+    first, midnights = _midnights(where, (at // DAY + UNIX_DAY) // AROUND)
+    return first + bisect_right(midnights, at) - 1
 
 
 @lru_cache(maxsize=4096)
-def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[datetime]]:
+def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[int]]:
     """When each local day of a part of the calendar begins, and the ordinal of the first one. A day that the zone left
     out begins with the one after it."""
     first = max(part * AROUND - 2, 1)
-    days = (date.fromordinal(n) for n in range(first, (part + 1) * AROUND + 3))
-    return first, [instant(datetime.combine(day, time()), where) for day in days]
+    return first, [_midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)]

@@ -10,9 +10,9 @@ the day of an event is the workspace's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from drip.core.calendar import Birthday, Duration, at_minute, local, shift, zone
 from drip.core.fields import NO, YES, FieldKind, Value, parse_date, parse_number
@@ -176,8 +176,7 @@ class NoHistory:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known about one contact (and the run's record and event) when a condition is read.
 
     `zone` is the contact's, `home` the workspace's; `since` is when the run began, `record_id` what it is about.
@@ -188,7 +187,7 @@ class Facts:
     now: datetime
     zone: str
     home: str = "UTC"
-    history: History = field(default_factory=NoHistory)
+    history: History = NoHistory()
     since: datetime | None = None
     record_id: int = 0
 
@@ -205,7 +204,11 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
     """None if the condition holds, else the first line that does not."""
     match condition:
         case All(parts):
-            return next((failure for part in parts if (failure := why_not(part, facts))), None)
+            for part in parts:
+                failure = why_not(part, facts)
+                if failure:
+                    return failure
+            return None
         case Any(parts, text, place):
             if any(why_not(part, facts) is None for part in parts):
                 return None

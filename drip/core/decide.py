@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import ClockRange, local, next_inside, next_outside
+from drip.core.calendar import ClockRange, from_millis, local, next_inside, next_outside
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
@@ -84,8 +84,7 @@ class Candidate:
     has_content: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """The contact as far as judging goes.
 
     `closed` says why nothing may go by a channel about a topic (None: about anything), or None if it may.
@@ -141,8 +140,9 @@ def _topic(candidate: Candidate) -> str | None:
 
 def _open_channel(candidate: Candidate, person: Person) -> tuple[str | None, Reason | None]:
     first: Reason | None = None
+    topic = _topic(candidate)
     for channel in candidate.channels:
-        closed = person.closed(channel, _topic(candidate))
+        closed = person.closed(channel, topic)
         if closed is None:
             return channel, None
         first = first or closed
@@ -245,7 +245,7 @@ def _all_free(
 
 
 def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
-    days = sorted({(local(use.first, where).date(), use.campaign, use.reserved) for use in full.filled_by})
+    days = sorted({(local(from_millis(use.first), where).date(), use.campaign, use.reserved) for use in full.filled_by})
     named = (f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}" for day, campaign, kept in days)
     uses = ", ".join(named) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import later, zone
+from drip.core.calendar import later, millis, zone
 from drip.core.campaign import Campaign, Goal
 from drip.core.caps import Use, longest_memory
 from drip.core.conditions import Facts, why_not
@@ -103,7 +103,7 @@ class Judging:
 
     def __init__(self, connection: Connection, book: Book, contact_ids: list[int], texts: Texts, now: datetime) -> None:
         self._connection, self._book, self._now, self._texts = connection, book, now, texts
-        self._ids = contact_ids
+        self._ids, self._at = contact_ids, millis(now)
         self._facts = Batch(connection, book.settings, contact_ids, now)
         self._runs: dict[int, list[Run]] = defaultdict(list)
         waiting = outbox.deferred(connection, contact_ids)
@@ -144,8 +144,8 @@ class Judging:
         person = self._facts.person(contact)
         usage = self._usage.setdefault(contact.id, [])
         due = [each for run in self._runs[contact.id] if (each := self._advance(run, contact))]
-        taken = {(each.run.id, each.step.id) for each in due}
-        due += self._judged_again(contact, taken)
+        if contact.id in self._waiting:
+            due += self._judged_again(contact, {(each.run.id, each.step.id) for each in due})
         while due:
             if len(due) > 1:
                 due.sort(key=_rank)
@@ -237,7 +237,7 @@ class Judging:
                 message.code = message.sentence = message.place = None
                 self._changes.message(message)
                 if message.counted:
-                    usage.append(Use(self._now, self._now, channel, message.topic, due.campaign.key))
+                    usage.append(Use(self._at, self._at, channel, message.topic, due.campaign.key))
                 if due.at_step:
                     # The run goes on once it is known what became of the message.
                     self._changes.rests(due.run)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import at_minute, later, shift, zone
+from drip.core.calendar import at_minute, later, millis, shift, zone
 from drip.core.campaign import Campaign, DateTrigger
 from drip.core.caps import Use
 from drip.core.conditions import why_not
@@ -101,7 +101,9 @@ def _reserved(
             if why_not(campaign.audience, values) is not None:
                 return
             asked = True
-        yield Reservation(step.priority, Use(due, due, channel, campaign.topic, campaign.key, reserved=True))
+        yield Reservation(
+            step.priority, Use(millis(due), millis(due), channel, campaign.topic, campaign.key, reserved=True)
+        )
 
 
 def _sends(book: Book, coming: Coming, zone_name: str) -> Iterator[tuple[Send, datetime]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from drip.core.calendar import at_minute, instant, is_business_day, later, local, shift, zone
@@ -37,8 +37,7 @@ from drip.storage.people import Contact, Event
 from drip.storage.runs import NEVER, Run
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A run at a message whose time has come."""
 
     step: Send

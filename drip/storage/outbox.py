@@ -6,24 +6,30 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from sqlalchemy import (
-    BindParameter,
+    BigInteger,
+    ColumnElement,
     Connection,
     Select,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
+    literal,
+    not_,
     null,
     or_,
     select,
+    type_coerce,
     update,
 )
 
+from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
 from drip.storage.control import LEASE
 from drip.storage.database import Prepared, listed_in, numbers
@@ -85,24 +91,40 @@ class Judgement:
     until: datetime | None
 
 
-def _usage() -> Select[Any]:
-    since: BindParameter[int] = bindparam("since")
-    relevant = or_(
-        and_(messages.c.state == "sent", messages.c.sent_at > since),
-        *(messages.c.state == state for state in IN_FLIGHT),
-        and_(messages.c.state == "held", messages.c.code == "unknown"),
-        messages.c.maybe_left_at > since,
+def _relevant() -> ColumnElement[bool]:
+    m, since = messages.c, cast(ColumnElement[int], bindparam("since"))
+    return and_(
+        m.contact_id.in_(listed_in("ids")),
+        m.counted,
+        or_(
+            and_(m.state == "sent", m.sent_at > since),
+            *(m.state == state for state in IN_FLIGHT),
+            and_(m.state == "held", m.code == "unknown"),
+            m.maybe_left_at > since,
+        ),
     )
+
+
+def _usage() -> Select[Any]:
+    """A row is a contact, a `Use`, and whether that is all there is to say: the message was sent, once."""
+    m, lease = messages.c, LEASE // MILLISECOND
+    sent, settled = type_coerce(m.sent_at, BigInteger), type_coerce(m.settled_at, BigInteger)
+    # It left between the last check and the answer, before the lease of its daemon ran out.
+    last = case((settled <= sent, sent), (settled <= sent + lease, settled), else_=sent + lease)
+    plain = and_(m.state == "sent", m.maybe_left_at.is_(None))
+    return select(m.contact_id, sent, last, m.channel, m.topic, m.campaign, literal(0), plain).where(_relevant())
+
+
+def _unsure() -> Select[Any]:
+    m = messages.c
     columns = (
-        messages.c.contact_id, messages.c.state, messages.c.granted_at, messages.c.sent_at, messages.c.settled_at,
-        messages.c.maybe_left_at, messages.c.channel, messages.c.topic, messages.c.campaign,
+        m.contact_id, m.state, m.granted_at, m.sent_at, m.settled_at, m.maybe_left_at, m.channel, m.topic, m.campaign,
     )  # fmt: skip
-    of_these = messages.c.contact_id.in_(listed_in("ids"))
-    return select(*columns).where(of_these, messages.c.counted, relevant)
+    return select(*columns).where(_relevant(), not_(and_(m.state == "sent", m.maybe_left_at.is_(None))))
 
 
 # What every beat asks, built once: building a statement costs as much as running it.
-_USAGE = Prepared(_usage())
+_USAGE, _UNSURE = Prepared(_usage()), Prepared(_unsure())
 _DEFERRED = Prepared(
     select(messages)
     .where(messages.c.contact_id.in_(listed_in("ids")), messages.c.state == "deferred")
@@ -201,41 +223,39 @@ def _row(message: Outgoing) -> tuple[Any, ...]:
 def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact: sent after `since`, in flight, or of unknown outcome."""
     found: dict[int, list[Use]] = defaultdict(list)
-    # Hardly two messages leave in one millisecond, so there is nothing to remember here.
-    make, instant = Use._make, datetime.fromtimestamp
-    for contact, state, granted, sent, settled, maybe, channel, topic, campaign in _USAGE.rows(
-        connection, ids=numbers(contact_ids), since=kept(since)
-    ):
-        if state == "sent" and maybe is None and settled <= sent:
+    unsure: set[int] = set()
+    make = Use._make
+    for row in _USAGE.rows(connection, ids=numbers(contact_ids), since=kept(since)):
+        if row[7]:
             # As nearly all are.
-            at = instant(sent / 1000, UTC)
-            found[contact].append(make((at, at, channel, topic, campaign, False)))
-            continue
-        for first, last in _times(state, moment(granted), moment(sent), moment(settled), moment(maybe), now):
-            found[contact].append(Use(first, last, channel, topic, campaign))
+            found[row[0]].append(make(row[1:7]))
+        else:
+            unsure.add(row[0])
+    if unsure:
+        at = millis(now)
+        for contact, state, granted, sent, settled, maybe, *about in _UNSURE.rows(
+            connection, ids=numbers(sorted(unsure)), since=kept(since)
+        ):
+            times = _times(state, granted, sent, settled, maybe, at)
+            found[contact] += [Use(first, last, *about) for first, last in times]
     return found
 
 
 def _times(
-    state: str,
-    granted: datetime | None,
-    sent: datetime | None,
-    settled: datetime | None,
-    maybe: datetime | None,
-    now: datetime,
-) -> Iterator[tuple[datetime, datetime]]:
+    state: str, granted: int | None, sent: int | None, settled: int | None, maybe: int | None, now: int
+) -> Iterator[tuple[int, int]]:
     """From when to when a message may have left, or may still."""
+    lease = LEASE // MILLISECOND
     if maybe:
         # An attempt that was given up left before its daemon's lease ran out, if it left.
-        yield maybe, max(maybe, min(maybe + LEASE, now))
+        yield maybe, max(maybe, min(maybe + lease, now))
     if state in IN_FLIGHT and granted:
         yield granted, max(granted, now)
     elif state == "held" and sent:
         # Nobody knows when, if at all: it counts in every window until somebody settles it.
         yield sent, max(sent, now)
     elif state == "sent" and sent and settled:
-        # It left between the last check and the answer, before the lease of its daemon ran out.
-        yield sent, max(sent, min(settled, sent + LEASE))
+        yield sent, max(sent, min(settled, sent + lease))
 
 
 def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:

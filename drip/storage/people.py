@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
+from drip.core.calendar import from_millis
 from drip.core.fields import Stored
 from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import (
@@ -21,7 +22,6 @@ from drip.storage.schema import (
     contacts,
     dates,
     events,
-    instant_of,
     meta,
     records,
     runs,
@@ -85,8 +85,7 @@ class Event:
     fields: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(NamedTuple):
     """A contact's word about a topic on a channel, given or taken back at an instant.
 
     `dated` is False for a bare "yes" of a file, of which nobody knows when it was said.
@@ -121,8 +120,9 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
+    read = json.JSONDecoder().raw_decode
     return {
-        id_: Contact(key, email, phone, locale, country, timezone, zone, json.loads(attributes), id_)
+        id_: Contact(key, email, phone, locale, country, timezone, zone, read(attributes)[0], id_)
         for id_, key, email, phone, locale, country, timezone, zone, attributes, _ in _CONTACTS.rows(
             connection, ids=numbers(ids)
         )
@@ -296,7 +296,7 @@ def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
     for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
-        found[contact].append(Consent(contact, topic, channel, bool(given), instant_of(at)))
+        found[contact].append(Consent(contact, topic, channel, given == 1, from_millis(at)))
     return found
 
 
@@ -372,7 +372,7 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
 
 
 def _stored(consent: Consent) -> dict[str, Any]:
-    row = asdict(consent)
+    row = consent._asdict()
     del row["dated"]
     return row
 

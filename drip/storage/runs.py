@@ -19,8 +19,9 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.calendar import from_millis
 from drip.storage.database import Prepared, listed_in, numbers
-from drip.storage.schema import Instant, instant_of, kept, messages, moment, runs
+from drip.storage.schema import Instant, kept, messages, moment, runs
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -131,8 +132,8 @@ def _run(row: Sequence[Any]) -> Run:
     (id_, campaign, version, contact, record, occurrence, event, anchor, position, since, due, active, started, ended,
      code, sentence, place, heard, arms) = row  # fmt: skip
     return Run(
-        id_, campaign, version, contact, record, occurrence, event, anchor, position, instant_of(since), moment(due),
-        bool(active), instant_of(started), moment(ended), code, sentence, place,
+        id_, campaign, version, contact, record, occurrence, event, anchor, position, from_millis(since), moment(due),
+        bool(active), from_millis(started), moment(ended), code, sentence, place,
         json.loads(heard) if heard else None, json.loads(arms) if arms else None,
     )  # fmt: skip
 

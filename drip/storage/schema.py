@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -26,8 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
+from drip.core.calendar import from_millis, millis
 
 
 class Instant(TypeDecorator[datetime]):
@@ -43,21 +41,14 @@ class Instant(TypeDecorator[datetime]):
         return moment(value)
 
 
-@lru_cache(maxsize=50_000)
 def kept(at: datetime | None) -> int | None:
-    """An instant as it is kept. Many rows have the same few, so they are remembered."""
-    return None if at is None else (at - EPOCH) // MILLISECOND
+    """An instant as it is kept; None for none."""
+    return None if at is None else millis(at)
 
 
 def moment(milliseconds: int | None) -> datetime | None:
     """A kept instant as the program knows it; None for none."""
-    return None if milliseconds is None else instant_of(milliseconds)
-
-
-@lru_cache(maxsize=50_000)
-def instant_of(milliseconds: int) -> datetime:
-    """A kept instant as the program knows it."""
-    return EPOCH + milliseconds * MILLISECOND
+    return None if milliseconds is None else from_millis(milliseconds)
 
 
 metadata = MetaData()

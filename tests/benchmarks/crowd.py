@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from drip.storage.schema import EPOCH, MILLISECOND
+from drip.core.calendar import millis
 
 ZONES = "NULL, 'America/New_York', 'America/Denver', 'America/Los_Angeles', NULL, 'Europe/London', 'Asia/Tokyo'"
 CONTACTS = f"""
@@ -86,10 +86,10 @@ def leases(connection: Connection, percent: int, now: datetime) -> None:
 
 def events(connection: Connection, name: str, percent: int, now: datetime) -> None:
     """Something that happened to so many of a hundred, once within 300 days."""
-    connection.execute(text(ORDERS), {"name": name, "percent": percent, "now": (now - EPOCH) // MILLISECOND})
+    connection.execute(text(ORDERS), {"name": name, "percent": percent, "now": millis(now)})
 
 
 def history(connection: Connection, each: int, now: datetime) -> None:
     """So many messages for each contact within the last five weeks."""
     connection.execute(text(OLD_RUNS))
-    connection.execute(text(HISTORY), {"each": each, "now": (now - EPOCH) // MILLISECOND})
+    connection.execute(text(HISTORY), {"each": each, "now": millis(now)})

@@ -12,6 +12,7 @@ from greenlet import greenlet
 from sqlalchemy import Connection
 
 from drip.core import decide
+from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
 from drip.core.message import Message, Receipt, TransportDown
 from drip.engine import dispatcher, judging, planner
@@ -19,7 +20,6 @@ from drip.engine.dispatcher import Dispatcher
 from drip.preview import simulator
 from drip.storage import audience, outbox
 from tests.simulation import house
-from tests.simulation.model import EPOCH, instant
 from tests.simulation.play import play
 
 Patch = pytest.MonkeyPatch
@@ -92,7 +92,7 @@ def window_rank(patch: Patch) -> None:
     def ranked(candidate: Any, person: Any, usage: list[Use], now: datetime) -> Any:
         decision = right(candidate, person, usage, now)
         if isinstance(decision, decide.Skip | decide.Defer) and decision.reason.code == "cap":
-            usage.append(Use(now, now, candidate.channels[0], candidate.topic, candidate.campaign))
+            usage.append(Use(millis(now), millis(now), candidate.channels[0], candidate.topic, candidate.campaign))
         return decision
 
     patch.setattr(judging, "decide", ranked)
@@ -114,8 +114,7 @@ def counted_when_planned(patch: Patch) -> None:
 
 
 def _moved(use: Use, times: dict[int, int]) -> Use:
-    milliseconds = round((use.first - EPOCH).total_seconds() * 1000)
-    at = instant(times[milliseconds]) if milliseconds in times else use.first
+    at = times.get(use.first, use.first)
     return use._replace(first=at, last=at)
 
 
@@ -131,7 +130,7 @@ def preview_without_its_own(patch: Patch) -> None:
         read = outbox.usage
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(outbox, "usage", lambda *given: {
-                key: [use for use in uses if use.first < start] for key, uses in read(*given).items()})  # fmt: skip
+                key: [use for use in uses if use.first < millis(start)] for key, uses in read(*given).items()})  # fmt: skip
             return right(database, book, templates, transports, start, *rest, **named)
 
     patch.setattr("tests.simulation.house.simulate", simulate)
