@@ -60,6 +60,7 @@ Decision = Send | Defer | Skip
 class Candidate:
     """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any).
 
+    `caps` are those that count it on any of its `channels`.
     `ready_at` is from when on nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if it does.
     """
 
@@ -172,6 +173,8 @@ def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | S
 
 def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
     """Quiet hours and the send window."""
+    if candidate.window is None and person.quiet_hours is None:
+        return None
     allowed = _next_allowed(candidate.window, person.quiet_hours, person.zone, now)
     if allowed == now:
         return None
@@ -215,7 +218,9 @@ def _past_grace(candidate: Candidate, at: datetime) -> bool:
 def _caps(
     candidate: Candidate, person: Person, channel: str, usage: Sequence[Use], now: datetime
 ) -> Defer | Skip | None:
-    caps = [cap for cap in candidate.caps if cap.counts(channel, candidate.topic, candidate.campaign)]
+    caps: Sequence[Cap] = candidate.caps
+    if len(candidate.channels) > 1:
+        caps = [cap for cap in caps if cap.counts(channel, candidate.topic, candidate.campaign)]
     full = first_full(caps, usage, now, person.zone)
     if full is None:
         return None

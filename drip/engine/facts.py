@@ -143,7 +143,8 @@ class Batch:
 
     def paused(self, contact: Contact, topic: str | None) -> tuple[datetime, Reason] | None:
         """Until when a topic is held back for this contact, and why."""
-        held = self._pauses().get((contact.id, topic))
+        pauses = self._pauses()
+        held = pauses.get((contact.id, topic)) if pauses else None
         if held is None or held[0] <= self.now:
             return None
         until, place = held
@@ -167,12 +168,9 @@ class Batch:
 
     def person(self, contact: Contact) -> Person:
         """The contact as `decide` sees it."""
-        return Person(
-            zone=zone(self.zone_of(contact)),
-            closed=partial(self._closed, contact),
-            quiet_hours=self.settings.quiet_hours,
-            quiet_hours_place=self.settings.quiet_hours_place,
-        )
+        settings = self.settings
+        where = zone(contact.zone or settings.timezone)
+        return Person(where, partial(self._closed, contact), settings.quiet_hours, settings.quiet_hours_place)
 
     def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
         """What the last check before sending compares with."""
@@ -229,9 +227,12 @@ class Batch:
 
     def subscribed(self, contact: Contact, key: object) -> bool:
         """Whether this contact said yes to a topic on some channel, or is implied to and never said no to it."""
-        said = [each.given for each in self._consents.get(contact.id, ()) if each.topic == key]
-        if any(said):
-            return True
+        said = False
+        for each in self._consents.get(contact.id, ()):
+            if each.topic == key:
+                if each.given:
+                    return True
+                said = True
         topic = self.settings.topics.get(str(key))
         return topic is not None and topic.opt_in == "implied" and not said and not self._ran_out(contact, topic)
 
@@ -357,7 +358,7 @@ class _Values(Mapping[str, Value]):
         return sum(1 for _ in self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Past:
     """One contact's `core.conditions.History`, and the topics that it is subscribed to."""
 
@@ -404,6 +405,8 @@ def date_value(settings: Settings, field: str, stored: str) -> Value | None:
 
 def heard_by(batch: Batch, event_id: int | None, heard: Mapping[str, int] | None) -> dict[str, Event]:
     """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
+    if event_id is None and not heard:
+        return {}
     found: dict[str, Event] = {}
     first = batch.events.get(event_id or 0)
     if first:

@@ -71,7 +71,7 @@ def candidate_of(
     ready_at: datetime | None = None,
 ) -> Candidate:
     """A step's message as `decide` sees it."""
-    free = step.transactional or not campaign.obeys_caps
+    caps = () if step.transactional or not campaign.obeys_caps else (*book.settings.caps, *campaign.caps)
     paused, until = book.paused(campaign), None
     if paused is None and not step.transactional and (held := facts.paused(contact, campaign.topic)):
         until, paused = held
@@ -87,7 +87,9 @@ def candidate_of(
         window=step.window,
         window_place=step.window_place,
         transactional=step.transactional,
-        caps=() if free else (*book.settings.caps, *campaign.caps),
+        caps=tuple(
+            cap for cap in caps if any(cap.counts(each, campaign.topic, campaign.key) for each in step.channels)
+        ),
         wait_when_capped=campaign.wait_when_capped,
         place=step.place,
         topic_place=campaign.topic_place,
@@ -129,7 +131,7 @@ class Judging:
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
         # Most of a batch get the same message, and all that differs between them is who they are.
-        self._alike: dict[tuple[str, str, str, datetime, bool], Candidate] = {}
+        self._alike: dict[tuple[int, datetime, bool], Candidate] = {}
         self._walker = Walker(self._facts, self._changes, self._actions, self._told, Winners(connection, book, now).arm)
 
     def work(self) -> None:
@@ -208,9 +210,10 @@ class Judging:
     ) -> Due:
         content = step.content is None or self._texts.has_content(step.content, run.occurrence)
         contact = self._facts.contacts[run.contact_id]
-        key = (campaign.key, campaign.version, step.id, planned_at, content)
-        own = ended is not None or self._facts.paused(contact, campaign.topic) is not None
-        own = own or campaign.when_late != "send" or self._lost is not None
+        # Steps live as long as their campaigns, which are kept for the whole batch.
+        key = (id(step), planned_at, content)
+        own = ended is not None or campaign.when_late != "send" or self._lost is not None
+        own = own or self._facts.paused(contact, campaign.topic) is not None
         candidate = None if own else self._alike.get(key)
         if candidate is None:
             # A deferred message could leave when its wait was over.
@@ -228,7 +231,7 @@ class Judging:
         self._told[due.run.id][due.step.id] = message
         decision = decide(due.candidate, person, self._with_reserved(due, usage), self._now)
         match decision:
-            case Go(channel) if self._lost and self._lost.start < due.candidate.ready_at <= self._lost.end:
+            case Go(channel) if self._may_have_left(due):
                 self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
                 self._move_on(due, self._now)
             case Go(channel):
@@ -249,6 +252,10 @@ class Judging:
                 self._changes.defer(message, until, reason)
                 if due.at_step:
                     self._changes.rests(due.run)
+
+    def _may_have_left(self, due: Due) -> bool:
+        """Whether it was due in a time of which the ledger was lost."""
+        return self._lost is not None and self._lost.start < due.candidate.ready_at <= self._lost.end
 
     def _with_reserved(self, due: Due, usage: list[Use]) -> list[Use]:
         """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""

@@ -6,7 +6,7 @@ import hmac
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -339,8 +339,7 @@ def record_consents(
     return len(fresh)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What decides whether a contact may be written to about a topic, read again right before sending."""
 
     contact_id: int
@@ -360,8 +359,7 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
     said = {row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))}
     closed = suppressed(connection, {each.digest for each in known})
     return [
-        replace(
-            each,
+        each._replace(
             address=address_of(people[each.contact_id], each.channel),
             zone=people[each.contact_id].zone,
             given=said.get((each.contact_id, each.topic, each.channel)),
