@@ -10,14 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "drip"
 FLOORS = (
-    {"errors"},
+    {"errors", "process"},
     {"core"},
     {"language", "storage", "rendering", "transports"},
     {"engine", "lint"},
     {"importing"},
-    {"preview"},
     {"workspace"},
-    {"daemon"},
+    {"preview", "daemon"},
     {"cli", "pytest_plugin"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}

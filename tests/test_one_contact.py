@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drip.preview.simulator import Nowhere, rehearsal, simulate
+from drip.storage.database import Part
 from drip.storage.ledger import entries
 from tests.simulation.house import START, House
 
@@ -23,7 +24,7 @@ def test_one_contacts_preview_is_its_part_of_everybodys(seed: int) -> None:
         world = house.world
 
         def foreseen(contact_id: int | None) -> list[tuple[object, ...]]:
-            with rehearsal(world.database, START, contact_id) as copy:
+            with rehearsal(world.database, START, Part(contact_id)) as copy:
                 book = world.workspace.book(copy, START)
                 simulate(copy, book, world.workspace.templates, {"email": Nowhere()}, START, end)
                 with copy.read() as connection:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from drip.core.message import Message
 from drip.engine.dispatcher import Ready
+from drip.preview.foreseen import summed
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.ledger import Entry, entries
+from drip.storage.summary import Summary
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -90,3 +93,19 @@ def test_a_consent_that_is_taken_back_at_that_very_instant_is_heeded(made: World
     for who in ("p26", "p27", "p28", "p29"):
         assert (who, "skipped", "no-consent") in letters
         assert (who, "sent", None) not in letters
+
+
+def test_shares_of_the_contacts_add_up_to_the_whole(made: World) -> None:
+    def sums(shares: int) -> Summary:
+        return summed(made.workspace, made.database, START, START + timedelta(days=14), shares=shares)
+
+    whole, parts = sums(1), sums(3)
+    assert replace(parts, sent=()) == replace(whole, sent=())
+    assert total(parts) == total(whole)
+
+
+def total(sums: Summary) -> Counter[tuple[str, str, datetime]]:
+    found: Counter[tuple[str, str, datetime]] = Counter()
+    for each in sums.sent:
+        found[each.campaign, each.step, each.at] += each.count
+    return found

@@ -17,6 +17,7 @@ from drip.preview.explaining import why_nothing
 from drip.preview.foreseen import contact_number
 from drip.preview.simulator import rehearsal
 from drip.storage import people
+from drip.storage.database import Part
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace
 
@@ -85,7 +86,7 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
     """
     with app.opened(now) as (workspace, database, at):
         number = contact_number(database, contact)
-        with rehearsal(database, at, number) as copy:
+        with rehearsal(database, at, Part(number)) as copy:
             book = workspace.book(copy, at)
         names = [campaign] if campaign else sorted(book.campaigns)
         if campaign and campaign not in book.campaigns:

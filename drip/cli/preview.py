@@ -19,7 +19,7 @@ from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
-from drip.preview.foreseen import Foreseen, foreseen
+from drip.preview.foreseen import Foreseen, foreseen, summed
 from drip.preview.outages import effects
 from drip.preview.pressure import pressure, tried
 from drip.preview.report import report
@@ -92,6 +92,13 @@ def preview(
         elif down:
             with asked() as found, asked(outage=down) as without:
                 show_outage(effects(found.entries(), without.entries(), down), down, zone, as_json)
+        elif as_json:
+            with asked() as found:
+                for entry in found.entries():
+                    print_json(entry_row(entry, zone))
+        elif contact:
+            with asked() as found:
+                console().print(timeline(Shown(titles, first, last, zone), list(found.entries())))
         elif html is not None:
             samples = Samples()
             with asked(seen=samples.look) as found:
@@ -99,21 +106,10 @@ def preview(
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
             click.echo(f"Wrote {_written(Path(html), page)}")
         else:
-            with asked() as found:
-                _show(found, titles, zone, as_json)
-
-
-def _show(found: Foreseen, titles: dict[str, str], zone: str, as_json: bool) -> None:
-    """The preview itself: one contact's timeline, or everybody's picture."""
-    if as_json:
-        for entry in found.entries():
-            print_json(entry_row(entry, zone))
-    elif found.contact:
-        console().print(timeline(Shown(titles, found.since, found.until, zone), list(found.entries())))
-    else:
-        sums = found.summary()
-        titles |= {key: titles.get(key, key) for key in sums.campaigns}
-        console().print(picture(Shown(titles, found.since, found.until, zone), sums))
+            with _progress(at, last) as progress:
+                sums = summed(workspace, database, at, last, since=first, campaigns=campaigns, progress=progress)
+            titles |= {key: titles.get(key, key) for key in sums.campaigns}
+            console().print(picture(Shown(titles, first, last, zone), sums))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from drip.core.campaign import Campaign, SegmentTrigger
 from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
+from drip.core.derived import Total
 from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, Split, conditions_of
 from drip.engine.deriving import refresh_all
@@ -88,14 +89,22 @@ class Book:
             self._reserves = any(each.reserve is not None for each in self.campaigns.values())
         return self._reserves
 
-    def stands_alone(self) -> bool:
-        """Whether what happens to one contact hangs on nobody else: on no rank, stock, brake or A/B winner."""
+    def alone(self) -> tuple[str, ...] | None:
+        """If what happens to a contact hangs on nobody else: the events that are needed of everybody all the same.
+
+        Those are what ranks are made of. None if it hangs on others: on a stock of coupons, a brake, an A/B winner, or a
+        rank by what steps can change.
+        """
         campaigns = self.campaigns.values()
         steps = [step for campaign in campaigns for step in campaign.steps]
         learning = any(isinstance(step, Split) and step.winner_after for step in steps)
         stocked = any(each.codes == "list" for each in self.settings.coupons.values())
         braked = any(campaign.max_audience is not None for campaign in campaigns)
-        return not (learning or stocked or braked or any(isinstance(each, Rank) for each in self.sets().values()))
+        if learning or stocked or braked:
+            return None
+        ranked = {self.settings.derived.get(each.field) for each in self.sets().values() if isinstance(each, Rank)}
+        names = {each.event for each in ranked if isinstance(each, Total)}
+        return tuple(sorted(names)) if all(isinstance(each, Total) for each in ranked) else None
 
     def read_versions(self, connection: Connection) -> None:
         """Reads every version that somebody is in, once: their conditions are asked too."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -14,11 +18,16 @@ from drip.engine.book import Book
 from drip.engine.dispatcher import Ready
 from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
+from drip.process import unhurried
 from drip.storage import ledger, people, summary
-from drip.storage.database import Database
+from drip.storage.database import WHOLE, Database, Part
 from drip.storage.ledger import Entry
 from drip.storage.summary import Summary
 from drip.workspace import Workspace
+
+# A process of its own takes a second to begin. More than these would mostly wait for one disk.
+WORTH_SHARING = 10_000
+MOST_SHARES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +72,73 @@ def foreseen(
 ) -> Iterator[Foreseen]:
     """What a simulation from `now` to `until` comes to. Raises DripError for an unknown contact."""
     contact_id = contact_number(database, contact) if contact else None
-    if not Book(workspace.settings, dict(workspace.loaded.campaigns)).stands_alone():
-        contact_id = None
-    with rehearsal(database, now, contact_id) as copy:
+    others = _alone(workspace)
+    part = Part(contact_id, events=others) if contact and others is not None else WHOLE
+    with rehearsal(database, now, part) as copy:
         book = workspace.book(copy, now)
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())
         simulate(copy, book, workspace.templates, transports, now, until, progress, outage, seen)
         with copy.read() as connection:
             yield Foreseen(connection, since or now, until, contact, campaigns)
+
+
+def summed(
+    workspace: Workspace,
+    database: Database,
+    now: datetime,
+    until: datetime,
+    *,
+    since: datetime | None = None,
+    campaigns: tuple[str, ...] = (),
+    progress: Callable[[datetime], None] = lambda now: None,
+    shares: int | None = None,
+) -> Summary:
+    """The sums of `foreseen`, in so many processes (None: as many as help), each with a share of the contacts."""
+    events = _alone(workspace)
+    if shares is None:
+        with database.read() as connection:
+            shares = min(MOST_SHARES, len(os.sched_getaffinity(0)), people.count(connection) // WORTH_SHARING)
+    if events is None or shares < 2:
+        with foreseen(workspace, database, now, until, since=since, campaigns=campaigns, progress=progress) as found:
+            return found.summary()
+    own, *others = (_Share(n, shares, events, now, until, since or now, campaigns) for n in range(shares))
+    # Begun anew, since a database that is open does not survive being forked.
+    with ProcessPoolExecutor(shares - 1, multiprocessing.get_context("spawn")) as pool:
+        asked = [pool.submit(_sums_of_share, workspace.root, dict(workspace.environment), each) for each in others]
+        sums = own.sums(workspace, database, progress)
+        return sum((each.result() for each in asked), start=sums)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Every `of`-th contact, simulated from `now` to `until`."""
+
+    nth: int
+    of: int
+    events: tuple[str, ...]
+    now: datetime
+    until: datetime
+    since: datetime
+    campaigns: tuple[str, ...]
+
+    def sums(self, workspace: Workspace, database: Database, progress: Callable[[datetime], None]) -> Summary:
+        with rehearsal(database, self.now, Part(None, self.nth, self.of, self.events)) as copy:
+            book = workspace.book(copy, self.now)
+            transports = dict.fromkeys(workspace.settings.transports, Nowhere())
+            simulate(copy, book, workspace.templates, transports, self.now, self.until, progress)
+            with copy.read() as connection:
+                return summary.summary(connection, self.since, self.until, self.campaigns)
+
+
+def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Summary:
+    unhurried()
+    workspace = Workspace(root, environment)
+    with workspace.database(share.now) as database:
+        return share.sums(workspace, database, lambda now: None)
+
+
+def _alone(workspace: Workspace) -> tuple[str, ...] | None:
+    return Book(workspace.settings, dict(workspace.loaded.campaigns)).alone()
 
 
 def contact_number(database: Database, key: str) -> int:

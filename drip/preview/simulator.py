@@ -20,7 +20,7 @@ from drip.engine.planner import coming_wakes, next_due
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
 from drip.storage import control
-from drip.storage.database import Database, copy_into, create_database
+from drip.storage.database import WHOLE, Database, Part, copy_into, create_database
 
 AFTER = timedelta(milliseconds=1)
 
@@ -47,12 +47,12 @@ class Nowhere:
 
 
 @contextlib.contextmanager
-def rehearsal(database: Database, now: datetime, contact_id: int | None = None) -> Iterator[Database]:
-    """A copy of the database to try things on, gone afterwards; with `contact_id`, of that contact's part alone."""
+def rehearsal(database: Database, now: datetime, part: Part = WHOLE) -> Iterator[Database]:
+    """A copy of the database, or of a part of it, to try things on; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="drip-") as folder:
         path = Path(folder) / "rehearsal.db"
         create_database(path, now, durable=False).close()
-        copy_into(database.path, path, contact_id, now)
+        copy_into(database.path, path, part, now)
         copy = Database(path, durable=False)
         try:
             yield copy

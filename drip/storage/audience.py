@@ -150,7 +150,9 @@ def _batches(connection: Connection, statement: Select[int], key: ColumnElement[
 def events_after(connection: Connection, name: str, after: int, since: datetime) -> Sequence[Any]:
     """Events of a name that came in after number `after` and happened after `since`."""
     where = (events.c.name == name, events.c.id > after, events.c.at > since)
-    return connection.execute(select(events).where(*where).order_by(events.c.id)).all()
+    # A rehearsal can hold events of people who are not in it.
+    of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
+    return connection.execute(of_people.where(*where).order_by(events.c.id)).all()
 
 
 def last_starts(connection: Connection, campaign: str, contact_ids: Collection[int]) -> dict[tuple[int, int], datetime]:

@@ -11,6 +11,7 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from drip.core.fields import parse_number
 from drip.errors import DripError
-from drip.storage.schema import judgements, kept, meta, metadata, signing_keys
+from drip.storage.schema import contacts, events, judgements, kept, meta, metadata, signing_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
@@ -174,8 +175,30 @@ def migrate(database: Database) -> None:
         command.upgrade(config, "head")
 
 
-def copy_into(source: Path, target: Path, contact_id: int | None, now: datetime) -> None:
-    """Copies a database of this version, or one contact's part of it, into the fresh one at `target`.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a database is copied: everything, one contact's, or that of every `of`-th contact, from the `nth` on.
+
+    The events of the names `events` come along whosever they are.
+    """
+
+    contact_id: int | None = None
+    nth: int = 0
+    of: int = 1
+    events: tuple[str, ...] = ()
+
+    def holds(self, contact: str) -> str | None:
+        """The SQL condition on a contact's number; None if everybody's is copied."""
+        if self.contact_id is not None:
+            return f"{contact} = {self.contact_id:d}"
+        return f"{contact} % {self.of:d} = {self.nth:d}" if self.of > 1 else None
+
+
+WHOLE = Part()
+
+
+def copy_into(source: Path, target: Path, part: Part, now: datetime) -> None:
+    """Copies a database of this version, or a part of it, into the fresh one at `target`.
 
     But for the judgements from before `now`: nothing that is judged looks at them.
     """
@@ -185,18 +208,20 @@ def copy_into(source: Path, target: Path, contact_id: int | None, now: datetime)
         connection.execute("BEGIN")
         for table in metadata.sorted_tables:
             columns = [column.name for column in table.columns]
-            where = ""
-            if contact_id is not None:
-                owner = "id" if table.name == "contacts" else "contact_id" if "contact_id" in columns else None
-                where = f" WHERE {owner} = {contact_id:d}" if owner else ""
+            owner = "id" if table is contacts else "contact_id" if "contact_id" in columns else None
+            held = part.holds(owner) if owner else None
+            values: tuple[str, ...] = ()
+            where = f" WHERE {held}" if held else ""
+            if table is events and held:
+                where, values = f"{where} OR name IN ({', '.join('?' * len(part.events))})", part.events
             if table is judgements:
-                where = f" WHERE at >= {kept(now)}"
-                if contact_id is not None:
-                    where += f" AND message_id IN (SELECT id FROM source.messages WHERE contact_id = {contact_id:d})"
+                where, held = f" WHERE at >= {kept(now)}", part.holds("contact_id")
+                if held:
+                    where += f" AND message_id IN (SELECT id FROM source.messages WHERE {held})"
             names = ", ".join(f'"{name}"' for name in columns)
             connection.execute(f'DELETE FROM main."{table.name}"')
             connection.execute(
-                f'INSERT INTO main."{table.name}" ({names}) SELECT {names} FROM source."{table.name}"{where}'
+                f'INSERT INTO main."{table.name}" ({names}) SELECT {names} FROM source."{table.name}"{where}', values
             )
         connection.execute("COMMIT")
 
@@ -266,7 +291,8 @@ def _engine(path: Path, durable: bool) -> Engine:
         # SQLAlchemy begins transactions, not the driver.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
-        connection.execute("PRAGMA foreign_keys=ON")
+        # A rehearsal can be of some contacts, with a rank that others are in too.
+        connection.execute(f"PRAGMA foreign_keys={'ON' if durable else 'OFF'}")
         # 64 MB: what one batch touches of indexes stays in memory, where SQLite's 2 MB thrash.
         connection.execute("PRAGMA cache_size=-64000")
         connection.create_function("drip_fold", 1, _fold, deterministic=True)

@@ -112,6 +112,11 @@ def address_of(contact: Contact, channel: str) -> str | None:
             return str(contact.attributes.get("postal_address") or "") or None
 
 
+def count(connection: Connection) -> int:
+    """How many contacts there are."""
+    return connection.execute(select(func.count()).select_from(contacts)).scalar_one()
+
+
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
     """The contacts among `keys`."""
     rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))

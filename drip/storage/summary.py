@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from drip.core.calendar import from_millis
 from drip.storage.schema import contacts, judgements, messages, reasons, runs, tasks
 
 
@@ -39,13 +40,14 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """So many lines of a campaign with one reason, about so many people. `contact` and `sentence` are the first one's."""
+    """So many lines of a campaign with one reason, about so many people. The rest is the first one's."""
 
     campaign: str
     code: str
     place: str
     count: int
     people: int
+    at: datetime
     contact: str
     sentence: str
 
@@ -59,6 +61,28 @@ class Summary:
     refused: tuple[Why, ...]
     waits: tuple[Why, ...]
     campaigns: frozenset[str]
+
+    def __add__(self, other: Summary) -> Summary:
+        """The sums of two ledgers that have nobody in common."""
+        return Summary(
+            self.people + other.people,
+            (*self.sent, *other.sent),
+            _together(self.refused, other.refused),
+            _together(self.waits, other.waits),
+            self.campaigns | other.campaigns,
+        )
+
+
+def _together(some: Iterable[Why], others: Iterable[Why]) -> tuple[Why, ...]:
+    found: dict[tuple[str, str, str], Why] = {}
+    for each in (*some, *others):
+        key = (each.campaign, each.code, each.place)
+        known = found.get(key, each)
+        first = min(known, each, key=lambda why: (why.at, why.contact))
+        both = known is not each
+        count, people = (known.count + each.count, known.people + each.people) if both else (each.count, each.people)
+        found[key] = replace(first, count=count, people=people)
+    return tuple(found[key] for key in sorted(found))
 
 
 def summary(connection: Connection, since: datetime, until: datetime, campaigns: tuple[str, ...] = ()) -> Summary:
@@ -150,18 +174,17 @@ def _reasons(connection: Connection, *lines: Select[Any]) -> Iterator[Why]:
     key = (each.campaign, each.code, each.place)
     sums = select(*key, func.count(), func.count(each.contact_id.distinct()), func.min(each.first))
     for campaign, code, place, count, people, first in connection.execute(sums.group_by(*key).order_by(*key)):
-        contact, sentence = _first(connection, first)
-        yield Why(campaign, code, place, count, people, contact, sentence)
+        yield Why(campaign, code, place, count, people, *_first(connection, first))
 
 
-def _first(connection: Connection, first: str) -> tuple[str, str]:
-    """Whom a line is about, and its sentence."""
-    _, mark, number = first.split("/")
+def _first(connection: Connection, first: str) -> tuple[datetime, str, str]:
+    """When a line is from, whom it is about, and its sentence."""
+    at, mark, number = first.split("/")
     kind = KINDS[mark]
     whose = kind.rows.join(contacts, contacts.c.id == kind.contact_id)
     statement = select(contacts.c.key, kind.told.c.sentence).select_from(whose).where(kind.number == int(number))
     contact, sentence = connection.execute(statement).one()
-    return contact, sentence or ""
+    return from_millis(int(at)), contact, sentence or ""
 
 
 def busiest(

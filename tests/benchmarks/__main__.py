@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 
-from drip.cli import unhurried
+from drip.process import unhurried
 from tests.benchmarks import retail, scale
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
