@@ -50,21 +50,21 @@ def test_paused_waits_and_expires_with_grace() -> None:
 
 @pytest.mark.parametrize("code", ["suppressed", "no-address", "no-consent"])
 def test_a_closed_channel_skips_with_its_own_reason_before_lateness_and_windows(code: str) -> None:
-    closed = replace(PERSON, closed=closed_for("email", "news", code))
+    closed = PERSON._replace(closed=closed_for("email", "news", code))
     found = decide(CANDIDATE, closed, [], NOW + timedelta(days=9))
     assert found == Skip(reason(code))
 
 
 def test_the_first_open_channel_of_several_is_taken() -> None:
-    closed = replace(PERSON, closed=closed_for("sms", "news", "no-address"))
+    closed = PERSON._replace(closed=closed_for("sms", "news", "no-address"))
     assert decide(replace(CANDIDATE, channels=("sms", "email")), closed, [], NOW) == Send("email")
 
 
 def test_consent_is_not_asked_for_transactional_messages_but_suppression_is() -> None:
     transactional = replace(CANDIDATE, transactional=True, grace=None)
-    no_consent = replace(PERSON, closed=closed_for("email", "news", "no-consent"))
+    no_consent = PERSON._replace(closed=closed_for("email", "news", "no-consent"))
     assert decide(transactional, no_consent, [], NOW) == Send("email")
-    suppressed = replace(PERSON, closed=closed_for("email", None, "suppressed"))
+    suppressed = PERSON._replace(closed=closed_for("email", None, "suppressed"))
     assert isinstance(decide(transactional, suppressed, [], NOW), Skip)
 
 
@@ -127,7 +127,7 @@ def test_missing_content_is_skipped() -> None:
 
 def test_a_granted_message_is_not_permitted_any_more_once_something_changed() -> None:
     assert permitted(CANDIDATE, PERSON, "email", NOW)
-    assert not permitted(CANDIDATE, replace(PERSON, closed=closed_for("email", "news", "no-consent")), "email", NOW)
+    assert not permitted(CANDIDATE, PERSON._replace(closed=closed_for("email", "news", "no-consent")), "email", NOW)
     assert not permitted(CANDIDATE, PERSON, "email", NOW.replace(hour=22))
     assert not permitted(replace(CANDIDATE, paused=reason("paused")), PERSON, "email", NOW)
     assert not permitted(CANDIDATE, PERSON, "email", NOW + timedelta(days=3))
