@@ -220,14 +220,17 @@ def gallery(root: Path, size: int) -> None:
     """The nine campaigns of the sample over so many contacts: a quarter reads the newsletter, a tenth has a car."""
     copy_sample(root, date(2026, 11, 25))
     workspace = Workspace(root, {})
-    with workspace.database(NOW) as database, database.write() as connection:
-        crowd.people(connection, size)
-        crowd.consent(connection, "newsletter", 25)
-        crowd.consent(connection, "offers", 40)
-        crowd.vehicles(connection, 10, NOW)
-        crowd.leases(connection, 2, NOW)
-        for name, percent in (("order.placed", 20), ("service.completed", 5), ("coffee.bought", 10)):
-            crowd.events(connection, name, percent, NOW)
+    with workspace.database(NOW) as database:
+        with database.write() as connection:
+            crowd.people(connection, size)
+            crowd.consent(connection, "newsletter", 25)
+            crowd.consent(connection, "offers", 40)
+            crowd.vehicles(connection, 10, NOW)
+            crowd.leases(connection, 2, NOW)
+            for name, percent in (("order.placed", 20), ("service.completed", 5), ("coffee.bought", 10)):
+                crowd.events(connection, name, percent, NOW)
+        # As a workspace that is at work has it: with what follows from all this worked out.
+        workspace.book(database, NOW)
 
 
 def preview(size: int = 1_000_000, runs: int = RUNS) -> None:
