@@ -157,6 +157,7 @@ def from_millis(milliseconds: int) -> datetime:
     return EPOCH + milliseconds * MILLISECOND
 
 
+@lru_cache(maxsize=50_000)
 def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:
     """The instant of `minute` (0 to 1440, counted on the wall clock) of a local day."""
     return instant(datetime.combine(day, time()) + timedelta(minutes=minute), where)

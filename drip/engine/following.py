@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -30,7 +30,7 @@ BATCH = 500
 MOST_AT_ONCE = 1_000_000_000_000
 # If something is new about more contacts than this, looking at everybody is no more work.
 MOST_ONE_BY_ONE = 5_000
-COUNTERS, SEGMENTS, PRUNED = "*counters", "*segments", "*pruned"
+COUNTERS, SEGMENTS, RANKS, PRUNED = "*counters", "*segments", "*ranks", "*pruned"
 
 
 def follow(connection: Connection, book: Book, now: datetime) -> None:
@@ -43,7 +43,7 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
         moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
     book.read_versions(connection)
     if wanted := book.sets():
-        moved[SEGMENTS] = regroup(connection, book, wanted, cursors.get(SEGMENTS), newest)
+        moved |= regroup(connection, book, wanted, cursors, newest)
     if prune(connection, book, cursors.get(PRUNED), now):
         moved[PRUNED] = newest
     audience.move_cursors(connection, moved)
@@ -184,13 +184,18 @@ def _amount(counter: Counter, fields: dict[str, str]) -> int:
 
 
 def regroup(
-    connection: Connection, book: Book, wanted: dict[str, Condition | Rank], before: Cursor | None, newest: Cursor
-) -> Cursor:
+    connection: Connection,
+    book: Book,
+    wanted: dict[str, Condition | Rank],
+    cursors: Mapping[str, Cursor],
+    newest: Cursor,
+) -> dict[str, Cursor]:
     """Looks anew who is in each set: all of them once a day, and in between those about whom something is new.
 
-    Ranks change once a day only: what makes someone one of the best is how all the others stand.
+    Ranks change once a day only: what makes someone one of the best is how all the others stand. Returns how far sets and
+    ranks have looked.
     """
-    settings = book.settings
+    settings, before = book.settings, cursors.get(SEGMENTS)
     rules = f"{settings.version}/{','.join(wanted)}"
     looked = replace(newest, rules=rules)
     home = zone(settings.timezone)
@@ -199,14 +204,40 @@ def regroup(
     same_rules = before is not None and before.rules == rules
     if before and same_day and same_rules:
         if before.change == newest.change and before.event_id == newest.event_id:
-            return looked
+            return {SEGMENTS: looked}
         fresh = segments.changed(connection, before.change, before.event_id)
         among = fresh if len(fresh) <= MOST_ONE_BY_ONE else None
     else:
         segments.forget_others(connection, {*wanted, *settings.segments})
-    _regroup(connection, settings, wanted, among, newest.at, ranks=among is None and not (same_day and same_rules))
+    moved = {}
+    if among is None and not (same_day and same_rules):
+        _rank(connection, settings, wanted, cursors.get(RANKS), looked)
+        moved[RANKS] = looked
+    _regroup(connection, settings, wanted, among, newest.at)
     # Waking the runs of those who moved does not make them new once more.
-    return replace(looked, change=people.last_change(connection))
+    return moved | {SEGMENTS: replace(looked, change=people.last_change(connection))}
+
+
+def _rank(
+    connection: Connection,
+    settings: Settings,
+    wanted: dict[str, Condition | Rank],
+    before: Cursor | None,
+    looked: Cursor,
+) -> None:
+    """Looks anew who is in each rank, unless nothing can have changed since the night before."""
+    if before and (before.rules != looked.rules or before.event_id != looked.event_id):
+        before = None
+    standings: dict[str, Sequence[tuple[int, float]]] = {}
+    for name, rank in wanted.items():
+        if not isinstance(rank, Rank) or (
+            before and who.stands_still(connection, settings, rank, before.at, looked.at)
+        ):
+            continue
+        if rank.field not in standings:
+            standings[rank.field] = who.standings(connection, settings, rank.field, looked.at)
+        came, went = segments.replace(connection, name, who.ranked(rank, standings[rank.field]), looked.at)
+        people.wake_runs(connection, came | went)
 
 
 def _regroup(
@@ -215,21 +246,12 @@ def _regroup(
     wanted: dict[str, Condition | Rank],
     among: set[int] | None,
     now: datetime,
-    *,
-    ranks: bool,
 ) -> None:
-    standings: dict[str, Sequence[tuple[int, float]]] = {}
     for name, what in wanted.items():
-        if isinstance(what, Rank):
-            if not ranks:
-                continue
-            if what.field not in standings:
-                standings[what.field] = who.standings(connection, settings, what.field, now)
-            members = who.ranked(what, standings[what.field])
-        else:
+        if not isinstance(what, Rank):
             members = who.matching(connection, settings, what, now, among)
-        came, went = segments.replace(connection, name, members, now, among)
-        people.wake_runs(connection, came | went)
+            came, went = segments.replace(connection, name, members, now, among)
+            people.wake_runs(connection, came | went)
 
 
 def next_regrouping(book: Book, start: datetime, end: datetime) -> list[datetime]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -66,8 +66,14 @@ class Movement:
     step: str | None = None
 
 
+_COUNTED = Prepared(insert(counter_entries))
+
+
 def move(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Entry]:
-    """Moves a counter, one after the other, never below zero. What an event or step has moved already is left out."""
+    """Moves a counter, one after the other, never below zero. What an event or step has moved already is left out.
+
+    Needs the write lock, for the numbers.
+    """
     made: list[Entry] = []
     for n in range(0, len(movements), CHUNK):
         made += _move(connection, counter, movements[n : n + CHUNK])
@@ -79,27 +85,26 @@ def _move(connection: Connection, counter: str, movements: Sequence[Movement]) -
     ids = {each.contact_id for each in fresh}
     stands = select(counters.c.contact_id, counters.c.balance).where(counters.c.counter == counter)
     balances = {row[0]: row[1] for row in connection.execute(stands.where(counters.c.contact_id.in_(ids)))}
-    rows, befores = [], []
-    for each in fresh:
+    newest = newest_entry(connection)
+    rows: list[tuple[Any, ...]] = []
+    made: list[Entry] = []
+    for number, each in enumerate(fresh, newest + 1):
         before = balances.get(each.contact_id, 0)
         after = 0 if each.amount is None else min(max(0, before + each.amount), HIGHEST)
         balances[each.contact_id] = after
-        befores.append(before)
-        rows.append({**asdict(each), "counter": counter, "amount": after - before, "balance": after})
+        made.append(Entry(number, each.contact_id, counter, before, after, each.at, each.event_id))
+        rows.append((number, each.contact_id, counter, after - before, after, kept(each.at), each.event_id, each.run_id,
+                     each.step))  # fmt: skip
     if not rows:
         return []
-    statement = insert(counter_entries).returning(counter_entries.c.id, sort_by_parameter_order=True)
-    numbers = connection.execute(statement, rows).scalars().all()
+    _COUNTED.many(connection, rows)
     upsert = insert_or(counters)
     upsert = upsert.on_conflict_do_update(
         index_elements=["contact_id", "counter"], set_={"balance": upsert.excluded.balance}
     )
     moved = [{"contact_id": contact, "counter": counter, "balance": balances[contact]} for contact in sorted(ids)]
     connection.execute(upsert, moved)
-    return [
-        Entry(number, each.contact_id, counter, before, row["balance"], each.at, each.event_id)
-        for number, each, before, row in zip(numbers, fresh, befores, rows, strict=True)
-    ]
+    return made
 
 
 def _fresh(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Movement]:

@@ -361,6 +361,21 @@ def standings(connection: Connection, settings: Settings, field: str, now: datet
     return [(contact_id, number) for contact_id, number in connection.execute(_numbers(settings, field, now))]
 
 
+def stands_still(connection: Connection, settings: Settings, rank: Rank, before: datetime, now: datetime) -> bool:
+    """Whether a rank is the same at `now` as it was `before`, if no event has come in since.
+
+    That of a total is, unless events have grown too old for it, or happened only now.
+    """
+    total = settings.derived.get(rank.field)
+    if not isinstance(total, Total):
+        return False
+    turned = [(before, now)]
+    if total.span:
+        turned.append(tuple(first_instant(total.span, at, settings.timezone) for at in (before, now)))  # type: ignore[arg-type]
+    inside = or_(*(and_(events.c.at >= first, events.c.at <= last) for first, last in turned))
+    return connection.execute(select(events.c.id).where(events.c.name == total.event, inside).limit(1)).first() is None
+
+
 def ranked(rank: Rank, rows: Sequence[tuple[int, float]]) -> set[int]:
     """The best of these `standings`: so many heads, or as many as make that share of the sum."""
     if rank.kind == "top":
