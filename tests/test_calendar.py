@@ -13,6 +13,7 @@ from drip.core.calendar import (
     Birthday,
     ClockRange,
     Duration,
+    SendWindow,
     age_on,
     at_minute,
     birthday_in,
@@ -20,7 +21,7 @@ from drip.core.calendar import (
     instant,
     later,
     local,
-    next_inside,
+    next_open,
     next_outside,
     shift,
     shifted,
@@ -132,14 +133,48 @@ INSTANTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=
 
 
 @given(RANGES, INSTANTS, st.sampled_from(["America/Chicago", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe"]))
-def test_the_next_instant_inside_is_inside_and_none_before_it_is(span: ClockRange, start: datetime, name: str) -> None:
+def test_the_next_instant_outside_is_outside_and_none_before_it_is(
+    span: ClockRange, start: datetime, name: str
+) -> None:
     where = ZoneInfo(name)
-    found = next_inside(span, start, where)
-    assert found >= start
-    assert span.holds(local(found, where))
-    outside = next_outside(span, start, where)
-    assert outside >= start
-    assert not span.holds(local(outside, where))
+    found = next_outside(span, start, where)
+    assert not span.holds(local(found, where))
+    assert all(span.holds(local(at, where)) for at in between(start, found))
+
+
+@given(
+    st.one_of(RANGES, st.just(ClockRange(0, 1440))),
+    st.booleans(),
+    INSTANTS,
+    st.sampled_from(["America/Chicago", "Africa/Cairo", "Asia/Kathmandu", "Australia/Lord_Howe"]),
+    st.frozensets(st.integers(0, 12)),
+)
+def test_the_next_instant_of_a_send_window_is_in_it_and_none_before_it_is(
+    span: ClockRange, business_days: bool, start: datetime, name: str, ahead: frozenset[int]
+) -> None:
+    where, window = ZoneInfo(name), SendWindow(span, business_days)
+    holidays = {local(start, where).date() + timedelta(days=n) for n in ahead}
+    found = next_open(window, start, where, holidays)
+    assert found is not None
+    assert window.holds(local(found, where), holidays)
+    assert not any(window.holds(local(at, where), holidays) for at in between(start, found))
+
+
+def between(start: datetime, end: datetime) -> list[datetime]:
+    """Instants from `start` up to, not including, `end`."""
+    return [start + (end - start) * n / 500 for n in range(500)] if end > start else []
+
+
+@pytest.mark.parametrize(
+    ("wall", "holds"),
+    [
+        ("2026-11-27 23:00", True), ("2026-11-28 01:59", True), ("2026-11-28 02:00", False),
+        ("2026-11-28 23:00", False), ("2026-11-30 01:00", False), ("2026-11-30 22:00", True),
+    ],
+)  # fmt: skip
+def test_hours_past_midnight_belong_to_the_business_day_on_which_they_opened(wall: str, holds: bool) -> None:
+    night = SendWindow(ClockRange(22 * 60, 2 * 60), business_days=True)
+    assert night.holds(datetime.fromisoformat(wall), ()) is holds
 
 
 @pytest.mark.parametrize(("wall", "holds"), [("20:59", False), ("21:00", True), ("03:00", True), ("08:00", False)])

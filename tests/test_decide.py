@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from drip.core.calendar import ClockRange, millis
+from drip.core.calendar import ClockRange, SendWindow, millis
 from drip.core.caps import Cap, Use
 from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide, permitted
 from drip.errors import Place
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 CANDIDATE = Candidate(
     campaign="letter", step="send letter", topic="news", channels=("email",), planned_at=NOW, ready_at=NOW,
     when_late="send", grace=timedelta(days=2),
-    window=ClockRange(540, 1140), window_place=SETTINGS, transactional=False, caps=(),
+    window=SendWindow(ClockRange(540, 1140)), window_place=SETTINGS, transactional=False, caps=(),
     wait_when_capped=timedelta(days=2), place=HERE, topic_place=HERE,
 )  # fmt: skip
 PERSON = Person(ZoneInfo("UTC"), lambda channel, topic: None, ClockRange(1260, 480), SETTINGS)
@@ -90,8 +90,51 @@ def test_outside_the_window_past_grace_is_skipped() -> None:
 
 
 def test_a_window_that_never_meets_quiet_hours_is_skipped_and_not_looped_over() -> None:
-    never = replace(CANDIDATE, window=ClockRange(22 * 60, 23 * 60))
+    never = replace(CANDIDATE, window=SendWindow(ClockRange(22 * 60, 23 * 60)))
     assert isinstance(decide(never, PERSON, [], NOW), Skip)
+
+
+OFFICE = replace(CANDIDATE, window=SendWindow(ClockRange(540, 1020), business_days=True), grace=None)
+CHRISTMAS = PERSON._replace(holidays=frozenset({date(2026, 12, 25)}))
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "until", "says"),
+    [
+        ("2026-12-24 16:59", None, None, ""),
+        ("2026-12-24 17:00", "outside-window", "2026-12-28 09:00", "it is 17:00 there"),
+        ("2026-12-25 10:00", "holiday", "2026-12-28 09:00", "Friday, 25 December is none"),
+        ("2026-12-26 23:00", "quiet-hours", "2026-12-28 09:00", "quiet hours"),
+        ("2026-12-27 08:30", "holiday", "2026-12-28 09:00", "Sunday, 27 December is none"),
+    ],
+)
+def test_a_window_on_business_days_waits_over_weekends_and_holidays(now: str, code: str, until: str, says: str) -> None:
+    found = decide(OFFICE, CHRISTMAS, [], datetime.fromisoformat(f"{now}+00:00").replace(tzinfo=UTC))
+    if code is None:
+        assert found == Send("email")
+        return
+    assert isinstance(found, Defer)
+    assert (found.reason.code, found.until) == (code, datetime.fromisoformat(f"{until}+00:00"))
+    assert says in found.reason.sentence
+
+
+def test_a_holiday_that_outlasts_grace_skips_and_one_without_end_does_too() -> None:
+    saturday = NOW.replace(day=28, hour=9)
+    short = replace(OFFICE, grace=timedelta(days=2), planned_at=saturday)
+    found = decide(short, PERSON, [], saturday)
+    assert isinstance(found, Skip)
+    assert found.reason.code == "holiday"
+    closed_for_good = PERSON._replace(holidays=frozenset(NOW.date() + timedelta(days=n) for n in range(-1, 800)))
+    found = decide(replace(OFFICE, grace=None), closed_for_good, [], NOW)
+    assert isinstance(found, Skip)
+    assert found.reason.code == "holiday"
+
+
+def test_the_next_window_of_one_that_is_never_shut_is_tomorrow_s() -> None:
+    always = replace(CANDIDATE, window=SendWindow(ClockRange(0, 1440)), when_late="next window")
+    found = decide(always, PERSON._replace(quiet_hours=None), [], NOW + timedelta(hours=2))
+    assert isinstance(found, Defer)
+    assert found.until == datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def test_a_full_cap_defers_to_when_it_frees_and_the_window_is_open() -> None:

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from drip.core.calendar import ClockRange, Duration
+from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.campaign import DateTrigger, EventTrigger
 from drip.core.steps import Send, Wait
 from drip.language.files import load_folder
@@ -42,7 +42,7 @@ def test_a_campaign_is_read_with_its_defaults(world: Worlds) -> None:
     (step,) = campaign.steps
     assert isinstance(step, Send)
     assert step.grace == timedelta(days=2)
-    assert step.window == ClockRange(540, 1140)
+    assert step.window == SendWindow(ClockRange(540, 1140))
     assert isinstance(campaign.trigger, DateTrigger)
     assert campaign.on_unknown == "hold"
     assert str(step.place) == "campaigns/card.yaml:6"
@@ -275,6 +275,7 @@ def test_a_file_of_many_problems_is_read_in_no_time(world: Worlds) -> None:
         ("holdout: 100%", "nobody gets anything"),
         ("max_audience: 0", "nobody can enter"),
         ("grace: 0 days", "no time at all"),
+        ("send_window: 9:00-17:00 on Sundays", "`Sundays` is not `business days`"),
         ("send_window: 24:00-24:00", "begins and ends at the same time"),
         ("trigger: { schedule: 9999-12-31 24:00 }", "not a date and time"),
         ("steps: [{ send: we-miss-you-our-best-customers-of-the-year-2026! }]", "not the name of a template"),

@@ -69,6 +69,14 @@ def test_the_slot_is_given_free_once_the_card_has_its_end(world: Worlds) -> None
     assert made.sent() == ["2026-11-26 15:00", "2026-12-03 16:00"]
 
 
+def test_a_slot_is_kept_at_the_time_at_which_the_window_lets_the_card_go(world: Worlds) -> None:
+    card = CARD + "reserve: 7 days\ngrace: 4 days\nsend_window: 9:00-19:00 on business days\n"
+    made = world({"promo": PROMO, "card": card}, settings=WEEKLY)
+    made.contacts("key,email,birthday,news", "ana,ana@example.com,11-28,yes")
+    made.run("2026-11-22 00:00", "2026-12-02 00:00")
+    assert made.sent() == ["2026-11-23 16:00", "2026-11-30 15:00"], "a Saturday's card leaves on the Monday after"
+
+
 @settings(max_examples=30)
 @given(
     st.integers(1, 28), st.integers(1, 9), st.sampled_from(["1 per week", "2 per week", "1 per day", "1 per 60 hours"])

@@ -31,6 +31,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("unknown-variable", CARD.replace("card]", "card, subject: '{{ nope }}']"), "", GOOD, "campaigns/x.yaml:4"),
     ("maybe-unknown", CARD, "", GOOD + "\n{{ contact.first_name }}", "templates/card.md:6"),
     ("unreachable-step", CARD.replace("[send: card]", "\n  - if: { visits: 1 }\n    then: [end]\n    else: [end]\n  - send: card"), "", GOOD, "campaigns/x.yaml:8"),
+    ("weekend-lost", CARD + "send_window: 9:00-17:00 on business days\n", "", GOOD, "campaigns/x.yaml:5"),
     ("never-open", CARD + "send_window: 22:00-23:00\n", "quiet_hours: 21:00-8:00", GOOD, "campaigns/x.yaml:5"),
     ("wait-beyond-grace", CARD + "grace: 1 day\nwhen_capped: wait up to 3 days\n", "", GOOD, "campaigns/x.yaml:6"),
     ("cap-starves", CARD.replace("{ event: x.y }", "{ schedule: every day at 9:00 }"), "frequency_caps: { all: 2 per week }", GOOD, "campaigns/x.yaml:1"),

@@ -189,6 +189,18 @@ def test_priority_wins_the_slot_and_the_other_waits(world: Worlds) -> None:
     assert made.timeline() == ["2026-11-26 16:00 sent send card", "2026-11-27 15:00 sent send letter"]
 
 
+def test_what_is_due_on_a_holiday_waits_for_the_next_business_day(world: Worlds) -> None:
+    made = world(
+        {"birthday": BIRTHDAY.replace("12:00", "12:00 on business days\ngrace: 4 days")},
+        settings="holidays: [2026-12-25]",
+    )
+    made.contacts("key,email,birthday", "ana,ana@example.com,12-25", "ben,ben@example.com,12-29")
+    made.run("2026-12-01 12:00", "2026-12-31")
+    assert made.sent() == ["2026-12-28 14:00", "2026-12-29 14:00"]
+    (waited,) = [entry for entry in made.ledger() if entry.outcome == "deferred"]
+    assert (waited.code, waited.until) == ("holiday", at("2026-12-28 14:00"))
+
+
 def test_each_refusal_is_kept_with_code_sentence_place_and_next_instant(world: Worlds) -> None:
     made = world({"letter": LETTER + "grace: 2 days\n"}, settings="quiet_hours: 9:00-11:00")
     made.contacts("key,email", "ana,ana@example.com")

@@ -209,16 +209,49 @@ def clock(minute: int) -> str:
     return f"{minute // 60}:{minute % 60:02d}"
 
 
-def next_inside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
-    """The first instant from `start` on at which the wall clock is inside `span`."""
-    wall = local(start, where)
-    if span.holds(wall):
+@dataclass(frozen=True, slots=True)
+class SendWindow:
+    """The hours in which messages go out, on every day or on business days only.
+
+    Hours that cross midnight belong to the day on which they opened.
+    """
+
+    hours: ClockRange
+    business_days: bool = False
+
+    def day(self, wall: datetime) -> date:
+        """The day that a wall-clock time belongs to."""
+        crosses = self.hours.opens >= self.hours.closes
+        after_midnight = crosses and wall.hour * 60 + wall.minute < self.hours.closes
+        return wall.date() - timedelta(days=1) if after_midnight else wall.date()
+
+    def opens_on(self, day: date, holidays: Collection[date]) -> bool:
+        return not self.business_days or is_business_day(day, holidays)
+
+    def holds(self, wall: datetime, holidays: Collection[date]) -> bool:
+        return self.hours.holds(wall) and self.opens_on(self.day(wall), holidays)
+
+    def __str__(self) -> str:
+        return f"{self.hours} on business days" if self.business_days else str(self.hours)
+
+
+def next_open(window: SendWindow, start: datetime, where: ZoneInfo, holidays: Collection[date] = ()) -> datetime | None:
+    """The first instant from `start` on at which the window is open; None if it stays shut for two years."""
+    if window.holds(local(start, where), holidays):
         return start
-    for day in days_from(wall.date()):
-        for opening in _openings(day, span.opens, where):
-            if opening >= start and span.holds(local(opening, where)):
-                return opening
-    raise AssertionError("a clock range opens on every ordinary day")
+    return next_opening(window, start, where, holidays)
+
+
+def next_opening(
+    window: SendWindow, start: datetime, where: ZoneInfo, holidays: Collection[date] = ()
+) -> datetime | None:
+    """The first instant after `start` at which the window opens; None if it does not within two years."""
+    for day in days_from(local(start, where).date()):
+        if window.opens_on(day, holidays):
+            for opening in _openings(day, window.hours.opens, where):
+                if opening > start and window.hours.holds(local(opening, where)):
+                    return opening
+    return None
 
 
 def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
@@ -231,7 +264,10 @@ def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
 
 def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
     """The first instant from `start` on at which the wall clock is outside `span`."""
-    return next_inside(ClockRange(span.closes % MINUTES_A_DAY, span.opens or MINUTES_A_DAY), start, where)
+    rest = SendWindow(ClockRange(span.closes % MINUTES_A_DAY, span.opens or MINUTES_A_DAY))
+    found = next_open(rest, start, where)
+    assert found is not None, "a clock range opens on every ordinary day"
+    return found
 
 
 def days_from(first: date) -> Iterator[date]:

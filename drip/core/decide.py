@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import ClockRange, from_millis, local, next_inside, next_outside
+from drip.core.calendar import ClockRange, SendWindow, from_millis, local, next_open, next_opening, next_outside
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
@@ -72,7 +72,7 @@ class Candidate:
     ready_at: datetime
     when_late: WhenLate
     grace: timedelta | None
-    window: ClockRange | None
+    window: SendWindow | None
     window_place: Place
     transactional: bool
     caps: tuple[Cap, ...]
@@ -89,12 +89,18 @@ class Person(NamedTuple):
     """The contact as far as judging goes.
 
     `closed` says why nothing may go by a channel about a topic (None: about anything), or None if it may.
+    `holidays` are the days that are no business days, whatever day of the week they are.
     """
 
     zone: ZoneInfo
     closed: Callable[[str, str | None], Reason | None]
     quiet_hours: ClockRange | None
     quiet_hours_place: Place
+    holidays: frozenset[date] = frozenset()
+
+    def next_allowed(self, window: SendWindow | None, start: datetime) -> datetime | None:
+        """The first instant from `start` on that is in the window and outside quiet hours; None if there is none."""
+        return _next_allowed(window, self.quiet_hours, self.holidays, self.zone, start)
 
 
 def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime) -> Decision:
@@ -162,8 +168,8 @@ def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | S
     ready = f"it could have left on {local(candidate.ready_at, person.zone):%Y-%m-%d %H:%M}"
     if candidate.when_late == "skip" or candidate.window is None:
         return Skip(Reason("too-late", f"{ready}, and nothing is sent late (when_late: skip)", candidate.place))
-    closed = next_outside(candidate.window, now, person.zone)
-    opens = _next_allowed(candidate.window, person.quiet_hours, person.zone, closed)
+    opens = next_opening(candidate.window, now, person.zone, person.holidays)
+    opens = opens and person.next_allowed(candidate.window, opens)
     if opens is None or _past_grace(candidate, opens):
         sentence = f"{ready}, and the next send window opens when it makes no sense any more (when_late: next window)"
         return Skip(Reason("too-late", sentence, candidate.place))
@@ -172,18 +178,21 @@ def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | S
 
 
 def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
-    """Quiet hours and the send window."""
+    """Quiet hours, the send window, and the days on which it does not open."""
     if candidate.window is None and person.quiet_hours is None:
         return None
-    allowed = _next_allowed(candidate.window, person.quiet_hours, person.zone, now)
+    allowed = person.next_allowed(candidate.window, now)
     if allowed == now:
         return None
-    quiet = person.quiet_hours
+    quiet, window = person.quiet_hours, candidate.window
     wall = local(now, person.zone)
     if quiet and quiet.holds(wall):
         reason = Reason("quiet-hours", f"quiet hours are {quiet}", person.quiet_hours_place)
+    elif window and not window.opens_on(window.day(wall), person.holidays):
+        sentence = f"the send window is {window}, and {window.day(wall):%A, %-d %B} is none"
+        reason = Reason("holiday", sentence, candidate.window_place)
     else:
-        sentence = f"the send window is {candidate.window}, and it is {wall:%-H:%M} there"
+        sentence = f"the send window is {window}, and it is {wall:%-H:%M} there"
         reason = Reason("outside-window", sentence, candidate.window_place)
     if allowed is None or _past_grace(candidate, allowed):
         return Skip(reason)
@@ -192,17 +201,18 @@ def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip 
 
 @lru_cache(maxsize=10_000)
 def _next_allowed(
-    window: ClockRange | None, quiet: ClockRange | None, where: ZoneInfo, start: datetime
+    window: SendWindow | None, quiet: ClockRange | None, holidays: frozenset[date], where: ZoneInfo, start: datetime
 ) -> datetime | None:
-    """The first instant from `start` on that is in the window and outside quiet hours; None within a week.
-
-    Many people are asked about at one instant, so it is remembered.
-    """
+    """None if the window opens eight times, and always in quiet hours. Many people are asked about at one instant,
+    so it is remembered."""
     at = start
-    while at - start < timedelta(days=8):
+    for _ in range(8):
         before = at
         if window:
-            at = next_inside(window, at, where)
+            opens = next_open(window, at, where, holidays)
+            if opens is None:
+                return None
+            at = opens
         if quiet:
             at = next_outside(quiet, at, where)
         if at == before:
@@ -241,7 +251,7 @@ def _all_free(
 ) -> tuple[Full, datetime | None]:
     """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
     while full.frees is not None:
-        at = _next_allowed(candidate.window, person.quiet_hours, person.zone, full.frees)
+        at = person.next_allowed(candidate.window, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None
         if at is None or again is None:
             return full, at

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-from drip.core.calendar import ClockRange, Duration
+from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.caps import Cap
 from drip.core.conditions import Condition
 from drip.core.derived import DateField, Derived, Total
@@ -82,7 +82,7 @@ class Settings:
     locale: str
     currency: str
     public_url: str | None
-    send_window: ClockRange | None
+    send_window: SendWindow | None
     send_window_place: Place
     quiet_hours: ClockRange | None
     quiet_hours_place: Place

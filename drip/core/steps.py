@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
-from drip.core.calendar import ClockRange, Duration
+from drip.core.calendar import Duration, SendWindow
 from drip.core.conditions import Condition
 from drip.core.message import Mailbox
 from drip.errors import Place
@@ -79,7 +79,7 @@ class Send(Step):
     survey: str | None
     priority: int
     grace: timedelta | None
-    window: ClockRange | None
+    window: SendWindow | None
     window_place: Place
     opens: int
     transactional: bool

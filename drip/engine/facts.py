@@ -170,7 +170,9 @@ class Batch:
         """The contact as `decide` sees it."""
         settings = self.settings
         where = zone(contact.zone or settings.timezone)
-        return Person(where, partial(self._closed, contact), settings.quiet_hours, settings.quiet_hours_place)
+        return Person(
+            where, partial(self._closed, contact), settings.quiet_hours, settings.quiet_hours_place, settings.holidays
+        )
 
     def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
         """What the last check before sending compares with."""

@@ -1,7 +1,8 @@
 """Slots kept free: what campaigns with `reserve:` are going to send to the contacts of a batch.
 
 Monday's promotion must not eat the slot that Thursday's birthday card needs. So when something of a lower priority is
-judged, the messages that such a campaign has coming within its `reserve` count already, each at the time it is due.
+judged, the messages that such a campaign has coming within its `reserve` count already, each at the first moment
+from when it is due at which its send window is open.
 """
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ def _reserved(
     assert campaign.reserve is not None
     if runs.ENDED in told.values():
         return
-    closed, asked = facts.person(contact).closed, False
+    person, asked = facts.person(contact), False
     for step, due in _sends(book, coming, facts.zone_of(contact)):
-        if not now < due <= now + campaign.reserve or told.get(step.id, runs.WAITS) != runs.WAITS:
+        at = person.next_allowed(step.window, due)
+        if at is None or not now < at <= now + campaign.reserve or told.get(step.id, runs.WAITS) != runs.WAITS:
             continue
-        channel = next((each for each in step.channels if closed(each, campaign.topic) is None), None)
+        channel = next((each for each in step.channels if person.closed(each, campaign.topic) is None), None)
         if channel is None or step.transactional:
             continue
         if not asked and campaign.audience is not None:
@@ -102,7 +104,7 @@ def _reserved(
                 return
             asked = True
         yield Reservation(
-            step.priority, Use(millis(due), millis(due), channel, campaign.topic, campaign.key, reserved=True)
+            step.priority, Use(millis(at), millis(at), channel, campaign.topic, campaign.key, reserved=True)
         )
 
 

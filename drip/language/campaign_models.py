@@ -24,7 +24,6 @@ from drip.language.models import (
     FileName,
     FolderName,
     Grace,
-    Hours,
     Kind,
     Long,
     Model,
@@ -41,6 +40,7 @@ from drip.language.models import (
     Text,
     Topic,
     WhenCapped,
+    Window,
     YesNo,
     Zone,
     key,
@@ -103,7 +103,9 @@ class CampaignModel(Model):
         None, "The brake: more people than this in a day, and the campaign is held", "5000"
     )
     timezone: Zone | None = key(None, "`recipient`, or one zone for all", "recipient", "Europe/London")
-    send_window: Hours | None = key(None, "Hours in which messages go out, on the recipient's clock", "8:00-12:00")
+    send_window: Window | None = key(
+        None, "Hours in which messages go out, on the recipient's clock", "8:00-12:00", "9:00-17:00 on business days"
+    )
     grace: Grace | None = key(None, "Later than this a message makes no sense any more", "2 days")
     when_late: Annotated[WhenLate, phrase(str)] = key(
         "send", "What becomes of a message that drip was too busy, or not there, to send in time", "skip", "next window"
@@ -141,7 +143,7 @@ class SendModel(StepModel):
     reply_to: Sender | None = key(None, "Where answers go", "Front desk <desk@maplestreet.example>")
     at: DateOf | None = key(None, "The date it hangs on", "14 days before vehicle.oil_change_due")
     grace: Grace | None = key(None, "Later than this it makes no sense any more", "2 days")
-    send_window: Hours | None = key(None, "Hours in which it goes out", "8:00-12:00")
+    send_window: Window | None = key(None, "Hours in which it goes out", "8:00-12:00", "9:00-17:00 on business days")
     priority: Priority | None = key(None, "Who wins when a cap is tight", "high")
     content: FolderName | None = key(None, "Folder of dated texts; none for the day: not sent", "newsletter/issues")
     when_missing: Literal["skip"] | None = key(None, "What happens when there is no text for the day", "skip")

@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from drip.core.calendar import ClockRange, Duration
+from drip.core.calendar import Duration, SendWindow
 from drip.core.campaign import (
     Campaign,
     CounterTrigger,
@@ -77,7 +77,7 @@ class _Builder:
         caps, obeys = self._caps()
         scope = self._scope(trigger, run=True)
         window = model.send_window or self.settings.send_window
-        opens = window.opens if window else DEFAULT_OPENS
+        opens = window.hours.opens if window else DEFAULT_OPENS
         exits, conditions, at_goal = self._exits(scope)
         around = Around(document, self.settings, model, self.key, trigger, scope, _grace(trigger), opens)
         if model.holdout >= 1:
@@ -145,7 +145,7 @@ class _Builder:
             self.document.problem(("reserve",), sentence, "leave it out", key=True)
         return self.model.reserve
 
-    def _when_late(self, window: ClockRange | None) -> WhenLate:
+    def _when_late(self, window: SendWindow | None) -> WhenLate:
         if self.model.when_late == "next window" and (window is None or self.model.transactional):
             sentence = "there is no send window, so there is no next one"
             self.document.problem(("when_late",), sentence, "add `send_window: 9:00-19:00`", key=True)

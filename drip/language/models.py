@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from drip.core.calendar import ClockRange, Duration
+from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.fields import parse_date
 from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
@@ -97,7 +97,7 @@ FolderName = Annotated[str, phrase(_file_name), Kind("folder")]
 YesNo = Annotated[bool, phrase(_yes_no), Kind("yes or no")]
 Grace = Annotated[timedelta, phrase(phrases.span), Kind("duration")]
 Long = Annotated[Duration, phrase(phrases.duration), Kind("duration")]
-Hours = Annotated[ClockRange, phrase(phrases.clock_range), Kind("hours")]
+Window = Annotated[SendWindow, phrase(phrases.send_window), Kind("window")]
 QuietHours = Annotated[ClockRange, phrase(phrases.quiet_hours), Kind("hours")]
 WhenCapped = Annotated[timedelta | None, phrase(phrases.when_capped), Kind("when capped")]
 When = Annotated[Schedule, phrase(phrases.schedule), Kind("schedule")]

@@ -14,7 +14,7 @@ from email.utils import parseaddr
 from cronsim import CronSim, CronSimError
 from email_validator import EmailNotValidError, validate_email
 
-from drip.core.calendar import MINUTES_A_DAY, ClockRange, Duration
+from drip.core.calendar import MINUTES_A_DAY, ClockRange, Duration, SendWindow
 from drip.core.campaign import PRIORITIES
 from drip.core.fields import parse_date
 from drip.core.message import Mailbox
@@ -83,6 +83,17 @@ def clock_range(text: str) -> ClockRange:
     if range_.opens == range_.closes or minute(opens) == MINUTES_A_DAY:
         raise ValueError(f"`{text}` begins and ends at the same time")
     return range_
+
+
+ON_BUSINESS_DAYS = " on business days"
+
+
+def send_window(text: str) -> SendWindow:
+    """`9:00-19:00`, or `9:00-17:00 on business days`."""
+    hours, on, days = " ".join(text.split()).partition(" on ")
+    if on and on + days != ON_BUSINESS_DAYS:
+        raise ValueError(f"`{days}` is not `business days`; a send window looks like `9:00-17:00 on business days`")
+    return SendWindow(clock_range(hours), business_days=bool(on))
 
 
 def quiet_hours(text: str) -> ClockRange:

@@ -225,6 +225,7 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "yes or no": lambda maker: {"enum": ["yes", "no", True, False]},
     "duration": _of_pattern(LENGTH),
     "hours": _of_pattern(rf"{CLOCK}-{CLOCK}"),
+    "window": _of_pattern(rf"{CLOCK}-{CLOCK}( on business days)?"),
     "when capped": _of_pattern(rf"skip|wait up to {LENGTH}"),
     "schedule": _of_pattern(
         rf"\S+ \S+ \S+ \S+ \S+|every (day|weekday|{WEEKDAY}) at {CLOCK}|every \d{{1,2}} weeks on {WEEKDAY} at {CLOCK}"

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from drip.core.settings import OptIn
 from drip.language.models import (
     Grace,
-    Hours,
     Kind,
     Long,
     Model,
@@ -17,6 +16,7 @@ from drip.language.models import (
     Sender,
     Text,
     WhenCapped,
+    Window,
     Zone,
     key,
     phrase,
@@ -62,7 +62,9 @@ class SettingsModel(Model):
     locale: Text = key("en", "The language of templates that name none", "en")
     currency: Text = key("USD", "What the filter `money` prints", "USD")
     public_url: Text | None = key(None, "Where links of mails lead", "https://mail.maplestreet.example")
-    send_window: Hours | None = key(None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00")
+    send_window: Window | None = key(
+        None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00", "9:00-17:00 on business days"
+    )
     quiet_hours: QuietHours | None = key(None, "Nothing but transactional messages leaves then", "21:00-8:00")
     holidays: Annotated[Any, Kind("holidays")] = key(
         None, "A country, or dates: they are no business days", "US", ["2026-12-24"]

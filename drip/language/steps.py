@@ -167,7 +167,7 @@ class StepReader:
         window = own_window or settings.send_window
         if campaign.topic is None and not transactional and campaign.transactional:
             self._problem(route, "this step is not transactional, so the campaign needs a `topic`")
-        opens = window.opens if window else around.opens
+        opens = window.hours.opens if window else around.opens
         return Send(
             id="",
             place=document.place(route),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from drip.core.calendar import MINUTES_A_DAY, ClockRange, zone
+from drip.core.calendar import MINUTES_A_DAY, ClockRange, is_business_day, local, zone
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger
 from drip.core.caps import Cap
 from drip.core.settings import CHANNELS, Settings
@@ -17,6 +17,8 @@ from drip.lint.rules import finding
 AHEAD = timedelta(days=62)
 # So many days around one date in which others are shut out are worth a word.
 LONG_SHUT = 21
+# From an opening on Saturday to one on Monday.
+WEEKEND = timedelta(days=2)
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FREE_MAIL = {"gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "aol.com", "icloud.com", "gmx.de",
              "gmx.net", "web.de"}  # fmt: skip
@@ -44,6 +46,7 @@ def campaign_problems(
     yield from _unreachable(campaign)
     yield from _transports(campaign, settings)
     yield from _windows(campaign, settings)
+    yield from _weekends(campaign, settings)
     yield from _caps(campaign, settings)
     yield from _reminder(campaign, settings, others)
     yield from _reserve(campaign, settings, others)
@@ -79,8 +82,22 @@ def _transports(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
 def _windows(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
     quiet = settings.quiet_hours
     for step in _sends(campaign):
-        if step.window and quiet and not _minutes(step.window) - _minutes(quiet):
+        if step.window and quiet and not _minutes(step.window.hours) - _minutes(quiet):
             yield finding("never-open", step.window_place, f"{step.window} lies wholly in the quiet hours, {quiet}")
+
+
+def _weekends(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
+    """What is due on a day on which the window does not open, and makes no sense any more when it does."""
+    if isinstance(campaign.trigger, ScheduleTrigger):
+        where = zone(campaign.timezone or settings.timezone)
+        times = _occurrences(campaign.trigger, where.key)
+        days = {local(at, where).date() for at in times}
+        if all(is_business_day(day, settings.holidays) for day in days):
+            return
+    for step in _sends(campaign):
+        if step.window and step.window.business_days and step.grace is not None and step.grace <= WEEKEND:
+            sentence = f"what `{step.id}` would send on a Saturday is past its grace when the window opens on Monday"
+            yield finding("weekend-lost", step.window_place, sentence)
 
 
 def _minutes(span: ClockRange) -> set[int]:

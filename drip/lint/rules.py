@@ -38,6 +38,10 @@ _ALL = (
     Rule("never-open", "error",
          "The send window lies wholly within the quiet hours, so there is no moment at which the message may go.",
          "Change `send_window` of the campaign or `quiet_hours` of the settings."),
+    Rule("weekend-lost", "warning",
+         "The send window opens on business days only, and what is due at a weekend makes no sense any more by Monday: it is "
+         "skipped.",
+         "Lengthen `grace` (4 days outlast most holidays), or let the window open at weekends."),
     Rule("wait-beyond-grace", "warning",
          "`when_capped` lets a message wait longer than `grace` lets it make sense, so it never waits that long.",
          "Shorten `when_capped`, or lengthen `grace`."),
