@@ -123,6 +123,9 @@ def import_contacts(
     consent |= {topic: (topic, "email") for topic in settings.topics}
     columns = match_columns(table, mapping, [*fields, *consent], ("key",))
     report = Report(notes=_ignored(columns, fields))
+    # The file's own, each of which is looked at in every row.
+    fields = {name: declared for name, declared in fields.items() if name in columns.by_field and name != "key"}
+    consent = {name: about for name, about in consent.items() if name in columns.by_field}
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
@@ -132,7 +135,7 @@ def import_contacts(
             said: list[tuple[Contact, list[tuple[str, str, bool, datetime | None]]]] = []
             for row in batch:
                 try:
-                    contact, fresh = _contact(row, columns, settings, known, seen, report)
+                    contact, fresh = _contact(row, columns, fields, known, seen, report)
                     words = list(_consents(row, columns, settings, consent))
                 except ValueError as wrong:
                     report.rejected.append((row, str(wrong)))
@@ -158,7 +161,12 @@ def import_contacts(
 
 
 def _contact(
-    row: Row, columns: Columns, settings: Settings, known: Mapping[str, Contact], seen: set[str], report: Report
+    row: Row,
+    columns: Columns,
+    fields: Mapping[str, Field],
+    known: Mapping[str, Contact],
+    seen: set[str],
+    report: Report,
 ) -> tuple[Contact, bool]:
     """The contact of a row, and whether it differs from what is stored. Raises ValueError with the reason."""
     key = _key(row, columns, seen)
@@ -167,9 +175,9 @@ def _contact(
     contact.attributes = dict(before.attributes) if before else {}
     for name in PLAIN:
         setattr(contact, name, getattr(before, name) if before else None)
-    for name, declared in settings.fields["contact"].items():
+    for name, declared in fields.items():
         text = columns.cell(row, name)
-        if not text or name == "key":
+        if not text:
             continue
         if name in PLAIN:
             setattr(contact, name, _plain(name, text, columns.cell(row, "country") or (contact.country or "")))

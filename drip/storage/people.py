@@ -6,7 +6,7 @@ import hmac
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -141,18 +141,23 @@ def _contact(row: Any) -> Contact:
 
 
 def save_contacts(connection: Connection, people: Sequence[Contact], date_fields: Collection[str]) -> None:
-    """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs."""
+    """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs.
+
+    Needs the write lock, for the ids.
+    """
+    before = {each.id for each in people if each.id}
     _save(connection, contacts, people)
-    _save_dates(connection, "contact", [(each.id, 0, each.attributes) for each in people], date_fields)
+    _save_dates(connection, "contact", [(each.id, 0, each.attributes) for each in people], date_fields, before)
     wake_runs(connection, [each.id for each in people])
 
 
 def save_records(connection: Connection, things: Sequence[Record], date_fields: Collection[str]) -> None:
     """As `save_contacts`, for records of one kind."""
+    before = {each.contact_id for each in things if each.id}
     _save(connection, records, things)
     if things:
         owned = [(each.contact_id, each.id, each.attributes) for each in things]
-        _save_dates(connection, things[0].kind, owned, date_fields)
+        _save_dates(connection, things[0].kind, owned, date_fields, before)
     wake_runs(connection, [each.contact_id for each in things])
     about = [each.id for each in things]
     # A run of the owner before is woken too.
@@ -164,10 +169,10 @@ def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequen
     fresh = [each for each in rows if not each.id]
     known = [each for each in rows if each.id]
     if fresh:
-        values = [{**_without_id(each), "change": change} for each in fresh]
-        returned = connection.execute(insert(table).returning(table.c.id, sort_by_parameter_order=True), values)
-        for each, number in zip(fresh, returned.scalars(), strict=True):
+        newest = connection.execute(select(func.max(table.c.id))).scalar() or 0
+        for number, each in enumerate(fresh, newest + 1):
             each.id = number
+        connection.execute(insert(table), [{**_without_id(each), "id": each.id, "change": change} for each in fresh])
     if known:
         statement = update(table).where(table.c.id == bindparam("number"))
         connection.execute(statement, [{**_without_id(each), "number": each.id, "change": change} for each in known])
@@ -194,9 +199,7 @@ def touch_records(connection: Connection, record_ids: Collection[int]) -> None:
 
 
 def _without_id(row: Contact | Record) -> dict[str, Any]:
-    values = asdict(row)
-    del values["id"]
-    return values
+    return {name: getattr(row, name) for name in row.__slots__ if name != "id"}
 
 
 def _save_dates(
@@ -204,13 +207,15 @@ def _save_dates(
     owner: str,
     owned: Sequence[tuple[int, int, Mapping[str, Stored]]],
     date_fields: Collection[str],
+    known: Collection[int],
 ) -> None:
-    if not owned:
-        return
+    """Stores the dates of contacts, or of their records; only the contacts in `known` can have had any before."""
     # A record's dates go whoever owned it before.
     of_record = dates.c.record_id == bindparam("record")
     stale = of_record if owner != "contact" else and_(of_record, dates.c.contact_id == bindparam("contact"))
-    connection.execute(delete(dates).where(stale), [{"contact": who, "record": record} for who, record, _ in owned])
+    gone = [{"contact": who, "record": record} for who, record, _ in owned if who in known]
+    if gone:
+        connection.execute(delete(dates).where(stale), gone)
     rows = [
         {
             "contact_id": contact,
