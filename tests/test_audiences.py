@@ -7,9 +7,12 @@ from collections.abc import Callable
 from email import policy
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from drip.core.conditions import Rank
 from drip.core.steps import Split, arm_of, chance_of
-from drip.storage import control
+from drip.storage import control, segments, who
 from drip.transports.mime import to_bytes
 from tests.cli import drip
 from tests.world import World, at
@@ -150,6 +153,35 @@ def test_the_best_by_a_number_change_at_night(world: Worlds) -> None:
     assert [(entry.contact, f"{entry.at:%d %H:%M}") for entry in made.ledger() if entry.outcome == "sent"] == [
         ("ana", "01 16:00"), ("ben", "02 06:00"),
     ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 9), st.integers(1, 50)), max_size=12))
+@settings(max_examples=40)
+def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
+    tmp_path_factory: pytest.TempPathFactory, orders: list[tuple[int, int, int, int]]
+) -> None:
+    """Though a rank that stands still is not looked at: orders come in late or ahead of their time, and grow too old."""
+    made = World(
+        tmp_path_factory.mktemp("ranks"),
+        {"x": "name: X\ntopic: service\ntrigger: { segment: best }\nsteps: [send: a]\n"},
+        "data: { contact: { spent: sum of order.placed.total in the last 3 days } }\nsegments: { best: { spent: top 40% } }",
+    )
+    people(made, 4)
+    rank = Rank("contact.spent", "top", 40)
+    for day in range(1, 12):
+        midnight = at(f"2026-12-{day:02d} 06:00")
+        rows = [
+            f"order.placed,p{who},2026-12-{when + 1:02d}T16:00:00Z,{total}"
+            for who, comes_in, when, total in orders
+            if comes_in + 1 == day
+        ]
+        if rows:
+            made.events("event,contact,at,total", *rows)
+        made.beat(midnight)
+        with made.database.read() as connection:
+            anew = who.ranked(rank, who.standings(connection, made.workspace.settings, rank.field, midnight))
+            assert segments.members(connection, rank.name) == anew
+    made.database.close()
 
 
 CHANNELS = (
