@@ -137,6 +137,17 @@ def test_explain_names_the_line_that_stands_in_the_way(shop: Path) -> None:
     assert "contact.birthday is unknown" in done.out or "no-consent" in done.out
 
 
+def test_a_car_without_its_date_is_in_nobodys_way_and_explain_says_what_is_missing(shop: Path) -> None:
+    people, path = shop.parent / "one.csv", shop.parent / "cars.csv"
+    people.write_text("key,email\nzoe,zoe@example.com\n")
+    drip(shop, "import", "contacts", str(people), "--now", NOW)
+    path.write_text("key,contact,model,status,last_service\nnew-1,zoe,Golf,active,\n")
+    assert "1 new" in drip(shop, "import", "vehicle", str(path), "--now", NOW).out
+    assert drip(shop, "preview", "oil-change", "--json", "--now", NOW).rows
+    done = drip(shop, "explain", "zoe", "oil-change", "--now", NOW)
+    assert "vehicle.oil_change_due is unknown" in re.sub(r"\s+", " ", done.out)
+
+
 def test_the_daemon_sends_to_a_real_server_and_a_second_one_waits(shop: Path, mail_server: tuple[int, Path]) -> None:
     port, taken = mail_server
     use_smtp(shop, port)
