@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,15 @@ def made(world: Worlds) -> World:
 
 def left(made: World) -> int:
     return len(list((made.root / "out").glob("*.eml")))
+
+
+def put_back(made: World, backup: Path) -> None:
+    """The database is that of the backup again."""
+    made.database.close()
+    for old in made.database.path.parent.glob("drip.db*"):
+        if not old.name.endswith(".daemon"):
+            old.unlink()
+    shutil.copy(backup, made.database.path)
 
 
 def died(made: World) -> None:
@@ -139,11 +149,7 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World
         plain.backup(copy)
     clock.on(days=1)
     assert started(made, clock).run_once().sent == 1
-    made.database.close()
-    for old in made.database.path.parent.glob("drip.db*"):
-        if not old.name.endswith(".daemon"):
-            old.unlink()
-    shutil.copy(backup, made.database.path)
+    put_back(made, backup)
     clock.on(hours=1)
     with pytest.raises(Doubt, match="was put back"):
         started(made, clock).run_once()
@@ -153,6 +159,31 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World
     assert (held.code, held.occurrence) == ("unknown", "2026-11-26")
     clock.on(days=1)
     assert started(made, clock).run_once().sent == 1, "what came after goes out"
+
+
+def test_what_is_held_after_a_restore_counts_at_once(world: Worlds) -> None:
+    other = LETTER.replace("10:00", "10:30")
+    transport = (
+        "transports: { email: { use: files, folder: out } }\nfrequency_caps: { all: 1 per week }\nwhen_capped: skip"
+    )
+    made = world({"letter": LETTER, "other": other}, settings=transport)
+    made.contacts("key,email", "ana,ana@example.com")
+    clock = Clock(NOON)
+    started(made, clock).run_once()
+    backup = made.root / "backup.db"
+    with closing(sqlite3.connect(made.database.path)) as plain, closing(sqlite3.connect(backup)) as copy:
+        plain.backup(copy)
+    clock.on(days=1)
+    started(made, clock).run_once()
+    put_back(made, backup)
+    clock.on(hours=1)
+    started(made, clock, Trust(database=True)).run_once()
+    ends = [
+        (each.campaign, each.outcome, each.code)
+        for each in made.ledger()
+        if each.step and each.occurrence == "2026-11-26"
+    ]
+    assert ends == [("letter", "held", "unknown"), ("other", "skipped", "cap")]
 
 
 def test_the_command_says_it_in_a_sentence(made: World) -> None:

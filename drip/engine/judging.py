@@ -125,14 +125,30 @@ class Judging:
             self._waiting[message.contact_id].append(message)
         caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
         memory = max(longest_memory(caps), SHORTEST_MEMORY)
-        self._usage = outbox.usage(connection, contact_ids, now - memory, now)
         self._lost = control.lost(connection)
+        self._usage = outbox.usage(connection, self._near_a_limit(now - memory), now - memory, now)
         self._reserved: dict[int, list[Reservation]] | None = None
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
         # Most of a batch get the same message, and all that differs between them is who they are.
         self._alike: dict[tuple[int, datetime, bool], Candidate] = {}
         self._walker = Walker(self._facts, self._changes, self._actions, self._told, Winners(connection, book, now).arm)
+
+    def _near_a_limit(self, since: datetime) -> list[int]:
+        """The contacts whose earlier messages have to be looked at one by one, because a cap may be full for them.
+
+        Most have had so few that none can be, if one message more is all that can come of this batch.
+        """
+        if self._book.reserves() or self._lost is not None:
+            return self._ids
+        of_campaigns = (cap for each in self._campaigns.values() if each for cap in each.caps)
+        limits: dict[datetime, int] = {}
+        for cap in (*self._book.settings.caps, *of_campaigns):
+            earliest = self._now - longest_memory([cap])
+            limits[earliest] = min(cap.limit, limits.get(earliest, cap.limit))
+        one = {each for each in self._ids if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2}
+        several = [each for each in self._ids if each not in one]
+        return several + outbox.near_a_limit(self._connection, one, since, limits)
 
     def work(self) -> None:
         """Judges every contact of the batch, then stores everything at once."""
@@ -233,6 +249,9 @@ class Judging:
         match decision:
             case Go(channel) if self._may_have_left(due):
                 self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
+                if message.counted:
+                    left = millis(due.candidate.ready_at)
+                    usage.append(Use(left, self._at, channel, message.topic, due.campaign.key))
                 self._move_on(due, self._now)
             case Go(channel):
                 message.state, message.channel = "pending", channel

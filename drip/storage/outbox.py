@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -115,6 +116,20 @@ def _usage() -> Select[Any]:
     return select(m.contact_id, sent, last, m.channel, m.topic, m.campaign, literal(0), plain).where(_relevant())
 
 
+@lru_cache
+def _near_a_limit(count: int) -> Prepared:
+    m, lease = messages.c, LEASE // MILLISECOND
+    sent = type_coerce(m.sent_at, BigInteger)
+    unsure = not_(and_(m.state == "sent", m.maybe_left_at.is_(None)))
+    full = [
+        func.count().filter(sent > cast(ColumnElement[int], bindparam(f"since{n}")) - lease)
+        >= cast(ColumnElement[int], bindparam(f"limit{n}"))
+        for n in range(count)
+    ]
+    having = or_(func.count().filter(unsure) > 0, *full)
+    return Prepared(select(m.contact_id).where(_relevant()).group_by(m.contact_id).having(having))
+
+
 def _unsure() -> Select[Any]:
     m = messages.c
     columns = (
@@ -218,6 +233,23 @@ def _row(message: Outgoing) -> tuple[Any, ...]:
         kept(m.planned_at), kept(m.due_at), kept(m.granted_at), m.fence, m.attempts, kept(m.sent_at),
         kept(m.settled_at), kept(m.maybe_left_at), m.code, m.sentence, m.place,
     )  # fmt: skip
+
+
+def near_a_limit(
+    connection: Connection, contact_ids: Collection[int], since: datetime, limits: Mapping[datetime, int]
+) -> list[int]:
+    """Those of these contacts of whom so many counted messages left after an instant that a cap could be full.
+
+    `limits` says how many are too many, by the instant. Also those of whom a message after `since` may have left, or still
+    may: how often and when is a longer story. For all others a look at `usage` is spared.
+    """
+    if not limits:
+        return []
+    values = {f"since{n}": kept(at) for n, at in enumerate(limits)} | {
+        f"limit{n}": limit for n, limit in enumerate(limits.values())
+    }
+    rows = _near_a_limit(len(limits)).rows(connection, ids=numbers(contact_ids), since=kept(since), **values)
+    return [row[0] for row in rows]
 
 
 def usage(connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Use]]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -29,12 +30,16 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
 
 def main() -> None:
     wanted = sys.argv[1:] or list(BENCHMARKS)
+    if len(wanted) > 1:
+        # Each in a process of its own, so that its memory is its own.
+        for name in wanted:
+            subprocess.run([sys.executable, "-m", "tests.benchmarks", name], check=True)
+        return
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     how = "with PGO" if optimised else "without PGO"
     sys.stdout.write(f"CPython {platform.python_version()}, built {how}\n")
     unhurried()
-    for name in wanted:
-        BENCHMARKS[name]()
+    BENCHMARKS[wanted[0]]()
 
 
 if __name__ == "__main__":
