@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from drip.core.message import Message
+from drip.engine.book import Book
 from drip.engine.dispatcher import Ready
 from drip.preview.foreseen import summed
 from drip.preview.simulator import Nowhere, rehearsal, simulate
@@ -102,6 +103,36 @@ def test_shares_of_the_contacts_add_up_to_the_whole(made: World) -> None:
     whole, parts = sums(1), sums(3)
     assert replace(parts, sent=()) == replace(whole, sent=())
     assert total(parts) == total(whole)
+
+
+LEARNING = """
+name: Learning
+topic: service
+trigger: { event: x.y }
+goal: { event: order.placed, within: 7 days }
+steps:
+  - wait: 2 days
+  - split:
+      - share: 50%
+        then: [send: one]
+      - share: 50%
+        then: [send: two]
+    winner: goal after 1 day
+"""
+
+
+def test_contacts_are_parted_only_if_no_version_that_somebody_is_in_has_them_hang_on_each_other(world: Worlds) -> None:
+    made = world({"learning": LEARNING})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
+    made.beat("2026-12-01 16:00")
+    made.write("campaigns/learning.yaml", LEARNING.replace("    winner: goal after 1 day\n", ""))
+    made.reload()
+    book = Book(made.workspace.settings, dict(made.workspace.loaded.campaigns))
+    assert book.alone() == ()
+    with made.database.read() as connection:
+        book.read_versions(connection)
+    assert book.alone() is None
 
 
 def total(sums: Summary) -> Counter[tuple[str, str, datetime]]:

@@ -93,10 +93,11 @@ class Book:
         """If what happens to a contact hangs on nobody else: the events that are needed of everybody all the same.
 
         Those are what ranks are made of. None if it hangs on others: on a stock of coupons, a brake, an A/B winner, or a
-        rank by what steps can change.
+        rank by what steps can change. The versions that somebody is in count if they were read (`read_versions`).
         """
         campaigns = self.campaigns.values()
-        steps = [step for campaign in campaigns for step in campaign.steps]
+        running = (*campaigns, *(each for each in self._versions.values() if each))
+        steps = [step for campaign in running for step in campaign.steps]
         learning = any(isinstance(step, Split) and step.winner_after for step in steps)
         stocked = any(each.codes == "list" for each in self.settings.coupons.values())
         braked = any(campaign.max_audience is not None for campaign in campaigns)

@@ -72,7 +72,7 @@ def foreseen(
 ) -> Iterator[Foreseen]:
     """What a simulation from `now` to `until` comes to. Raises DripError for an unknown contact."""
     contact_id = contact_number(database, contact) if contact else None
-    others = _alone(workspace)
+    others = _alone(workspace, database)
     part = Part(contact_id, events=others) if contact and others is not None else WHOLE
     with rehearsal(database, now, part) as copy:
         book = workspace.book(copy, now)
@@ -94,7 +94,7 @@ def summed(
     shares: int | None = None,
 ) -> Summary:
     """The sums of `foreseen`, in so many processes (None: as many as help), each with a share of the contacts."""
-    events = _alone(workspace)
+    events = _alone(workspace, database)
     if shares is None:
         with database.read() as connection:
             shares = min(MOST_SHARES, len(os.sched_getaffinity(0)), people.count(connection) // WORTH_SHARING)
@@ -137,8 +137,11 @@ def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) ->
         return share.sums(workspace, database, lambda now: None)
 
 
-def _alone(workspace: Workspace) -> tuple[str, ...] | None:
-    return Book(workspace.settings, dict(workspace.loaded.campaigns)).alone()
+def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
+    book = Book(workspace.settings, dict(workspace.loaded.campaigns))
+    with database.read() as connection:
+        book.read_versions(connection)
+    return book.alone()
 
 
 def contact_number(database: Database, key: str) -> int:
