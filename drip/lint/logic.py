@@ -94,10 +94,16 @@ def _weekends(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
         days = {local(at, where).date() for at in times}
         if all(is_business_day(day, settings.holidays) for day in days):
             return
-    for step in _sends(campaign):
-        if step.window and step.window.business_days and step.grace is not None and step.grace <= WEEKEND:
-            sentence = f"what `{step.id}` would send on a Saturday is past its grace when the window opens on Monday"
-            yield finding("weekend-lost", step.window_place, sentence)
+    lost = [
+        step
+        for step in _sends(campaign)
+        if step.window and step.window.business_days and step.grace is not None and step.grace <= WEEKEND
+    ]
+    if lost:
+        own = [step.window_place for step in lost if step.window_place.file == campaign.place.file]
+        sentence = "what is due at a weekend or on a holiday is past its grace when the window opens again"
+        which = "" if len(lost) == len(_sends(campaign)) else f" ({', '.join(step.id for step in lost)})"
+        yield finding("weekend-lost", (own or [campaign.place])[0], sentence + which)
 
 
 def _minutes(span: ClockRange) -> set[int]:
