@@ -26,7 +26,7 @@ from drip.engine.dispatcher import Dispatcher, LeaseLost, Tally
 from drip.engine.entry import Doorkeeper
 from drip.errors import DripError
 from drip.storage import control, outbox
-from drip.storage.database import DaemonLock, Database, workspace_id
+from drip.storage.database import Database, workspace_id
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
@@ -65,7 +65,7 @@ class Daemon:
         self._doubted = False
         self.stop = threading.Event()
         self.failure: BaseException | None = None
-        self._lock = DaemonLock(database.path)
+        self._lock = database.lock()
         self._transports: Mapping[str, Transport] = {}
         self._book: Book | None = None
         self._seen: object = None
@@ -124,7 +124,7 @@ class Daemon:
 
     def _doubt(self, connection: Connection, last: control.Daemon | None, now: datetime) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
-        noted, known = self._lock.noted(self._name), last.heartbeat_at if last else EPOCH
+        noted, known = self._lock.notes.read(self._name), last.heartbeat_at if last else EPOCH
         if noted and noted > known:
             if not self._trust.database:
                 since = f"after {_stamp(known)}" if last else "of any daemon"
@@ -226,7 +226,7 @@ class Daemon:
             # What was planned stays; handing over begins again under a new number.
             log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
             return self._beat()
-        self._lock.note(self._name, now)
+        self._lock.notes.write(self._name, now)
         if tally.sent or tally.failed or tally.held:
             counts = (tally.sent, tally.failed, tally.held)
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})

@@ -20,7 +20,8 @@ from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import People, TextRules
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
-from drip.storage.database import Database, open_database
+from drip.storage.database import Database
+from drip.storage.opening import Server, open_database, server
 
 TRANSPORTS_NOT_YET = ("apprise", "pdf", "webhook", "twilio")
 
@@ -69,13 +70,13 @@ class Workspace:
         """The workspace's zone; UTC while the settings are broken."""
         return self.loaded.settings.timezone if self.loaded.settings else "UTC"
 
-    def database_path(self) -> Path:
+    def database_place(self) -> Path | Server:
         """DRIP_DATABASE, else `database:` of the settings, else `.drip/drip.db`."""
         # A broken settings file must not keep anybody from stopping a daemon.
         settings = self.loaded.settings
         given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
-        if re.match(r"postgres(ql)?\b", given):
-            raise DripError("PostgreSQL is not built yet.", help="leave DRIP_DATABASE out to use SQLite")
+        if re.match(r"postgres(ql)?://", given):
+            return server(given, self.root / ".drip")
         if "://" in given and not given.startswith("sqlite:///"):
             raise DripError(f"`{given}` is no database of drip.", help="name a file, as `.drip/drip.db`")
         return self.root / given.removeprefix("sqlite:///")
@@ -83,7 +84,7 @@ class Workspace:
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
         """The workspace's database, closed afterwards."""
-        opened = open_database(self.database_path(), now)
+        opened = open_database(self.database_place(), now)
         try:
             yield opened
         finally:

@@ -271,7 +271,9 @@ def test_a_folder_that_is_no_workspace_and_databases_that_are_none(tmp_path: Pat
     complaint(drip(tmp_path, "check"), "There is no workspace", "drip init")
     (tmp_path / "text.db").write_text("not a database at all, but a text " * 50)
     complaint(drip(shop, "status", DRIP_DATABASE=str(tmp_path / "text.db")), "is not a database of drip")
-    complaint(drip(shop, "status", DRIP_DATABASE="postgresql://localhost/x"), "PostgreSQL is not built yet")
+    complaint(
+        drip(shop, "status", DRIP_DATABASE="postgresql://u:secret@localhost:1/x"), "does not answer", "DRIP_DATABASE"
+    )
     with sqlite3.connect(shop / ".drip" / "drip.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()

@@ -11,17 +11,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from drip.errors import DripError
-from drip.storage.database import (
-    REVISION,
-    DaemonLock,
-    Database,
-    create_database,
-    migrate,
-    open_database,
-    revision_of,
-    upgrade,
-)
+from drip.storage.opening import REVISION, create_database, migrate, open_database, revision_of, upgrade
 from drip.storage.schema import metadata
+from drip.storage.sqlite import FileLock, SqliteDatabase
 from tests.world import at
 
 NOW = at("2026-11-22")
@@ -29,7 +21,7 @@ NOW = at("2026-11-22")
 
 def migrated(path: Path) -> None:
     """An empty database brought up by the migrations alone."""
-    database = Database(path)
+    database = SqliteDatabase(path)
     migrate(database)
     database.close()
 
@@ -64,7 +56,7 @@ def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path, monkeypatc
         with pytest.raises(DripError, match="newer version"):
             refused()
     of_version(path, REVISION)
-    monkeypatch.setattr("drip.storage.database.REVISION", "9998")
+    monkeypatch.setattr("drip.storage.opening.REVISION", "9998")
     with pytest.raises(DripError, match="older version"):
         open_database(path, NOW)
 
@@ -90,7 +82,7 @@ def test_a_file_that_is_no_database_and_a_folder_are_explained(tmp_path: Path) -
 
 
 def test_one_daemon_at_a_time_and_the_kernel_gives_the_lock_back(tmp_path: Path) -> None:
-    first, second = DaemonLock(tmp_path / "d.db"), DaemonLock(tmp_path / "d.db")
+    first, second = FileLock(tmp_path / "d.db"), FileLock(tmp_path / "d.db")
     assert first.take()
     assert not second.take()
     first.give_back()
@@ -112,4 +104,3 @@ def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing(tmp_path: Path) -> 
         connection.execute(text("INSERT INTO holds VALUES ('x', 1, NULL)"))
     assert holds() == 0
     database.close()
-    assert isinstance(database, Database)

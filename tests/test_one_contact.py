@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage.database import Part
+from drip.storage.copying import Part
 from drip.storage.ledger import entries
 from tests.simulation.house import START, House
 

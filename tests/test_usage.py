@@ -16,7 +16,8 @@ from drip.core.caps import Cap, first_full, longest_memory
 from drip.errors import Place
 from drip.storage import outbox
 from drip.storage.control import LEASE
-from drip.storage.database import Database, create_database
+from drip.storage.database import Database
+from drip.storage.opening import create_database
 from drip.storage.schema import messages
 
 NOW = datetime(2026, 11, 2, 15, 0, tzinfo=UTC)  # the day after the clocks of New York were set back

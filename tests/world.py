@@ -15,8 +15,9 @@ from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
 from drip.storage import control
-from drip.storage.database import Database, open_database
+from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
+from drip.storage.opening import open_database
 from drip.transports.memory import MemoryTransport
 from drip.workspace import Workspace
 

@@ -12,6 +12,7 @@ from drip.errors import DripError, Problem, nearest
 from drip.lint.rules import RULES
 from drip.lint.texts import People
 from drip.storage import portrait
+from drip.storage.opening import is_missing
 from drip.workspace import Workspace
 
 
@@ -60,8 +61,7 @@ def _counted(problems: list[Problem]) -> str:
 
 def _known(workspace: Workspace) -> tuple[People, set[str]]:
     """What the database knows of people and events; nothing where there is none."""
-    path = workspace.database_path()
-    if workspace.loaded.settings is None or not path.is_file():
+    if workspace.loaded.settings is None or is_missing(workspace.database_place()):
         return People(), set()
     settings = workspace.settings
     try:

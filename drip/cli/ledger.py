@@ -17,7 +17,7 @@ from drip.preview.explaining import why_nothing
 from drip.preview.foreseen import contact_number
 from drip.preview.simulator import rehearsal
 from drip.storage import people
-from drip.storage.database import Part
+from drip.storage.copying import Part
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace
 

@@ -14,7 +14,7 @@ from drip.errors import DripError, nearest
 from drip.importing.importer import parse_email
 from drip.storage import control, outbox, people, runs
 from drip.storage.control import EVERYTHING, Daemon
-from drip.storage.database import DaemonLock, upgrade
+from drip.storage.opening import is_missing, upgrade
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
@@ -37,7 +37,7 @@ def status(app: App, as_json: bool) -> None:
             inside = runs.runs_per_campaign(connection)
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
-        running = not DaemonLock(database.path).is_free()
+        running = not database.lock().is_free()
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
@@ -206,8 +206,8 @@ def db_upgrade(app: App) -> None:
 
     Example: drip db upgrade
     """
-    path = app.workspace().database_path()
-    if not path.exists():
-        raise DripError(f"There is no database at {path}.", help="it is made by the first command that needs it")
-    before, after = upgrade(path)
+    place = app.workspace().database_place()
+    if is_missing(place):
+        raise DripError(f"There is no database at {place}.", help="it is made by the first command that needs it")
+    before, after = upgrade(place)
     click.echo(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")

@@ -11,6 +11,7 @@ from drip.cli.context import App, pass_app, read_clock
 from drip.errors import DripError
 from drip.language import schema as schemas
 from drip.storage import portrait
+from drip.storage.opening import is_missing
 from drip.workspace import Workspace
 
 FOLDER = ".vscode"
@@ -57,7 +58,7 @@ def write_schemas(workspace: Workspace) -> list[Path]:
 def _events(workspace: Workspace) -> set[str]:
     """The events that counters count and that have come in, if there is a database."""
     found = {name for each in workspace.settings.counters.values() for name in (*each.add, *each.subtract, *each.reset)}
-    if workspace.database_path().is_file():
+    if not is_missing(workspace.database_place()):
         with workspace.database(read_clock()) as database, database.read() as connection:
             found |= portrait.event_names(connection)
     return found

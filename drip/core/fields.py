@@ -91,13 +91,19 @@ def _fits(kind: FieldKind, stored: Stored) -> bool:
 @lru_cache(maxsize=10_000)
 def parse_number(text: str) -> int | float:
     """1,234.50 and 1234.5, with or without a currency sign. Raises ValueError."""
-    bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text)
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare):
-        bare = bare.replace(",", "")
-    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare) or len(bare) > 30:
-        raise ValueError(f"`{text}` is not a number")
+    bare = bare_number(text)
     # Whole numbers beyond 2^53 are not exact everywhere (JSON, databases), so nowhere.
     return float(bare) if "." in bare or abs(int(bare)) > 2**53 else int(bare)
+
+
+def bare_number(text: str) -> str:
+    """The digits of a number, with its sign and its point. Raises ValueError."""
+    bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text, flags=re.ASCII)
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare, re.ASCII):
+        bare = bare.replace(",", "")
+    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare, re.ASCII) or len(bare) > 30:
+        raise ValueError(f"`{text}` is not a number")
+    return bare
 
 
 def parse_date(text: str) -> date:

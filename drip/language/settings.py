@@ -101,8 +101,9 @@ def _url(document: Document, url: str | None) -> str | None:
 
 
 def _database(document: Document, url: str | None) -> str | None:
-    if url is not None and url.startswith("postgres"):
-        document.problem(("database",), "PostgreSQL is not built yet", "leave the line out to use SQLite")
+    if url is not None and re.match(r"[a-z+]+://[^/@]*:[^/@]*@", url):
+        help = "leave the line out, and set DRIP_DATABASE to the whole address"
+        document.problem(("database",), "a password does not belong into this file", help)
     return url
 
 

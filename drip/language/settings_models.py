@@ -88,4 +88,4 @@ class SettingsModel(Model):
     coupons: dict[str, CouponModel] = key(dict, "Codes that are good for something", {"treat": {"offer": "15% off"}})
     surveys: dict[str, SurveyModel] = key(dict, "Questions", {"satisfaction": {"question": "How did we do?"}})
     keep_reasons: Grace = key(timedelta(days=730), "How long the reasons why messages did not go are kept", "2 years")
-    database: Text | None = key(None, "A file; else .drip/drip.db", ".drip/drip.db")
+    database: Text | None = key(None, "A file, or a PostgreSQL server; else .drip/drip.db", ".drip/drip.db")

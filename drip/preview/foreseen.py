@@ -20,7 +20,8 @@ from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import unhurried
 from drip.storage import ledger, people, summary
-from drip.storage.database import WHOLE, Database, Part
+from drip.storage.copying import WHOLE, Part
+from drip.storage.database import Database
 from drip.storage.ledger import Entry
 from drip.storage.summary import Summary
 from drip.workspace import Workspace

@@ -20,7 +20,10 @@ from drip.engine.planner import coming_wakes, next_due
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
 from drip.storage import control
-from drip.storage.database import WHOLE, Database, Part, copy_into, create_database
+from drip.storage.copying import WHOLE, Part, copy_into
+from drip.storage.database import Database
+from drip.storage.opening import create_database
+from drip.storage.sqlite import SqliteDatabase
 
 AFTER = timedelta(milliseconds=1)
 
@@ -52,8 +55,8 @@ def rehearsal(database: Database, now: datetime, part: Part = WHOLE) -> Iterator
     with tempfile.TemporaryDirectory(prefix="drip-") as folder:
         path = Path(folder) / "rehearsal.db"
         create_database(path, now, durable=False).close()
-        copy_into(database.path, path, part, now)
-        copy = Database(path, durable=False)
+        copy_into(database, path, part, now)
+        copy = SqliteDatabase(path, durable=False)
         try:
             yield copy
         finally:

@@ -26,10 +26,12 @@ from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage import history, ledger, loyalty, people
-from drip.storage.database import Database, create_database
+from drip.storage.database import Database
 from drip.storage.ledger import Entry
 from drip.storage.loyalty import Movement
+from drip.storage.opening import create_database
 from drip.storage.people import PLAIN, Consent, Contact, Record
+from drip.storage.sqlite import SqliteDatabase
 
 SAMPLE = "sample"
 # How far a test looks beyond the last line it names.
@@ -98,7 +100,7 @@ class Stage:
         """Plays one test of a campaign."""
         path = Path(self._folder.name) / "stage.db"
         shutil.copyfile(self._empty, path)
-        database = Database(path, durable=False)
+        database = SqliteDatabase(path, durable=False)
         try:
             observed = _Play(database, self._staged(test), self._templates, campaign, test).observed()
         finally:

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage import who
-from drip.storage.database import Prepared
 from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
+from drip.storage.sql import Prepared
 
 BATCH = 1_000
 # What every beat asks, built once.

@@ -8,12 +8,12 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.derived import Reading, Total
-from drip.storage.database import Prepared, exact_sum, json_value, listed_in, numbers
 from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
+from drip.storage.sql import Prepared, exact_sum, json_text, listed_in, numbers
 
 KEPT_RULES = "kept-dates"
 
@@ -89,7 +89,7 @@ def amount(total: Total) -> Any:
     """The count or sum of a group of events. Sums are exact, in whatever order."""
     if total.summed is None:
         return func.count()
-    return exact_sum(json_value(events.c.fields, total.summed))
+    return exact_sum(json_text(events.c.fields, total.summed))
 
 
 def seen_days(

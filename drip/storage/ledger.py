@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, literal, null, select, type_coerce, union_all
+from sqlalchemy import Connection, Select, case, cast, literal, null, select, union_all
 
 from drip.storage.schema import Instant, contacts, judgements, messages, reasons, records, runs, tasks
 
-NO_INSTANT = type_coerce(null(), Instant)
+NO_INSTANT = cast(null(), Instant)
 
 
 @dataclass(frozen=True, slots=True)

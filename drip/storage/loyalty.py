@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.database import Prepared
 from drip.storage.schema import contacts, counter_entries, counters, coupons, events, kept
+from drip.storage.sql import Prepared
 
 # Every database counts exactly up to here.
 HIGHEST = 2**53
@@ -66,7 +66,7 @@ class Movement:
     step: str | None = None
 
 
-_COUNTED = Prepared(insert(counter_entries))
+_COUNTED = Prepared(insert(counter_entries).inline())
 
 
 def move(connection: Connection, counter: str, movements: Sequence[Movement]) -> list[Entry]:
@@ -160,9 +160,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 _ISSUE = Prepared(
-    insert(coupons).values({
+    insert(coupons)
+    .values({
         name: bindparam(name) for name in ("coupon", "code", "contact_id", "run_id", "step", "issued_at", "expires")
     })
+    .inline()
 )  # fmt: skip
 _NEXT_IN_STOCK = Prepared(
     select(coupons.c.id, coupons.c.code)

@@ -33,8 +33,8 @@ from sqlalchemy import (
 from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
 from drip.storage.control import LEASE
-from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons
+from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
 IN_FLIGHT = ("pending", "sending")
@@ -145,14 +145,16 @@ _DEFERRED = Prepared(
     .where(messages.c.contact_id.in_(listed_in("ids")), messages.c.state == "deferred")
     .order_by(messages.c.id)
 )
-_INSERT = Prepared(insert(messages))
-_JUDGED = Prepared(insert(judgements))
+_INSERT = Prepared(insert(messages).inline())
+_JUDGED = Prepared(
+    insert(judgements).values({name: bindparam(name) for name in ("message_id", "at", "reason_id", "until")}).inline()
+)
 _NEWEST = select(func.max(messages.c.id))
-_REASON = Prepared(insert(reasons))
+_REASON = Prepared(insert(reasons).inline())
 _NEWEST_REASON = select(func.max(reasons.c.id))
 _REASONS = Prepared(
     select(reasons.c.id, reasons.c.sentence, reasons.c.place, reasons.c.code).where(
-        reasons.c.sentence.in_(listed_in("sentences"))
+        reasons.c.sentence.in_(texts_in("sentences"))
     )
 )
 _PENDING = (
@@ -171,7 +173,7 @@ _STILL_PENDING = Prepared(
 _GIVE_BACK_STALE = (
     update(messages)
     .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
-    .values(state="deferred", due_at=func.max(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
+    .values(state="deferred", due_at=later(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
 _BEGIN = (
     update(messages)
@@ -318,7 +320,7 @@ def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
     _REASON.many(connection, [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()])
     known |= fresh
     _JUDGED.many(connection, [
-        (None, each.message.id, kept(each.at), known[each.sentence, each.place, each.code], kept(each.until))
+        (each.message.id, kept(each.at), known[each.sentence, each.place, each.code], kept(each.until))
         for each in made
     ])  # fmt: skip
 

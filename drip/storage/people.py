@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
-from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import (
     consent_log,
     consents,
@@ -27,6 +26,7 @@ from drip.storage.schema import (
     runs,
     suppressions,
 )
+from drip.storage.sql import Prepared, listed_in, numbers, parsed, texts_in
 
 CHUNK = 5_000
 # What every contact has a column for; everything else is among the attributes. (`timezone` has two.)
@@ -42,7 +42,7 @@ _CONSENTS = Prepared(
 )
 _EVENTS = select(events).where(events.c.id.in_(bindparam("ids", expanding=True)))
 _SUPPRESSED = Prepared(
-    select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(listed_in("digests")))
+    select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(texts_in("digests")))
 )
 
 
@@ -125,9 +125,8 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
-    read = json.JSONDecoder().raw_decode
     return {
-        id_: Contact(key, email, phone, locale, country, timezone, zone, read(attributes)[0], id_)
+        id_: Contact(key, email, phone, locale, country, timezone, zone, parsed(attributes), id_)
         for id_, key, email, phone, locale, country, timezone, zone, attributes, _ in _CONTACTS.rows(
             connection, ids=numbers(ids)
         )
@@ -306,7 +305,7 @@ def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[in
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
     for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
-        found[contact].append(Consent(contact, topic, channel, given == 1, from_millis(at)))
+        found[contact].append(Consent(contact, topic, channel, bool(given), from_millis(at)))
     return found
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from drip.core.settings import Settings
-from drip.storage.database import json_value
 from drip.storage.people import COLUMNS
 from drip.storage.schema import contacts, events, records
+from drip.storage.sql import json_text
 
 
 def unknown_shares(connection: Connection, settings: Settings) -> dict[str, float]:
@@ -18,7 +18,7 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
         asked = [name for name in fields if name not in ("key", "timezone")]
         columns = [
             func.count(
-                contacts.c[name] if owner == "contact" and name in COLUMNS else json_value(table.c.attributes, name)
+                contacts.c[name] if owner == "contact" and name in COLUMNS else json_text(table.c.attributes, name)
             )
             for name in asked
         ]
@@ -38,7 +38,7 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     for owner, fields in settings.fields.items():
         table = contacts if owner == "contact" else records
         asked = [name for name in fields if name not in ("timezone", *COLUMNS)]
-        columns = [func.max(func.length(json_value(table.c.attributes, name))) for name in asked]
+        columns = [func.max(func.length(json_text(table.c.attributes, name))) for name in asked]
         if not asked:
             continue
         statement = select(*columns).select_from(table)

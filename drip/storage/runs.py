@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 
 from drip.core.calendar import from_millis
-from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import Instant, kept, messages, moment, runs
+from drip.storage.sql import Prepared, listed_in, numbers, parsed
 
 # A run that waits for its message to be decided has nothing to do of its own.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -134,7 +134,7 @@ def _run(row: Sequence[Any]) -> Run:
     return Run(
         id_, campaign, version, contact, record, occurrence, event, anchor, position, from_millis(since), moment(due),
         bool(active), from_millis(started), moment(ended), code, sentence, place,
-        json.loads(heard) if heard else None, json.loads(arms) if arms else None,
+        parsed(heard), parsed(arms),
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import postgresql
 
 from drip.core.calendar import from_millis, millis
 
@@ -51,15 +52,20 @@ def moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_millis(milliseconds)
 
 
+# By code point everywhere, as SQLite and Python compare it, whatever the language of a PostgreSQL database.
+Words = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+# SQLite counts a primary key up only under the word INTEGER; its integers have 64 bits all the same.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
 metadata = MetaData()
 
 # One row per fact about the database itself: the workspace's id, the key that hashes suppressed addresses.
-meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary, nullable=False))
+meta = Table("meta", metadata, Column("name", Words, primary_key=True), Column("value", LargeBinary, nullable=False))
 
 signing_keys = Table(
     "signing_keys",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", Words, primary_key=True),
     Column("secret", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
@@ -67,18 +73,18 @@ signing_keys = Table(
 contacts = Table(
     "contacts",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
-    Column("email", Text),
-    Column("phone", Text),
-    Column("locale", Text),
-    Column("country", Text),
+    Column("id", Number, primary_key=True),
+    Column("key", Words, nullable=False, unique=True),
+    Column("email", Words),
+    Column("phone", Words),
+    Column("locale", Words),
+    Column("country", Words),
     # What the contact's file said, and the zone that holds: NULL is the workspace's.
-    Column("timezone", Text),
-    Column("zone", Text),
+    Column("timezone", Words),
+    Column("zone", Words),
     Column("attributes", JSON, nullable=False),
     # Counts up with each transaction that changes people: what the planner has not seen yet has a higher one.
-    Column("change", Integer, nullable=False),
+    Column("change", Number, nullable=False),
     Index("contacts_by_zone", "zone"),
     Index("contacts_by_change", "change"),
 )
@@ -86,12 +92,12 @@ contacts = Table(
 records = Table(
     "records",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("key", Text, nullable=False),
+    Column("kind", Words, nullable=False),
+    Column("key", Words, nullable=False),
     Column("attributes", JSON, nullable=False),
-    Column("change", Integer, nullable=False),
+    Column("change", Number, nullable=False),
     UniqueConstraint("kind", "key"),
     Index("records_by_contact", "contact_id", "kind"),
     Index("records_by_change", "change"),
@@ -102,10 +108,10 @@ dates = Table(
     "dates",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
-    Column("record_id", Integer, primary_key=True),
-    Column("field", Text, primary_key=True),
-    Column("day", Text),
-    Column("month_day", Text, nullable=False),
+    Column("record_id", Number, primary_key=True),
+    Column("field", Words, primary_key=True),
+    Column("day", Words),
+    Column("month_day", Words, nullable=False),
     Index("dates_by_record", "record_id"),
     Index("dates_by_day", "field", "day"),
     Index("dates_by_month_day", "field", "month_day"),
@@ -114,11 +120,11 @@ dates = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("record_id", Integer, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("key", Text, nullable=False),
+    Column("record_id", Number, nullable=False),
+    Column("name", Words, nullable=False),
+    Column("key", Words, nullable=False),
     Column("at", Instant, nullable=False),
     Column("fields", JSON, nullable=False),
     UniqueConstraint("name", "key"),
@@ -130,8 +136,8 @@ consents = Table(
     "consents",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
-    Column("topic", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
+    Column("topic", Words, primary_key=True),
+    Column("channel", Words, primary_key=True),
     Column("given", Boolean, nullable=False),
     Column("at", Instant, nullable=False),
     Index("consents_by_topic", "topic", "channel", "given"),
@@ -141,14 +147,14 @@ consents = Table(
 consent_log = Table(
     "consent_log",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False, index=True),
-    Column("topic", Text, nullable=False),
-    Column("channel", Text, nullable=False),
+    Column("topic", Words, nullable=False),
+    Column("channel", Words, nullable=False),
     Column("given", Boolean, nullable=False),
     Column("at", Instant, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("address", Text),
+    Column("source", Words, nullable=False),
+    Column("address", Words),
     Column("recorded_at", Instant, nullable=False),
     # What the event that confirmed it said of itself: address of the computer, hash of the wording.
     Column("proof", JSON(none_as_null=True)),
@@ -158,17 +164,17 @@ consent_log = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("digest", Text, primary_key=True),
-    Column("reason", Text, nullable=False),
+    Column("digest", Words, primary_key=True),
+    Column("reason", Words, nullable=False),
     Column("at", Instant, nullable=False),
 )
 
 campaign_versions = Table(
     "campaign_versions",
     metadata,
-    Column("version", Text, primary_key=True),
-    Column("campaign", Text, primary_key=True),
-    Column("text", Text, nullable=False),
+    Column("version", Words, primary_key=True),
+    Column("campaign", Words, primary_key=True),
+    Column("text", Words, nullable=False),
     Column("seen_at", Instant, nullable=False),
 )
 
@@ -176,36 +182,36 @@ campaign_versions = Table(
 cursors = Table(
     "cursors",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Words, primary_key=True),
     Column("at", Instant, nullable=False),
-    Column("event_id", Integer, nullable=False),
-    Column("change", Integer, nullable=False),
+    Column("event_id", Number, nullable=False),
+    Column("change", Number, nullable=False),
     # The version of campaign and settings that looked; under other ones the past is looked at again.
-    Column("rules", Text, nullable=False),
+    Column("rules", Words, nullable=False),
 )
 
 runs = Table(
     "runs",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("campaign", Text, nullable=False),
-    Column("version", Text, nullable=False),
+    Column("id", Number, primary_key=True),
+    Column("campaign", Words, nullable=False),
+    Column("version", Words, nullable=False),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("record_id", Integer, nullable=False),
-    Column("occurrence", Text, nullable=False),
-    Column("event_id", Integer),
+    Column("record_id", Number, nullable=False),
+    Column("occurrence", Words, nullable=False),
+    Column("event_id", Number),
     # The date that `at:` steps hang on; the index of the step it is at; when the step before was done.
-    Column("anchor", Text),
-    Column("position", Integer, nullable=False),
+    Column("anchor", Words),
+    Column("position", Number, nullable=False),
     Column("since", Instant, nullable=False),
     # When to look at it next: NULL means recompute now, an ended run has none either.
     Column("next_due_at", Instant),
     Column("active", Boolean, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("code", Text),
-    Column("sentence", Text),
-    Column("place", Text),
+    Column("code", Words),
+    Column("sentence", Words),
+    Column("place", Words),
     # The events that it waited for, by the first part of their names; the arms of its splits, by step.
     Column("heard", JSON(none_as_null=True)),
     Column("arms", JSON(none_as_null=True)),
@@ -214,41 +220,51 @@ runs = Table(
     Index("runs_due", "active", "next_due_at"),
     Index("runs_by_contact", "contact_id", "active"),
     Index("runs_by_start", "started_at"),
-    Index("runs_by_end", "ended_at", sqlite_where=text("ended_at IS NOT NULL")),
+    Index(
+        "runs_by_end",
+        "ended_at",
+        sqlite_where=text("ended_at IS NOT NULL"),
+        postgresql_where=text("ended_at IS NOT NULL"),
+    ),
 )
 
 # The outbox, and the ledger that the caps count from.
 messages = Table(
     "messages",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False),
-    Column("step", Text, nullable=False),
-    Column("campaign", Text, nullable=False),
+    Column("step", Words, nullable=False),
+    Column("campaign", Words, nullable=False),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("topic", Text),
-    Column("channel", Text, nullable=False),
+    Column("topic", Words),
+    Column("channel", Words, nullable=False),
     Column("counted", Boolean, nullable=False),
-    Column("priority", Integer, nullable=False),
+    Column("priority", Number, nullable=False),
     # deferred, pending, sending, sent, skipped, failed, held
-    Column("state", Text, nullable=False),
+    Column("state", Words, nullable=False),
     Column("planned_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("granted_at", Instant),
     # The daemon (by its number) that hands it over: only that one may say how it ended.
-    Column("fence", Integer),
-    Column("attempts", Integer, nullable=False),
+    Column("fence", Number),
+    Column("attempts", Number, nullable=False),
     Column("sent_at", Instant),
     Column("settled_at", Instant),
     # When an attempt of unknown outcome began that was followed by another one.
     Column("maybe_left_at", Instant),
-    Column("code", Text),
-    Column("sentence", Text),
-    Column("place", Text),
+    Column("code", Words),
+    Column("sentence", Words),
+    Column("place", Words),
     UniqueConstraint("run_id", "step"),
     Index("messages_due", "state", "due_at"),
     Index("messages_by_contact", "contact_id", "sent_at"),
-    Index("messages_by_settling", "settled_at", sqlite_where=text("settled_at IS NOT NULL")),
+    Index(
+        "messages_by_settling",
+        "settled_at",
+        sqlite_where=text("settled_at IS NOT NULL"),
+        postgresql_where=text("settled_at IS NOT NULL"),
+    ),
 )
 
 # Why messages did not go: each sentence once, however many people it was said of. `filled_by` names the campaigns whose
@@ -256,11 +272,11 @@ messages = Table(
 reasons = Table(
     "reasons",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("code", Text, nullable=False),
-    Column("sentence", Text, nullable=False),
-    Column("place", Text, nullable=False),
-    Column("filled_by", Text),
+    Column("id", Number, primary_key=True),
+    Column("code", Words, nullable=False),
+    Column("sentence", Words, nullable=False),
+    Column("place", Words, nullable=False),
+    Column("filled_by", Words),
     UniqueConstraint("sentence", "place", "code"),
 )
 
@@ -268,11 +284,11 @@ reasons = Table(
 judgements = Table(
     "judgements",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
     Column("at", Instant, nullable=False, index=True),
     # No foreign key: it would need an index of its own to forget reasons by.
-    Column("reason_id", Integer, nullable=False),
+    Column("reason_id", Number, nullable=False),
     Column("until", Instant),
 )
 
@@ -281,29 +297,29 @@ judgements = Table(
 daemons = Table(
     "daemons",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("pid", Integer, nullable=False),
+    Column("number", Number, primary_key=True),
+    Column("pid", Number, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("heartbeat_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("trouble", Text),
+    Column("trouble", Words),
 )
 
 # What an operator holds back: a campaign's key, or `*` for everything.
 holds = Table(
     "holds",
     metadata,
-    Column("scope", Text, primary_key=True),
+    Column("scope", Words, primary_key=True),
     Column("at", Instant, nullable=False),
     # Why the program itself did it; NULL when a person did.
-    Column("reason", Text),
+    Column("reason", Words),
 )
 
 tags = Table(
     "tags",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
-    Column("tag", Text, primary_key=True),
+    Column("tag", Words, primary_key=True),
     Index("tags_by_tag", "tag", "contact_id"),
 )
 
@@ -312,20 +328,20 @@ pauses = Table(
     "pauses",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
-    Column("topic", Text, primary_key=True),
+    Column("topic", Words, primary_key=True),
     Column("until", Instant, nullable=False),
-    Column("place", Text, nullable=False),
+    Column("place", Words, nullable=False),
 )
 
 # Who is in each segment and rank, as of the last look.
 segment_members = Table(
     "segment_members",
     metadata,
-    Column("segment", Text, primary_key=True),
+    Column("segment", Words, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
     Column("since", Instant, nullable=False),
     # Counts up with each contact that comes in, so that a campaign finds those it has not seen.
-    Column("number", Integer, nullable=False),
+    Column("number", Number, nullable=False),
     Index("segment_members_by_contact", "contact_id"),
     Index("segment_members_by_number", "segment", "number"),
 )
@@ -335,8 +351,8 @@ counters = Table(
     "counters",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
-    Column("counter", Text, primary_key=True),
-    Column("balance", Integer, nullable=False),
+    Column("counter", Words, primary_key=True),
+    Column("balance", Number, nullable=False),
     Index("counters_by_balance", "counter", "balance"),
     CheckConstraint("balance >= 0", name="balance_is_no_debt"),
 )
@@ -345,15 +361,15 @@ counters = Table(
 counter_entries = Table(
     "counter_entries",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("counter", Text, nullable=False),
-    Column("amount", Integer, nullable=False),
-    Column("balance", Integer, nullable=False),
+    Column("counter", Words, nullable=False),
+    Column("amount", Number, nullable=False),
+    Column("balance", Number, nullable=False),
     Column("at", Instant, nullable=False),
     Column("event_id", ForeignKey("events.id")),
     Column("run_id", ForeignKey("runs.id")),
-    Column("step", Text),
+    Column("step", Words),
     UniqueConstraint("counter", "event_id"),
     UniqueConstraint("run_id", "step"),
     Index("counter_entries_by_contact", "contact_id", "counter"),
@@ -364,14 +380,14 @@ counter_entries = Table(
 coupons = Table(
     "coupons",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("coupon", Text, nullable=False),
-    Column("code", Text, nullable=False, unique=True),
+    Column("id", Number, primary_key=True),
+    Column("coupon", Words, nullable=False),
+    Column("code", Words, nullable=False, unique=True),
     Column("contact_id", ForeignKey("contacts.id")),
     Column("run_id", ForeignKey("runs.id")),
-    Column("step", Text),
+    Column("step", Words),
     Column("issued_at", Instant),
-    Column("expires", Text),
+    Column("expires", Words),
     Column("redeemed_at", Instant),
     UniqueConstraint("run_id", "step"),
     Index("coupons_by_contact", "contact_id", "coupon"),
@@ -382,20 +398,20 @@ coupons = Table(
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False),
-    Column("step", Text, nullable=False),
+    Column("step", Words, nullable=False),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("title", Text, nullable=False),
-    Column("assign_to", Text, nullable=False),
-    Column("priority", Integer, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("assign_to", Words, nullable=False),
+    Column("priority", Number, nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("due", Text),
+    Column("due", Words),
     # open, done, dropped
-    Column("state", Text, nullable=False),
+    Column("state", Words, nullable=False),
     Column("done_at", Instant),
-    Column("outcome", Text),
-    Column("place", Text, nullable=False),
+    Column("outcome", Words),
+    Column("place", Words, nullable=False),
     UniqueConstraint("run_id", "step"),
     Index("tasks_by_state", "state", "due"),
     Index("tasks_by_contact", "contact_id"),
@@ -407,7 +423,7 @@ readings = Table(
     "readings",
     metadata,
     Column("record_id", ForeignKey("records.id"), primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("day", Text, primary_key=True),
+    Column("meter", Words, primary_key=True),
+    Column("day", Words, primary_key=True),
     Column("value", Float, nullable=False),
 )

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     and_,
     false,
     func,
@@ -46,7 +47,6 @@ from drip.core.conditions import Any as AnyOf
 from drip.core.derived import DateField, Total
 from drip.core.fields import YES, FieldKind, parse_number
 from drip.core.settings import Settings
-from drip.storage.database import folded, is_number, json_value, listed_in, numbers
 from drip.storage.history import amount
 from drip.storage.people import COLUMNS
 from drip.storage.schema import (
@@ -60,8 +60,10 @@ from drip.storage.schema import (
     segment_members,
     tags,
 )
+from drip.storage.sql import folded, includes, json_flag, json_number, json_text, listed_in, numbers
 
 DAY = timedelta(days=1)
+NUMERIC = ("number", "money")
 # Nearly everybody's is another one, or there is an index already.
 UNINDEXED = ("key", "email", "phone", "timezone")
 # The last text that begins with a text.
@@ -125,7 +127,8 @@ class Reader:
             source = derived.field.partition(".")[2]
             if derived.field in self.settings.derived:
                 return self._kept(line, derived)
-            return self._dated(line, self._attribute(owner, source), derived.steps)
+            table = contacts if owner == "contact" else records
+            return self._dated(line, json_text(table.c.attributes, source), derived.steps)
         if derived is not None:
             return self._kept(line, DateField(line.field, ()))
         if owner == "contact" and name in (*COLUMNS, "timezone"):
@@ -133,25 +136,17 @@ class Reader:
             return self._text(line, home if name == "timezone" else contacts.c[name])
         if owner != "contact" and name == "key":
             return self._text(line, records.c.key)
-        return self._declared(line, self._attribute(owner, name))
-
-    def _attribute(self, owner: str, name: str) -> ColumnElement[Any]:
-        table = contacts if owner == "contact" else records
-        return json_value(table.c.attributes, name)
+        return self._declared(line, _attribute(contacts if owner == "contact" else records, name, line.kind))
 
     def _declared(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
-        kind: FieldKind = line.kind
-        if kind in ("number", "money"):
-            numeric = is_number(value)
-            if line.comparison in ("known", "unknown"):
-                return numeric if line.comparison == "known" else not_(numeric)
-            return and_(numeric, _compare(line, value))
-        if kind == "yes or no":
-            if line.comparison in ("known", "unknown"):
-                return value.is_not(None) if line.comparison == "known" else value.is_(None)
+        if line.comparison in ("known", "unknown"):
+            return value.is_not(None) if line.comparison == "known" else value.is_(None)
+        if line.kind in NUMERIC:
+            return _compare(line, value)
+        if line.kind == "yes or no":
             wanted = {1 if written.casefold() in YES else 0 for written in line.values}
             return value.in_(sorted(wanted))
-        if kind == "date":
+        if line.kind == "date":
             return self._dated(line, value, ())
         return self._text(line, value)
 
@@ -162,7 +157,7 @@ class Reader:
             case "unknown":
                 return value.is_(None)
             case "includes":
-                return func.instr(folded(value), line.values[0].casefold()) > 0
+                return includes(folded(value), line.values[0].casefold())
             case "starts with":
                 start = line.values[0].casefold()
                 return and_(folded(value) >= start, folded(value) < start + LAST)
@@ -237,7 +232,7 @@ class Reader:
         if did.span is not None:
             where.append(events.c.at >= first_instant(did.span, self.now, self.settings.timezone))
         for name, value in did.matching:
-            where.append(folded(json_value(events.c.fields, name)) == value.casefold())
+            where.append(folded(json_text(events.c.fields, name)) == value.casefold())
         if self.record is not None:
             where.append(events.c.record_id.in_([literal(0), records.c.id]))
         found = select(events.c.contact_id).where(*where)
@@ -269,7 +264,9 @@ _NUMBERS: Mapping[str, Callable[[Any, list[float]], Any]] = {
 
 
 def _compare(line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
-    compared: ColumnElement[bool] = _NUMBERS[line.comparison](value, [parse_number(each) for each in line.values])
+    compared: ColumnElement[bool] = _NUMBERS[line.comparison](
+        value, [float(parse_number(each)) for each in line.values]
+    )
     return compared
 
 
@@ -408,8 +405,8 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
         number = amount(derived)
         statement = select(events.c.contact_id, number.label("number")).where(*where).group_by(events.c.contact_id)
         return statement.having(number > 0).order_by(literal_column("number").desc(), events.c.contact_id)
-    number = json_value(contacts.c.attributes, name)
-    statement = select(contacts.c.id, number).where(is_number(number), number > 0)
+    number = json_number(contacts.c.attributes, name)
+    statement = select(contacts.c.id, number).where(number > 0)
     return statement.order_by(number.desc(), contacts.c.id)
 
 
@@ -427,12 +424,21 @@ def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> di
                 continue
             if owner != "contact" or name in UNINDEXED:
                 continue
-            column = contacts.c[name] if name in COLUMNS else json_value(contacts.c.attributes, name)
-            if isinstance(each, Line) and each.kind in ("text", "country", "choice", "birthday"):
-                wanted[f"attribute_{name}_folded"] = folded(column)
-            if name not in COLUMNS:
-                wanted[f"attribute_{name}"] = column
+            kind = each.kind if isinstance(each, Line) else "number"
+            if name in COLUMNS:
+                wanted[f"attribute_{name}_folded"] = folded(contacts.c[name])
+            elif kind in ("text", "country", "choice", "birthday"):
+                wanted[f"attribute_{name}_folded"] = folded(json_text(contacts.c.attributes, name))
+            else:
+                wanted[f"attribute_{name}_{kind.replace(' ', '_')}"] = _attribute(contacts, name, kind)
     return wanted
+
+
+def _attribute(table: Table, name: str, kind: FieldKind) -> ColumnElement[Any]:
+    """A declared field, as its kind is compared."""
+    if kind in NUMERIC:
+        return json_number(table.c.attributes, name)
+    return (json_flag if kind == "yes or no" else json_text)(table.c.attributes, name)
 
 
 def _ranked_or_compared(condition: Condition) -> str:

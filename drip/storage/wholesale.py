@@ -22,8 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from drip.storage.database import Prepared, listed_in, numbers
 from drip.storage.schema import consents, contacts, coupons, dates, events, kept, messages, pauses, records, runs
+from drip.storage.sql import Prepared, listed_in, numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from greenlet import greenlet
 from sqlalchemy import event
 
 from drip.storage.database import Database
+from drip.storage.sqlite import SqliteDatabase
 
 MILLISECOND = timedelta(milliseconds=1)
 # As SQLite's busy timeout in `drip.storage.database`.
@@ -161,7 +162,7 @@ class Machine:
 
     def database(self, path: Path) -> Database:
         """One process' connections to the database."""
-        database = Database(path)
+        database = SqliteDatabase(path)
         engine: Any = database._engine
         event.listen(engine, "connect", _fast)
         event.listen(engine, "before_cursor_execute", self._before_statement)

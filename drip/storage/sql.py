@@ -1,0 +1,267 @@
+"""SQL as storage writes it, where databases differ: prepared statements, lists, JSON, comparing text, exact sums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Float,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+_DECODE = json.JSONDecoder().raw_decode
+
+
+class Prepared:
+    """A statement of every beat: compiled once for each kind of database, and run without any handling of values.
+
+    What is given and returned are the database's own values: instants as milliseconds, JSON as text.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: Connection, **values: Any) -> list[Any]:
+        """All rows, as plain tuples."""
+        cursor = self._execute(connection, values).cursor
+        return [] if cursor is None else list(cursor.fetchall())
+
+    def count(self, connection: Connection, **values: Any) -> int:
+        """How many rows it changed."""
+        return self._execute(connection, values).rowcount
+
+    def many(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Runs it for each of these rows, whose values are in the order in which the statement names them."""
+        if rows:
+            connection.exec_driver_sql(self._for(connection).sql, list(rows))
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        compiled = self._for(connection)
+        given = {**compiled.fixed, **values}
+        return connection.exec_driver_sql(compiled.sql, tuple([given[name] for name in compiled.order]))
+
+    def _for(self, connection: Connection) -> _Compiled:
+        kind = connection.dialect.name
+        if kind not in self._compiled:
+            self._compiled[kind] = _Compiled(self._statement, connection)
+        return self._compiled[kind]
+
+
+class _Compiled:
+    __slots__ = ("fixed", "order", "sql")
+
+    def __init__(self, statement: ClauseElement, connection: Connection) -> None:
+        compiled: Any = statement.compile(connection.engine)
+        self.sql, self.order = str(compiled), list(compiled.positiontup)
+        self.fixed = {name: compiled.params.get(name) for name in self.order}
+
+
+def parsed(value: Any) -> Any:
+    """JSON from a row of a prepared statement: the driver of PostgreSQL has read it already."""
+    return _DECODE(value)[0] if isinstance(value, str) else value
+
+
+class _Listed(FunctionElement[Any]):
+    """The values of a JSON list, one in each row."""
+
+    name = "listed"
+    inherit_cache = True
+
+
+class _ListedNumber(FunctionElement[int]):
+    """The value of a row of `_Listed`."""
+
+    name = "listed_number"
+    type = BigInteger()
+    inherit_cache = True
+
+
+class _ListedText(FunctionElement[str]):
+    """The value of a row of `_Listed`."""
+
+    name = "listed_text"
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_Listed)
+def _listed(element: _Listed, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Listed, "postgresql")
+def _listed_there(element: _Listed, compiler: Any, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+
+
+@compiles(_ListedNumber)
+@compiles(_ListedText)
+def _listed_value(element: Any, compiler: Any, **options: Any) -> str:
+    return "value"
+
+
+@compiles(_ListedNumber, "postgresql")
+def _listed_number_there(element: Any, compiler: Any, **options: Any) -> str:
+    return "CAST(value AS BIGINT)"
+
+
+def listed_in(name: str) -> Select[Any]:
+    """Numbers given as one parameter, as `numbers` writes them: for `column.in_(…)` of a prepared statement."""
+    return select(_ListedNumber()).select_from(_Listed(bindparam(name, type_=Text)))
+
+
+def texts_in(name: str) -> Select[Any]:
+    """As `listed_in`, for texts, as `json.dumps` writes a list of them."""
+    return select(_ListedText()).select_from(_Listed(bindparam(name, type_=Text)))
+
+
+def numbers(ids: Iterable[int]) -> str:
+    """What `listed_in` takes."""
+    return json.dumps(list(ids))
+
+
+class _JsonText(FunctionElement[str]):
+    """A value of a JSON column by its name."""
+
+    name = "json_text"
+    type = Text()
+    inherit_cache = True
+
+
+class _JsonNumber(FunctionElement[float]):
+    """The same, where it is a number; of text and everything else NULL."""
+
+    name = "json_number"
+    type = Float()
+    inherit_cache = True
+
+
+class _JsonFlag(FunctionElement[int]):
+    """The same, 1 for true and 0 for false."""
+
+    name = "json_flag"
+    type = Integer()
+    inherit_cache = True
+
+
+def _extracted(element: Any, compiler: Any, options: dict[str, Any]) -> str:
+    column, name = element.clauses
+    return f"json_extract({compiler.process(column, **options)}, '$.\"{name.name}\"')"
+
+
+@compiles(_JsonText)
+@compiles(_JsonFlag)
+def _json(element: Any, compiler: Any, **options: Any) -> str:
+    return _extracted(element, compiler, options)
+
+
+@compiles(_JsonNumber)
+def _json_number(element: Any, compiler: Any, **options: Any) -> str:
+    value = _extracted(element, compiler, options)
+    return f"(CASE WHEN typeof({value}) IN ('integer', 'real') THEN {value} END)"
+
+
+@compiles(_JsonText, "postgresql")
+def _json_text_there(element: Any, compiler: Any, **options: Any) -> str:
+    column, name = element.clauses
+    return f"(({compiler.process(column, **options)} ->> '{name.name}') COLLATE \"C\")"
+
+
+@compiles(_JsonNumber, "postgresql")
+def _json_number_there(element: Any, compiler: Any, **options: Any) -> str:
+    column, name = element.clauses
+    held = compiler.process(column, **options)
+    is_number = f"json_typeof({held} -> '{name.name}') = 'number'"
+    return f"(CASE WHEN {is_number} THEN CAST({held} ->> '{name.name}' AS DOUBLE PRECISION) END)"
+
+
+@compiles(_JsonFlag, "postgresql")
+def _json_flag_there(element: Any, compiler: Any, **options: Any) -> str:
+    column, name = element.clauses
+    return f"(CASE {compiler.process(column, **options)} ->> '{name.name}' WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+
+
+def json_text(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """The text of a JSON column by its name: written out, so that an index over the same words serves."""
+    return _JsonText(column, literal_column(name))
+
+
+def json_number(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """As `json_text`, for a number: NULL for whatever is none."""
+    return _JsonNumber(column, literal_column(name))
+
+
+def json_flag(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """As `json_text`, for yes (1) and no (0)."""
+    return _JsonFlag(column, literal_column(name))
+
+
+def folded(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Text as conditions compare it. Both databases are given this function when they are opened or made."""
+    return Folded(value)
+
+
+class Folded(FunctionElement[str]):
+    """Text as conditions compare it."""
+
+    name = "folded"
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(Folded)
+def _folded(element: Any, compiler: Any, **options: Any) -> str:
+    return f"drip_fold({compiler.process(element.clauses, **options)})"
+
+
+@compiles(Folded, "postgresql")
+def _folded_there(element: Any, compiler: Any, **options: Any) -> str:
+    return f'(drip_fold({compiler.process(element.clauses, **options)}) COLLATE "C")'
+
+
+class _Position(FunctionElement[int]):
+    name = "position"
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_Position)
+def _position(element: Any, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Position, "postgresql")
+def _position_there(element: Any, compiler: Any, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)})"
+
+
+def includes(value: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """Whether a text has `part` in it."""
+    return _Position(value, part) > 0
+
+
+def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of a group, exact in whatever order."""
+    return func.drip_sum(value, type_=Float)
+
+
+def later(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The greater one of two values."""
+    return case((one > other, one), else_=other)

@@ -1,0 +1,74 @@
+"""A PostgreSQL server of the tests' own, in a temporary folder, and fresh databases on it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/local/opt/postgresql*/bin")
+# It forgets everything when the machine stops, as nobody needs it then.
+QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
+
+
+def binaries() -> Path | None:
+    """The folder with PostgreSQL's programs; None if there are none."""
+    on_path = shutil.which("initdb")
+    if on_path and (Path(on_path).resolve().parent / "postgres").exists():
+        return Path(on_path).resolve().parent
+    found = [path for place in PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").exists()]
+    return max(found, default=None)
+
+
+class Postgres:
+    """A running server."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self._base = f"postgresql://drip@127.0.0.1:{port}"
+        self._folder = folder
+        self._numbers = itertools.count(1)
+
+    def fresh(self) -> str:
+        """The address of a new empty database."""
+        import psycopg
+
+        name = f"drip{os.getpid()}_{next(self._numbers)}"
+        with psycopg.connect(f"{self._base}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"{self._base}/{name}"
+
+
+@contextlib.contextmanager
+def postgres(*, quick: bool = True) -> Iterator[Postgres]:
+    """A server that runs meanwhile. `quick` gives up that it survives a power cut."""
+    programs = binaries()
+    assert programs is not None
+    folder = Path(tempfile.mkdtemp(prefix="drip-postgres-"))
+    data = folder / "data"
+    # The server refuses to be run by root.
+    as_other: dict[str, object] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+        as_other = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
+    make = [programs / "initdb", "-D", data, "-U", "drip", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+    subprocess.run(make, check=True, capture_output=True, **as_other)  # type: ignore[call-overload]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c max_connections=200 {QUICK if quick else ''}"
+    control = [programs / "pg_ctl", "-D", data, "-w"]
+    subprocess.run(
+        [*control, "-l", folder / "log", "-o", options, "start"],
+        check=True, stdout=subprocess.DEVNULL, **as_other,
+    )  # type: ignore[call-overload]  # fmt: skip
+    try:
+        yield Postgres(port, folder)
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, **as_other)  # type: ignore[call-overload]
+        shutil.rmtree(folder)
