@@ -207,6 +207,10 @@ class Daemon:
 
     def _beat(self) -> Tally:
         now, passed = self._clock(), self._passed_s()
+        # A server that was started anew has given the lock back.
+        if not self._lock.is_ours() and not self._lock.take():
+            help = "this one waits until that one ends; stop one of the two"
+            raise DripError(f"Another daemon has taken this database over{self._who()}.", help=help)
         self._read_files(now)
         assert self._book
         with self._database.write() as connection:

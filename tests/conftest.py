@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers import Postgres, binaries, postgres
 from tests.world import World
 
 # In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
@@ -24,12 +25,45 @@ settings.load_profile("drip")
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
 
 
+# The tests that run on both databases each time: of what storage is asked, judged and planned.
+ON_BOTH = (
+    "test_audiences", "test_conditions", "test_importer", "test_lateness", "test_planning", "test_readers", "test_wholesale",
+)  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = "the databases of the tests that make a workspace: sqlite, postgresql"
+    parser.addoption("--database", action="append", choices=["sqlite", "postgresql"], help=help)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind_of_database" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("--database")
+        usual = ["sqlite", "postgresql"] if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH else ["sqlite"]
+        if metafunc.definition.get_closest_marker("file"):
+            asked = ["sqlite"]
+        metafunc.parametrize("kind_of_database", asked or usual, scope="session")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgres]:
+    """A PostgreSQL server of this run's own."""
+    if binaries() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL's programs are missing")
+        pytest.skip("PostgreSQL's programs (initdb, postgres) are not here")
+    with postgres() as server:
+        yield server
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Callable[..., World]]:
+def world(tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Makes workspaces, each in a folder of its own."""
     made: list[World] = []
 
     def make(campaigns: dict[str, str] | None = None, **options: str) -> World:
+        if kind_of_database == "postgresql":
+            options["address"] = request.getfixturevalue("postgresql").fresh()
         made.append(World(tmp_path / f"world{len(made)}", campaigns or {}, **options))
         return made[-1]
 

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/local/opt/postgresql*/bin")
 # It forgets everything when the machine stops, as nobody needs it then.
 QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
@@ -36,12 +38,27 @@ class Postgres:
 
     def fresh(self) -> str:
         """The address of a new empty database."""
-        import psycopg
-
         name = f"drip{os.getpid()}_{next(self._numbers)}"
-        with psycopg.connect(f"{self._base}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        self.do(f"CREATE DATABASE {name}")
         return f"{self._base}/{name}"
+
+    def copy(self, address: str, name: str | None = None) -> str:
+        """The address of a copy of a database, to which nobody may be connected."""
+        source = address.rpartition("/")[2]
+        name = name or f"{source}_copy"
+        self.do(f"CREATE DATABASE {name} TEMPLATE {source}")
+        return f"{self._base}/{name}"
+
+    def put_back(self, address: str, backup: str) -> None:
+        """The database is that of the backup again."""
+        name = address.rpartition("/")[2]
+        self.do(f"DROP DATABASE {name} WITH (FORCE)")
+        self.copy(backup, name)
+
+    def do(self, statement: str) -> None:
+        """Runs a statement outside of every database of drip's."""
+        with psycopg.connect(f"{self._base}/postgres", autocommit=True) as connection:
+            connection.execute(statement)
 
 
 @contextlib.contextmanager

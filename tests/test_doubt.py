@@ -116,6 +116,7 @@ def test_one_that_ended_in_order_was_away_on_purpose(made: World) -> None:
     assert started(made, clock).run_once().sent == 1
 
 
+@pytest.mark.file
 def test_one_that_died_and_comes_back_after_days_asks(made: World) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
@@ -141,6 +142,7 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(made: Worl
     assert started(made, clock).run_once().sent == 1, "it looks from the clock that is right on"
 
 
+@pytest.mark.file
 def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
@@ -161,6 +163,7 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World
     assert started(made, clock).run_once().sent == 1, "what came after goes out"
 
 
+@pytest.mark.file
 def test_what_is_held_after_a_restore_counts_at_once(world: Worlds) -> None:
     other = LETTER.replace("10:00", "10:30")
     transport = (
@@ -186,6 +189,7 @@ def test_what_is_held_after_a_restore_counts_at_once(world: Worlds) -> None:
     assert ends == [("letter", "held", "unknown"), ("other", "skipped", "cap")]
 
 
+@pytest.mark.file
 def test_the_command_says_it_in_a_sentence(made: World) -> None:
     drip(made.root, "run", "--once", "--now", "2026-11-25 12:00")
     died(made)

@@ -17,7 +17,7 @@ from drip.preview.simulator import simulate
 from drip.storage import control
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
-from drip.storage.opening import open_database
+from drip.storage.opening import open_database, server
 from drip.transports.memory import MemoryTransport
 from drip.workspace import Workspace
 
@@ -47,11 +47,21 @@ def at(text: str) -> datetime:
 
 
 class World:
-    """One workspace in a folder. `settings` are lines added to (or replacing) the plain ones above."""
+    """One workspace in a folder. `settings` are lines added to (or replacing) the plain ones above.
 
-    def __init__(self, root: Path, campaigns: Mapping[str, str], settings: str = "", templates: str = TEMPLATE) -> None:
+    Its database is a file, or the one at `address`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        campaigns: Mapping[str, str],
+        settings: str = "",
+        templates: str = TEMPLATE,
+        address: str | None = None,
+    ) -> None:
         self.root = root
-        self.write("campaigns/_settings.yaml", _merged(settings))
+        self.write("campaigns/_settings.yaml", _merged(settings) + (f"database: {address}\n" if address else ""))
         for name, text in campaigns.items():
             self.write(f"campaigns/{name}.yaml", dedent(text))
         self._templates = templates
@@ -59,7 +69,9 @@ class World:
         self.transports: dict[str, MemoryTransport] = {}
         self.answer: Callable[[Message], Receipt] | None = None
         self.workspace = self._workspace()
-        self.database: Database = open_database(root / ".drip" / "drip.db", at("2020-01-01"))
+        self.database: Database = open_database(
+            server(address, root / ".drip") if address else root / ".drip" / "drip.db", at("2020-01-01")
+        )
         self._doorkeeper = Doorkeeper()
 
     def _workspace(self) -> Workspace:

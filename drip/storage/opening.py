@@ -45,25 +45,42 @@ def server(address: str, notes: Path) -> Server:
 
 def open_database(place: Path | Server, now: datetime) -> Database:
     """The database at `place`, made if there is none. Raises DripError if it is older, newer or unreadable."""
+    if isinstance(place, Path) and is_missing(place):
+        return create_database(place, now)
+    database = _at(place)
+    try:
+        if isinstance(place, Server):
+            _fill_empty(database, now)
+        found = _known_revision(database)
+        if found < REVISION:
+            raise DripError(f"The database {database.where} is of an older version.", help="run `drip db upgrade`")
+        if found > REVISION:
+            raise _newer(database)
+    except DripError:
+        database.close()
+        raise
+    return database
+
+
+def _at(place: Path | Server) -> Database:
     if isinstance(place, Path):
-        if is_missing(place):
-            return create_database(place, now)
-        database: Database = SqliteDatabase(place)
-    else:
-        database = _connected(place)
-        with database.read() as connection:
-            empty = not inspect(connection).get_table_names()
-        if empty:
-            with database.write() as connection:
-                # Two programs can have found it so.
-                if not inspect(connection).get_table_names():
-                    _fill(connection, now)
-    found = _known_revision(database)
-    if found == REVISION:
-        return database
-    if found < REVISION:
-        raise DripError(f"The database {database.where} is of an older version.", help="run `drip db upgrade`")
-    raise _newer(database)
+        return SqliteDatabase(place)
+    try:
+        from drip.storage.postgresql import PostgresqlDatabase
+    except ImportError:
+        help = "`pip install 'drip[postgresql]'` installs it"
+        raise DripError("PostgreSQL needs a package that is not installed: psycopg.", help=help) from None
+    return PostgresqlDatabase(place.url, place.notes)
+
+
+def _fill_empty(database: Database, now: datetime) -> None:
+    with database.read() as connection:
+        empty = not inspect(connection).get_table_names()
+    if empty:
+        with database.write() as connection:
+            # Two programs can have found it so.
+            if not inspect(connection).get_table_names():
+                _fill(connection, now)
 
 
 def _known_revision(database: Database) -> str:
@@ -111,15 +128,6 @@ def is_missing(place: Path | Server) -> bool:
     return isinstance(place, Path) and (not place.exists() or (place.is_file() and place.stat().st_size == 0))
 
 
-def _connected(place: Server) -> Database:
-    try:
-        from drip.storage.postgresql import PostgresqlDatabase
-    except ImportError:
-        help = "`pip install 'drip[postgresql]'` installs it"
-        raise DripError("PostgreSQL needs a package that is not installed: psycopg.", help=help) from None
-    return PostgresqlDatabase(place.url, place.notes)
-
-
 def _fill(connection: Connection, now: datetime) -> None:
     """The tables, with an id and keys of their own."""
     if connection.dialect.name == "postgresql":
@@ -148,12 +156,14 @@ def revision_of(database: Database) -> str | None:
 
 def upgrade(place: Path | Server) -> tuple[str, str]:
     """Brings an older database to this version's tables. Returns the version before and after."""
-    database = SqliteDatabase(place) if isinstance(place, Path) else _connected(place)
-    before = _known_revision(database)
-    if before > REVISION:
-        raise _newer(database)
-    migrate(database)
-    database.close()
+    database = _at(place)
+    try:
+        before = _known_revision(database)
+        if before > REVISION:
+            raise _newer(database)
+        migrate(database)
+    finally:
+        database.close()
     return before, REVISION
 
 

@@ -89,6 +89,7 @@ class AdvisoryLock:
 
     def take(self) -> bool:
         """Whether it is ours now."""
+        self.give_back()
         with self._database.told():
             self._connection = self._database.connect()
             row = self._connection.execute(f"SELECT pg_try_advisory_lock({DAEMON})").fetchone()
@@ -131,15 +132,20 @@ def _casefold() -> str:
     for c, to in several.items():
         whole = f"replace({whole}, '{c}', '{to}')"
     return f"""
-CASE WHEN octet_length(given) = length(given) THEN lower(given COLLATE "C")
-WHEN translate(given, '{"".join(several)}', '') = given THEN {small}
-ELSE {whole} END"""
+BEGIN
+    IF octet_length(given) = length(given) THEN
+        RETURN lower(given COLLATE "C");
+    ELSIF translate(given, '{"".join(several)}', '') = given THEN
+        RETURN {small};
+    END IF;
+    RETURN {whole};
+END
+"""
 
 
 # Sums are of the numbers as they are written (`core.fields.bare_number`), so exact in whatever order.
 FUNCTIONS = f"""
-CREATE FUNCTION drip_fold(given TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $fold${_casefold()}
-$fold$;
+CREATE FUNCTION drip_fold(given TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $fold${_casefold()}$fold$;
 
 CREATE FUNCTION drip_number(given TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $number$
 WITH
