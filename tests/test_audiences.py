@@ -397,3 +397,17 @@ def test_a_text_that_cannot_be_read_is_one_problem_among_others(world: Worlds) -
     said = "\n".join(each.text() for each in made.workspace.problems())
     for each in ("the file is not UTF-8 text", "nested too deep", "campaigns/y.yaml", "`nope` does not exist here"):
         assert each in said
+
+
+def test_a_brake_does_not_count_who_has_been_in(world: Worlds) -> None:
+    made = world(
+        {"x": "name: X\ntopic: service\ntrigger: { date: contact.birthday }\nmax_audience: 5\nsteps: [send: a]\n"}
+    )
+    made.contacts("key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(3)))
+    made.beat("2026-11-25 01:00")
+    made.beat("2026-11-25 16:00")
+    # Something about the same three is new, and so they are looked at again.
+    made.contacts("key,email,visits", *(f"p{n},p{n}@example.com,7" for n in range(3)), now="2026-11-25 17:00")
+    made.beat("2026-11-25 17:00")
+    assert len(made.sent()) == 3
+    assert not made.workspace.book(made.database, at("2026-11-25 17:00")).holds

@@ -212,3 +212,26 @@ def test_what_comes_back_after_a_downtime_keeps_caps_and_priority(world: Worlds)
     for now in ("2026-11-25 12:00", "2026-11-27 20:00", "2026-11-28 15:00"):
         made.beat(now)
     assert made.timeline(outcomes=("sent",)) == ["2026-11-27 20:00 sent send card", "2026-11-28 15:00 sent send promo"]
+
+
+DUE = """
+name: Due
+topic: service
+trigger: { date: vehicle.due }
+for_each: vehicle
+send_window: 9:00-17:00 on business days
+grace: 7 days
+when_late: LATE
+steps: [send: card]
+"""
+
+
+@pytest.mark.parametrize("late", ["skip", "next window"])
+def test_a_weekend_without_drip_makes_nothing_late_that_had_to_wait_for_monday(world: Worlds, late: str) -> None:
+    made = world({"due": DUE.replace("LATE", late)})
+    made.contacts("key,email", "ana,ana@example.com")
+    # Due on Saturday the 28th.
+    made.vehicles("key,contact,last_service", "golf,ana,2026-05-28")
+    made.beat("2026-11-27 18:00")
+    made.beat("2026-11-30 15:00")
+    assert made.timeline() == ["2026-11-30 15:00 sent send card"]

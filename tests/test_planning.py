@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import dedent
+from typing import Any
+
+import pytest
 
 from drip.core.message import Refused, Sent, Unknown, Unsent
+from drip.engine import planner
 from drip.engine.dispatcher import reap
 from drip.storage import control, outbox, people
 from tests.world import World, at
@@ -643,3 +648,76 @@ def test_a_reason_is_kept_once_and_forgotten_by_policy(world: Worlds) -> None:
     made.beat("2026-11-30 18:00")
     assert kept() == (0, 0)
     assert len([each for each in made.ledger() if each.outcome == "entered"]) == 20, "who was in stays known"
+
+
+JOINED = """
+name: Joined
+topic: service
+trigger: { date: contact.joined }
+steps:
+  - send: early
+    at: 7 days before contact.joined
+  - send: last
+    at: contact.joined
+"""
+
+
+def test_a_date_that_another_campaign_sets_at_that_very_instant_is_followed(world: Worlds) -> None:
+    sets = """
+        name: Sets
+        topic: service
+        priority: high
+        trigger: { schedule: every Friday at 9:00 }
+        audience: { visits: at least 1 }
+        re_entry: never
+        steps: [set: { contact.joined: 2027-06-01 }]
+    """
+    made = world({"sets": sets, "joined": JOINED})
+    # The Friday is seven days before.
+    made.contacts("key,email,joined,visits", "ana,ana@example.com,2026-11-27,1")
+    made.run("2026-11-19 00:00", "2027-06-05 00:00")
+    assert made.timeline() == [
+        "2026-11-20 15:00 skipped send early (date-moved)", "2026-11-20 15:00 exited joined (date-moved)",
+        "2027-05-25 14:00 sent send early",
+        "2027-06-01 14:00 sent send last",
+    ]  # fmt: skip
+
+
+def test_a_date_that_moves_while_a_tick_is_at_work_is_followed(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = world({"oil": OIL.replace("exit_when: [booking.created]\n", "")})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-06-20")
+    made.run("2026-11-01 00:00", "2026-12-07 00:00")
+    texts = planner.Texts
+
+    def an_import_comes_first(*given: Any) -> planner.Texts:
+        monkeypatch.setattr(planner, "Texts", texts)
+        made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-12-05")
+        return texts(*given)
+
+    # Made between the transaction that follows what is new and those that judge.
+    monkeypatch.setattr(planner, "Texts", an_import_comes_first)
+    made.beat("2026-12-07 12:00")
+    made.run("2026-12-07 12:01", "2027-05-23 00:00")
+    assert made.timeline() == [
+        "2026-12-06 15:00 sent send soon", "2026-12-07 12:00 exited oil (date-moved)", "2027-05-22 14:00 sent send soon",
+    ]  # fmt: skip
+
+
+def test_a_run_obeys_the_long_cap_of_its_own_version_after_an_edit(world: Worlds) -> None:
+    text = """
+        name: A
+        topic: service
+        trigger: { event: x.y }
+        frequency_caps: 1 per 60 days
+        when_capped: skip
+        steps: [send: one, wait: 40 days, send: two]
+    """
+    made = world({"a": text})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-01-05T16:00:00Z")
+    made.beat("2026-01-05 16:00")
+    made.write("campaigns/a.yaml", dedent(text).replace("60 days", "30 days"))
+    made.reload()
+    made.run("2026-01-05 16:01", "2026-03-20 00:00")
+    assert made.timeline() == ["2026-01-05 16:00 sent send one", "2026-02-14 16:00 skipped send two (cap)"]

@@ -220,6 +220,19 @@ def test_filters_speak_the_language_of_the_template(templates: Templates, write:
         assert filled(templates, "f", locale=locale).text.startswith("€1,234.50 / June 5, 2026 / 1 day")
 
 
+@pytest.mark.parametrize("filter", ["date", "number", "money"])
+def test_a_filter_of_what_is_not_known_names_it(templates: Templates, write: Write, filter: str) -> None:
+    write("f.md", f"---\nsubject: s\n---\n{{{{ contact.joined|{filter} }}}}")
+    with pytest.raises(RenderError, match="`joined` is not known for this contact"):
+        filled(templates, "f")
+
+
+def test_a_date_of_what_is_none_says_so(templates: Templates, write: Write) -> None:
+    write("f.md", "---\nsubject: s\n---\n{{ 5|date }}")
+    with pytest.raises(RenderError, match="`5` is no date"):
+        filled(templates, "f")
+
+
 def test_text_of_markdown_and_html() -> None:
     assert text_of_markdown("# Hi\n\n**Bold** and *thin* [x](https://y.example) ![alt](z.png)") == (
         "Hi\n\nBold and thin x: https://y.example alt\n"

@@ -107,3 +107,11 @@ def test_what_left_as_late_as_its_daemon_s_lease_allowed_is_near(database: Datab
     stored(database, [{"state": "sent", "sent_at": began, "settled_at": began + LEASE}])
     with database.read() as connection:
         assert outbox.near_a_limit(connection, [1], SINCE, {NOW - hours: 1}) == [1]
+
+
+def test_what_may_have_left_at_the_edge_of_the_longest_window_is_looked_at(database: Database) -> None:
+    since = NOW - timedelta(hours=1000)
+    stored(database, [{"state": "sent", "sent_at": since - LEASE / 2, "settled_at": since + LEASE / 2}])
+    with database.read() as connection:
+        assert outbox.near_a_limit(connection, [1], since, {since: 1}) == [1]
+        assert len(outbox.usage(connection, [1], since, NOW)[1]) == 1

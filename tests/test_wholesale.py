@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from drip.core.message import Message
+from drip.engine import following
 from drip.engine.book import Book
 from drip.engine.dispatcher import Ready
 from drip.preview.foreseen import summed
@@ -140,3 +141,45 @@ def total(sums: Summary) -> Counter[tuple[str, str, datetime]]:
     for each in sums.sent:
         found[each.campaign, each.step, each.at] += each.count
     return found
+
+
+def test_each_issue_of_a_newsletter_is_rendered_for_itself(world: Worlds) -> None:
+    text = "name: L\ntopic: service\ntrigger: { schedule: every Thursday at 10:00 }\nsteps: [{ send: letter, content: issues }]\n"
+    made = world({"letter": text}, templates="---\nsubject: Hi\n---\n{{ issue.body }}\n")
+    made.write("templates/issues/2026-11-26-a.md", "---\nsubject: one\n---\nFirst.\n")
+    made.write("templates/issues/2026-12-03-b.md", "---\nsubject: two\n---\nSince {{ contact.joined|date }}.\n")
+    made.reload()
+    made.contacts("key,email,first_name", *(f"p{n},p{n}@example.com,{LONGEST}" for n in range(5)))
+    found, _ = previewed(made, each_step=1)
+    told = Counter((f"{each.at:%d}", each.outcome) for each in found if each.outcome in ("sent", "held"))
+    assert told == {("26", "sent"): 5, ("03", "held"): 5}
+
+
+def test_a_brake_in_the_last_good_version_of_a_broken_file_keeps_contacts_together(world: Worlds) -> None:
+    text = "name: A\ntopic: service\ntrigger: { date: contact.birthday }\nmax_audience: 20\nsteps: [send: card]\n"
+    made = world({"a": text})
+    made.contacts("key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(30)))
+    made.beat("2026-11-20 01:00")
+    made.write("campaigns/a.yaml", text.replace("topic: service", "topic: nonsense"))
+    made.reload()
+    for shares in (1, 3):
+        assert summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).sent == ()
+
+
+def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello = "name: Hello\ntopic: service\ntrigger: { segment: soon }\nsteps: [send: hello]\n"
+    mark = "name: Mark\ntopic: service\ntrigger: { schedule: every day at 8:00 }\naudience: { visits: at least 1 }\nre_entry: never\nsteps: [tag: seen]\n"
+    made = world({"hello": hello, "mark": mark}, settings="segments: { soon: { joined: in the next 3 days } }")
+    monkeypatch.setattr(following, "MOST_ONE_BY_ONE", 3)
+    rows = [f"p{n},p{n}@example.com,,1," for n in range(6)]
+    made.contacts("key,email,joined,visits,timezone", "nz,nz@example.com,2026-11-29,0,Pacific/Auckland", *rows)
+    made.beat("2026-11-25 07:00")
+
+    def hours(shares: int) -> list[str]:
+        sums = summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares)
+        return [f"{each.at:%d %H:%M}" for each in sums.sent if each.campaign == "hello"]
+
+    # It is the 26th in Auckland at eleven in the morning of the 25th, but everybody's turn is the workspace's midnight.
+    assert hours(1) == hours(4) == ["26 06:00"]

@@ -48,6 +48,7 @@ class Actions:
         self._pauses: list[dict[str, Any]] = []
         self._codes: list[Code] = []
         self._touched: set[int] = set()
+        self._woken: set[int] = set()
         self._secret: tuple[bytes, str] | None = None
 
     def do(self, step: Action, run: Run, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
@@ -134,6 +135,7 @@ class Actions:
         proof = next((dict(event.fields) for event in reversed(list(heard.values())) if event.fields), None)
         source = f"campaign {campaign.key}, step {step.id}"
         people.record_consents(self._connection, said, source, {contact.id: contact.email}, self._now, proof)
+        self._woken.add(contact.id)
         for each in said:
             self._facts.say(each)
 
@@ -165,6 +167,7 @@ class Actions:
         if record:
             people.save_records(self._connection, [record], date_fields(self._settings, record.kind))
         owners = [(contact.id, 0), *([(contact.id, record.id)] if record else [])]
+        self._woken.add(contact.id)
         refresh(self._connection, self._settings, owners)
         self._facts.forget_kept()
 
@@ -175,8 +178,10 @@ class Actions:
             self._facts.pause(contact, topic, until, str(step.place))
 
     def store(self) -> None:
-        """Stores what waited to be stored together."""
+        """Stores what waited to be stored together. Runs that were changed meanwhile have to be stored already."""
         tasks.add(self._connection, self._tasks)
         loyalty.issue(self._connection, self._codes)
         history.pause(self._connection, self._pauses)
         people.touch(self._connection, self._touched)
+        # What a step set is new to the contact's other runs, and storing these took their marks away.
+        people.wake_runs(self._connection, self._woken)

@@ -12,7 +12,7 @@ from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
 from drip.core.derived import Total
 from drip.core.settings import Settings
-from drip.core.steps import ACTIONS, Split, conditions_of
+from drip.core.steps import ACTIONS, SetFields, Split, conditions_of
 from drip.engine.deriving import refresh_all
 from drip.language.files import Loaded, load_text
 from drip.storage import audience, control, runs, who
@@ -35,6 +35,7 @@ class Book:
     _sets: dict[str, Condition | Rank] | None = None
     _versions_read: bool = False
     _reserves: bool | None = None
+    _sets_fields: bool | None = None
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -83,6 +84,13 @@ class Book:
         """Whether steps change anything about people beside sending to them."""
         return any(isinstance(step, ACTIONS) for campaign in self.campaigns.values() for step in campaign.steps)
 
+    def sets_fields(self) -> bool:
+        """Whether a step changes what is known of people, such as a date or where they live. Worked out once."""
+        if self._sets_fields is None:
+            running = (*self.campaigns.values(), *(each for each in self._versions.values() if each))
+            self._sets_fields = any(isinstance(step, SetFields) for campaign in running for step in campaign.steps)
+        return self._sets_fields
+
     def reserves(self) -> bool:
         """Whether some campaign keeps its slots free ahead."""
         if self._reserves is None:
@@ -112,7 +120,7 @@ class Book:
         if not self._versions_read:
             for key, version in runs.active_versions(connection):
                 self.version(connection, key, version)
-            self._versions_read, self._sets = True, None
+            self._versions_read, self._sets, self._sets_fields = True, None, None
 
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
@@ -143,11 +151,19 @@ def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | 
 
 
 def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
-    """The book of what was read: keeps each good version, and falls back on the last good one of a broken file."""
+    """The book of what was read, of which the database keeps each good version and is made ready for its questions."""
+    for key, campaign in loaded.campaigns.items():
+        audience.keep_version(connection, key, campaign.version, loaded.texts[campaign.version], now)
+    book = book_of(connection, loaded)
+    index_contacts(connection, who.attribute_indexes(book.settings, book.conditions()))
+    refresh_all(connection, book.settings)
+    return book
+
+
+def book_of(connection: Connection, loaded: Loaded) -> Book:
+    """The book of what was read; the last good version of a broken file is in it. Changes nothing."""
     assert loaded.settings
     campaigns = dict(loaded.campaigns)
-    for key, campaign in campaigns.items():
-        audience.keep_version(connection, key, campaign.version, loaded.texts[campaign.version], now)
     kept: set[str] = set()
     for key in loaded.broken:
         text = audience.newest_version(connection, key)
@@ -155,7 +171,4 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
         if last_good:
             campaigns[key] = last_good
             kept.add(key)
-    book = Book(loaded.settings, campaigns, kept)
-    index_contacts(connection, who.attribute_indexes(loaded.settings, book.conditions()))
-    refresh_all(connection, loaded.settings)
-    return book
+    return Book(loaded.settings, campaigns, kept)

@@ -29,7 +29,7 @@ from drip.core.conditions import Condition, why_not
 from drip.core.schedule import Schedule
 from drip.core.steps import chance_of
 from drip.engine.book import Book
-from drip.engine.dates import Foresight, Start, due_dates
+from drip.engine.dates import Foresight, Start, due_dates, possible
 from drip.engine.facts import Batch, heard_by
 from drip.storage import audience, control, loyalty, people, segments, who
 from drip.storage.audience import Cursor
@@ -138,15 +138,22 @@ class Doorkeeper:
 
 
 def coming_entries(
-    connection: Connection, book: Book, campaign: Campaign, start: datetime, end: datetime
+    connection: Connection, book: Book, campaign: Campaign, start: datetime, end: datetime, after: int | None = None
 ) -> set[datetime]:
-    """Every instant in (start, end] at which someone could enter, as things are. Events cannot be foreseen."""
+    """Every instant in (start, end] at which someone could enter, as things are. Events cannot be foreseen.
+
+    With `after`, of those alone about whom something is new since that change number.
+    """
     match campaign.trigger:
         case DateTrigger() as trigger:
-            starts = due_dates(connection, book, campaign, trigger, start, end)
+            if after is None:
+                starts = due_dates(connection, book, campaign, trigger, start, end)
+            else:
+                changed = audience.dated_and_changed(connection, trigger.date.field, after)
+                starts = possible(book, campaign, trigger, changed, range(start.year - 1, end.year + 2))
             return {each.since for each in starts if start < each.since <= end}
         case ScheduleTrigger(schedule):
-            names = [campaign.timezone] if campaign.timezone else audience.zones(connection)
+            names = [campaign.timezone] if campaign.timezone else audience.zones(connection, after)
             return {
                 at for name in names for at in _occasions(schedule, start, end, zone(name or book.settings.timezone))
             }
@@ -296,7 +303,10 @@ def _may_again(campaign: Campaign, last: datetime, where: ZoneInfo, now: datetim
 def _brake(connection: Connection, book: Book, campaign: Campaign, rows: list[dict[str, Any]], now: datetime) -> bool:
     """Holds a campaign into which more people come within a day than it allows."""
     assert campaign.max_audience is not None
-    today = audience.count_starts(connection, campaign.key, now - timedelta(days=1))
+    # Whoever was in already does not come in now.
+    taken = audience.occurrences(connection, campaign.key, {row["contact_id"] for row in rows})
+    rows = [row for row in rows if (row["contact_id"], row["record_id"], row["occurrence"]) not in taken]
+    today = audience.count_starts(connection, campaign.key, now - timedelta(days=1)) if rows else 0
     if today + len(rows) <= campaign.max_audience:
         return False
     reason = (

@@ -28,7 +28,7 @@ from drip.storage.runs import Run
 BATCH = 500
 # What is beyond this is a mistake, not a number of points.
 MOST_AT_ONCE = 1_000_000_000_000
-# If something is new about more contacts than this, looking at everybody is no more work.
+# If something is new about more contacts than this, asking about everybody is no more work.
 MOST_ONE_BY_ONE = 5_000
 COUNTERS, SEGMENTS, RANKS, PRUNED = "*counters", "*segments", "*ranks", "*pruned"
 
@@ -69,18 +69,17 @@ def follow_moved_dates(connection: Connection, book: Book, now: datetime) -> Non
     """
     after = 0
     while found := runs.dated_to_recompute(connection, after, BATCH):
-        hung: list[tuple[Run, Campaign, DateTrigger]] = []
-        for run in found:
-            campaign = book.version(connection, run.campaign, run.version)
-            if campaign and isinstance(campaign.trigger, DateTrigger):
-                hung.append((run, campaign, campaign.trigger))
-        _follow_batch(connection, book, hung, now)
+        follow_runs(connection, book, found, now)
         after = found[-1].id
 
 
-def _follow_batch(
-    connection: Connection, book: Book, hung: list[tuple[Run, Campaign, DateTrigger]], now: datetime
-) -> None:
+def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: datetime) -> None:
+    """As `follow_moved_dates`, for these runs, which are changed in place."""
+    hung: list[tuple[Run, Campaign, DateTrigger]] = []
+    for run in found:
+        campaign = book.version(connection, run.campaign, run.version)
+        if campaign and isinstance(campaign.trigger, DateTrigger):
+            hung.append((run, campaign, campaign.trigger))
     ids = {run.contact_id for run, _, _ in hung}
     stored: dict[str, dict[tuple[int, int], str]] = {}
     for _, _, trigger in hung:
@@ -206,7 +205,7 @@ def regroup(
         if before.change == newest.change and before.event_id == newest.event_id:
             return {SEGMENTS: looked}
         fresh = segments.changed(connection, before.change, before.event_id)
-        among = fresh if len(fresh) <= MOST_ONE_BY_ONE else None
+        among = fresh
     else:
         segments.forget_others(connection, {*wanted, *settings.segments})
     moved = {}
@@ -247,9 +246,13 @@ def _regroup(
     among: set[int] | None,
     now: datetime,
 ) -> None:
+    asked = among if among is None or len(among) <= MOST_ONE_BY_ONE else None
     for name, what in wanted.items():
         if not isinstance(what, Rank):
-            members = who.matching(connection, settings, what, now, among)
+            members = who.matching(connection, settings, what, now, asked)
+            if among is not None:
+                # The turn of all others comes at midnight, so that nobody's hangs on how many have changed.
+                members &= among
             came, went = segments.replace(connection, name, members, now, among)
             people.wake_runs(connection, came | went)
 

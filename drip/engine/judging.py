@@ -25,6 +25,7 @@ from drip.engine.actions import Actions
 from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.facts import Batch
+from drip.engine.following import follow_runs
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
 from drip.storage import control, outbox, people, runs
@@ -34,8 +35,6 @@ from drip.storage.runs import NEVER, Armed, Run
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
-# The longest window of a cap is a month; a campaign of an older version may have caps that today's lack.
-SHORTEST_MEMORY = timedelta(days=33)
 GOALS_AT_ONCE = 2_000
 
 
@@ -110,6 +109,9 @@ class Judging:
         self._runs: dict[int, list[Run]] = defaultdict(list)
         waiting = outbox.deferred(connection, contact_ids)
         loaded = runs.due_runs(connection, contact_ids, now, [each.run_id for each in waiting if each.due_at <= now])
+        # A date may have moved since the tick began: an import works beside the daemon.
+        if moved := [run for run in loaded if run.next_due_at is None and run.anchor is not None]:
+            follow_runs(connection, book, moved, now)
         for run in loaded:
             self._runs[run.contact_id].append(run)
         self._campaigns = load_of_runs(connection, book, self._facts, loaded)
@@ -123,8 +125,9 @@ class Judging:
             # One object for one message, whichever way it is reached.
             message = self._told[message.run_id].setdefault(message.step, message)
             self._waiting[message.contact_id].append(message)
-        caps = [*book.settings.caps, *(cap for each in book.campaigns.values() for cap in each.caps)]
-        memory = max(longest_memory(caps), SHORTEST_MEMORY)
+        # A run obeys the caps of its own version, which today's may lack.
+        self._caps = (*book.settings.caps, *(cap for each in self._campaigns.values() if each for cap in each.caps))
+        memory = longest_memory(self._caps)
         self._lost = control.lost(connection)
         self._usage = outbox.usage(connection, self._near_a_limit(now - memory), now - memory, now)
         self._reserved: dict[int, list[Reservation]] | None = None
@@ -141,9 +144,8 @@ class Judging:
         """
         if self._book.reserves() or self._lost is not None:
             return self._ids
-        of_campaigns = (cap for each in self._campaigns.values() if each for cap in each.caps)
         limits: dict[datetime, int] = {}
-        for cap in (*self._book.settings.caps, *of_campaigns):
+        for cap in self._caps:
             earliest = self._now - longest_memory([cap])
             limits[earliest] = min(cap.limit, limits.get(earliest, cap.limit))
         one = {each for each in self._ids if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2}
@@ -154,8 +156,8 @@ class Judging:
         """Judges every contact of the batch, then stores everything at once."""
         for contact_id in self._ids:
             self._contact(self._facts.contacts[contact_id])
-        self._actions.store()
         self._changes.store(self._connection)
+        self._actions.store()
 
     def _contact(self, contact: Contact) -> None:
         """All that is due for one contact, judged together: priority, then due time, then a stable order."""
@@ -232,8 +234,10 @@ class Judging:
         own = own or self._facts.paused(contact, campaign.topic) is not None
         candidate = None if own else self._alike.get(key)
         if candidate is None:
-            # A deferred message could leave when its wait was over.
+            # A deferred message could leave when its wait was over, any other when the window was open.
             ready = message.due_at if message else planned_at
+            if own and not step.transactional:
+                ready = self._facts.person(contact).next_allowed(step.window, ready) or ready
             candidate = candidate_of(
                 self._book, self._facts, contact, campaign, step, planned_at, content, ended, ready
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from drip.core.message import Message
-from drip.engine.book import Book
+from drip.engine.book import book_of
 from drip.engine.dispatcher import Ready
 from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
@@ -139,8 +139,8 @@ def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) ->
 
 
 def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
-    book = Book(workspace.settings, dict(workspace.loaded.campaigns))
     with database.read() as connection:
+        book = book_of(connection, workspace.loaded)
         book.read_versions(connection)
     return book.alone()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from drip.engine.beat import beat
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Ready, Tally
 from drip.engine.entry import Doorkeeper
-from drip.engine.planner import coming_wakes, next_due
+from drip.engine.planner import Wakes, next_due
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
 from drip.storage import control
@@ -88,7 +87,7 @@ def simulate(
         )
     doorkeeper = Doorkeeper()
     total = Tally()
-    entries = deque(coming_wakes(database, book, start, end))
+    wakes = Wakes(database, book, start, end)
     now = start
     while now <= end:
         clock[0] = now
@@ -96,10 +95,7 @@ def simulate(
         with database.write() as connection:
             dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
         total.add(beat(book, doorkeeper, dispatcher))
-        while entries and entries[0] <= now:
-            entries.popleft()
-        due = next_due(database, now)
-        now = min([*([due] if due else []), *([entries[0]] if entries else [])], default=end + AFTER)
+        now = min((each for each in (next_due(database, now), wakes.after(now)) if each), default=end + AFTER)
         if outage and outage.start <= now < outage.end:
             now = outage.end
     return total

@@ -71,7 +71,7 @@ class Wholesale(Dispatcher):
         alike: list[Granted] = []
         for each in wholesale.granted(connection, now, PAGE):
             attributes = json.loads(each.attributes)
-            kind, length = _kind(each, attributes), len(name_of(attributes))
+            kind, length = _kind(each, attributes, _content(connection, book, each)), len(name_of(attributes))
             if not self._to_be_looked_at(each, kind, length):
                 alike.append(each)
             elif len(self._chosen) < BATCH and kind not in fresh:
@@ -109,11 +109,17 @@ class Wholesale(Dispatcher):
         runs.wake(connection, on)
 
 
-def _kind(each: Granted, attributes: dict[str, Any]) -> Kind:
+def _content(connection: Connection, book: Book, each: Granted) -> str | None:
+    """The occurrence whose content the text has; None if it has none of its own."""
+    step = step_of(book.version(connection, each.campaign, each.version), each.step)
+    return each.occurrence if step and step.content is not None else None
+
+
+def _kind(each: Granted, attributes: dict[str, Any], content: str | None) -> Kind:
     """Messages of one kind have the same text but for the values in it."""
     channel, locale, *known, record, event, fields, heard, codes = each.told
     return (
-        each.campaign, each.version, each.step, channel, locale, *known, _names(attributes), _names(record), event,
+        each.campaign, each.version, each.step, content, channel, locale, *known, _names(attributes), _names(record), event,
         _names(fields), _names(heard), codes > 0,
     )  # fmt: skip
 

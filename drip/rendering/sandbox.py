@@ -199,6 +199,8 @@ def locale_of(name: object) -> Locale:
 def _money(currency: str) -> Callable[..., str]:
     @pass_context
     def money(context: Context, value: Any, unit: str = currency) -> str:
+        if isinstance(value, Undefined):
+            return str(value)
         amount = parse_number(value) if isinstance(value, str) else value
         return format_currency(amount, unit, locale=locale_of(context.get("locale")))
 
@@ -207,12 +209,17 @@ def _money(currency: str) -> Callable[..., str]:
 
 @pass_context
 def _number(context: Context, value: Any) -> str:
+    if isinstance(value, Undefined):
+        return str(value)
     amount = parse_number(value) if isinstance(value, str) else value
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
 
 @pass_context
 def _date(context: Context, value: Any, length: str = "long") -> str:
+    if isinstance(value, Undefined):
+        # Says what is missing, or is blank where a colleague reads it.
+        return str(value)
     locale = locale_of(context.get("locale"))
     if isinstance(value, str):
         value = parse_date(value)
@@ -220,6 +227,8 @@ def _date(context: Context, value: Any, length: str = "long") -> str:
         return format_date(date(2000, value.month, value.day), "MMMM d" if length == "long" else "MMM d", locale=locale)
     if isinstance(value, datetime) and length == "time":
         return format_datetime(value, "short", locale=locale)
+    if not isinstance(value, date):
+        raise ValueError(f"`{value}` is no date")
     return format_date(value, length, locale=locale)
 
 

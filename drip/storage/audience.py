@@ -123,9 +123,10 @@ def zones_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, 
     return {row[0]: row[1] for row in rows}
 
 
-def zones(connection: Connection) -> list[str | None]:
-    """The zones that contacts live in; None stands for the workspace's."""
-    return list(connection.execute(select(contacts.c.zone).distinct()).scalars())
+def zones(connection: Connection, after: int | None = None) -> list[str | None]:
+    """The zones that contacts live in; with `after`, those changed after that change number. None is the workspace's."""
+    asked = select(contacts.c.zone).distinct()
+    return list(connection.scalars(asked if after is None else asked.where(contacts.c.change > after)))
 
 
 def contacts_in(
@@ -162,6 +163,13 @@ def last_starts(connection: Connection, campaign: str, contact_ids: Collection[i
     kept = or_(runs.c.code.is_(None), runs.c.code != "date-moved")
     where = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids), kept)
     return {(row[0], row[1]): row[2] for row in connection.execute(statement.where(*where).order_by(runs.c.started_at))}
+
+
+def occurrences(connection: Connection, campaign: str, contact_ids: Collection[int]) -> set[tuple[int, int, str]]:
+    """What these contacts have been in a campaign for: contact, record, occurrence."""
+    statement = select(runs.c.contact_id, runs.c.record_id, runs.c.occurrence)
+    rows = connection.execute(statement.where(runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids)))
+    return {(row[0], row[1], row[2]) for row in rows}
 
 
 def count_starts(connection: Connection, campaign: str, since: datetime) -> int:

@@ -93,7 +93,8 @@ class Judgement:
 
 
 def _relevant() -> ColumnElement[bool]:
-    m, since = messages.c, cast(ColumnElement[int], bindparam("since"))
+    # A message left up to a lease after what is noted.
+    m, since = messages.c, cast(ColumnElement[int], bindparam("since")) - LEASE // MILLISECOND
     return and_(
         m.contact_id.in_(listed_in("ids")),
         m.counted,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.schema import contacts, events, meta, segment_members
+from drip.storage.sql import listed_in, numbers
 
 CHUNK = 5_000
 NUMBER = "segment-number"
@@ -39,7 +40,7 @@ def members(connection: Connection, segment: str, among: Collection[int] | None 
     """Who is in a segment, of all or `among` some."""
     statement = select(segment_members.c.contact_id).where(segment_members.c.segment == segment)
     if among is not None:
-        statement = statement.where(segment_members.c.contact_id.in_(among))
+        statement = statement.where(segment_members.c.contact_id.in_(listed_in("among").params(among=numbers(among))))
     return set(connection.scalars(statement))
 
 

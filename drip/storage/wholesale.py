@@ -41,6 +41,7 @@ class Granted:
     step: str
     active: bool
     position: int
+    occurrence: str
     sure: bool
     attributes: str
     told: tuple[Any, ...]
@@ -54,7 +55,7 @@ def _granted() -> Select[Any]:
         consents.c.given.is_(False),
     )  # fmt: skip
     columns = (
-        m.id, m.run_id, m.campaign, runs.c.version, m.step, runs.c.active, runs.c.position,
+        m.id, m.run_id, m.campaign, runs.c.version, m.step, runs.c.active, runs.c.position, runs.c.occurrence,
         and_(m.granted_at == now, ~held_back, ~taken_back),
         contacts.c.attributes, m.channel, contacts.c.locale,
         contacts.c.email.is_(None), contacts.c.phone.is_(None), contacts.c.country.is_(None),
@@ -103,8 +104,20 @@ _THROUGH = Prepared(
 def granted(connection: Connection, now: datetime, most: int) -> Iterator[Granted]:
     """Some of the granted messages that are due."""
     for row in _GRANTED.rows(connection, now=kept(now), most=most):
-        number, run, campaign, version, step, active, position, sure, attributes, *told = row
-        yield Granted(number, run, campaign, version, step, bool(active), position, bool(sure), attributes, tuple(told))
+        number, run, campaign, version, step, active, position, occurrence, sure, attributes, *told = row
+        yield Granted(
+            number,
+            run,
+            campaign,
+            version,
+            step,
+            bool(active),
+            position,
+            occurrence,
+            bool(sure),
+            attributes,
+            tuple(told),
+        )
 
 
 def sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
