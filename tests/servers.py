@@ -49,11 +49,14 @@ class Postgres:
         self.do(f"CREATE DATABASE {name} TEMPLATE {source}")
         return f"{self._base}/{name}"
 
+    def drop(self, address: str) -> None:
+        """Takes a database away, whoever is connected to it."""
+        self.do(f"DROP DATABASE {address.rpartition('/')[2]} WITH (FORCE)")
+
     def put_back(self, address: str, backup: str) -> None:
         """The database is that of the backup again."""
-        name = address.rpartition("/")[2]
-        self.do(f"DROP DATABASE {name} WITH (FORCE)")
-        self.copy(backup, name)
+        self.drop(address)
+        self.copy(backup, address.rpartition("/")[2])
 
     def do(self, statement: str) -> None:
         """Runs a statement outside of every database of drip's."""

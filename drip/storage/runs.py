@@ -58,8 +58,10 @@ def _something_due() -> list[Prepared]:
     now: BindParameter[int] = bindparam("now")
     most: BindParameter[int] = bindparam("most")
     to_recompute = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at.is_(None))
-    due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now)
-    again = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
+    # What has waited longest comes first, by the indexes on what is due.
+    due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now).order_by(runs.c.next_due_at)
+    of_messages = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
+    again = of_messages.order_by(messages.c.due_at)
     return [Prepared(each.limit(most)) for each in (to_recompute, due, again)]
 
 

@@ -16,15 +16,22 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from psycopg.types.string import TextLoader
+from sqlalchemy import text
+
 from drip.cli.sample import copy_sample
 from drip.engine.book import Book
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.database import Database
+from drip.storage.opening import open_database, server
+from drip.storage.sqlite import SqliteDatabase
 from drip.workspace import Workspace
 from tests.benchmarks import crowd
+from tests.benchmarks.databases import kinds, moved, plain
 from tests.cli import drip
+from tests.servers import Postgres
 from tests.world import World, at
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -88,11 +95,12 @@ def memory() -> int:
 
 def ticks() -> None:
     """A tick at three sizes, with twenty campaigns: nothing due, and one contact in a hundred due."""
-    quiet = [_ticks(size) for size in SIZES]
-    sys.stdout.write(f"{SIZES[-1]:,} beside {SIZES[0]:,}, nothing due: {quiet[-1] / quiet[0]:.2f} times\n")
+    for where in kinds():
+        quiet = [_ticks(size, where) for size in SIZES]
+        sys.stdout.write(f"{SIZES[-1]:,} beside {SIZES[0]:,}, nothing due: {quiet[-1] / quiet[0]:.2f} times\n")
 
 
-def _ticks(size: int) -> float:
+def _ticks(size: int, where: Postgres | None) -> float:
     """Milliseconds of a tick with nothing due."""
     with folder() as root:
         world = World(root, TWENTY, SETTINGS + MORE)
@@ -100,6 +108,9 @@ def _ticks(size: int) -> float:
             crowd.people(connection, size)
             crowd.consent(connection, "newsletter", 50)
             crowd.events(connection, "order.placed", 10, NOW)
+        if where:
+            world.database.close()
+            world = World(root, TWENTY, SETTINGS + MORE, address=moved(root / ".drip" / "drip.db", where, NOW))
         tick = _ticker(world, world.workspace.book(world.database, NOW))
         # The first ones look at everything there is.
         for minutes in (0, 60, 120):
@@ -112,10 +123,11 @@ def _ticks(size: int) -> float:
         for n in range(RUNS):
             with world.database.write() as connection:
                 # One in a hundred has something happen to it.
-                connection.exec_driver_sql(
+                refunds = (
                     "INSERT INTO events (contact_id, record_id, name, key, at, fields) SELECT id, 0, 'order.refunded', "
                     f"'r{n}-' || id, {_ms(noon)}, '{{}}' FROM contacts WHERE id % 100 = {n}"
                 )
+                connection.execute(text(refunds))
             each.append(timed(partial(tick, noon + timedelta(minutes=10 + n))) / (size / 100) * 1e6)
             _all_sent(world)
         say(f"tick, 1 % due, {size:,} contacts: for each that is due", each, "µs")
@@ -154,44 +166,75 @@ def blast(size: int = 1_000_000, runs: int = RUNS) -> None:
         book = world.workspace.book(world.database, NOW)
         plan(world.database, book, world.workspace.templates, Doorkeeper(), NOW)
         world.database.close()
-        with closing(sqlite3.connect(world.database.path)) as plain:
-            plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        rates, ratios = [], []
-        for n in range(runs):
-            path = root / f"{n}.db"
-            shutil.copy(world.database.path, path)
-            database = Database(path)
-            seconds = timed(partial(plan, database, book, world.workspace.templates, Doorkeeper(), BLAST_AT))
-            database.close()
-            with closing(sqlite3.connect(path)) as plain:
-                (granted,) = plain.execute("SELECT count(*) FROM messages WHERE campaign = 'blast'").fetchone()
-                assert granted == size
-                ratios.append(seconds / _copied(plain))
-            rates.append(size / seconds)
-            path.unlink()
-        say(f"blast to {size:,}: judgements a second", rates, "")
-        say("  beside one INSERT … SELECT of the same outbox rows", ratios, "times")
+        file = root / "world" / ".drip" / "drip.db"
+        with closing(sqlite3.connect(file)) as copied:
+            copied.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for where in kinds():
+            rates, ratios = [], []
+            blasts = _in_postgresql(file, where, runs) if where else _in_sqlite(file, runs)
+            for database, copy in blasts:
+                seconds = timed(partial(plan, database, book, world.workspace.templates, Doorkeeper(), BLAST_AT))
+                with database.read() as connection:
+                    counted = connection.execute(text("SELECT count(*) FROM messages WHERE campaign = 'blast'"))
+                    assert counted.scalar() == size
+                ratios.append(seconds / copy())
+                rates.append(size / seconds)
+            say(f"blast to {size:,}: judgements a second", rates, "")
+            say("  beside one INSERT … SELECT of the same outbox rows", ratios, "times")
         sys.stdout.write(f"  memory {memory()} MB\n")
 
 
-def _copied(plain: sqlite3.Connection) -> float:
+Copy = Callable[[], float]
+OUTBOX = "INSERT INTO copy_of_messages SELECT * FROM messages WHERE campaign = 'blast'"
+
+
+def _in_sqlite(file: Path, runs: int) -> Iterator[tuple[Database, Copy]]:
+    """Fresh copies of a file, and what takes the time of the database's own copying of the outbox in each."""
+    for n in range(runs):
+        path = file.with_name(f"{n}.db")
+        shutil.copy(file, path)
+        with closing(SqliteDatabase(path)) as database, closing(sqlite3.connect(path)) as beside:
+            yield database, partial(_copied_in_sqlite, beside)
+        path.unlink()
+
+
+def _copied_in_sqlite(beside: sqlite3.Connection) -> float:
     """Seconds in which SQLite writes the same rows into a table of the same kind, committed."""
-    schema = [
-        row[0] for row in plain.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND sql NOT NULL")
-    ]
-    for statement in schema:
+    sql = "SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND sql NOT NULL"
+    for (statement,) in beside.execute(sql).fetchall():
         for name in ("messages_due", "messages_by_contact", "messages_by_settling"):
             statement = statement.replace(f"INDEX {name} ", f"INDEX copy_of_{name} ")
-        plain.execute(
-            statement.replace(" messages ", " copy_of_messages ").replace("TABLE messages", "TABLE copy_of_messages")
-        )
-    plain.commit()
+        statement = statement.replace(" messages ", " copy_of_messages ")
+        beside.execute(statement.replace("TABLE messages", "TABLE copy_of_messages"))
+    beside.commit()
 
     def copy() -> None:
-        plain.execute("INSERT INTO copy_of_messages SELECT * FROM messages WHERE campaign = 'blast'")
-        plain.commit()
+        beside.execute(OUTBOX)
+        beside.commit()
 
     return timed(copy)
+
+
+def _in_postgresql(file: Path, where: Postgres, runs: int) -> Iterator[tuple[Database, Copy]]:
+    """As `_in_sqlite`, on a server."""
+    base = moved(file, where, NOW)
+    for n in range(runs):
+        address = where.copy(base, f"blast{n}")
+        with closing(open_database(server(address, file.parent), NOW)) as database:
+            yield database, partial(_copied_in_postgresql, address)
+        where.drop(address)
+
+
+def _copied_in_postgresql(address: str) -> float:
+    with plain(address) as beside:
+        beside.execute("CREATE TABLE copy_of_messages (LIKE messages INCLUDING ALL)")
+        beside.commit()
+
+        def copy() -> None:
+            beside.execute(OUTBOX)
+            beside.commit()
+
+        return timed(copy)
 
 
 # --- ledger
@@ -237,8 +280,10 @@ def preview(size: int = 1_000_000, runs: int = RUNS) -> None:
     """`drip preview` of 30 days, as a process of its own."""
     with folder() as root:
         gallery(root, size)
-        found = [timed(lambda: drip(root, "preview", "--now", "2026-11-25 8:00")) for _ in range(runs)]
-        say(f"preview of 30 days, {size:,} contacts, the gallery", found)
+        for where in kinds():
+            more = {"DRIP_DATABASE": moved(root / ".drip" / "drip.db", where, NOW)} if where else {}
+            found = [timed(lambda: drip(root, "preview", "--now", "2026-11-25 8:00", **more)) for _ in range(runs)]  # noqa: B023
+            say(f"preview of 30 days, {size:,} contacts, the gallery", found)
         most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
         sys.stdout.write(f"  memory {most} MB\n")
 
@@ -246,7 +291,8 @@ def preview(size: int = 1_000_000, runs: int = RUNS) -> None:
 def imports(size: int = 1_000_000, runs: int = RUNS) -> None:
     """`drip import contacts` of a file, beside the bare insert of the rows that come of it."""
     with folder() as root:
-        World(root / "world", {}, SETTINGS).database.close()
+        world = World(root / "world", {}, SETTINGS)
+        world.database.close()
         with (root / "people.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["key", "email", "first_name", "birthday", "timezone", "newsletter"])
@@ -254,29 +300,58 @@ def imports(size: int = 1_000_000, runs: int = RUNS) -> None:
                 born = date(1950, 1, 1) + timedelta(days=n * 31 % 18000)
                 zone = ("", "America/Denver", "Europe/London")[n % 3]
                 writer.writerow([f"p{n}", f"p{n}@example.com", f"Name{n % 5000}", born, zone, "yes" if n % 2 else ""])
-        path, times, ratios = root / "world" / ".drip" / "drip.db", [], []
-        for _ in range(runs):
-            path.unlink(missing_ok=True)
-            times.append(timed(lambda: drip(root / "world", "import", "contacts", str(root / "people.csv"))))
-            ratios.append(times[-1] / _inserted(path))
-        say(f"import of {size:,} contacts", times)
-        say("  beside a bare insert of the same rows", ratios, "times")
+        path = world.root / ".drip" / "drip.db"
+        for where in kinds():
+            times, ratios = [], []
+            for _ in range(runs):
+                path.unlink(missing_ok=True)
+                address = where.fresh() if where else str(path)
+                do = partial(drip, world.root, "import", "contacts", str(root / "people.csv"), DRIP_DATABASE=address)
+                times.append(timed(do))
+                ratios.append(times[-1] / (_inserted_in_postgresql(address) if where else _inserted_in_sqlite(path)))
+                if where:
+                    where.drop(address)
+            say(f"import of {size:,} contacts", times)
+            say("  beside a bare insert of the same rows", ratios, "times")
 
 
-def _inserted(path: Path) -> float:
+IMPORTED = ("contacts", "dates", "consents", "consent_log")
+
+
+def _inserted_in_sqlite(path: Path) -> float:
     """Seconds in which SQLite takes the same rows from a program's lists, in batches of 2,000, each committed."""
-    with closing(sqlite3.connect(path)) as plain:
-        tables = ("contacts", "dates", "consents", "consent_log")
-        rows = {name: plain.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in tables}
-        for name in tables:
-            plain.execute(f"DELETE FROM {name}")
-        plain.commit()
+    with closing(sqlite3.connect(path)) as beside:
+        rows = {name: beside.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in IMPORTED}
+        for name in IMPORTED:
+            beside.execute(f"DELETE FROM {name}")
+        beside.commit()
 
         def insert() -> None:
-            for name in tables:
+            for name in IMPORTED:
                 marks = ",".join("?" * len(rows[name][0]))
                 for n in range(0, len(rows[name]), 2_000):
-                    plain.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
-                    plain.commit()
+                    beside.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
+                    beside.commit()
+
+        return timed(insert)
+
+
+def _inserted_in_postgresql(address: str) -> float:
+    """As `_inserted_in_sqlite`, on a server."""
+    with plain(address) as beside:
+        # JSON as its text: a program that inserts has it so.
+        beside.adapters.register_loader("json", TextLoader)
+        rows = {name: beside.execute(f"SELECT * FROM {name}").fetchall() for name in IMPORTED}
+        for name in reversed(IMPORTED):
+            beside.execute(f"DELETE FROM {name}")
+        beside.commit()
+
+        def insert() -> None:
+            for name in IMPORTED:
+                marks = ",".join(["%s"] * len(rows[name][0]))
+                for n in range(0, len(rows[name]), 2_000):
+                    with beside.cursor() as cursor:
+                        cursor.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
+                    beside.commit()
 
         return timed(insert)
