@@ -69,6 +69,10 @@ class Actions:
             case PauseTopics():
                 self._pause(step, contact)
 
+    def touched(self, contact_id: int) -> bool:
+        """Whether something about the contact is new by what was done in this batch."""
+        return contact_id in self._touched or contact_id in self._woken
+
     def _task(self, step: Task, run: Run, contact: Contact, heard: Mapping[str, Event]) -> None:
         record = self._facts.records.get(run.record_id)
         values = self._facts.context(contact, record, heard, self._facts.codes.get(run.id, ()))

@@ -251,22 +251,10 @@ class Judging:
         self._told[due.run.id][due.step.id] = message
         decision = decide(due.candidate, person, self._with_reserved(due, usage), self._now)
         match decision:
-            case Go(channel) if self._may_have_left(due):
-                self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
-                if message.counted:
-                    left = millis(due.candidate.ready_at)
-                    usage.append(Use(left, self._at, channel, message.topic, due.campaign.key))
-                self._move_on(due, self._now)
             case Go(channel):
-                message.state, message.channel = "pending", channel
-                message.granted_at = message.due_at = self._now
-                message.code = message.sentence = message.place = None
-                self._changes.message(message)
+                left = self._grant(due, message, channel)
                 if message.counted:
-                    usage.append(Use(self._at, self._at, channel, message.topic, due.campaign.key))
-                if due.at_step:
-                    # The run goes on once it is known what became of the message.
-                    self._changes.rests(due.run)
+                    usage.append(Use(left, self._at, channel, message.topic, due.campaign.key))
             case Skip(reason):
                 self._changes.skip(message, reason)
                 late = reason.code == "too-late"
@@ -275,6 +263,21 @@ class Judging:
                 self._changes.defer(message, until, reason)
                 if due.at_step:
                     self._changes.rests(due.run)
+
+    def _grant(self, due: Due, message: Outgoing, channel: str) -> int:
+        """The message may go, or has gone by what is known; the first instant at which it can have left."""
+        if self._may_have_left(due):
+            self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
+            self._move_on(due, self._now)
+            return millis(due.candidate.ready_at)
+        message.state, message.channel = "pending", channel
+        message.granted_at = message.due_at = self._now
+        message.code = message.sentence = message.place = None
+        self._changes.message(message)
+        if due.at_step:
+            # The run goes on once it is known what became of the message.
+            self._changes.rests(due.run)
+        return self._at
 
     def _may_have_left(self, due: Due) -> bool:
         """Whether it was due in a time of which the ledger was lost."""

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import at_minute, instant, is_business_day, later, local, shift, zone
+from drip.core.calendar import at_minute, from_millis, instant, is_business_day, later, local, millis, shift, zone
 from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
 from drip.core.conditions import Facts, why_not
 from drip.core.decide import Reason
@@ -61,6 +61,8 @@ class Walker:
     ) -> None:
         self._facts, self._changes, self._actions, self._winner = facts, changes, actions, winner
         self._told, self._now = told, changes.now
+        # As it reads when it comes back from the database.
+        self._kept_now = from_millis(millis(changes.now))
 
     def walk(self, run: Run, campaign: Campaign, contact: Contact) -> Arrived | None:
         """Moves a run on as far as it can go now. Returns the message that it has come to, if one is due."""
@@ -119,6 +121,8 @@ class Walker:
 
     def left_out(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Reason | None:
         """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
+        if step.at is None and step.only_if is None:
+            return None
         told = self._told.get(run.id, {}).get(step.id)
         if step.at is not None and self._point(run, campaign, step.at, contact) is None:
             return Reason("no-date", f"{step.at.field} is unknown, and the message hangs on it", step.place)
@@ -303,10 +307,15 @@ class Walker:
 
     def outside(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
         """Why the contact is not in the audience any more, if so."""
-        if campaign.audience is None:
+        if campaign.audience is None or self._has_just_come(run):
             return None
         failure = why_not(campaign.audience, self.values(run, campaign, contact))
         return Reason("not-in-audience", failure.sentence, failure.place) if failure else None
+
+    def _has_just_come(self, run: Run) -> bool:
+        """Whether it was asked at this very instant who is in the audience, and nothing has become of it since."""
+        news = run.next_due_at is None or self._actions.touched(run.contact_id)
+        return run.started_at == self._kept_now and not news
 
     def values(self, run: Run, campaign: Campaign, contact: Contact) -> Facts:
         """What conditions of the run's campaign read."""

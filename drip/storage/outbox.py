@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    ClauseElement,
     ColumnElement,
     Connection,
     Select,
@@ -33,7 +35,7 @@ from sqlalchemy import (
 from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
 from drip.storage.control import LEASE
-from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons
+from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons, runs
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
 # What counts as used: left, about to leave, or may have left. Held for another reason never left.
@@ -147,6 +149,30 @@ _DEFERRED = Prepared(
     .order_by(messages.c.id)
 )
 _INSERT = Prepared(insert(messages).inline())
+# What a message has of its own: a blast's are alike in all the rest.
+OWN = ("id", "run_id", "contact_id")
+COLUMNS = tuple(column.name for column in messages.columns)
+ALIKE = tuple(name for name in COLUMNS if name not in OWN)
+_alike = attrgetter(*ALIKE)
+# From so many on they are inserted by one statement.
+MANY = 20
+
+
+def _insert_alike() -> ClauseElement:
+    own: dict[str, ColumnElement[Any]] = {
+        "id": bindparam("newest", type_=BigInteger) + func.row_number().over(order_by=runs.c.id),
+        "run_id": runs.c.id,
+        "contact_id": runs.c.contact_id,
+    }
+    values = [
+        own[c.name] if c.name in own else bindparam(f"new_{c.name}", type_=c.type).label(c.name)
+        for c in messages.columns
+    ]
+    found = select(*values).where(runs.c.id.in_(listed_in("ids")))
+    return insert(messages).from_select(list(messages.columns), found, include_defaults=False)
+
+
+_INSERT_ALIKE = Prepared(_insert_alike())
 _JUDGED = Prepared(
     insert(judgements).values({name: bindparam(name) for name in ("message_id", "at", "reason_id", "until")}).inline()
 )
@@ -298,14 +324,32 @@ def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
     fresh = [each for each in changed if not each.id]
     if fresh:
         newest = connection.execute(_NEWEST).scalar() or 0
-        for number, each in enumerate(fresh, newest + 1):
-            each.id = number
-        _INSERT.many(connection, [_row(each) for each in fresh])
+        _insert(connection, fresh, newest)
     known = changed if not fresh else [each for each in changed if each.id <= newest]
     _CHANGE.many(connection, [
         (m.channel, m.state, kept(m.planned_at), kept(m.due_at), kept(m.granted_at), kept(m.sent_at),
          kept(m.settled_at), m.code, m.sentence, m.place, m.id) for m in known
     ])  # fmt: skip
+
+
+def _insert(connection: Connection, fresh: Sequence[Outgoing], newest: int) -> None:
+    """Numbers and stores new messages, of which each is in a run of its own or at a step of its own."""
+    groups: dict[tuple[Any, ...], list[Outgoing]] = defaultdict(list)
+    for each in fresh:
+        groups[_alike(each)].append(each)
+    few: list[Outgoing] = []
+    for members in groups.values():
+        members.sort(key=attrgetter("run_id"))
+        for number, each in enumerate(members, newest + 1):
+            each.id = number
+        if len(members) < MANY:
+            few += members
+        else:
+            row = dict(zip(COLUMNS, _row(members[0]), strict=True))
+            values = {f"new_{name}": row[name] for name in ALIKE}
+            _INSERT_ALIKE.count(connection, ids=numbers([each.run_id for each in members]), newest=newest, **values)
+        newest += len(members)
+    _INSERT.many(connection, [_row(each) for each in few])
 
 
 def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
