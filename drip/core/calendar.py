@@ -152,6 +152,8 @@ def millis(at: datetime) -> int:
 
 
 @lru_cache(maxsize=50_000)
+# What is known of many people came at the same instants.
+@lru_cache(maxsize=65_536)
 def from_millis(milliseconds: int) -> datetime:
     """The instant so many milliseconds after the beginning of 1970."""
     return EPOCH + milliseconds * MILLISECOND

@@ -81,7 +81,8 @@ class Batch:
 
     def happened(self, contact_id: int, name: str) -> Sequence[Event]:
         """The contact's events of a name, oldest first."""
-        self.listen({name})
+        if name not in self._heard:
+            self.listen({name})
         return self._happened.get((contact_id, name), ())
 
     def with_codes(self, run_ids: Collection[int]) -> None:

@@ -7,7 +7,6 @@ A kind that could not be rendered is rendered, and held, one by one.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +21,7 @@ from drip.engine.dispatcher import BATCH, Dispatcher, Ready, Tally, reap
 from drip.engine.judging import step_of
 from drip.storage import outbox, runs, wholesale
 from drip.storage.outbox import Outgoing
+from drip.storage.sql import parsed
 from drip.storage.wholesale import Granted
 
 PAGE = 5_000
@@ -70,7 +70,7 @@ class Wholesale(Dispatcher):
         fresh: set[Kind] = set()
         alike: list[Granted] = []
         for each in wholesale.granted(connection, now, PAGE):
-            attributes = json.loads(each.attributes)
+            attributes = parsed(each.attributes)
             kind, length = _kind(each, attributes, _content(connection, book, each)), len(name_of(attributes))
             if not self._to_be_looked_at(each, kind, length):
                 alike.append(each)
@@ -125,6 +125,4 @@ def _kind(each: Granted, attributes: dict[str, Any], content: str | None) -> Kin
 
 
 def _names(fields: str | dict[str, Any] | None) -> tuple[str, ...] | None:
-    if isinstance(fields, str):
-        fields = json.loads(fields)
-    return tuple(sorted(fields)) if fields is not None else None
+    return tuple(sorted(parsed(fields))) if fields is not None else None

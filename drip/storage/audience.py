@@ -7,11 +7,25 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage import who
-from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
+from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, kept, records, runs
 from drip.storage.sql import Prepared
 
 BATCH = 1_000
@@ -66,7 +80,7 @@ class Cursor:
 
 def cursors_of(connection: Connection) -> dict[str, Cursor]:
     """The cursors by campaign; one that was never looked at has none."""
-    return {row[0]: Cursor(*row[1:]) for row in connection.execute(_CURSORS)}
+    return {row[0]: Cursor(*row[1:]) for row in connection.execute(_CURSORS).all()}
 
 
 def move_cursors(connection: Connection, moved: Mapping[str, Cursor]) -> None:
@@ -114,7 +128,7 @@ def dates_of(connection: Connection, field: str, contact_ids: Collection[int]) -
 def _dated(connection: Connection, where: ColumnElement[bool]) -> list[Dated]:
     columns = (dates.c.contact_id, dates.c.record_id, dates.c.day, contacts.c.zone)
     statement = select(*columns).join(contacts, contacts.c.id == dates.c.contact_id).where(where)
-    return [Dated(*row) for row in connection.execute(statement)]
+    return [Dated(*row) for row in connection.execute(statement).all()]
 
 
 def zones_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, str | None]:
@@ -178,27 +192,36 @@ def count_starts(connection: Connection, campaign: str, since: datetime) -> int:
     return connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
 
 
+# What a run begins with, in the order of the columns.
+STARTING = (
+    "campaign", "version", "contact_id", "record_id", "occurrence", "event_id", "anchor", "position", "since",
+    "next_due_at", "active", "started_at", "ended_at", "code", "sentence", "place",
+)  # fmt: skip
+
+
+def _start() -> ClauseElement:
+    statement = insert_or(runs).values({name: bindparam(name) for name in STARTING})
+    reopened = dict.fromkeys(("next_due_at", "ended_at", "code", "sentence", "place"), null())
+    return statement.on_conflict_do_update(
+        index_elements=["campaign", "contact_id", "record_id", "occurrence"],
+        set_={"active": true(), **reopened},
+        where=and_(runs.c.active.is_(False), runs.c.code == literal_column("'date-moved'")),
+    )
+
+
+_START = Prepared(_start())
+
+
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Stores runs; those whose occurrence has one already are left as they are.
 
     But a run that ended because its date moved away goes on where it was when the date comes back.
     """
-    if rows:
-        statement = insert_or(runs)
-        reopened = {
-            "active": True,
-            "next_due_at": None,
-            "ended_at": None,
-            "code": None,
-            "sentence": None,
-            "place": None,
-        }
-        statement = statement.on_conflict_do_update(
-            index_elements=["campaign", "contact_id", "record_id", "occurrence"],
-            set_=reopened,
-            where=and_(runs.c.active.is_(False), runs.c.code == "date-moved"),
-        )
-        connection.execute(statement, list(rows))
+    _START.many(connection, [tuple([_kept(row[name]) for name in STARTING]) for row in rows])
+
+
+def _kept(value: Any) -> Any:
+    return kept(value) if isinstance(value, datetime) else value
 
 
 def start_everybody(

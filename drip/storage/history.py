@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
+from drip.core.calendar import from_millis
 from drip.core.derived import Reading, Total
 from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
@@ -39,10 +40,17 @@ def remove_tags(connection: Connection, rows: Iterable[tuple[int, str]]) -> None
         connection.execute(delete(tags).where(tags.c.contact_id == contact, tags.c.tag == tag))
 
 
+_PAUSES = Prepared(
+    select(pauses.c.contact_id, pauses.c.topic, pauses.c.until, pauses.c.place).where(
+        pauses.c.contact_id.in_(listed_in("ids"))
+    )
+)
+
+
 def pauses_of(connection: Connection, contact_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, str]]:
     """Until when topics are held back, and the place that says so, by contact and topic."""
-    rows = connection.execute(select(pauses).where(pauses.c.contact_id.in_(contact_ids)))
-    return {(row.contact_id, row.topic): (row.until, row.place) for row in rows}
+    rows = _PAUSES.rows(connection, ids=numbers(contact_ids))
+    return {(contact, topic): (from_millis(until), place) for contact, topic, until, place in rows}
 
 
 def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -82,7 +90,7 @@ def totals(
     if since is not None:
         where.append(events.c.at >= since)
     statement = select(owner, amount(total)).where(*where).group_by(owner)
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    return {row[0]: row[1] for row in connection.execute(statement).all()}
 
 
 def amount(total: Total) -> Any:

@@ -49,7 +49,8 @@ class Code:
 def balances_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, dict[str, int]]:
     """Where the counters of these contacts stand."""
     found: dict[int, dict[str, int]] = defaultdict(dict)
-    for contact, counter, balance in connection.execute(select(counters).where(counters.c.contact_id.in_(contact_ids))):
+    own = select(counters).where(counters.c.contact_id.in_(contact_ids))
+    for contact, counter, balance in connection.execute(own).all():
         found[contact][counter] = balance
     return found
 
@@ -204,7 +205,7 @@ def codes_of_runs(connection: Connection, run_ids: Collection[int]) -> dict[int,
     """The codes issued in these runs, in the order in which they were."""
     found: dict[int, list[Code]] = defaultdict(list)
     statement = select(*_COLUMNS).where(coupons.c.run_id.in_(run_ids)).order_by(coupons.c.issued_at, coupons.c.id)
-    for row in connection.execute(statement):
+    for row in connection.execute(statement).all():
         found[row.run_id].append(Code(*row))
     return found
 
@@ -213,7 +214,7 @@ def codes_of_contacts(connection: Connection, contact_ids: Collection[int]) -> d
     """The codes that these contacts have."""
     found: dict[int, list[Code]] = defaultdict(list)
     statement = select(*_COLUMNS).where(coupons.c.contact_id.in_(contact_ids)).order_by(coupons.c.id)
-    for row in connection.execute(statement):
+    for row in connection.execute(statement).all():
         found[row.contact_id].append(Code(*row))
     return found
 

@@ -40,7 +40,12 @@ _CONSENTS = Prepared(
         consents.c.contact_id.in_(listed_in("ids"))
     )
 )
-_EVENTS = select(events).where(events.c.id.in_(bindparam("ids", expanding=True)))
+_EVENTS = Prepared(select(events).where(events.c.id.in_(listed_in("ids"))))
+_EVENTS_OF = Prepared(
+    select(events)
+    .where(events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names")))
+    .order_by(events.c.at, events.c.id)
+)
 _SUPPRESSED = Prepared(
     select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(texts_in("digests")))
 )
@@ -284,21 +289,21 @@ def has_event(connection: Connection, name: str, key: str) -> bool:
 
 def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
     """The events with these ids."""
-    return {row.id: _event(row) for row in connection.execute(_EVENTS, {"ids": list(ids)})}
+    return {row[0]: _event(row) for row in _EVENTS.rows(connection, ids=numbers(ids))}
 
 
 def events_of(connection: Connection, contact_ids: Collection[int], names: Collection[str]) -> dict[int, list[Event]]:
     """The events of these names, by contact, oldest first."""
     found: dict[int, list[Event]] = defaultdict(list)
     if names:
-        where = (events.c.contact_id.in_(contact_ids), events.c.name.in_(names))
-        for row in connection.execute(select(events).where(*where).order_by(events.c.at, events.c.id)):
-            found[row.contact_id].append(_event(row))
+        for row in _EVENTS_OF.rows(connection, ids=numbers(contact_ids), names=json.dumps(sorted(names))):
+            found[row[1]].append(_event(row))
     return found
 
 
-def _event(row: Any) -> Event:
-    return Event(row.id, row.contact_id, row.record_id, row.name, row.key, row.at, row.fields)
+def _event(row: Sequence[Any]) -> Event:
+    id_, contact, record, name, key, at, fields = row
+    return Event(id_, contact, record, name, key, from_millis(at), parsed(fields))
 
 
 def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:

@@ -31,7 +31,8 @@ def sets_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, s
     """The segments and ranks that these contacts are in."""
     found: dict[int, set[str]] = defaultdict(set)
     statement = select(segment_members.c.contact_id, segment_members.c.segment)
-    for contact, segment in connection.execute(statement.where(segment_members.c.contact_id.in_(contact_ids))):
+    own = statement.where(segment_members.c.contact_id.in_(contact_ids))
+    for contact, segment in connection.execute(own).all():
         found[contact].add(segment)
     return found
 
@@ -41,7 +42,7 @@ def members(connection: Connection, segment: str, among: Collection[int] | None 
     statement = select(segment_members.c.contact_id).where(segment_members.c.segment == segment)
     if among is not None:
         statement = statement.where(segment_members.c.contact_id.in_(listed_in("among").params(among=numbers(among))))
-    return set(connection.scalars(statement))
+    return set(connection.scalars(statement).all())
 
 
 def replace(
@@ -86,8 +87,8 @@ def forget_others(connection: Connection, segments: Collection[str]) -> None:
 
 def changed(connection: Connection, after_change: int, after_event: int) -> set[int]:
     """The contacts about whom something is new."""
-    found = set(connection.scalars(select(contacts.c.id).where(contacts.c.change > after_change)))
-    found.update(connection.scalars(select(events.c.contact_id).where(events.c.id > after_event)))
+    found = set(connection.scalars(select(contacts.c.id).where(contacts.c.change > after_change)).all())
+    found.update(connection.scalars(select(events.c.contact_id).where(events.c.id > after_event)).all())
     return found
 
 

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from decimal import Context, Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ def _fold(value: Any) -> str | None:
     return str(value).casefold() if value is not None else None
 
 
+@lru_cache(maxsize=10_000)
+def _exact(written: str) -> Decimal:
+    try:
+        return Decimal(bare_number(written))
+    except ValueError:
+        return Decimal(0)
+
+
 class _Sum:
     """The exact sum of numbers that were given as text; what is no number counts for nothing."""
 
@@ -122,10 +131,7 @@ class _Sum:
         self._sum = Decimal(0)
 
     def step(self, value: Any) -> None:
-        try:
-            self._sum = EXACT.add(self._sum, Decimal(bare_number(str(value))))
-        except ValueError:
-            return
+        self._sum = EXACT.add(self._sum, _exact(str(value)))
 
     def finalize(self) -> float:
         return float(self._sum)

@@ -324,7 +324,7 @@ def matching(
     few = numbers(among) if among is not None else None
     found: set[int] = set()
     for statement in statements(connection, settings, condition, now, few):
-        found.update(connection.scalars(statement))
+        found.update(connection.scalars(statement).all())
     return found
 
 
@@ -355,7 +355,7 @@ def statements(
 
 def standings(connection: Connection, settings: Settings, field: str, now: datetime) -> Sequence[tuple[int, float]]:
     """All contacts and their number where that is above zero, the highest first; of equals the one known longer."""
-    return [(contact_id, number) for contact_id, number in connection.execute(_numbers(settings, field, now))]
+    return [(row[0], row[1]) for row in connection.execute(_numbers(settings, field, now)).all()]
 
 
 def stands_still(connection: Connection, settings: Settings, rank: Rank, before: datetime, now: datetime) -> bool:
