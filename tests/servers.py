@@ -36,10 +36,10 @@ class Postgres:
         self._folder = folder
         self._numbers = itertools.count(1)
 
-    def fresh(self) -> str:
-        """The address of a new empty database."""
+    def fresh(self, options: str = "") -> str:
+        """The address of a new empty database, made with these options."""
         name = f"drip{os.getpid()}_{next(self._numbers)}"
-        self.do(f"CREATE DATABASE {name}")
+        self.do(f"CREATE DATABASE {name} {options}")
         return f"{self._base}/{name}"
 
     def copy(self, address: str, name: str | None = None) -> str:

@@ -159,6 +159,15 @@ def test_a_backup_put_back_is_noticed_and_holds_what_may_have_left(
     made.database.close()
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused_before_it_is_filled(
+    postgresql: Postgres, tmp_path: Path
+) -> None:
+    latin = postgresql.fresh(options="ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(DripError, match="its encoding is LATIN1") as refused:
+        open_database(server(latin, tmp_path), NOW)
+    assert "ENCODING 'UTF8'" in str(refused.value.help)
+
+
 def test_another_programs_database_is_left_alone(address: str, tmp_path: Path) -> None:
     import psycopg
 

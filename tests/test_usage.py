@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert
 
 from drip.core.caps import Cap, first_full, longest_memory
 from drip.errors import Place
-from drip.storage import outbox
+from drip.storage import usage
 from drip.storage.control import LEASE
 from drip.storage.database import Database
 from drip.storage.opening import create_database
@@ -84,8 +84,8 @@ def test_whoever_is_not_near_a_limit_has_no_cap_that_is_full(
     stored(database, told)
     limits = {NOW - longest_memory([cap]): cap.limit for cap in sorted(caps, key=lambda cap: -cap.limit)}
     with database.read() as connection:
-        near = outbox.near_a_limit(connection, [1], SINCE, limits)
-        uses = outbox.usage(connection, [1], SINCE, NOW).get(1, [])
+        near = usage.near_a_limit(connection, [1], SINCE, limits)
+        uses = usage.uses_of(connection, [1], SINCE, NOW).get(1, [])
     full = first_full([cap for cap in caps if cap.limit], uses, NOW, ZoneInfo(where))
     assert full is None or near == [1]
 
@@ -97,21 +97,21 @@ def test_whoever_has_had_little_is_not_near_a_limit(database: Database) -> None:
     stored(database, sent)
     with database.read() as connection:
         of_week = {NOW - timedelta(days=9): 3}
-        assert outbox.near_a_limit(connection, [1], SINCE, of_week) == []
-        assert outbox.near_a_limit(connection, [1], SINCE, of_week | {NOW - timedelta(days=5): 1}) == [1]
-        assert outbox.near_a_limit(connection, [1], SINCE, {}) == []
+        assert usage.near_a_limit(connection, [1], SINCE, of_week) == []
+        assert usage.near_a_limit(connection, [1], SINCE, of_week | {NOW - timedelta(days=5): 1}) == [1]
+        assert usage.near_a_limit(connection, [1], SINCE, {}) == []
 
 
 def test_what_left_as_late_as_its_daemon_s_lease_allowed_is_near(database: Database) -> None:
     hours, began = timedelta(hours=36), NOW - timedelta(hours=36) - LEASE / 2
     stored(database, [{"state": "sent", "sent_at": began, "settled_at": began + LEASE}])
     with database.read() as connection:
-        assert outbox.near_a_limit(connection, [1], SINCE, {NOW - hours: 1}) == [1]
+        assert usage.near_a_limit(connection, [1], SINCE, {NOW - hours: 1}) == [1]
 
 
 def test_what_may_have_left_at_the_edge_of_the_longest_window_is_looked_at(database: Database) -> None:
     since = NOW - timedelta(hours=1000)
     stored(database, [{"state": "sent", "sent_at": since - LEASE / 2, "settled_at": since + LEASE / 2}])
     with database.read() as connection:
-        assert outbox.near_a_limit(connection, [1], since, {since: 1}) == [1]
-        assert len(outbox.usage(connection, [1], since, NOW)[1]) == 1
+        assert usage.near_a_limit(connection, [1], since, {since: 1}) == [1]
+        assert len(usage.uses_of(connection, [1], since, NOW)[1]) == 1

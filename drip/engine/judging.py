@@ -32,6 +32,7 @@ from drip.storage import control, outbox, people, runs
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, Event
 from drip.storage.runs import NEVER, Armed, Run
+from drip.storage.usage import near_a_limit, uses_of
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
@@ -129,7 +130,7 @@ class Judging:
         self._caps = (*book.settings.caps, *(cap for each in self._campaigns.values() if each for cap in each.caps))
         memory = longest_memory(self._caps)
         self._lost = control.lost(connection)
-        self._usage = outbox.usage(connection, self._near_a_limit(now - memory), now - memory, now)
+        self._usage = uses_of(connection, self._near_a_limit(now - memory), now - memory, now)
         self._reserved: dict[int, list[Reservation]] | None = None
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
@@ -150,7 +151,7 @@ class Judging:
             limits[earliest] = min(cap.limit, limits.get(earliest, cap.limit))
         one = {each for each in self._ids if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2}
         several = [each for each in self._ids if each not in one]
-        return several + outbox.near_a_limit(self._connection, one, since, limits)
+        return several + near_a_limit(self._connection, one, since, limits)
 
     def work(self) -> None:
         """Judges every contact of the batch, then stores everything at once."""

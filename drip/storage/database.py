@@ -68,6 +68,10 @@ class Database(ABC):
         """The database's own errors in plain words: they become DripErrors."""
 
     @abstractmethod
+    def examine(self, connection: Connection) -> None:
+        """Raises DripError if it cannot hold every text, before it is filled."""
+
+    @abstractmethod
     def lock(self) -> DaemonLock:
         """The right to be its one daemon, not taken yet."""
 

@@ -80,6 +80,7 @@ def _fill_empty(database: Database, now: datetime) -> None:
         with database.write() as connection:
             # Two programs can have found it so.
             if not inspect(connection).get_table_names():
+                database.examine(connection)
                 _fill(connection, now)
 
 

@@ -16,6 +16,11 @@ from drip.errors import DripError
 from drip.storage.database import Database, Notes
 
 HOW_LONG_TO_WAIT = "30s"
+# A server that is gone without a word is noticed within a minute.
+CONNECTING: dict[str, Any] = {
+    "connect_timeout": 10, "application_name": "drip",
+    "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 50_000,
+}  # fmt: skip
 # Numbers of our own among a database's advisory locks.
 WRITER, DAEMON = 0x64726970_0001, 0x64726970_0002
 
@@ -29,9 +34,8 @@ class PostgresqlDatabase(Database):
     def __init__(self, url: URL, notes: Path) -> None:
         self._url, self._notes = url.set(drivername="postgresql+psycopg"), notes
         # Values by their place in a statement, as in SQLite, so that one way to prepare statements serves both.
-        engine = create_engine(self._url, paramstyle="format", pool_pre_ping=True, connect_args={
-            "connect_timeout": 10, "application_name": "drip", "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}",
-        })  # fmt: skip
+        asked = {**CONNECTING, "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}"}
+        engine = create_engine(self._url, paramstyle="format", pool_pre_ping=True, connect_args=asked)
         super().__init__(engine, url.render_as_string())
 
     @contextlib.contextmanager
@@ -42,6 +46,12 @@ class PostgresqlDatabase(Database):
             if writing:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
             yield transaction
+
+    def examine(self, connection: Connection) -> None:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            help = "make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            raise DripError(f"The database {self.where} cannot hold every text: its encoding is {encoding}.", help=help)
 
     def lock(self) -> AdvisoryLock:
         return AdvisoryLock(self)
@@ -57,7 +67,7 @@ class PostgresqlDatabase(Database):
     def connect(self) -> psycopg.Connection[Any]:
         """A connection beside the pool's."""
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="drip")
+        return psycopg.connect(url, autocommit=True, **CONNECTING)
 
     def _in_words(self, error: BaseException | None) -> DripError | None:
         code = getattr(error, "sqlstate", None)

@@ -36,6 +36,9 @@ class SqliteDatabase(Database):
             connection.execution_options(immediate=True)
         return connection.begin()
 
+    def examine(self, connection: Connection) -> None:
+        """A file's text is UTF-8 always."""
+
     def lock(self) -> FileLock:
         return FileLock(self.path)
 

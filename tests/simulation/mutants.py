@@ -68,7 +68,7 @@ def send_then_mark(patch: Patch) -> None:
 
 def usage_outside_the_lock(patch: Patch) -> None:
     """What was used is read as a beat begins, before any lock is taken."""
-    read, right = outbox.usage, house.beat
+    read, right = judging.uses_of, house.beat
     known: dict[Any, dict[int, list[Use]]] = {}
 
     def beat(book: Any, doorkeeper: Any, dispatching: Dispatcher) -> Any:
@@ -82,7 +82,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
         return read(*given) if own is None else {key: list(uses) for key, uses in own.items()}
 
     patch.setattr(house, "beat", beat)
-    patch.setattr(outbox, "usage", early)
+    patch.setattr(judging, "uses_of", early)
 
 
 def window_rank(patch: Patch) -> None:
@@ -100,7 +100,7 @@ def window_rank(patch: Patch) -> None:
 
 def counted_when_planned(patch: Patch) -> None:
     """A message counts at the time for which it was planned, whenever it really left."""
-    read = outbox.usage
+    read = judging.uses_of
 
     def planned(connection: Connection, ids: Any, since: datetime, now: datetime) -> dict[int, list[Use]]:
         found = read(connection, ids, since, now)
@@ -110,7 +110,7 @@ def counted_when_planned(patch: Patch) -> None:
             uses[:] = [_moved(use, times) for use in uses]
         return found
 
-    patch.setattr(outbox, "usage", planned)
+    patch.setattr(judging, "uses_of", planned)
 
 
 def _moved(use: Use, times: dict[int, int]) -> Use:
@@ -127,9 +127,9 @@ def preview_without_its_own(patch: Patch) -> None:
     ) -> Any:
         if not isinstance(transports["email"], simulator.Nowhere):
             return right(database, book, templates, transports, start, *rest, **named)
-        read = outbox.usage
+        read = judging.uses_of
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(outbox, "usage", lambda *given: {
+            inner.setattr(judging, "uses_of", lambda *given: {
                 key: [use for use in uses if use.first < millis(start)] for key, uses in read(*given).items()})  # fmt: skip
             return right(database, book, templates, transports, start, *rest, **named)
 
