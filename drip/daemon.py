@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection
 
-from drip.core.calendar import EPOCH
+from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
 from drip.core.message import Transport
 from drip.engine.beat import beat
@@ -120,7 +120,9 @@ class Daemon:
             self._doubt(connection, control.last_daemon(connection), now)
             self._number = control.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
-        log.info("Started as daemon %d.", self._number, extra={"action": "started"})
+        log.info(
+            "Started as daemon %d, with the time zones of %s.", self._number, ZONES_VERSION, extra={"action": "started"}
+        )
 
     def _doubt(self, connection: Connection, last: control.Daemon | None, now: datetime) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""

@@ -7,6 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from drip.core.message import Refused, Sent, Unknown, Unsent
 from drip.engine import planner
@@ -721,3 +722,23 @@ def test_a_run_obeys_the_long_cap_of_its_own_version_after_an_edit(world: Worlds
     made.reload()
     made.run("2026-01-05 16:01", "2026-03-20 00:00")
     assert made.timeline() == ["2026-01-05 16:00 sent send one", "2026-02-14 16:00 skipped send two (cap)"]
+
+
+def test_a_zone_that_this_version_of_the_zones_lacks_delays_nobody(
+    world: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email,timezone", "ana,ana@example.com,Europe/London", "ben,ben@example.com,")
+    made.beat("2026-11-25 12:00")
+    # As if she had been imported where the zones were newer.
+    with made.database.write() as connection:
+        connection.execute(text("UPDATE contacts SET timezone = 'Moon/Base', zone = 'Moon/Base' WHERE key = 'ana'"))
+        connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
+    made.beat("2026-11-26 16:00")
+    assert made.sent("ana") == made.sent("ben") == ["2026-11-26 16:00"], "both at ten in Chicago"
+    assert "Moon/Base of 1 contact(s) is not among those of tzdata" in caplog.text
+    with made.database.write() as connection:
+        connection.execute(text("UPDATE contacts SET timezone = 'Asia/Tokyo' WHERE key = 'ana'"))
+        connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
+    made.beat("2026-12-03 01:00")
+    assert made.sent("ana")[1:] == ["2026-12-03 01:00"], "ten in Tokyo, since its zone is known"

@@ -10,9 +10,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
 
+# The same zones on every machine: those of the package, not the machine's own, so that their version can be recorded.
+reset_tzpath(to=())
+ZONES_VERSION = f"tzdata {version('tzdata')}"
 Feb29 = Literal["Feb 28", "Mar 1", "skip"]
 MINUTES_A_DAY = 24 * 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from drip.core.decide import Reason
 from drip.core.derived import Total
 from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, SetFields, Split, conditions_of
-from drip.engine.deriving import refresh_all
+from drip.engine.deriving import refresh_all, settle_zones
 from drip.language.files import Loaded, load_text
 from drip.storage import audience, control, runs, who
 from drip.storage.control import Hold
@@ -157,6 +157,7 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
     book = book_of(connection, loaded)
     index_contacts(connection, who.attribute_indexes(book.settings, book.conditions()))
     refresh_all(connection, book.settings)
+    settle_zones(connection)
     return book
 
 

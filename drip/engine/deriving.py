@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -12,13 +13,15 @@ from babel.core import get_global
 from phonenumbers.timezone import time_zones_for_number
 from sqlalchemy import Connection
 
-from drip.core.calendar import local, zone
+from drip.core.calendar import ZONES_VERSION, local, zone
 from drip.core.derived import KEPT, DateField, Derived, Known, derive, events_seen, meters
-from drip.core.fields import Value
+from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
-from drip.storage import history, people
+from drip.storage import audience, history, people
+from drip.storage.history import KEPT_DATES, KEPT_ZONES
 from drip.storage.people import Contact
 
+log = logging.getLogger("drip.zones")
 CHUNK = 2_000
 Owner = tuple[int, int]
 
@@ -126,13 +129,38 @@ def refresh_all(connection: Connection, settings: Settings) -> None:
     rules = sha256(
         repr((sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)).encode()
     ).hexdigest()
-    if history.kept_rules(connection) == rules:
+    if history.kept_rules(connection, KEPT_DATES) == rules:
         return
     for kind in {full.partition(".")[0] for full, each in definitions.items() if isinstance(each, KEPT)}:
         owners = history.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])
-    history.set_kept_rules(connection, rules)
+    history.set_kept_rules(connection, KEPT_DATES, rules)
+
+
+def settle_zones(connection: Connection) -> None:
+    """Where the tz database is another one than before: has nobody live in a zone that it lacks.
+
+    Such people count by the workspace's zone until it knows theirs again.
+    """
+    if history.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
+        return
+    lacking = [name for name in audience.zones(connection) if name and not _is_zone(name)]
+    for name, count in people.leave_zones(connection, lacking).items():
+        log.warning(
+            "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
+            "workspace's.", name, count, ZONES_VERSION, extra={"action": "unknown-zone"},
+        )  # fmt: skip
+    people.return_to_zones(connection, [name for name in people.zones_without_effect(connection) if _is_zone(name)])
+    history.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        parse_zone(name)
+    except ValueError:
+        return False
+    return True
 
 
 def take_readings(

@@ -16,7 +16,8 @@ from drip.storage.people import touch, touch_records, wake_runs
 from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
 from drip.storage.sql import Prepared, exact_sum, json_text, listed_in, numbers
 
-KEPT_RULES = "kept-dates"
+# Under which definitions the derived dates were kept, and under which version of the tz database the zones.
+KEPT_DATES, KEPT_ZONES = "kept-dates", "kept-zones"
 
 
 def tags_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, set[str]]:
@@ -177,13 +178,13 @@ def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
     return [(row[0], row[1]) for row in connection.execute(statement)]
 
 
-def kept_rules(connection: Connection) -> str:
-    """Under which definitions the derived dates were kept."""
-    found = connection.execute(select(meta.c.value).where(meta.c.name == KEPT_RULES)).scalar()
+def kept_rules(connection: Connection, what: str) -> str:
+    """Under which rules something was kept; empty if never."""
+    found = connection.execute(select(meta.c.value).where(meta.c.name == what)).scalar()
     return bytes(found).decode() if found else ""
 
 
-def set_kept_rules(connection: Connection, rules: str) -> None:
+def set_kept_rules(connection: Connection, what: str, rules: str) -> None:
     """Remembers it."""
-    statement = insert_or(meta).values(name=KEPT_RULES, value=rules.encode())
+    statement = insert_or(meta).values(name=what, value=rules.encode())
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": rules.encode()}))

@@ -195,6 +195,36 @@ def touch(connection: Connection, contact_ids: Collection[int]) -> None:
         connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(change=change))
 
 
+def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """Everybody in these zones is in the workspace's from now on; how many were in each."""
+    left: dict[str, int] = {}
+    for name in names:
+        ids = list(connection.scalars(select(contacts.c.id).where(contacts.c.zone == name)))
+        _move(connection, ids, None)
+        left[name] = len(ids)
+    return left
+
+
+def zones_without_effect(connection: Connection) -> list[str]:
+    """The zones that contacts say they have, and are not in."""
+    said = select(contacts.c.timezone).where(contacts.c.zone.is_(None), contacts.c.timezone.is_not(None))
+    return list(connection.scalars(said.distinct()))
+
+
+def return_to_zones(connection: Connection, names: Collection[str]) -> None:
+    """Whoever says that one of these is theirs is in it from now on."""
+    for name in names:
+        said = select(contacts.c.id).where(contacts.c.zone.is_(None), contacts.c.timezone == name)
+        _move(connection, list(connection.scalars(said)), name)
+
+
+def _move(connection: Connection, ids: Sequence[int], to: str | None) -> None:
+    for chunk in _chunks(ids):
+        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(zone=to))
+    touch(connection, ids)
+    wake_runs(connection, ids)
+
+
 def touch_records(connection: Connection, record_ids: Collection[int]) -> None:
     """As `touch`, for records: whoever looks for late joiners looks at these."""
     change = last_change(connection) + 1 if record_ids else 0
