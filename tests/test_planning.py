@@ -742,3 +742,22 @@ def test_a_zone_that_this_version_of_the_zones_lacks_delays_nobody(
         connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
     made.beat("2026-12-03 01:00")
     assert made.sent("ana")[1:] == ["2026-12-03 01:00"], "ten in Tokyo, since its zone is known"
+
+
+def test_who_is_tagged_out_of_the_audience_at_the_instant_of_entering_gets_no_more(world: Worlds) -> None:
+    two = """
+        name: Two
+        topic: service
+        trigger: { schedule: every Thursday at 10:00 }
+        audience: { not: { tagged: seen } }
+        frequency_caps: ignore
+        steps: [send: one, send: two]
+    """
+    tags = "name: Tags\ntopic: service\ntrigger: { schedule: every Thursday at 10:00 }\nsteps: [tag: seen]\n"
+    # Runs are walked in the order in which they began, and those of one instant by their campaigns' names.
+    for name, sent in (("a", ["sent send one"]), ("z", [])):
+        made = world({name: two, "tags": tags})
+        made.contacts("key,email", "ana,ana@example.com")
+        made.beat("2026-11-25 12:00")
+        made.beat("2026-11-26 16:00")
+        assert [line[17:] for line in made.timeline()] == [*sent, f"exited {name} (not-in-audience)"]

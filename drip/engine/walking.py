@@ -315,7 +315,7 @@ class Walker:
     def _has_just_come(self, run: Run) -> bool:
         """Whether it was asked at this very instant who is in the audience, and nothing has become of it since."""
         news = run.next_due_at is None or self._actions.touched(run.contact_id)
-        return run.started_at == self._kept_now and not news
+        return run.position == 0 and run.started_at == self._kept_now and not news
 
     def values(self, run: Run, campaign: Campaign, contact: Contact) -> Facts:
         """What conditions of the run's campaign read."""
