@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ClauseElement,
     ColumnElement,
     Connection,
@@ -265,3 +266,29 @@ def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
 def later(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
     """The greater one of two values."""
     return case((one > other, one), else_=other)
+
+
+class _OffIndexes(FunctionElement[bool]):
+    """A flag of which no index of a server is to serve."""
+
+    name = "off_indexes"
+    type = Boolean()
+    inherit_cache = True
+
+
+def off_indexes(flag: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The flag of a column, of which no index of a server is to serve.
+
+    What a server knows of a table can be of before it was filled, when next to no row had the flag.
+    """
+    return _OffIndexes(flag)
+
+
+@compiles(_OffIndexes)
+def _off_indexes(element: _OffIndexes, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(_OffIndexes, "postgresql")
+def _off_indexes_there(element: _OffIndexes, compiler: Any, **options: Any) -> str:
+    return f"coalesce({compiler.process(element.clauses, **options)}, false)"
