@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from drip.process import own_zones
 from tests.servers import Postgres, binaries, postgres
 from tests.world import World
 
@@ -21,6 +22,7 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("drip")
+own_zones()
 
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
 

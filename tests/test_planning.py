@@ -737,6 +737,8 @@ def test_a_zone_that_this_version_of_the_zones_lacks_delays_nobody(
     made.beat("2026-11-26 16:00")
     assert made.sent("ana") == made.sent("ben") == ["2026-11-26 16:00"], "both at ten in Chicago"
     assert "Moon/Base of 1 contact(s) is not among those of tzdata" in caplog.text
+    made.contacts("key,first_name", "ana,Ana", now="2026-11-27")
+    made.beat("2026-11-27 16:00")
     with made.database.write() as connection:
         connection.execute(text("UPDATE contacts SET timezone = 'Asia/Tokyo' WHERE key = 'ana'"))
         connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
@@ -761,3 +763,53 @@ def test_who_is_tagged_out_of_the_audience_at_the_instant_of_entering_gets_no_mo
         made.beat("2026-11-25 12:00")
         made.beat("2026-11-26 16:00")
         assert [line[17:] for line in made.timeline()] == [*sent, f"exited {name} (not-in-audience)"]
+
+
+def test_a_run_that_has_ended_stays_as_it_ended_when_its_date_moves(world: Worlds) -> None:
+    made = world({"join": JOINED.replace("  - send: last\n    at: contact.joined\n", "")})
+    made.contacts("key,email,joined", "ana,ana@example.com,2026-12-01")
+    made.answer = lambda message: Unknown("the answer did not come")
+    made.beat("2026-11-24 15:00")
+    made.beat("2026-11-24 15:01")
+    made.answer = None
+    # It is through; its message may have left. The date moves, and then an operator has the message sent again.
+    made.contacts("key,email,joined", "ana,ana@example.com,2027-12-01", now="2026-11-24")
+    made.beat("2026-11-24 15:02")
+    with made.database.write() as connection:
+        (held,) = connection.execute(text("SELECT id FROM messages")).scalars()
+        outbox.release(connection, [held], "deferred", at("2026-11-24 15:03"))
+    made.beat("2026-11-24 15:03")
+    assert [line for line in made.timeline() if "exited" in line or "skipped" in line] == []
+    assert made.sent() == ["2026-11-24 15:03"]
+
+
+def test_of_an_event_that_lay_ahead_the_audience_is_asked_again_when_it_comes(world: Worlds) -> None:
+    appointment = """
+        name: Appointment
+        topic: service
+        trigger: { event: appointment.booked }
+        audience: { visits: at least 1 }
+        steps: [send: see-you]
+    """
+    made = world({"appointment": appointment})
+    made.contacts("key,email,visits", "ana,ana@example.com,1")
+    made.events("event,contact,at", "appointment.booked,ana,2026-03-05T18:00:00Z")
+    made.beat("2026-03-01 12:00")
+    made.contacts("key,email,visits", "ana,ana@example.com,0", now="2026-03-02")
+    made.beat("2026-03-02 12:00")
+    made.run("2026-03-03 00:00", "2026-03-06 00:00")
+    assert made.timeline() == ["2026-03-05 18:00 exited appointment (not-in-audience)"]
+
+
+def test_a_date_that_a_step_of_an_older_version_sets_lets_people_in_at_once(world: Worlds) -> None:
+    older = (
+        "name: A\ntopic: service\ntrigger: { event: x.y }\nsteps: [wait: 1 day, set: { contact.joined: 2026-03-01 }]\n"
+    )
+    made = world({"a": older, "b": "name: B\ntopic: service\ntrigger: { date: contact.joined }\nsteps: [send: b]\n"})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.events("event,contact,at", "x.y,ana,2026-03-01T12:00:00Z")
+    made.beat("2026-03-01 12:00")
+    made.write("campaigns/a.yaml", older.replace(", set: { contact.joined: 2026-03-01 }", ""))
+    made.reload()
+    made.run("2026-03-01 13:00", "2026-03-09 00:00")
+    assert made.sent() == ["2026-03-02 12:00"]

@@ -24,7 +24,7 @@ from drip.cli.run import run, send
 from drip.cli.schema import schema
 from drip.cli.test import test
 from drip.errors import DripError
-from drip.process import unhurried
+from drip.process import own_zones, unhurried
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,6 +72,7 @@ def main() -> None:
     # What commands have to say they print; only the daemon has a log.
     logging.getLogger("drip").addHandler(logging.NullHandler())
     unhurried()
+    own_zones()
     # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

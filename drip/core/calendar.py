@@ -12,10 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Literal
-from zoneinfo import ZoneInfo, reset_tzpath
+from zoneinfo import ZoneInfo
 
-# The same zones on every machine: those of the package, not the machine's own, so that their version can be recorded.
-reset_tzpath(to=())
+# The zones that the processes of drip take (`process.own_zones`).
 ZONES_VERSION = f"tzdata {version('tzdata')}"
 Feb29 = Literal["Feb 28", "Mar 1", "skip"]
 MINUTES_A_DAY = 24 * 60
@@ -156,8 +155,6 @@ def millis(at: datetime) -> int:
 
 
 @lru_cache(maxsize=50_000)
-# What is known of many people came at the same instants.
-@lru_cache(maxsize=65_536)
 def from_millis(milliseconds: int) -> datetime:
     """The instant so many milliseconds after the beginning of 1970."""
     return EPOCH + milliseconds * MILLISECOND

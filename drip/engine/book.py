@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -35,7 +36,6 @@ class Book:
     _sets: dict[str, Condition | Rank] | None = None
     _versions_read: bool = False
     _reserves: bool | None = None
-    _sets_fields: bool | None = None
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -68,6 +68,11 @@ class Book:
             return Reason("paused", f"the campaign is `status: {current.status}`", current.place)
         return None
 
+    def running(self) -> Iterator[Campaign]:
+        """The campaigns in force, and those of their versions that somebody is in, as far as these were read."""
+        yield from self.campaigns.values()
+        yield from (each for each in self._versions.values() if each)
+
     def sets(self) -> dict[str, Condition | Rank]:
         """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
         if self._sets is None:
@@ -82,14 +87,11 @@ class Book:
 
     def acts(self) -> bool:
         """Whether steps change anything about people beside sending to them."""
-        return any(isinstance(step, ACTIONS) for campaign in self.campaigns.values() for step in campaign.steps)
+        return any(isinstance(step, ACTIONS) for campaign in self.running() for step in campaign.steps)
 
     def sets_fields(self) -> bool:
-        """Whether a step changes what is known of people, such as a date or where they live. Worked out once."""
-        if self._sets_fields is None:
-            running = (*self.campaigns.values(), *(each for each in self._versions.values() if each))
-            self._sets_fields = any(isinstance(step, SetFields) for campaign in running for step in campaign.steps)
-        return self._sets_fields
+        """Whether a step changes what is known of people, such as a date or where they live."""
+        return any(isinstance(step, SetFields) for campaign in self.running() for step in campaign.steps)
 
     def reserves(self) -> bool:
         """Whether some campaign keeps its slots free ahead."""
@@ -104,8 +106,7 @@ class Book:
         rank by what steps can change. The versions that somebody is in count if they were read (`read_versions`).
         """
         campaigns = self.campaigns.values()
-        running = (*campaigns, *(each for each in self._versions.values() if each))
-        steps = [step for campaign in running for step in campaign.steps]
+        steps = [step for campaign in self.running() for step in campaign.steps]
         learning = any(isinstance(step, Split) and step.winner_after for step in steps)
         stocked = any(each.codes == "list" for each in self.settings.coupons.values())
         braked = any(campaign.max_audience is not None for campaign in campaigns)
@@ -120,12 +121,12 @@ class Book:
         if not self._versions_read:
             for key, version in runs.active_versions(connection):
                 self.version(connection, key, version)
-            self._versions_read, self._sets, self._sets_fields = True, None, None
+            self._versions_read, self._sets = True, None
 
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
         found = [each.condition for each in self.settings.segments.values()]
-        for campaign in (*self.campaigns.values(), *(each for each in self._versions.values() if each)):
+        for campaign in self.running():
             found += [each for each in (campaign.audience, *campaign.exit_conditions) if each]
             found += [condition for step in campaign.steps for condition in conditions_of(step)]
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -28,7 +29,7 @@ Owner = tuple[int, int]
 
 def guess_zone(contact: Contact) -> str | None:
     """The contact's own zone, else the one its phone number or its country has, else None."""
-    if contact.timezone:
+    if contact.timezone and _is_zone(contact.timezone):
         return contact.timezone
     if contact.phone:
         found = _single(time_zones_for_number(phonenumbers.parse(contact.phone)))
@@ -151,10 +152,17 @@ def settle_zones(connection: Connection) -> None:
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
             "workspace's.", name, count, ZONES_VERSION, extra={"action": "unknown-zone"},
         )  # fmt: skip
-    people.return_to_zones(connection, [name for name in people.zones_without_effect(connection) if _is_zone(name)])
+    for some in people.without_zone(connection):
+        known: dict[str, list[int]] = defaultdict(list)
+        for contact in some:
+            if found := guess_zone(contact):
+                known[found].append(contact.id)
+        for name, ids in known.items():
+            people.move_to_zone(connection, ids, name)
     history.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
 
 
+@lru_cache(maxsize=1_000)
 def _is_zone(name: str) -> bool:
     try:
         parse_zone(name)

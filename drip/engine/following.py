@@ -74,7 +74,7 @@ def follow_moved_dates(connection: Connection, book: Book, now: datetime) -> Non
 
 
 def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: datetime) -> None:
-    """As `follow_moved_dates`, for these runs, which are changed in place."""
+    """As `follow_moved_dates`, for these active runs, which are changed in place."""
     hung: list[tuple[Run, Campaign, DateTrigger]] = []
     for run in found:
         campaign = book.version(connection, run.campaign, run.version)

@@ -111,7 +111,7 @@ class Judging:
         waiting = outbox.deferred(connection, contact_ids)
         loaded = runs.due_runs(connection, contact_ids, now, [each.run_id for each in waiting if each.due_at <= now])
         # A date may have moved since the tick began: an import works beside the daemon.
-        if moved := [run for run in loaded if run.next_due_at is None and run.anchor is not None]:
+        if moved := [run for run in loaded if run.active and run.next_due_at is None and run.anchor is not None]:
             follow_runs(connection, book, moved, now)
         for run in loaded:
             self._runs[run.contact_id].append(run)

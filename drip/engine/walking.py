@@ -314,8 +314,11 @@ class Walker:
 
     def _has_just_come(self, run: Run) -> bool:
         """Whether it was asked at this very instant who is in the audience, and nothing has become of it since."""
-        news = run.next_due_at is None or self._actions.touched(run.contact_id)
-        return run.position == 0 and run.started_at == self._kept_now and not news
+        if run.position or run.started_at != self._kept_now:
+            return False
+        # Of an event that lay ahead it was asked when that came in.
+        lay_ahead = run.event_id is not None and run.since >= run.started_at
+        return not (lay_ahead or run.next_due_at is None or self._actions.touched(run.contact_id))
 
     def values(self, run: Run, campaign: Campaign, contact: Contact) -> Facts:
         """What conditions of the run's campaign read."""

@@ -18,7 +18,7 @@ from drip.engine.book import book_of
 from drip.engine.dispatcher import Ready
 from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
-from drip.process import unhurried
+from drip.process import own_zones, unhurried
 from drip.storage import ledger, people, summary
 from drip.storage.copying import WHOLE, Part
 from drip.storage.database import Database
@@ -133,6 +133,7 @@ class _Share:
 
 def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Summary:
     unhurried()
+    own_zones()
     workspace = Workspace(root, environment)
     with workspace.database(share.now) as database:
         return share.sums(workspace, database, lambda now: None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hmac
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
@@ -200,27 +200,26 @@ def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int
     left: dict[str, int] = {}
     for name in names:
         ids = list(connection.scalars(select(contacts.c.id).where(contacts.c.zone == name)))
-        _move(connection, ids, None)
+        move_to_zone(connection, ids, None)
         left[name] = len(ids)
     return left
 
 
-def zones_without_effect(connection: Connection) -> list[str]:
-    """The zones that contacts say they have, and are not in."""
-    said = select(contacts.c.timezone).where(contacts.c.zone.is_(None), contacts.c.timezone.is_not(None))
-    return list(connection.scalars(said.distinct()))
+def without_zone(connection: Connection) -> Iterator[list[Contact]]:
+    """Who is in the workspace's zone though something says where they live, some at a time."""
+    c, after = contacts.c, 0
+    said = or_(c.timezone.is_not(None), c.phone.is_not(None), c.country.is_not(None))
+    while rows := connection.execute(
+        select(contacts).where(c.zone.is_(None), said, c.id > after).order_by(c.id).limit(CHUNK)
+    ).all():
+        yield [_contact(row) for row in rows]
+        after = rows[-1].id
 
 
-def return_to_zones(connection: Connection, names: Collection[str]) -> None:
-    """Whoever says that one of these is theirs is in it from now on."""
-    for name in names:
-        said = select(contacts.c.id).where(contacts.c.zone.is_(None), contacts.c.timezone == name)
-        _move(connection, list(connection.scalars(said)), name)
-
-
-def _move(connection: Connection, ids: Sequence[int], to: str | None) -> None:
+def move_to_zone(connection: Connection, ids: Sequence[int], name: str | None) -> None:
+    """These contacts are in this zone (None: the workspace's) from now on."""
     for chunk in _chunks(ids):
-        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(zone=to))
+        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(zone=name))
     touch(connection, ids)
     wake_runs(connection, ids)
 

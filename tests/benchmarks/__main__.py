@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 
-from drip.process import unhurried
+from drip.process import own_zones, unhurried
 from tests.benchmarks import retail, scale
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -39,6 +39,7 @@ def main() -> None:
     how = "with PGO" if optimised else "without PGO"
     sys.stdout.write(f"CPython {platform.python_version()}, built {how}\n")
     unhurried()
+    own_zones()
     BENCHMARKS[wanted[0]]()
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
+from drip.process import own_zones
 from tests.simulation.mutants import MUTANTS, seeds_to_catch
 from tests.simulation.play import play
 
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first one")
     parser.add_argument("--seed", type=int, help="only this one")
     asked = parser.parse_args()
+    own_zones()
     if asked.seed is not None:
         sys.stdout.write(f"{verdict(asked.seed)}\n")
         return 0
