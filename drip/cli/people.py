@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -85,18 +86,10 @@ def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
     return {column: field for column, _, field in split}
 
 
-class _progress:  # noqa: N801 - a context manager
+@contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     """Counts rows on standard error where a person looks at it."""
-
-    def __init__(self, file: Path) -> None:
-        columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
-        self._bar = Progress(*columns, transient=True, disable=not sys.stderr.isatty())
-        self._file = file
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.start()
-        task = self._bar.add_task(f"Reading {self._file.name}", total=None)
-        return lambda rows: self._bar.update(task, completed=rows)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(f"Reading {file.name}", total=None)
+        yield lambda rows: bar.update(task, completed=rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,8 +10,8 @@ from typing import Any
 
 from drip.core.campaign import CounterTrigger
 from drip.engine.book import Book
-from drip.engine.entry import Doorkeeper, coming_entries
-from drip.engine.following import SEGMENTS, follow, next_regrouping
+from drip.engine.entry import Doorkeeper
+from drip.engine.following import SEGMENTS, follow
 from drip.engine.judging import Judging, Texts
 from drip.errors import DripError
 from drip.rendering.templates import Templates
@@ -67,38 +66,6 @@ def _is_there(templates: Templates, folder: str, occurrence: str) -> bool:
         return templates.content(folder, occurrence) is not None
     except DripError:
         return True
-
-
-class Wakes:
-    """The instants up to `end` at which someone could enter a campaign or a segment, in a time in which no data comes in."""
-
-    def __init__(self, database: Database, book: Book, start: datetime, end: datetime) -> None:
-        self._database, self._book, self._end = database, book, end
-        with database.read() as connection:
-            sets = [coming_entries(connection, book, campaign, start, end) for campaign in book.entering()]
-            self._change = people.last_change(connection)
-        self._coming = sorted({*next_regrouping(book, start, end)}.union(*sets))
-
-    def after(self, now: datetime) -> datetime | None:
-        """The first of them after `now`, up to which everything was done; None if there is none."""
-        if self._book.sets_fields():
-            self._with_changed(now)
-        n = bisect_right(self._coming, now)
-        return self._coming[n] if n < len(self._coming) else None
-
-    def _with_changed(self, now: datetime) -> None:
-        """A step can have set another date, or where somebody lives."""
-        with self._database.read() as connection:
-            change = people.last_change(connection)
-            if change == self._change:
-                return
-            new = set[datetime]().union(*(
-                coming_entries(connection, self._book, campaign, now, self._end, self._change)
-                for campaign in self._book.entering()
-            ))  # fmt: skip
-        self._change = change
-        if not new.issubset(self._coming):
-            self._coming = sorted(new.union(self._coming))
 
 
 def is_due(database: Database, now: datetime) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,11 +15,12 @@ from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher, Ready, Tally
-from drip.engine.entry import Doorkeeper
-from drip.engine.planner import Wakes, next_due
+from drip.engine.entry import Doorkeeper, coming_entries
+from drip.engine.following import next_regrouping
+from drip.engine.planner import next_due
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
-from drip.storage import control
+from drip.storage import control, people
 from drip.storage.copying import WHOLE, Part, copy_into
 from drip.storage.database import Database
 from drip.storage.opening import create_database
@@ -99,3 +101,35 @@ def simulate(
         if outage and outage.start <= now < outage.end:
             now = outage.end
     return total
+
+
+class Wakes:
+    """The instants up to `end` at which someone could enter a campaign or a segment, in a time in which no data comes in."""
+
+    def __init__(self, database: Database, book: Book, start: datetime, end: datetime) -> None:
+        self._database, self._book, self._end = database, book, end
+        self._change: int | None = None
+        self._coming = next_regrouping(book, start, end)
+        self._look(start)
+
+    def after(self, now: datetime) -> datetime | None:
+        """The first of them after `now`, up to which everything was done; None if there is none."""
+        if self._book.sets_fields():
+            # A step can have set another date, or where somebody lives.
+            self._look(now)
+        n = bisect_right(self._coming, now)
+        return self._coming[n] if n < len(self._coming) else None
+
+    def _look(self, now: datetime) -> None:
+        """Adds the instants of everybody, and later on of those about whom something is new since the last look."""
+        with self._database.read() as connection:
+            change = people.last_change(connection)
+            if change == self._change:
+                return
+            new = set[datetime]().union(*(
+                coming_entries(connection, self._book, campaign, now, self._end, self._change)
+                for campaign in self._book.entering()
+            ))  # fmt: skip
+        self._change = change
+        if not new.issubset(self._coming):
+            self._coming = sorted(new.union(self._coming))

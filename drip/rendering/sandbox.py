@@ -80,7 +80,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.filters.pop(name, None)
         for name in REMOVED_GLOBALS:
             self.globals.pop(name, None)
-        self.filters |= {"money": _money(currency), "date": _date, "plural": _plural, "number": _number}
+        of_values = {"money": _money(currency), "date": _date, "number": _number}
+        self.filters |= {name: _of_known(each) for name, each in of_values.items()} | {"plural": _plural}
         self.filters["replace"] = _replace
         self.globals |= {ROUND: self._round, JOIN: _join}
         self._rounds = 0
@@ -100,7 +101,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         except RecursionError:
             raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None
         assert isinstance(guarded, nodes.Template)
-        return guarded.set_environment(self)  # type: ignore[return-value]
+        guarded.set_environment(self)
+        return guarded
 
     def _round(self) -> None:
         self._rounds += 1
@@ -196,30 +198,30 @@ def locale_of(name: object) -> Locale:
         return Locale.parse("en")
 
 
-def _money(currency: str) -> Callable[..., str]:
+def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
+    """A filter of values that are known; one that is not says so, or is blank where a colleague reads it."""
+
     @pass_context
+    def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
+        return str(value) if isinstance(value, Undefined) else filter_(context, value, *more, **named)
+
+    return filtered
+
+
+def _money(currency: str) -> Callable[..., str]:
     def money(context: Context, value: Any, unit: str = currency) -> str:
-        if isinstance(value, Undefined):
-            return str(value)
         amount = parse_number(value) if isinstance(value, str) else value
         return format_currency(amount, unit, locale=locale_of(context.get("locale")))
 
     return money
 
 
-@pass_context
 def _number(context: Context, value: Any) -> str:
-    if isinstance(value, Undefined):
-        return str(value)
     amount = parse_number(value) if isinstance(value, str) else value
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
 
-@pass_context
 def _date(context: Context, value: Any, length: str = "long") -> str:
-    if isinstance(value, Undefined):
-        # Says what is missing, or is blank where a colleague reads it.
-        return str(value)
     locale = locale_of(context.get("locale"))
     if isinstance(value, str):
         value = parse_date(value)

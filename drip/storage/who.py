@@ -368,7 +368,8 @@ def stands_still(connection: Connection, settings: Settings, rank: Rank, before:
         return False
     turned = [(before, now)]
     if total.span:
-        turned.append(tuple(first_instant(total.span, at, settings.timezone) for at in (before, now)))  # type: ignore[arg-type]
+        earlier, later = (first_instant(total.span, at, settings.timezone) for at in (before, now))
+        turned.append((earlier, later))
     inside = or_(*(and_(events.c.at >= first, events.c.at <= last) for first, last in turned))
     return connection.execute(select(events.c.id).where(events.c.name == total.event, inside).limit(1)).first() is None
 

@@ -106,18 +106,8 @@ def granted(connection: Connection, now: datetime, most: int) -> Iterator[Grante
     for row in _GRANTED.rows(connection, now=kept(now), most=most):
         number, run, campaign, version, step, active, position, occurrence, sure, attributes, *told = row
         yield Granted(
-            number,
-            run,
-            campaign,
-            version,
-            step,
-            bool(active),
-            position,
-            occurrence,
-            bool(sure),
-            attributes,
-            tuple(told),
-        )
+            number, run, campaign, version, step, bool(active), position, occurrence, bool(sure), attributes, tuple(told),
+        )  # fmt: skip
 
 
 def sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +14,6 @@ import psycopg
 from drip.storage.opening import open_database, server
 from drip.storage.schema import metadata
 from tests.servers import Postgres, binaries, postgres
-
-PAGE = 10_000
 
 
 def kinds() -> Iterator[Postgres | None]:
@@ -26,24 +24,17 @@ def kinds() -> Iterator[Postgres | None]:
         sys.stdout.write("PostgreSQL: its programs are not here, so no figures\n")
         return
     with postgres(quick=False) as running:
-        with plain(running.fresh()) as connection:
+        with psycopg.connect(running.fresh()) as connection:
             (version,) = connection.execute("SHOW server_version").fetchone() or ("",)
         sys.stdout.write(f"PostgreSQL {version}\n")
         yield running
-
-
-@contextmanager
-def plain(address: str) -> Iterator[psycopg.Connection]:
-    """A connection without drip in between."""
-    with closing(psycopg.connect(address)) as connection:
-        yield connection
 
 
 def moved(file: Path, to: Postgres, now: datetime) -> str:
     """The address of a new database with everything that is in a file."""
     address = to.fresh()
     open_database(server(address, file.parent), now).close()
-    with closing(sqlite3.connect(file)) as source, plain(address) as target:
+    with closing(sqlite3.connect(file)) as source, psycopg.connect(address) as target:
         for table in metadata.sorted_tables:
             names = ", ".join(f'"{column.name}"' for column in table.columns)
             target.execute(f'DELETE FROM "{table.name}"')  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import psycopg
 from psycopg.types.string import TextLoader
 from sqlalchemy import text
 
@@ -29,7 +30,7 @@ from drip.storage.opening import open_database, server
 from drip.storage.sqlite import SqliteDatabase
 from drip.workspace import Workspace
 from tests.benchmarks import crowd
-from tests.benchmarks.databases import kinds, moved, plain
+from tests.benchmarks.databases import kinds, moved
 from tests.cli import drip
 from tests.servers import Postgres
 from tests.world import World, at
@@ -226,7 +227,7 @@ def _in_postgresql(file: Path, where: Postgres, runs: int) -> Iterator[tuple[Dat
 
 
 def _copied_in_postgresql(address: str) -> float:
-    with plain(address) as beside:
+    with psycopg.connect(address) as beside:
         beside.execute("CREATE TABLE copy_of_messages (LIKE messages INCLUDING ALL)")
         beside.commit()
 
@@ -338,7 +339,7 @@ def _inserted_in_sqlite(path: Path) -> float:
 
 def _inserted_in_postgresql(address: str) -> float:
     """As `_inserted_in_sqlite`, on a server."""
-    with plain(address) as beside:
+    with psycopg.connect(address) as beside:
         # JSON as its text: a program that inserts has it so.
         beside.adapters.register_loader("json", TextLoader)
         rows = {name: beside.execute(f"SELECT * FROM {name}").fetchall() for name in IMPORTED}
