@@ -322,7 +322,7 @@ IMPORTED = ("contacts", "dates", "consents", "consent_log")
 def _inserted_in_sqlite(path: Path) -> float:
     """Seconds in which SQLite takes the same rows from a program's lists, in batches of 2,000, each committed."""
     with closing(sqlite3.connect(path)) as beside:
-        rows = {name: beside.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in IMPORTED}
+        rows = {name: beside.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in IMPORTED}
         for name in IMPORTED:
             beside.execute(f"DELETE FROM {name}")
         beside.commit()
