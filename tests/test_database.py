@@ -33,7 +33,9 @@ def test_the_migrations_make_the_same_tables_as_the_schema(tmp_path: Path) -> No
         assert compare_metadata(context, metadata) == []
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION
         made = {row.name for row in connection.execute(text("PRAGMA table_list")) if row.wr}
-        assert made == {each.name for each in metadata.tables.values() if each.dialect_options["sqlite"]["with_rowid"] is False}
+        assert made == {
+            each.name for each in metadata.tables.values() if each.dialect_options["sqlite"]["with_rowid"] is False
+        }
     connection.engine.dispose()
 
 

@@ -36,14 +36,11 @@ class Batch:
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = people.consents_of(connection, contact_ids)
         self._key = people.suppression_key(connection)
-        channels = list(settings.transports)
-        self._digests = {
-            (each.id, channel): people.digest(self._key, address)
-            for each in self.contacts.values()
-            for channel in channels
-            if (address := address_of(each, channel))
-        }
-        self._suppressed = people.suppressed(connection, self._digests.values())
+        self._suppressed: dict[str, str] = {}
+        if people.any_suppressed(connection):
+            channels = list(settings.transports)
+            digests = [self._digest(each, channel) for each in self.contacts.values() for channel in channels]
+            self._suppressed = people.suppressed(connection, digests)
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
         self.codes: dict[int, list[Code]] = {}
@@ -178,11 +175,16 @@ class Batch:
     def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
         """What the last check before sending compares with."""
         said = self._said(contact, topic, channel)
-        digest = self._digests.get((contact.id, channel), "")
+        digest = self._digest(contact, channel)
         return Standing(
             contact.id, topic, channel, address_of(contact, channel), contact.zone, said.given if said else None,
             digest in self._suppressed, digest,
         )  # fmt: skip
+
+    def _digest(self, contact: Contact, channel: str) -> str:
+        """The hash under which the contact's address would be suppressed; empty where there is none."""
+        address = address_of(contact, channel)
+        return people.digest(self._key, address) if address else ""
 
     def _said(self, contact: Contact, topic: str | None, channel: str) -> Consent | None:
         for each in self._consents.get(contact.id, ()):
@@ -203,8 +205,7 @@ class Batch:
             return Reason("no-address", f"nothing says how messages by {channel} leave", place)
         if not address_of(contact, channel):
             return Reason("no-address", f"there is no {ADDRESSES[channel]}", place)
-        why = self._suppressed.get(self._digests[contact.id, channel])
-        if why:
+        if self._suppressed and (why := self._suppressed.get(self._digest(contact, channel))):
             return Reason("suppressed", f"the address is suppressed: {why}", place)
         if topic is None:
             return None

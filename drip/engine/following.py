@@ -108,6 +108,7 @@ def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: d
         zone_name = zones.get(run.contact_id) or book.settings.timezone
         _follow(connection, book, campaign, trigger, run, anchor, zone_name, told[run.id], changes)
     changes.store(connection)
+    runs.move_runs(connection, [run for run, *_ in moved])
 
 
 def _follow(
@@ -206,7 +207,7 @@ def regroup(
             return {SEGMENTS: looked}
         fresh = segments.changed(connection, before.change, before.event_id)
         among = fresh
-    else:
+    if not same_rules:
         segments.forget_others(connection, {*wanted, *settings.segments})
     moved = {}
     if among is None and not (same_day and same_rules):

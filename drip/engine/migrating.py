@@ -45,7 +45,9 @@ class Plan:
         """Moves those who can be moved; the planner looks at them anew."""
         for run, position in self._runs:
             run.version, run.position, run.next_due_at = self.campaign.version, position, None
-        runs.save_runs(connection, [run for run, _ in self._runs])
+        moved = [run for run, _ in self._runs]
+        runs.move_runs(connection, moved)
+        runs.save_runs(connection, moved)
 
 
 def plan_moves(connection: Connection, book: Book, campaign: Campaign) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -139,8 +140,9 @@ def zones_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, 
 
 def zones(connection: Connection, after: int | None = None) -> list[str | None]:
     """The zones that contacts live in; with `after`, those changed after that change number. None is the workspace's."""
-    asked = select(contacts.c.zone).distinct()
-    return list(connection.scalars(asked if after is None else asked.where(contacts.c.change > after)))
+    if after is None:
+        return who.zones(connection)
+    return list(connection.scalars(select(contacts.c.zone).where(contacts.c.change > after).distinct()))
 
 
 def contacts_in(
@@ -209,7 +211,8 @@ def _start() -> ClauseElement:
     )
 
 
-_START = Prepared(_start())
+_START, _STARTING = Prepared(_start()), itemgetter(*STARTING)
+INSTANTS = ("since", "next_due_at", "started_at", "ended_at")
 
 
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -217,11 +220,7 @@ def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
     But a run that ended because its date moved away goes on where it was when the date comes back.
     """
-    _START.many(connection, [tuple([_kept(row[name]) for name in STARTING]) for row in rows])
-
-
-def _kept(value: Any) -> Any:
-    return kept(value) if isinstance(value, datetime) else value
+    _START.many(connection, [_STARTING({**row, **{name: kept(row[name]) for name in INSTANTS}}) for row in rows])
 
 
 def start_everybody(

@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.calendar import from_millis
 from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons, runs
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
@@ -56,7 +57,6 @@ class Outgoing:
     place: str | None = None
 
 
-INSTANTS = ("planned_at", "due_at", "granted_at", "sent_at", "settled_at", "maybe_left_at")
 # What judging can change of a message, in the order of the columns.
 CHANGING = (
     "channel", "state", "planned_at", "due_at", "granted_at", "sent_at", "settled_at", "code", "sentence", "place",
@@ -186,11 +186,13 @@ def of_runs(connection: Connection, run_ids: Collection[int]) -> list[Outgoing]:
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    found = Outgoing(*row)
-    found.counted = bool(found.counted)
-    for name in INSTANTS:
-        setattr(found, name, moment(getattr(found, name)))
-    return found
+    (id_, run, step, campaign, contact, topic, channel, counted, priority, state, planned, due, granted, fence, attempts,
+     sent, settled, maybe_left, code, sentence, place) = row  # fmt: skip
+    return Outgoing(
+        id_, run, step, campaign, contact, topic, channel, bool(counted), priority, state, from_millis(planned),
+        from_millis(due), moment(granted), fence, attempts, moment(sent), moment(settled), moment(maybe_left), code,
+        sentence, place,
+    )  # fmt: skip
 
 
 def _row(message: Outgoing) -> tuple[Any, ...]:

@@ -32,7 +32,6 @@ CHUNK = 5_000
 # What every contact has a column for; everything else is among the attributes. (`timezone` has two.)
 COLUMNS = ("key", "email", "phone", "locale", "country")
 PLAIN = (*COLUMNS[1:], "timezone")
-_SUPPRESSION_KEY = select(meta.c.value).where(meta.c.name == "suppression-key")
 # What every beat asks, built once: building a statement costs as much as running it.
 _CONTACTS = Prepared(select(contacts).where(contacts.c.id.in_(listed_in("ids"))))
 _CONSENTS = Prepared(
@@ -46,6 +45,8 @@ _EVENTS_OF = Prepared(
     .where(events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names")))
     .order_by(events.c.at, events.c.id)
 )
+_SUPPRESSION_KEY = Prepared(select(meta.c.value).where(meta.c.name == "suppression-key"))
+_ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1))
 _SUPPRESSED = Prepared(
     select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(texts_in("digests")))
 )
@@ -424,6 +425,11 @@ def suppress(connection: Connection, address: str, reason: str, now: datetime) -
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
 
 
+def any_suppressed(connection: Connection) -> bool:
+    """Whether any address is: if none is, nobody's has to be hashed to see."""
+    return bool(_ANY_SUPPRESSED.rows(connection))
+
+
 def suppressed(connection: Connection, digests: Collection[str]) -> dict[str, str]:
     """Those of these hashes of addresses that are suppressed, with the reason."""
     return dict(_SUPPRESSED.rows(connection, digests=json.dumps(list(digests))))
@@ -436,7 +442,7 @@ def digest(key: bytes, address: str) -> str:
 
 def suppression_key(connection: Connection) -> bytes:
     """The key of this database's hashes."""
-    return bytes(connection.execute(_SUPPRESSION_KEY).scalar_one())
+    return bytes(_SUPPRESSION_KEY.rows(connection)[0][0])
 
 
 def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:

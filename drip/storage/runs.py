@@ -13,6 +13,7 @@ from sqlalchemy import (
     BindParameter,
     Connection,
     Select,
+    Update,
     bindparam,
     func,
     select,
@@ -141,30 +142,51 @@ def _run(row: Sequence[Any]) -> Run:
     )  # fmt: skip
 
 
-# What can change of a run, in the order of the columns.
-CHANGING = (
-    "version", "occurrence", "anchor", "position", "since", "next_due_at", "active", "ended_at", "code", "sentence",
-    "place", "heard", "arms",
-)  # fmt: skip
-_SAVE = Prepared(
-    update(runs).values({name: bindparam(f"new_{name}") for name in CHANGING}).where(runs.c.id == bindparam("number"))
-)
+# What changes as a run goes on, in the order of the columns, and what only a moved date or another version changes: that
+# is in an index, which would be written anew each time.
+GOING_ON = ("position", "since", "next_due_at", "active", "ended_at", "code", "sentence", "place", "heard", "arms")
+MOVED = ("version", "occurrence", "anchor")
+# So many that go on alike are stored by one statement.
+MANY = 10
+
+
+def _set(names: Collection[str]) -> Update:
+    return update(runs).values({name: bindparam(f"new_{name}") for name in names})
+
+
+_SAVE = Prepared(_set(GOING_ON).where(runs.c.id == bindparam("number")))
+_SAVE_ALIKE = Prepared(_set(GOING_ON).where(runs.c.id.in_(listed_in("ids"))))
+_MOVE = Prepared(_set(MOVED).where(runs.c.id == bindparam("number")))
 _REST = Prepared(update(runs).values(next_due_at=bindparam("never")).where(runs.c.id.in_(listed_in("ids"))))
 
 
 def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
-    """Stores what the planner changed."""
-    _SAVE.many(connection, [_changing(run) for run in changed])
+    """Stores how far the planner has brought these runs; `move_runs` what else can change of one."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for run in changed:
+        groups[_going_on(run)].append(run.id)
+    few: list[tuple[Any, ...]] = []
+    for values, ids in groups.items():
+        if len(ids) < MANY:
+            few += [(*values, number) for number in ids]
+        else:
+            new = {f"new_{name}": value for name, value in zip(GOING_ON, values, strict=True)}
+            _SAVE_ALIKE.count(connection, ids=numbers(ids), **new)
+    _SAVE.many(connection, few)
 
 
-def _changing(run: Run) -> tuple[Any, ...]:
+def _going_on(run: Run) -> tuple[Any, ...]:
     """In the order of the table's columns, as an update names them."""
     r = run
     return (
-        r.version, r.occurrence, r.anchor, r.position, kept(r.since), kept(r.next_due_at), r.active, kept(r.ended_at),
-        r.code, r.sentence, r.place, json.dumps(r.heard) if r.heard else None, json.dumps(r.arms) if r.arms else None,
-        r.id,
+        r.position, kept(r.since), kept(r.next_due_at), r.active, kept(r.ended_at), r.code, r.sentence, r.place,
+        json.dumps(r.heard) if r.heard else None, json.dumps(r.arms) if r.arms else None,
     )  # fmt: skip
+
+
+def move_runs(connection: Connection, moved: Sequence[Run]) -> None:
+    """Stores the version of these runs, and the date that they hang on."""
+    _MOVE.many(connection, [(run.version, run.occurrence, run.anchor, run.id) for run in moved])
 
 
 def rest(connection: Connection, ids: Collection[int]) -> None:

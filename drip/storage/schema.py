@@ -59,7 +59,7 @@ Number = BigInteger().with_variant(Integer(), "sqlite")
 
 # Of rows that are little more than their key SQLite keeps the key alone, and each index ends with it: what is asked of
 # an index needs no second look at the row.
-KEY_ALONE = {"sqlite_with_rowid": False}
+KEY_ALONE: dict[str, Any] = {"sqlite_with_rowid": False}
 
 metadata = MetaData()
 
