@@ -168,8 +168,8 @@ def upgrade(place: Path | Server) -> tuple[str, str]:
     return before, REVISION
 
 
-def migrate(database: Database) -> None:
-    """Runs the migrations that the database has not seen, all or none."""
+def migrate(database: Database, to: str = REVISION) -> None:
+    """Runs the migrations up to a version that the database has not seen, all or none."""
     from alembic import command
     from alembic.config import Config
 
@@ -177,4 +177,4 @@ def migrate(database: Database) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
