@@ -22,8 +22,9 @@ from drip.core.clock import jump
 from drip.core.message import Transport
 from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, LeaseLost, Tally
+from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
+from drip.engine.handover import LeaseLost, Tally
 from drip.errors import DripError
 from drip.storage import control, outbox
 from drip.storage.database import Database, workspace_id

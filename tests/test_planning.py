@@ -272,7 +272,7 @@ def test_an_unsent_message_keeps_its_slot_and_is_tried_again(world: Worlds) -> N
     made.beat("2026-11-26 16:00")
     made.answer = None
     assert made.beat("2026-11-26 16:00:10").sent == 0
-    assert made.beat("2026-11-26 16:00:30").sent == 1
+    assert made.beat("2026-11-26 16:00:40").sent == 1
 
 
 def test_a_grant_that_has_not_left_is_judged_again_where_it_stands(world: Worlds) -> None:

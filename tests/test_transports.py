@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
 from drip.transports.files import FilesTransport
 from drip.transports.memory import MemoryTransport
 from drip.transports.mime import to_bytes
@@ -176,85 +175,3 @@ def test_a_refused_connection_is_explained() -> None:
 def test_a_server_without_starttls_is_not_talked_to_in_the_clear(server: Controller) -> None:
     with pytest.raises(TransportDown, match="STARTTLS"):
         smtp(server.port, security="starttls").send(MESSAGE)
-
-
-@pytest.mark.parametrize("answer", [b"530 5.7.0 Authentication required\r\n", b"550 quota exceeded\r\n"])
-def test_a_no_to_the_sender_closes_the_way_and_fails_nobody(answer: bytes) -> None:
-    port, thread = scripted({b"MAIL": answer})
-    transport = smtp(port)
-    with pytest.raises(TransportDown, match="does not take mail from"):
-        transport.send(MESSAGE)
-    thread.join(5)
-
-
-def test_hosts_and_passwords_that_cannot_be_are_explained(server: Controller) -> None:
-    for options in ({"host": "smtp..example.net"}, {"user": "u", "password": "pässwörd"}):
-        with pytest.raises(TransportDown, match="There is no connection"):
-            smtp(server.port, **options).send(MESSAGE)
-
-
-Script = list[tuple[bytes, bytes | None]]
-GREETING = b"220 scripted\r\n"
-TALK: Script = [
-    (b"EHLO", b"250 scripted\r\n"), (b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n"),
-    (b"\r\n.\r\n", b"250 taken\r\n"),
-]  # fmt: skip
-
-
-def scripted(changes: dict[bytes, bytes | None]) -> tuple[int, threading.Thread]:
-    """A server that answers by a script; None closes the connection instead of answering."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection, _ = listening.accept()
-        listening.close()
-        with connection:
-            connection.settimeout(5)
-            connection.sendall(GREETING)
-            for waited, answer in TALK:
-                data = b""
-                while waited not in data.upper():
-                    got = connection.recv(65536)
-                    if not got:
-                        return
-                    data += got
-                reply = changes.get(waited, answer)
-                if reply is None:
-                    return
-                connection.sendall(reply)
-                if waited in changes:
-                    connection.recv(65536)
-                    connection.sendall(b"250 ok\r\n")
-                    return
-
-    port = int(listening.getsockname()[1])
-    thread = threading.Thread(target=serve)
-    thread.start()
-    return port, thread
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({b"MAIL": None}, Unsent),
-        ({b"RCPT": None}, Unsent),
-        ({b"DATA": None}, Unsent),
-        ({b"\r\n.\r\n": None}, Unknown),
-        ({b"RCPT": b"550 5.1.1 no such user\r\n"}, Refused),
-        ({b"RCPT": b"450 4.2.0 greylisted\r\n"}, Unsent),
-        ({b"MAIL": b"421 busy\r\n"}, Unsent),
-        ({b"DATA": b"554 no\r\n"}, Refused),
-        ({b"\r\n.\r\n": b"552 too big\r\n"}, Refused),
-        ({b"\r\n.\r\n": b"451 later\r\n"}, Unsent),
-        ({b"\r\n.\r\n": b"200 fine\r\n"}, Sent),
-        ({b"\r\n.\r\n": b"?? what\r\n"}, Unknown),
-        ({}, Sent),
-    ],
-)
-def test_the_stage_of_a_failure_is_known(changes: dict[bytes, bytes | None], expected: type) -> None:
-    port, thread = scripted(changes)
-    transport = smtp(port)
-    receipt = transport.send(MESSAGE)
-    transport.close()
-    thread.join(5)
-    assert isinstance(receipt, expected), receipt

@@ -12,7 +12,7 @@ import pytest
 from drip.core.message import Message
 from drip.engine import following
 from drip.engine.book import Book
-from drip.engine.dispatcher import Ready
+from drip.engine.handover import Ready
 from drip.preview.foreseen import summed
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.ledger import Entry, entries

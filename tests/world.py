@@ -9,8 +9,9 @@ from textwrap import dedent
 
 from drip.core.message import Message, Receipt
 from drip.engine.beat import beat
-from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
+from drip.engine.handover import Tally
 from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate

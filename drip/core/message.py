@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,16 @@ class Sent:
     answer: str
 
 
+# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, everything.
+Scope = Literal["address", "message", "sender", "domain", "transport"]
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The other side will never take this one; nothing left."""
 
     answer: str
+    scope: Scope = "message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Unsent:
     """It certainly did not leave; worth another try later."""
 
     answer: str
+    scope: Scope = "message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,11 @@ class TransportDown(Exception):
 
 
 class Transport(Protocol):
-    """How messages leave. One is opened by a daemon and used by one thread.
+    """How messages leave, one at a time. One is opened by a daemon and used by one thread.
 
-    `at_once` is how many messages may be under way between two commits, and so how many have an unknown
-    outcome when the program dies: 1, unless nothing ever really leaves. `channels` are those it is made for.
+    `channels` are those it is made for.
     """
 
-    at_once: int
     channels: frozenset[str]
 
     def send(self, message: Message) -> Receipt:
@@ -104,4 +108,25 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Lets go of connections. May be called twice."""
+        ...
+
+
+class Desk(Protocol):
+    """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
+
+    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> Sequence[bool]:
+        """Writes down how messages ended, and which begin now: whether each of those that are ready may.
+
+        It is called right before the first byte of a text leaves, and with nothing now and then, so that a sender who
+        waits is known to be alive. What has ended is kept even if it raises.
+        """
+        ...
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Of a transport that has several messages under way at once: as many are of unknown outcome if the program dies."""
+
+    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+        """Hands over all that the iterator has. Raises TransportDown if this way is closed; the rest has not begun."""
         ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Tally
+from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
+from drip.engine.handover import Tally
 from drip.engine.planner import has_news, is_due, plan
 
 # A message can be given back and judged again at one instant, and a run can send several in a row.
@@ -20,6 +21,8 @@ def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
         total.add(tally)
         if total.trouble or dispatcher.stop():
             break
+        if tally.more:
+            continue
         # What a step did (a tag, points, a date) can bring somebody in at this very moment.
         if book.acts() and has_news(dispatcher.database, book):
             continue

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from drip.core.message import Message
 from drip.engine.book import book_of
-from drip.engine.dispatcher import Ready
+from drip.engine.handover import Ready
 from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried

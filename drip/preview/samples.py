@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from drip.core.message import Message
-from drip.engine.dispatcher import Ready
+from drip.engine.handover import Ready
 
 MOST = 10
 

@@ -8,15 +8,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
-from drip.core.message import Message, Receipt, Sent, Transport
+from drip.core.message import Desk, Message, Receipt, Sent, Transport
 from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
 from drip.engine.book import Book
-from drip.engine.dispatcher import Dispatcher, Ready, Tally
+from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper, coming_entries
 from drip.engine.following import next_regrouping
+from drip.engine.handover import Ready, Tally
 from drip.engine.planner import next_due
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
@@ -27,6 +29,9 @@ from drip.storage.opening import create_database
 from drip.storage.sqlite import SqliteDatabase
 
 AFTER = timedelta(milliseconds=1)
+PREVIEWED = Sent("previewed")
+# So many are stored by one transaction.
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,17 @@ class Outage:
 class Nowhere:
     """Takes every message and keeps none: the last mile of a preview."""
 
-    at_once = 1000
     channels = frozenset(CHANNELS)
 
     def send(self, message: Message) -> Receipt:
-        return Sent("previewed")
+        return PREVIEWED
+
+    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+        ended: list[tuple[Message, Receipt]] = []
+        while lot := list(islice(messages, AT_ONCE)):
+            may = desk.turn(ended, lot)
+            ended = [(message, PREVIEWED) for message, permitted in zip(lot, may, strict=True) if permitted]
+        desk.turn(ended, [])
 
     def close(self) -> None:
         """Nothing is kept open."""

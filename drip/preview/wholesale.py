@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 from drip.core.message import Message
 from drip.engine.book import Book
 from drip.engine.composing import name_of
-from drip.engine.dispatcher import BATCH, Dispatcher, Ready, Tally, reap
+from drip.engine.dispatcher import BATCH, Dispatcher, reap
+from drip.engine.handover import Ready, Tally
 from drip.engine.judging import step_of
 from drip.storage import outbox, runs, wholesale
 from drip.storage.outbox import Outgoing
@@ -54,9 +55,10 @@ class Wholesale(Dispatcher):
                 break
         return tally
 
-    def _waiting(self, connection: Connection, now: datetime) -> list[Outgoing]:
+    def _waiting(self, connection: Connection, channel: str, now: datetime, in_hand: set[int]) -> list[Outgoing]:
         """Those that were chosen to be rendered."""
-        return outbox.still_pending(connection, self._chosen)
+        chosen = outbox.still_pending(connection, self._chosen)
+        return [each for each in chosen if each.channel == channel and each.id not in in_hand]
 
     def _saw(self, each: Ready, message: Message) -> None:
         self._good.add(self._chosen[each.outgoing.id])

@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 
 from drip.core.calendar import from_millis
+from drip.core.settings import CHANNELS
 from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons, runs
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
@@ -123,14 +125,26 @@ _REASONS = Prepared(
         reasons.c.sentence.in_(texts_in("sentences"))
     )
 )
-_PENDING = (
+# Written out, since an index of some rows alone is used only where the statement says that it is about these.
+_IS_PENDING = messages.c.state == literal_column("'pending'")
+_HIGHEST = Prepared(
+    select(func.max(messages.c.priority)).where(
+        _IS_PENDING, messages.c.channel == bindparam("channel"), messages.c.priority < bindparam("below")
+    )
+)
+_PENDING = Prepared(
     select(messages)
-    .where(messages.c.state == "pending", messages.c.due_at <= bindparam("now", type_=Instant))
-    .order_by(messages.c.priority.desc(), messages.c.planned_at, messages.c.id)
+    .where(
+        _IS_PENDING,
+        messages.c.channel == bindparam("channel"),
+        messages.c.priority == bindparam("priority"),
+        messages.c.due_at <= bindparam("now"),
+    )
+    .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
 )
-
-
+# Above every priority, which are from 0 to 100.
+ABOVE_ALL = 1000
 _STILL_PENDING = Prepared(
     select(messages)
     .where(messages.c.id.in_(listed_in("ids")), messages.c.state == "pending")
@@ -141,25 +155,24 @@ _GIVE_BACK_STALE = (
     .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
     .values(state="deferred", due_at=later(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
-_BEGIN = (
-    update(messages)
-    .where(messages.c.id.in_(bindparam("ids", expanding=True)), messages.c.state == "pending")
-    .values(
-        state="sending",
-        fence=bindparam("number"),
-        sent_at=bindparam("now", type_=Instant),
-        attempts=messages.c.attempts + 1,
+_GRANTED = Prepared(
+    select(messages.c.id, messages.c.channel, messages.c.granted_at).where(
+        messages.c.id.in_(listed_in("ids")), messages.c.state == "pending"
     )
-    .returning(messages.c.id)
 )
-_SETTLE_SENT = (
+_BEGIN = Prepared(
+    update(messages)
+    .where(messages.c.id.in_(listed_in("ids")))
+    .values(state="sending", fence=bindparam("number"), sent_at=bindparam("now"), attempts=messages.c.attempts + 1)
+)
+_SETTLE_SENT = Prepared(
     update(messages)
     .where(
-        messages.c.id.in_(bindparam("ids", expanding=True)),
+        messages.c.id.in_(listed_in("ids")),
         messages.c.state == "sending",
         messages.c.fence == bindparam("number"),
     )
-    .values(state="sent", code=null(), sentence=null(), settled_at=bindparam("now", type_=Instant))
+    .values(state="sent", code=null(), sentence=null(), settled_at=bindparam("now"))
 )
 _LEFT_BEHIND = (
     select(messages)
@@ -264,9 +277,25 @@ def prune(connection: Connection, before: datetime) -> int:
     return gone
 
 
-def pending(connection: Connection, now: datetime, limit: int) -> list[Outgoing]:
-    """Granted messages whose time to leave has come: higher priority first, then the one due longer."""
-    return [Outgoing(*row) for row in connection.execute(_PENDING, {"now": now, "most": limit})]
+def channels_waiting(connection: Connection, now: datetime) -> list[str]:
+    """The channels by which granted messages have to leave now."""
+    return [channel for channel in CHANNELS if pending(connection, channel, now, 1, ())]
+
+
+def pending(
+    connection: Connection, channel: str, now: datetime, limit: int, without: Collection[int]
+) -> list[Outgoing]:
+    """A channel's granted messages whose time to leave has come: higher priority first, then the one due longer."""
+    found: list[Outgoing] = []
+    priority = ABOVE_ALL
+    while len(found) < limit:
+        ((highest,),) = _HIGHEST.rows(connection, channel=channel, below=priority)
+        if highest is None:
+            break
+        priority, most = highest, limit - len(found) + len(without)
+        rows = _PENDING.rows(connection, channel=channel, priority=priority, now=kept(now), most=most)
+        found += [_outgoing(row) for row in rows if row[0] not in without]
+    return found[:limit]
 
 
 def still_pending(connection: Connection, ids: Collection[int]) -> list[Outgoing]:
@@ -274,17 +303,21 @@ def still_pending(connection: Connection, ids: Collection[int]) -> list[Outgoing
     return [_outgoing(row) for row in _STILL_PENDING.rows(connection, ids=numbers(ids))]
 
 
-def begin(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> set[int]:
-    """Marks messages as being handed over; returns those that were still pending."""
-    if not ids:
+def begin(connection: Connection, granted: Collection[Outgoing], fence: int, now: datetime) -> set[int]:
+    """Marks messages as being handed over; returns those whose grant still stood. Needs the write lock."""
+    if not granted:
         return set()
-    return set(connection.scalars(_BEGIN, {"ids": list(ids), "number": fence, "now": now}))
+    stands = set(map(tuple, _GRANTED.rows(connection, ids=numbers([each.id for each in granted]))))
+    mine = {each.id for each in granted if (each.id, each.channel, kept(each.granted_at)) in stands}
+    if mine:
+        _BEGIN.count(connection, ids=numbers(mine), number=fence, now=kept(now))
+    return mine
 
 
 def settle_sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
     """Records that these arrived at the other side."""
     if ids:
-        connection.execute(_SETTLE_SENT, {"ids": list(ids), "number": fence, "now": now})
+        _SETTLE_SENT.count(connection, ids=numbers(ids), number=fence, now=kept(now))
 
 
 def settle(

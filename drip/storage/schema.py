@@ -264,6 +264,14 @@ messages = Table(
     Column("place", Words),
     UniqueConstraint("run_id", "step"),
     Index("messages_due", "state", "due_at"),
+    Index(
+        "messages_waiting",
+        "channel",
+        "priority",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
     Index("messages_by_contact", "contact_id", "sent_at"),
     Index(
         "messages_by_settling",

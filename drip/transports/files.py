@@ -15,7 +15,6 @@ from drip.transports.mime import to_bytes
 class FilesTransport:
     """Option `folder`: where the files go. A message that is written again replaces its own file."""
 
-    at_once = 1
     channels = frozenset(CHANNELS)
 
     def __init__(self, options: Mapping[str, str]) -> None:

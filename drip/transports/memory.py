@@ -11,7 +11,6 @@ from drip.core.settings import CHANNELS
 class MemoryTransport:
     """`messages` holds what was sent. `answer`, if given, decides what becomes of each message instead."""
 
-    at_once = 1
     channels = frozenset(CHANNELS)
 
     def __init__(

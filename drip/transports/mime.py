@@ -11,8 +11,8 @@ from hashlib import sha256
 from urllib.parse import quote
 
 from drip.core.message import Attachment, Mailbox, Message
+from drip.transports.addresses import ascii_domain
 
-# Addresses with other characters need a server that speaks SMTPUTF8 (RFC 6531).
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
@@ -64,12 +64,12 @@ def _attached(attachment: Attachment) -> bytes:
 
 def mailbox(box: Mailbox) -> str:
     """A header's address. Never folded inside a name: a folded comma once became a second recipient."""
-    name = _one_line(box.name).strip()
+    name, address = _one_line(box.name).strip(), ascii_domain(box.address)
     if not name:
-        return box.address
+        return address
     if name.isascii():
-        return '"{}" <{}>'.format(re.sub(r'(["\\])', r"\\\1", name), box.address)
-    return f"{_text(name, 'To')} <{box.address}>"
+        return '"{}" <{}>'.format(re.sub(r'(["\\])', r"\\\1", name), address)
+    return f"{_text(name, 'To')} <{address}>"
 
 
 def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:

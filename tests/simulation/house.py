@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
 from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
-from drip.engine.dispatcher import Dispatcher, LeaseLost
+from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
+from drip.engine.handover import LeaseLost
 from drip.errors import DripError
 from drip.importing.importer import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
@@ -87,7 +88,6 @@ class Trace:
 class Wire:
     """An honest transport to a server at which anything can go wrong."""
 
-    at_once = 1
     channels = frozenset(CHANNELS)
 
     def __init__(self, machine: Machine, trace: Trace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
-from drip.core.message import Message, Receipt, TransportDown
-from drip.engine import dispatcher, judging, planner
-from drip.engine.dispatcher import Dispatcher
+from drip.core.message import Desk, Message
+from drip.engine import handover, judging, planner
+from drip.engine.dispatcher import Dispatcher, OneByOne
 from drip.preview import simulator
 from drip.storage import audience, outbox
 from tests.simulation import house
@@ -48,22 +48,14 @@ def checkpoint_at_fetch(patch: Patch) -> None:
 
 def send_then_mark(patch: Patch) -> None:
     """A message is marked as being handed over once it has been."""
-    receipts: dict[int, Receipt] = {}
-    begin = Dispatcher._begin
 
-    def begin_late(self: Dispatcher, connection: Connection, book: Any, facts: Any, lot: Any, tally: Any) -> Any:
-        for each in lot:
-            try:
-                receipts[each.outgoing.id] = self.transports["email"].send(self._message(facts, each))
-            except TransportDown:
-                receipts[each.outgoing.id] = dispatcher.NOT_BEGUN
-        return begin(self, connection, book, facts, lot, tally)
+    def deliver(self: OneByOne, messages: Iterator[Message], desk: Desk) -> None:
+        for message in messages:
+            receipt = self._sent(message, desk)
+            if desk.turn([], [message])[0]:
+                desk.turn([(message, receipt)], [])
 
-    def sent_before(self: Dispatcher, facts: Any, each: Any, begun: Any, message: Message, tally: Any) -> Receipt:
-        return receipts[each.outgoing.id]
-
-    patch.setattr(Dispatcher, "_begin", begin_late)
-    patch.setattr(Dispatcher, "_send", sent_before)
+    patch.setattr(OneByOne, "deliver", deliver)
 
 
 def usage_outside_the_lock(patch: Patch) -> None:
@@ -138,7 +130,7 @@ def preview_without_its_own(patch: Patch) -> None:
 
 def no_last_check(patch: Patch) -> None:
     """Consent is looked at when a message is granted, and not when it is begun."""
-    patch.setattr(dispatcher, "permitted", lambda *_: True)
+    patch.setattr(handover, "permitted", lambda *_: True)
     patch.setattr("drip.storage.people.standings", lambda _, known: list(known))
 
 

@@ -1,0 +1,279 @@
+"""The desk of one delivery: the last check right before a message begins, and how each one ended.
+
+A message is committed as `sending` before the first byte of its text leaves, in one transaction with the ends of those
+before it. Who dies in between leaves as many messages of unknown outcome as the transport has under way at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy import Connection
+
+from drip.core.campaign import Campaign
+from drip.core.decide import Candidate, permitted
+from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.steps import Send
+from drip.engine.book import Book
+from drip.engine.facts import Batch
+from drip.engine.judging import candidate_of
+from drip.storage import control, outbox, people, runs
+from drip.storage.database import Database
+from drip.storage.outbox import Outgoing
+from drip.storage.people import Contact, address_of
+from drip.storage.runs import Run
+
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=1)
+# RFC 5321 section 4.5.4.1: give up after four to five days.
+GIVE_UP_AFTER = timedelta(days=5)
+# Between the last check and its turn too much time had passed.
+STALE = Unsent("its time had passed when its turn came")
+# So long after the last check a message is not begun any more: its lease would hardly outlast it.
+TURN = control.LEASE / 4
+log = logging.getLogger("drip.dispatcher")
+
+
+class LeaseLost(Exception):
+    """This daemon was taken for dead, so that it may not begin anything: it has to start anew under another number."""
+
+
+@dataclass
+class Tally:
+    """What one call of `dispatch` did. `trouble` says what keeps messages from leaving, if anything does.
+
+    `more`: it ended before everything was handed over, so that others get their turn.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    held: int = 0
+    again: int = 0
+    given_back: int = 0
+    more: bool = False
+    trouble: str | None = None
+    help: str | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything has changed that the planner has to look at."""
+        return bool(self.sent or self.failed or self.held or self.given_back)
+
+    def add(self, other: Tally) -> None:
+        """Counts another round's together with this one's; the newest trouble is the one that is told."""
+        self.sent += other.sent
+        self.failed += other.failed
+        self.held += other.held
+        self.again += other.again
+        self.given_back += other.given_back
+        self.trouble, self.help = other.trouble or self.trouble, other.help or self.help
+
+
+@dataclass
+class Ready:
+    """A granted message with all that rendering and the last check need."""
+
+    outgoing: Outgoing
+    run: Run
+    campaign: Campaign
+    step: Send
+    contact: Contact
+    facts: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the last check looked at, and when it was made."""
+
+    candidate: Candidate
+    at: datetime
+
+
+@dataclass
+class Handover:
+    """A `core.message.Desk`. `take` what is handed to a transport; afterwards `finish`."""
+
+    database: Database
+    book: Book
+    clock: Callable[[], datetime]
+    fence: int
+    tally: Tally
+    _hand: dict[str, Ready] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
+    _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
+
+    @property
+    def in_hand(self) -> set[int]:
+        """The messages that were taken and have not ended."""
+        return {each.outgoing.id for each in self._hand.values()}
+
+    def take(self, ready: Ready, message: Message) -> None:
+        """This message is given to the transport."""
+        self._hand[message.message_id] = ready
+
+    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+        """Stores how messages ended, makes the last check of those that are ready, and marks those that may begin (G4)."""
+        self._ended += [(self._hand.pop(message.message_id), receipt) for message, receipt in ended]
+        lot = [self._hand[message.message_id] for message in ready]
+        with self.database.write() as connection:
+            counted = self._record(connection)
+            begun = self._begin(connection, lot, counted)
+        self._ended = []
+        self.tally.add(counted)
+        self._begun |= set(begun)
+        return [self._may(message, each, begun) for message, each in zip(ready, lot, strict=True)]
+
+    def finish(self) -> None:
+        """Stores the ends that are not stored yet."""
+        if self._ended:
+            with self.database.write() as connection:
+                counted = self._record(connection)
+            self._ended = []
+            self.tally.add(counted)
+
+    def _may(self, message: Message, each: Ready, begun: dict[int, Begun]) -> bool:
+        """Whether it was begun, and there is still time: committing may have taken long."""
+        if each.outgoing.id in begun and _in_time(each, begun[each.outgoing.id], self.clock()):
+            return True
+        del self._hand[message.message_id]
+        if each.outgoing.id in begun:
+            self._ended.append((each, STALE))
+        return False
+
+    def _begin(self, connection: Connection, lot: list[Ready], counted: Tally) -> dict[int, Begun]:
+        now = self.clock()
+        if not control.renew(connection, self.fence, now):
+            raise LeaseLost
+        if not lot:
+            return {}
+        self.book.refresh(connection)
+        good: dict[int, Begun] = {}
+        refused: set[int] = set()
+        for each, same in zip(lot, _unchanged(connection, lot), strict=True):
+            planned = each.outgoing.planned_at
+            candidate = candidate_of(
+                self.book, each.facts, each.contact, each.campaign, each.step, planned, has_content=True
+            )
+            may = same and permitted(candidate, each.facts.person(each.contact), each.outgoing.channel, now)
+            # Before it was granted other messages fill the windows: the clock was set back.
+            may = may and each.outgoing.granted_at is not None and each.outgoing.granted_at <= now
+            if may:
+                good[each.outgoing.id] = Begun(candidate, now)
+            else:
+                refused.add(each.outgoing.id)
+        outbox.give_back(connection, refused, now)
+        counted.given_back += len(refused)
+        grants = {each.outgoing.id: each.outgoing for each in lot if each.outgoing.id in good}
+        mine = outbox.begin(connection, grants.values(), self.fence, now)
+        return {number: begun for number, begun in good.items() if number in mine}
+
+    def _record(self, connection: Connection) -> Tally:
+        """Stores how messages ended, and lets their runs go on where that is known."""
+        now, counted = self.clock(), Tally()
+        # What was refused before its text could go was never begun.
+        never = [each.outgoing for each, _ in self._ended if each.outgoing.id not in self._begun]
+        outbox.begin(connection, never, self.fence, now)
+        sent = [each.outgoing.id for each, receipt in self._ended if isinstance(receipt, Sent)]
+        outbox.settle_sent(connection, sent, self.fence, now)
+        counted.sent += len(sent)
+        done = [each for each, receipt in self._ended if self._settled(connection, each, receipt, now, counted)]
+        go_on(connection, done, now)
+        return counted
+
+    def _settled(self, connection: Connection, each: Ready, receipt: Receipt, now: datetime, counted: Tally) -> bool:
+        """Whether the message has reached its end. Stores every end but `sent`."""
+        outgoing, fence = each.outgoing, self.fence
+        match receipt:
+            case Sent():
+                return True
+            case Refused(answer, "transport") | Unsent(answer, "transport"):
+                # About nobody in particular: it is as if it had not been tried.
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
+                              attempts=outgoing.attempts)  # fmt: skip
+                counted.again += 1
+                counted.trouble = counted.trouble or f"The other side takes nothing ({answer})."
+                return False
+            case Refused(answer, "sender"):
+                self._hold_campaign(connection, each, answer, now)
+                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
+                              attempts=outgoing.attempts)  # fmt: skip
+                counted.given_back += 1
+                return False
+            case Refused(answer, scope):
+                outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
+                address = address_of(each.contact, outgoing.channel)
+                if scope == "address" and address:
+                    people.suppress(connection, address, f"the address is dead ({answer})", now)
+                counted.failed += 1
+                return True
+            case Unsent(answer) if receipt is STALE:
+                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
+                              attempts=outgoing.attempts)  # fmt: skip
+                counted.given_back += 1
+                return False
+            case Unsent(answer) if now - outgoing.planned_at > GIVE_UP_AFTER:
+                outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
+                counted.failed += 1
+                return True
+            case Unsent(answer):
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
+                              due_at=now + next_try(outgoing))  # fmt: skip
+                counted.again += 1
+                return False
+            case Unknown(answer) if each.campaign.on_unknown == "resend" and outgoing.maybe_left_at is None:
+                # It may have left, so whether it may go once more is for the caps to say. Twice of unknown outcome is
+                # for a person to settle.
+                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer,
+                              due_at=now + next_try(outgoing), maybe_left=True)  # fmt: skip
+                counted.again += 1
+                return False
+            case Unknown(answer):
+                outbox.settle(connection, outgoing, fence, "held", now, code="unknown", sentence=answer)
+                counted.held += 1
+                return True
+
+    def _hold_campaign(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
+        """Every other message of the campaign would be refused too."""
+        reason = f"its sender is refused ({answer})"
+        if each.campaign.key not in control.held_scopes(connection):
+            control.hold(connection, each.campaign.key, now, reason)
+            log.error("%s is held: %s", each.campaign.key, reason, extra={"action": "sender-refused"})
+
+
+def next_try(outgoing: Outgoing) -> timedelta:
+    """How long after a failed attempt the next one is made: twice as long each time, and no two messages at one instant.
+
+    What spreads them is a hash of the message and the attempt, so that a run can be played again.
+    """
+    wait: timedelta = min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
+    drawn = sha256(f"{outgoing.id}/{outgoing.attempts}".encode()).digest()[0]
+    return wait * (1 + drawn / 1024)
+
+
+def go_on(connection: Connection, done: list[Ready], now: datetime) -> None:
+    """Runs leave the step whose message has ended; those that are through are ended here and now."""
+    through = []
+    for each in done:
+        run, steps = each.run, each.campaign.steps
+        at_step = run.active and run.position < len(steps) and steps[run.position] is each.step
+        if at_step and each.step.next == len(steps):
+            through.append(replace(run, position=each.step.next, active=False, next_due_at=None, ended_at=now))
+    runs.save_runs(connection, through)
+    ended = {run.id for run in through}
+    runs.wake(connection, [each.run.id for each in done if each.run.active and each.run.id not in ended])
+
+
+def _unchanged(connection: Connection, lot: list[Ready]) -> list[bool]:
+    """Whether address, zone, consent and suppressions of each are what they were when its facts were fetched."""
+    known = [each.facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
+    return [before == after for before, after in zip(known, people.standings(connection, known), strict=True)]
+
+
+def _in_time(each: Ready, begun: Begun, now: datetime) -> bool:
+    return begun.at - TURN < now < begun.at + TURN and permitted(
+        begun.candidate, each.facts.person(each.contact), each.outgoing.channel, now
+    )

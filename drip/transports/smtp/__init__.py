@@ -1,0 +1,6 @@
+"""`smtp`: `transport` has the options and the connections, `delivery` hands messages to them, a `link` is one socket,
+a `dialogue` what is said over it, and `replies` what the answers mean."""
+
+from drip.transports.smtp.transport import SmtpTransport
+
+__all__ = ["SmtpTransport"]

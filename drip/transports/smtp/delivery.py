@@ -1,0 +1,172 @@
+"""One delivery: messages are handed to connections as they get free, and the desk hears what became of them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from drip.core.message import Desk, Message, Receipt, TransportDown, Unsent
+from drip.transports.addresses import ascii_domain
+from drip.transports.mime import to_bytes
+from drip.transports.smtp.dialogue import Down, Letter
+from drip.transports.smtp.link import Link
+
+# A message whose connection ended twice before its text could go waits until its next turn.
+MOST_CUTS = 2
+# So many connections may end one after the other without any message having ended.
+MOST_DEATHS = 5
+# The desk is asked at least so often, so that whoever sends is known to be alive.
+KEEP_ALIVE_S = 30.0
+# So long answers are waited for when something went wrong on this side.
+HEAR_OUT_S = 30.0
+
+
+class Links(Protocol):
+    """The connections as a delivery needs them."""
+
+    most: int
+
+    @property
+    def links(self) -> Sequence[Link[Message]]: ...
+    def passed_s(self) -> float: ...
+    def connect(self) -> None: ...
+    def without_ended(self) -> list[Link[Message]]: ...
+    def flush(self) -> None: ...
+    def look(self) -> None: ...
+    def wait(self, until: float) -> None: ...
+
+
+class Delivery:
+    """Which messages wait, and what has become of those that were begun."""
+
+    def __init__(self, server: Links, messages: Iterator[Message], desk: Desk) -> None:
+        self._server, self._messages, self._desk = server, messages, desk
+        self._waiting: deque[Letter[Message]] = deque()
+        self._ended: list[tuple[Message, Receipt]] = []
+        self._cuts: Counter[str] = Counter()
+        self._more = True
+        self._most = server.most
+        self._deaths = 0
+        self._down: Down | None = None
+        self._asked_at = server.passed_s()
+
+    def run(self) -> None:
+        """Until every message has ended or nothing can leave. Raises TransportDown, and whatever the desk raises."""
+        self._server.look()
+        try:
+            while True:
+                self._collect()
+                self._ask()
+                self._hand_out()
+                if not self._waiting and all(link.dialogue.idle for link in self._server.links):
+                    break
+                self._server.flush()
+                self._server.wait(self._asked_at + KEEP_ALIVE_S)
+            self._collect()
+            self._ask()
+        except BaseException:
+            self._let_end()
+            raise
+        if self._down:
+            raise TransportDown(self._down.sentence, self._down.help)
+
+    def _collect(self) -> None:
+        """Takes what ended from the connections, and from those that died what has to go by another one."""
+        dead = self._server.without_ended()
+        for link in (*self._server.links, *dead):
+            dialogue = link.dialogue
+            if dialogue.ended or dialogue.ready:
+                self._deaths = 0
+            self._ended += [(letter.of, receipt) for letter, receipt in dialogue.ended]
+            dialogue.ended.clear()
+            if dialogue.cut:
+                self._cut(dialogue.cut, dialogue.why)
+                dialogue.cut = None
+        for link in dead:
+            self._died(link)
+
+    def _cut(self, letter: Letter[Message], why: str) -> None:
+        key = letter.of.message_id
+        self._cuts[key] += 1
+        if self._cuts[key] < MOST_CUTS:
+            self._waiting.appendleft(letter)
+        else:
+            self._ended.append((letter.of, Unsent(why)))
+
+    def _died(self, link: Link[Message]) -> None:
+        """Fewer connections, where the server lets no more in; none, where there is nothing to be done with it."""
+        down, left = link.dialogue.down, len(self._server.links)
+        if down is None and not link.dialogue.dropped:
+            self._deaths += 1
+            if self._deaths >= MOST_DEATHS:
+                sentence = f"The mail server {link.dialogue.server} ended the connection {self._deaths} times in a row"
+                down = Down(f"{sentence} ({link.dialogue.why}).", "it is tried again", for_good=False)
+                left = 0
+        if down is None:
+            return
+        self._most = max(left, 1)
+        if down.for_good or not left:
+            self._down, self._more = self._down or down, False
+            self._waiting.clear()
+
+    def _ask(self) -> None:
+        """Tells the desk what ended, and asks which of those that could go now may."""
+        links = [link for link in self._server.links if link.dialogue.ready]
+        now = self._server.passed_s()
+        if not links and not self._ended and now < self._asked_at + KEEP_ALIVE_S:
+            return
+        ended, self._ended = self._ended, []
+        ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
+        may = self._desk.turn(ended, ready)
+        self._asked_at = self._server.passed_s()
+        for link, permitted in zip(links, may, strict=True):
+            if permitted:
+                link.dialogue.go()
+            else:
+                link.dialogue.drop()
+                link.close()
+
+    def _hand_out(self) -> None:
+        """Messages to connections: first to those that wait for nothing; and more connections for more messages."""
+        links = sorted(self._server.links, key=lambda link: not link.dialogue.idle)
+        for link in links:
+            while link.dialogue.free and self._next():
+                link.dialogue.take(self._waiting.popleft())
+        opening = sum(not link.dialogue.open for link in links)
+        for count in range(opening + 1, opening + 1 + self._most - len(links)):
+            if not self._next(count):
+                break
+            self._server.connect()
+
+    def _next(self, count: int = 1) -> bool:
+        """Whether so many messages wait; takes them out of the iterator where it has them."""
+        while self._more and len(self._waiting) < count:
+            message = next(self._messages, None)
+            if message is None:
+                self._more = False
+            else:
+                self._waiting.append(letter_of(message))
+        return len(self._waiting) >= count
+
+    def _let_end(self) -> None:
+        """Something went wrong on this side: what has begun is heard to its end, and nothing else begins."""
+        until = self._server.passed_s() + HEAR_OUT_S
+        for link in self._server.links:
+            if not link.dialogue.under_way:
+                link.dialogue.drop()
+                link.close()
+        while self._server.links and self._server.passed_s() < until:
+            self._server.wait(until)
+            self._collect()
+            for link in self._server.links:
+                if not link.dialogue.under_way:
+                    link.close()
+        self._desk.turn(self._ended, [])
+
+
+def letter_of(message: Message) -> Letter[Message]:
+    """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
+    text = to_bytes(message).replace(b"\r\n.", b"\r\n..")
+    sender, recipient = ascii_domain(message.sender.address), ascii_domain(message.to.address)
+    return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())

@@ -1,0 +1,445 @@
+"""One session with a mail server, without a socket: bytes come in, bytes go out, and each message's stage is known.
+
+RFC 5321, with PIPELINING (RFC 2920): a message's text and the next one's MAIL, RCPT and DATA leave together, so that a
+message costs one round trip. Only what DATA was answered with 354 for is ever followed by a text, and what has not been
+permitted by then is dropped with the connection, so that nothing of one message can get into another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from drip.core.message import Receipt, Refused, Sent, Unknown, Unsent
+from drip.transports.smtp.login import Login
+from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
+
+# RFC 5321 section 4.5.3.2: how long each answer may take, in seconds.
+PATIENCE = {
+    "GREETING": 300,
+    "HELLO": 300,
+    "LOGIN": 300,
+    "RSET": 300,
+    "MAIL": 300,
+    "RCPT": 300,
+    "DATA": 120,
+    "TEXT": 600,
+    "QUIT": 5,
+}
+# The same section: between two pieces of a text.
+BLOCK_S = 180
+# RFC 5321 sections 4.1.2 and 4.5.3.1; nothing that could end the path or the line.
+_ADDRESS = re.compile(r"""(?:[^\s<>"@\x00-\x20\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])+")@[^\s<>"@\x00-\x20\x7f]+""")
+T = TypeVar("T")
+
+
+def possible(address: str) -> bool:
+    """Whether an address can stand in an envelope."""
+    local, _, _ = address.rpartition("@")
+    size = len(address.encode("utf-8", "replace"))
+    return size <= 254 and len(local.encode("utf-8", "replace")) <= 64 and bool(_ADDRESS.fullmatch(address))
+
+
+@dataclass(slots=True)
+class Letter(Generic[T]):
+    """A message as a session needs it: what it is for the caller, its envelope, and its bytes with dots stuffed."""
+
+    of: T
+    sender: str
+    recipient: str
+    text: bytes
+    international: bool = False
+    # What was said of it before its text could go: the first no decides.
+    no: Receipt | None = None
+    accepted: bool = False
+    # Where its last byte stands in all that was ever written, once its text goes.
+    dot_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Nothing can leave by this server at the moment. `for_good`: until somebody changes something."""
+
+    sentence: str
+    help: str
+    for_good: bool
+
+
+@dataclass
+class Dialogue(Generic[T]):
+    """`output` is to be written; what was written is to be told by `wrote`. `ready`, `ended` and `cut` are for the caller.
+
+    - `ready`: the letter whose text may go as soon as `go` is called (or `drop`).
+    - `ended`: letters with what became of them.
+    - `cut`: the letter whose text had not begun when the connection ended, so that nothing of it left.
+    """
+
+    host: str
+    server: str
+    hello: str
+    security: str
+    login: Login | None
+    output: bytearray = field(default_factory=bytearray)
+    ready: Letter[T] | None = None
+    ended: list[tuple[Letter[T], Receipt]] = field(default_factory=list)
+    cut: Letter[T] | None = None
+    down: Down | None = None
+    # Why the connection ended, if it was not this side that ended it.
+    why: str = ""
+    dropped: bool = False
+    # The connection is to be closed, is to be encrypted.
+    over: bool = False
+    wants_tls: bool = False
+    open: bool = False
+    secure: bool = False
+    extensions: dict[str, str] = field(default_factory=dict)
+    _replies: Replies = field(default_factory=Replies)
+    _expected: deque[tuple[str, Callable[[Reply], None]]] = field(default_factory=deque)
+    # Commands that wait until what was asked before them is answered: all, where the server has no PIPELINING.
+    _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(default_factory=deque)
+    _ahead: Letter[T] | None = None
+    _under_way: Letter[T] | None = None
+    _begun: int = 0
+    _written: int = 0
+    _unclean: bool = False
+    _steps: Iterator[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self._expect("GREETING", self._greeted)
+
+    # --- what the caller asks
+
+    @property
+    def free(self) -> bool:
+        """Whether the next letter can be taken."""
+        return self.open and not self.over and self._ahead is None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no letter is under way."""
+        return self._ahead is None and self._under_way is None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a text was begun and not answered yet."""
+        return self._under_way is not None
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long to wait for what comes next; None while nothing is awaited."""
+        if self._under_way and not self._all_written(self._under_way):
+            return BLOCK_S
+        if self.wants_tls:
+            return PATIENCE["HELLO"]
+        return PATIENCE[self._expected[0][0]] if self._expected else None
+
+    @property
+    def most_bytes(self) -> int | None:
+        """The largest message the server takes (RFC 1870), None where it does not say."""
+        size = self.extensions.get("SIZE", "")
+        return int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
+
+    def take(self, letter: Letter[T]) -> None:
+        """Begins a letter: its envelope goes out. Only if `free`."""
+        self._ahead = letter
+        if no := self._impossible(letter):
+            self._ahead = None
+            self.ended.append((letter, no))
+            return
+        if self._unclean:
+            self._command("RSET", b"RSET", lambda reply: None)
+            self._unclean = False
+        mail = [f"MAIL FROM:<{letter.sender}>"]
+        if "SIZE" in self.extensions:
+            mail.append(f"SIZE={len(letter.text)}")
+        if not letter.text.isascii():
+            mail.append("BODY=8BITMIME")
+        if letter.international:
+            mail.append("SMTPUTF8")
+        self._command("MAIL", " ".join(mail).encode(), self._answered_mail)
+        self._command("RCPT", f"RCPT TO:<{letter.recipient}>".encode(), self._answered_rcpt)
+        self._command("DATA", b"DATA", self._answered_data)
+
+    def go(self) -> None:
+        """The text of the letter that is `ready` goes out."""
+        letter, self.ready, self._ahead = self.ready, None, None
+        assert letter
+        self._under_way = letter
+        self._write(letter.text + b".\r\n")
+        letter.dot_at = self._begun
+        self._expect("TEXT", self._answered_text)
+
+    def drop(self) -> None:
+        """The letter that is `ready` is not to go: after 354 only the end of the connection says so."""
+        self.ready, self._ahead, self.dropped = None, None, True
+        self._finish()
+
+    def quit(self) -> None:
+        """Says goodbye, if there is still somebody to say it to."""
+        if self.open and not self.over and self.idle:
+            self._command("QUIT", b"QUIT", lambda reply: self._finish())
+        else:
+            self._finish()
+
+    # --- what the connection tells
+
+    def received(self, data: bytes) -> bool:
+        """What the server said; whether it was a whole answer at least."""
+        whole = False
+        try:
+            for reply in self._replies.feed(data):
+                whole = True
+                if self.over:
+                    break
+                self._heard(reply)
+        except Garbage as garbage:
+            self.lost(f"the server's answer makes no sense: {garbage}")
+        return whole
+
+    def wrote(self, count: int) -> None:
+        """So many bytes of `output` were handed over."""
+        self._written += count
+        del self.output[:count]
+
+    def secured(self) -> None:
+        """The connection is encrypted now; the server is asked anew what it can (RFC 3207 section 4.2)."""
+        self.wants_tls, self.secure = False, True
+        # Where it was encrypted from the beginning, the greeting comes first.
+        if not self._expected:
+            self._say_hello()
+
+    def fail(self, down: Down) -> None:
+        """The connection could not even be made."""
+        self.down = down
+        self._finish()
+
+    def lost(self, why: str) -> None:
+        """The connection has ended, or makes no sense any more."""
+        if self.over:
+            return
+        if not self.open and not self.down:
+            self.down = Down(
+                f"{self._server} ended the connection before it was ready ({why}).",
+                "check `host`, `port` and `security`, and whether the server runs",
+                for_good=False,
+            )
+        letter, self._under_way = self._under_way, None
+        if letter:
+            gone = self._all_written(letter)
+            receipt = Unknown(f"{why} after the message was written") if gone else Unsent(why)
+            self.ended.append((letter, receipt))
+        self.cut, self.why = self._ahead, why
+        self.ready, self._ahead = None, None
+        self._finish()
+
+    # --- answers, in the order of what was asked
+
+    def _heard(self, reply: Reply) -> None:
+        if not self._expected:
+            # Mostly 421: it was idle for too long.
+            self.lost(str(reply))
+            return
+        if reply.code == 421 and self._expected[0][0] != "TEXT":
+            self._leaves(reply)
+            return
+        _, answered = self._expected.popleft()
+        answered(reply)
+        if reply.code == 421:
+            self.lost(str(reply))
+        self._next_command()
+
+    def _leaves(self, reply: Reply) -> None:
+        """421: the server closes the connection, whatever was asked (RFC 5321 section 3.8)."""
+        if not self.open:
+            self.down = Down(f"{self._server} is not available ({reply}).", "it is tried again", for_good=False)
+        self.lost(str(reply))
+
+    def _greeted(self, reply: Reply) -> None:
+        if reply.code != 220:
+            self._unwilling(reply)
+        else:
+            self._say_hello()
+
+    def _say_hello(self) -> None:
+        self._command("HELLO", f"EHLO {self.hello}".encode(), self._answered_ehlo)
+
+    def _answered_ehlo(self, reply: Reply) -> None:
+        plain = self.security != "starttls" and self.login is None
+        if reply.code in (500, 501, 502, 504) and plain:
+            # A server from before 1993 (RFC 5321 section 3.2).
+            self._command("HELLO", f"HELO {self.hello}".encode(), self._answered_helo)
+            return
+        if reply.code != 250:
+            self._unwilling(reply)
+            return
+        words = (line.split(" ", 1) for line in reply.lines[1:])
+        self.extensions = {word[0].upper(): word[1] if len(word) > 1 else "" for word in words}
+        if self.security == "starttls" and not self.secure:
+            self._ask_for_tls()
+        elif self.login:
+            self._log_in(self.login)
+        else:
+            self.open = True
+
+    def _answered_helo(self, reply: Reply) -> None:
+        if reply.code == 250:
+            self.open = True
+        else:
+            self._unwilling(reply)
+
+    def _ask_for_tls(self) -> None:
+        if "STARTTLS" not in self.extensions:
+            sentence = f"{self._server} does not offer STARTTLS, and nothing is sent in the clear."
+            self.fail(Down(sentence, "check `port` and `security`", for_good=True))
+            return
+        self._command("HELLO", b"STARTTLS", self._answered_starttls)
+
+    def _answered_starttls(self, reply: Reply) -> None:
+        if reply.code != 220:
+            sentence = f"{self._server} does not begin to encrypt ({reply})."
+            self.fail(Down(sentence, "check `port` and `security`", for_good=reply.code >= 500))
+        elif self._replies.inside:
+            # Put in by somebody in between, to be taken for something that was encrypted.
+            self.lost("something came in the clear after STARTTLS")
+        else:
+            self.extensions = {}
+            self.wants_tls = True
+
+    def _log_in(self, login: Login) -> None:
+        offered = self.extensions.get("AUTH", "").upper().split()
+        steps = login.steps(offered)
+        if steps is None:
+            sentence = f"{self._server} offers no way to log in that fits ({', '.join(offered) or 'none at all'})."
+            self.fail(Down(sentence, "check `port` and `security`", for_good=True))
+            return
+        self._steps = steps
+        self._command("LOGIN", next(steps), self._answered_login)
+
+    def _answered_login(self, reply: Reply) -> None:
+        assert self._steps
+        following = next(self._steps, None) if reply.code == 334 else None
+        if reply.code == 235:
+            self._steps, self.open = None, True
+        elif following is not None:
+            self._command("LOGIN", following, self._answered_login)
+        else:
+            help = "check `user` and the password or token it is given in the environment"
+            sentence = f"The login at the mail server {self.server} was refused ({reply})."
+            self.fail(Down(sentence, help, for_good=reply.code >= 500))
+
+    def _answered_mail(self, reply: Reply) -> None:
+        self._note("MAIL", reply, {250})
+
+    def _answered_rcpt(self, reply: Reply) -> None:
+        self._note("RCPT", reply, {250, 251, 252})
+
+    def _note(self, at: str, reply: Reply, fine: set[int]) -> None:
+        letter = self._ahead
+        assert letter
+        if reply.code in fine:
+            letter.accepted |= at == "MAIL"
+        elif reply.code < 400:
+            self.lost(f"the server's answer to {at} makes no sense: {reply}")
+        else:
+            letter.no = letter.no or verdict(at, reply)
+            if self._later and self._later[0][0] in ("RCPT", "DATA"):
+                # One at a time: what has not been asked need not be.
+                while self._later and self._later[0][0] in ("RCPT", "DATA"):
+                    self._later.popleft()
+                self._refused(letter)
+
+    def _answered_data(self, reply: Reply) -> None:
+        letter = self._ahead
+        assert letter
+        if reply.code == 354 and letter.no is None:
+            self.ready = letter
+        elif reply.code == 354:
+            # RFC 2920 section 3.1: nobody is to get it, so that a single dot ends it.
+            self._write(b".\r\n")
+            self._expect("TEXT", lambda reply: None)
+            letter.accepted = False
+            self._refused(letter)
+        elif reply.code < 400:
+            self.lost(f"the server's answer to DATA makes no sense: {reply}")
+        else:
+            letter.no = letter.no or verdict("DATA", reply)
+            self._refused(letter)
+
+    def _refused(self, letter: Letter[T]) -> None:
+        assert letter.no
+        self._ahead, self._unclean = None, letter.accepted
+        self.ended.append((letter, letter.no))
+
+    def _answered_text(self, reply: Reply) -> None:
+        letter, self._under_way = self._under_way, None
+        assert letter
+        early = not self._all_written(letter)
+        if 200 <= reply.code < 300 and not early:
+            receipt: Receipt = Sent(str(reply))
+        elif reply.code >= 400:
+            receipt = verdict("TEXT", reply)
+        elif early:
+            receipt = Unsent(f"the server answered before it had the message: {reply}")
+        else:
+            receipt = Unknown(f"the server's answer to the message makes no sense: {reply}")
+        self.ended.append((letter, receipt))
+        if early or (reply.code < 400 and reply.code >= 300):
+            self.lost("the server answered out of turn")
+
+    # --- writing
+
+    def _command(self, kind: str, line: bytes, answered: Callable[[Reply], None]) -> None:
+        self._later.append((kind, line, answered))
+        self._next_command()
+
+    def _next_command(self) -> None:
+        """Writes what may be written now: everything, or with no PIPELINING the next command once all is answered."""
+        pipelining = self.open and "PIPELINING" in self.extensions
+        while self._later and not self.over and (pipelining or not self._expected):
+            kind, line, answered = self._later.popleft()
+            self._write(line + b"\r\n")
+            self._expect(kind, answered)
+
+    def _write(self, data: bytes) -> None:
+        self.output += data
+        self._begun += len(data)
+
+    def _expect(self, kind: str, answered: Callable[[Reply], None]) -> None:
+        self._expected.append((kind, answered))
+
+    def _all_written(self, letter: Letter[T]) -> bool:
+        return letter.dot_at is not None and self._written >= letter.dot_at
+
+    def _impossible(self, letter: Letter[T]) -> Receipt | None:
+        """What this server can never take, known without asking it."""
+        if not possible(letter.recipient):
+            return Refused("this address cannot be", "address")
+        if not possible(letter.sender):
+            return Refused("the sender's address cannot be", "sender")
+        most = self.most_bytes
+        if most is not None and len(letter.text) > most:
+            return Refused(f"the message has {len(letter.text):,} bytes, and the server takes {most:,} at most")
+        if letter.international and "SMTPUTF8" not in self.extensions:
+            return Refused("the server cannot take addresses with characters beyond ASCII", "address")
+        if not letter.text.isascii() and "8BITMIME" not in self.extensions:
+            return Refused("the server cannot take characters beyond ASCII")
+        return None
+
+    # --- ends
+
+    @property
+    def _server(self) -> str:
+        return f"The mail server {self.server}"
+
+    def _unwilling(self, reply: Reply) -> None:
+        sentence = f"{self._server} does not talk to this machine ({reply})."
+        self.fail(Down(sentence, "ask whoever runs it", for_good=reply.code >= 500))
+
+    def _finish(self) -> None:
+        self.over = True
+        self.output.clear()
+        self._expected.clear()
+        self._later.clear()

@@ -1,0 +1,186 @@
+"""`smtp`: a mail server over a few connections that stay open. One thread drives them all by a selector."""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from drip.core.message import Desk, Message, Receipt, TransportDown
+from drip.transports.smtp.delivery import Delivery
+from drip.transports.smtp.dialogue import Dialogue
+from drip.transports.smtp.link import Address, Link
+from drip.transports.smtp.login import Login
+
+OPTIONS = {"host", "port", "user", "password", "token", "security", "timeout", "connections", "hello"}
+SECURITIES = ("starttls", "tls", "none")
+HERE = ("localhost", "127.0.0.1", "::1")
+GOODBYE_S = 2.0
+DEFAULT_CONNECTIONS = 4
+# As long as RFC 5321 section 4.5.3.2 gives to the slowest answer.
+LONGEST_WAIT_S = 600
+
+
+class SmtpTransport:
+    """Options: `host`, `port` (587), `user` with `password` or `token` (XOAUTH2), `security`, `connections` (4),
+    `hello` (how this machine calls itself) and `timeout` (the most seconds for any answer).
+
+    `security` is `starttls` (default), `tls` (default on port 465) or `none` (default on this machine, and on port 25
+    without a login). Certificates are always verified.
+    """
+
+    channels = frozenset({"email"})
+
+    def __init__(self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic) -> None:
+        unknown = sorted(set(options) - OPTIONS)
+        if unknown:
+            raise ValueError(f"the transport `smtp` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}")
+        if "host" not in options:
+            raise ValueError("the transport `smtp` needs a `host`")
+        self._host = options["host"]
+        self._port = _number(options, "port", 587, 65535)
+        self._timeout = float(_number(options, "timeout", LONGEST_WAIT_S, 3600))
+        self.most = _number(options, "connections", DEFAULT_CONNECTIONS, 100)
+        self._login = _login(options)
+        self._security = options.get("security", self._usual_security())
+        if self._security not in SECURITIES:
+            raise ValueError(f"`security: {self._security}` is none of {', '.join(SECURITIES)}")
+        self._hello = options.get("hello") or _own_name()
+        if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", self._hello):
+            raise ValueError(f"`hello: {self._hello}` is not the name of a machine")
+        self.passed_s = passed_s
+        self._context = ssl.create_default_context()
+        self._links: list[Link[Message]] = []
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[Link[Message], tuple[int, int]] = {}
+
+    def _usual_security(self) -> str:
+        bare = self._host in HERE or (self._port == 25 and self._login is None)
+        return "tls" if self._port == 465 else "none" if bare else "starttls"
+
+    def send(self, message: Message) -> Receipt:
+        """Hands one message over. Raises TransportDown if the server cannot be used at all."""
+        alone = _Alone()
+        self.deliver(iter([message]), alone)
+        (receipt,) = alone.receipts
+        return receipt
+
+    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+        """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
+        Delivery(self, messages, desk).run()
+
+    def close(self) -> None:
+        """Says goodbye to the server. May be called twice."""
+        until = self.passed_s() + GOODBYE_S
+        for link in self._links:
+            link.dialogue.quit()
+        self.flush()
+        while self.links and self.passed_s() < until:
+            self.wait(until)
+        for link in self._links:
+            link.close()
+        self._links = []
+        self._watch()
+
+    # --- the connections, for one delivery
+
+    @property
+    def links(self) -> Sequence[Link[Message]]:
+        """The connections that have not ended."""
+        return [link for link in self._links if not link.over]
+
+    def connect(self) -> None:
+        """Begins one more connection. Raises TransportDown if the host is not known."""
+        dialogue: Dialogue[Message] = Dialogue(
+            self._host, f"{self._host}:{self._port}", self._hello, self._security, self._login
+        )
+        self._links.append(Link(dialogue, self._addresses(), self._context, self._timeout, self.passed_s()))
+
+    def without_ended(self) -> list[Link[Message]]:
+        """Lets go of connections that have ended, and returns them."""
+        ended = [link for link in self._links if link.over]
+        self._links = [link for link in self._links if not link.over]
+        return ended
+
+    def flush(self) -> None:
+        """Writes what is to be written."""
+        now = self.passed_s()
+        for link in self._links:
+            link.write(now)
+
+    def look(self) -> None:
+        """Reads what has come meanwhile: a server drops connections that idle for too long."""
+        self.wait(self.passed_s())
+
+    def wait(self, until: float) -> None:
+        """Until something has come, can be written, or has taken too long."""
+        self._watch()
+        deadlines = [link.deadline for link in self._links if link.deadline is not None]
+        rest = min([*deadlines, until]) - self.passed_s()
+        ready = self._selector.select(max(rest, 0.0)) if self._watched else []
+        now = self.passed_s()
+        for key, events in ready:
+            key.data.turn(events, now)
+        for link in self._links:
+            if link.deadline is not None and now >= link.deadline:
+                link.too_late(now)
+
+    def _watch(self) -> None:
+        """Tells the selector what each connection waits for."""
+        for link in [link for link in self._watched if link.socket is None or link not in self._links]:
+            self._selector.unregister(self._watched.pop(link)[0])
+        for link in self._links:
+            if link.socket is None:
+                continue
+            wanted, known = (link.socket.fileno(), link.interest), self._watched.get(link)
+            if known == wanted:
+                continue
+            if known is not None:
+                self._selector.unregister(known[0])
+            self._selector.register(wanted[0], wanted[1], link)
+            self._watched[link] = wanted
+
+    def _addresses(self) -> list[Address]:
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or "that is no name of a machine"
+            sentence = f"There is no connection to the mail server {self._host}:{self._port} ({said})."
+            raise TransportDown(sentence, "check `host`, and whether names can be looked up from here") from None
+        return [(each[0], each[4]) for each in found]
+
+
+class _Alone:
+    """The desk for one message that nobody keeps a book of."""
+
+    def __init__(self) -> None:
+        self.receipts: list[Receipt] = []
+
+    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+        self.receipts += [receipt for _, receipt in ended]
+        return [True] * len(ready)
+
+
+def _login(options: Mapping[str, str]) -> Login | None:
+    user, password, token = options.get("user"), options.get("password"), options.get("token")
+    if user is None and password is None and token is None:
+        return None
+    if user is None or (password is None) == (token is None):
+        raise ValueError("`user` and `password` go together (or `user` and `token`, for XOAUTH2)")
+    return Login(user, password, token)
+
+
+def _own_name() -> str:
+    """The machine's name where it is a full one, else as RFC 5321 section 4.1.3 has it."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else "[127.0.0.1]"
+
+
+def _number(options: Mapping[str, str], name: str, usual: int, most: int) -> int:
+    text = options.get(name, str(usual))
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= most:
+        raise ValueError(f"`{name}: {text}` is not a number that can be")
+    return int(text)
