@@ -19,7 +19,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal_column,
     null,
     or_,
     select,
@@ -28,7 +27,7 @@ from sqlalchemy import (
 
 from drip.core.calendar import from_millis
 from drip.core.settings import CHANNELS
-from drip.storage.schema import Instant, daemons, judgements, kept, messages, moment, reasons, runs
+from drip.storage.schema import Instant, daemons, in_state, judgements, kept, messages, moment, reasons, runs
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
 
@@ -125,17 +124,15 @@ _REASONS = Prepared(
         reasons.c.sentence.in_(texts_in("sentences"))
     )
 )
-# Written out, since an index of some rows alone is used only where the statement says that it is about these.
-_IS_PENDING = messages.c.state == literal_column("'pending'")
 _HIGHEST = Prepared(
     select(func.max(messages.c.priority)).where(
-        _IS_PENDING, messages.c.channel == bindparam("channel"), messages.c.priority < bindparam("below")
+        in_state("pending"), messages.c.channel == bindparam("channel"), messages.c.priority < bindparam("below")
     )
 )
 _PENDING = Prepared(
     select(messages)
     .where(
-        _IS_PENDING,
+        in_state("pending"),
         messages.c.channel == bindparam("channel"),
         messages.c.priority == bindparam("priority"),
         messages.c.due_at <= bindparam("now"),
@@ -152,7 +149,7 @@ _STILL_PENDING = Prepared(
 )
 _GIVE_BACK_STALE = (
     update(messages)
-    .where(messages.c.state == "pending", messages.c.granted_at < bindparam("before", type_=Instant))
+    .where(in_state("pending"), messages.c.granted_at < bindparam("before", type_=Instant))
     .values(state="deferred", due_at=later(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
 _GRANTED = Prepared(
@@ -177,7 +174,7 @@ _SETTLE_SENT = Prepared(
 _LEFT_BEHIND = (
     select(messages)
     .where(
-        messages.c.state == "sending",
+        in_state("sending"),
         or_(
             messages.c.fence == bindparam("mine"),
             messages.c.fence.in_(select(daemons.c.number).where(daemons.c.ended_at.is_not(None))),
@@ -391,7 +388,7 @@ def settle_left_behind(connection: Connection, ids: Collection[int], now: dateti
 
 def held(connection: Connection) -> list[Outgoing]:
     """Messages that wait for a person to settle them."""
-    statement = select(messages).where(messages.c.state == "held").order_by(messages.c.id)
+    statement = select(messages).where(in_state("held")).order_by(messages.c.id)
     return [Outgoing(*row) for row in connection.execute(statement)]
 
 
@@ -411,7 +408,7 @@ def release(connection: Connection, ids: Collection[int], state: str, now: datet
 
 def wake_paused(connection: Connection, campaign: str | None, now: datetime) -> None:
     """Has messages that a pause holds back judged again at once."""
-    where = [messages.c.state == "deferred", messages.c.code == "paused"]
+    where = [in_state("deferred"), messages.c.code == "paused"]
     if campaign is not None:
         where.append(messages.c.campaign == campaign)
     connection.execute(update(messages).where(*where).values(due_at=now))

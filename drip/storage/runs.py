@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from drip.core.calendar import from_millis
-from drip.storage.schema import Instant, kept, messages, moment, runs
+from drip.storage.schema import Instant, in_state, kept, messages, moment, runs
 from drip.storage.sql import Prepared, listed_in, numbers, off_indexes, parsed
 
 # A run that waits for its message to be decided has nothing to do of its own.
@@ -61,7 +61,7 @@ def _something_due() -> list[Prepared]:
     to_recompute = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at.is_(None))
     # What has waited longest comes first, by the indexes on what is due.
     due = select(runs.c.contact_id).where(runs.c.active, runs.c.next_due_at <= now).order_by(runs.c.next_due_at)
-    of_messages = select(messages.c.contact_id).where(messages.c.state == "deferred", messages.c.due_at <= now)
+    of_messages = select(messages.c.contact_id).where(in_state("deferred"), messages.c.due_at <= now)
     again = of_messages.order_by(messages.c.due_at)
     return [Prepared(each.limit(most)) for each in (to_recompute, due, again)]
 
@@ -70,7 +70,7 @@ def _next_due() -> Select[Any]:
     after = bindparam("after", type_=Instant)
     of_run = select(func.min(runs.c.next_due_at)).where(runs.c.active, runs.c.next_due_at > after)
     of_message = (
-        select(func.min(messages.c.due_at)).where(messages.c.state == state, messages.c.due_at > after)
+        select(func.min(messages.c.due_at)).where(in_state(state), messages.c.due_at > after)
         for state in ("deferred", "pending")
     )
     return select(*(each.scalar_subquery() for each in (of_run, *of_message)))

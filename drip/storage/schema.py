@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
     Float,
     ForeignKey,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -235,6 +237,13 @@ runs = Table(
 )
 
 # The outbox, and the ledger that the caps count from.
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """An index of some rows alone."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 messages = Table(
     "messages",
     metadata,
@@ -263,23 +272,19 @@ messages = Table(
     Column("sentence", Words),
     Column("place", Words),
     UniqueConstraint("run_id", "step"),
-    Index("messages_due", "state", "due_at"),
-    Index(
-        "messages_waiting",
-        "channel",
-        "priority",
-        "due_at",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
+    # What has ended, which is nearly all, is in none of these.
+    Index("messages_due", "due_at", **_where("state = 'deferred'")),
+    Index("messages_waiting", "channel", "priority", "due_at", **_where("state = 'pending'")),
+    Index("messages_open", "state", **_where("state = 'sending' OR state = 'held'")),
     Index("messages_by_contact", "contact_id", "sent_at"),
-    Index(
-        "messages_by_settling",
-        "settled_at",
-        sqlite_where=text("settled_at IS NOT NULL"),
-        postgresql_where=text("settled_at IS NOT NULL"),
-    ),
+    Index("messages_by_settling", "settled_at", **_where("settled_at IS NOT NULL")),
 )
+
+
+def in_state(state: str) -> ColumnElement[bool]:
+    """Messages in a state, written out: an index of some rows serves a statement that says that it is about these."""
+    return messages.c.state == literal_column(f"'{state}'")
+
 
 # Why messages did not go: each sentence once, however many people it was said of. `filled_by` names the campaigns whose
 # messages filled a cap, with commas.

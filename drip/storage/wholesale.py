@@ -22,7 +22,19 @@ from sqlalchemy import (
     update,
 )
 
-from drip.storage.schema import consents, contacts, coupons, dates, events, kept, messages, pauses, records, runs
+from drip.storage.schema import (
+    consents,
+    contacts,
+    coupons,
+    dates,
+    events,
+    in_state,
+    kept,
+    messages,
+    pauses,
+    records,
+    runs,
+)
 from drip.storage.sql import Prepared, listed_in, numbers
 
 
@@ -67,8 +79,9 @@ def _granted() -> Select[Any]:
     return (
         select(*columns)
         .select_from(joined)
-        .where(m.state == "pending", m.due_at <= now)
-        .order_by(m.due_at, m.id)
+        .where(in_state("pending"), m.due_at <= now)
+        # As the index has them.
+        .order_by(m.channel, m.priority, m.due_at, m.id)
         .limit(bindparam("most"))
     )
 

@@ -203,8 +203,8 @@ def _copied_in_sqlite(beside: sqlite3.Connection) -> float:
     """Seconds in which SQLite writes the same rows into a table of the same kind, committed."""
     sql = "SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND sql NOT NULL"
     for (statement,) in beside.execute(sql).fetchall():
-        for name in ("messages_due", "messages_by_contact", "messages_by_settling"):
-            statement = statement.replace(f"INDEX {name} ", f"INDEX copy_of_{name} ")
+        for name in ("due", "waiting", "open", "by_contact", "by_settling"):
+            statement = statement.replace(f"INDEX messages_{name} ", f"INDEX copy_of_messages_{name} ")
         statement = statement.replace(" messages ", " copy_of_messages ")
         beside.execute(statement.replace("TABLE messages", "TABLE copy_of_messages"))
     beside.commit()

@@ -1,4 +1,4 @@
-"""An index of the messages that wait to leave, by channel and priority"""
+"""Indexes of messages by what they wait for; what has ended is in none of them"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,14 +6,14 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-PENDING = sa.text("state = 'pending'")
-
 
 def upgrade() -> None:
-    op.create_index(
-        "messages_waiting",
-        "messages",
-        ["channel", "priority", "due_at"],
-        sqlite_where=PENDING,
-        postgresql_where=PENDING,
-    )
+    op.drop_index("messages_due", "messages")
+    _index("messages_due", ["due_at"], "state = 'deferred'")
+    _index("messages_waiting", ["channel", "priority", "due_at"], "state = 'pending'")
+    _index("messages_open", ["state"], "state = 'sending' OR state = 'held'")
+
+
+def _index(name: str, columns: list[str], condition: str) -> None:
+    where = sa.text(condition)
+    op.create_index(name, "messages", columns, sqlite_where=where, postgresql_where=where)
