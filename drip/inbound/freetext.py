@@ -1,0 +1,104 @@
+"""Notices in words: which recipients one is about, and what it says of each.
+
+There is no standard for them. What nearly all have in common: a recipient's address stands at the beginning of a line (after
+marks, a label or a bracket), what is said of it follows, and behind a line of its own comes a copy of the message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from drip.inbound.mail import ADDRESS, addresses_in
+
+# Behind these the message itself is copied.
+_COPY = re.compile(
+    r"""(?im)^[ \t>]*(
+    [-=*_~.#]{2,}[ \t]*[^\n]{0,60}\b(copy\ of|original|unsent|undelivered|returned|enclosed|forwarded|below\ this\ line|
+        (message|mail)\ (headers?|body|contents?|text|follows)|headers?\ (of|follow|only)|begin\ (of\ )?(the\ )?(message|header|mail))\b[^\n]{0,60}|
+    (here\ is\ )?(a\ copy\ of\ )?(the|your)\ (original|returned|unsent)\ (message|mail)[^\n:]{0,40}(:|follows?|is\ below|attached)[^\n]{0,5}|
+    (the\ )?(header|body|text|first\ lines?)[^\n]{0,30}of\ (the|your)\ (original\ )?(message|mail)[^\n]{0,40}|
+    (message\ |original\ )?(headers?|contents?)\ follows?[^\n]{0,10}|
+    (Return-Path|Received):\ [^\n]*
+    )$""",
+    re.X,
+)
+# Not one of those lines: a heading of the notice itself.
+_HEADING = re.compile(
+    r"(?i)transcript|following addresses|delivery errors|permanent fatal|details|recipient|error|reason|diagnos|failed|deliver(y|ed) (report|status|notif)|explanation"
+)
+_LABEL = r"(?:[-*>•·|+ \t]|\d+[.)])*(?:(?:final |original |failed |intended )?(?:recipient|addressee|address|to|user|rcpt to|sent to|could not be delivered to|(?:unable to|could not) deliver (?:message|mail|your message) to|delivery to|message to|e-?mail)(?: address)?(?:\(s\)|\(es\)|s|es)?\s*(?:[:=]|is\b)?\s*)?"
+_RECIPIENT = re.compile(rf"(?i)^\s*{_LABEL}(?:rfc822;\s*|smtp:\s*|mailto:)?[<\"'\[(]*({ADDRESS.pattern})")
+# After these comes somebody else's address.
+_NOT = re.compile(
+    r"(?i)^[\s>*-]*(from|sender|reply-to|subject|date|message-id|mail from|cc|return-path|references|in-reply-to|by|x-[\w-]+|envelope-sender|sent by|reporting-mta|received)\b\s*[:<]|MAIL FROM|postmaster@|contact|support@|abuse@"
+)
+# `550 <ana@example.com>... User unknown`
+_TRANSCRIPT = re.compile(rf"(?i)^\s*[245]\d\d[ -](?:[245]\.\d+\.\d+ )?<({ADDRESS.pattern})>\s*\.\.\.")
+_QUOTED_TO = re.compile(r"(?i)^\s*to:\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a notice says of one recipient."""
+
+    recipient: str
+    text: str
+
+
+def notice_of(text: str) -> str:
+    """The notice without the copy of the message behind it."""
+    for found in _COPY.finditer(text):
+        header = found[0].lstrip(" \t>").startswith(("Return-Path", "Received"))
+        # A notice has something to say before it begins to copy.
+        if (header or not _HEADING.search(found[0])) and re.search(r"\w", text[: found.start()]):
+            return text[: found.start()]
+    return text
+
+
+def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
+    """What the notice says of each recipient. `failed` are named by a header field; `others` are senders."""
+    known = {each.lower() for each in failed}
+    apart = {each.lower() for each in others} - known
+    lines = notice.split("\n")
+    marks = [(number, address) for number, line in enumerate(lines) if (address := _recipient(line, known, apart))]
+    if not marks:
+        whole = [each for each in addresses_in(_without_senders(notice)) if each.lower() not in apart]
+        return [Said(each, notice) for each in failed or whole[:1]]
+    found: dict[str, str] = {}
+    names: dict[str, str] = {}
+    before = 0
+    for (number, address), (end, _) in zip(marks, [*marks[1:], (len(lines), "")], strict=True):
+        # Sendmail's transcript tells first and names the recipient last; everybody else names him first.
+        last = _TRANSCRIPT.match(lines[number]) is not None
+        own = lines[before : number + 1] if last else lines[number:end]
+        before = number + 1 if last else end
+        names.setdefault(address.lower(), address)
+        found[address.lower()] = found.get(address.lower(), "") + "\n".join(own) + "\n"
+    # Where nothing is said behind an address, what stands before all of them is about it.
+    head = "\n".join(lines[: marks[0][0]])
+    return [Said(names[key], text if _tells(text, key) else f"{text}{head}") for key, text in found.items()]
+
+
+def _recipient(line: str, known: set[str], apart: set[str]) -> str | None:
+    """The address that a line begins with, if it is a recipient's."""
+    if _NOT.search(line) or _QUOTED_TO.match(line):
+        return None
+    found = _TRANSCRIPT.match(line) or _RECIPIENT.match(line)
+    if not found:
+        return None
+    address = found[1].rstrip(".")
+    # One may have written to oneself, which only a line of its own tells.
+    if address.lower() in apart - known and not re.fullmatch(r"\s*<[^<>]+>:\s*", line):
+        return None
+    return address
+
+
+def _tells(text: str, address: str) -> bool:
+    """Whether there are words beside the address."""
+    rest = text.lower().replace(address, " ")
+    return len(re.findall(r"[^\W\d_]{2,}", rest)) >= 2
+
+
+def _without_senders(notice: str) -> str:
+    return "\n".join(line for line in notice.split("\n") if not _NOT.search(line))

@@ -1,0 +1,161 @@
+"""A mail as it came in, however broken: its header, its parts, and their texts. Nothing here raises for what is in a mail."""
+
+from __future__ import annotations
+
+import email
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.header import decode_header
+from email.message import Message as Parsed
+
+# What a notice or a report never needs more of.
+MOST_BYTES = 5_000_000
+MOST_PARTS = 100
+ADDRESS = re.compile(
+    r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part that has no parts: its type in small letters, and its text with line ends of one kind."""
+
+    kind: str
+    text: str
+    attached: bool
+
+
+class Mail:
+    """The header by name, and the parts in order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._parsed = email.message_from_bytes(data[:MOST_BYTES].lstrip(b"\r\n"))
+        self.kind = _kind(self._parsed)
+        self.report = str(_parameter(self._parsed, "report-type") or "").lower()
+        self.parts = list(_parts(self._parsed))
+
+    def header(self, name: str) -> str:
+        """A field in words, empty where it is missing."""
+        return in_words(self._parsed.get(name))
+
+    def headers(self, name: str) -> list[str]:
+        """A field that may come more than once."""
+        return [in_words(each) for each in self._parsed.get_all(name) or []]
+
+    def part(self, *kinds: str) -> Part | None:
+        """The first part of one of these types."""
+        return next((each for each in self.parts if each.kind in kinds), None)
+
+
+def in_words(value: object) -> str:
+    """A header's value without line ends, its RFC 2047 words decoded where they can be."""
+    if value is None:
+        return ""
+    text = re.sub(r"\s+", " ", str(value)).strip()
+    if "=?" not in text:
+        return text
+    try:
+        pieces = decode_header(text)
+    except Exception:
+        # Words that end in the middle: they stay as they are.
+        return text
+    return "".join(_decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces)
+
+
+def addresses_in(text: str) -> list[str]:
+    """The addresses in a text, in their order, each once."""
+    return list(dict.fromkeys(found[0].rstrip(".") for found in ADDRESS.finditer(text)))
+
+
+def lines_of(text: str) -> list[tuple[str, str]]:
+    """A block of `Name: value` lines, folded ones unfolded; names in small letters."""
+    found = []
+    for line in re.sub(r"\n[ \t]+", " ", text).split("\n"):
+        name, colon, value = line.partition(":")
+        if colon and re.fullmatch(r"[A-Za-z0-9-]+\s*", name):
+            found.append((name.strip().lower(), value.strip()))
+    return found
+
+
+def fields(text: str) -> dict[str, str]:
+    """The same by name; of several the first."""
+    return dict(reversed(lines_of(text)))
+
+
+def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
+    payload = parsed.get_payload()
+    kind = _kind(parsed)
+    if isinstance(payload, list) and depth < 20:
+        if kind in ("message/delivery-status", "message/feedback-report", "message/rfc822", "text/rfc822-headers"):
+            text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
+            yield Part(kind, text, attached=True)
+            return
+        for each in payload[:MOST_PARTS]:
+            if isinstance(each, Parsed):
+                yield from _parts(each, depth + 1)
+        return
+    attached = str(parsed.get("Content-Disposition", "")).lower().startswith("attachment")
+    text = _text(parsed)
+    if kind == "text/html":
+        text = _without_tags(text)
+    yield Part(kind, text, attached)
+
+
+def _as_text(part: object) -> str:
+    try:
+        text = part.as_string() if isinstance(part, Parsed) else str(part)
+    except Exception:
+        # What cannot be written again: its header at least.
+        header = part.items() if isinstance(part, Parsed) else []
+        text = "\n".join(f"{name}: {value}" for name, value in header)
+    return _lines(text).strip("\n")
+
+
+def _kind(parsed: Parsed) -> str:
+    try:
+        kind = parsed.get_content_type().lower()
+    except Exception:
+        return "text/plain"
+    # Parameters without their semicolon.
+    kind = re.split(r"\s", kind)[0]
+    whole = kind.startswith("multipart/") and not parsed.is_multipart()
+    return "text/plain" if whole else kind
+
+
+def _parameter(parsed: Parsed, name: str) -> object:
+    try:
+        return parsed.get_param(name)
+    except Exception:
+        return None
+
+
+def _text(parsed: Parsed) -> str:
+    try:
+        payload = parsed.get_payload(decode=True)
+    except Exception:
+        payload = str(parsed.get_payload()).encode("utf-8", "replace")
+    if not isinstance(payload, bytes):
+        return ""
+    charset = _parameter(parsed, "charset")
+    return _lines(_decoded(payload, charset if isinstance(charset, str) else None))
+
+
+def _decoded(data: bytes, charset: str | None) -> str:
+    for each in (charset, "utf-8"):
+        try:
+            return data.decode(each or "utf-8")
+        except (LookupError, UnicodeError, ValueError):
+            continue
+    return data.decode("latin-1")
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+
+
+def _without_tags(text: str) -> str:
+    text = re.sub(r"(?is)<(style|script|head)\b.*?</\1\s*>", " ", text)
+    text = re.sub(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^>]*>", "\n", text)
+    return html.unescape(re.sub(r"<[/!A-Za-z][^>@]*>", " ", text))

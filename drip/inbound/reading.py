@@ -1,0 +1,239 @@
+"""What a mail is that came back, and what it says of whom. Pure: bytes in, findings out; the unknown stays unknown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from drip.inbound.freetext import Said, notice_of, said_in
+from drip.inbound.mail import Mail, addresses_in, fields
+from drip.inbound.meaning import Class, Evidence, class_of, status_of
+from drip.inbound.reports import feedback, statuses
+
+Kind = Literal["bounce", "delayed", "delivered", "complaint", "unsubscribe", "auto-reply", "other"]
+REASON_LENGTH = 300
+_DAEMON = re.compile(
+    r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
+    r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
+)
+_FAILED = re.compile(
+    r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
+    r"non[- ]?delivery|not (be )?delivered|mail (delivery )?(error|system error)|rejected mail|bounce|could not send|user unknown|message (denied|rejected)|unzustellbar|"
+    r"non remis|no se (pudo|ha podido) entregar|delay|warning: (message|could not)|配信|送信できません|mail error"
+)
+_SAYS_FAILED = re.compile(
+    r"(?i)(could ?n.t|could not|can ?not|unable to|was(n.t| not)|did not|not been|has not|failed to|were not)( yet)? (be(en)? )?(deliver|reach|sen[dt])|permanent (fatal )?(error|fail)|"
+    r"delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
+    r"(550|552|553|554|551|421|450|451|452)[ -]"
+)
+_DELAYED = re.compile(
+    r"(?i)\bdelay(ed)?\b|warning message only|will be retried|not yet been delivered|still (trying|being)|delivery attempts will continue|keep trying"
+)
+_AWAY = re.compile(
+    r"(?i)out of (the )?office|auto(matic)?[- :]?(reply|response|responder)|autoreply|away from|on (vacation|holiday|leave)|vacation|abwesen(heit|d)|"
+    r"absen(ce|t)|réponse automatique|respuesta autom|automatische antwort|i am (currently )?(away|out)"
+)
+_COMPLAINS = re.compile(
+    r"(?i)complaint about message|abuse report|spam (report|complaint)|email feedback report|fbl\b|feedback loop"
+)
+_LEAVE = re.compile(
+    r"(?i)^\s*(re:\s*)?(unsubscribe|remove|abmelden|abbestellen|désabonn|desinscri|baja|darse de baja)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came back about one recipient; empty where the mail does not say who it is.
+
+    `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is told by.
+    `message_ids` are those of the message it is about, and `tokens` what our own addresses and subjects held.
+    """
+
+    kind: Kind
+    recipient: str = ""
+    status: str = ""
+    meaning: Class = "unknown"
+    reason: str = ""
+    message_ids: tuple[str, ...] = ()
+
+
+def read(data: bytes) -> list[Finding]:
+    """Every finding of one mail, one for each recipient that it is about."""
+    mail = Mail(data)
+    ids = _message_ids(mail)
+    found = (
+        _feedback(mail) or _unsubscribe(mail) or _report(mail) or _notice(mail) or _reply(mail) or [Finding("other")]
+    )
+    return [_with_ids(each, ids) for each in found]
+
+
+def _with_ids(each: Finding, ids: tuple[str, ...]) -> Finding:
+    reason = " ".join(each.reason.split())[:REASON_LENGTH]
+    return Finding(each.kind, each.recipient, each.status, each.meaning, reason, ids)
+
+
+# --- complaints and unsubscribing
+
+
+def _feedback(mail: Mail) -> list[Finding]:
+    part = mail.part("message/feedback-report")
+    about = mail.part("message/rfc822", "text/rfc822-headers")
+    to = addresses_in(fields(about.text).get("to", "")) if about else []
+    if part:
+        told = feedback(part.text)
+        kind: Kind = "unsubscribe" if told.kind == "opt-out" else "complaint"
+        return [Finding(kind, who, reason=told.kind) for who in told.recipients or to[:1] or [""]]
+    if about and _COMPLAINS.search(mail.header("Subject")):
+        who = next(iter(addresses_in(mail.header("X-HmXmrOriginalRecipient"))), "") or next(iter(to), "")
+        return [Finding("complaint", who, reason="abuse")]
+    return []
+
+
+def _unsubscribe(mail: Mail) -> list[Finding]:
+    subject = mail.header("Subject")
+    if not _LEAVE.search(subject) or _from_a_machine(mail):
+        return []
+    return [Finding("unsubscribe", _sender(mail), reason=subject)]
+
+
+# --- reports and notices
+
+
+def _report(mail: Mail) -> list[Finding]:
+    part = mail.part("message/delivery-status", "message/global-delivery-status")
+    if part is None:
+        return []
+    told = statuses(part.text)
+    said, notice = _said(mail), _words(mail)
+    words = {each.recipient.lower(): each.text for each in said}
+    found = []
+    for each in told:
+        around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
+        text = each.diagnostic or _answer(around)
+        evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, sure=True)
+        recipient = each.recipient or next(iter(_failed(mail)), "") or _addressee(mail)
+        found.append(_finding(_kind_of(each.action), recipient, evidence))
+    return found
+
+
+def _kind_of(action: str) -> Kind:
+    if action in ("delivered", "relayed", "expanded"):
+        return "delivered"
+    return "delayed" if action == "delayed" else "bounce"
+
+
+def _notice(mail: Mail) -> list[Finding]:
+    """A notice in words, if it looks like one: by who sends it, or by its subject, and by what it says."""
+    notice = _words(mail)
+    subject = mail.header("Subject")
+    sure = bool(mail.header("X-Failed-Recipients")) or mail.report == "delivery-status"
+    machine = _from_a_machine(mail)
+    copied = mail.part("message/rfc822", "text/rfc822-headers") is not None
+    fails = _SAYS_FAILED.search(notice) is not None
+    if not sure and not (machine and (fails or _FAILED.search(subject))) and not (copied and fails):
+        return []
+    delayed = _DELAYED.search(f"{subject}\n{notice}") is not None and not re.search(
+        r"(?i)permanent|given up|failed", subject
+    )
+    kind: Kind = "delayed" if delayed else "bounce"
+    told = _said(mail)
+    if not told:
+        return [_finding(kind, _addressee(mail), Evidence(notice or subject, notice))]
+    head = _before(notice, told)
+    return [_finding(kind, each.recipient, Evidence(_answer(each.text), each.text, head)) for each in told]
+
+
+def _answer(text: str) -> str:
+    """Of a transcript the server's lines alone."""
+    said = re.findall(r"(?m)^\s*<<< ?(.*)$", text)
+    return "\n".join(said) or text
+
+
+def _before(notice: str, said: list[Said]) -> str:
+    """What the notice says before it comes to the first recipient."""
+    return notice.partition(said[0].recipient)[0] if said else ""
+
+
+def _said(mail: Mail) -> list[Said]:
+    senders = addresses_in(" ".join((mail.header("From"), mail.header("To"), *_original(mail, "from", "return-path"))))
+    return said_in(_words(mail), _failed(mail), senders)
+
+
+def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
+    meaning: Class = "unknown" if kind == "delivered" else class_of(evidence)
+    if kind == "bounce" and meaning == "unknown" and evidence.head:
+        # It may have been said before the recipients are named.
+        evidence = replace(evidence, text=f"{evidence.head}\n{evidence.text}", sure=False)
+        meaning = class_of(evidence)
+        if meaning == "address-dead" and not status_of(evidence):
+            meaning = "policy"
+    if kind == "delayed" and meaning != "policy":
+        meaning = "temporary"
+    return Finding(kind, recipient, status_of(evidence), meaning, evidence.text or evidence.status)
+
+
+def _words(mail: Mail) -> str:
+    """The notice: the words before the copy of the message."""
+    texts: list[str] = []
+    for part in mail.parts:
+        if part.kind in ("message/rfc822", "text/rfc822-headers"):
+            break
+        if part.kind in ("text/plain", "text/html") and not (part.kind == "text/html" and texts):
+            texts.append(part.text)
+            if notice_of(part.text) != part.text:
+                break
+    return notice_of("\n".join(texts))
+
+
+def _failed(mail: Mail) -> list[str]:
+    return addresses_in(" ".join(mail.headers("X-Failed-Recipients")))
+
+
+def _original(mail: Mail, *names: str) -> list[str]:
+    """Fields of the message that the mail is about, where a copy of it is there."""
+    about = mail.part("message/rfc822", "text/rfc822-headers")
+    if about is not None:
+        named = fields(about.text.split("\n\n")[0])
+    else:
+        text = "\n".join(part.text for part in mail.parts if part.kind == "text/plain")
+        named = fields(text[len(notice_of(text)) :])
+    return [named[name] for name in names if name in named]
+
+
+def _addressee(mail: Mail) -> str:
+    """Whom the message was for, by its copy."""
+    return next(iter(addresses_in(" ".join(_original(mail, "x-original-to", "delivered-to", "to")))), "")
+
+
+def _message_ids(mail: Mail) -> tuple[str, ...]:
+    """The Message-IDs of the message that this is about: of its copy, and what this is a reply to."""
+    said = " ".join(
+        [*_original(mail, "message-id"), mail.header("In-Reply-To"), mail.header("References"),
+         *(each.text for each in mail.parts if each.kind in ("message/delivery-status", "message/feedback-report"))]
+    )  # fmt: skip
+    found = re.findall(r"<([^<>@\s]{1,200}@[^<>@\s]{1,200})>", said)
+    return tuple(dict.fromkeys(found))
+
+
+# --- replies
+
+
+def _reply(mail: Mail) -> list[Finding]:
+    """RFC 3834, and what is older than it."""
+    automatic = mail.header("Auto-Submitted").lower().startswith("auto-") or any(
+        mail.header(name) for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Response-From")
+    )
+    automatic = automatic or mail.header("Precedence").lower() == "auto_reply"
+    if automatic or _AWAY.search(mail.header("Subject")):
+        return [Finding("auto-reply", _sender(mail), reason=mail.header("Subject"))]
+    return []
+
+
+def _from_a_machine(mail: Mail) -> bool:
+    empty = mail.header("Return-Path").strip() == "<>"
+    return empty or _DAEMON.search(mail.header("From")) is not None
+
+
+def _sender(mail: Mail) -> str:
+    return next(iter(addresses_in(mail.header("Reply-To") or mail.header("From"))), "")
