@@ -140,6 +140,11 @@ class Workspace:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
 
+    def mailbox(self) -> dict[str, str] | None:
+        """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
+        place = self.settings.inbound_place
+        return {name: self._secret(value, place) for name, value in self.settings.inbound.items()} or None
+
     def _secret(self, value: str, place: Place) -> str:
         """`secret:NAME` from the environment, or from a file in the systemd or Docker secrets folder."""
         if not value.startswith("secret:"):

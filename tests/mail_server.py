@@ -30,6 +30,7 @@ class MailServer:
     encrypted: bool = False
     taken: list[str] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +100,8 @@ class MailServer:
                 self._say(client, "221 bye")
                 return
             else:
+                if verb == "MAIL":
+                    self.senders.append(line.decode().partition("<")[2].partition(">")[0])
                 self._say(client, self._fault("*", verb) or "250 ok")
 
     def _take(self, client: Any, to: str) -> None:

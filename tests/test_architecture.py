@@ -12,7 +12,7 @@ PACKAGE = ROOT / "drip"
 FLOORS = (
     {"errors", "process"},
     {"core"},
-    {"language", "storage", "rendering", "transports"},
+    {"language", "storage", "rendering", "transports", "inbound"},
     {"engine", "lint"},
     {"importing"},
     {"workspace"},

@@ -14,6 +14,7 @@ from drip.cli.check import check
 from drip.cli.context import App, complain
 from drip.cli.demo import demo, init
 from drip.cli.diff import diff
+from drip.cli.inbound import inbound
 from drip.cli.ledger import explain, log
 from drip.cli.loyalty import counters, coupons, tasks
 from drip.cli.migrate import migrate_runs
@@ -45,6 +46,7 @@ for command in (
     demo,
     check,
     import_,
+    inbound,
     schema,
     test,
     preview,

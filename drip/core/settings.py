@@ -93,6 +93,8 @@ class Settings:
     senders: Mapping[str, Mailbox]
     transports: Mapping[Channel, Mapping[str, str]]
     transport_places: Mapping[Channel, Place]
+    inbound: Mapping[str, str]
+    inbound_place: Place
     fields: Mapping[str, Mapping[str, Field]]
     derived: Mapping[str, Derived]
     holidays: frozenset[date]

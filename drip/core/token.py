@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
@@ -44,6 +45,18 @@ def verify(token: str, keys: Mapping[str, bytes]) -> Link | None:
         return None
     assert body.startswith(payload)
     return Link(*parts)
+
+
+# A message's name, wherever it is written: before the @ of its Message-ID, in the address that bounces go to.
+NAME = re.compile(r"(?<![0-9a-f.])([0-9a-f]{1,15})\.([0-9a-f]{32})(?![0-9a-f])")
+
+
+def message_name(workspace: str, run_id: int, step: str, channel: str) -> str:
+    """What a message is called outside: its run's number and what only this workspace can have worked out of it.
+
+    The same for every attempt at the same message, so that a resend can be recognised.
+    """
+    return f"{run_id:x}.{sha256(f'{workspace}/{run_id}/{step}/{channel}'.encode()).hexdigest()[:32]}"
 
 
 # Without the letters and digits that people take for one another.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,7 +13,7 @@ from drip.core.campaign import Campaign
 from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
 from drip.core.steps import Send
-from drip.core.token import Link, sign
+from drip.core.token import Link, message_name, sign
 from drip.engine.facts import Batch
 from drip.errors import DripError
 from drip.rendering.messages import Letterhead, RenderError, Request, render, signed_links
@@ -69,6 +68,7 @@ def compose(
     sender = _sender(templates, settings, step, about.contact, channel)
     links = Links(settings, mine, sender, campaign, step, about)
     web, mail = links.to("unsubscribe")
+    name = message_name(mine.workspace, about.run_id, step.id, channel)
     topic = settings.topics.get(campaign.topic or "")
     letterhead = None
     if topic and not step.transactional and channel == "email":
@@ -86,7 +86,7 @@ def compose(
         preheader=step.preheader,
         values={**facts.context(about.contact, about.record, about.heard, about.codes), **links.values(web or mail)},
         attach=step.attach,
-        message_id=message_id(mine.workspace, about.run_id, step.id, channel, sender),
+        message_id=f"{name}@{sender.address.rpartition('@')[2]}",
         date=now,
         letterhead=letterhead,
         topic=campaign.topic,
@@ -137,12 +137,6 @@ class Links:
         if not isinstance(score, int) or not lowest <= score <= highest:
             raise ValueError(f"survey_link takes a score from {lowest} to {highest}")
         return self._either("survey", f"{self.step.survey}:{score}")
-
-
-def message_id(workspace: str, run_id: int, step: str, channel: str, sender: Mailbox) -> str:
-    """The same for every attempt at the same message, so that a resend can be recognised."""
-    digest = sha256(f"{workspace}/{run_id}/{step}/{channel}".encode()).hexdigest()[:32]
-    return f"{digest}@{sender.address.rpartition('@')[2]}"
 
 
 def _sender(templates: Templates, settings: Settings, step: Send, contact: Contact, channel: str) -> Mailbox:

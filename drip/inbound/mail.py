@@ -13,6 +13,8 @@ from email.message import Message as Parsed
 # What a notice or a report never needs more of.
 MOST_BYTES = 5_000_000
 MOST_PARTS = 100
+MOST_CHARACTERS = 100_000
+LONGEST_LINE = 1_000
 ADDRESS = re.compile(
     r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
 )
@@ -53,7 +55,7 @@ def in_words(value: object) -> str:
     """A header's value without line ends, its RFC 2047 words decoded where they can be."""
     if value is None:
         return ""
-    text = re.sub(r"\s+", " ", str(value)).strip()
+    text = " ".join(str(value)[: 10 * LONGEST_LINE].split())
     if "=?" not in text:
         return text
     try:
@@ -85,7 +87,7 @@ def fields(text: str) -> dict[str, str]:
 
 
 def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
-    payload = parsed.get_payload()
+    payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
     if isinstance(payload, list) and depth < 20:
         if kind in ("message/delivery-status", "message/feedback-report", "message/rfc822", "text/rfc822-headers"):
@@ -135,7 +137,7 @@ def _text(parsed: Parsed) -> str:
     try:
         payload = parsed.get_payload(decode=True)
     except Exception:
-        payload = str(parsed.get_payload()).encode("utf-8", "replace")
+        return ""
     if not isinstance(payload, bytes):
         return ""
     charset = _parameter(parsed, "charset")
@@ -152,7 +154,9 @@ def _decoded(data: bytes, charset: str | None) -> str:
 
 
 def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    """With line ends of one kind, and no more of it than anybody writes."""
+    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))
 
 
 def _without_tags(text: str) -> str:

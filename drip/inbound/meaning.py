@@ -59,7 +59,7 @@ _DISABLED = re.compile(
     re.X | re.I,
 )
 _NOBODY = re.compile(
-    r"""(user|recipient|mailbox|address|account|addressee|alias|person|local\ part|name)('s)?(\ (name|address))?[^.;\n]{0,60}
+    r"""(user|recipient|mailbox|address|account|addressee|alias|person|local\ part|name)('s)?(\ (name|address))?(?:[^.;\n]|\.(?=\w)){0,60}
         (\bunknown|not\ (be\ )?found|(doesn'?t|does\ not|did\ not|do\ not|not)\ (seem\ to\ )?exist|no\ longer\ (exists?|available|valid|active|here|with|in\ use)|not\ recogni[sz]ed|
         not\ listed|is\ invalid|not\ valid|not\ known|isn'?t\ (known|listed|valid)|inconnu|unbekannt|desconocid|not\ our\ customer)|
     (unknown|no\ such|invalid|illegal|bad|unrecogni[sz]ed|nonexist[ae]nt|non-existent|undeliverable)\ (or\ illegal\ |local\ |destination\ |e-?mail\ |recipient\ |virtual\ )*
@@ -71,7 +71,7 @@ _NOBODY = re.compile(
     re.X | re.I,
 )
 _NOWHERE = re.compile(
-    r"""(host|domain|mail\ server)(\ or\ domain)?(\ name)?[^.;\n]{0,40}(unknown|not\ (be\ )?found|does\ not\ exist|doesn'?t\ exist|nonexist|is\ invalid|not\ valid)|
+    r"""(host|domain|mail\ server)(\ or\ domain)?(\ name)?(?:[^.;\n]|\.(?=\w)){0,40}(unknown|not\ (be\ )?found|does\ not\ exist|doesn'?t\ exist|nonexist|is\ invalid|not\ valid)|
     (unknown|no\ such|bad|invalid|illegal|non-?existent)\ (host|domain|destination)|unrout(e)?able\ (mail\ )?(domain|address)|illegal\ host|
     no\ (mail\ exchanger|mx|a\ or\ mx|dns|such\ domain)|nxdomain|couldn'?t\ find\ any\ host|name\ service\ error|malformed\ or\ unexpected\ name\ server|
     (domain|host)[^.\n]{0,30}(does\ not|doesn'?t|not)\ accept(s|ing)?\ (any\ )?mail|null\ ?mx|null\ mx|domain\ is\ not\ (accepting|configured)|because\ the\ domain\ is\ n|
@@ -81,7 +81,7 @@ _NOWHERE = re.compile(
 # At which command it was said. About the sender, or us:
 _AT_SENDER = re.compile(
     r"(after|in reply to|to|during)\s+(the\s+)?(end of )?(MAIL( FROM)?|EHLO|HELO|initial connection|greeting|connect)\b|>>> ?(MAIL|EHLO|HELO)|"
-    r"my name was rejected|sender was rejected|mail from address|from:\s+domain is invalid|valid from",
+    r"my name was rejected|sender was rejected|sender (address|domain)|domain of sender|mail from address|from:\s+domain is invalid|valid from",
     re.I,
 )
 _AT_RECIPIENT = re.compile(r"\bRCPT\b|(rejected|refused) (this )?(address|recipient)|does not like recipient", re.I)
@@ -102,7 +102,7 @@ _SENTENCE = re.compile(
 _DEAD_CODES = ("1.1", "1.2", "1.3", "1.4", "1.6", "4.4")
 _NETWORK_CODES = ("4.1", "4.2", "4.7")
 _LATER_CODES = ("2.1", "2.2", "3.1", "3.2", "4.1", "4.2", "4.3", "4.5", "4.6", "4.7")
-_POLICY_CODES = ("1.7", "1.8", "2.3", "3.4", "5.3")
+_POLICY_CODES = ("2.3", "3.4", "5.3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,8 @@ def class_of(evidence: Evidence) -> Class:
         return "temporary"
     if kind == "2.2" or (_FULL.search(text) and not of_sender):
         return "temporary"
+    if kind in ("1.7", "1.8"):
+        return "policy"
     if kind == "1.10" or (_NOWHERE.search(text) and not of_sender):
         return "address-dead"
     if _DISABLED.search(f"{around}\n{evidence.head}"):
@@ -139,7 +141,7 @@ def class_of(evidence: Evidence) -> Class:
         return "policy"
     if _NOBODY.search(text) and not of_sender and _is_about_the_recipient(evidence, kind):
         return "address-dead"
-    if _POLICY.search(text) or _TOO_LARGE.search(text) or kind in _POLICY_CODES or kind.startswith(("7.", "6.")):
+    if _POLICY.search(text) or _TOO_LARGE.search(text) or kind in _POLICY_CODES or status.startswith(("5.7.", "5.6.")):
         return "policy"
     if _LATER.search(text) or kind in _LATER_CODES or status.startswith("4."):
         return "temporary"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Literal
 
 from drip.inbound.freetext import Said, notice_of, said_in
@@ -13,6 +14,9 @@ from drip.inbound.reports import feedback, statuses
 
 Kind = Literal["bounce", "delayed", "delivered", "complaint", "unsubscribe", "auto-reply", "other"]
 REASON_LENGTH = 300
+# What is said of one recipient, in characters; and of how many recipients one mail can be.
+SAID_LENGTH = 2_000
+MOST_RECIPIENTS = 1_000
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
     r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
@@ -47,7 +51,7 @@ class Finding:
     """What came back about one recipient; empty where the mail does not say who it is.
 
     `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is told by.
-    `message_ids` are those of the message it is about, and `tokens` what our own addresses and subjects held.
+    `about` is where the name of a message of ours may stand: Message-IDs that it speaks of, the addresses it was sent to.
     """
 
     kind: Kind
@@ -55,17 +59,24 @@ class Finding:
     status: str = ""
     meaning: Class = "unknown"
     reason: str = ""
-    message_ids: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
 
 
 def read(data: bytes) -> list[Finding]:
     """Every finding of one mail, one for each recipient that it is about."""
     mail = Mail(data)
-    ids = _message_ids(mail)
+    ids = (*_message_ids(mail), *_addressed(mail))
     found = (
         _feedback(mail) or _unsubscribe(mail) or _report(mail) or _notice(mail) or _reply(mail) or [Finding("other")]
     )
     return [_with_ids(each, ids) for each in found]
+
+
+def identity_of(data: bytes) -> str:
+    """What tells this mail from every other, however it was fetched: its Message-ID, or what it says."""
+    mail = Mail(data)
+    told = mail.header("Message-ID") or "\n".join(part.text for part in mail.parts)
+    return sha256(told.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _with_ids(each: Finding, ids: tuple[str, ...]) -> Finding:
@@ -108,7 +119,7 @@ def _report(mail: Mail) -> list[Finding]:
     said, notice = _said(mail), _words(mail)
     words = {each.recipient.lower(): each.text for each in said}
     found = []
-    for each in told:
+    for each in told[:MOST_RECIPIENTS]:
         around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
         text = each.diagnostic or _answer(around)
         evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, sure=True)
@@ -141,7 +152,9 @@ def _notice(mail: Mail) -> list[Finding]:
     if not told:
         return [_finding(kind, _addressee(mail), Evidence(notice or subject, notice))]
     head = _before(notice, told)
-    return [_finding(kind, each.recipient, Evidence(_answer(each.text), each.text, head)) for each in told]
+    return [
+        _finding(kind, each.recipient, Evidence(_answer(each.text), each.text, head)) for each in told[:MOST_RECIPIENTS]
+    ]
 
 
 def _answer(text: str) -> str:
@@ -161,6 +174,8 @@ def _said(mail: Mail) -> list[Said]:
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
+    text, around, head = evidence.text[:SAID_LENGTH], evidence.around[:SAID_LENGTH], evidence.head[:SAID_LENGTH]
+    evidence = replace(evidence, text=text, around=around, head=head)
     meaning: Class = "unknown" if kind == "delivered" else class_of(evidence)
     if kind == "bounce" and meaning == "unknown" and evidence.head:
         # It may have been said before the recipients are named.
@@ -214,6 +229,12 @@ def _message_ids(mail: Mail) -> tuple[str, ...]:
     )  # fmt: skip
     found = re.findall(r"<([^<>@\s]{1,200}@[^<>@\s]{1,200})>", said)
     return tuple(dict.fromkeys(found))
+
+
+def _addressed(mail: Mail) -> list[str]:
+    """To whom it was really sent: bounces go to an address that holds the message's name."""
+    names = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
+    return addresses_in(" ".join(value for name in names for value in mail.headers(name)))
 
 
 # --- replies

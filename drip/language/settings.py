@@ -22,6 +22,7 @@ from drip.language.reader import Document, Route
 from drip.language.settings_models import SettingsModel
 
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
+INBOUND = ("host", "port", "user", "password", "folder", "security")
 # Holidays are worked out for these years.
 HOLIDAY_YEARS = range(2020, 2051)
 DEEPEST = 32
@@ -69,6 +70,8 @@ def build_settings(document: Document) -> Settings | None:
         senders=model.senders,
         transports=_transports(document, model),
         transport_places={key: document.place(("transports", key), key=True) for key in model.transports},
+        inbound=_inbound(document, model),
+        inbound_place=document.place(("inbound",), key=True),
         fields=data.fields,
         derived=data.derived,
         holidays=_holidays(document, model.holidays),
@@ -147,16 +150,34 @@ def _transports(document: Document, model: SettingsModel) -> dict[str, Mapping[s
         route = ("transports", channel)
         if channel not in CHANNELS:
             document.problem(route, f"there is no channel `{channel}`", nearest(channel, CHANNELS), key=True)
-        for name, value in options.items():
-            if not isinstance(value, str):
-                document.problem((*route, name), "a plain value is expected here")
-            elif SECRETS.search(name) and not value.startswith("secret:"):
-                document.problem(
-                    (*route, name),
-                    f"the {name} itself must not stand in this file",
-                    f"write `{name}: secret:SMTP_PASSWORD` and put it into the environment variable SMTP_PASSWORD",
-                )
+        _plain_options(document, route, options)
     return dict(model.transports)
+
+
+def _plain_options(document: Document, route: Route, options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if not isinstance(value, str):
+            document.problem((*route, name), "a plain value is expected here")
+        elif SECRETS.search(name) and not value.startswith("secret:"):
+            variable = f"{route[-1]}_{name}".upper()
+            document.problem(
+                (*route, name),
+                f"the {name} itself must not stand in this file",
+                f"write `{name}: secret:{variable}` and put it into the environment variable {variable}",
+            )
+
+
+def _inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:
+    """The mailbox that bounces come back to."""
+    options = model.inbound
+    for name in options:
+        if name not in INBOUND:
+            document.problem(("inbound", name), f"`inbound` has no `{name}`", nearest(name, INBOUND), key=True)
+    missing = [name for name in ("host", "user", "password") if options and name not in options]
+    if missing:
+        document.problem(("inbound",), f"`inbound` needs `{missing[0]}`", key=True)
+    _plain_options(document, ("inbound",), options)
+    return dict(options)
 
 
 def _holidays(document: Document, data: Any) -> frozenset[date]:

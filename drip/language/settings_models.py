@@ -80,6 +80,9 @@ class SettingsModel(Model):
     transports: Annotated[dict[str, RawMap], Kind("transports")] = key(
         dict, "How messages leave, by channel", {"email": {"use": "files"}}
     )
+    inbound: Annotated[RawMap, Kind("inbound")] = key(
+        dict, "The mailbox (IMAP) that bounces and complaints come back to", {"host": "imap.maplestreet.example"}
+    )
     data: Annotated[dict[str, RawMap], Kind("data")] = key(dict, "Fields of contacts and records, with their types")
     counters: dict[str, CounterModel] = key(dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}})
     segments: Annotated[dict[str, Annotated[Any, Kind("condition")]], Kind("segments")] = key(

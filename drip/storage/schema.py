@@ -286,6 +286,24 @@ def in_state(state: str) -> ColumnElement[bool]:
     return messages.c.state == literal_column(f"'{state}'")
 
 
+# What came back. `source` tells the mail that said so, so that reading it twice changes nothing.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    # bounce, delayed, delivered, complaint
+    Column("kind", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    # address-dead, temporary, policy, unknown
+    Column("meaning", Words, nullable=False),
+    Column("status", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("source", Words, nullable=False),
+    UniqueConstraint("message_id", "kind", "source"),
+    Index("deliveries_by_time", "at"),
+)
+
 # Why messages did not go: each sentence once, however many people it was said of. `filled_by` names the campaigns whose
 # messages filled a cap, with commas.
 reasons = Table(

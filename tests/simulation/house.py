@@ -7,13 +7,13 @@ import random
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
 from drip.core.settings import CHANNELS
+from drip.core.token import message_name
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
@@ -377,8 +377,7 @@ def _ledger(database: Database, start: datetime, end: datetime) -> list[Entry]:
 
 
 def message_id_of(path: Path, run_id: int, step: str, channel: str) -> str:
-    """The Message-ID of a step's message, as it was before the @."""
+    """The Message-ID of a step's message."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         (found,) = connection.execute("SELECT value FROM meta WHERE name = 'workspace'").fetchone()
-    digest = sha256(f"{found.decode()}/{run_id}/{step}/{channel}".encode()).hexdigest()[:32]
-    return f"{digest}@maplestreet.example"
+    return f"{message_name(found.decode(), run_id, step, channel)}@maplestreet.example"

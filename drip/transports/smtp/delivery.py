@@ -30,6 +30,7 @@ class Links(Protocol):
     @property
     def links(self) -> Sequence[Link[Message]]: ...
     def passed_s(self) -> float: ...
+    def sender_of(self, message: Message) -> str: ...
     def connect(self) -> None: ...
     def without_ended(self) -> list[Link[Message]]: ...
     def flush(self) -> None: ...
@@ -146,7 +147,7 @@ class Delivery:
             if message is None:
                 self._more = False
             else:
-                self._waiting.append(letter_of(message))
+                self._waiting.append(letter_of(message, self._server.sender_of(message)))
         return len(self._waiting) >= count
 
     def _let_end(self) -> None:
@@ -165,8 +166,8 @@ class Delivery:
         self._desk.turn(self._ended, [])
 
 
-def letter_of(message: Message) -> Letter[Message]:
+def letter_of(message: Message, bounces_to: str) -> Letter[Message]:
     """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
     text = to_bytes(message).replace(b"\r\n.", b"\r\n..")
-    sender, recipient = ascii_domain(message.sender.address), ascii_domain(message.to.address)
+    sender, recipient = ascii_domain(bounces_to), ascii_domain(message.to.address)
     return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())

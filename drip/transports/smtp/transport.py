@@ -15,7 +15,7 @@ from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
 
-OPTIONS = {"host", "port", "user", "password", "token", "security", "timeout", "connections", "hello"}
+OPTIONS = {"host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces"}
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
 GOODBYE_S = 2.0
@@ -26,7 +26,8 @@ LONGEST_WAIT_S = 600
 
 class SmtpTransport:
     """Options: `host`, `port` (587), `user` with `password` or `token` (XOAUTH2), `security`, `connections` (4),
-    `hello` (how this machine calls itself) and `timeout` (the most seconds for any answer).
+    `hello` (how this machine calls itself), `timeout` (the most seconds for any answer), and `bounces`: the address that
+    what cannot be delivered comes back to, with the message's name behind a `+`; else it comes back to the sender.
 
     `security` is `starttls` (default), `tls` (default on port 465) or `none` (default on this machine, and on port 25
     without a login). Certificates are always verified.
@@ -51,6 +52,9 @@ class SmtpTransport:
         self._hello = options.get("hello") or _own_name()
         if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", self._hello):
             raise ValueError(f"`hello: {self._hello}` is not the name of a machine")
+        self._bounces = options.get("bounces")
+        if self._bounces is not None and not re.fullmatch(r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces):
+            raise ValueError(f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @")
         self.passed_s = passed_s
         self._context = ssl.create_default_context()
         self._links: list[Link[Message]] = []
@@ -71,6 +75,13 @@ class SmtpTransport:
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
         """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
         Delivery(self, messages, desk).run()
+
+    def sender_of(self, message: Message) -> str:
+        """The envelope's sender: an address of this message's own, so that whatever comes back says which one it was."""
+        if self._bounces is None:
+            return message.sender.address
+        local, _, domain = self._bounces.partition("@")
+        return f"{local}+{message.message_id.partition('@')[0]}@{domain}"
 
     def close(self) -> None:
         """Says goodbye to the server. May be called twice."""

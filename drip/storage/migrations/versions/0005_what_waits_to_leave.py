@@ -1,7 +1,9 @@
-"""Indexes of messages by what they wait for; what has ended is in none of them"""
+"""Indexes of messages by what they wait for; what has ended is in none of them. And what came back of those that left"""
 
 import sqlalchemy as sa
 from alembic import op
+
+from drip.storage.schema import Instant, Number, Words
 
 revision = "0005"
 down_revision = "0004"
@@ -12,6 +14,20 @@ def upgrade() -> None:
     _index("messages_due", ["due_at"], "state = 'deferred'")
     _index("messages_waiting", ["channel", "priority", "due_at"], "state = 'pending'")
     _index("messages_open", ["state"], "state = 'sending' OR state = 'held'")
+
+    op.create_table(
+        "deliveries",
+        sa.Column("id", Number, primary_key=True),
+        sa.Column("message_id", Number, sa.ForeignKey("messages.id"), nullable=False),
+        sa.Column("kind", Words, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("meaning", Words, nullable=False),
+        sa.Column("status", Words, nullable=False),
+        sa.Column("reason", Words, nullable=False),
+        sa.Column("source", Words, nullable=False),
+        sa.UniqueConstraint("message_id", "kind", "source"),
+    )
+    op.create_index("deliveries_by_time", "deliveries", ["at"])
 
 
 def _index(name: str, columns: list[str], condition: str) -> None:

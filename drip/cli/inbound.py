@@ -1,0 +1,98 @@
+"""`drip inbound`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.engine.feedback import Feedback, Report
+from drip.errors import DripError
+from drip.inbound.reading import Finding, identity_of, read
+from drip.inbound.sources import Incoming, mails_by_imap, mails_in, split
+
+SHOWN = 20
+
+
+@click.command()
+@click.argument("source", metavar="[FILE|MAILDIR|-]", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what the mails are, record nothing; needs no message of ours.")
+@now_option
+@json_option
+@pass_app
+def inbound(app: App, source: str | None, dry_run: bool, now: str | None, as_json: bool) -> None:
+    """Reads mails that came back: bounces, delays, complaints, unsubscribe mails, auto-replies.
+
+    \b
+    Example: drip inbound                       the mailbox of `inbound:` in _settings.yaml
+             drip inbound ~/Maildir
+             drip inbound bounces.mbox --dry-run
+             |drip -w /srv/shop inbound -       in /etc/aliases: each mail as it arrives
+
+    A dead address and a complaint are never written to again; what is about no message of ours changes nothing.
+    Reading a mail twice changes nothing.
+    """
+    if dry_run:
+        for mail in _mails(app, source):
+            for finding in read(mail.data):
+                _print(mail.name, finding, as_json)
+        return
+    with app.opened(now) as (_, database, at):
+        feedback = Feedback(database, at)
+        count = 0
+        for mail in _mails(app, source):
+            feedback.take(read(mail.data), identity_of(mail.data))
+            mail.taken()
+            count += 1
+    _tell(feedback.report, count, as_json)
+
+
+def _mails(app: App, source: str | None) -> Iterator[Incoming]:
+    if source == "-":
+        return split("-", sys.stdin.buffer.read())
+    if source is not None:
+        return mails_in(Path(source))
+    options = app.workspace().mailbox()
+    if options is None:
+        help = "name a file, a folder, or `-`; or write `inbound:` with host, user and password into _settings.yaml"
+        raise DripError("Nothing says where mails come back to.", help=help)
+    return mails_by_imap(options)
+
+
+def _print(name: str, finding: Finding, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "file": name,
+                "kind": finding.kind,
+                "recipient": finding.recipient or None,
+                "status": finding.status or None,
+                "class": finding.meaning,
+                "reason": finding.reason,
+            }
+        )
+        return
+    who = finding.recipient or "nobody in particular"
+    meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
+    click.echo(f"{name}: {finding.kind} of {who}{meaning}: {finding.reason}")
+
+
+def _tell(report: Report, count: int, as_json: bool) -> None:
+    if as_json:
+        numbers = {"suppressed": report.suppressed, "known": report.known, "unmatched": len(report.unmatched)}
+        print_json({"mails": count, **report.counts, **numbers, "alarms": report.alarms})
+        return
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items())) or "nothing new"
+    before = f", {report.known} known before" if report.known else ""
+    click.echo(f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again.")
+    for finding in report.unmatched[:SHOWN]:
+        click.echo(
+            f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}", err=True
+        )
+    if len(report.unmatched) > SHOWN:
+        click.echo(f"… and {len(report.unmatched) - SHOWN} more", err=True)
+    for alarm in report.alarms:
+        click.echo(f"alarm: {alarm}.", err=True)

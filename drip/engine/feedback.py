@@ -1,0 +1,161 @@
+"""What came back, and what follows from it: a dead address and a complaint are never written to again.
+
+Whatever a mail says, it is about a message of ours only if it has that message's name, which nobody can make up
+(`core.token`). Reading a mail twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from drip.core.token import NAME, message_name, verify
+from drip.inbound.reading import Finding
+from drip.storage import control, deliveries, outbox, people
+from drip.storage.database import Database, link_keys, workspace_id
+from drip.storage.deliveries import Delivery
+from drip.storage.outbox import Outgoing
+from drip.storage.people import Consent, Contact, address_of
+
+# So many messages that came back for the time being, none having arrived between them, and the address is given up.
+MOST_TEMPORARY = 5
+TEMPORARY_SPAN = timedelta(days=90)
+# Mailbox providers act from 0.3 % on, and ask to stay below 0.1 % (Google's and Yahoo's rules for senders, 2024).
+ALARM_RATE, PAUSE_RATE = 0.001, 0.003
+COMPLAINT_SPAN = timedelta(days=30)
+# Fewer than these say nothing about a campaign: of fifty mails one complaint is 2 %.
+FEWEST_COMPLAINTS = 3
+# Of feedback reports (RFC 5965 section 7.3) those by which somebody complains of our mail.
+COMPLAINING = ("abuse", "fraud")
+log = logging.getLogger("drip.feedback")
+
+
+@dataclass
+class Report:
+    """What one reading of mails did. `unmatched` are findings about no message of ours."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    suppressed: int = 0
+    known: int = 0
+    unmatched: list[Finding] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+
+class Feedback:
+    """Takes the findings of one mail after the other, each in a transaction of its own."""
+
+    def __init__(self, database: Database, now: datetime) -> None:
+        self._database, self._now = database, now
+        self.report = Report()
+        with database.read() as connection:
+            self._workspace, self._keys = workspace_id(connection), link_keys(connection)
+
+    def take(self, findings: Iterable[Finding], source: str) -> None:
+        """Stores what a mail says and does what follows. `source` is the mail's identity."""
+        with self._database.write() as connection:
+            for each in findings:
+                self._take(connection, each, source)
+
+    def _take(self, connection: Connection, finding: Finding, source: str) -> None:
+        report = self.report
+        if finding.kind in ("auto-reply", "other"):
+            report.count(finding.kind)
+            return
+        if finding.kind == "unsubscribe" and self._unsubscribed(connection, finding.reason):
+            return
+        message = self._message(connection, finding.about)
+        if message is None:
+            report.unmatched.append(finding)
+            return
+        if finding.kind == "unsubscribe":
+            self._opted_out(connection, message.contact_id, message.topic, message.channel)
+            return
+        made = Delivery(
+            message.id, finding.kind, self._now, finding.meaning, finding.status, finding.reason, source
+        )  # fmt: skip
+        if not deliveries.record(connection, made):
+            report.known += 1
+            return
+        report.count(finding.kind)
+        self._settle(connection, message)
+        self._follow(connection, message, finding)
+
+    def _message(self, connection: Connection, about: Iterable[str]) -> Outgoing | None:
+        """The message of ours that one of these names."""
+        for text in about:
+            for found in NAME.finditer(text.lower()):
+                run_id = int(found[1], 16)
+                for message in outbox.of_runs(connection, [run_id]) if run_id < 2**62 else ():
+                    if message_name(self._workspace, run_id, message.step, message.channel) == found[0]:
+                        return message
+        return None
+
+    def _settle(self, connection: Connection, message: Outgoing) -> None:
+        """Of what is known to have come somewhere it is known that it left."""
+        if message.state == "held" and message.code == "unknown":
+            outbox.release(connection, [message.id], "sent", self._now)
+
+    def _follow(self, connection: Connection, message: Outgoing, finding: Finding) -> None:
+        contact = people.contacts_by_id(connection, [message.contact_id]).get(message.contact_id)
+        address = address_of(contact, message.channel) if contact else None
+        if contact is None or address is None:
+            return
+        if finding.kind == "complaint" and finding.reason in COMPLAINING:
+            self._suppress(connection, address, "a complaint came in")
+            self._look_at_complaints(connection, message.campaign)
+        elif finding.kind == "bounce" and finding.meaning == "address-dead" and _same(finding.recipient, address):
+            self._suppress(connection, address, f"the address is dead ({finding.reason})")
+        elif finding.kind == "bounce" and finding.meaning in ("temporary", "address-dead"):
+            since = self._now - TEMPORARY_SPAN
+            count = deliveries.temporary_bounces(connection, contact.id, message.channel, since)
+            if count >= MOST_TEMPORARY:
+                self._suppress(connection, address, f"{count} messages came back ({finding.reason})")
+
+    def _suppress(self, connection: Connection, address: str, reason: str) -> None:
+        people.suppress(connection, address, reason, self._now)
+        self.report.suppressed += 1
+
+    def _look_at_complaints(self, connection: Connection, campaign: str) -> None:
+        """Says when too many complain of a campaign, and holds it when far too many do."""
+        found = deliveries.complaints(connection, campaign, self._now - COMPLAINT_SPAN)
+        if found.count < FEWEST_COMPLAINTS or found.rate < ALARM_RATE:
+            return
+        said = f"{found.count} of {found.sent:,} people complained of {campaign} in 30 days ({found.rate:.2%})"
+        if found.rate >= PAUSE_RATE:
+            control.hold(connection, campaign, self._now, said)
+            said += "; it is held"
+        log.error("%s.", said, extra={"action": "complaints"})
+        self.report.alarms.append(said)
+
+    # --- unsubscribing
+
+    def _unsubscribed(self, connection: Connection, subject: str) -> bool:
+        """Whether the subject holds a link of ours, and then its topic is switched off."""
+        link = next((found for word in subject.split() if (found := verify(word, self._keys))), None)
+        if link is None or link.purpose not in ("unsubscribe", "preferences"):
+            return False
+        self._opted_out(connection, link.contact, link.topic, "email")
+        return True
+
+    def _opted_out(self, connection: Connection, contact_id: int, topic: str | None, channel: str) -> None:
+        contact: Contact | None = people.contacts_by_id(connection, [contact_id]).get(contact_id)
+        if contact is None or topic is None:
+            return
+        said = [Consent(contact.id, topic, channel, False, self._now)]
+        addresses: Mapping[int, str | None] = {contact.id: address_of(contact, channel)}
+        if people.record_consents(connection, said, "mail", addresses, self._now):
+            self.report.count("unsubscribe")
+        else:
+            self.report.known += 1
+
+
+def _same(recipient: str, address: str) -> bool:
+    """Whether the report is about the address itself, not about one that it is passed on to."""
+    return not recipient or recipient.lower() == address.lower()

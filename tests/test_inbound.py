@@ -1,0 +1,353 @@
+"""Mails that come back: what each is, of whom, and what it means. Bytes in, findings out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from drip.inbound.reading import Finding, identity_of, read
+from drip.inbound.sources import mails_in, split
+from tests.cli import drip
+
+# How the labels' reasons read in our classes. The others are of no class in particular.
+TEMPORARY = {"mailboxfull", "expired", "networkerror"}
+ANY = {"suspend", "undefined", "mailererror", "syntaxerror", "failedstarttls", "systemerror", "exceedlimit",
+       "mesgtoobig", "toomanyconn"}  # fmt: skip
+
+
+def mail(text: str, subject: str = "Undelivered Mail Returned to Sender", **headers: str) -> bytes:
+    named = {"From": "MAILER-DAEMON@mx.example.net", "To": "bounces@maple.example", "Subject": subject, **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in named.items())
+    return f"{head}\n{dedent(text)}".encode()
+
+
+def report(diagnostic: str, status: str = "5.0.0", action: str = "failed", who: str = "ana@example.com") -> bytes:
+    text = f"""\
+        --b
+        Content-Type: text/plain
+
+        I could not deliver your message.
+
+        <{who}>: {diagnostic}
+
+        --b
+        Content-Type: message/delivery-status
+
+        Reporting-MTA: dns; mx.example.net
+
+        Final-Recipient: rfc822; {who}
+        Action: {action}
+        Status: {status}
+        Diagnostic-Code: smtp; {diagnostic}
+
+        --b
+        Content-Type: message/rfc822
+
+        From: hello@maple.example
+        To: {who}
+        Message-ID: <7b.0123456789abcdef0123456789abcdef@maple.example>
+        Subject: Hello
+
+        Hello
+        --b--
+        """
+    return mail(text, Content_Type='multipart/report; report-type=delivery-status; boundary="b"')
+
+
+def short(found: list[Finding]) -> list[tuple[str, str, str]]:
+    return [(each.kind, each.recipient, each.meaning) for each in found]
+
+
+# --- real ones
+
+
+def test_real_mails_are_recognised_and_put_into_the_right_class(corpora: Path) -> None:
+    folder = corpora / "bounces"
+    with (folder / "labels.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    by_file: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_file.setdefault(row["file"], []).append(row)
+    counts: Counter[str] = Counter()
+    for name, labels in by_file.items():
+        found = read((folder / "mail" / name).read_bytes())
+        for label, each in zip(labels, found, strict=False):
+            if label["reason"] == "feedback":
+                counts["recognised"] += each.kind in ("complaint", "unsubscribe")
+                counts["right"] += each.kind in ("complaint", "unsubscribe")
+                continue
+            recognised = each.kind in ("bounce", "delayed") and bool(each.recipient)
+            counts["recognised"] += recognised
+            counts["right"] += recognised and _right(label, each)
+            wrong = each.meaning == "address-dead" and label["hardbounce"] == "0"
+            assert not wrong, (name, each)
+    assert counts["recognised"] >= 0.97 * len(rows)
+    assert counts["right"] >= 0.98 * counts["recognised"]
+
+
+def _right(label: dict[str, str], found: Finding) -> bool:
+    if label["hardbounce"] == "1":
+        return found.meaning == "address-dead"
+    if label["reason"] in ANY:
+        return found.meaning != "address-dead"
+    return found.meaning == ("temporary" if label["reason"] in TEMPORARY else "policy")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_mail_however_broken_stops_the_reading(corpora: Path, seed: int) -> None:
+    files = [path.read_bytes() for path in sorted((corpora / "bounces" / "mail").iterdir())]
+    chance = random.Random(seed)
+    for _ in range(1250):
+        data = bytearray(chance.choice(files))
+        for _ in range(chance.choice([1, 1, 3, 10, 50])):
+            _mutate(data, chance)
+        assert read(bytes(data))
+        assert identity_of(bytes(data))
+
+
+def _mutate(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data) or 1)
+    match chance.randrange(5):
+        case 0 if data:
+            data[at] = chance.randrange(256)
+        case 1:
+            del data[at : at + chance.randrange(200)]
+        case 2:
+            data[at:at] = chance.randbytes(chance.randrange(20))
+        case 3:
+            data[at:at] = data[at : at + chance.randrange(2000)]
+        case _:
+            del data[at + 1 :]
+
+
+# --- reports
+
+
+@pytest.mark.parametrize(
+    ("diagnostic", "status", "meaning"),
+    [
+        ("550 5.1.1 <ana@example.com>: Recipient address rejected: User unknown", "5.1.1", "address-dead"),
+        ("550-5.1.1 The email account that you tried to reach does not exist. Please try", "5.1.1", "address-dead"),
+        ("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup", "5.1.10", "address-dead"),
+        ("550 5.4.4 Host or domain name not found. Name service error for name=exmple.com", "5.4.4", "address-dead"),
+        ("556 5.1.10 Domain does not accept mail (nullMX)", "5.1.10", "address-dead"),
+        ("552 5.2.2 Mailbox full", "5.2.2", "temporary"),
+        ("452-4.2.2 The email account that you tried to reach is over quota.", "4.2.2", "temporary"),
+        ("connect to mx.example.com[192.0.2.1]:25: Connection timed out", "4.4.1", "temporary"),
+        ("550 5.2.1 The email account that you tried to reach is disabled.", "5.2.1", "temporary"),
+        ("550 5.7.1 Message rejected as spam by Content Filtering.", "5.7.1", "policy"),
+        ("550-5.7.26 This mail has been blocked because the sender is unauthenticated.", "5.7.26", "policy"),
+        ("554 5.7.1 Service unavailable; Client host [192.0.2.9] blocked using zen.spamhaus.org", "5.7.1", "policy"),
+        ("552 5.3.4 Message size exceeds fixed limit", "5.3.4", "policy"),
+        ("550 5.1.8 Sender address rejected: Domain not found", "5.1.8", "policy"),
+    ],
+)  # fmt: skip
+def test_a_report_says_what_it_means(diagnostic: str, status: str, meaning: str) -> None:
+    (found,) = read(report(diagnostic, status))
+    assert (found.kind, found.recipient, found.status, found.meaning) == ("bounce", "ana@example.com", status, meaning)
+    assert "7b.0123456789abcdef0123456789abcdef@maple.example" in found.about
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"), [("delayed", "delayed"), ("delivered", "delivered"), ("relayed", "delivered")]
+)
+def test_a_report_need_not_be_of_a_failure(action: str, kind: str) -> None:
+    (found,) = read(report("451 4.7.1 later", "4.7.1", action))
+    assert found.kind == kind
+    assert found.meaning != "address-dead"
+
+
+def test_a_filters_excuse_is_no_proof_that_nobody_is_there() -> None:
+    text = """\
+        Your message could not be delivered to the following recipients:
+
+        <ana@example.com>:
+            mx.example.com [192.0.2.45]:
+        >>> DATA
+        <<< 550 Unknown user ana@example.com
+        """
+    assert short(read(mail(text))) == [("bounce", "ana@example.com", "policy")]
+
+
+# --- notices in words, of many kinds of servers
+
+
+NOTICES = [
+    (
+        """\
+        Hi. This is the qmail-send program at example.net.
+        I'm afraid I wasn't able to deliver your message to the following addresses.
+
+        <ana@example.com>:
+        192.0.2.1 does not like recipient.
+        Remote host said: 550 no such user
+        Giving up on 192.0.2.1.
+
+        --- Below this line is a copy of the message.
+
+        Return-Path: <hello@maple.example>
+        To: bo@example.com
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+        This message was created automatically by mail delivery software.
+        The following address(es) failed:
+
+          ana@example.com
+            SMTP error from remote mail server after RCPT TO:<ana@example.com>:
+            550 5.1.1 unknown user
+          bo@example.com
+            mailbox is full: retry timeout exceeded
+        """,
+        [("bounce", "ana@example.com", "address-dead"), ("bounce", "bo@example.com", "temporary")],
+    ),
+    (
+        """\
+        Your message
+
+          Subject: Hello
+
+        was not delivered to:
+
+          ana@example.com
+
+        because:
+
+          User ana (ana@example.com) is not listed in Domino Directory
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+        Your message could not be delivered because of
+
+        550 5.1.1 User unknown
+
+        The following recipients were affected:
+            ana@example.com
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+        ana@example.com
+
+        -------server message
+        550 5.1.1 unknown user <ana@example.com>
+
+        -------original message
+        From: hello@maple.example
+        To: someone@else.example
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+           ----- Transcript of session follows -----
+        550 nowhere.example (smtp)... 550 Host unknown
+        554 <ana@nowhere.example>... 550 Host unknown (Authoritative answer from name server)
+           ----- Unsent message follows -----
+        From: hello@maple.example
+        To: bo@example.com
+        """,
+        [("bounce", "ana@nowhere.example", "address-dead")],
+    ),
+    (
+        """\
+        Message could not be delivered for 2 days, and will be retried.
+
+          ana@example.com
+            host mx.example.com: 451 4.7.1 Greylisted, please try again
+        """,
+        [("delayed", "ana@example.com", "temporary")],
+    ),
+    (
+        """\
+        Die folgende Nachricht konnte nicht zugestellt werden:
+
+        ana@example.com: 550 5.7.1 Rejected: your IP is on a blocklist
+        """,
+        [("bounce", "ana@example.com", "policy")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NOTICES)
+def test_a_notice_in_words_is_understood(text: str, expected: list[tuple[str, str, str]]) -> None:
+    assert short(read(mail(text))) == expected
+
+
+# --- what is no bounce
+
+
+def test_complaints_name_whom_they_are_of() -> None:
+    text = """\
+        --b
+        Content-Type: message/feedback-report
+
+        Feedback-Type: abuse
+        Version: 1
+        Original-Rcpt-To: <ana@example.com>
+        Original-Rcpt-To: <bo@example.com>
+        --b--
+        """
+    found = read(mail(text, "Complaint", Content_Type="multipart/report; report-type=feedback-report; boundary=b"))
+    assert [(each.kind, each.recipient, each.reason) for each in found] == [
+        ("complaint", "ana@example.com", "abuse"), ("complaint", "bo@example.com", "abuse"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("subject", "headers", "kind"),
+    [
+        ("Re: Hello", {"Auto_Submitted": "auto-replied"}, "auto-reply"),
+        ("Out of office: Hello", {}, "auto-reply"),
+        ("Abwesenheitsnotiz", {}, "auto-reply"),
+        ("unsubscribe eyJ.k1.abc", {}, "unsubscribe"),
+        ("Re: Hello", {}, "other"),
+        ("My delivery failed to arrive", {}, "other"),
+    ],
+)
+def test_mails_of_people_are_told_apart(subject: str, headers: dict[str, str], kind: str) -> None:
+    headers = {"From": "Ana <ana@example.com>", **headers}
+    (found,) = read(mail("I was away, and the mailbox is full of joy.\n", subject, **headers))
+    assert found.kind == kind
+    assert found.meaning == "unknown"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\r\n", b"\x00" * 100, b"From: x\n", b"Content-Type: multipart/report\n\n", "名".encode()]
+)
+def test_what_is_no_mail_is_other(data: bytes) -> None:
+    assert [each.kind for each in read(data)] == ["other"]
+
+
+def test_a_file_of_several_mails_is_taken_apart(tmp_path: Path) -> None:
+    one = b"From x@y Thu Nov 26 10:00:00 2026\nSubject: a\n\nHello\n>From here\n\n"
+    two = b"From x@y Thu Nov 26 10:01:00 2026\nSubject: b\n\nHello\n"
+    assert [each.data for each in split("box", one + two)] == [
+        b"Subject: a\n\nHello\nFrom here\n\n", b"Subject: b\n\nHello\n"
+    ]  # fmt: skip
+    (tmp_path / "a.eml").write_bytes(b"Subject: a\n\nFrom here on\n")
+    assert [each.name for each in mails_in(tmp_path)] == ["a.eml"]
+
+
+def test_the_command_says_what_mails_are_without_knowing_any_message(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_bytes(report("550 5.1.1 user unknown", "5.1.1"))
+    made = drip(tmp_path, "inbound", "--dry-run", "--json", str(tmp_path / "a.eml"))
+    assert made.code == 0
+    assert json.loads(made.out) == {
+        "file": "a.eml", "kind": "bounce", "recipient": "ana@example.com", "status": "5.1.1", "class": "address-dead",
+        "reason": "550 5.1.1 user unknown",
+    }  # fmt: skip
+    missing = drip(tmp_path, "inbound", "nowhere.eml", "--dry-run")
+    assert missing.code == 2
+    assert "help:" in missing.err
