@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drip.process import own_zones
+from tests.imap_server import ImapServer, imap_server, program
 from tests.servers import Postgres, binaries, postgres
 from tests.world import World
 
@@ -55,6 +56,17 @@ def postgresql() -> Iterator[Postgres]:
             pytest.fail("PostgreSQL's programs are missing")
         pytest.skip("PostgreSQL's programs (initdb, postgres) are not here")
     with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def imap() -> Iterator[ImapServer]:
+    """An IMAP server of this test's own."""
+    if program() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Dovecot is missing")
+        pytest.skip("Dovecot (dovecot-imapd), the IMAP server of these tests, is not here")
+    with imap_server() as server:
         yield server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -14,10 +15,12 @@ from drip.engine.feedback import MOST_TEMPORARY, Feedback, Report
 from drip.inbound.reading import identity_of, read
 from drip.storage import control, outbox
 from drip.storage.database import workspace_id
+from tests.cli import drip
+from tests.imap_server import PASSWORD, ImapServer
 from tests.mail_server import MailServer
 from tests.test_delivery import smtp
 from tests.test_inbound import mail, report
-from tests.world import World, at
+from tests.world import SETTINGS, World, at
 
 Worlds = Callable[..., World]
 LETTER = """
@@ -208,3 +211,68 @@ def test_what_is_older_than_its_span_does_not_count(world: Worlds) -> None:
             now=f"{now + timedelta(days=40 * n):%Y-%m-%d %H:%M}",
         )
     assert not suppressed(made)
+
+
+# --- where mails are fetched from
+
+
+def daily(root: Path, port: int) -> None:
+    """A shop that has sent one message, whose bounces come to a mailbox."""
+    inbound = f"inbound: {{ host: 127.0.0.1, port: '{port}', user: back, password: secret:BACK, security: none }}"
+    for name, content in {
+        "campaigns/_settings.yaml": f"{SETTINGS}{inbound}\n",
+        "campaigns/letter.yaml": LETTER,
+        "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
+        "people.csv": "key,email\np0,p0@example.com\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, "utf-8")
+    assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+
+
+def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(imap: ImapServer, tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    daily(root, imap.port)
+    for n in range(3):
+        (imap.mailbox / "new" / f"{n}.mail").write_bytes(
+            report("550 5.1.1 user unknown", "5.1.1", who=f"x{n}@example.com")
+        )
+    first = drip(root, "inbound", "--json", BACK=PASSWORD)
+    assert first.code == 0, first.err
+    assert first.rows[0]["mails"] == 3 and first.rows[0]["unmatched"] == 3
+    assert drip(root, "inbound", "--json", BACK=PASSWORD).rows[0]["mails"] == 0
+    assert len(list((imap.mailbox / "cur").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("password", "said"), [("wrong", "cannot be opened"), (None, "secret BACK is not set")])
+def test_a_mailbox_that_cannot_be_opened_is_explained(
+    imap: ImapServer, tmp_path: Path, password: str | None, said: str
+) -> None:
+    root = tmp_path / "shop"
+    daily(root, imap.port)
+    made = drip(root, "inbound", **({"BACK": password} if password else {}))
+    assert made.code == 2
+    assert said in made.err and "help:" in made.err
+
+
+def test_a_maildir_is_read_once(tmp_path: Path) -> None:
+    root, box = tmp_path / "shop", tmp_path / "Maildir"
+    daily(root, 1)
+    for name in ("new", "cur", "tmp"):
+        (box / name).mkdir(parents=True)
+    (box / "new" / "1.mail").write_bytes(report("550 5.1.1 user unknown", "5.1.1"))
+    assert drip(root, "inbound", str(box), "--json").rows[0]["mails"] == 1
+    assert drip(root, "inbound", str(box), "--json").rows[0]["mails"] == 0
+    assert [path.name for path in (box / "cur").iterdir()] == ["1.mail:2,S"]
+
+
+def test_without_a_mailbox_it_is_said_what_to_name(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    daily(root, 1)
+    settings = root / "campaigns" / "_settings.yaml"
+    settings.write_text(SETTINGS, "utf-8")
+    made = drip(root, "inbound")
+    assert made.code == 2 and "inbound:" in made.err
+    settings.write_text(f"{SETTINGS}inbound: {{ host: x, pasword: secret:A }}\n", "utf-8")
+    checked = drip(root, "check")
+    assert "`inbound` has no `pasword`" in checked.out + checked.err
