@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -253,6 +253,18 @@ def test_a_mailbox_that_cannot_be_opened_is_explained(
     made = drip(root, "inbound", **({"BACK": password} if password else {}))
     assert made.code == 2
     assert said in made.err and "help:" in made.err
+
+
+def test_what_came_back_is_in_the_status(world: Worlds) -> None:
+    made = sent(world)
+    now = datetime.now(UTC)
+    feedback = Feedback(made.database, now.replace(microsecond=0))
+    feedback.take(read(bounce(made.transport.messages[0])), "x")
+    made.database.close()
+    shown = drip(made.root, "status")
+    assert "Came back in the last 30 days: 1 bounce (address-dead)." in shown.out
+    told = drip(made.root, "status", "--json").rows[0]["came_back"]
+    assert told == [{"kind": "bounce", "class": "address-dead", "messages": 1}]
 
 
 def test_a_maildir_is_read_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import click
@@ -12,12 +13,13 @@ from rich.table import Table
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
 from drip.errors import DripError, nearest
 from drip.importing.importer import parse_email
-from drip.storage import control, outbox, people, runs
+from drip.storage import control, deliveries, outbox, people, runs
 from drip.storage.control import EVERYTHING, Daemon
 from drip.storage.opening import is_missing, upgrade
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
+BACK_SPAN = timedelta(days=30)
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 
 
@@ -37,11 +39,13 @@ def status(app: App, as_json: bool) -> None:
             inside = runs.runs_per_campaign(connection)
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
+            back = deliveries.counts(connection, now - BACK_SPAN)
         running = not database.lock().is_free()
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
             print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v.at) for k, v in holds.items()},
+                        "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(last, running, now))
@@ -61,6 +65,8 @@ def status(app: App, as_json: bool) -> None:
             numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in used))
             table.add_row(name, state, *(f"{number:,}" if number else "·" for number in numbers))
         console().print(table)
+        if back:
+            click.echo(f"Came back in the last {BACK_SPAN.days} days: {_back(back)}.")
         for message in held[:20]:
             who = contacts[message.contact_id].key
             click.echo(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")
@@ -70,6 +76,14 @@ def status(app: App, as_json: bool) -> None:
             click.echo(
                 f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
             )
+
+
+def _back(rows: Sequence[tuple[str, str, int]]) -> str:
+    """`3 bounce (address-dead), 1 complaint`."""
+    named = [
+        f"{count:,} {kind} ({meaning})" if kind == "bounce" else f"{count:,} {kind}" for kind, meaning, count in rows
+    ]
+    return ", ".join(named)
 
 
 def _absent(name: str, broken: set[str]) -> str:

@@ -20,7 +20,7 @@ from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, T
 from drip.language.conditions import Scope, field_names
 from drip.language.models import Kind, Model
 from drip.language.phrases import EVENT_NAME
-from drip.language.settings import names_of
+from drip.language.settings import INBOUND, names_of
 from drip.language.settings_models import SettingsModel
 
 Schema = dict[str, Any]
@@ -275,6 +275,10 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "senders": lambda maker: {"type": "object", "additionalProperties": _pattern(r".*\S@\S.*")},
     "transports": lambda maker: {
         "type": "object", "additionalProperties": False, "properties": dict.fromkeys(CHANNELS, ANY_OBJECT),
+    },
+    "inbound": lambda maker: {
+        "type": "object", "additionalProperties": False, "properties": {key: {"type": "string"} for key in INBOUND},
+        "required": ["host", "user", "password"],
     },
     "data": lambda maker: {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": DATA}},
 }  # fmt: skip
