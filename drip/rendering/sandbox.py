@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from babel import UnknownLocaleError
@@ -132,17 +133,25 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _not_too_long(len(left) + len(right))
         return super().call_binop(context, operator, left, right)
 
+    def begin(self) -> None:
+        """From here on rounds, calls and time count anew."""
+        self._rounds, self._ends = 0, time.monotonic() + LONGEST_S
+
     def render(self, template: Template, values: dict[str, Any]) -> str:
         """The template's output. Raises TooMuch past the limits, and what Jinja raises."""
-        self._rounds, self._ends = 0, time.monotonic() + LONGEST_S
+        return "".join(self.pieces(template, values))
+
+    def pieces(self, template: Template, values: dict[str, Any]) -> list[str]:
+        """The output as it is made: texts of the template, each the same object every time, and what is filled in."""
+        self.begin()
         parts: list[str] = []
         length = 0
         for part in template.generate(values):
             length += len(part)
             _not_too_long(length)
-            parts.append(part)
-        # Half a character of UTF-16 is no text.
-        return "".join(parts).encode("utf-8", "replace").decode("utf-8")
+            # Half a character of UTF-16 is no text.
+            parts.append(part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8"))
+        return parts
 
 
 class _Guard(NodeTransformer):
@@ -192,8 +201,13 @@ def _replace(text: Any, old: str, new: str) -> str:
 
 def locale_of(name: object) -> Locale:
     """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not know."""
+    return _locale_of(str(name))
+
+
+@lru_cache
+def _locale_of(name: str) -> Locale:
     try:
-        return Locale.parse(str(name).replace("-", "_"))
+        return Locale.parse(name.replace("-", "_"))
     except (UnknownLocaleError, ValueError):
         return Locale.parse("en")
 
@@ -211,9 +225,15 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 def _money(currency: str) -> Callable[..., str]:
     def money(context: Context, value: Any, unit: str = currency) -> str:
         amount = parse_number(value) if isinstance(value, str) else value
-        return format_currency(amount, unit, locale=locale_of(context.get("locale")))
+        return _as_money(amount, unit, locale_of(context.get("locale")))
 
     return money
+
+
+# Many messages name few amounts, and Babel takes 50 µs for each.
+@lru_cache(10_000, typed=True)
+def _as_money(amount: Any, unit: str, locale: Locale) -> str:
+    return format_currency(amount, unit, locale=locale)
 
 
 def _number(context: Context, value: Any) -> str:
