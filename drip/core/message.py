@@ -25,6 +25,18 @@ class Attachment:
     data: bytes
 
 
+class Pieced(str):
+    """A text that knows of what it was put together: long pieces are the same objects in every message of a template."""
+
+    __slots__ = ("pieces",)
+    pieces: tuple[str, ...]
+
+    def __new__(cls, pieces: Sequence[str]) -> Pieced:
+        made = super().__new__(cls, "".join(pieces))
+        made.pieces = tuple(pieces)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One rendered message to one contact, before it is put into any wire format.

@@ -6,15 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Template
 from markupsafe import Markup, escape
 
-from drip.core.message import Attachment, Mailbox, Message
+from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.errors import DripError, Place
 from drip.rendering.templates import Compiled, Source, Templates, endings_of
+
+# Values that are the same for everybody who gets a message at one occurrence.
+FOR_ALL = ("business", "topic")
+_GAP = re.compile(r"\n\s*\n\s*\n+")
 
 
 class RenderError(DripError):
@@ -86,14 +91,18 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
     values: dict[str, Any] = dict(request.values) | {"locale": compiled.locale or request.own_locale}
     if request.letterhead:
         values["topic"] = request.letterhead.topic_title
+    known = {"locale": values["locale"], **{name: values[name] for name in FOR_ALL if name in values}}
     if request.content:
-        front = request.content.front.items()
-        values["issue"] = {name: _header(templates, text, None, values) for name, text in front}
+        front = request.content.front
+        values["issue"] = {name: _header(templates, text, None, values) for name, text in front.items()}
+        if not any("{" in text for text in front.values()):
+            known["issue"] = values["issue"]
     subject = _header(templates, request.subject, compiled.subject, values)
     preheader = _header(templates, request.preheader, compiled.preheader, values)
     values |= {"subject": subject, "preheader": preheader}
-    html = templates.html.render(compiled.html, values) if compiled.html else None
-    text = re.sub(r"\n\s*\n\s*\n+", "\n\n", templates.plain.render(compiled.text, values))
+    page, told = compiled.pieces(templates, values, known)
+    html: str | None = page
+    text = _without_gaps(told)
     if request.letterhead:
         html = html and _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)
@@ -113,6 +122,8 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
 
 
 def _header(templates: Templates, own: str | None, given: Template | None, values: dict[str, Any]) -> str:
+    if own and "{" not in own:
+        return " ".join(own.split())
     template = templates.line(own, "") if own else given
     if template is None:
         return ""
@@ -131,7 +142,20 @@ def _with_footer(html: str, letterhead: Letterhead, link: str) -> str:
     style = "font:12px/1.5 sans-serif;color:#595959;text-align:center;padding:16px"
     footer = f'<p style="{style}">{"<br>".join(missing)}</p>\n'
     at = html.lower().rfind("</body>")
-    return html + footer if at < 0 else html[:at] + footer + html[at:]
+    return _put_in(html, footer, len(html) if at < 0 else at)
+
+
+def _put_in(text: str, more: str, at: int) -> str:
+    """A text with another one put in, of as many pieces as it was of."""
+    if not isinstance(text, Pieced):
+        return text[:at] + more + text[at:]
+    before: list[str] = []
+    for number, piece in enumerate(text.pieces):
+        if at <= len(piece):
+            return Pieced([*before, piece[:at], more, piece[at:], *text.pieces[number + 1 :]])
+        before.append(piece)
+        at -= len(piece)
+    return Pieced([*before, more])
 
 
 def _with_text_footer(text: str, letterhead: Letterhead, link: str) -> str:
@@ -140,7 +164,31 @@ def _with_text_footer(text: str, letterhead: Letterhead, link: str) -> str:
         lines.append(f"{letterhead.business_name}, {letterhead.business_address}")
     if link not in text:
         lines.append(f"Unsubscribe: {link}")
-    return f"{text.rstrip()}\n\n-- \n" + "\n".join(lines) + "\n" if lines else text
+    return _signed(text, "\n\n-- \n" + "\n".join(lines) + "\n") if lines else text
+
+
+def _signed(text: str, more: str) -> str:
+    """A text with more behind its last word."""
+    if not isinstance(text, Pieced):
+        return text.rstrip() + more
+    pieces = list(text.pieces)
+    while pieces and not pieces[-1].strip():
+        pieces.pop()
+    last = [pieces.pop().rstrip()] if pieces else []
+    return Pieced([*pieces, *last, more])
+
+
+def _without_gaps(text: Pieced) -> str:
+    """With no more than one empty line at a time. Piece by piece, if none of the gaps goes over the end of a piece."""
+    if not _GAP.search(text):
+        return text
+    pieces = Pieced([_piece_without_gaps(each) for each in text.pieces])
+    return _GAP.sub("\n\n", text) if _GAP.search(pieces) else pieces
+
+
+@lru_cache(1024)
+def _piece_without_gaps(piece: str) -> str:
+    return _GAP.sub("\n\n", piece)
 
 
 def _list_headers(request: Request) -> dict[str, str]:

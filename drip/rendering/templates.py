@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ import yaml
 from jinja2 import Template, TemplateSyntaxError, nodes
 from markdown_it import MarkdownIt
 
-from drip.core.message import Attachment
+from drip.core.message import Attachment, Pieced
 from drip.errors import DripError, Place, nearest
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
+from drip.rendering.specialising import Specialised, specialised
 from drip.rendering.text import text_of_html, text_of_markdown
 
 FOLDER = "templates"
@@ -36,6 +38,9 @@ ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
 PLAIN = ("sms", "push")
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
+# From so many messages of one occurrence on a template is specialised for it, which takes as long as filling in some hundred.
+WORTH_IT = 30
+MOST_SPECIAL = 20
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
@@ -76,6 +81,41 @@ class Compiled:
     sender: str | None
     locale: str | None
     html_bytes: int = 0
+    # Of which the templates were made, to be specialised.
+    html_source: str | None = None
+    text_source: str = ""
+    _uses: Counter[str] = field(default_factory=Counter, repr=False)
+    _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
+
+    def pieces(
+        self, templates: Templates, values: dict[str, Any], known: Mapping[str, Any]
+    ) -> tuple[Pieced | None, Pieced]:
+        """HTML and text filled in. `known` are those of the values that are the same for everybody at this occurrence."""
+        about = repr(sorted(known.items()))
+        self._uses[about] += 1
+        if self._uses[about] == WORTH_IT:
+            if len(self._special) >= MOST_SPECIAL:
+                self._special.clear()
+            self._special[about] = self._specialised(templates, known)
+        special_html, special_text = self._special.get(about, (None, None))
+        html = None
+        if self.html is not None:
+            html = _filled(templates.html, self.html, special_html, values)
+        return html, _filled(templates.plain, self.text, special_text, values)
+
+    def _specialised(
+        self, templates: Templates, known: Mapping[str, Any]
+    ) -> tuple[Specialised | None, Specialised | None]:
+        html = None
+        if self.html_source is not None:
+            html = specialised(templates.html, templates.html.parse(self.html_source), known)
+        return html, specialised(templates.plain, templates.plain.parse(self.text_source), known)
+
+
+def _filled(sandbox: Sandbox, plain: Template, special: Specialised | None, values: dict[str, Any]) -> Pieced:
+    if special is None:
+        return Pieced(sandbox.pieces(plain, values))
+    return Pieced(sandbox.pieces(special.template, {**values, **special.bound}))
 
 
 @dataclass
@@ -215,6 +255,8 @@ class Templates:
             sender=front.get("from"),
             locale=_locale(source.path),
             html_bytes=len(html_source.encode()) if html_source is not None else 0,
+            html_source=html_source,
+            text_source=text_source,
         )
 
     def _with_content(self, source: Source, content: Source | None) -> Source:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import quopri
 import re
 from email.header import Header
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
-from drip.core.message import Attachment, Mailbox, Message
+from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.transports.addresses import ascii_domain
 
+# A piece as long as this is worth looking up.
+SHARED = 48
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
@@ -73,6 +77,8 @@ def mailbox(box: Mailbox) -> str:
 
 
 def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
+    if isinstance(text, Pieced) and (encoded := _pieces(text.pieces)) is not None:
+        return {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}, encoded
     body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
     fields = {"Content-Type": f"{kind}; charset=utf-8"}
     if len(body) < 200 or len(body) < 1.2 * len(text):
@@ -80,6 +86,33 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
         return fields, _quoted(body)
     fields["Content-Transfer-Encoding"] = "base64"
     return fields, base64.encodebytes(body).replace(b"\n", b"\r\n")
+
+
+def _pieces(pieces: tuple[str, ...]) -> bytes | None:
+    """Quoted-printable piece by piece, so that what all messages share is encoded once; None where that would not do.
+
+    A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
+    """
+    if any(piece.endswith("\r") for piece in pieces):
+        return None
+    encoded = [_shared(piece) if len(piece) >= SHARED else _piece(piece) for piece in pieces]
+    sizes = sum(size for _, size in encoded)
+    if sizes >= 200 and sizes >= 1.2 * sum(map(len, pieces)):
+        return None
+    return b"".join([data for data, _ in encoded]) + b"\r\n"
+
+
+def _piece(text: str) -> tuple[bytes, int]:
+    """One piece, and how many bytes it has before it is encoded."""
+    if len(text) < 70 and text.isalnum() and text.isascii():
+        return text.encode() + b"=\r\n", len(text)
+    lines = LINE.split(text)
+    body = "\n".join(lines).encode("utf-8", "replace")
+    data = binascii.b2a_qp(body).replace(b"\n", b"\r\n")
+    return data if not data or data.endswith(b"\r\n") else data + b"=\r\n", len(body) + len(lines) - 1
+
+
+_shared = lru_cache(4096)(_piece)
 
 
 def _quoted(body: bytes) -> bytes:
@@ -98,6 +131,8 @@ def _text(value: str, name: str) -> str:
 
 def _one_line(value: str) -> str:
     """Without line ends and other control characters: nothing can be injected into a header."""
+    if value.isprintable():
+        return value
     clean = "".join(" " if char < " " or char in "\x7f\x85\u2028\u2029" else char for char in value)
     return clean.encode("utf-8", "replace").decode("utf-8")
 
