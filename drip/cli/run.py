@@ -36,6 +36,13 @@ from drip.workspace import Workspace
 @click.option(
     "--after-restore", is_flag=True, help="The database was put back from a backup, and that is as it should be."
 )
+@click.option(
+    "--senders",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that send, for large volumes.",
+)
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
 @now_option
 @json_option
@@ -46,6 +53,7 @@ def run(
     every: float,
     after_clock_jump: bool,
     after_restore: bool,
+    senders: int,
     role: str,
     now: str | None,
     as_json: bool,
@@ -55,6 +63,7 @@ def run(
     \b
     Example: drip run
              drip run --once
+             drip run --senders 2
 
     A second daemon on the same database waits until the first one ends.
 
@@ -67,7 +76,7 @@ def run(
     workspace = app.workspace()
     clock = app.clock(workspace, now)
     with workspace.database(clock()) as database:
-        daemon = Daemon(workspace, database, clock, Trust(after_clock_jump, after_restore))
+        daemon = Daemon(workspace, database, clock, Trust(after_clock_jump, after_restore), senders=senders)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:

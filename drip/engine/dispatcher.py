@@ -41,15 +41,24 @@ class Dispatcher:
     fence: int
     stop: Callable[[], bool] = lambda: False
     seen: Callable[[Ready, Message], None] = lambda ready, message: None
+    # Of the contacts, the part of so many parts: (0, 1) is all of them.
+    share: tuple[int, int] = (0, 1)
     _identity: Identity | None = field(default=None, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
-        """Hands over what is granted and due, each channel for a while, in order of priority, until told to stop."""
-        tally = Tally()
+        """Looks after what was left behind, and hands over what is granted and due."""
         with self.database.write() as connection:
             now = self.clock()
             reap(connection, book, self.fence, now)
-            waiting = outbox.channels_waiting(connection, now)
+            if not outbox.channels_waiting(connection, now, (0, 1)):
+                return Tally()
+        return self.hand_over(book)
+
+    def hand_over(self, book: Book) -> Tally:
+        """Hands over each channel's messages for a while, in order of priority, until told to stop."""
+        tally = Tally()
+        with self.database.read() as connection:
+            waiting = outbox.channels_waiting(connection, self.clock(), self.share)
             self._identity = self._identity or identity(connection)
         for channel in waiting:
             if not self.stop():
@@ -103,7 +112,7 @@ class Dispatcher:
         return ready if ready or not unreadable else self._claim(book, channel, desk)
 
     def _waiting(self, connection: Connection, channel: str, now: datetime, in_hand: set[int]) -> list[Outgoing]:
-        return outbox.pending(connection, channel, now, BATCH, in_hand)
+        return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
 
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""

@@ -136,6 +136,7 @@ _PENDING = Prepared(
         messages.c.channel == bindparam("channel"),
         messages.c.priority == bindparam("priority"),
         messages.c.due_at <= bindparam("now"),
+        messages.c.contact_id % bindparam("parts", type_=BigInteger) == bindparam("part"),
     )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
@@ -274,15 +275,19 @@ def prune(connection: Connection, before: datetime) -> int:
     return gone
 
 
-def channels_waiting(connection: Connection, now: datetime) -> list[str]:
-    """The channels by which granted messages have to leave now."""
-    return [channel for channel in CHANNELS if pending(connection, channel, now, 1, ())]
+def channels_waiting(connection: Connection, now: datetime, share: tuple[int, int]) -> list[str]:
+    """The channels by which granted messages of a share have to leave now."""
+    return [channel for channel in CHANNELS if pending(connection, channel, now, 1, (), share)]
 
 
 def pending(
-    connection: Connection, channel: str, now: datetime, limit: int, without: Collection[int]
+    connection: Connection, channel: str, now: datetime, limit: int, without: Collection[int], share: tuple[int, int]
 ) -> list[Outgoing]:
-    """A channel's granted messages whose time to leave has come: higher priority first, then the one due longer."""
+    """A channel's granted messages whose time to leave has come: higher priority first, then the one due longer.
+
+    `share` is the part of so many parts of the contacts.
+    """
+    part, parts = share
     found: list[Outgoing] = []
     priority = ABOVE_ALL
     while len(found) < limit:
@@ -290,7 +295,8 @@ def pending(
         if highest is None:
             break
         priority, most = highest, limit - len(found) + len(without)
-        rows = _PENDING.rows(connection, channel=channel, priority=priority, now=kept(now), most=most)
+        rows = _PENDING.rows(connection, channel=channel, priority=priority, now=kept(now), most=most,
+                             part=part, parts=parts)  # fmt: skip
         found += [_outgoing(row) for row in rows if row[0] not in without]
     return found[:limit]
 

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME…]`: prints the figures of README.md; without names all of them.
 
 `import`, `preview`, `check`, `conditions`: the real data and many files. `ticks`, `blast`, `preview-million`,
-`import-million`: speed over size.
+`import-million`: speed over size. `send`: from the outbox over SMTP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Callable
 
 from drip.process import own_zones, unhurried
-from tests.benchmarks import retail, scale
+from tests.benchmarks import retail, scale, send
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "import": retail.imports,
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "ledger": scale.ledger,
     "preview-million": scale.preview,
     "import-million": scale.imports,
+    "send": send.sending,
 }
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
 from drip.core.message import Transport
+from drip.daemon.senders import Senders, SharedDispatcher
 from drip.engine.beat import beat
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
@@ -58,9 +59,11 @@ class Daemon:
         clock: Callable[[], datetime],
         trust: Trust = Trust(),
         passed_s: Callable[[], float] = time.monotonic,
+        senders: int = 1,
     ) -> None:
         self._workspace, self._database, self._clock, self._trust = workspace, database, clock, trust
         self._passed_s = passed_s
+        self._senders = Senders(workspace.root, workspace.environment, senders) if senders > 1 else None
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
@@ -168,6 +171,8 @@ class Daemon:
     def _end(self) -> None:
         for transport in self._transports.values():
             transport.close()
+        if self._senders:
+            self._senders.close()
         if self._number and not self._doubted:
             with self._database.write() as connection:
                 control.end_daemon(connection, self._number, self._clock())
@@ -224,11 +229,8 @@ class Daemon:
             self._beat_at = now, passed
             self._number = control.keep_alive(connection, self._number, os.getpid(), now)
             control.report(connection, self._number, None)
-        dispatcher = Dispatcher(
-            self._database, self._workspace.templates, self._transports, self._clock, self._number, self.stop.is_set
-        )
         try:
-            tally = beat(self._book, self._doorkeeper, dispatcher)
+            tally = beat(self._book, self._doorkeeper, self._dispatcher())
         except LeaseLost:
             # What was planned stays; handing over begins again under a new number.
             log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
@@ -242,6 +244,12 @@ class Daemon:
         else:
             self._told.clear()
         return tally
+
+    def _dispatcher(self) -> Dispatcher:
+        database, templates, stop = self._database, self._workspace.templates, self.stop.is_set
+        if self._senders:
+            return SharedDispatcher(database, templates, {}, self._clock, self._number, stop, senders=self._senders)
+        return Dispatcher(database, templates, self._transports, self._clock, self._number, stop)
 
     def _read_files(self, now: datetime) -> None:
         """Reads the files again when one changed; broken ones leave the last good version in force."""

@@ -1,0 +1,215 @@
+"""Sending: from the outbox to `sent`, over SMTP to a sink in another process, beside the obvious way and beside SMTP alone."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import smtplib
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
+
+import jinja2
+
+from drip.core.message import Mailbox, Message, Pieced, Receipt
+from drip.daemon.senders import Order, Senders
+from drip.engine.entry import Doorkeeper
+from drip.engine.planner import plan
+from drip.storage import control
+from drip.transports.mime import to_bytes
+from drip.transports.smtp import SmtpTransport
+from tests.benchmarks import crowd
+from tests.benchmarks.scale import BLAST, BLAST_AT, NOW, RUNS, SETTINGS, folder, say, timed
+from tests.benchmarks.sink import Running, sink
+from tests.world import World
+
+SIZE = 20_000
+ALONE = 20_000
+SENDERS = 2
+CONNECTIONS = 10
+PRODUCTS = [
+    {"name": f"Product {n}", "text": "A fine thing for every day. " * 12, "price": 10.9 + n, "link": f"https://shop.example/p/{n}"}
+    for n in range(10)
+]  # fmt: skip
+ROW = """<tr><td style="padding:16px;border-bottom:1px solid #dddddd;font-family:Helvetica,Arial,sans-serif;font-size:16px;line-height:1.5;color:#333333">
+<a href="{{ product.link }}?c={{ contact.key }}" style="color:#0b5394;text-decoration:none;font-weight:bold">{{ product.name }}</a><br>{{ product.text }}<br>
+<strong>{{ product.price|money }}</strong>{% if product.price < 15 %} <em>Only this week</em>{% endif %}</td></tr>
+"""
+PAGE = (
+    "<!DOCTYPE html><html lang=\"en\"><body><table role=\"presentation\" width=\"600\">\n"
+    "<tr><td>Dear {{ contact.first_name|default('friend') }}, here are ten things for you.</td></tr>\n"
+    f"{{% set products = {PRODUCTS!r} %}}{{% for product in products %}}{ROW}{{% endfor %}}\n"
+    f"<tr><td>{'Nothing in this letter is advice. ' * 240}</td></tr>\n"
+    "</table></body></html>\n"
+)  # fmt: skip
+SUBJECT = "{{ contact.first_name|default('Hello') }}, ten new things"
+# Filters write by `locale`, so that a template which sets it is not specialised.
+PLAIN = "{% set locale = locale %}"
+
+
+def sending(size: int = SIZE, runs: int = RUNS) -> None:
+    """Messages of 18 KB with ten products: plain and specialised templates, the obvious way, and SMTP alone."""
+    with folder() as root, sink() as server:
+        file = _outbox(root, size, server.port)
+        rates: dict[str, list[float]] = {"specialised": [], "plain": [], "obvious": []}
+        costs: dict[str, list[float]] = {name: [] for name in rates}
+        for _ in range(runs):
+            for name, page in (("specialised", PAGE), ("plain", PLAIN + PAGE)):
+                _write_page(root, page)
+                shutil.copy(file, root / ".drip" / "drip.db")
+                seconds, cpu = _sent(root, size, server)
+                rates[name].append(size / seconds)
+                costs[name].append(1e6 * cpu / size)
+            shutil.copy(file, root / "obvious.db")
+            some = size // 20
+            rates["obvious"].append(some / timed(partial(_the_obvious_way, root / "obvious.db", server.port, some)))
+        for name, found in rates.items():
+            say(f"sending, {name}: messages a second", found, "")
+        for name in ("specialised", "plain"):
+            say(f"  beside the obvious way, {name}", _ratios(rates[name], rates["obvious"]), "times")
+            say(f"  CPU for each message, all processes, {name}", costs[name], "µs")
+        sys.stdout.write(f"  memory of the largest process {_memory()} MB\n")
+    _alone(runs)
+
+
+def _ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
+    return [this / that for this, that in zip(these, those, strict=True)]
+
+
+def _memory() -> int:
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
+
+
+def _outbox(root: Path, size: int, port: int) -> Path:
+    """A workspace with so many granted messages; a copy of its database."""
+    options = f"use: smtp, host: 127.0.0.1, port: '{port}', security: none, connections: '{CONNECTIONS}'"
+    world = World(root, BLAST, f"{SETTINGS}transports: {{ email: {{ {options} }} }}\n")
+    _write_page(root, PAGE)
+    world.reload()
+    with world.database.write() as connection:
+        crowd.people(connection, size)
+        crowd.consent(connection, "newsletter", 100)
+    book = world.workspace.book(world.database, NOW)
+    for at in (NOW, BLAST_AT):
+        plan(world.database, book, world.workspace.templates, Doorkeeper(), at)
+    with world.database.write() as connection:
+        assert control.start_daemon(connection, 1, BLAST_AT) == 1
+    world.database.close()
+    file = root / ".drip" / "drip.db"
+    with contextlib.closing(sqlite3.connect(file)) as connected:
+        connected.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(file, root / "outbox.db")
+    return root / "outbox.db"
+
+
+def _write_page(root: Path, page: str) -> None:
+    for path in (root / "templates").glob("blast.*"):
+        path.unlink()
+    (root / "templates" / "blast.html").write_text(f'---\nsubject: "{SUBJECT}"\n---\n{page}', "utf-8")
+
+
+def _sent(root: Path, size: int, server: Running) -> tuple[float, float]:
+    """Seconds from the outbox to `sent`, and those of the processors, in processes that have been started before."""
+    senders = Senders(root, {}, SENDERS)
+    ahead = BLAST_AT - datetime.now(UTC)
+    senders.start()
+    before, used = server.taken(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    more = True
+    while more:
+        more = senders.hand_over(Order(1, ahead), lambda: False).more
+    seconds = time.perf_counter() - began
+    senders.close()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert server.taken() - before == size
+    return seconds, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+
+
+def _the_obvious_way(file: Path, port: int, some: int) -> None:
+    """A row at a time: read, render, build with the standard library, send, mark, commit."""
+    page, subject = jinja2.Template(PAGE.replace("|money", ""), autoescape=True), jinja2.Template(SUBJECT)
+    with contextlib.closing(sqlite3.connect(file)) as database, smtplib.SMTP("127.0.0.1", port) as server:
+        assert server.sock
+        server.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(some):
+            number, key, address = database.execute(
+                "SELECT m.id, c.key, c.email FROM messages m JOIN contacts c ON c.id = m.contact_id "
+                "WHERE m.state = 'pending' LIMIT 1"
+            ).fetchone()
+            values = {"contact": {"key": key, "first_name": key}}
+            message = EmailMessage()
+            message["From"], message["To"], message["Subject"] = "hello@maple.example", address, subject.render(values)
+            message.set_content("Ten things for you.")
+            message.add_alternative(page.render(values), subtype="html")
+            server.send_message(message)
+            database.execute("UPDATE messages SET state = 'sent' WHERE id = ?", (number,))
+            database.commit()
+
+
+# --- SMTP alone
+
+
+class _Book:
+    """A desk that writes nothing down."""
+
+    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+        return [True] * len(ready)
+
+
+def _alone(runs: int) -> None:
+    """The transport by itself, near and far, beside `smtplib` and (where Postfix is here) `smtp-source`."""
+    html = Pieced(["<p>Hello, these are ten things for you.</p>\n" * 430])
+    message = Message(
+        "email", Mailbox("Ana", "ana@example.com"), Mailbox("Maple", "hello@maple.example"), "Hello", "Dear Ana\n", html,
+        "abc@maple.example", datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
+    )  # fmt: skip
+    for delay_s, count in ((0.0, ALONE), (0.01, 500)):
+        rates, ratios, source = [], [], []
+        with sink(delay_s) as server:
+            for _ in range(runs):
+                rates.append(count / timed(partial(_delivered, server.port, message, count, CONNECTIONS)))
+                one = count / timed(partial(_delivered, server.port, message, count // 10, 1)) / 10
+                few = max(count // 20, 20)
+                obvious = few / timed(partial(_by_smtplib, server.port, message, few))
+                ratios.append(one / obvious)
+                if not delay_s and shutil.which("smtp-source"):
+                    source.append(rates[-1] / (count / timed(partial(_by_smtp_source, server.port, count))))
+        where = "near" if not delay_s else f"at {delay_s * 1000:.0f} ms"
+        say(f"SMTP alone, {CONNECTIONS} connections, {where}: messages a second", rates, "")
+        say(f"  one connection beside smtplib, {where}", ratios, "times")
+        if source:
+            say("  beside smtp-source at as many connections", source, "times")
+
+
+def _delivered(port: int, message: Message, count: int, connections: int) -> None:
+    options = {"host": "127.0.0.1", "port": str(port), "security": "none", "connections": str(connections)}
+    transport = SmtpTransport(options)
+    transport.deliver(_copies(message, count), _Book())
+    transport.close()
+
+
+def _copies(message: Message, count: int) -> Iterator[Message]:
+    for _ in range(count):
+        yield message
+
+
+def _by_smtplib(port: int, message: Message, count: int) -> None:
+    raw = to_bytes(message)
+    with smtplib.SMTP("127.0.0.1", port) as server:
+        assert server.sock
+        server.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(count):
+            server.sendmail("hello@maple.example", "ana@example.com", raw)
+
+
+def _by_smtp_source(port: int, count: int) -> None:
+    command = ["smtp-source", "-s", str(CONNECTIONS), "-m", str(count), "-l", "18000", "-d", "-f", "a@maple.example"]
+    subprocess.run([*command, "-t", "ana@example.com", f"inet:127.0.0.1:{port}"], check=True)
