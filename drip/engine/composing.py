@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from drip.core.token import Link, message_name, sign
 from drip.engine.facts import Batch
 from drip.errors import DripError
 from drip.rendering.messages import Letterhead, RenderError, Request, render, signed_links
-from drip.rendering.templates import Templates
+from drip.rendering.templates import Templates, links_in
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code
 from drip.storage.people import Contact, Event, Record, address_of
@@ -65,7 +65,16 @@ def compose(
 ) -> Message:
     """The message of a step for one contact. Raises RenderError."""
     settings = facts.settings
-    sender = _sender(templates, settings, step, about.contact, channel)
+    content = templates.content(step.content, about.occurrence) if step.content else None
+    locale = about.contact.locale or settings.locale
+    try:
+        compiled = templates.get(step.template, locale, channel, content)
+    except DripError as error:
+        raise RenderError(error.sentence, help=error.help, place=error.place) from None
+    # The step's or the campaign's sender, else the template's, else the settings' default.
+    default = settings.senders["default"]
+    sender = step.sender or settings.senders.get(compiled.sender or "default", default)
+    asked = compiled.links | links_in(step.subject or "", step.preheader or "")
     links = Links(settings, mine, sender, campaign, step, about)
     web, mail = links.to("unsubscribe")
     name = message_name(mine.workspace, about.run_id, step.id, channel)
@@ -75,16 +84,19 @@ def compose(
         letterhead = Letterhead(settings.business_name, settings.business_address, topic.title)
     request = Request(
         template=step.template,
-        content=templates.content(step.content, about.occurrence) if step.content else None,
+        content=content,
         channel=channel,
-        locale=about.contact.locale or settings.locale,
+        locale=locale,
         own_locale=settings.locale,
         to=Mailbox(name_of(about.contact.attributes), address_of(about.contact, channel) or ""),
         sender=sender,
         reply_to=step.reply_to,
         subject=step.subject,
         preheader=step.preheader,
-        values={**facts.context(about.contact, about.record, about.heard, about.codes), **links.values(web or mail)},
+        values={
+            **facts.context(about.contact, about.record, about.heard, about.codes),
+            **links.values(web or mail, asked),
+        },
         attach=step.attach,
         message_id=f"{name}@{sender.address.rpartition('@')[2]}",
         date=now,
@@ -116,11 +128,14 @@ class Links:
     def _sign(self, link: Link) -> str:
         return sign(link, self.mine.key_id, self.mine.secret)
 
-    def values(self, unsubscribe: str) -> dict[str, Any]:
-        """What templates call them by. There is no mail that shows a page, so `view_link` needs pages."""
+    def values(self, unsubscribe: str, asked: Container[str]) -> dict[str, Any]:
+        """What templates call them by, of those that are `asked` for. There is no mail that shows a page, so `view_link`
+        needs pages."""
         values: dict[str, Any] = {"unsubscribe_link": unsubscribe, "preferences_link": unsubscribe}
-        values["confirm_link"] = self._either("confirm")
-        if self.settings.public_url:
+        # Signing costs as much as filling in.
+        if "confirm_link" in asked:
+            values["confirm_link"] = self._either("confirm")
+        if self.settings.public_url and "view_link" in asked:
             values["view_link"] = self._either("view", self.step.id)
         if self.step.survey:
             values["survey_link"] = self._survey
@@ -137,17 +152,6 @@ class Links:
         if not isinstance(score, int) or not lowest <= score <= highest:
             raise ValueError(f"survey_link takes a score from {lowest} to {highest}")
         return self._either("survey", f"{self.step.survey}:{score}")
-
-
-def _sender(templates: Templates, settings: Settings, step: Send, contact: Contact, channel: str) -> Mailbox:
-    """The step's or the campaign's sender, else the template's, else the settings' default."""
-    if step.sender:
-        return step.sender
-    try:
-        named = templates.get(step.template, contact.locale or settings.locale, channel).sender
-    except DripError as error:
-        raise RenderError(error.sentence, help=error.help, place=error.place) from None
-    return settings.senders.get(named or "default", settings.senders["default"])
 
 
 def name_of(attributes: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
+LINK = re.compile(r"\w+_link\b")
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -84,6 +85,8 @@ class Compiled:
     # Of which the templates were made, to be specialised.
     html_source: str | None = None
     text_source: str = ""
+    # The links that it may ask for.
+    links: frozenset[str] = frozenset()
     _uses: Counter[str] = field(default_factory=Counter, repr=False)
     _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
 
@@ -257,6 +260,9 @@ class Templates:
             html_bytes=len(html_source.encode()) if html_source is not None else 0,
             html_source=html_source,
             text_source=text_source,
+            links=links_in(
+                html_source or "", text_source, *front.values(), *(content.front.values() if content else ())
+            ),
         )
 
     def _with_content(self, source: Source, content: Source | None) -> Source:
@@ -377,6 +383,11 @@ class Templates:
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
         return self.plain.parse(text)
+
+
+def links_in(*texts: str) -> frozenset[str]:
+    """The links that texts ask for, by name."""
+    return frozenset(LINK.findall("\n".join(texts)))
 
 
 def endings_of(channel: str) -> tuple[str, ...]:

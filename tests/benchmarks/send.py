@@ -48,6 +48,7 @@ PAGE = (
     "<tr><td>Dear {{ contact.first_name|default('friend') }}, here are ten things for you.</td></tr>\n"
     f"{{% set products = {PRODUCTS!r} %}}{{% for product in products %}}{ROW}{{% endfor %}}\n"
     f"<tr><td>{'Nothing in this letter is advice. ' * 240}</td></tr>\n"
+    "<tr><td>{{ business.name }}, {{ business.address }} <a href=\"{{ unsubscribe_link }}\">Unsubscribe</a></td></tr>\n"
     "</table></body></html>\n"
 )  # fmt: skip
 SUBJECT = "{{ contact.first_name|default('Hello') }}, ten new things"
@@ -144,7 +145,11 @@ def _the_obvious_way(file: Path, port: int, some: int) -> None:
                 "SELECT m.id, c.key, c.email FROM messages m JOIN contacts c ON c.id = m.contact_id "
                 "WHERE m.state = 'pending' LIMIT 1"
             ).fetchone()
-            values = {"contact": {"key": key, "first_name": key}}
+            values = {
+                "contact": {"key": key, "first_name": key},
+                "business": {"name": "Maple", "address": "1 Maple Street"},
+                "unsubscribe_link": f"https://shop.example/unsubscribe/{key}",
+            }
             message = EmailMessage()
             message["From"], message["To"], message["Subject"] = "hello@maple.example", address, subject.render(values)
             message.set_content("Ten things for you.")
