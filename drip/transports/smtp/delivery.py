@@ -8,7 +8,6 @@ from typing import Protocol
 
 from drip.core.message import Desk, Message, Receipt, TransportDown, Unsent
 from drip.transports.addresses import ascii_domain
-from drip.transports.mime import to_bytes
 from drip.transports.smtp.dialogue import Down, Letter
 from drip.transports.smtp.link import Link
 
@@ -31,6 +30,7 @@ class Links(Protocol):
     def links(self) -> Sequence[Link[Message]]: ...
     def passed_s(self) -> float: ...
     def sender_of(self, message: Message) -> str: ...
+    def written(self, message: Message) -> bytes: ...
     def connect(self) -> None: ...
     def without_ended(self) -> list[Link[Message]]: ...
     def flush(self) -> None: ...
@@ -147,7 +147,7 @@ class Delivery:
             if message is None:
                 self._more = False
             else:
-                self._waiting.append(letter_of(message, self._server.sender_of(message)))
+                self._waiting.append(self._letter(message))
         return len(self._waiting) >= count
 
     def _let_end(self) -> None:
@@ -165,9 +165,8 @@ class Delivery:
                     link.close()
         self._desk.turn(self._ended, [])
 
-
-def letter_of(message: Message, bounces_to: str) -> Letter[Message]:
-    """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
-    text = to_bytes(message).replace(b"\r\n.", b"\r\n..")
-    sender, recipient = ascii_domain(bounces_to), ascii_domain(message.to.address)
-    return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())
+    def _letter(self, message: Message) -> Letter[Message]:
+        """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
+        text = self._server.written(message).replace(b"\r\n.", b"\r\n..")
+        sender, recipient = ascii_domain(self._server.sender_of(message)), ascii_domain(message.to.address)
+        return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())

@@ -10,12 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from drip.core.message import Desk, Message, Receipt, TransportDown
+from drip.transports.dkim import Signer
+from drip.transports.mime import to_bytes
 from drip.transports.smtp.delivery import Delivery
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
 
-OPTIONS = {"host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces"}
+OPTIONS = {
+    "host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces", "dkim_domain",
+    "dkim_selector", "dkim_key", "dkim_second_selector", "dkim_second_key",
+}  # fmt: skip
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
 GOODBYE_S = 2.0
@@ -28,6 +33,9 @@ class SmtpTransport:
     """Options: `host`, `port` (587), `user` with `password` or `token` (XOAUTH2), `security`, `connections` (4),
     `hello` (how this machine calls itself), `timeout` (the most seconds for any answer), and `bounces`: the address that
     what cannot be delivered comes back to, with the message's name behind a `+`; else it comes back to the sender.
+
+    `dkim_domain`, `dkim_selector` and `dkim_key` (PEM) sign what is sent; a second selector and key sign it once more, as
+    for RSA and Ed25519 side by side.
 
     `security` is `starttls` (default), `tls` (default on port 465) or `none` (default on this machine, and on port 25
     without a login). Certificates are always verified.
@@ -55,6 +63,7 @@ class SmtpTransport:
         self._bounces = options.get("bounces")
         if self._bounces is not None and not re.fullmatch(r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces):
             raise ValueError(f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @")
+        self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = ssl.create_default_context()
         self._links: list[Link[Message]] = []
@@ -75,6 +84,12 @@ class SmtpTransport:
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
         """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
         Delivery(self, messages, desk).run()
+
+    def written(self, message: Message) -> bytes:
+        """The message as it is sent, signed where a key is given."""
+        data = to_bytes(message)
+        signed = [signer.field(data, message.date) for signer in self._signers]
+        return b"".join([*signed, data])
 
     def sender_of(self, message: Message) -> str:
         """The envelope's sender: an address of this message's own, so that whatever comes back says which one it was."""
@@ -182,6 +197,21 @@ def _login(options: Mapping[str, str]) -> Login | None:
     if user is None or (password is None) == (token is None):
         raise ValueError("`user` and `password` go together (or `user` and `token`, for XOAUTH2)")
     return Login(user, password, token)
+
+
+def _signers(options: Mapping[str, str]) -> list[Signer]:
+    """None, one or two: RFC 8463 asks for an RSA signature beside one by Ed25519."""
+    given = [name for name in options if name.startswith("dkim_")]
+    if not given:
+        return []
+    found = []
+    for selector, key in (("dkim_selector", "dkim_key"), ("dkim_second_selector", "dkim_second_key")):
+        if selector in options or key in options or key == "dkim_key":
+            missing = [name for name in ("dkim_domain", selector, key) if name not in options]
+            if missing:
+                raise ValueError(f"signing by DKIM needs `{missing[0]}` too")
+            found.append(Signer(options["dkim_domain"], options[selector], options[key]))
+    return found
 
 
 def _own_name() -> str:
