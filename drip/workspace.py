@@ -16,6 +16,7 @@ from drip.engine.book import Book, open_book
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
+from drip.language.settings import RATES
 from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import People, TextRules
 from drip.rendering.templates import FOLDER as TEMPLATES
@@ -127,9 +128,7 @@ class Workspace:
         if use in TRANSPORTS_NOT_YET:
             help = "`use: files` writes into a folder"
             raise DripError(f"The transport `{use}` is not built yet.", help=help, place=place)
-        filled = {name: self._secret(value, place) for name, value in options.items() if name not in ("use", "rate")}
-        if "rate" in options:
-            raise DripError("`rate` is not built yet.", help="leave it out for now", place=place)
+        filled = {name: self._secret(value, place) for name, value in options.items() if name not in ("use", *RATES)}
         if "\0" in "".join(filled.values()):
             raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:

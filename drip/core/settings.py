@@ -13,6 +13,7 @@ from drip.core.conditions import Condition
 from drip.core.derived import DateField, Derived, Total
 from drip.core.fields import Field, Stored, Value, load
 from drip.core.message import Mailbox
+from drip.core.rates import Rates
 from drip.errors import Place
 
 Channel = str
@@ -93,6 +94,7 @@ class Settings:
     senders: Mapping[str, Mailbox]
     transports: Mapping[Channel, Mapping[str, str]]
     transport_places: Mapping[Channel, Place]
+    rates: Mapping[Channel, Rates]
     inbound: Mapping[str, str]
     inbound_place: Place
     fields: Mapping[str, Mapping[str, Field]]

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection
 
@@ -27,7 +28,7 @@ from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
 from drip.engine.handover import LeaseLost, Tally
 from drip.errors import DripError
-from drip.storage import control, outbox
+from drip.storage import control, lanes, outbox
 from drip.storage.database import Database, workspace_id
 from drip.workspace import Workspace
 
@@ -35,6 +36,8 @@ log = logging.getLogger("drip.daemon")
 # A beat that is longer than the time between two is no news.
 logging.getLogger("apscheduler").setLevel(logging.ERROR)
 LOCK_AGAIN_S = 1.0
+# Between two beats, whatever the rate.
+SHORTEST = timedelta(milliseconds=50)
 
 
 class Doubt(DripError):
@@ -69,6 +72,7 @@ class Daemon:
         self._doubted = False
         self.stop = threading.Event()
         self.failure: BaseException | None = None
+        self._job: Job | None = None
         self._lock = database.lock()
         self._transports: Mapping[str, Transport] = {}
         self._book: Book | None = None
@@ -181,7 +185,7 @@ class Daemon:
 
     def _beat_until_stopped(self, every_s: float) -> None:
         scheduler = BackgroundScheduler(timezone="UTC")
-        scheduler.add_job(
+        self._job = scheduler.add_job(
             self._guarded_beat,
             "interval",
             seconds=every_s,
@@ -203,7 +207,7 @@ class Daemon:
         if self.stop.is_set():
             return
         try:
-            self._beat()
+            self._come_again(self._beat())
         except Doubt as doubt:
             self.failure = doubt
             self.stop.set()
@@ -212,6 +216,13 @@ class Daemon:
         except Exception as error:  # handed to the main thread, which raises it
             self.failure = error
             self.stop.set()
+
+    def _come_again(self, tally: Tally) -> None:
+        """Beats earlier than it would, where a rate lets messages leave earlier."""
+        if tally.again_at is None or self._job is None:
+            return
+        wait = max(tally.again_at - self._clock(), SHORTEST)
+        self._job.modify(next_run_time=min(datetime.now(UTC) + wait, self._job.next_run_time))
 
     def _beat(self) -> Tally:
         now, passed = self._clock(), self._passed_s()
@@ -271,8 +282,9 @@ class Daemon:
         transports = fresh.transports()
         book = fresh.book(self._database, now)
         with self._database.write() as connection:
-            # A campaign may be live again.
+            # A campaign may be live again, and what a server refused may be mended.
             outbox.wake_paused(connection, None, now)
+            lanes.open_all(connection)
         for transport in self._transports.values():
             transport.close()
         self._workspace, self._book, self._transports = fresh, book, transports

@@ -9,15 +9,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.calendar import from_millis, millis
 from drip.core.message import Desk, Message, Receipt, Stream, Transport, TransportDown, Unknown, Unsent
+from drip.core.rates import Rates, pace
 from drip.engine.book import Book
 from drip.engine.composing import Identity, Subject, compose, identity
 from drip.engine.facts import Batch, heard_by
-from drip.engine.handover import Handover, Ready, Tally, go_on
+from drip.engine.handover import Handover, Ready, Tally, domain_of, go_on
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import control, outbox, runs
+from drip.storage import control, lanes, outbox, runs
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 
@@ -43,6 +45,8 @@ class Dispatcher:
     seen: Callable[[Ready, Message], None] = lambda ready, message: None
     # Of the contacts, the part of so many parts: (0, 1) is all of them.
     share: tuple[int, int] = (0, 1)
+    # On a clock that stands still while messages leave no rate can be kept.
+    pacing: bool = True
     _identity: Identity | None = field(default=None, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
@@ -100,19 +104,44 @@ class Dispatcher:
 
     def _claim(self, book: Book, channel: str, desk: Handover) -> list[Ready]:
         """The next messages with their runs, steps and facts; those whose campaign cannot be read any more are given back."""
-        with self.database.read() as connection:
-            now = self.clock()
-            waiting = self._waiting(connection, channel, now, desk.in_hand)
-            facts = Batch(connection, book.settings, {each.contact_id for each in waiting}, now)
-            ready = self._ready(connection, book, facts, waiting)
-        unreadable = {each.id for each in waiting} - {each.outgoing.id for each in ready}
-        if unreadable:
+        rates = book.settings.rates.get(channel, Rates()) if self.pacing else None
+        more, ready = True, list[Ready]()
+        while more and not ready:
             with self.database.write() as connection:
+                now = self.clock()
+                waiting = self._waiting(connection, channel, now, desk.in_hand)
+                facts = Batch(connection, book.settings, {each.contact_id for each in waiting}, now)
+                begin = waiting
+                if rates is not None:
+                    begin, more = self._paced(connection, rates, channel, waiting, facts, desk.tally)
+                ready = self._ready(connection, book, facts, begin)
+                unreadable = {each.id for each in begin} - {each.outgoing.id for each in ready}
                 outbox.give_back(connection, unreadable, now)
-        return ready if ready or not unreadable else self._claim(book, channel, desk)
+            # Whoever was put off or given back is out of the way of those behind.
+            more = more and bool(waiting)
+        return ready
 
     def _waiting(self, connection: Connection, channel: str, now: datetime, in_hand: set[int]) -> list[Outgoing]:
         return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
+
+    def _paced(
+        self, connection: Connection, rates: Rates, channel: str, waiting: list[Outgoing], facts: Batch, tally: Tally
+    ) -> tuple[list[Outgoing], bool]:
+        """Those that may begin now by the rates of the channel and its domains, and whether more may; the others are put off."""
+        domains = {each.id: domain_of(facts.contacts[each.contact_id], channel) for each in waiting}
+        known = lanes.read(connection, channel, set(domains.values()))
+        if not rates.limited and not known:
+            return waiting, True
+        paced = pace([(each.id, domains[each.id]) for each in waiting], known, rates, millis(self.clock()))
+        lanes.save(connection, channel, {name: at for name, at in paced.lanes.items() if at != known.get(name)})
+        outbox.put_off(connection, paced.later)
+        if paced.later:
+            tally.wait_until(from_millis(min(paced.later.values())))
+        full = len(paced.begin) + len(paced.later) < len(waiting)
+        if full:
+            tally.wait_until(from_millis(round(paced.lanes[""])))
+        begin = set(paced.begin)
+        return [each for each in waiting if each.id in begin], not full
 
     def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""

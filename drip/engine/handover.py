@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection
 
+from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
@@ -21,7 +22,7 @@ from drip.core.steps import Send
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.storage import control, outbox, people, runs
+from drip.storage import control, lanes, outbox, people, runs
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
@@ -29,6 +30,8 @@ from drip.storage.runs import Run
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
+# A domain, or everything, that wants less is left alone for half a minute first, for half an hour at most.
+CLOSED_MS = (30_000, 1_800_000)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
 # Between the last check and its turn too much time had passed.
@@ -46,7 +49,8 @@ class LeaseLost(Exception):
 class Tally:
     """What one call of `dispatch` did. `trouble` says what keeps messages from leaving, if anything does.
 
-    `more`: it ended before everything was handed over, so that others get their turn.
+    `more`: it ended before everything was handed over, so that others get their turn. `again_at`: the next message may
+    begin then, by a rate.
     """
 
     sent: int = 0
@@ -55,6 +59,7 @@ class Tally:
     again: int = 0
     given_back: int = 0
     more: bool = False
+    again_at: datetime | None = None
     trouble: str | None = None
     help: str | None = None
 
@@ -63,6 +68,10 @@ class Tally:
         """Whether anything has changed that the planner has to look at."""
         return bool(self.sent or self.failed or self.held or self.given_back)
 
+    def wait_until(self, at: datetime) -> None:
+        """There is something to do then; the earliest counts."""
+        self.again_at = at if self.again_at is None else min(at, self.again_at)
+
     def add(self, other: Tally) -> None:
         """Counts another round's together with this one's; the newest trouble is the one that is told."""
         self.sent += other.sent
@@ -70,6 +79,8 @@ class Tally:
         self.held += other.held
         self.again += other.again
         self.given_back += other.given_back
+        if other.again_at is not None:
+            self.wait_until(other.again_at)
         self.trouble, self.help = other.trouble or self.trouble, other.help or self.help
 
 
@@ -192,6 +203,7 @@ class Handover:
                 return True
             case Refused(answer, "transport") | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried.
+                lanes.close(connection, outgoing.channel, "", millis(now), *CLOSED_MS)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts)  # fmt: skip
                 counted.again += 1
@@ -219,7 +231,10 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
                 counted.failed += 1
                 return True
-            case Unsent(answer):
+            case Unsent(answer, scope):
+                if scope == "domain":
+                    domain = domain_of(each.contact, outgoing.channel)
+                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
@@ -242,6 +257,12 @@ class Handover:
         if each.campaign.key not in control.held_scopes(connection):
             control.hold(connection, each.campaign.key, now, reason)
             log.error("%s is held: %s", each.campaign.key, reason, extra={"action": "sender-refused"})
+
+
+def domain_of(contact: Contact, channel: str) -> str:
+    """The domain that a message goes to; none by other channels than e-mail."""
+    address = contact.email if channel == "email" else None
+    return address.rpartition("@")[2].lower() if address else ""
 
 
 def next_try(outgoing: Outgoing) -> timedelta:

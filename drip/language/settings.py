@@ -12,6 +12,7 @@ from drip.core.caps import Cap
 from drip.core.conditions import Condition, Member, leaves
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_date, parse_zone
+from drip.core.rates import Rates, read_rates
 from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Settings, Survey, Topic
 from drip.errors import nearest
 from drip.language import phrases
@@ -22,6 +23,7 @@ from drip.language.reader import Document, Route
 from drip.language.settings_models import SettingsModel
 
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
+RATES = ("rate", "rate_per_domain")
 INBOUND = ("host", "port", "user", "password", "folder", "security")
 # Holidays are worked out for these years.
 HOLIDAY_YEARS = range(2020, 2051)
@@ -70,6 +72,7 @@ def build_settings(document: Document) -> Settings | None:
         senders=model.senders,
         transports=_transports(document, model),
         transport_places={key: document.place(("transports", key), key=True) for key in model.transports},
+        rates=_rates(document, model),
         inbound=_inbound(document, model),
         inbound_place=document.place(("inbound",), key=True),
         fields=data.fields,
@@ -165,6 +168,20 @@ def _plain_options(document: Document, route: Route, options: Mapping[str, Any])
                 f"the {name} itself must not stand in this file",
                 f"write `{name}: secret:{variable}` and put it into the environment variable {variable}",
             )
+
+
+def _rates(document: Document, model: SettingsModel) -> dict[str, Rates]:
+    """How fast messages may leave, by channel."""
+    found = {}
+    for channel, options in model.transports.items():
+        given = [value if isinstance(value, str) else None for value in map(options.get, RATES)]
+        try:
+            found[channel] = read_rates(*given)
+        except ValueError as wrong:
+            name = next(name for name in RATES if name in options)
+            help = "write `rate: 20 per second`, or `rate_per_domain: 2 per second, gmail.com 10 per second`"
+            document.problem(("transports", channel, name), str(wrong), help)
+    return found
 
 
 def _inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:

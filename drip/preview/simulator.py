@@ -93,10 +93,10 @@ def simulate(
     that was rendered: where they go nowhere, `each_step` of each step and all that are unlike those (see `Wholesale`).
     """
     clock = [start]
-    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0, seen=seen)
+    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0, seen=seen, pacing=False)
     if all(isinstance(each, Nowhere) for each in transports.values()):
         dispatcher = Wholesale(
-            database, templates, transports, lambda: clock[0], fence=0, seen=seen, each_step=each_step
+            database, templates, transports, lambda: clock[0], fence=0, seen=seen, pacing=False, each_step=each_step
         )
     doorkeeper = Doorkeeper()
     total = Tally()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -153,6 +153,7 @@ _GIVE_BACK_STALE = (
     .where(in_state("pending"), messages.c.granted_at < bindparam("before", type_=Instant))
     .values(state="deferred", due_at=later(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
 )
+_PUT_OFF = Prepared(update(messages).values(due_at=bindparam("new_due_at")).where(messages.c.id == bindparam("number")))
 _GRANTED = Prepared(
     select(messages.c.id, messages.c.channel, messages.c.granted_at).where(
         messages.c.id.in_(listed_in("ids")), messages.c.state == "pending"
@@ -354,6 +355,11 @@ def settle(
         values["attempts"] = attempts
     mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
     connection.execute(update(messages).where(*mine).values(values))
+
+
+def put_off(connection: Connection, until: Mapping[int, int]) -> None:
+    """Granted messages may leave no earlier than this (milliseconds)."""
+    _PUT_OFF.many(connection, [(at, number) for number, at in until.items()])
 
 
 def give_back(connection: Connection, ids: Collection[int], now: datetime) -> None:

@@ -286,6 +286,19 @@ def in_state(state: str) -> ColumnElement[bool]:
     return messages.c.state == literal_column(f"'{state}'")
 
 
+# When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("channel", Words, primary_key=True),
+    Column("domain", Words, primary_key=True),
+    Column("next_at", Float, nullable=False),
+    # The other side has said so often in a row that it is too much, and is left alone until then.
+    Column("closed_until", Float, nullable=False),
+    Column("refusals", Number, nullable=False),
+    **KEY_ALONE,
+)
+
 # What came back. `source` tells the mail that said so, so that reading it twice changes nothing.
 deliveries = Table(
     "deliveries",

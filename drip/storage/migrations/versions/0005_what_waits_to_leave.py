@@ -1,4 +1,4 @@
-"""Indexes of messages by what they wait for; what has ended is in none of them. And what came back of those that left"""
+"""Indexes of messages by what they wait for; what has ended is in none of them. What came back; how fast messages leave"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("message_id", "kind", "source"),
     )
     op.create_index("deliveries_by_time", "deliveries", ["at"])
+    op.create_table(
+        "lanes",
+        sa.Column("channel", Words, primary_key=True),
+        sa.Column("domain", Words, primary_key=True),
+        sa.Column("next_at", sa.Float, nullable=False),
+        sa.Column("closed_until", sa.Float, nullable=False),
+        sa.Column("refusals", Number, nullable=False),
+        sqlite_with_rowid=False,
+    )
 
 
 def _index(name: str, columns: list[str], condition: str) -> None:

@@ -1,0 +1,56 @@
+"""When the next message of a channel, or to one of its domains, may begin: for all who send together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from drip.storage.schema import lanes
+from drip.storage.sql import Prepared, texts_in
+
+_LANES = Prepared(
+    select(lanes.c.domain, lanes.c.next_at, lanes.c.closed_until).where(
+        lanes.c.channel == bindparam("of_channel"), lanes.c.domain.in_(texts_in("domains"))
+    )
+)
+
+
+def read(connection: Connection, channel: str, domains: Collection[str]) -> dict[str, float]:
+    """Milliseconds at which the next message of a channel, and to these of its domains, may begin."""
+    rows = _LANES.rows(connection, of_channel=channel, domains=json.dumps(sorted({"", *domains})))
+    return {domain: max(next_at, closed_until) for domain, next_at, closed_until in rows}
+
+
+def save(connection: Connection, channel: str, known: Mapping[str, float]) -> None:
+    """Where the lanes stand now."""
+    if not known:
+        return
+    statement = insert_or(lanes)
+    statement = statement.on_conflict_do_update(
+        index_elements=["channel", "domain"], set_={"next_at": statement.excluded.next_at}
+    )
+    nothing = {"closed_until": 0.0, "refusals": 0}
+    rows = [{"channel": channel, "domain": name, "next_at": at, **nothing} for name, at in known.items()]
+    connection.execute(statement, rows)
+
+
+def close(connection: Connection, channel: str, domain: str, now: int, first_ms: int, longest_ms: int) -> None:
+    """The other side wants less: nothing begins for a time, twice as long each time it says so again."""
+    own = (lanes.c.channel == channel, lanes.c.domain == domain)
+    row = connection.execute(select(lanes.c.closed_until, lanes.c.refusals).where(*own)).first()
+    if row is not None and row.closed_until > now:
+        return  # Of many messages that are refused at once each says so.
+    lately = row is not None and row.closed_until > now - longest_ms
+    refusals = row.refusals + 1 if row is not None and lately else 1
+    until = float(now + min(first_ms * 2 ** min(refusals - 1, 20), longest_ms))
+    values = {"closed_until": until, "refusals": refusals}
+    statement = insert_or(lanes).values(channel=channel, domain=domain, next_at=0.0, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["channel", "domain"], set_=values))
+
+
+def open_all(connection: Connection) -> None:
+    """All may begin at once again."""
+    connection.execute(delete(lanes))
