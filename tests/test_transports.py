@@ -19,7 +19,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
+from drip.core.message import Mailbox, Message, Pieced, Refused, Sent, TransportDown
 from drip.transports.files import FilesTransport
 from drip.transports.memory import MemoryTransport
 from drip.transports.mime import to_bytes
@@ -85,6 +85,43 @@ def test_naughty_strings_survive_as_names_and_subjects(corpora: Path) -> None:
         assert [address.addr_spec for address in cast(AddressHeader, found["To"]).addresses] == ["ana@example.com"], (
             text
         )
+
+
+PIECES = st.lists(
+    HOSTILE | st.sampled_from([" ", "\n", "=", "\t\n", ".", "a" * 60, "ü" * 50, "x\r", "line\n" * 30]), max_size=8
+)
+
+
+@given(PIECES)
+def test_a_text_of_pieces_reads_as_the_whole_text_would(pieces: list[str]) -> None:
+    whole = "".join(pieces)
+    one = parsed(replace(MESSAGE, text=whole, html=whole))
+    raw = to_bytes(replace(MESSAGE, text=Pieced(pieces), html=Pieced(pieces)))
+    assert b"\n" not in raw.replace(b"\r\n", b"") and b"\r" not in raw.replace(b"\r\n", b"")
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+    other = cast(EmailMessage, email.message_from_bytes(raw, policy=default))
+    for kind in ("plain", "html"):
+        assert body(other, kind).rstrip("\n") == body(one, kind).rstrip("\n")
+
+
+def test_every_line_of_a_piece_is_within_the_columns_of_quoted_printable() -> None:
+    for more in range(70, 80):
+        pieces = [
+            "x" * 75,
+            "y",
+            "z" * 500,
+            "é" * 40,
+            "\n",
+            "w" * 76,
+            "v" * 69,
+            "u" * 70,
+            "a" * (more - 6) + "ééé",
+            "." * more,
+        ]
+        message = replace(MESSAGE, text=Pieced(pieces), html=None)
+        raw = to_bytes(message).partition(b"\r\n\r\n")[2]
+        assert max(map(len, raw.split(b"\r\n"))) <= 76
+        assert body(parsed(message), "plain").rstrip("\n") == "".join(pieces)
 
 
 def test_files_are_written_whole_and_a_repeat_replaces_its_own(tmp_path: Path) -> None:

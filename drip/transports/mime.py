@@ -15,6 +15,8 @@ from urllib.parse import quote
 from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.transports.addresses import ascii_domain
 
+# RFC 2045 section 6.7.
+COLUMNS = 76
 # A piece as long as this is worth looking up.
 SHARED = 48
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
@@ -109,7 +111,20 @@ def _piece(text: str) -> tuple[bytes, int]:
     lines = LINE.split(text)
     body = "\n".join(lines).encode("utf-8", "replace")
     data = binascii.b2a_qp(body).replace(b"\n", b"\r\n")
-    return data if not data or data.endswith(b"\r\n") else data + b"=\r\n", len(body) + len(lines) - 1
+    if data and not data.endswith(b"\r\n"):
+        data = _softly_ended(data)
+    return data, len(body) + len(lines) - 1
+
+
+def _softly_ended(data: bytes) -> bytes:
+    """With a soft line break at the end, for which a full last line has no room: it is broken before, outside of an escape."""
+    last = data[data.rfind(b"\n") + 1 :]
+    if len(last) >= COLUMNS:
+        cut = COLUMNS - 3
+        while b"=" in last[cut - 2 : cut]:
+            cut -= 1
+        data = data[: len(data) - len(last)] + last[:cut] + b"=\r\n" + last[cut:]
+    return data + b"=\r\n"
 
 
 _shared = lru_cache(4096)(_piece)
