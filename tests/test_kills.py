@@ -11,6 +11,7 @@ from pathlib import Path
 
 from drip.transports.smtp.transport import DEFAULT_CONNECTIONS
 from tests.cli import command, drip, environment
+from tests.kills import killed
 from tests.smtp_sink import start
 from tests.test_transports import free_port
 from tests.world import SETTINGS
@@ -80,3 +81,10 @@ def _write(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
+
+
+def test_what_is_sent_again_is_repeated_once_for_each_connection_at_most(tmp_path: Path) -> None:
+    found = killed(tmp_path / "shop", people=300, kills=10, on_unknown="resend", seed=3)
+    assert found.lost == 0
+    assert found.said_but_not_there == 0
+    assert found.repeated <= 10 * DEFAULT_CONNECTIONS
