@@ -32,6 +32,7 @@ class Taken:
 
     port: int = 0
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def server(status: int = 204, does: str = "answer", context: ssl.SSLContext | No
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             taken.requests.append((dict(self.headers), body))
+            taken.lines.append(self.requestline)
             if does == "hang":
                 time.sleep(2)
             elif does == "garbage":
