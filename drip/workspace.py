@@ -24,7 +24,7 @@ from drip.rendering.templates import Templates
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
 
-TRANSPORTS_NOT_YET = ("apprise", "pdf", "tasks", "twilio")
+TRANSPORTS_NOT_YET = ("pdf", "tasks")
 
 
 @dataclass

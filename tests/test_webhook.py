@@ -36,7 +36,11 @@ class Taken:
 
 
 @contextmanager
-def server(status: int = 204, does: str = "answer", context: ssl.SSLContext | None = None) -> Iterator[Taken]:
+def server(
+    status: int = 204, does: str = "answer", context: ssl.SSLContext | None = None, body: bytes = b""
+) -> Iterator[Taken]:
+    """A server that answers so, or does something else: hang, close, garbage, endless."""
+    answered = body
     taken = Taken()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -55,6 +59,7 @@ def server(status: int = 204, does: str = "answer", context: ssl.SSLContext | No
                 if 300 <= status < 400:
                     self.send_header("Location", "http://127.0.0.1:1/elsewhere")
                 self.end_headers()
+                self.wfile.write(answered)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -1,0 +1,125 @@
+"""One POST over HTTP, to the one address that was looked at, and how far it got when it fails."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from drip.core.message import TransportDown
+
+MOST_ANSWERED = 10_000
+# RFC 9110 section 15: what may go another time, and what is wrong with us, so that every message would be refused.
+LATER = (408, 425, 429, *range(500, 600))
+OURS = (401, 402, 403, 407)
+
+
+class Broken(Exception):
+    """The connection broke after something was written: it may have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and the beginning of what came with it."""
+
+    status: int
+    body: bytes
+
+    def __str__(self) -> str:
+        return f"{self.status} {' '.join(self.body.decode('utf-8', 'replace').split())}".strip()[:300]
+
+
+def address_of(text: str, *, private: bool) -> SplitResult:
+    """A web address that something may be posted to. Raises ValueError for one that cannot be."""
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - raises for a port that cannot be
+    except ValueError:
+        raise ValueError(f"`url: {text}` is not an address") from None
+    if not url.hostname or url.scheme not in ("https", "http") or url.username is not None:
+        raise ValueError(f"`url: {text}` is not an address as https://example.com/messages")
+    if url.scheme == "http" and not private:
+        raise ValueError("`url` has to begin with https://, so that nobody reads along")
+    return url
+
+
+def seconds(text: str | None, usual: float) -> float:
+    """An option in seconds. Raises ValueError."""
+    if text is None:
+        return usual
+    if not text.isdecimal() or not 0 < int(text) <= 600:
+        raise ValueError(f"`timeout: {text}` is not a number of seconds that can be")
+    return float(text)
+
+
+def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: float, *, private: bool) -> Answer:
+    """The answer; redirects are not followed. Raises TransportDown if nothing was written, Broken if something was.
+
+    `private` lets it lead into a private network: else whoever can write an address into the settings could reach what only
+    this machine can reach.
+    """
+    connection, begun = _connection(url, timeout_s, private), False
+    try:
+        connection.connect()
+        begun = True
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        connection.request("POST", path, body, dict(headers))
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read(MOST_ANSWERED))
+    except (OSError, http.client.HTTPException) as error:
+        if begun:
+            raise Broken(_said(error)) from None
+        what = (
+            f"cannot be trusted ({_said(error)})"
+            if isinstance(error, ssl.SSLError)
+            else f"does not answer ({_said(error)})"
+        )
+        raise down(url, what) from None
+    finally:
+        connection.close()
+
+
+def down(url: SplitResult, what: str) -> TransportDown:
+    """Nothing can leave this way: `example.com does not answer (…).`"""
+    return TransportDown(f"{url.hostname} {what}.", "check `url` and what it is given as secrets, and whether it runs")
+
+
+def _connection(url: SplitResult, timeout_s: float, private: bool) -> http.client.HTTPConnection:
+    """By one of the addresses that were looked at: a name that is looked up again may lead elsewhere."""
+    host, secure = url.hostname or "", url.scheme == "https"
+    port = url.port or (443 if secure else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise down(url, f"cannot be looked up ({_said(error)})") from None
+    addresses = [str(each[4][0]) for each in found]
+    inside = [each for each in addresses if not ipaddress.ip_address(each.partition("%")[0]).is_global]
+    if inside and not private:
+        help = "write `private: yes` if it is a machine of yours that is meant to get them"
+        raise TransportDown(f"{host} leads into a private network ({inside[0]}), to which nothing is sent.", help)
+    return _Pinned(host, port, addresses[0], ssl.create_default_context() if secure else None, timeout_s)
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to an address that is known already, by the name of a host."""
+
+    def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext | None, timeout_s: float) -> None:
+        super().__init__(host, port, timeout=timeout_s)
+        self._pinned, self._tls = address, context
+        # As http.client has it for https, so that the port is named only where it is an odd one.
+        self.default_port = 443 if context else 80
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._pinned, self.port), self.timeout)
+        if self._tls:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error) or type(error).__name__
