@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from itsdangerous import BadSignature, Signer
@@ -75,5 +76,6 @@ def coupon_code(prefix: str, about: str, secret: bytes) -> str:
     return "-".join([*([prefix] if prefix else []), "".join(letters)])
 
 
+@lru_cache(16)
 def _signer(secret: bytes) -> Signer:
     return Signer(secret, salt="drip.link", key_derivation="hmac", digest_method=sha256)

@@ -47,7 +47,9 @@ class SharedDispatcher(Dispatcher):
 
     def hand_over(self, book: Book) -> Tally:
         """Has all of them hand over for a while. Raises LeaseLost, and DripError for what one of them ran into."""
-        return self.senders.hand_over(Order(self.fence, self.clock() - _now()), self.stop)
+        # Their clock is never behind the one by which messages were granted.
+        before = _now()
+        return self.senders.hand_over(Order(self.fence, self.clock() - before), self.stop)
 
 
 class Senders:

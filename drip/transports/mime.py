@@ -18,7 +18,7 @@ from drip.transports.addresses import ascii_domain
 # RFC 2045 section 6.7.
 COLUMNS = 76
 # A piece as long as this is worth looking up.
-SHARED = 48
+SHARED = 12
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
