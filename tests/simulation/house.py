@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
 from drip.core.settings import CHANNELS
 from drip.core.token import message_name
 from drip.engine.beat import beat
@@ -94,13 +96,23 @@ class Wire:
         self._machine, self._trace = machine, trace
 
     def send(self, message: Message) -> Receipt:
-        machine, trace, key = self._machine, self._trace, message.message_id
-        began = machine.reading()
-        trace.began.setdefault(key, []).append((began, trace.next()))
-        for stage in ("connect", "mail", "data", "body"):
+        began = self._begin(message)
+        for stage in ("connect", "mail", "data"):
             failed = self._stage(stage, message)
             if failed:
                 return failed
+        return self._text(message, began)
+
+    def _begin(self, message: Message) -> datetime:
+        began = self._machine.reading()
+        self._trace.began.setdefault(message.message_id, []).append((began, self._trace.next()))
+        return began
+
+    def _text(self, message: Message, began: datetime) -> Receipt:
+        machine, trace, key = self._machine, self._trace, message.message_id
+        failed = self._stage("body", message)
+        if failed:
+            return failed
         order = trace.next()
         trace.delivered.append(Delivery(key, message.to.address, began, machine.reading(), order))
         trace.unknown.add(key)
@@ -140,6 +152,40 @@ class Wire:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+class Lanes(Wire):
+    """The same with several connections: envelopes first, then the texts of all that may go begin at once."""
+
+    WIDTH = 3
+
+    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+        ended: list[tuple[Message, Receipt]] = []
+        while lot := list(islice(messages, self.WIDTH)):
+            ready = []
+            try:
+                for message in lot:
+                    failed = next(
+                        filter(None, (self._stage(each, message) for each in ("connect", "mail", "data"))), None
+                    )
+                    if failed:
+                        ended.append((message, failed))
+                    else:
+                        ready.append(message)
+            except TransportDown:
+                desk.turn(ended, [])
+                raise
+            may = desk.turn(ended, ready)
+            since = self._machine.true
+            going = [
+                (message, self._begin(message)) for message, permitted in zip(ready, may, strict=True) if permitted
+            ]
+            ended = [(message, self._rest(message, began, since)) for message, began in going]
+        desk.turn(ended, [])
+
+    def _rest(self, message: Message, began: datetime, since: datetime) -> Receipt:
+        """The server waits for the rest of a text only for so long, whatever this side is busy with."""
+        return Unsent("421 timeout") if self._machine.true - since > SERVER_WAITS else self._text(message, began)
 
 
 @dataclass
@@ -221,7 +267,7 @@ class House:
     def _daemon(self) -> None:
         machine = self.machine
         database = machine.database(self.path)
-        wire = Wire(machine, self.trace)
+        wire = self._wire()
         try:
             doorkeeper = Doorkeeper()
             workspace = Workspace(self.folder, {})
@@ -241,6 +287,10 @@ class House:
                               mortal=True)  # fmt: skip
         finally:
             database.close()
+
+    def _wire(self) -> Wire:
+        """Half of all workspaces have a transport with several messages under way."""
+        return (Lanes if self.seed % 2 else Wire)(self.machine, self.trace)
 
     def _recipient(self) -> None:
         """Somebody takes a consent back, or gives it again; at best just when a message is about to leave."""
@@ -351,7 +401,7 @@ class House:
                 copy, self.world.workspace.book(copy, start), templates, {"email": Nowhere()}, start, end, each_step=1
             )
             self.foreseen = _ledger(copy, start, end)
-        honest = Wire(machine, self.trace)
+        honest = self._wire()
         clock = _Follows(machine)
         simulate(database, self.world.workspace.book(database, start), templates, {"email": honest}, start, end, clock)
         self.happened = _ledger(database, start, end)
