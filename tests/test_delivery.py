@@ -351,3 +351,26 @@ def test_a_server_that_hangs_holds_up_nobody_but_its_own(world: Worlds) -> None:
         made.transports["email"].close()
         assert time.monotonic() - began < 20
         assert seen == [OTHERS]
+
+
+ENDLESS = [
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for a in range(90000) %}" + "x" * 2500 + "{% endfor %}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+]
+
+
+@pytest.mark.parametrize("body", ENDLESS, ids=["loops", "200 MB", "calls itself"])
+def test_a_text_without_end_holds_one_message_and_nobody_else(world: Worlds, body: str) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(OTHERS)), "victim,victim@example.com")
+    text = f"---\nsubject: Hello\n---\n{{% if contact.key == 'victim' %}}{body}{{% endif %}}Hello\n"
+    made.write("templates/letter.md", text)
+    made.reload()
+    made.beat("2026-11-26 09:00")
+    began = time.monotonic()
+    tally = made.beat("2026-11-26 16:00")
+    assert time.monotonic() - began < 15
+    assert (tally.sent, tally.held) == (OTHERS, 1)
+    (held,) = [each for each in made.ledger() if each.outcome == "held"]
+    assert (held.contact, held.code) == ("victim", "render-error")
