@@ -77,7 +77,8 @@ def killed(root: Path, people: int, kills: int, on_unknown: str, seed: int) -> O
             _kill_one(root, server, chance)
             done += 1
         for now in (LATER, LAST):
-            assert drip(root, "run", "--once", "--now", now).code in (0, 1)
+            done_with = drip(root, "run", "--once", "--now", now)
+            assert done_with.code in (0, 1), done_with.err
         rows_of_log = drip(root, "log", "--json").rows
     outcomes = Counter(row["outcome"] for row in rows_of_log if row["step"])
     return Outcome(people, kills, Counter(server.taken), outcomes)

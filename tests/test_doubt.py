@@ -13,6 +13,7 @@ import pytest
 
 from drip.core.clock import jump
 from drip.daemon import Daemon, Doubt, Trust
+from drip.storage import control
 from tests.cli import drip
 from tests.world import World, at
 
@@ -143,6 +144,16 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(made: Worl
 
 
 @pytest.mark.file
+def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_restore(made: World) -> None:
+    clock = Clock(NOON)
+    started(made, clock).run_once()
+    died(made)
+    with made.database.write() as connection:
+        control.start_daemon(connection, 1, NOON - timedelta(seconds=5))
+    clock.now = NOON - timedelta(seconds=3)
+    started(made, clock).run_once()
+
+
 def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()

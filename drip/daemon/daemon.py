@@ -134,7 +134,8 @@ class Daemon:
 
     def _doubt(self, connection: Connection, last: control.Daemon | None, now: datetime) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
-        noted, known = self._lock.notes.read(self._name), last.heartbeat_at if last else EPOCH
+        # Of all daemons: the newest may have died before its first beat, after the clock was set back a little.
+        noted, known = self._lock.notes.read(self._name), control.known_until(connection) or EPOCH
         if noted and noted > known:
             if not self._trust.database:
                 since = f"after {_stamp(known)}" if last else "of any daemon"

@@ -127,6 +127,12 @@ def end_daemon(connection: Connection, number: int, now: datetime) -> None:
     connection.execute(update(daemons).where(daemons.c.number == number).values(ended_at=now))
 
 
+def known_until(connection: Connection) -> datetime | None:
+    """The latest heartbeat that any daemon ever left here."""
+    at: datetime | None = connection.execute(select(func.max(daemons.c.heartbeat_at))).scalar()
+    return at
+
+
 def last_daemon(connection: Connection) -> Daemon | None:
     """The newest daemon; None if none ever ran here."""
     row = connection.execute(select(daemons).order_by(daemons.c.number.desc()).limit(1)).first()
