@@ -374,3 +374,15 @@ def test_a_text_without_end_holds_one_message_and_nobody_else(world: Worlds, bod
     assert (tally.sent, tally.held) == (OTHERS, 1)
     (held,) = [each for each in made.ledger() if each.outcome == "held"]
     assert (held.contact, held.code) == ("victim", "render-error")
+
+
+def test_a_message_that_cannot_be_written_is_refused_alone() -> None:
+    names = [f"p{n}" for n in range(OTHERS)]
+    odd = replace(MESSAGE, message_id="odd", date=None)  # type: ignore[arg-type]
+    with MailServer() as server:
+        transport, book = smtp(server, connections="2"), Book()
+        transport.deliver(iter([*messages(*names[:4]), odd, *messages(*names[4:])]), book)
+        transport.close()
+    refused = book.ends.pop("odd")
+    assert isinstance(refused, Refused) and "cannot be written" in refused.answer
+    assert sorted(server.taken) == sorted(names)

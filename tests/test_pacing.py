@@ -125,3 +125,13 @@ def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path
     assert len(server.taken) == 50
     # Fifty at twenty a second take two and a half, less the window that may begin at once.
     assert times[-1] - times[0] >= 2.2
+
+
+def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_it_is_mended(world: Worlds) -> None:
+    made = shop(world, "")
+    made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
+    for second in (0, 10, 20):
+        tally = made.beat(f"2026-11-26 16:00:{second:02}")
+        assert tally.trouble and "no storage" in tally.trouble
+    made.answer = None
+    assert made.beat("2026-11-26 16:00:30").sent == 12

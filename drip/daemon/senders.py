@@ -90,7 +90,6 @@ class Senders:
         for each in answers:
             if isinstance(each, Tally):
                 total.add(each)
-                total.more |= each.more
         return total
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ from drip.storage.runs import Run
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
-# A domain, or everything, that wants less is left alone for half a minute first, for half an hour at most.
+# A domain that wants less is left alone for half a minute first, for half an hour at most.
 CLOSED_MS = (30_000, 1_800_000)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
@@ -74,6 +74,7 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Counts another round's together with this one's; the newest trouble is the one that is told."""
+        self.more |= other.more
         self.sent += other.sent
         self.failed += other.failed
         self.held += other.held
@@ -133,8 +134,7 @@ class Handover:
         with self.database.write() as connection:
             counted = self._record(connection)
             begun = self._begin(connection, lot, counted)
-        self._ended = []
-        self.tally.add(counted)
+        self._stored(counted)
         self._begun |= set(begun)
         return [self._may(message, each, begun) for message, each in zip(ready, lot, strict=True)]
 
@@ -143,8 +143,13 @@ class Handover:
         if self._ended:
             with self.database.write() as connection:
                 counted = self._record(connection)
-            self._ended = []
-            self.tally.add(counted)
+            self._stored(counted)
+
+    def _stored(self, counted: Tally) -> None:
+        """What had ended is in the database now."""
+        self._begun -= {each.outgoing.id for each, _ in self._ended}
+        self._ended = []
+        self.tally.add(counted)
 
     def _may(self, message: Message, each: Ready, begun: dict[int, Begun]) -> bool:
         """Whether it was begun, and there is still time: committing may have taken long."""
@@ -203,7 +208,6 @@ class Handover:
                 return True
             case Refused(answer, "transport") | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried.
-                lanes.close(connection, outgoing.channel, "", millis(now), *CLOSED_MS)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts)  # fmt: skip
                 counted.again += 1

@@ -229,7 +229,9 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 def _money(currency: str) -> Callable[..., str]:
     def money(context: Context, value: Any, unit: str = currency) -> str:
         amount = parse_number(value) if isinstance(value, str) else value
-        return _as_money(amount, unit, locale_of(context.get("locale")))
+        locale = locale_of(context.get("locale"))
+        # Both zeros are one to a cache.
+        return _as_money(amount, unit, locale) if amount else format_currency(amount, unit, locale=locale)
 
     return money
 

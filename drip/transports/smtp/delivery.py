@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from drip.core.message import Desk, Message, Receipt, TransportDown, Unsent
+from drip.core.message import Desk, Message, Receipt, Refused, TransportDown, Unsent
 from drip.transports.addresses import ascii_domain
 from drip.transports.smtp.dialogue import Down, Letter
 from drip.transports.smtp.link import Link
 
+log = logging.getLogger("drip.transports")
 # A message whose connection ended twice before its text could go waits until its next turn.
 MOST_CUTS = 2
 # So many connections may end one after the other without any message having ended.
@@ -146,8 +148,13 @@ class Delivery:
             message = next(self._messages, None)
             if message is None:
                 self._more = False
-            else:
+                break
+            try:
                 self._waiting.append(self._letter(message))
+            except Exception as error:
+                # What nobody foresaw, in this one message: the others go on.
+                log.exception("A message cannot be written.", extra={"action": "unwritable"})
+                self._ended.append((message, Refused(f"it cannot be written: {type(error).__name__}: {error}")))
         return len(self._waiting) >= count
 
     def _let_end(self) -> None:
