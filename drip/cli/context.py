@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +42,7 @@ class App:
         """The real clock, or one that stood at `now` when it was made and goes on from there."""
         if now is None:
             return read_clock
-        ahead = self.instant(workspace, now) - read_clock()
-        return lambda: read_clock() + ahead
+        return partial(read_clock, self.instant(workspace, now) - read_clock())
 
     def now(self, workspace: Workspace, now: str | None) -> datetime:
         """The instant to judge at."""
@@ -70,10 +70,10 @@ class App:
 pass_app = click.make_pass_decorator(App)
 
 
-def read_clock() -> datetime:
-    """The time, to the millisecond, as all instants here are."""
+def read_clock(ahead: timedelta = timedelta(0)) -> datetime:
+    """The time, to the millisecond, as all instants here are; or that of a clock that is so far ahead."""
     now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000) + ahead
 
 
 def now_option(command: Command) -> Command:

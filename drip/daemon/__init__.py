@@ -1,4 +1,4 @@
-"""`drip run`: `daemon` beats; `senders` are the processes that hand over, where there is more than one."""
+"""`drip run`: `daemon` beats by the `files` in force; `senders` are the processes that hand over, if there are several."""
 
 from drip.daemon.daemon import Daemon, Doubt, Trust
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,10 +20,9 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
-from drip.core.message import Transport
+from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
 from drip.engine.beat import beat
-from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
 from drip.engine.handover import LeaseLost, Tally
@@ -64,9 +63,10 @@ class Daemon:
         passed_s: Callable[[], float] = time.monotonic,
         senders: int = 1,
     ) -> None:
-        self._workspace, self._database, self._clock, self._trust = workspace, database, clock, trust
+        self._files = Files(workspace)
+        self._database, self._clock, self._trust = database, clock, trust
         self._passed_s = passed_s
-        self._senders = Senders(workspace.root, workspace.environment, senders) if senders > 1 else None
+        self._senders = Senders(workspace.root, workspace.environment, clock, senders) if senders > 1 else None
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
@@ -74,9 +74,6 @@ class Daemon:
         self.failure: BaseException | None = None
         self._job: Job | None = None
         self._lock = database.lock()
-        self._transports: Mapping[str, Transport] = {}
-        self._book: Book | None = None
-        self._seen: object = None
         self._told: set[str] = set()
         self._doorkeeper = Doorkeeper()
         self._number = 0
@@ -174,8 +171,7 @@ class Daemon:
             control.set_back(connection, now)
 
     def _end(self) -> None:
-        for transport in self._transports.values():
-            transport.close()
+        self._files.close()
         if self._senders:
             self._senders.close()
         if self._number and not self._doubted:
@@ -232,7 +228,7 @@ class Daemon:
             help = "this one waits until that one ends; stop one of the two"
             raise DripError(f"Another daemon has taken this database over{self._who()}.", help=help)
         self._read_files(now)
-        assert self._book
+        assert self._files.book
         with self._database.write() as connection:
             if self._beat_at:
                 before, then = self._beat_at
@@ -242,7 +238,7 @@ class Daemon:
             self._number = control.keep_alive(connection, self._number, os.getpid(), now)
             control.report(connection, self._number, None)
         try:
-            tally = beat(self._book, self._doorkeeper, self._dispatcher())
+            tally = beat(self._files.book, self._doorkeeper, self._dispatcher())
         except LeaseLost:
             # What was planned stays; handing over begins again under a new number.
             log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
@@ -258,40 +254,31 @@ class Daemon:
         return tally
 
     def _dispatcher(self) -> Dispatcher:
-        database, templates, stop = self._database, self._workspace.templates, self.stop.is_set
+        files, database, stop = self._files, self._database, self.stop.is_set
+        templates = files.workspace.templates
         if self._senders:
             return SharedDispatcher(database, templates, {}, self._clock, self._number, stop, senders=self._senders)
-        return Dispatcher(database, templates, self._transports, self._clock, self._number, stop)
+        return Dispatcher(database, templates, files.transports, self._clock, self._number, stop)
 
     def _read_files(self, now: datetime) -> None:
         """Reads the files again when one changed; broken ones leave the last good version in force."""
-        seen = self._workspace.fingerprint()
-        if seen == self._seen:
+        if not self._files.read(self._database, now, self._found):
             return
-        fresh = Workspace(self._workspace.root, self._workspace.environment)
-        for problem in fresh.problems():
-            if problem.level == "error":
-                log.error("%s", problem.text(), extra={"action": "file-problem"})
-        if fresh.loaded.settings is None and self._book:
-            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
-        else:
-            self._adopt(fresh, now)
-        self._seen = seen
-
-    def _adopt(self, fresh: Workspace, now: datetime) -> None:
-        """Works by freshly read files from now on, all or nothing. Raises DripError if a transport cannot be set up."""
-        transports = fresh.transports()
-        book = fresh.book(self._database, now)
         with self._database.write() as connection:
             # A campaign may be live again, and what a server refused may be mended.
             outbox.wake_paused(connection, None, now)
             lanes.open_all(connection)
-        for transport in self._transports.values():
-            transport.close()
-        self._workspace, self._book, self._transports = fresh, book, transports
-        for key in sorted(fresh.loaded.broken):
-            stays = "its last good version stays in force" if key in book.kept else "it does not run"
+        assert self._files.book
+        for key in sorted(self._files.workspace.loaded.broken):
+            stays = "its last good version stays in force" if key in self._files.book.kept else "it does not run"
             log.error("campaigns/%s.yaml cannot be read; %s.", key, stays, extra={"action": "kept"})
+
+    def _found(self, fresh: Workspace) -> None:
+        for problem in fresh.problems():
+            if problem.level == "error":
+                log.error("%s", problem.text(), extra={"action": "file-problem"})
+        if fresh.loaded.settings is None and self._files.book:
+            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
 
     def _in_trouble(self, sentence: str, help: str | None, action: str) -> None:
         """Tells it once, not at every beat, and keeps it for `drip status`."""

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import jinja2
 
+from drip.cli.context import read_clock
 from drip.core.message import Mailbox, Message, Pieced, Receipt
-from drip.daemon.senders import Order, Senders
+from drip.daemon.senders import Senders
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
 from drip.storage import control
@@ -128,14 +129,13 @@ def _write_page(root: Path, page: str) -> None:
 
 def _sent(root: Path, size: int, server: Running) -> tuple[float, float]:
     """Seconds from the outbox to `sent`, and those of the processors, in processes that have been started before."""
-    senders = Senders(root, {}, SENDERS)
-    ahead = BLAST_AT - datetime.now(UTC)
+    senders = Senders(root, {}, partial(read_clock, BLAST_AT - read_clock()), SENDERS)
     senders.start()
     before, used = server.taken(), resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     more = True
     while more:
-        more = senders.hand_over(Order(1, ahead), lambda: False).more
+        more = senders.hand_over(1, lambda: False).more
     seconds = time.perf_counter() - began
     senders.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,0 +1,44 @@
+"""The workspace's files as they are in force: read anew when one has changed, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from drip.core.message import Transport
+from drip.engine.book import Book
+from drip.storage.database import Database
+from drip.workspace import Workspace
+
+
+class Files:
+    """`workspace`, `book` and `transports` are those in force. Settings that cannot be read leave the last good ones."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.book: Book | None = None
+        self.transports: Mapping[str, Transport] = {}
+        self._seen: object = None
+
+    def read(self, database: Database, now: datetime, found: Callable[[Workspace], None] = lambda fresh: None) -> bool:
+        """Whether other files are in force now. `found` is told of what was read, before it is.
+
+        Raises DripError if a transport cannot be set up; it is tried again then.
+        """
+        seen = self.workspace.fingerprint()
+        if seen == self._seen:
+            return False
+        fresh = Workspace(self.workspace.root, self.workspace.environment)
+        found(fresh)
+        good = self.book is None or fresh.loaded.settings is not None
+        if good:
+            transports, book = fresh.transports(), fresh.book(database, now)
+            self.close()
+            self.workspace, self.book, self.transports = fresh, book, transports
+        self._seen = seen
+        return good
+
+    def close(self) -> None:
+        """Lets go of the transports' connections. May be called twice."""
+        for transport in self.transports.values():
+            transport.close()
