@@ -15,8 +15,7 @@ from drip.core.settings import Settings
 from drip.core.steps import Send
 from drip.core.token import Link, message_name, sign
 from drip.engine.facts import Batch
-from drip.errors import DripError
-from drip.rendering.messages import Letterhead, RenderError, Request, render, signed_links
+from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates, links_in
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code
@@ -63,14 +62,11 @@ def compose(
     channel: str,
     now: datetime,
 ) -> Message:
-    """The message of a step for one contact. Raises RenderError."""
+    """The message of a step for one contact. Raises DripError."""
     settings = facts.settings
     content = templates.content(step.content, about.occurrence) if step.content else None
     locale = about.contact.locale or settings.locale
-    try:
-        compiled = templates.get(step.template, locale, channel, content)
-    except DripError as error:
-        raise RenderError(error.sentence, help=error.help, place=error.place) from None
+    compiled = templates.get(step.template, locale, channel, content)
     # The step's or the campaign's sender, else the template's, else the settings' default.
     default = settings.senders["default"]
     sender = step.sender or settings.senders.get(compiled.sender or "default", default)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import email
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message as Parsed
+from typing import TypeVar
 
+T = TypeVar("T")
 # What a notice or a report never needs more of.
 MOST_BYTES = 5_000_000
 MOST_PARTS = 100
@@ -26,7 +28,6 @@ class Part:
 
     kind: str
     text: str
-    attached: bool
 
 
 class Mail:
@@ -34,7 +35,6 @@ class Mail:
 
     def __init__(self, data: bytes) -> None:
         self._parsed = email.message_from_bytes(data[:MOST_BYTES].lstrip(b"\r\n"))
-        self.kind = _kind(self._parsed)
         self.report = str(_parameter(self._parsed, "report-type") or "").lower()
         self.parts = list(_parts(self._parsed))
 
@@ -58,11 +58,8 @@ def in_words(value: object) -> str:
     text = " ".join(str(value)[: 10 * LONGEST_LINE].split())
     if "=?" not in text:
         return text
-    try:
-        pieces = decode_header(text)
-    except Exception:
-        # Words that end in the middle: they stay as they are.
-        return text
+    # Words that end in the middle stay as they are.
+    pieces: list[tuple[str | bytes, str | None]] = _tried(lambda: decode_header(text), [(text, None)])
     return "".join(_decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces)
 
 
@@ -92,34 +89,27 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
     if isinstance(payload, list) and depth < 20:
         if kind in ("message/delivery-status", "message/feedback-report", "message/rfc822", "text/rfc822-headers"):
             text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
-            yield Part(kind, text, attached=True)
+            yield Part(kind, text)
             return
         for each in payload[:MOST_PARTS]:
             if isinstance(each, Parsed):
                 yield from _parts(each, depth + 1)
         return
-    attached = str(parsed.get("Content-Disposition", "")).lower().startswith("attachment")
     text = _text(parsed)
     if kind == "text/html":
         text = _without_tags(text)
-    yield Part(kind, text, attached)
+    yield Part(kind, text)
 
 
 def _as_text(part: object) -> str:
-    try:
-        text = part.as_string() if isinstance(part, Parsed) else str(part)
-    except Exception:
-        # What cannot be written again: its header at least.
-        header = part.items() if isinstance(part, Parsed) else []
-        text = "\n".join(f"{name}: {value}" for name, value in header)
+    # Of what cannot be written again its header at least.
+    header = "\n".join(f"{name}: {value}" for name, value in part.items()) if isinstance(part, Parsed) else ""
+    text = _tried(lambda: part.as_string() if isinstance(part, Parsed) else str(part), header)
     return _lines(text).strip("\n")
 
 
 def _kind(parsed: Parsed) -> str:
-    try:
-        kind = parsed.get_content_type().lower()
-    except Exception:
-        return "text/plain"
+    kind = _tried(lambda: parsed.get_content_type().lower(), "text/plain")
     # Parameters without their semicolon.
     kind = re.split(r"\s", kind)[0]
     whole = kind.startswith("multipart/") and not parsed.is_multipart()
@@ -127,21 +117,23 @@ def _kind(parsed: Parsed) -> str:
 
 
 def _parameter(parsed: Parsed, name: str) -> object:
-    try:
-        return parsed.get_param(name)
-    except Exception:
-        return None
+    return _tried(lambda: parsed.get_param(name), None)
 
 
 def _text(parsed: Parsed) -> str:
-    try:
-        payload = parsed.get_payload(decode=True)
-    except Exception:
-        return ""
+    payload: object = _tried(lambda: parsed.get_payload(decode=True), None)
     if not isinstance(payload, bytes):
         return ""
     charset = _parameter(parsed, "charset")
     return _lines(_decoded(payload, charset if isinstance(charset, str) else None))
+
+
+def _tried(read: Callable[[], T], instead: T) -> T:
+    """What the library reads of a part, or something else: on mails that are broken it raises errors of any kind."""
+    try:
+        return read()
+    except Exception:
+        return instead
 
 
 def _decoded(data: bytes, charset: str | None) -> str:

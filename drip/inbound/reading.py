@@ -116,7 +116,8 @@ def _report(mail: Mail) -> list[Finding]:
     if part is None:
         return []
     told = statuses(part.text)
-    said, notice = _said(mail), _words(mail)
+    notice = _words(mail)
+    said = _said(mail, notice)
     words = {each.recipient.lower(): each.text for each in said}
     found = []
     for each in told[:MOST_RECIPIENTS]:
@@ -148,7 +149,7 @@ def _notice(mail: Mail) -> list[Finding]:
         r"(?i)permanent|given up|failed", subject
     )
     kind: Kind = "delayed" if delayed else "bounce"
-    told = _said(mail)
+    told = _said(mail, notice)
     if not told:
         return [_finding(kind, _addressee(mail), Evidence(notice or subject, notice))]
     head = _before(notice, told)
@@ -168,9 +169,9 @@ def _before(notice: str, said: list[Said]) -> str:
     return notice.partition(said[0].recipient)[0] if said else ""
 
 
-def _said(mail: Mail) -> list[Said]:
+def _said(mail: Mail, notice: str) -> list[Said]:
     senders = addresses_in(" ".join((mail.header("From"), mail.header("To"), *_original(mail, "from", "return-path"))))
-    return said_in(_words(mail), _failed(mail), senders)
+    return said_in(notice, _failed(mail), senders)
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:

@@ -62,16 +62,16 @@ def _diagnostic(value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class Complaint:
     """A complaint as a provider passes it on. `kind` is abuse, fraud, virus, not-spam, opt-out, auth-failure or other."""
 
     kind: str
     recipients: tuple[str, ...]
 
 
-def feedback(text: str) -> Feedback:
+def feedback(text: str) -> Complaint:
     """The report's own fields."""
     named = lines_of(text)
     kind = next((value for name, value in named if name == "feedback-type"), "") or "other"
     whom = " ".join(value for name, value in named if name in ("original-rcpt-to", "removal-recipient"))
-    return Feedback(re.split(r"[\s;(]", kind.lower())[0], tuple(addresses_in(whom)))
+    return Complaint(re.split(r"[\s;(]", kind.lower())[0], tuple(addresses_in(whom)))

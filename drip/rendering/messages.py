@@ -100,11 +100,10 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
     subject = _header(templates, request.subject, compiled.subject, values)
     preheader = _header(templates, request.preheader, compiled.preheader, values)
     values |= {"subject": subject, "preheader": preheader}
-    page, told = compiled.pieces(templates, values, known)
-    html: str | None = page
+    html, told = compiled.pieces(templates, values, known)
     text = _without_gaps(told)
     if request.letterhead:
-        html = html and _with_footer(html, request.letterhead, link)
+        html = html if html is None else _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)
     return Message(
         channel=request.channel,
@@ -130,7 +129,7 @@ def _header(templates: Templates, own: str | None, given: Template | None, value
     return " ".join(templates.plain.render(template, values).split())
 
 
-def _with_footer(html: str, letterhead: Letterhead, link: str) -> str:
+def _with_footer(html: Pieced, letterhead: Letterhead, link: str) -> Pieced:
     """The page with the postal address and the way out, where its own footer lacks them."""
     missing = []
     if str(escape(letterhead.business_address)) not in html:
@@ -145,10 +144,8 @@ def _with_footer(html: str, letterhead: Letterhead, link: str) -> str:
     return _put_in(html, footer, len(html) if at < 0 else at)
 
 
-def _put_in(text: str, more: str, at: int) -> str:
-    """A text with another one put in, of as many pieces as it was of."""
-    if not isinstance(text, Pieced):
-        return text[:at] + more + text[at:]
+def _put_in(text: Pieced, more: str, at: int) -> Pieced:
+    """A text with another one put in."""
     before: list[str] = []
     for number, piece in enumerate(text.pieces):
         if at <= len(piece):
@@ -158,7 +155,7 @@ def _put_in(text: str, more: str, at: int) -> str:
     return Pieced([*before, more])
 
 
-def _with_text_footer(text: str, letterhead: Letterhead, link: str) -> str:
+def _with_text_footer(text: Pieced, letterhead: Letterhead, link: str) -> Pieced:
     lines = []
     if letterhead.business_address not in text:
         lines.append(f"{letterhead.business_name}, {letterhead.business_address}")
@@ -167,10 +164,8 @@ def _with_text_footer(text: str, letterhead: Letterhead, link: str) -> str:
     return _signed(text, "\n\n-- \n" + "\n".join(lines) + "\n") if lines else text
 
 
-def _signed(text: str, more: str) -> str:
+def _signed(text: Pieced, more: str) -> Pieced:
     """A text with more behind its last word."""
-    if not isinstance(text, Pieced):
-        return text.rstrip() + more
     pieces = list(text.pieces)
     while pieces and not pieces[-1].strip():
         pieces.pop()
@@ -178,12 +173,12 @@ def _signed(text: str, more: str) -> str:
     return Pieced([*pieces, *last, more])
 
 
-def _without_gaps(text: Pieced) -> str:
+def _without_gaps(text: Pieced) -> Pieced:
     """With no more than one empty line at a time. Piece by piece, if none of the gaps goes over the end of a piece."""
     if not _GAP.search(text):
         return text
     pieces = Pieced([_piece_without_gaps(each) for each in text.pieces])
-    return _GAP.sub("\n\n", text) if _GAP.search(pieces) else pieces
+    return Pieced([_GAP.sub("\n\n", text)]) if _GAP.search(pieces) else pieces
 
 
 @lru_cache(1024)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,7 @@ class Templates:
         return self.plain.parse(text)
 
 
+@lru_cache(1024)
 def links_in(*texts: str) -> frozenset[str]:
     """The links that texts ask for, by name."""
     return frozenset(LINK.findall("\n".join(texts)))

@@ -17,6 +17,9 @@ _LANES = Prepared(
     )
 )
 
+_SAVE = insert_or(lanes)
+_SAVE = _SAVE.on_conflict_do_update(index_elements=["channel", "domain"], set_={"next_at": _SAVE.excluded.next_at})
+
 
 def read(connection: Connection, channel: str, domains: Collection[str]) -> dict[str, float]:
     """Milliseconds at which the next message of a channel, and to these of its domains, may begin."""
@@ -28,13 +31,9 @@ def save(connection: Connection, channel: str, known: Mapping[str, float]) -> No
     """Where the lanes stand now."""
     if not known:
         return
-    statement = insert_or(lanes)
-    statement = statement.on_conflict_do_update(
-        index_elements=["channel", "domain"], set_={"next_at": statement.excluded.next_at}
-    )
     nothing = {"closed_until": 0.0, "refusals": 0}
     rows = [{"channel": channel, "domain": name, "next_at": at, **nothing} for name, at in known.items()]
-    connection.execute(statement, rows)
+    connection.execute(_SAVE, rows)
 
 
 def close(connection: Connection, channel: str, domain: str, now: int, first_ms: int, longest_ms: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import quopri
 import re
 from email.header import Header
 from email.utils import format_datetime
@@ -79,29 +78,21 @@ def mailbox(box: Mailbox) -> str:
 
 
 def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
-    if isinstance(text, Pieced) and (encoded := _pieces(text.pieces)) is not None:
-        return {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}, encoded
-    body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
-    fields = {"Content-Type": f"{kind}; charset=utf-8"}
-    if len(body) < 200 or len(body) < 1.2 * len(text):
-        fields["Content-Transfer-Encoding"] = "quoted-printable"
-        return fields, _quoted(body)
-    fields["Content-Transfer-Encoding"] = "base64"
-    return fields, base64.encodebytes(body).replace(b"\n", b"\r\n")
-
-
-def _pieces(pieces: tuple[str, ...]) -> bytes | None:
-    """Quoted-printable piece by piece, so that what all messages share is encoded once; None where that would not do.
+    """Quoted-printable, piece by piece, so that what all messages share is encoded once; base64 where that is shorter.
 
     A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
     """
-    if any(piece.endswith("\r") for piece in pieces):
-        return None
-    encoded = [_shared(piece) if len(piece) >= SHARED else _piece(piece) for piece in pieces]
-    sizes = sum(size for _, size in encoded)
-    if sizes >= 200 and sizes >= 1.2 * sum(map(len, pieces)):
-        return None
-    return b"".join([data for data, _ in encoded]) + b"\r\n"
+    pieces = text.pieces if isinstance(text, Pieced) else (text,)
+    if any(piece.endswith("\r") for piece in pieces[:-1]):
+        pieces = (text,)  # A line end may have been cut in two.
+    shared = len(pieces) > 1
+    encoded = [_shared(piece) if shared and len(piece) >= SHARED else _piece(piece) for piece in pieces]
+    size = sum(each for _, each in encoded)
+    fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}
+    if size < 200 or size < 1.2 * len(text):
+        return fields, b"".join([data for data, _ in encoded]) + b"\r\n"
+    body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
+    return fields | {"Content-Transfer-Encoding": "base64"}, base64.encodebytes(body).replace(b"\n", b"\r\n")
 
 
 def _piece(text: str) -> tuple[bytes, int]:
@@ -110,6 +101,7 @@ def _piece(text: str) -> tuple[bytes, int]:
         return text.encode() + b"=\r\n", len(text)
     lines = LINE.split(text)
     body = "\n".join(lines).encode("utf-8", "replace")
+    # The C encoder ends soft breaks in a bare LF.
     data = binascii.b2a_qp(body).replace(b"\n", b"\r\n")
     if data and not data.endswith(b"\r\n"):
         data = _softly_ended(data)
@@ -128,12 +120,6 @@ def _softly_ended(data: bytes) -> bytes:
 
 
 _shared = lru_cache(4096)(_piece)
-
-
-def _quoted(body: bytes) -> bytes:
-    """Quoted-printable with CRLF; soft breaks of the C encoder end in a bare LF."""
-    encoded = quopri.encodestring(body.replace(b"\r\n", b"\n"))
-    return encoded.replace(b"\n", b"\r\n") + b"\r\n"
 
 
 def _text(value: str, name: str) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
-from drip.transports.smtp.delivery import Delivery
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
+from drip.transports.smtp.round import Round
 
 OPTIONS = {
     "host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces", "dkim_domain",
@@ -83,7 +83,7 @@ class SmtpTransport:
 
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
         """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
-        Delivery(self, messages, desk).run()
+        Round(self, messages, desk).run()
 
     def written(self, message: Message) -> bytes:
         """The message as it is sent, signed where a key is given."""
@@ -111,7 +111,7 @@ class SmtpTransport:
         self._links = []
         self._watch()
 
-    # --- the connections, for one delivery
+    # --- the connections, for one round
 
     @property
     def links(self) -> Sequence[Link[Message]]:

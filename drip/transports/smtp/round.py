@@ -1,4 +1,4 @@
-"""One delivery: messages are handed to connections as they get free, and the desk hears what became of them."""
+"""One round: messages are handed to connections as they get free, and the desk hears what became of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAR_OUT_S = 30.0
 
 
 class Links(Protocol):
-    """The connections as a delivery needs them."""
+    """The connections as a round needs them."""
 
     most: int
 
@@ -40,7 +40,7 @@ class Links(Protocol):
     def wait(self, until: float) -> None: ...
 
 
-class Delivery:
+class Round:
     """Which messages wait, and what has become of those that were begun."""
 
     def __init__(self, server: Links, messages: Iterator[Message], desk: Desk) -> None:
