@@ -37,23 +37,15 @@ def address_of(text: str, *, private: bool) -> SplitResult:
     """A web address that something may be posted to. Raises ValueError for one that cannot be."""
     try:
         url = urlsplit(text)
-        url.port  # noqa: B018 - raises for a port that cannot be
+        # Asking for the port raises for one that cannot be.
+        whole = url.hostname and url.port != 0
     except ValueError:
         raise ValueError(f"`url: {text}` is not an address") from None
-    if not url.hostname or url.scheme not in ("https", "http") or url.username is not None:
+    if not whole or url.scheme not in ("https", "http") or url.username is not None:
         raise ValueError(f"`url: {text}` is not an address as https://example.com/messages")
     if url.scheme == "http" and not private:
         raise ValueError("`url` has to begin with https://, so that nobody reads along")
     return url
-
-
-def seconds(text: str | None, usual: float) -> float:
-    """An option in seconds. Raises ValueError."""
-    if text is None:
-        return usual
-    if not text.isdecimal() or not 0 < int(text) <= 600:
-        raise ValueError(f"`timeout: {text}` is not a number of seconds that can be")
-    return float(text)
 
 
 def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: float, *, private: bool) -> Answer:

@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 from drip.core.message import Message, Receipt, Refused, Scope, Sent, Unknown, Unsent
 from drip.core.segments import segments
-from drip.transports.posting import LATER, OURS, Answer, Broken, address_of, down, post, seconds
+from drip.transports.options import number, only
+from drip.transports.posting import LATER, OURS, Answer, Broken, address_of, down, post
 
 OPTIONS = {"account", "token", "from", "service", "url", "timeout", "segments", "private"}
 URL = "https://api.twilio.com"
-TIMEOUT_S = 30.0
+TIMEOUT_S, LONGEST_S = 30, 600
 MOST_SEGMENTS = 4
 # Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it is not about this message.
 SCOPES: Mapping[int, Scope] = {
@@ -34,11 +35,7 @@ class TwilioTransport:
     channels = frozenset({"sms"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        unknown = sorted(set(options) - OPTIONS)
-        if unknown:
-            raise ValueError(
-                f"the transport `twilio` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}"
-            )
+        only(options, "twilio", OPTIONS)
         for name in ("account", "token"):
             if name not in options:
                 raise ValueError(f"the transport `twilio` needs `{name}`")
@@ -52,11 +49,8 @@ class TwilioTransport:
         self._sender = {"From": options["from"]} if "from" in options else {"MessagingServiceSid": options["service"]}
         login = base64.b64encode(f"{options['account']}:{options['token']}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
-        self._timeout_s = seconds(options.get("timeout"), TIMEOUT_S)
-        most = options.get("segments", str(MOST_SEGMENTS))
-        if not most.isdecimal() or not 0 < int(most) <= 10:
-            raise ValueError(f"`segments: {most}` is not a number from 1 to 10")
-        self._most = int(most)
+        self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
+        self._most = number(options, "segments", MOST_SEGMENTS, 10)
 
     def send(self, message: Message) -> Receipt:
         """Hands one message over. Raises TransportDown if the service cannot be reached, or does not know us."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.settings import CHANNELS
-from drip.transports.posting import LATER, OURS, Broken, address_of, down, post, seconds
+from drip.transports.options import number, only
+from drip.transports.posting import LATER, OURS, Broken, address_of, down, post
 
 OPTIONS = {"url", "secret", "timeout", "private"}
-TIMEOUT_S = 30.0
+TIMEOUT_S, LONGEST_S = 30, 600
 
 
 class WebhookTransport:
@@ -27,18 +28,14 @@ class WebhookTransport:
     channels = frozenset(CHANNELS)
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        unknown = sorted(set(options) - OPTIONS)
-        if unknown:
-            raise ValueError(
-                f"the transport `webhook` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}"
-            )
+        only(options, "webhook", OPTIONS)
         for name in ("url", "secret"):
             if name not in options:
                 raise ValueError(f"the transport `webhook` needs a `{name}`")
         self._private = options.get("private", "no") == "yes"
         self._url = address_of(options["url"], private=self._private)
         self._secret = options["secret"].encode()
-        self._timeout_s = seconds(options.get("timeout"), TIMEOUT_S)
+        self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
 
     def send(self, message: Message) -> Receipt:
         """Posts one message. Raises TransportDown if the address cannot be reached at all, or does not know us."""

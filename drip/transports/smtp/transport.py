@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
+from drip.transports.options import number, only
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
@@ -44,15 +45,13 @@ class SmtpTransport:
     channels = frozenset({"email"})
 
     def __init__(self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic) -> None:
-        unknown = sorted(set(options) - OPTIONS)
-        if unknown:
-            raise ValueError(f"the transport `smtp` has no option `{unknown[0]}`; it has {', '.join(sorted(OPTIONS))}")
+        only(options, "smtp", OPTIONS)
         if "host" not in options:
             raise ValueError("the transport `smtp` needs a `host`")
         self._host = options["host"]
-        self._port = _number(options, "port", 587, 65535)
-        self._timeout = float(_number(options, "timeout", LONGEST_WAIT_S, 3600))
-        self.most = _number(options, "connections", DEFAULT_CONNECTIONS, 100)
+        self._port = number(options, "port", 587, 65535)
+        self._timeout = float(number(options, "timeout", LONGEST_WAIT_S, 3600))
+        self.most = number(options, "connections", DEFAULT_CONNECTIONS, 100)
         self._login = _login(options)
         self._security = options.get("security", self._usual_security())
         if self._security not in SECURITIES:
@@ -218,10 +217,3 @@ def _own_name() -> str:
     """The machine's name where it is a full one, else as RFC 5321 section 4.1.3 has it."""
     name = socket.gethostname()
     return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else "[127.0.0.1]"
-
-
-def _number(options: Mapping[str, str], name: str, usual: int, most: int) -> int:
-    text = options.get(name, str(usual))
-    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= most:
-        raise ValueError(f"`{name}: {text}` is not a number that can be")
-    return int(text)
