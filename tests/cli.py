@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,16 @@ def drip(root: Path, *arguments: str, **more: str) -> Done:
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def shop(root: Path, files: Mapping[str, str], people: str, **more: str) -> None:
+    """A workspace of these files, whose people (CSV) are imported."""
+    for name, text in {**files, "people.csv": people}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+    assert drip(root, "import", "contacts", str(root / "people.csv"), **more).code == 0
+
+
+def everybody(count: int) -> str:
+    """So many people as CSV: `p0`, `p1`, …"""
+    return "key,email\n" + "".join(f"p{n},p{n}@example.com\n" for n in range(count))

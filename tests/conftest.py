@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from drip.process import own_zones
 from tests.imap_server import ImapServer, imap_server, program
-from tests.servers import Postgres, binaries, postgres
+from tests.servers import Postgres, binaries, missing, postgres
 from tests.world import World
 
 # In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
@@ -52,9 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def postgresql() -> Iterator[Postgres]:
     """A PostgreSQL server of this run's own."""
     if binaries() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("PostgreSQL's programs are missing")
-        pytest.skip("PostgreSQL's programs (initdb, postgres) are not here")
+        missing("PostgreSQL's programs (initdb, postgres)")
     with postgres() as server:
         yield server
 
@@ -63,9 +61,7 @@ def postgresql() -> Iterator[Postgres]:
 def imap() -> Iterator[ImapServer]:
     """An IMAP server of this test's own."""
     if program() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Dovecot is missing")
-        pytest.skip("Dovecot (dovecot-imapd), the IMAP server of these tests, is not here")
+        missing("Dovecot (dovecot-imapd), the IMAP server of these tests")
     with imap_server() as server:
         yield server
 
@@ -90,7 +86,5 @@ def world(tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest)
 def corpora() -> Path:
     """The folder with real data. It lies beside the project where there is one."""
     if not CORPORA.is_dir():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the corpora are missing: {CORPORA}")
-        pytest.skip(f"the corpora are not here ({CORPORA})")
+        missing(f"the corpora ({CORPORA})")
     return CORPORA

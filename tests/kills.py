@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drip.transports.smtp.transport import DEFAULT_CONNECTIONS
-from tests.cli import command, drip, environment
+from tests.cli import command, drip, environment, everybody, shop
 from tests.mail_server import MailServer
 from tests.world import SETTINGS
 
@@ -60,17 +60,13 @@ def killed(root: Path, people: int, kills: int, on_unknown: str, seed: int) -> O
     """Kills the daemon so many times while it sends one message to everybody, and lets it finish then."""
     with Slow() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        rows = "\n".join(f"c{n},c{n}@example.com" for n in range(people))
-        for name, text in {
+        files = {
             "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options),
             "campaigns/letter.yaml": "name: Letter\ntopic: service\ntrigger: { schedule: 2026-11-26 10:00 }\n"
             f"on_unknown: {on_unknown}\nsteps: [send: letter]\n",
             "templates/letter.md": "---\nsubject: Hello {{ contact.key }}\n---\nHello\n",
-            "people.csv": f"key,email\n{rows}\n",
-        }.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, "utf-8")
-        assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+        }
+        shop(root, files, everybody(people))
         assert drip(root, "run", "--once", "--now", "2026-11-26 09:00").code == 0
         chance, done = random.Random(seed), 0
         while done < kills:

@@ -15,7 +15,7 @@ from drip.engine.feedback import MOST_TEMPORARY, Feedback, Report
 from drip.inbound.reading import identity_of, read
 from drip.storage import control, outbox
 from drip.storage.database import workspace_id
-from tests.cli import drip
+from tests.cli import drip, everybody, shop
 from tests.imap_server import PASSWORD, ImapServer
 from tests.mail_server import MailServer
 from tests.test_delivery import smtp
@@ -219,15 +219,12 @@ def test_what_is_older_than_its_span_does_not_count(world: Worlds) -> None:
 def daily(root: Path, port: int) -> None:
     """A shop that has sent one message, whose bounces come to a mailbox."""
     inbound = f"inbound: {{ host: 127.0.0.1, port: '{port}', user: back, password: secret:BACK, security: none }}"
-    for name, content in {
+    files = {
         "campaigns/_settings.yaml": f"{SETTINGS}{inbound}\n",
         "campaigns/letter.yaml": LETTER,
         "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
-        "people.csv": "key,email\np0,p0@example.com\n",
-    }.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content, "utf-8")
-    assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+    }
+    shop(root, files, everybody(1))
 
 
 def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(imap: ImapServer, tmp_path: Path) -> None:

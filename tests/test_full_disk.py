@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from drip.transports.smtp.transport import DEFAULT_CONNECTIONS
-from tests.cli import command, drip, environment
+from tests.cli import command, drip, environment, everybody, shop
 from tests.mail_server import MailServer
 from tests.world import SETTINGS
 
@@ -18,18 +18,14 @@ NOW, LATER = "2026-11-26 10:30", "2026-11-26 10:45"
 
 def test_a_full_disk_while_marking_repeats_nothing_and_loses_nothing(tmp_path: Path) -> None:
     root = tmp_path / "shop"
-    rows = "\n".join(f"p{n},p{n}@example.com" for n in range(PEOPLE))
     with MailServer() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        for name, text in {
+        files = {
             "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options),
             "campaigns/letter.yaml": "name: Letter\ntopic: service\ntrigger: { schedule: 2026-11-26 10:00 }\nsteps: [send: letter]\n",
             "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
-            "people.csv": f"key,email\n{rows}\n",
-        }.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, "utf-8")
-        assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+        }
+        shop(root, files, everybody(PEOPLE))
         assert drip(root, "run", "--once", "--now", "2026-11-26 09:00").code == 0
         largest = (root / ".drip" / "drip.db").stat().st_size + 300_000
 

@@ -8,7 +8,7 @@ import threading
 import tomllib
 from pathlib import Path
 
-from tests.cli import drip
+from tests.cli import drip, shop
 from tests.world import SETTINGS
 
 PAGE = Path(__file__).parent.parent / "drip" / "README.md"
@@ -58,16 +58,13 @@ def test_the_transport_of_the_page_is_thirty_lines_and_works(tmp_path: Path) -> 
     heard: list[str] = []
     root = tmp_path / "shop"
     settings = SETTINGS.replace("email: { use: memory }", f"push: {{ use: bell, port: '{rings(heard)}' }}")
-    for name, text in {
+    files = {
         "campaigns/_settings.yaml": settings.replace("  contact: {", "  contact: { push_token: text,"),
         "campaigns/letter.yaml": LETTER,
         "templates/letter.push": "Ding for {{ contact.key }}\n",
-        "people.csv": "key,push_token\nana,a\nbo,b\n",
-    }.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, "utf-8")
+    }
     more = {"PYTHONPATH": str(tmp_path / "packages")}
-    assert drip(root, "import", "contacts", str(root / "people.csv"), **more).code == 0
+    shop(root, files, "key,push_token\nana,a\nbo,b\n", **more)
     assert drip(root, "run", "--once", "--now", "2026-11-26 09:00", **more).code == 0
     done = drip(root, "run", "--once", "--now", "2026-11-26 10:00", "--json", **more)
     assert sorted(heard) == ["Ding for ana", "Ding for bo"]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from drip.core.message import Message, Sent, Unsent
-from tests.cli import command, drip, environment
+from tests.cli import command, drip, environment, everybody
+from tests.cli import shop as made_of
 from tests.mail_server import MailServer
 from tests.world import SETTINGS, World, at
 
@@ -102,16 +103,12 @@ def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path
 
     with Timed() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none, rate: 20 per second"
-        people = "\n".join(f"p{n},p{n}@example.com" for n in range(50))
-        for name, text in {
+        files = {
             "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options),
             "campaigns/letter.yaml": LETTER,
             "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
-            "people.csv": f"key,email\n{people}\n",
-        }.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, "utf-8")
-        assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+        }
+        made_of(root, files, everybody(50))
         assert drip(root, "run", "--once", "--now", "2026-11-26 09:00").code == 0
         daemon = subprocess.Popen(
             command(root, "run", "--every", "60", "--now", "2026-11-26 10:30"),

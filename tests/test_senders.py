@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import command, drip, environment
+from tests.cli import command, drip, environment, everybody
+from tests.cli import shop as made_of
 from tests.mail_server import MailServer
 from tests.world import SETTINGS
 
@@ -30,16 +31,12 @@ steps: [send: letter]
 def shop(tmp_path: Path) -> Path:
     """A shop in which everybody is to get a letter; the mail server is to be put into the settings."""
     root = tmp_path / "shop"
-    people = "\n".join(f"p{n},p{n}@example.com" for n in range(PEOPLE))
-    for name, text in {
+    files = {
         "campaigns/_settings.yaml": SETTINGS,
         "campaigns/letter.yaml": LETTER,
         "templates/letter.md": "---\nsubject: Hello {{ contact.key }}\n---\nHello\n",
-        "people.csv": f"key,email\n{people}\n",
-    }.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, "utf-8")
-    assert drip(root, "import", "contacts", str(root / "people.csv")).code == 0
+    }
+    made_of(root, files, everybody(PEOPLE))
     assert drip(root, "run", "--once", "--now", "2026-11-26 09:00").code == 0
     return root
 
