@@ -25,6 +25,8 @@ from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
 
 TRANSPORTS_NOT_YET = ("pdf", "tasks")
+# Of alarms: the others may know by themselves whom they tell.
+NEED_ADDRESS = ("smtp", "twilio")
 
 
 @dataclass
@@ -124,11 +126,15 @@ class Workspace:
             if problem.place == place:
                 sentence = problem.sentence[0].upper() + problem.sentence[1:]
                 raise DripError(f"{sentence}.", help=problem.help, place=place)
+        return self._opened({name: value for name, value in options.items() if name not in RATES}, place)
+
+    def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
+        """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
         if use in TRANSPORTS_NOT_YET:
             help = "`use: files` writes into a folder"
             raise DripError(f"The transport `{use}` is not built yet.", help=help, place=place)
-        filled = {name: self._secret(value, place) for name, value in options.items() if name not in ("use", *RATES)}
+        filled = {name: self._secret(value, place) for name, value in options.items() if name != "use"}
         if "\0" in "".join(filled.values()):
             raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:
@@ -138,6 +144,27 @@ class Workspace:
         except ValueError as wrong:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
+
+    def alarm_target(self) -> tuple[Transport, str] | None:
+        """How an operator is told, and the address (which may be empty); None if the settings name nobody.
+
+        Raises DripError if the transport cannot be set up.
+        """
+        options, place = dict(self.settings.alarms), self.settings.alarms_place
+        if not options:
+            return None
+        for problem in self._alarm_problems():
+            raise DripError(f"{problem.sentence[0].upper()}{problem.sentence[1:]}.", help=problem.help, place=place)
+        to = self._secret(options.pop("to", ""), place)
+        return self._opened(options, place), to
+
+    def _alarm_problems(self) -> Iterator[Problem]:
+        options, place, known = self.settings.alarms, self.settings.alarms_place, _transports_known()
+        use = options.get("use", "")
+        if options and use not in known:
+            yield Problem(place, f"there is no transport `{use}`", nearest(use, known, what="transports"))
+        elif use in NEED_ADDRESS and "to" not in options:
+            yield Problem(place, f"`alarms` by {use} need an address", "write `to: you@example.net`")
 
     def mailbox(self) -> dict[str, str] | None:
         """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
@@ -170,6 +197,7 @@ class Workspace:
             campaigns = self.loaded.campaigns
             found += settings_problems(self.settings)
             found += self._transport_problems()
+            found += self._alarm_problems()
             for campaign in campaigns.values():
                 found += campaign_problems(campaign, self.settings, campaigns, events)
             # What a broken campaign sends is not known, so nothing can be said to be sent by none.

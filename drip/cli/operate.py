@@ -13,13 +13,16 @@ from rich.table import Table
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
 from drip.errors import DripError, nearest
 from drip.importing.importer import parse_email
-from drip.storage import control, deliveries, outbox, people, runs
+from drip.storage import alarms, control, deliveries, outbox, people, runs
+from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING, Daemon
 from drip.storage.opening import is_missing, upgrade
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
 BACK_SPAN = timedelta(days=30)
+ALARM_SPAN = timedelta(days=1)
+MOST_ALARMS = 10
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 
 
@@ -27,7 +30,7 @@ STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 @json_option
 @pass_app
 def status(app: App, as_json: bool) -> None:
-    """Heartbeat, what waits, what is held; per campaign.
+    """Heartbeat, alarms of the last day, what waits, what is held; per campaign.
 
     Example: drip status
     """
@@ -40,12 +43,14 @@ def status(app: App, as_json: bool) -> None:
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
             back = deliveries.counts(connection, now - BACK_SPAN)
+            raised = alarms.lately(connection, now - ALARM_SPAN)
         running = not database.lock().is_free()
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
             print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v.at) for k, v in holds.items()},
                         "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
+                        "alarms": [_alarm_row(each) for each in raised],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(last, running, now))
@@ -53,6 +58,9 @@ def status(app: App, as_json: bool) -> None:
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
             click.echo(f"{what} since {ago(held_back.at, now)}{why}.")
+        for each in raised[:MOST_ALARMS]:
+            over = f", over {ago(each.ended_at, now)}" if each.ended_at else ""
+            click.echo(f"Alarm {ago(each.at, now)}{over}: {each.sentence} [{each.action}]")
         used = [state for state in STATES if any(counts.get((name, state)) for name in names)]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("Campaign", no_wrap=True)
@@ -76,6 +84,12 @@ def status(app: App, as_json: bool) -> None:
             click.echo(
                 f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
             )
+
+
+def _alarm_row(alarm: Alarm) -> dict[str, object]:
+    ended = instant_text(alarm.ended_at) if alarm.ended_at else None
+    return {"at": instant_text(alarm.at), "action": alarm.action, "about": alarm.about, "sentence": alarm.sentence,
+            "ended_at": ended}  # fmt: skip
 
 
 def _back(rows: Sequence[tuple[str, str, int]]) -> str:

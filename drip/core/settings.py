@@ -97,6 +97,8 @@ class Settings:
     rates: Mapping[Channel, Rates]
     inbound: Mapping[str, str]
     inbound_place: Place
+    alarms: Mapping[str, str]
+    alarms_place: Place
     fields: Mapping[str, Mapping[str, Field]]
     derived: Mapping[str, Derived]
     holidays: frozenset[date]

@@ -22,12 +22,14 @@ from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
 from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
+from drip.daemon.teller import Teller
+from drip.engine.alarming import alarm
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
 from drip.engine.handover import LeaseLost, Tally
-from drip.errors import DripError
-from drip.storage import control, lanes, outbox
+from drip.errors import DripError, Problems
+from drip.storage import alarms, control, lanes, outbox
 from drip.storage.database import Database, workspace_id
 from drip.workspace import Workspace
 
@@ -35,6 +37,8 @@ log = logging.getLogger("drip.daemon")
 # A beat that is longer than the time between two is no news.
 logging.getLogger("apscheduler").setLevel(logging.ERROR)
 LOCK_AGAIN_S = 1.0
+# Alarms that are over once a beat went well.
+TROUBLES = ("trouble", "transport-down")
 # Between two beats, whatever the rate.
 SHORTEST = timedelta(milliseconds=50)
 
@@ -75,6 +79,8 @@ class Daemon:
         self._job: Job | None = None
         self._lock = database.lock()
         self._told: set[str] = set()
+        self._untroubled = False
+        self._teller = Teller(database, clock)
         self._doorkeeper = Doorkeeper()
         self._number = 0
 
@@ -86,6 +92,9 @@ class Daemon:
         try:
             self._start()
             self._beat_until_stopped(every_s)
+        except Doubt as doubt:
+            self._alarm("doubt", doubt.sentence, doubt.help)
+            raise
         finally:
             self._end()
 
@@ -99,6 +108,9 @@ class Daemon:
         try:
             self._start()
             return self._beat()
+        except Doubt as doubt:
+            self._alarm("doubt", doubt.sentence, doubt.help)
+            raise
         finally:
             self._end()
 
@@ -170,7 +182,17 @@ class Daemon:
         if jumped == "back":
             control.set_back(connection, now)
 
+    def _alarm(self, action: str, sentence: str, help: str | None) -> None:
+        with self._database.write() as connection:
+            alarm(connection, log, action, "", sentence, self._clock(), help or "")
+
+    def _tell(self) -> None:
+        """Tells of alarms by the settings in force, beside the beats: whoever is told may be slow."""
+        with contextlib.suppress(Problems):
+            self._teller.tell(self._files.workspace)
+
     def _end(self) -> None:
+        self._tell()
         self._files.close()
         if self._senders:
             self._senders.close()
@@ -190,6 +212,9 @@ class Daemon:
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
+        )
+        scheduler.add_job(
+            self._tell, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
         )
         scheduler.start()
         try:
@@ -249,8 +274,11 @@ class Daemon:
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
         if tally.trouble:
             self._in_trouble(tally.trouble, tally.help, "transport-down")
-        else:
+        elif not self._untroubled:
             self._told.clear()
+            self._untroubled = True
+            with self._database.write() as connection:
+                alarms.over(connection, TROUBLES, now)
         return tally
 
     def _dispatcher(self) -> Dispatcher:
@@ -269,9 +297,13 @@ class Daemon:
             outbox.wake_paused(connection, None, now)
             lanes.open_all(connection)
         assert self._files.book
-        for key in sorted(self._files.workspace.loaded.broken):
-            stays = "its last good version stays in force" if key in self._files.book.kept else "it does not run"
-            log.error("campaigns/%s.yaml cannot be read; %s.", key, stays, extra={"action": "kept"})
+        broken = sorted(self._files.workspace.loaded.broken)
+        with self._database.write() as connection:
+            alarms.over(connection, ["kept"], now, but=broken)
+            for key in broken:
+                stays = "its last good version stays in force" if key in self._files.book.kept else "it does not run"
+                said = f"campaigns/{key}.yaml cannot be read; {stays}."
+                alarm(connection, log, "kept", key, said, now, "`drip check` shows what is wrong")
 
     def _found(self, fresh: Workspace) -> None:
         for problem in fresh.problems():
@@ -286,8 +318,10 @@ class Daemon:
             self._told.add(sentence)
             remedy = f" Help: {help}." if help else ""
             log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
+        self._untroubled = False
         with contextlib.suppress(DripError), self._database.write() as connection:
             control.report(connection, self._number, sentence)
+            alarms.raised(connection, action, sentence, sentence, self._clock())
 
 
 def _stamp(at: datetime) -> str:

@@ -19,7 +19,8 @@ def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
         plan(dispatcher.database, book, dispatcher.templates, doorkeeper, dispatcher.clock())
         tally = dispatcher.dispatch(book)
         total.add(tally)
-        if total.trouble or dispatcher.stop():
+        # By one channel nothing may leave while another one has much to do.
+        if dispatcher.stop() or (total.trouble and not tally.more):
             break
         if tally.more:
             continue

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from drip.core.calendar import from_millis, millis
 from drip.core.message import Desk, Message, Receipt, Stream, Transport, TransportDown, Unknown, Unsent
 from drip.core.rates import Rates, pace
+from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.composing import Identity, Subject, compose, identity
 from drip.engine.facts import Batch, heard_by
-from drip.engine.handover import Handover, Ready, Tally, domain_of, go_on
+from drip.engine.handover import SETTLE, Handover, Ready, Tally, domain_of, go_on
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
@@ -24,6 +25,8 @@ from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 
 BATCH = 200
+# What takes nothing at all is tried again after ten seconds first, after five minutes at most.
+DOWN_MS = (10_000, 300_000)
 # So long one channel hands over before the planner and the other channels get their turn.
 SLICE = timedelta(seconds=5)
 log = logging.getLogger("drip.dispatcher")
@@ -63,15 +66,20 @@ class Dispatcher:
             self._identity = self._identity or identity(connection)
         for channel in waiting:
             if not self.stop():
-                self._deliver(book, channel, tally)
+                tally.add(self._deliver(book, channel))
         return tally
 
-    def _deliver(self, book: Book, channel: str, tally: Tally) -> None:
-        """Gives a channel's transport what there is for it."""
-        transport = self.transports.get(channel)
+    def _deliver(self, book: Book, channel: str) -> Tally:
+        """Gives a channel's transport what there is for it, unless it is left alone for a while."""
+        tally, transport = Tally(), self.transports.get(channel)
         if transport is None:
             tally.trouble, tally.help = f"Nothing says how messages by {channel} leave.", "add `transports:`"
-            return
+            return tally
+        with self.database.read() as connection:
+            closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
+        if closed:
+            tally.trouble = closed.reason
+            return tally
         desk = Handover(self.database, book, self.clock, self.fence, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
@@ -80,6 +88,17 @@ class Dispatcher:
             tally.trouble, tally.help = str(down), down.help
         finally:
             desk.finish()
+        if self.pacing and (tally.trouble or tally.sent):
+            self._leave_alone(channel, tally.trouble)
+        return tally
+
+    def _leave_alone(self, channel: str, trouble: str | None) -> None:
+        """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
+        with self.database.write() as connection:
+            if trouble:
+                lanes.close(connection, channel, "", millis(self.clock()), *DOWN_MS, reason=trouble)
+            else:
+                lanes.reopened(connection, channel)
 
     def _messages(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
         """The channel's messages, rendered, for as long as it has its turn."""
@@ -165,7 +184,8 @@ class Dispatcher:
             with self.database.write() as connection:
                 outbox.close(connection, each.outgoing, "held", self.clock(), "render-error", error.sentence)
                 go_on(connection, [each], self.clock())
-            log.warning("%s (%s)", error.sentence, place, extra={"action": "render-error"})
+                said = f"A message of {each.campaign.key} cannot be written and is held: {error.sentence} ({place})."
+                alarm(connection, log, "render-error", each.campaign.key, said, self.clock(), SETTLE)
             tally.held += 1
             return None
         return message
@@ -197,7 +217,6 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     left = outbox.left_behind(connection, fence)
     if not left:
         return 0
-    log.warning("%d message(s) were being handed over when the program ended.", len(left), extra={"action": "reaped"})
     found = runs.runs_by_id(connection, {each.run_id for each in left})
     again = set()
     for each in left:
@@ -208,6 +227,8 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     outbox.settle_left_behind(connection, again, now, resend=True)
     outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
     runs.wake(connection, {each.run_id for each in left if each.id not in again})
+    said = f"{len(left)} message(s) were being handed over when the program ended; {len(left) - len(again)} are held."
+    alarm(connection, log, "reaped", str(fence), said, now, SETTLE)
     return len(left)
 
 

@@ -28,6 +28,7 @@ from drip.core.campaign import (
 from drip.core.conditions import Condition, why_not
 from drip.core.schedule import Schedule
 from drip.core.steps import chance_of
+from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.dates import Foresight, Start, due_dates, possible
 from drip.engine.facts import Batch, heard_by
@@ -315,7 +316,7 @@ def _brake(connection: Connection, book: Book, campaign: Campaign, rows: list[di
     )
     control.hold(connection, campaign.key, now, reason)
     book.refresh(connection)
-    log.error("%s is held: %s.", campaign.key, reason, extra={"action": "brake"})
+    alarm(connection, log, "brake", campaign.key, f"{campaign.key} is held: {reason}.", now)
     return True
 
 

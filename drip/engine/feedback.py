@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.token import NAME, message_name, verify
+from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage import control, deliveries, outbox, people
 from drip.storage.database import Database, link_keys, workspace_id
@@ -131,7 +132,7 @@ class Feedback:
         if found.rate >= PAUSE_RATE:
             control.hold(connection, campaign, self._now, said)
             said += "; it is held"
-        log.error("%s.", said, extra={"action": "complaints"})
+        alarm(connection, log, "complaints", campaign, f"{said}.", self._now)
         self.report.alarms.append(said)
 
     # --- unsubscribing

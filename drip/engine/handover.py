@@ -19,6 +19,7 @@ from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.steps import Send
+from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
@@ -38,6 +39,7 @@ GIVE_UP_AFTER = timedelta(days=5)
 STALE = Unsent("its time had passed when its turn came")
 # So long after the last check a message is not begun any more: its lease would hardly outlast it.
 TURN = control.LEASE / 4
+SETTLE = "`drip status` lists what is held, `drip release` settles it"
 log = logging.getLogger("drip.dispatcher")
 
 
@@ -252,6 +254,8 @@ class Handover:
                 return False
             case Unknown(answer):
                 outbox.settle(connection, outgoing, fence, "held", now, code="unknown", sentence=answer)
+                said = f"A message of {each.campaign.key} may have left or not, and is held ({answer})."
+                alarm(connection, log, "unknown", each.campaign.key, said, now, SETTLE)
                 counted.held += 1
                 return True
 
@@ -260,7 +264,7 @@ class Handover:
         reason = f"its sender is refused ({answer})"
         if each.campaign.key not in control.held_scopes(connection):
             control.hold(connection, each.campaign.key, now, reason)
-            log.error("%s is held: %s", each.campaign.key, reason, extra={"action": "sender-refused"})
+            alarm(connection, log, "sender-refused", each.campaign.key, f"{each.campaign.key} is held: {reason}.", now)
 
 
 def domain_of(contact: Contact, channel: str) -> str:

@@ -280,6 +280,7 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
         "type": "object", "additionalProperties": False, "properties": {key: {"type": "string"} for key in INBOUND},
         "required": ["host", "user", "password"],
     },
+    "alarms": lambda maker: {"type": "object", "additionalProperties": TEXT, "required": ["use"]},
     "data": lambda maker: {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": DATA}},
 }  # fmt: skip
 

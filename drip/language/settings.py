@@ -75,6 +75,8 @@ def build_settings(document: Document) -> Settings | None:
         rates=_rates(document, model),
         inbound=_inbound(document, model),
         inbound_place=document.place(("inbound",), key=True),
+        alarms=_alarms(document, model),
+        alarms_place=document.place(("alarms",), key=True),
         fields=data.fields,
         derived=data.derived,
         holidays=_holidays(document, model.holidays),
@@ -195,6 +197,14 @@ def _inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:
         document.problem(("inbound",), f"`inbound` needs `{missing[0]}`", key=True)
     _plain_options(document, ("inbound",), options)
     return dict(options)
+
+
+def _alarms(document: Document, model: SettingsModel) -> Mapping[str, str]:
+    """The transport that tells an operator, and whom."""
+    _plain_options(document, ("alarms",), model.alarms)
+    if model.alarms and "use" not in model.alarms:
+        document.problem(("alarms",), "`alarms` needs `use`: how is it told?", "write `use: webhook`", key=True)
+    return dict(model.alarms)
 
 
 def _holidays(document: Document, data: Any) -> frozenset[date]:

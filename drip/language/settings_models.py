@@ -83,6 +83,9 @@ class SettingsModel(Model):
     inbound: Annotated[RawMap, Kind("inbound")] = key(
         dict, "The mailbox (IMAP) that bounces and complaints come back to", {"host": "imap.maplestreet.example"}
     )
+    alarms: Annotated[RawMap, Kind("alarms")] = key(
+        dict, "Who is told when an operator has to look", {"use": "webhook", "url": "https://hooks.maplestreet.example"}
+    )
     data: Annotated[dict[str, RawMap], Kind("data")] = key(dict, "Fields of contacts and records, with their types")
     counters: dict[str, CounterModel] = key(dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}})
     segments: Annotated[dict[str, Annotated[Any, Kind("condition")]], Kind("segments")] = key(

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage import who
-from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, kept, records, runs
+from drip.storage.columns import kept
+from drip.storage.schema import campaign_versions, contacts, cursors, dates, events, records, runs
 from drip.storage.sql import Prepared
 
 BATCH = 1_000

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.schema import Instant, cursors, daemons, holds, meta
+from drip.storage.columns import Instant
+from drip.storage.schema import cursors, daemons, holds, meta
 
 EVERYTHING = "*"
 LOST = "lost-time"

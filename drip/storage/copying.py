@@ -10,13 +10,14 @@ from pathlib import Path
 
 from sqlalchemy import JSON, Connection, Table, text
 
+from drip.storage.columns import kept
 from drip.storage.database import Database
-from drip.storage.schema import contacts, deliveries, events, judgements, kept, lanes, metadata
+from drip.storage.schema import alarms, contacts, deliveries, events, judgements, lanes, metadata
 from drip.storage.sqlite import SqliteDatabase
 
 AT_ONCE = 10_000
-# Nothing that is judged looks at what came back, or at how fast messages leave.
-COPIED = [table for table in metadata.sorted_tables if table not in (deliveries, lanes)]
+# Nothing that is judged looks at what came back, at how fast messages leave, or at what an operator was told.
+COPIED = [table for table in metadata.sorted_tables if table not in (deliveries, lanes, alarms)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -14,6 +15,15 @@ from drip.storage.sql import Prepared, texts_in
 _LANES = Prepared(
     select(lanes.c.domain, lanes.c.next_at, lanes.c.closed_until).where(
         lanes.c.channel == bindparam("of_channel"), lanes.c.domain.in_(texts_in("domains"))
+    )
+)
+
+_CLOSED = Prepared(
+    select(lanes.c.closed_until, lanes.c.reason).where(
+        lanes.c.channel == bindparam("of_channel"),
+        lanes.c.domain == "",
+        lanes.c.closed_until > bindparam("now"),
+        lanes.c.reason.is_not(None),
     )
 )
 
@@ -36,8 +46,16 @@ def save(connection: Connection, channel: str, known: Mapping[str, float]) -> No
     connection.execute(_SAVE, rows)
 
 
-def close(connection: Connection, channel: str, domain: str, now: int, first_ms: int, longest_ms: int) -> None:
-    """The other side wants less: nothing begins for a time, twice as long each time it says so again."""
+def close(
+    connection: Connection,
+    channel: str,
+    domain: str,
+    now: int,
+    first_ms: int,
+    longest_ms: int,
+    reason: str | None = None,
+) -> None:
+    """The other side wants less, or takes nothing: nothing begins for a time, twice as long each time it says so again."""
     own = (lanes.c.channel == channel, lanes.c.domain == domain)
     row = connection.execute(select(lanes.c.closed_until, lanes.c.refusals).where(*own)).first()
     if row is not None and row.closed_until > now:
@@ -45,9 +63,30 @@ def close(connection: Connection, channel: str, domain: str, now: int, first_ms:
     lately = row is not None and row.closed_until > now - longest_ms
     refusals = row.refusals + 1 if row is not None and lately else 1
     until = float(now + min(first_ms * 2 ** min(refusals - 1, 20), longest_ms))
-    values = {"closed_until": until, "refusals": refusals}
+    values = {"closed_until": until, "refusals": refusals, "reason": reason}
     statement = insert_or(lanes).values(channel=channel, domain=domain, next_at=0.0, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["channel", "domain"], set_=values))
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A channel by which nothing leaves: until when (milliseconds), and why."""
+
+    until: float
+    reason: str
+
+
+def closed(connection: Connection, channel: str, now: int) -> Closed | None:
+    """Whether a channel is closed as a whole at the moment, for a reason."""
+    rows = _CLOSED.rows(connection, of_channel=channel, now=now)
+    return Closed(*rows[0]) if rows else None
+
+
+def reopened(connection: Connection, channel: str) -> None:
+    """By this channel messages leave again."""
+    connection.execute(
+        delete(lanes).where(lanes.c.channel == channel, lanes.c.domain == "", lanes.c.reason.is_not(None))
+    )
 
 
 def open_all(connection: Connection) -> None:

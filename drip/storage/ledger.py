@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, cast, literal, null, select, union_all
 
-from drip.storage.schema import Instant, contacts, judgements, messages, reasons, records, runs, tasks
+from drip.storage.columns import Instant
+from drip.storage.schema import contacts, judgements, messages, reasons, records, runs, tasks
 
 NO_INSTANT = cast(null(), Instant)
 

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.schema import contacts, counter_entries, counters, coupons, events, kept
+from drip.storage.columns import kept
+from drip.storage.schema import contacts, counter_entries, counters, coupons, events
 from drip.storage.sql import Prepared
 
 # Every database counts exactly up to here.

@@ -27,7 +27,8 @@ from sqlalchemy import (
 
 from drip.core.calendar import from_millis
 from drip.core.settings import CHANNELS
-from drip.storage.schema import Instant, daemons, in_state, judgements, kept, messages, moment, reasons, runs
+from drip.storage.columns import Instant, kept, moment
+from drip.storage.schema import daemons, in_state, judgements, messages, reasons, runs
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
 

@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 
 from drip.core.calendar import from_millis
-from drip.storage.schema import Instant, in_state, kept, messages, moment, runs
+from drip.storage.columns import Instant, kept, moment
+from drip.storage.schema import in_state, messages, runs
 from drip.storage.sql import Prepared, listed_in, numbers, off_indexes, parsed
 
 # A run that waits for its message to be decided has nothing to do of its own.

@@ -1,67 +1,27 @@
-"""The tables. Instants are UTC milliseconds, floating dates are ISO text, attributes are JSON."""
+"""The tables."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
-    Dialect,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
     literal_column,
     text,
 )
-from sqlalchemy.dialects import postgresql
 
-from drip.core.calendar import from_millis, millis
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime, kept as whole milliseconds since 1970 in UTC."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return kept(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return moment(value)
-
-
-def kept(at: datetime | None) -> int | None:
-    """An instant as it is kept; None for none."""
-    return None if at is None else millis(at)
-
-
-def moment(milliseconds: int | None) -> datetime | None:
-    """A kept instant as the program knows it; None for none."""
-    return None if milliseconds is None else from_millis(milliseconds)
-
-
-# By code point everywhere, as SQLite and Python compare it, whatever the language of a PostgreSQL database.
-Words = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-# SQLite counts a primary key up only under the word INTEGER; its integers have 64 bits all the same.
-Number = BigInteger().with_variant(Integer(), "sqlite")
-
-# Of rows that are little more than their key SQLite keeps the key alone, and each index ends with it: what is asked of
-# an index needs no second look at the row.
-KEY_ALONE: dict[str, Any] = {"sqlite_with_rowid": False}
+from drip.storage.columns import KEY_ALONE, Instant, Number, Words
 
 metadata = MetaData()
 
@@ -296,6 +256,8 @@ lanes = Table(
     # The other side has said so often in a row that it is too much, and is left alone until then.
     Column("closed_until", Float, nullable=False),
     Column("refusals", Number, nullable=False),
+    # What it said, where nothing leaves by the channel at all.
+    Column("reason", Words),
     **KEY_ALONE,
 )
 
@@ -363,6 +325,22 @@ holds = Table(
     Column("at", Instant, nullable=False),
     # Why the program itself did it; NULL when a person did.
     Column("reason", Words),
+)
+
+# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one from another; one that lasts ends.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("action", Words, nullable=False),
+    Column("about", Words, nullable=False),
+    Column("sentence", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    # When whoever the settings name was told of it.
+    Column("told_at", Instant),
+    Index("alarms_by_action", "action", "about", "at"),
+    Index("alarms_by_time", "at"),
 )
 
 tags = Table(
@@ -466,6 +444,8 @@ tasks = Table(
     Column("done_at", Instant),
     Column("outcome", Words),
     Column("place", Words, nullable=False),
+    # What a message said that became a call.
+    Column("notes", Words),
     UniqueConstraint("run_id", "step"),
     Index("tasks_by_state", "state", "due"),
     Index("tasks_by_contact", "contact_id"),

@@ -26,8 +26,9 @@ from sqlalchemy import (
 
 from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
+from drip.storage.columns import kept
 from drip.storage.control import LEASE
-from drip.storage.schema import kept, messages
+from drip.storage.schema import messages
 from drip.storage.sql import Prepared, listed_in, numbers
 
 # Held for another reason than that nobody knows whether it left, a message never left.

@@ -22,19 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from drip.storage.schema import (
-    consents,
-    contacts,
-    coupons,
-    dates,
-    events,
-    in_state,
-    kept,
-    messages,
-    pauses,
-    records,
-    runs,
-)
+from drip.storage.columns import kept
+from drip.storage.schema import consents, contacts, coupons, dates, events, in_state, messages, pauses, records, runs
 from drip.storage.sql import Prepared, listed_in, numbers
 
 

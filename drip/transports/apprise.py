@@ -27,7 +27,8 @@ _NOT_BEGUN = re.compile(
 
 class AppriseTransport:
     """Option `url`: an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`). `{to}` stands for the recipient's number
-    or token; an address without it gets the recipient as its last part."""
+    or token; an address without it gets the recipient as its last part. A message without a recipient goes to whom the address
+    itself names."""
 
     channels = frozenset({"sms", "push"})
 
@@ -40,6 +41,7 @@ class AppriseTransport:
             raise ValueError("the transport `apprise` has one option, `url`")
         self._library: Any = apprise
         url = options["url"]
+        self._bare = url.replace(f"/{RECIPIENT}", "")
         self._url = url if RECIPIENT in url else _with_recipient(url)
         with _log():
             known = self._library.Apprise.instantiate(self._to("15550100"), suppress_exceptions=True)
@@ -70,7 +72,7 @@ class AppriseTransport:
         """Nothing is kept open."""
 
     def _to(self, address: str) -> str:
-        return self._url.replace(RECIPIENT, quote(address, safe=""))
+        return self._url.replace(RECIPIENT, quote(address, safe="")) if address else self._bare
 
 
 def _with_recipient(url: str) -> str:

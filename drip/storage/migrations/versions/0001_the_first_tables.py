@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from drip.storage.schema import Instant
+from drip.storage.columns import Instant
 
 revision = "0001"
 down_revision = None

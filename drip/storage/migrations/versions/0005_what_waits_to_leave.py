@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from drip.storage.schema import Instant, Number, Words
+from drip.storage.columns import Instant, Number, Words
 
 revision = "0005"
 down_revision = "0004"
