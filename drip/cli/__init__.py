@@ -21,7 +21,7 @@ from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.people import import_
 from drip.cli.preview import preview
-from drip.cli.run import run, send
+from drip.cli.run import metrics, run, send
 from drip.cli.schema import schema
 from drip.cli.test import test
 from drip.errors import DripError
@@ -54,6 +54,7 @@ for command in (
     explain,
     run,
     status,
+    metrics,
     hold,
     stop,
     release,

@@ -18,6 +18,7 @@ from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import IssueCoupon, Send
 from drip.daemon import Daemon, Trust
+from drip.daemon.metrics import exposition, serve
 from drip.engine.composing import Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
@@ -25,6 +26,14 @@ from drip.storage import control, people
 from drip.storage.database import Database
 from drip.storage.loyalty import Code
 from drip.workspace import Workspace
+
+
+def _endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """`9464`, or `0.0.0.0:9464`."""
+    host, _, port = (text or "").rpartition(":")
+    if text is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
+    return (host or "127.0.0.1", int(port)) if text else None
 
 
 @click.command()
@@ -43,6 +52,12 @@ from drip.workspace import Workspace
     show_default=True,
     help="Processes that send, for large volumes.",
 )
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    callback=_endpoint,
+    help="Answer Prometheus there; on this machine alone unless a host is named.",
+)
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
 @now_option
 @json_option
@@ -54,6 +69,7 @@ def run(
     after_clock_jump: bool,
     after_restore: bool,
     senders: int,
+    metrics: tuple[str, int] | None,
     role: str,
     now: str | None,
     as_json: bool,
@@ -80,7 +96,11 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
-            daemon.run(every)
+            end = serve(database, clock, *metrics) if metrics else lambda: None
+            try:
+                daemon.run(every)
+            finally:
+                end()
             return
         tally = daemon.run_once()
         with database.read() as connection:
@@ -104,6 +124,20 @@ def run(
     if tally.trouble:
         raise DripError(f"{tally.trouble} The messages wait in the outbox.", help=tally.help)
     raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
+
+
+@click.command()
+@pass_app
+def metrics(app: App) -> None:
+    """Figures for Prometheus: what waits, what is held, what came back, whether the daemon is well.
+
+    
+    Example: drip metrics > /var/lib/node_exporter/drip.prom
+
+    `drip run --metrics 9464` answers Prometheus itself.
+    """
+    with app.opened(None) as (_, database, now):
+        click.echo(exposition(database, lambda: now), nl=False)
 
 
 @click.command()

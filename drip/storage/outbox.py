@@ -277,6 +277,26 @@ def prune(connection: Connection, before: datetime) -> int:
     return gone
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A channel's messages that could leave now, and since when the oldest could."""
+
+    channel: str
+    count: int
+    oldest: datetime
+
+
+def queues(connection: Connection, now: datetime) -> list[Queue]:
+    """The channels by which messages wait."""
+    statement = (
+        select(messages.c.channel, func.count(), func.min(messages.c.due_at))
+        .where(in_state("pending"), messages.c.due_at <= now)
+        .group_by(messages.c.channel)
+        .order_by(messages.c.channel)
+    )
+    return [Queue(*row) for row in connection.execute(statement)]
+
+
 def channels_waiting(connection: Connection, now: datetime, share: tuple[int, int]) -> list[str]:
     """The channels by which granted messages of a share have to leave now."""
     return [channel for channel in CHANNELS if pending(connection, channel, now, 1, (), share)]
