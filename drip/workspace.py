@@ -24,7 +24,7 @@ from drip.rendering.templates import Templates
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
 
-TRANSPORTS_NOT_YET = ("pdf", "tasks")
+TRANSPORTS_NOT_YET = ("pdf",)
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
 
@@ -161,7 +161,9 @@ class Workspace:
     def _alarm_problems(self) -> Iterator[Problem]:
         options, place, known = self.settings.alarms, self.settings.alarms_place, _transports_known()
         use = options.get("use", "")
-        if options and use not in known:
+        if use == "tasks":
+            yield Problem(place, "alarms cannot be tasks, which are about contacts", "write `use: webhook`")
+        elif options and use not in known:
             yield Problem(place, f"there is no transport `{use}`", nearest(use, known, what="transports"))
         elif use in NEED_ADDRESS and "to" not in options:
             yield Problem(place, f"`alarms` by {use} need an address", "write `to: you@example.net`")

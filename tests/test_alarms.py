@@ -173,6 +173,7 @@ def test_a_running_daemon_tells_and_its_status_shows_it_until_it_is_over(tmp_pat
         ("{ use: pigeon }", "there is no transport `pigeon`"),
         ("{ url: 'https://example.com' }", "`alarms` needs `use`"),
         ("{ use: smtp, host: localhost }", "need an address"),
+        ("{ use: tasks, assign_to: desk }", "cannot be tasks"),
         ("{ use: webhook, url: 'https://example.com', secret: abc }", "must not stand in this file"),
     ],
 )

@@ -32,6 +32,7 @@ COLUMNS = (
     "email",
     "record",
     "campaign",
+    "notes",
     "state",
     "outcome",
 )
@@ -143,7 +144,7 @@ def export(app: App, file: Path) -> None:
         writer.writerow(COLUMNS)
         for each in found:
             row = (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
-                   each.email or "", each.record or "", each.campaign, "", "")  # fmt: skip
+                   each.email or "", each.record or "", each.campaign, each.notes or "", "", "")  # fmt: skip
             writer.writerow([_safe(str(cell)) for cell in row])
     click.echo(f"{len(found)} task(s) are in {file}.")
 
@@ -190,7 +191,7 @@ def _task_row(task: Work) -> dict[str, object]:
     return {
         "task": task.number, "title": task.title, "assign_to": task.assign_to, "priority": task.priority, "due": task.due,
         "contact": task.contact, "record": task.record, "campaign": task.campaign, "state": task.state,
-        "outcome": task.outcome, "created_at": instant_text(task.created_at),
+        "outcome": task.outcome, "notes": task.notes, "created_at": instant_text(task.created_at),
         "done_at": instant_text(task.done_at) if task.done_at else None,
     }  # fmt: skip
 

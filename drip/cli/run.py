@@ -15,7 +15,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from drip.cli.context import App, json_option, now_option, pass_app, print_json
 from drip.core.campaign import Campaign, EventTrigger
-from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
+from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import IssueCoupon, Send
 from drip.daemon import Daemon, Trust
 from drip.daemon.metrics import exposition, serve
@@ -169,7 +169,7 @@ def send(app: App, campaign: str, step: str | None, contact: str, address: str, 
             for transport in transports.values():
                 transport.close()
     if not isinstance(receipt, Sent):
-        worth = "" if isinstance(receipt, Refused) else "; try again"
+        worth = "" if isinstance(receipt, Refused | Assigned) else "; try again"
         raise DripError(f"The copy was not sent: {receipt.answer}{worth}.")
     click.echo(f"Sent a test copy of {campaign} to {address}: {receipt.answer}")
 

@@ -92,7 +92,25 @@ class Unknown:
     answer: str
 
 
-Receipt = Sent | Refused | Unsent | Unknown
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A colleague will say it: a task for the desk `assign_to`, stored together with the message's end.
+
+    `priority` is from 0 to 100; `notes` is what is to be said.
+    """
+
+    title: str
+    notes: str
+    assign_to: str
+    priority: int
+
+    @property
+    def answer(self) -> str:
+        """As the other receipts have it."""
+        return f"it became a task for {self.assign_to}"
+
+
+Receipt = Sent | Refused | Unsent | Unknown | Assigned
 
 
 class TransportDown(Exception):

@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import Connection
 
 from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
-from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.message import Assigned, Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.steps import Send
 from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.storage import control, lanes, outbox, people, runs
+from drip.storage import control, lanes, outbox, people, runs, tasks
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
@@ -195,8 +196,9 @@ class Handover:
         # What was refused before its text could go was never begun.
         never = [each.outgoing for each, _ in self._ended if each.outgoing.id not in self._begun]
         outbox.begin(connection, never, self.fence, now)
-        sent = [each.outgoing.id for each, receipt in self._ended if isinstance(receipt, Sent)]
+        sent = [each.outgoing.id for each, receipt in self._ended if isinstance(receipt, Sent | Assigned)]
         outbox.settle_sent(connection, sent, self.fence, now)
+        tasks.add(connection, [_task(*each, now) for each in self._ended if isinstance(each[1], Assigned)])
         counted.sent += len(sent)
         done = [each for each, receipt in self._ended if self._settled(connection, each, receipt, now, counted)]
         go_on(connection, done, now)
@@ -206,7 +208,7 @@ class Handover:
         """Whether the message has reached its end. Stores every end but `sent`."""
         outgoing, fence = each.outgoing, self.fence
         match receipt:
-            case Sent():
+            case Sent() | Assigned():
                 return True
             case Refused(answer, "transport") | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried.
@@ -265,6 +267,16 @@ class Handover:
         if each.campaign.key not in control.held_scopes(connection):
             control.hold(connection, each.campaign.key, now, reason)
             alarm(connection, log, "sender-refused", each.campaign.key, f"{each.campaign.key} is held: {reason}.", now)
+
+
+def _task(each: Ready, receipt: Receipt, now: datetime) -> dict[str, Any]:
+    """The row of a task that a message became."""
+    assert isinstance(receipt, Assigned)
+    return {
+        "run_id": each.run.id, "step": each.outgoing.step, "contact_id": each.contact.id, "title": receipt.title,
+        "assign_to": receipt.assign_to, "priority": receipt.priority, "created_at": now, "due": None, "state": "open",
+        "place": str(each.step.place), "notes": receipt.notes,
+    }  # fmt: skip
 
 
 def domain_of(contact: Contact, channel: str) -> str:

@@ -141,7 +141,9 @@ def _given() -> tuple[Select[Any], Any]:
     at = tasks.c.created_at
     columns = _columns(at, literal("task"), step=tasks.c.step, channel=null(), reason=_Task, until=NO_INSTANT, rank=3,
                        number=tasks.c.id)  # fmt: skip
-    statement = select(*columns).select_from(tasks).join(runs, runs.c.id == tasks.c.run_id)
+    # Those that a message became are told of as that message.
+    own = tasks.c.notes.is_(None)
+    statement = select(*columns).select_from(tasks).join(runs, runs.c.id == tasks.c.run_id).where(own)
     return _of_run(statement), at
 
 

@@ -131,7 +131,9 @@ class _Part:
             select(*of_message).where(m.state == "sent", self.holds(m.sent_at, m.campaign)),
             select(*of_message).where(m.state.in_(("failed", "held")), self.holds(m.settled_at, m.campaign)),
             select(*of_message).select_from(judged).where(self.holds(judgements.c.at, m.campaign)),
-            select(*of_run).select_from(given).where(self.holds(tasks.c.created_at, runs.c.campaign)),
+            select(*of_run)
+            .select_from(given)
+            .where(tasks.c.notes.is_(None), self.holds(tasks.c.created_at, runs.c.campaign)),
         )
 
 

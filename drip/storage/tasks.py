@@ -15,7 +15,7 @@ from drip.storage.schema import contacts, records, runs, tasks
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A task as people see it. `due` is a day."""
+    """A task as people see it. `due` is a day, `notes` what is to be said."""
 
     number: int
     title: str
@@ -31,6 +31,7 @@ class Work:
     created_at: datetime
     done_at: datetime | None
     outcome: str | None
+    notes: str | None
     contact_id: int
     record_id: int
 
@@ -45,7 +46,7 @@ def _select() -> Select[Any]:
     columns = (
         tasks.c.id, tasks.c.title, tasks.c.assign_to, tasks.c.priority, tasks.c.due, tasks.c.state, contacts.c.key,
         contacts.c.phone, contacts.c.email, records.c.key, runs.c.campaign, tasks.c.created_at, tasks.c.done_at,
-        tasks.c.outcome, tasks.c.contact_id, runs.c.record_id,
+        tasks.c.outcome, tasks.c.notes, tasks.c.contact_id, runs.c.record_id,
     )  # fmt: skip
     joined = (
         select(*columns).join(runs, runs.c.id == tasks.c.run_id).join(contacts, contacts.c.id == tasks.c.contact_id)
