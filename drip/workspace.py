@@ -24,7 +24,6 @@ from drip.rendering.templates import Templates
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
 
-TRANSPORTS_NOT_YET = ("pdf",)
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
 
@@ -112,10 +111,8 @@ class Workspace:
             use, place = options.get("use", ""), self.settings.transport_places[channel]
             if not use:
                 yield Problem(place, f"`use:` is missing: how do messages by {channel} leave?", "write `use: files`")
-            elif use in TRANSPORTS_NOT_YET:
-                continue
             elif use not in known:
-                help = nearest(use, [*known, *TRANSPORTS_NOT_YET], what="transports")
+                help = nearest(use, known, what="transports")
                 yield Problem(place, f"there is no transport `{use}`", help)
             elif channel not in known[use].load().channels:
                 yield Problem(place, f"the transport `{use}` cannot send by {channel}", "write `use: files` for now")
@@ -131,9 +128,6 @@ class Workspace:
     def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
-        if use in TRANSPORTS_NOT_YET:
-            help = "`use: files` writes into a folder"
-            raise DripError(f"The transport `{use}` is not built yet.", help=help, place=place)
         filled = {name: self._secret(value, place) for name, value in options.items() if name != "use"}
         if "\0" in "".join(filled.values()):
             raise DripError("An option holds a character that text cannot have.", place=place)

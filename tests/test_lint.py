@@ -97,7 +97,7 @@ def test_a_reserve_that_shuts_others_out_for_long_is_named(world: Worlds) -> Non
 def test_html_is_looked_at_too(world: Worlds) -> None:
     made = world({"x": CARD})
     (made.root / "templates" / "card.md").unlink()
-    page = "---\nsubject: s\npreheader: p\n---\n<html>\n<body style=\"color: #999999; background: #ffffff\">\n<img src='a'>\n<a href='x'>here</a></body></html>"
+    page = "---\nsubject: s\npreheader: p\n---\n<html>\n<body style=\"color: #999999; background: #ffffff\">\n<img src='https://a.example/a.png'>\n<a href='x'>here</a></body></html>"
     made.write("templates/card.html", page)
     made.reload()
     found = {(each.code, each.place.line) for each in made.workspace.problems()}

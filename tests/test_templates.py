@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import email
+import email.policy
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drip.core.message import Mailbox, Message
+from drip.core.message import Mailbox, Message, with_pictures
 from drip.errors import DripError
 from drip.rendering.messages import Letterhead, RenderError, Request, render
 from drip.rendering.sandbox import Sandbox, TooMuch
 from drip.rendering.shield import shielded_html
 from drip.rendering.templates import Templates
 from drip.rendering.text import text_of_html, text_of_markdown
+from drip.transports.mime import to_bytes
 
 Write = Callable[[str, str], None]
 HELLO = "---\nsubject: Hello {{ contact.first_name }}\n---\nDear **{{ contact.first_name }}**,\n\n[Book]({{ link }})\n"
@@ -79,7 +83,7 @@ def test_a_transactional_mail_has_neither(templates: Templates, write: Write) ->
     write("hello.md", HELLO)
     message = filled(templates, "hello", marketing=False)
     assert "unsubscribe" not in (message.html or "") + message.text
-    assert not message.headers
+    assert not any(name.startswith("List-") for name in message.headers)
 
 
 def test_the_layout_carries_the_text_and_its_styles_are_inlined(templates: Templates, write: Write) -> None:
@@ -243,3 +247,49 @@ def test_text_of_markdown_and_html() -> None:
 def test_a_link_whose_text_holds_jinja_with_brackets_is_written_out() -> None:
     written = text_of_markdown('[{{ n }}: {{ ["a", "b"][n] }}]({{ survey_link(n) }}) and [x](https://y.example)')
     assert written == '{{ n }}: {{ ["a", "b"][n] }}: {{ survey_link(n) }} and x: https://y.example\n'
+
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_a_picture_that_is_a_file_goes_along_and_is_shown(templates: Templates, write: Write) -> None:
+    write("news/card.md", "---\nsubject: x\n---\n![A logo](logo%20two.png) ![Far](https://x.example/a.png)\n")
+    write(
+        "_layout.html",
+        '<html lang="en"><body><img alt="Top" src="top.png">{% block body %}{% endblock %}</body></html>',
+    )
+    (templates.folder / "news" / "logo two.png").write_bytes(PNG)
+    (templates.folder / "top.png").write_bytes(PNG + b"x")
+    message = filled(templates, "news/card")
+    assert [each.name for each in message.attachments] == ["top.png", "logo two.png"]
+    assert message.html is not None
+    for each in message.attachments:
+        assert f'src="cid:{each.content_id}"' in message.html
+    assert "https://x.example/a.png" in message.html
+    mail = email.message_from_bytes(to_bytes(message), policy=email.policy.default)
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png", "image/png",
+    ]  # fmt: skip
+    assert with_pictures(message).count("data:image/png;base64,") == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("picture", "said"), [("none.png", "there is no file `none.png` to show"), ("card.md", "is no picture"),
+                          ("../../secret.png", "there is no file")]
+)  # fmt: skip
+def test_a_picture_that_cannot_be_shown_is_explained(
+    templates: Templates, write: Write, picture: str, said: str
+) -> None:
+    write("card.md", f"---\nsubject: x\n---\n![x]({picture})\n")
+    (templates.folder.parent / "secret.png").write_bytes(PNG)
+    with pytest.raises(RenderError, match=said) as raised:
+        filled(templates, "card")
+    assert str(raised.value.place).startswith("templates/card.md:4")
+
+
+def test_a_message_that_nobody_asked_for_by_hand_wants_no_auto_reply(templates: Templates, write: Write) -> None:
+    write("hello.md", HELLO)
+    assert filled(templates, "hello", marketing=False).headers == {"Auto-Submitted": "auto-generated"}
+    assert "List-Id" in filled(templates, "hello").headers

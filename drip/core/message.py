@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,11 +19,12 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes along."""
+    """A file that goes along. One with a `content_id` is a picture that the HTML shows, by `cid:` and that (RFC 2392)."""
 
     name: str
     content_type: str
     data: bytes
+    content_id: str = ""
 
 
 class Pieced(str):
@@ -56,6 +58,16 @@ class Message:
     reply_to: Mailbox | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
+
+
+def with_pictures(message: Message) -> str | None:
+    """The HTML on its own: its pictures are in it as `data:` (RFC 2397). None if there is no HTML."""
+    html = message.html
+    for each in message.attachments:
+        if html is not None and each.content_id:
+            data = base64.b64encode(each.data).decode()
+            html = html.replace(f"cid:{each.content_id}", f"data:{each.content_type};base64,{data}")
+    return html
 
 
 @dataclass(frozen=True, slots=True)

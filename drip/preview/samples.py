@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from drip.core.message import Message
+from drip.core.message import Message, with_pictures
 from drip.engine.handover import Ready
 
 MOST = 10
@@ -20,6 +20,11 @@ class Sample:
     contact: str
     why: str
     message: Message
+
+    @property
+    def page(self) -> str | None:
+        """The HTML as a browser shows it."""
+        return with_pictures(self.message)
 
 
 @dataclass

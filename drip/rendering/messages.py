@@ -19,6 +19,8 @@ from drip.rendering.templates import Compiled, Source, Templates, endings_of
 
 # Values that are the same for everybody who gets a message at one occurrence.
 FOR_ALL = ("business", "topic")
+# RFC 3834 section 5: no auto-reply is wanted; the headers of lists say so too.
+ANSWERED_BY_NOBODY = {"Auto-Submitted": "auto-generated"}
 _GAP = re.compile(r"\n\s*\n\s*\n+")
 
 
@@ -115,8 +117,8 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
         message_id=request.message_id,
         date=request.date,
         reply_to=request.reply_to,
-        headers=_list_headers(request) if request.letterhead else {},
-        attachments=attachments,
+        headers=_list_headers(request) if request.letterhead else ANSWERED_BY_NOBODY,
+        attachments=(*attachments, *compiled.pictures) if html is not None else attachments,
     )
 
 

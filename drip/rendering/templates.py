@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import css_inline
 import yaml
@@ -47,6 +50,8 @@ EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 LINK = re.compile(r"\w+_link\b")
+# A picture whose address is neither a whole one nor filled in.
+PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -88,6 +93,8 @@ class Compiled:
     text_source: str = ""
     # The links that it may ask for.
     links: frozenset[str] = frozenset()
+    # Files of the folder that the HTML shows.
+    pictures: tuple[Attachment, ...] = ()
     _uses: Counter[str] = field(default_factory=Counter, repr=False)
     _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
 
@@ -246,7 +253,7 @@ class Templates:
         text_file = text_file and self._with_content(text_file, content)
         place = Place(source.name)
         bare = channel in PLAIN or source.name.endswith(".txt")
-        html_source = None if bare else self._page(source)
+        html_source, pictures = (None, ()) if bare else self._with_pictures(self._page(source), source)
         text_source = self._text(source, None if source.name.endswith((".sms", ".push")) else text_file, html_source)
         front = source.front
         return Compiled(
@@ -264,7 +271,37 @@ class Templates:
             links=links_in(
                 html_source or "", text_source, *front.values(), *(content.front.values() if content else ())
             ),
+            pictures=pictures,
         )
+
+    def _with_pictures(self, html: str, source: Source) -> tuple[str, tuple[Attachment, ...]]:
+        """Pictures that are files (`<img src="logo.png">`) go along with the message. Raises DripError for one that cannot.
+
+        They are looked for beside the template, then in the folder itself.
+        """
+        found: dict[str, Attachment] = {}
+
+        def shown(match: re.Match[str]) -> str:
+            name = unquote(unescape(match[2]))
+            lines = enumerate(source.body.splitlines(), source.first_line)
+            place = Place(source.name, next((number for number, line in lines if match[2] in line), None))
+            beside = (source.path.parent / name).resolve()
+            known = beside.is_file() and beside.is_relative_to(self.folder.resolve())
+            path = beside.relative_to(self.folder.resolve()).as_posix() if known else name.lstrip("/")
+            try:
+                file = self.attachment(path)
+            except DripError as error:
+                help = f"put it beside the template or into {FOLDER}/, or give its whole address (https://…)"
+                raise DripError(
+                    error.sentence.replace("to attach", "to show"), help=help, place=Place(source.name)
+                ) from None
+            if not file.content_type.startswith("image/"):
+                raise DripError(f"`{name}` is no picture", help="use a PNG, JPEG or GIF", place=place)
+            number = f"{sha256(file.data).hexdigest()[:20]}@drip"
+            found[number] = replace(file, content_id=number)
+            return f"{match[1]}cid:{number}{match[3]}"
+
+        return PICTURE.sub(shown, html), tuple(found.values())
 
     def _with_content(self, source: Source, content: Source | None) -> Source:
         """The file with the occurrence's text in its place, so that both are laid out and styled as one."""

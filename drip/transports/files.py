@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from drip.core.message import Message, Receipt, Sent, TransportDown
+from drip.core.message import Message, Receipt, Sent, TransportDown, with_pictures
 from drip.core.settings import CHANNELS
 from drip.transports.mime import to_bytes
 
@@ -55,7 +55,8 @@ def _ending(message: Message) -> str:
 def _content(message: Message) -> bytes:
     if message.channel == "email":
         return to_bytes(message)
-    if message.html is not None:
-        return message.html.encode()
+    html = with_pictures(message)
+    if html is not None:
+        return html.encode("utf-8", "replace")
     title = f"{message.subject}\n\n" if message.subject else ""
     return f"{title}{message.text}".encode()

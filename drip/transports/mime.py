@@ -16,6 +16,9 @@ from drip.transports.addresses import ascii_domain
 
 # RFC 2045 section 6.7.
 COLUMNS = 76
+# What is longer is written in words of RFC 2047, each on a line of its own: a line has 998 octets (RFC 5322 section 2.1.1),
+# and quoting may double a name.
+LONG = 400
 # A piece as long as this is worth looking up.
 SHARED = 12
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
@@ -35,8 +38,9 @@ def to_bytes(message: Message) -> bytes:
     fields |= {name: _one_line(value) for name, value in message.headers.items()}
     fields["MIME-Version"] = "1.0"
     head, body = _text_parts(message)
-    if message.attachments:
-        parts = [_join(head, body), *(_attached(each) for each in message.attachments)]
+    attached = [each for each in message.attachments if not each.content_id]
+    if attached:
+        parts = [_join(head, body), *(_attached(each) for each in attached)]
         head, body = _multipart("mixed", message.message_id, parts)
     return _join(fields | head, body)
 
@@ -44,7 +48,13 @@ def to_bytes(message: Message) -> bytes:
 def _text_parts(message: Message) -> tuple[dict[str, str], bytes]:
     if message.html is None:
         return _part("text/plain", message.text)
-    parts = [_join(*_part("text/plain", message.text)), _join(*_part("text/html", message.html))]
+    page = _join(*_part("text/html", message.html))
+    pictures = [each for each in message.attachments if each.content_id]
+    if pictures:
+        head, body = _multipart("related", message.message_id, [page, *(_attached(each) for each in pictures)])
+        # RFC 2387 section 3.1: the type of what is shown first.
+        page = _join({"Content-Type": head["Content-Type"] + '; type="text/html"'}, body)
+    parts = [_join(*_part("text/plain", message.text)), page]
     return _multipart("alternative", message.message_id, parts)
 
 
@@ -54,6 +64,7 @@ def _multipart(kind: str, about: str, parts: list[bytes]) -> tuple[dict[str, str
     return {"Content-Type": f'multipart/{kind}; boundary="{boundary}"'}, middle + b"--%s--\r\n" % boundary.encode()
 
 
+@lru_cache(64)
 def _attached(attachment: Attachment) -> bytes:
     """RFC 2183; a name beyond ASCII as RFC 2231 has it."""
     name = attachment.name
@@ -61,9 +72,11 @@ def _attached(attachment: Attachment) -> bytes:
     written = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
     fields = {
         "Content-Type": attachment.content_type,
-        "Content-Disposition": f"attachment; {written}",
+        "Content-Disposition": f"{'inline' if attachment.content_id else 'attachment'}; {written}",
         "Content-Transfer-Encoding": "base64",
     }
+    if attachment.content_id:
+        fields["Content-ID"] = f"<{attachment.content_id}>"
     return _join(fields, base64.encodebytes(attachment.data).replace(b"\n", b"\r\n"))
 
 
@@ -72,7 +85,7 @@ def mailbox(box: Mailbox) -> str:
     name, address = _one_line(box.name).strip(), ascii_domain(box.address)
     if not name:
         return address
-    if name.isascii():
+    if name.isascii() and len(name) < LONG and "=?" not in name:
         return '"{}" <{}>'.format(re.sub(r'(["\\])', r"\\\1", name), address)
     return f"{_text(name, 'To')} <{address}>"
 
@@ -125,7 +138,7 @@ _shared = lru_cache(4096)(_piece)
 def _text(value: str, name: str) -> str:
     """An unstructured value, in words of RFC 2047 where it is not ASCII or too long for a line."""
     value = _one_line(value)
-    if value.isascii() and len(value) < 900 and "=?" not in value:
+    if value.isascii() and len(value) < LONG and "=?" not in value:
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")
 

@@ -82,7 +82,12 @@ def _told(message: Message) -> dict[str, Any]:
         "headers": dict(message.headers),
         "date": message.date.isoformat(),
         "attachments": [
-            {"name": each.name, "type": each.content_type, "data": base64.b64encode(each.data).decode()}
+            {
+                "name": each.name,
+                "type": each.content_type,
+                "data": base64.b64encode(each.data).decode(),
+                "content_id": each.content_id or None,
+            }
             for each in message.attachments
         ],
     }
