@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +14,7 @@ from drip.core.message import Transport
 from drip.core.settings import Settings
 from drip.engine.book import Book, open_book
 from drip.errors import DripError, Place, Problem, Problems, nearest
+from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
 from drip.language.settings import RATES
@@ -162,6 +163,22 @@ class Workspace:
         elif use in NEED_ADDRESS and "to" not in options:
             yield Problem(place, f"`alarms` by {use} need an address", "write `to: you@example.net`")
 
+    def providers(self, fetch: Callable[[str], bytes]) -> dict[str, Provider]:
+        """Those whose webhooks are taken in, by name; `fetch` gets what is at an address of Amazon's.
+
+        Raises DripError for a key that is none.
+        """
+        found: dict[str, Provider] = {}
+        place = self.settings.providers_place
+        for name, options in self.settings.providers.items():
+            given = {key: self._secret(value, place) for key, value in options.items()}
+            try:
+                found[name] = _provider(name, given, fetch)
+            except ValueError:
+                help = "copy it from the provider's page of webhooks"
+                raise DripError(f"The key of {name} is none.", help=help, place=place) from None
+        return found
+
     def mailbox(self) -> dict[str, str] | None:
         """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
         place = self.settings.inbound_place
@@ -200,6 +217,15 @@ class Workspace:
             texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
             found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
         return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
+
+
+def _provider(name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]) -> Provider:
+    """Raises ValueError for a key that is none."""
+    if name == "postmark":
+        return Postmark(given["user"], given["password"])
+    if name == "mailgun":
+        return Mailgun(given["secret"])
+    return SendGrid(given["public_key"]) if name == "sendgrid" else Ses(given["topic"], fetch)
 
 
 def _transports_known() -> dict[str, EntryPoint]:

@@ -97,6 +97,8 @@ class Settings:
     rates: Mapping[Channel, Rates]
     inbound: Mapping[str, str]
     inbound_place: Place
+    providers: Mapping[str, Mapping[str, str]]
+    providers_place: Place
     alarms: Mapping[str, str]
     alarms_place: Place
     fields: Mapping[str, Mapping[str, Field]]

@@ -20,7 +20,7 @@ from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, T
 from drip.language.conditions import Scope, field_names
 from drip.language.models import Kind, Model
 from drip.language.phrases import EVENT_NAME
-from drip.language.settings import INBOUND, names_of
+from drip.language.settings import INBOUND, PROVIDERS, names_of
 from drip.language.settings_models import SettingsModel
 
 Schema = dict[str, Any]
@@ -279,6 +279,13 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "inbound": lambda maker: {
         "type": "object", "additionalProperties": False, "properties": {key: {"type": "string"} for key in INBOUND},
         "required": ["host", "user", "password"],
+    },
+    "providers": lambda maker: {
+        "type": "object", "additionalProperties": False, "properties": {
+            provider: {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(needed, TEXT),
+                       "required": list(needed)}
+            for provider, needed in PROVIDERS.items()
+        },
     },
     "alarms": lambda maker: {"type": "object", "additionalProperties": TEXT, "required": ["use"]},
     "data": lambda maker: {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": DATA}},

@@ -25,6 +25,13 @@ from drip.language.settings_models import SettingsModel
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
 RATES = ("rate", "rate_per_domain")
 INBOUND = ("host", "port", "user", "password", "folder", "security")
+# What is needed to check what a provider of mail posts.
+PROVIDERS = {
+    "postmark": ("user", "password"),
+    "mailgun": ("secret",),
+    "sendgrid": ("public_key",),
+    "ses": ("topic",),
+}
 # Holidays are worked out for these years.
 HOLIDAY_YEARS = range(2020, 2051)
 DEEPEST = 32
@@ -75,6 +82,8 @@ def build_settings(document: Document) -> Settings | None:
         rates=_rates(document, model),
         inbound=_inbound(document, model),
         inbound_place=document.place(("inbound",), key=True),
+        providers=_providers(document, model),
+        providers_place=document.place(("providers",), key=True),
         alarms=_alarms(document, model),
         alarms_place=document.place(("alarms",), key=True),
         fields=data.fields,
@@ -197,6 +206,21 @@ def _inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:
         document.problem(("inbound",), f"`inbound` needs `{missing[0]}`", key=True)
     _plain_options(document, ("inbound",), options)
     return dict(options)
+
+
+def _providers(document: Document, model: SettingsModel) -> Mapping[str, Mapping[str, str]]:
+    """What is needed to check what each provider posts."""
+    for provider, options in model.providers.items():
+        route, needed = ("providers", provider), PROVIDERS.get(provider)
+        if needed is None:
+            help = nearest(provider, PROVIDERS, what="providers")
+            document.problem(route, f"there is no provider `{provider}`", help, key=True)
+            continue
+        for name in sorted(set(options) ^ set(needed)):
+            what = "has no" if name in options else "needs"
+            document.problem(route, f"`{provider}` {what} `{name}`", f"it takes {', '.join(needed)}", key=True)
+        _plain_options(document, route, options)
+    return dict(model.providers)
 
 
 def _alarms(document: Document, model: SettingsModel) -> Mapping[str, str]:

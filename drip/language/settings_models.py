@@ -83,6 +83,9 @@ class SettingsModel(Model):
     inbound: Annotated[RawMap, Kind("inbound")] = key(
         dict, "The mailbox (IMAP) that bounces and complaints come back to", {"host": "imap.maplestreet.example"}
     )
+    providers: Annotated[dict[str, RawMap], Kind("providers")] = key(
+        dict, "Whose webhooks are taken in", {"postmark": {"user": "drip", "password": "secret:POSTMARK_HOOK"}}
+    )
     alarms: Annotated[RawMap, Kind("alarms")] = key(
         dict, "Who is told when an operator has to look", {"use": "webhook", "url": "https://hooks.maplestreet.example"}
     )

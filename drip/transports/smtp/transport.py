@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
@@ -20,8 +21,14 @@ from drip.transports.smtp.round import Round
 
 OPTIONS = {
     "host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces", "dkim_domain",
-    "dkim_selector", "dkim_key", "dkim_second_selector", "dkim_second_key",
+    "dkim_selector", "dkim_key", "dkim_second_selector", "dkim_second_key", "provider",
 }  # fmt: skip
+# Fields that a provider gives back in what it posts about a message, for those that put a Message-ID of their own.
+PROVIDERS = {
+    "postmark": ("X-PM-Metadata-drip", "{}"),
+    "sendgrid": ("X-SMTPAPI", '{{"unique_args": {{"drip": "{}"}}}}'),
+    "mailgun": ("X-Mailgun-Variables", '{{"drip": "{}"}}'),
+}
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
 GOODBYE_S = 2.0
@@ -37,6 +44,8 @@ class SmtpTransport:
 
     `dkim_domain`, `dkim_selector` and `dkim_key` (PEM) sign what is sent; a second selector and key sign it once more, as
     for RSA and Ed25519 side by side.
+
+    `provider` (`postmark`, `sendgrid` or `mailgun`) has the message's name given back in what that provider posts about it.
 
     `security` is `starttls` (default), `tls` (default on port 465) or `none` (default on this machine, and on port 25
     without a login). Certificates are always verified.
@@ -62,6 +71,9 @@ class SmtpTransport:
         self._bounces = options.get("bounces")
         if self._bounces is not None and not re.fullmatch(r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces):
             raise ValueError(f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @")
+        self._provider = options.get("provider")
+        if self._provider is not None and self._provider not in PROVIDERS:
+            raise ValueError(f"`provider: {self._provider}` is none of {', '.join(PROVIDERS)}")
         self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = ssl.create_default_context()
@@ -86,6 +98,10 @@ class SmtpTransport:
 
     def written(self, message: Message) -> bytes:
         """The message as it is sent, signed where a key is given."""
+        if self._provider:
+            name, value = PROVIDERS[self._provider]
+            field = {name: value.format(message.message_id.partition("@")[0])}
+            message = replace(message, headers={**message.headers, **field})
         data = to_bytes(message)
         signed = [signer.field(data, message.date) for signer in self._signers]
         return b"".join([*signed, data])
