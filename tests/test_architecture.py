@@ -17,6 +17,7 @@ FLOORS = (
     {"importing"},
     {"workspace"},
     {"preview", "daemon"},
+    {"web"},
     {"cli", "pytest_plugin"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}

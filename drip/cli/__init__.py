@@ -23,6 +23,7 @@ from drip.cli.people import import_
 from drip.cli.preview import preview
 from drip.cli.run import metrics, run, send
 from drip.cli.schema import schema
+from drip.cli.serve import serve
 from drip.cli.test import test
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
@@ -53,6 +54,7 @@ for command in (
     diff,
     explain,
     run,
+    serve,
     status,
     metrics,
     hold,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +20,6 @@ from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import IssueCoupon, Send
 from drip.daemon import Daemon, Trust
-from drip.daemon.metrics import exposition, serve
 from drip.engine.composing import Subject, compose, identity
 from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
@@ -28,8 +29,8 @@ from drip.storage.loyalty import Code
 from drip.workspace import Workspace
 
 
-def _endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
-    """`9464`, or `0.0.0.0:9464`."""
+def endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """An option's host and port: `9464`, or `0.0.0.0:9464`."""
     host, _, port = (text or "").rpartition(":")
     if text is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
@@ -55,7 +56,7 @@ def _endpoint(context: click.Context, option: click.Parameter, text: str | None)
 @click.option(
     "--metrics",
     metavar="[HOST:]PORT",
-    callback=_endpoint,
+    callback=endpoint,
     help="Answer Prometheus there; on this machine alone unless a host is named.",
 )
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
@@ -88,7 +89,7 @@ def run(
     """
     if role != "all":
         raise DripError("`--role` is not built yet.", help="one daemon does it all on SQLite; leave it out")
-    _log_to_stderr(as_json)
+    log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
     with workspace.database(clock()) as database:
@@ -96,11 +97,8 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
-            end = serve(database, clock, *metrics) if metrics else lambda: None
-            try:
+            with _answering(database, clock, metrics):
                 daemon.run(every)
-            finally:
-                end()
             return
         tally = daemon.run_once()
         with database.read() as connection:
@@ -126,6 +124,22 @@ def run(
     raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
 
 
+@contextlib.contextmanager
+def _answering(database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None) -> Iterator[None]:
+    """Prometheus is answered meanwhile, if that is wanted."""
+    if at is None:
+        yield
+        return
+    # Slow to import.
+    from drip.daemon.metrics import serve
+
+    end = serve(database, clock, *at)
+    try:
+        yield
+    finally:
+        end()
+
+
 @click.command()
 @pass_app
 def metrics(app: App) -> None:
@@ -136,6 +150,9 @@ def metrics(app: App) -> None:
 
     `drip run --metrics 9464` answers Prometheus itself.
     """
+    # Slow to import.
+    from drip.daemon.metrics import exposition
+
     with app.opened(None) as (_, database, now):
         click.echo(exposition(database, lambda: now), nl=False)
 
@@ -268,7 +285,8 @@ class _Lines(logging.Formatter):
         return f"{at} {record.levelname:<7} {record.getMessage()} [{action}]"
 
 
-def _log_to_stderr(as_json: bool) -> None:
+def log_to_stderr(as_json: bool) -> None:
+    """The log goes to stderr, as lines for people or as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(as_json))
     root = logging.getLogger("drip")

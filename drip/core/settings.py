@@ -83,6 +83,7 @@ class Settings:
     locale: str
     currency: str
     public_url: str | None
+    colour: str
     send_window: SendWindow | None
     send_window_place: Place
     quiet_hours: ClockRange | None

@@ -14,12 +14,13 @@ from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
 from drip.core.steps import Send
 from drip.core.token import Link, message_name, sign
-from drip.engine.facts import Batch
+from drip.engine.facts import Batch, heard_by
 from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates, links_in
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code
 from drip.storage.people import Contact, Event, Record, address_of
+from drip.storage.runs import Run
 
 # A survey that the settings do not describe.
 DEFAULT_SCORES = (1, 5)
@@ -104,6 +105,16 @@ def compose(
     return render(templates, request)
 
 
+def compose_for_run(
+    templates: Templates, facts: Batch, mine: Identity, campaign: Campaign, step: Send, run: Run, channel: str, now: datetime
+) -> Message:  # fmt: skip
+    """The message of a run's step; what `facts` know of the run is there already. Raises DripError."""
+    record, heard = facts.records.get(run.record_id), heard_by(facts, run.event_id, run.heard)
+    codes = tuple(facts.codes.get(run.id, ()))
+    about = Subject(facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence)
+    return compose(templates, facts, mine, campaign, step, about, channel, now)
+
+
 @dataclass(frozen=True, slots=True)
 class Links:
     """The signed links of one message: pages where there is a `public_url`, mails to the sender where there is none."""
@@ -117,7 +128,7 @@ class Links:
 
     def to(self, purpose: str, detail: str | None = None) -> tuple[str | None, str]:
         """The page, if there are pages, and the mail that says the same."""
-        run = 0 if purpose == "unsubscribe" else self.about.run_id
+        run = 0 if purpose in ("unsubscribe", "preferences") else self.about.run_id
         link = Link(purpose, self.about.contact.id, self.campaign.topic, run, detail)
         return signed_links(self.settings.public_url, purpose, self._sign(link), self.sender)
 
@@ -128,6 +139,8 @@ class Links:
         """What templates call them by, of those that are `asked` for. There is no mail that shows a page, so `view_link`
         needs pages."""
         values: dict[str, Any] = {"unsubscribe_link": unsubscribe, "preferences_link": unsubscribe}
+        if self.settings.public_url and "preferences_link" in asked:
+            values["preferences_link"] = self._either("preferences")
         # Signing costs as much as filling in.
         if "confirm_link" in asked:
             values["confirm_link"] = self._either("confirm")

@@ -14,8 +14,8 @@ from drip.core.message import Desk, Message, Receipt, Stream, Transport, Transpo
 from drip.core.rates import Rates, pace
 from drip.engine.alarming import alarm
 from drip.engine.book import Book
-from drip.engine.composing import Identity, Subject, compose, identity
-from drip.engine.facts import Batch, heard_by
+from drip.engine.composing import Identity, compose_for_run, identity
+from drip.engine.facts import Batch
 from drip.engine.handover import SETTLE, Handover, Ready, Tally, domain_of, go_on
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
@@ -195,17 +195,13 @@ class Dispatcher:
 
     def _message(self, each: Ready) -> Message:
         assert self._identity
-        run, facts = each.run, each.facts
-        record, heard = facts.records.get(run.record_id), heard_by(facts, run.event_id, run.heard)
-        codes = tuple(facts.codes.get(run.id, ()))
-        about = Subject(facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence)
-        return compose(
+        return compose_for_run(
             self.templates,
-            facts,
+            each.facts,
             self._identity,
             each.campaign,
             each.step,
-            about,
+            each.run,
             each.outgoing.channel,
             self.clock(),
         )

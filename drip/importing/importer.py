@@ -136,7 +136,7 @@ def import_contacts(
             for row in batch:
                 try:
                     contact, fresh = _contact(row, columns, fields, known, seen, report)
-                    words = list(_consents(row, columns, settings, consent))
+                    words = list(_consents(row, columns, settings, consent, now))
                 except ValueError as wrong:
                     report.rejected.append((row, str(wrong)))
                     continue
@@ -252,7 +252,7 @@ def parse_phone(text: str, country: str) -> str:
 
 
 def _consents(
-    row: Row, columns: Columns, settings: Settings, consent: Mapping[str, tuple[str, str]]
+    row: Row, columns: Columns, settings: Settings, consent: Mapping[str, tuple[str, str]], now: datetime
 ) -> Iterator[tuple[str, str, bool, datetime | None]]:
     """What a row says about topics. The instant is None for a bare yes. Raises ValueError."""
     for name, (topic, channel) in consent.items():
@@ -266,6 +266,9 @@ def _consents(
                 at = instant(datetime.combine(parse_date(text), time()), zone(settings.timezone))
             except ValueError:
                 raise ValueError(f"`{text}` in {name} is neither yes, no nor a date") from None
+            if at > now:
+                # It would outlive every no that is said until then.
+                raise ValueError(f"`{text}` in {name} is in the future, and nobody has said yes then") from None
             given = True
         yield topic, channel, given, at
 

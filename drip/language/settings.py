@@ -20,7 +20,7 @@ from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection, kind_of, read_data
 from drip.language.models import read_model
 from drip.language.reader import Document, Route
-from drip.language.settings_models import SettingsModel
+from drip.language.settings_models import PagesModel, SettingsModel
 
 SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
 RATES = ("rate", "rate_per_domain")
@@ -65,6 +65,7 @@ def build_settings(document: Document) -> Settings | None:
         locale=model.locale,
         currency=model.currency,
         public_url=_url(document, model.public_url),
+        colour=_colour(document, model.pages or PagesModel()),
         send_window=model.send_window,
         send_window_place=document.place(("send_window",), key=True),
         quiet_hours=model.quiet_hours,
@@ -115,6 +116,12 @@ def _url(document: Document, url: str | None) -> str | None:
     if url is not None and not re.fullmatch(r"https?://[^\s?#]+", url):
         document.problem(("public_url",), f"`{url}` is not an address like https://mail.maplestreet.example")
     return url.rstrip("/") if url else None
+
+
+def _colour(document: Document, pages: PagesModel) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", pages.color):
+        document.problem(("pages", "color"), f"`{pages.color}` is not a colour like #1f4d3a")
+    return pages.color
 
 
 def _database(document: Document, url: str | None) -> str | None:

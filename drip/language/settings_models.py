@@ -28,6 +28,10 @@ class BusinessModel(Model):
     address: Text = key(..., "The postal address, printed in every marketing mail", "12 Maple Street, Springfield")
 
 
+class PagesModel(Model):
+    color: Annotated[str, phrase(str), Kind("colour")] = key("#1f4d3a", "Of buttons, as six digits", "#1f4d3a")
+
+
 class TopicModel(Model):
     title: Text = key(..., "What people see", "Thursday newsletter")
     opt_in: Annotated[OptIn, phrase(str)] = key(
@@ -62,6 +66,7 @@ class SettingsModel(Model):
     locale: Text = key("en", "The language of templates that name none", "en")
     currency: Text = key("USD", "What the filter `money` prints", "USD")
     public_url: Text | None = key(None, "Where links of mails lead", "https://mail.maplestreet.example")
+    pages: PagesModel | None = key(None, "How the pages look that links lead to")
     send_window: Window | None = key(
         None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00", "9:00-17:00 on business days"
     )

@@ -64,6 +64,11 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(statement, list(rows))
 
 
+def end_pauses(connection: Connection, contact_id: int, place: str) -> None:
+    """What was held back for a contact from this place is so no more."""
+    connection.execute(delete(pauses).where(pauses.c.contact_id == contact_id, pauses.c.place == place))
+
+
 _DATES_OF = Prepared(
     select(dates.c.contact_id, dates.c.record_id, dates.c.field, dates.c.day).where(
         dates.c.contact_id.in_(listed_in("ids"))

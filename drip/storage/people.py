@@ -129,6 +129,14 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
     return {row.key: _contact(row) for row in rows}
 
 
+def contact_by_email(connection: Connection, email: str) -> Contact | None:
+    """The contact with this address, in whatever case; the first of several."""
+    row = connection.execute(
+        select(contacts).where(func.lower(contacts.c.email) == email.lower()).order_by(contacts.c.id).limit(1)
+    ).first()
+    return _contact(row) if row else None
+
+
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
     return {
@@ -310,6 +318,15 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
     fresh = connection.execute(select(events.c.contact_id).where(events.c.id > last)).scalars().all()
     wake_runs(connection, fresh)
     return len(fresh)
+
+
+def add_field(connection: Connection, name: str, key: str, field: str, text: str) -> None:
+    """Adds to a known event what was said later, if that field is not there yet; wakes its contact's runs."""
+    own = (events.c.name == name, events.c.key == key)
+    row = connection.execute(select(events.c.contact_id, events.c.fields).where(*own)).first()
+    if row is not None and field not in row.fields:
+        connection.execute(update(events).where(*own).values(fields={**row.fields, field: text}))
+        wake_runs(connection, [row.contact_id])
 
 
 def has_event(connection: Connection, name: str, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""One POST over HTTP, to the one address that was looked at, and how far it got when it fails."""
+"""One request over HTTP, to the one address that was looked at, and how far it got when it fails."""
 
 from __future__ import annotations
 
@@ -54,12 +54,26 @@ def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: f
     `private` lets it lead into a private network: else whoever can write an address into the settings could reach what only
     this machine can reach.
     """
+    return _asked("POST", url, headers, body, timeout_s, private)
+
+
+def get(url: SplitResult, timeout_s: float) -> Answer:
+    """What is there, on a public address; redirects are not followed. Raises TransportDown, whatever goes wrong."""
+    try:
+        return _asked("GET", url, {"User-Agent": "drip"}, None, timeout_s, private=False)
+    except Broken as broken:
+        raise down(url, f"broke off ({broken})") from None
+
+
+def _asked(
+    method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, timeout_s: float, private: bool
+) -> Answer:
     connection, begun = _connection(url, timeout_s, private), False
     try:
         connection.connect()
         begun = True
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        connection.request("POST", path, body, dict(headers))
+        connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(MOST_ANSWERED))
     except (OSError, http.client.HTTPException) as error:

@@ -1,0 +1,218 @@
+"""What people say by the links of their messages: topics on and off, a subscription confirmed, a survey answered.
+
+A link proves whom it was written for (`core.token`). Saying a thing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from drip.core.settings import CHANNELS, Settings
+from drip.core.token import Link
+from drip.engine.deriving import date_fields, refresh
+from drip.importing.importer import parse_email, take_events
+from drip.storage import consents, history, people
+from drip.storage.people import Consent, Contact, address_of
+
+# How long "pause" pauses.
+PAUSE = timedelta(days=30)
+PAUSED = "preferences page"
+COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
+
+
+def contact_of(connection: Connection, link: Link) -> Contact | None:
+    """Whom a link was written for; None for somebody who is not here any more."""
+    return people.contacts_by_id(connection, [link.contact]).get(link.contact)
+
+
+def unsubscribe(
+    connection: Connection, settings: Settings, link: Link, now: datetime, source: str, *, everything: bool = False
+) -> int:
+    """Switches the link's topic off for mails, or all topics on all channels; how many words were new (G4).
+
+    A link of a campaign without a topic stands for all topics.
+    """
+    contact = contact_of(connection, link)
+    if contact is None:
+        return 0
+    topics = [link.topic] if link.topic and not everything else list(settings.topics)
+    channels = CHANNELS if everything else ("email",)
+    said = [Consent(contact.id, topic, channel, False, now) for topic in topics for channel in channels]
+    # Of what was never said yes to nothing has to be taken back, but a no stays when a yes is imported later.
+    return _record(connection, contact, said, source, now)
+
+
+def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> bool:
+    """Confirms a subscription (double opt-in): whether it is news. The campaign that asked hears of it as an event.
+
+    `proof` is what is kept of it: the address of the computer, the hash of the exact words.
+    """
+    contact = contact_of(connection, link)
+    if contact is None or link.topic is None:
+        return False
+    fields = {name: value for name, value in proof.items() if value}
+    key = f"{link.topic}-{link.run}-{contact.id}"
+    event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.confirmed", "key": key, "at": now,
+             "fields": fields}  # fmt: skip
+    if not take_events(connection, settings, [event]):
+        return False
+    _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
+    return True
+
+
+def answer(connection: Connection, settings: Settings, link: Link, now: datetime, comment: str = "") -> bool:
+    """Answers a survey; whether it is the first answer. A comment may come later, and a second answer changes nothing.
+
+    The link's detail is `survey:score`.
+    """
+    contact, asked = contact_of(connection, link), asked_by(settings, link)
+    if contact is None or asked is None:
+        return False
+    survey, score = asked
+    key = f"{survey}-{link.run}-{contact.id}"
+    said = " ".join(comment.replace("\0", "").split())[:COMMENT_LENGTH]
+    fields = {"survey": survey, "score": str(score)} | ({"comment": said} if said else {})
+    event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
+    if take_events(connection, settings, [event]):
+        return True
+    if said:
+        people.add_field(connection, ANSWERED, key, "comment", said)
+    return False
+
+
+ANSWERED = "survey.answered"
+
+
+def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
+    """The survey and the score that a link answers with; None for one that there is not any more."""
+    name, _, score = (link.detail or "").partition(":")
+    known = settings.surveys.get(name)
+    lowest, highest = (known.lowest, known.highest) if known else (1, 5)
+    if not score.isdecimal() or not lowest <= int(score) <= highest:
+        return None
+    return name, int(score)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One topic on one channel: whether it is on, and where that comes from (None: nobody has said anything)."""
+
+    topic: str
+    channel: str
+    on: bool
+    since: datetime | None
+    source: str | None
+
+
+def choices(connection: Connection, settings: Settings, contact: Contact) -> list[Choice]:
+    """All topics, on the channels that the workspace has and the contact can be reached by."""
+    channels = [each for each in CHANNELS if each in settings.transports and address_of(contact, each)]
+    said = {(each.topic, each.channel): each for each in consents.latest(connection, contact.id)}
+    found = []
+    for topic in settings.topics.values():
+        for channel in channels:
+            word = said.get((topic.key, channel))
+            on = word.given if word else topic.opt_in == "implied"
+            since, source = (word.at, word.source) if word else (None, None)
+            found.append(Choice(topic.key, channel, on, since, source))
+    return found
+
+
+def choose(
+    connection: Connection, settings: Settings, contact: Contact, wanted: Collection[tuple[str, str]], now: datetime,
+    proof: Mapping[str, str],
+) -> int:  # fmt: skip
+    """Topics and channels that are wanted are on, all others off; how many words were new."""
+    said = [
+        Consent(contact.id, each.topic, each.channel, (each.topic, each.channel) in wanted, now)
+        for each in choices(connection, settings, contact)
+        if each.on != ((each.topic, each.channel) in wanted)
+    ]
+    return _record(connection, contact, said, "preferences", now, proof)
+
+
+def speak(connection: Connection, settings: Settings, contact: Contact, locale: str) -> None:
+    """The contact reads this language from now on."""
+    if contact.locale != locale:
+        contact.locale = locale
+        people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+
+
+def pause(connection: Connection, settings: Settings, contact: Contact, now: datetime) -> datetime:
+    """Nothing about any topic for a while; until when."""
+    until = now + PAUSE
+    rows = [{"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED} for topic in settings.topics]
+    history.pause(connection, rows)
+    _look_again(connection, contact)
+    return until
+
+
+def go_on(connection: Connection, contact: Contact) -> None:
+    """The contact's own pause is over."""
+    history.end_pauses(connection, contact.id, PAUSED)
+    _look_again(connection, contact)
+
+
+def paused_until(connection: Connection, contact: Contact, now: datetime) -> datetime | None:
+    """Until when the contact has paused everything, if so."""
+    own = [until for until, place in history.pauses_of(connection, [contact.id]).values() if place == PAUSED]
+    return max((until for until in own if until > now), default=None)
+
+
+def parse_address(text: str) -> str:
+    """An e-mail address as it is stored. Raises ValueError."""
+    return parse_email(text)
+
+
+# One request for each address in this time, so that nobody's inbox is filled by strangers.
+ASK_AGAIN = timedelta(hours=1)
+
+
+def sign_up(
+    connection: Connection, settings: Settings, topic: str, email: str, first_name: str, locale: str, now: datetime,
+    proof: Mapping[str, str],
+) -> bool:  # fmt: skip
+    """Somebody asks for a topic; whether it is news. A `double` topic's campaign asks back (the event `TOPIC.requested`), a
+    `single` one is on at once."""
+    contact = people.contact_by_email(connection, email) or Contact(email, email, locale=locale)
+    if not contact.id:
+        name = " ".join(first_name.replace("\0", "").split())[:NAME_LENGTH]
+        contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
+        if contact.key in people.contacts_by_key(connection, [contact.key]):
+            # The key is taken by somebody with another address.
+            contact.key = f"{email}-{now:%Y%m%d%H%M%S}"
+        people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+        refresh(connection, settings, [(contact.id, 0)])
+    name = f"{topic}.requested"
+    asked = people.events_of(connection, [contact.id], [name]).get(contact.id)
+    if asked and now - asked[-1].at < ASK_AGAIN:
+        return False
+    fields = {key: value for key, value in proof.items() if value}
+    event = {"contact_id": contact.id, "record_id": 0, "name": name, "key": f"{contact.id}-{now.isoformat()}", "at": now,
+             "fields": fields}  # fmt: skip
+    take_events(connection, settings, [event])
+    if settings.topics[topic].opt_in == "single":
+        _record(connection, contact, [Consent(contact.id, topic, "email", True, now)], "sign-up page", now, fields)
+    return True
+
+
+def _look_again(connection: Connection, contact: Contact) -> None:
+    people.touch(connection, [contact.id])
+    people.wake_runs(connection, [contact.id])
+
+
+def _record(
+    connection: Connection, contact: Contact, said: list[Consent], source: str, now: datetime,
+    proof: Mapping[str, str] | None = None,
+) -> int:  # fmt: skip
+    """Each word with the address of its channel."""
+    count = 0
+    for channel in dict.fromkeys(each.channel for each in said):
+        words = [each for each in said if each.channel == channel]
+        addresses = {contact.id: address_of(contact, channel)}
+        count += people.record_consents(connection, words, source, addresses, now, proof)
+    return count

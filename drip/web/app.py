@@ -1,0 +1,93 @@
+"""The application: which address leads where, and what a visitor sees when something fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from drip.storage.database import Database
+from drip.web import hooks, recipients
+from drip.web.guard import Guard, TooLarge
+from drip.web.site import HERE, Site
+from drip.workspace import Workspace
+
+# Style and script never change under their address.
+FOR_LONG = {"Cache-Control": "public, max-age=31536000, immutable"}
+BOTH = ["GET", "POST"]
+log = logging.getLogger("drip.web")
+
+
+def make_app(
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
+) -> Starlette:
+    """The pages of one workspace. `passed_s` is a stopwatch. Raises DripError if its files cannot be read."""
+    site = Site(workspace, database, clock, passed_s)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        site.writer.close()
+
+    routes = [
+        Route("/unsubscribe/{token}", recipients.unsubscribe, methods=BOTH),
+        Route("/confirm/{token}", recipients.confirm, methods=BOTH),
+        Route("/survey/{token}", recipients.survey, methods=BOTH),
+        Route("/view/{token}", recipients.view),
+        Route("/preferences/{token}", recipients.preferences, methods=BOTH),
+        Route("/preferences/{token}/data", recipients.own_data),
+        Route("/preferences/{token}/erase", recipients.erase, methods=BOTH),
+        Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
+        Route("/hooks/{provider}", hooks.take, methods=["POST"]),
+        Route("/static/pages.css", _style),
+        Route("/static/survey.js", _script),
+        Route("/health", _health),
+    ]
+    handlers = {HTTPException: _refused, Exception: _failed}
+    app = Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers, lifespan=lifespan)
+    app.state.site = site
+    return app
+
+
+async def _style(request: Request) -> Response:
+    site: Site = request.app.state.site
+    return Response(site.style, media_type="text/css", headers=FOR_LONG)
+
+
+async def _script(request: Request) -> Response:
+    text = (HERE / "static" / "survey.js").read_text("utf-8")
+    return Response(text, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
+
+
+async def _health(request: Request) -> Response:
+    """For load balancers: whether the database can be read."""
+    site: Site = request.app.state.site
+    await site.read(lambda connection: None)
+    return PlainTextResponse("ok\n")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What there is not, and what may not be asked so."""
+    assert isinstance(error, HTTPException)
+    site: Site = request.app.state.site
+    if error.status_code == 404:
+        return site.page("gone.html", site.language(request), 404)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Nothing of what failed is shown to a visitor; the log has it, without names, addresses or tokens."""
+    if isinstance(error, TooLarge):
+        raise error
+    where = request.scope.get("route")
+    log.error("%s failed: %s", getattr(where, "path", "a page"), type(error).__name__, extra={"action": "page-failed"})
+    site: Site = request.app.state.site
+    return site.page("failed.html", site.language(request), 500)

@@ -1,0 +1,48 @@
+"""Where providers of mail post what became of messages."""
+
+from __future__ import annotations
+
+import logging
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from drip.engine.feedback import Feedback
+from drip.errors import DripError
+from drip.inbound.providers import Forged, Posted
+from drip.web.site import Site
+
+log = logging.getLogger("drip.web")
+
+
+async def take(request: Request) -> Response:
+    """Takes in what a provider posts: 204 once it is stored, 403 for a wrong signature, 400 for what cannot be read.
+
+    Anything else than 2xx has the provider try again, which changes nothing.
+    """
+    site: Site = request.app.state.site
+    site.look()
+    name = request.path_params["provider"]
+    provider = site.providers.get(name)
+    if provider is None:
+        return PlainTextResponse("No such provider is set up.\n", 404)
+    posted = Posted(dict(request.headers), await request.body())
+    try:
+        events = await run_sync(provider.events, posted)
+    except Forged:
+        log.warning("What came as from %s is not signed by it.", name, extra={"action": "hook-forged"})
+        return PlainTextResponse("The signature is not good.\n", 403)
+    except ValueError as wrong:
+        return PlainTextResponse(f"It cannot be read: {wrong}.\n", 400)
+    except DripError as error:
+        log.error("%s cannot be asked: %s", name, error.sentence, extra={"action": "hook-failed"})
+        return PlainTextResponse("Try again.\n", 503)
+
+    def store() -> None:
+        feedback = Feedback(site.database, site.clock())
+        for event in events:
+            feedback.take([event.finding], event.source)
+
+    await run_sync(store)
+    return Response(status_code=204)

@@ -1,0 +1,274 @@
+"""Pages that links of messages lead to. No login: a link is signed, and good for what it was made for.
+
+Looking at a page changes nothing, since programs that look for viruses look at every link; a button does.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+
+from drip.core.message import with_pictures
+from drip.core.token import Link, peek
+from drip.engine.again import written_again
+from drip.errors import DripError
+from drip.importing import answers
+from drip.storage import erasing, exporting
+from drip.storage.people import Contact
+from drip.web.site import Site, about, address_of_reader
+from drip.web.words import catalogue, languages
+
+# A message as a page: its own styles and pictures, no script, in a sandbox.
+VIEW = {
+    "Content-Security-Policy": "default-src 'none'; img-src https: data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox allow-popups allow-popups-to-escape-sandbox"
+}
+
+
+async def unsubscribe(request: Request) -> Response:
+    """GET asks; POST does it, for a person's button and for a mail program's (RFC 8058). The answer tells nothing about the link."""
+    site: Site = request.app.state.site
+    token = request.path_params["token"]
+    language, topic = site.language(request), _topic_of(site, token)
+    if request.method != "POST":
+        return site.page("unsubscribe.html", language, topic=topic, done=False)
+    form = about(await request.form(max_files=0, max_fields=10))
+    link = site.link(token, "unsubscribe", "preferences")
+    if link is None and not site.wrong_links.spend(address_of_reader(request)):
+        return _too_often()
+    everything = "everything" in form
+    if link is not None:
+        known = link
+        await site.writer.do(
+            lambda connection: answers.unsubscribe(
+                connection, site.settings, known, site.clock(), "unsubscribe page", everything=everything
+            )
+        )
+    return site.page("unsubscribe.html", language, topic=None if everything else topic, done=True)
+
+
+async def confirm(request: Request) -> Response:
+    """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing about the link."""
+    site: Site = request.app.state.site
+    token = request.path_params["token"]
+    language, topic = site.language(request), _topic_of(site, token)
+    if request.method != "POST":
+        return site.page("confirm.html", language, topic=topic, done=False)
+    await request.form(max_files=0, max_fields=10)
+    link = site.link(token, "confirm")
+    if link is None and not site.wrong_links.spend(address_of_reader(request)):
+        return _too_often()
+    if link is not None:
+        known, proof = link, _proof(site, request, language, topic)
+        await site.writer.do(lambda connection: answers.confirm(connection, site.settings, known, site.clock(), proof))
+    return site.page("confirm.html", language, topic=topic, done=True)
+
+
+async def survey(request: Request) -> Response:
+    """One click answers: GET shows the score that was clicked, and what a person does there sends it, with a comment or none."""
+    site: Site = request.app.state.site
+    link = site.link(request.path_params["token"], "survey")
+    asked = answers.asked_by(site.settings, link) if link else None
+    if link is None or asked is None:
+        return _no_such_link(site, request)
+    contact = await site.read(lambda connection: answers.contact_of(connection, link))
+    language = site.language(request, contact.locale if contact else None)
+    name, score = asked
+    known = site.settings.surveys.get(name)
+    scores = range(known.lowest, known.highest + 1) if known else range(1, 6)
+    values: dict[str, Any] = {"question": known.question if known else None, "scores": scores}
+    if request.method != "POST":
+        return site.page("survey.html", language, score=score, done=False, **values)
+    form = about(await request.form(max_files=0, max_fields=10))
+    chosen = form.get("score", "")
+    if chosen.isdecimal() and len(chosen) < 4 and int(chosen) in scores:
+        score = int(chosen)
+    answered, comment = Link("survey", link.contact, link.topic, link.run, f"{name}:{score}"), form.get("comment", "")
+    await site.writer.do(lambda connection: answers.answer(connection, site.settings, answered, site.clock(), comment))
+    return site.page("survey.html", language, score=score, done=True, **values)
+
+
+async def view(request: Request) -> Response:
+    """The message as a page, as it would be written now."""
+    site: Site = request.app.state.site
+    link = site.link(request.path_params["token"], "view")
+    if link is None or link.detail is None:
+        return _no_such_link(site, request)
+    now, run, step = site.clock(), link.run, link.detail
+    workspace = site.workspace
+
+    def write(connection: Connection) -> str | None:
+        message = written_again(connection, site.book, workspace.templates, run, step, "email", now)
+        return with_pictures(message) if message else None
+
+    try:
+        html = await site.read(write)
+    except DripError:
+        # It could be written once; the data or the template has changed since.
+        html = None
+    return HTMLResponse(html, headers=VIEW) if html else _no_such_link(site, request)
+
+
+# --- preferences
+
+
+async def preferences(request: Request) -> Response:
+    """Topics, channels, language, a pause; why one gets this. POST saves, and shows what holds now."""
+    site: Site = request.app.state.site
+    link, contact = await _whose(site, request)
+    if link is None or contact is None:
+        return _no_such_link(site, request)
+    notice = None
+    if request.method == "POST":
+        form = await request.form(max_files=0, max_fields=200)
+        wanted = {tuple(str(each).split("/", 1)) for each in form.getlist("on") if "/" in str(each)}
+        asked = about(form)
+        proof = {"address": address_of_reader(request), "page": "preferences"}
+        notice = await site.writer.do(
+            lambda connection: _saved(connection, site, link, asked, wanted, site.clock(), proof)  # type: ignore[arg-type]
+        )
+        _, contact = await _whose(site, request)
+        if contact is None:
+            return _no_such_link(site, request)
+    known = contact
+
+    def look(connection: Connection) -> dict[str, Any]:
+        return {
+            "choices": answers.choices(connection, site.settings, known),
+            "paused": answers.paused_until(connection, known, site.clock()),
+        }
+
+    language = site.language(request, known.locale)
+    values = await site.read(look)
+    topics = {key: topic.title for key, topic in site.settings.topics.items()}
+    return site.page("preferences.html", language, notice=notice, topics=topics, token=request.path_params["token"],
+                     **values)  # fmt: skip
+
+
+def _saved(
+    connection: Connection, site: Site, link: Link, asked: Mapping[str, str], wanted: set[tuple[str, str]], now: datetime,
+    proof: Mapping[str, str],
+) -> str | None:  # fmt: skip
+    """Does what the button says; which one it was."""
+    contact = answers.contact_of(connection, link)
+    if contact is None:
+        return None
+    match asked.get("do"):
+        case "nothing":
+            answers.unsubscribe(connection, site.settings, link, now, "preferences", everything=True)
+        case "pause":
+            answers.pause(connection, site.settings, contact, now)
+        case "go-on":
+            answers.go_on(connection, contact)
+        case _:
+            answers.choose(connection, site.settings, contact, wanted, now, proof)
+            if asked.get("language") in languages():
+                answers.speak(connection, site.settings, contact, asked["language"])
+    return asked.get("do") or "save"
+
+
+async def own_data(request: Request) -> Response:
+    """All that is known of the person (GDPR articles 15 and 20), as JSON."""
+    site: Site = request.app.state.site
+    _, contact = await _whose(site, request)
+    if contact is None:
+        return _no_such_link(site, request)
+    found = await site.read(lambda connection: exporting.of_contact(connection, contact.id))
+    return JSONResponse(found, headers={"Content-Disposition": 'attachment; filename="my-data.json"'})
+
+
+async def erase(request: Request) -> Response:
+    """Erases the person, who types the address to show that it is meant (a message may have been passed on)."""
+    site: Site = request.app.state.site
+    _, contact = await _whose(site, request)
+    if contact is None:
+        return _no_such_link(site, request)
+    language = site.language(request, contact.locale)
+    if request.method != "POST":
+        return site.page("erase.html", language, done=False, wrong=False)
+    typed = about(await request.form(max_files=0, max_fields=10)).get("address", "").strip().casefold()
+    own = (contact.email or contact.phone or "").casefold()
+    if not own or not hmac.compare_digest(typed.encode(), own.encode()):
+        if not site.wrong_links.spend(address_of_reader(request)):
+            return _too_often()
+        return site.page("erase.html", language, 422, done=False, wrong=True)
+    number = contact.id
+    await site.writer.do(lambda connection: erasing.erase(connection, number, site.clock()))
+    return site.page("erase.html", language, done=True, wrong=False)
+
+
+async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | None]:
+    link = site.link(request.path_params["token"], "preferences")
+    if link is None:
+        return None, None
+    contact = await site.read(lambda connection: answers.contact_of(connection, link))
+    # What is left of an erased person has nothing to choose.
+    return link, contact if contact and not contact.key.startswith(erasing.ERASED) else None
+
+
+# --- signing up
+
+
+async def sign_up(request: Request) -> Response:
+    """A form for a topic. Whoever is in already and whoever is not get the same answer: look into your inbox."""
+    site: Site = request.app.state.site
+    site.look()
+    topic = site.settings.topics.get(request.path_params["topic"])
+    language = site.language(request)
+    if topic is None or topic.opt_in == "implied":
+        return site.page("gone.html", language, 404)
+    values: dict[str, Any] = {"topic": topic.title, "double": topic.opt_in == "double"}
+    if request.method != "POST":
+        return site.page("sign-up.html", language, done=False, wrong=None, **values)
+    if not site.sign_ups.spend(address_of_reader(request)):
+        return _too_often()
+    form = about(await request.form(max_files=0, max_fields=10))
+    try:
+        email = answers.parse_address(form.get("email", ""))
+    except ValueError:
+        return site.page("sign-up.html", language, 422, done=False, wrong=form.get("email", "")[:320], **values)
+    # People do not see this field; programs fill in everything.
+    if not form.get("website"):
+        key, proof = topic.key, _proof(site, request, language, topic.title)
+        name = form.get("first_name", "")
+        await site.writer.do(
+            lambda connection: answers.sign_up(
+                connection, site.settings, key, email, name, language, site.clock(), proof
+            )
+        )
+    return site.page("sign-up.html", language, done=True, wrong=None, **values)
+
+
+# --- what they share
+
+
+def _topic_of(site: Site, token: str) -> str | None:
+    """The title of the topic that a link names, whether or not we signed it: the page looks the same."""
+    site.look()
+    link = peek(token)
+    topic = site.settings.topics.get(link.topic or "") if link else None
+    return topic.title if topic else None
+
+
+def _proof(site: Site, request: Request, language: str, topic: str | None) -> dict[str, str]:
+    """What is kept of a yes: the address of the computer, and which words it was said to."""
+    said = catalogue(language).ugettext("Yes, send me %(topic)s") % {"topic": topic or site.settings.business_name}
+    return {"address": address_of_reader(request), "language": language, "wording": sha256(said.encode()).hexdigest()}
+
+
+def _no_such_link(site: Site, request: Request) -> Response:
+    """The same for a link that is no more and for one that never was."""
+    if not site.wrong_links.spend(address_of_reader(request)):
+        return _too_often()
+    return site.page("gone.html", site.language(request), 404)
+
+
+def _too_often() -> Response:
+    return PlainTextResponse("Too many requests. Try again in a minute.\n", 429, headers={"Retry-After": "60"})

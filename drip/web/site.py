@@ -1,0 +1,169 @@
+"""One workspace as its pages know it: the files in force, the database, the clock; how a page is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio.to_thread import run_sync
+from babel.dates import format_date
+from jinja2 import Environment, FileSystemLoader
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from drip.core.message import TransportDown
+from drip.core.settings import Settings
+from drip.core.token import Link, verify
+from drip.engine.book import Book
+from drip.errors import DripError
+from drip.inbound.providers import Provider
+from drip.lint.contrast import contrast
+from drip.storage.database import Database, link_keys
+from drip.transports.posting import address_of, get
+from drip.web.guard import Limit
+from drip.web.words import catalogue, language_for, languages, own_name
+from drip.web.writing import Writer
+from drip.workspace import Workspace
+
+HERE = Path(__file__).parent
+# Keys of links and files are looked at again after this.
+FRESH_S = 2.0
+# Of one address in a minute: what is no link of ours; sign-ups.
+WRONG_LINKS, SIGN_UPS = 60, 10
+FETCH_TIMEOUT_S = 10
+log = logging.getLogger("drip.web")
+Result = TypeVar("Result")
+
+
+class Site:
+    """Shared by all requests. `passed_s` is a stopwatch."""
+
+    def __init__(
+        self, workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
+    ) -> None:
+        self.workspace, self.database, self.clock, self.passed_s = workspace, database, clock, passed_s
+        self.writer = Writer(database)
+        self.wrong_links = Limit(WRONG_LINKS, 60, passed_s)
+        self.sign_ups = Limit(SIGN_UPS, 60, passed_s)
+        self._seen: object = None
+        self._looked_at = float("-inf")
+        self._keys: dict[str, bytes] = {}
+        self.providers: Mapping[str, Provider] = {}
+        self.book: Book
+        self._pages: dict[str, Environment] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Reads files and keys again once they are not fresh. Files that cannot be read leave the last good ones in force."""
+        now = self.passed_s()
+        if now - self._looked_at < FRESH_S:
+            return
+        self._looked_at = now
+        with self.database.read() as connection:
+            self._keys = link_keys(connection)
+        seen = self.workspace.fingerprint()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        fresh = Workspace(self.workspace.root, self.workspace.environment)
+        if fresh.loaded.settings is None:
+            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
+        else:
+            self.providers, self.book = fresh.providers(fetch), fresh.book(self.database, self.clock())
+            self.workspace = fresh
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.workspace.settings
+
+    def link(self, token: str, *purposes: str) -> Link | None:
+        """The link that a token stands for, if it is ours and for one of these purposes."""
+        self.look()
+        link = verify(token, self._keys) if len(token) < 1000 else None
+        return link if link and link.purpose in purposes else None
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """What `work` finds in a snapshot."""
+
+        def look() -> Result:
+            with self.database.read() as connection:
+                return work(connection)
+
+        return await run_sync(look)
+
+    def language(self, request: Request, locale: str | None = None) -> str:
+        """The reader's: that of the contact, else the browser's, else the workspace's."""
+        return language_for(locale, accepted=request.headers.get("accept-language", ""), else_=self.settings.locale)
+
+    def page(self, name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page in a language."""
+        return HTMLResponse(self.text(name, language, **values), status, headers={"Content-Language": language})
+
+    def text(self, name: str, language: str, **values: Any) -> str:
+        """The HTML of a page."""
+        shared = {
+            "business": self.settings.business_name, "address": self.settings.business_address, "language": language,
+            "languages": {each: own_name(each) for each in languages()}, "style": self.style_address,
+        }  # fmt: skip
+        if language not in self._pages:
+            self._pages[language] = _environment(language)
+        return self._pages[language].get_template(name).render(shared | values)
+
+    # --- what is the same for all pages
+
+    @property
+    def style(self) -> str:
+        """The style sheet, in the business' colour."""
+        accent = self.settings.colour
+        above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
+        return f":root {{ --accent: {accent}; --on-accent: {above}; }}\n" + (HERE / "static" / "pages.css").read_text(
+            "utf-8"
+        )
+
+    @property
+    def style_address(self) -> str:
+        """Where the style sheet is: another address for another one, so that it can be kept for long."""
+        return f"/static/pages.css?{digest(self.style)}"
+
+
+def _environment(language: str) -> Environment:
+    """The pages in a language."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )  # fmt: skip
+    made.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
+    made.filters["day"] = lambda at: format_date(at, format="long", locale=language)
+    return made
+
+
+def digest(text: str) -> str:
+    """A short hash of a text."""
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def fetch(address: str) -> bytes:
+    """What is at an address of Amazon's. Raises DripError."""
+    try:
+        answer = get(address_of(address, private=False), FETCH_TIMEOUT_S)
+    except TransportDown as down:
+        raise DripError(str(down), help=down.help) from None
+    if answer.status != 200:
+        raise DripError(f"{address.partition('?')[0]} answers {answer.status}.")
+    return answer.body
+
+
+def address_of_reader(request: Request) -> str:
+    """The address that a request comes from: what floods are counted by, and what is kept as a proof."""
+    return request.client.host if request.client else ""
+
+
+def about(fields: Mapping[str, Any]) -> dict[str, str]:
+    """A form's texts."""
+    return {name: value for name, value in fields.items() if isinstance(value, str)}

@@ -1,0 +1,69 @@
+"""The pages' words in the languages there are: catalogues as translators edit them (`locales/*.po`), read at the start."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+from babel import Locale, UnknownLocaleError, negotiate_locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+
+FOLDER = Path(__file__).parent / "locales"
+# The words in the pages themselves.
+OWN = "en"
+
+
+@cache
+def languages() -> tuple[str, ...]:
+    """Those that there are, our own first."""
+    return (OWN, *sorted(path.stem for path in FOLDER.glob("*.po")))
+
+
+@cache
+def catalogue(language: str) -> NullTranslations:
+    """The words of a language."""
+    if language == OWN:
+        return NullTranslations()
+    with (FOLDER / f"{language}.po").open("rb") as file:
+        found = read_po(file, locale=language)
+    compiled = io.BytesIO()
+    write_mo(compiled, found)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def own_name(language: str) -> str:
+    """What a language is called by those who speak it."""
+    return (Locale(language).get_display_name() or language).capitalize()
+
+
+def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:
+    """The first of these that there is; else the best of an Accept-Language header (RFC 9110 section 12.5.4); else that."""
+    for each in (*wanted, *_accepted(accepted), else_):
+        if each and (found := _known(each)):
+            return found
+    return OWN
+
+
+def _known(tag: str) -> str | None:
+    try:
+        return negotiate_locale([tag.replace("-", "_")], list(languages()), sep="_")
+    except (ValueError, UnknownLocaleError):
+        return None
+
+
+def _accepted(header: str) -> list[str]:
+    """Its languages, the preferred ones first."""
+    found = []
+    for number, part in enumerate(header[:500].split(",")):
+        tag, _, weight = part.strip().partition(";q=")
+        try:
+            quality = float(weight or 1)
+        except ValueError:
+            continue
+        if tag and quality > 0:
+            found.append((-quality, number, tag))
+    return [tag for _, _, tag in sorted(found)]

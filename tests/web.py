@@ -1,0 +1,74 @@
+"""The pages as a browser gets them: a real server on loopback, over the workspace of a test."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import httpx
+import uvicorn
+
+from drip.core.token import Link, sign
+from drip.storage.database import link_keys
+from drip.web import make_app
+from tests.world import World
+
+
+@dataclass
+class Pages:
+    """A server and a client. `now` is its clock, `passed` its stopwatch; both can be set."""
+
+    world: World
+    now: datetime
+    client: httpx.Client = field(init=False)
+    url: str = ""
+    passed: float = 0.0
+
+    def token(
+        self, purpose: str, contact: int = 1, topic: str | None = "news", run: int = 0, detail: str | None = None
+    ) -> str:
+        with self.world.database.read() as connection:
+            key_id, secret = list(link_keys(connection).items())[-1]
+        return sign(Link(purpose, contact, topic, run, detail), key_id, secret)
+
+    def get(self, path: str, **more: object) -> httpx.Response:
+        return self.client.get(path, **more)  # type: ignore[arg-type]
+
+    def post(self, path: str, **more: object) -> httpx.Response:
+        return self.client.post(path, **more)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def pages(world: World, now: datetime) -> Iterator[Pages]:
+    """Serves a world's pages meanwhile."""
+    made = Pages(world, now)
+    app = make_app(world.workspace, world.database, lambda: made.now, lambda: made.passed)
+    with serving(app) as url:
+        made.url = url
+        with httpx.Client(base_url=url, follow_redirects=False, timeout=30) as made.client:
+            yield made
+
+
+@contextlib.contextmanager
+def serving(app: Callable[..., object]) -> Iterator[str]:
+    """Serves an application on a free port; its address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on")  # type: ignore[arg-type]
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        until = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < until and thread.is_alive()
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
