@@ -15,6 +15,7 @@ from drip.cli.context import App, complain
 from drip.cli.demo import demo, init
 from drip.cli.diff import diff
 from drip.cli.inbound import inbound
+from drip.cli.keys import keys
 from drip.cli.ledger import explain, log
 from drip.cli.loyalty import counters, coupons, tasks
 from drip.cli.migrate import migrate_runs
@@ -64,6 +65,7 @@ for command in (
     migrate_runs,
     tasks,
     coupons,
+    keys,
     counters,
     send,
     log,

@@ -18,7 +18,7 @@ from rich.console import Console
 from drip.core.calendar import local, zone
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.errors import DripError, Problems
-from drip.importing.importer import parse_instant
+from drip.importing.values import parse_instant
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
 from drip.workspace import Workspace

@@ -17,8 +17,8 @@ from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
 from drip.errors import DripError
 from drip.importing import importer
-from drip.importing.importer import parse_instant
 from drip.importing.rows import open_table
+from drip.importing.values import parse_instant
 from drip.preview.simulator import simulate
 from drip.storage.database import Database
 from drip.workspace import Workspace

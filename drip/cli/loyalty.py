@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
 from drip.errors import DripError, nearest
 from drip.importing.importer import take_events
+from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
-from drip.storage import loyalty, people, runs
+from drip.storage import loyalty, people
 from drip.storage import tasks as store
 from drip.storage.tasks import Work
 from drip.workspace import Workspace
@@ -238,22 +239,8 @@ def redeem(app: App, code: str, now: str | None) -> None:
     Example: drip coupons redeem BDAY-7K3QX9RMTB
     """
     with app.opened(now) as (workspace, database, at), database.write() as connection:
-        found = loyalty.code(connection, code.strip())
-        if found is None or found[0].contact_id is None:
-            raise DripError(f"There is no code `{code}` that was given to anybody.", help="look at its letters again")
-        known, contact = found
-        if known.redeemed_at:
-            when = local_text(known.redeemed_at, workspace.settings.timezone)
-            raise DripError(f"`{known.code}` was redeemed on {when}.", help="a code is good once")
-        if known.expires and known.expires < local_text(at, workspace.settings.timezone)[:10]:
-            raise DripError(f"`{known.code}` was good until {known.expires}.", help="issue another one if you want to")
-        of_run = runs.runs_by_id(connection, [known.run_id or 0]).get(known.run_id or 0)
-        record_id = of_run.record_id if of_run else 0
-        event = {"contact_id": known.contact_id, "record_id": record_id, "name": "coupon.redeemed", "key": known.code, "at": at,
-                 "fields": {"code": known.code, "coupon": known.coupon}}  # fmt: skip
-        take_events(connection, workspace.settings, [event])
-    offer = workspace.settings.coupons.get(known.coupon)
-    click.echo(f"{known.code} is redeemed: {offer.offer if offer else known.coupon}, given to {contact}.")
+        done = redeem_code(connection, workspace.settings, code, at)
+    click.echo(f"{done.code} is redeemed: {done.offer}, given to {done.contact}.")
 
 
 @coupons.command("import")

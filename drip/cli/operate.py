@@ -12,7 +12,7 @@ from rich.table import Table
 
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
 from drip.errors import DripError, nearest
-from drip.importing.importer import parse_email
+from drip.importing.values import parse_email
 from drip.storage import alarms, control, deliveries, outbox, people, runs
 from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING, Daemon

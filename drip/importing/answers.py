@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.deriving import date_fields, refresh
-from drip.importing.importer import parse_email, take_events
+from drip.importing.importer import take_events
 from drip.storage import consents, history, people
 from drip.storage.people import Consent, Contact, address_of
 
@@ -161,11 +161,6 @@ def paused_until(connection: Connection, contact: Contact, now: datetime) -> dat
     """Until when the contact has paused everything, if so."""
     own = [until for until, place in history.pauses_of(connection, [contact.id]).values() if place == PAUSED]
     return max((until for until in own if until > now), default=None)
-
-
-def parse_address(text: str) -> str:
-    """An e-mail address as it is stored. Raises ValueError."""
-    return parse_email(text)
 
 
 # One request for each address in this time, so that nobody's inbox is filled by strangers.

@@ -6,14 +6,11 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
-from functools import lru_cache
+from datetime import datetime, time
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-import phonenumbers
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
@@ -25,13 +22,13 @@ from drip.core.fields import (
     parse_date,
     parse_number,
     parse_yes_no,
-    parse_zone,
     suspect_birthday,
 )
 from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, listed, nearest
 from drip.importing.rows import Row, Table
+from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
 from drip.storage import loyalty, people
 from drip.storage.database import Database
@@ -45,9 +42,6 @@ ALIASES = {
     "time_zone": "timezone",
     "language": "locale",
 }
-# What needs no second look: words of letters, digits and a few signs, with dots between them, and not long.
-PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
-LONGEST_PLAIN = 64
 # Says that a coupon was redeemed, with its `code`.
 REDEEMED = "coupon.redeemed"
 EVENT_COLUMNS = ("event", "id", "contact", "at")
@@ -80,17 +74,17 @@ class Columns:
         return row.cells.get(self.by_field.get(name, ""), "").strip()
 
 
-def match_columns(table: Table, mapping: Mapping[str, str], known: Iterable[str], needed: tuple[str, ...]) -> Columns:
+def match_columns(
+    written: Sequence[str], mapping: Mapping[str, str], known: Iterable[str], needed: tuple[str, ...]
+) -> Columns:
     """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
     for column in mapping:
-        if column not in table.columns:
-            raise DripError(
-                f"There is no column `{column}` to map.", help=nearest(column, table.columns, what="columns")
-            )
+        if column not in written:
+            raise DripError(f"There is no column `{column}` to map.", help=nearest(column, written, what="columns"))
     fields = list(known)
     by_field: dict[str, str] = {}
     free = []
-    for column in table.columns:
+    for column in written:
         name = mapping.get(column) or _normal(column)
         if name in fields:
             by_field.setdefault(name, column)
@@ -100,7 +94,7 @@ def match_columns(table: Table, mapping: Mapping[str, str], known: Iterable[str]
             free.append(column)
     for name in needed:
         if name not in by_field:
-            columns = listed(column for column in table.columns if column)
+            columns = listed(column for column in written if column)
             raise DripError(
                 f"The file has no column `{name}`; its columns are {columns}.",
                 help=f"name the column that holds it: --map COLUMN={name}",
@@ -118,46 +112,67 @@ def import_contacts(
     *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Report:  # fmt: skip
     """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError for a file without `key`."""
-    fields = settings.fields["contact"]
-    consent = {f"{topic}.{channel}": (topic, channel) for topic in settings.topics for channel in CHANNELS}
-    consent |= {topic: (topic, "email") for topic in settings.topics}
-    columns = match_columns(table, mapping, [*fields, *consent], ("key",))
-    report = Report(notes=_ignored(columns, fields))
-    # The file's own, each of which is looked at in every row.
-    fields = {name: declared for name, declared in fields.items() if name in columns.by_field and name != "key"}
-    consent = {name: about for name, about in consent.items() if name in columns.by_field}
-    seen: set[str] = set()
-    for batch in _batches(table.rows, report, progress):
+    rows = _ContactRows(settings, table.columns, mapping, source)
+    for batch in _batches(table.rows, rows.report, progress):
         with database.attempt() if dry_run else database.write() as connection:
-            keys = [columns.cell(row, "key") for row in batch]
-            known = people.contacts_by_key(connection, keys)
-            touched: list[Contact] = []
-            said: list[tuple[Contact, list[tuple[str, str, bool, datetime | None]]]] = []
-            for row in batch:
-                try:
-                    contact, fresh = _contact(row, columns, fields, known, seen, report)
-                    words = list(_consents(row, columns, settings, consent, now))
-                except ValueError as wrong:
-                    report.rejected.append((row, str(wrong)))
-                    continue
-                seen.add(contact.key)
-                known[contact.key] = contact
-                said.append((contact, words))
-                if fresh:
-                    touched.append(contact)
-                report.new += not contact.id
-                report.changed += bool(contact.id and fresh)
-                report.same += not fresh
-            people.save_contacts(connection, touched, date_fields(settings, "contact"))
-            refresh(connection, settings, [(contact.id, 0) for contact in touched])
-            spoken = [
-                Consent(contact.id, topic, channel, given, at or now, dated=at is not None)
-                for contact, words in said
-                for topic, channel, given, at in words
-            ]
-            addresses = {contact.id: contact.email for contact, _ in said}
-            report.consents += people.record_consents(connection, spoken, source, addresses, now)
-    return report
+            rows.take(connection, batch, now)
+    return rows.report
+
+
+def take_contacts(connection: Connection, settings: Settings, table: Table, source: str, now: datetime) -> Report:
+    """As `import_contacts`, all in the transaction that is under way."""
+    rows = _ContactRows(settings, table.columns, {}, source)
+    rows.take(connection, list(table.rows), now)
+    return rows.report
+
+
+class _ContactRows:
+    """Rows of contacts with the columns of one file, taken batch by batch."""
+
+    def __init__(self, settings: Settings, columns: Sequence[str], mapping: Mapping[str, str], source: str) -> None:
+        fields = settings.fields["contact"]
+        consent = {f"{topic}.{channel}": (topic, channel) for topic in settings.topics for channel in CHANNELS}
+        consent |= {topic: (topic, "email") for topic in settings.topics}
+        self.report = Report()
+        self.columns = match_columns(columns, mapping, [*fields, *consent], ("key",))
+        self.report.notes = _ignored(self.columns, fields)
+        self._settings, self._source = settings, source
+        # The file's own, each of which is looked at in every row.
+        own = self.columns.by_field
+        self._fields = {name: declared for name, declared in fields.items() if name in own and name != "key"}
+        self._consent = {name: about for name, about in consent.items() if name in own}
+        self._seen: set[str] = set()
+
+    def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
+        """Stores those that are good."""
+        columns, settings, report = self.columns, self._settings, self.report
+        known = people.contacts_by_key(connection, [columns.cell(row, "key") for row in batch])
+        touched: list[Contact] = []
+        said: list[tuple[Contact, list[tuple[str, str, bool, datetime | None]]]] = []
+        for row in batch:
+            try:
+                contact, fresh = _contact(row, columns, self._fields, known, self._seen, report)
+                words = list(_consents(row, columns, settings, self._consent, now))
+            except ValueError as wrong:
+                report.rejected.append((row, str(wrong)))
+                continue
+            self._seen.add(contact.key)
+            known[contact.key] = contact
+            said.append((contact, words))
+            if fresh:
+                touched.append(contact)
+            report.new += not contact.id
+            report.changed += bool(contact.id and fresh)
+            report.same += not fresh
+        people.save_contacts(connection, touched, date_fields(settings, "contact"))
+        refresh(connection, settings, [(contact.id, 0) for contact in touched])
+        spoken = [
+            Consent(contact.id, topic, channel, given, at or now, dated=at is not None)
+            for contact, words in said
+            for topic, channel, given, at in words
+        ]
+        addresses = {contact.id: contact.email for contact, _ in said}
+        report.consents += people.record_consents(connection, spoken, self._source, addresses, now)
 
 
 def _contact(
@@ -180,7 +195,7 @@ def _contact(
         if not text:
             continue
         if name in PLAIN:
-            setattr(contact, name, _plain(name, text, columns.cell(row, "country") or (contact.country or "")))
+            setattr(contact, name, parse_plain(name, text, columns.cell(row, "country") or (contact.country or "")))
         else:
             contact.attributes[name] = parse(declared, text)
             _suspect(declared, text, row, report)
@@ -202,53 +217,6 @@ def _key(row: Row, columns: Columns, seen: set[str]) -> str:
 def _suspect(declared: Field, text: str, row: Row, report: Report) -> None:
     if declared.kind == "birthday" and suspect_birthday(parse_birthday(text)):
         report.notes.append(f"line {row.line}: the birthday {text} looks like a placeholder for an unknown one")
-
-
-def _plain(name: str, text: str, country: str) -> str:
-    if name == "email":
-        return parse_email(text)
-    if name == "phone":
-        return parse_phone(text, country)
-    if name == "country":
-        return str(parse(Field("country", "country"), text))
-    if name == "timezone":
-        return parse_zone(text)
-    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text):
-        raise ValueError(f"`{text}` is not a language like en or de-AT")
-    return text.replace("_", "-")
-
-
-def parse_email(text: str) -> str:
-    """The address in its normal form. Raises ValueError with a sentence."""
-    local_part, _, domain = text.rpartition("@")
-    if PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN and (known := _domain(domain)):
-        return f"{local_part}@{known}"
-    try:
-        found = validate_email(text, check_deliverability=False)
-        # A domain of other letters has an ASCII form that every server takes (RFC 5891).
-        return found.ascii_email or found.normalized
-    except EmailNotValidError as error:
-        raise ValueError(f"`{text}` is not an e-mail address: {error}") from None
-
-
-@lru_cache(maxsize=10_000)
-def _domain(domain: str) -> str | None:
-    """A domain in its normal form, looked at once however many people have it; None if it is none."""
-    try:
-        return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain
-    except EmailNotValidError:
-        return None
-
-
-def parse_phone(text: str, country: str) -> str:
-    """The number as +15551234567. Raises ValueError with a sentence."""
-    try:
-        number = phonenumbers.parse(text, country.upper() or None)
-    except phonenumbers.NumberParseException:
-        raise ValueError(f"`{text}` is not a phone number like +15551234567") from None
-    if not phonenumbers.is_possible_number(number):
-        raise ValueError(f"`{text}` cannot be a phone number: it is too short or too long")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _consents(
@@ -284,7 +252,7 @@ def import_records(
             f"There is no kind of record `{kind}`.", help=help or "declare it under `data:` in _settings.yaml"
         )
     fields = settings.fields[kind]
-    columns = match_columns(table, mapping, [*fields, "contact"], ("key", "contact"))
+    columns = match_columns(table.columns, mapping, [*fields, "contact"], ("key", "contact"))
     report = Report(notes=_ignored(columns, fields))
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
@@ -349,28 +317,44 @@ def import_events(
     *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Report:  # fmt: skip
     """Adds events, once each by name and id. Columns: event, contact, at, id, a record's kind; others are fields."""
-    columns = match_columns(table, mapping, [*EVENT_COLUMNS, *settings.kinds], ("event", "contact", "at"))
-    report = Report()
+    columns, report = _event_columns(table, settings, mapping), Report()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
-            owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
-            records = {
-                kind: people.record_ids(connection, kind, {columns.cell(row, kind) for row in batch})
-                for kind in settings.kinds
-                if kind in columns.by_field
-            }
-            rows = []
-            for row in batch:
-                try:
-                    event = _event(row, columns, settings, owners, records)
-                    _good_code(connection, event)
-                    rows.append(event)
-                except ValueError as wrong:
-                    report.rejected.append((row, str(wrong)))
-            fresh = take_events(connection, settings, rows)
-            report.new += fresh
-            report.same += len(rows) - fresh
+            _take_event_rows(connection, settings, columns, batch, report)
     return report
+
+
+def take_event_rows(connection: Connection, settings: Settings, table: Table) -> Report:
+    """As `import_events`, all in the transaction that is under way."""
+    report = Report()
+    _take_event_rows(connection, settings, _event_columns(table, settings, {}), list(table.rows), report)
+    return report
+
+
+def _event_columns(table: Table, settings: Settings, mapping: Mapping[str, str]) -> Columns:
+    return match_columns(table.columns, mapping, [*EVENT_COLUMNS, *settings.kinds], ("event", "contact", "at"))
+
+
+def _take_event_rows(
+    connection: Connection, settings: Settings, columns: Columns, batch: Sequence[Row], report: Report
+) -> None:
+    owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
+    records = {
+        kind: people.record_ids(connection, kind, {columns.cell(row, kind) for row in batch})
+        for kind in settings.kinds
+        if kind in columns.by_field
+    }
+    rows = []
+    for row in batch:
+        try:
+            event = _event(row, columns, settings, owners, records)
+            _good_code(connection, event)
+            rows.append(event)
+        except ValueError as wrong:
+            report.rejected.append((row, str(wrong)))
+    fresh = take_events(connection, settings, rows)
+    report.new += fresh
+    report.same += len(rows) - fresh
 
 
 def _good_code(connection: Connection, event: Mapping[str, Any]) -> None:
@@ -437,17 +421,6 @@ def _event(
     }
     key = columns.cell(row, "id") or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
-
-
-def parse_instant(text: str, timezone: str) -> datetime:
-    """An ISO date-time; without an offset it is the wall clock of `timezone`. Raises ValueError."""
-    try:
-        # 9:00 as people write it, 09:00 as ISO does.
-        at = datetime.fromisoformat(re.sub(r"(?<=[ T])(\d):", r"0\1:", text))
-        at = instant(at, zone(timezone)) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"`{text}` is not a time like 2026-11-22 14:30") from None
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) -> str:

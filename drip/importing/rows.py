@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -154,6 +154,16 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
                 yield Row(line, {"row": text.strip()[:500]}, "the line is not a JSON object")
                 continue
             yield _json_row(line, data)
+
+
+def table_of(items: Sequence[Any]) -> Table:
+    """JSON objects as rows, which count from 0."""
+    rows = [
+        _json_row(number, each) if isinstance(each, dict) else Row(number, {}, "it is not a JSON object")
+        for number, each in enumerate(items)
+    ]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
+    return Table(columns, iter(rows), "utf-8")
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:

@@ -292,9 +292,7 @@ class Templates:
                 file = self.attachment(path)
             except DripError as error:
                 help = f"put it beside the template or into {FOLDER}/, or give its whole address (https://…)"
-                raise DripError(
-                    error.sentence.replace("to attach", "to show"), help=help, place=Place(source.name)
-                ) from None
+                raise DripError(error.sentence.replace("to attach", "to show"), help=help, place=place) from None
             if not file.content_type.startswith("image/"):
                 raise DripError(f"`{name}` is no picture", help="use a PNG, JPEG or GIF", place=place)
             number = f"{sha256(file.data).hexdigest()[:20]}@drip"

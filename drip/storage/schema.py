@@ -53,6 +53,7 @@ contacts = Table(
     Column("change", Number, nullable=False),
     Index("contacts_by_zone", "zone"),
     Index("contacts_by_change", "change"),
+    Index("contacts_by_email", text("lower(email)")),
 )
 
 records = Table(
@@ -341,6 +342,32 @@ alarms = Table(
     Column("told_at", Instant),
     Index("alarms_by_action", "action", "about", "at"),
     Index("alarms_by_time", "at"),
+)
+
+# Who may use the API: only a hash of each token. `scopes` are words with commas.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("name", Words, nullable=False, unique=True),
+    Column("digest", Words, nullable=False, unique=True),
+    Column("scopes", Words, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+
+# What was answered to requests that name themselves (Idempotency-Key), so that a repeat gets the same answer.
+answered = Table(
+    "answered",
+    metadata,
+    Column("api_key_id", ForeignKey("api_keys.id"), primary_key=True),
+    Column("name", Words, primary_key=True),
+    Column("digest", Words, nullable=False),
+    Column("status", Number, nullable=False),
+    Column("body", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Index("answered_by_time", "at"),
+    **KEY_ALONE,
 )
 
 tags = Table(

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from drip.storage.database import Database
-from drip.web import hooks, recipients
+from drip.web import api, hooks, recipients
 from drip.web.guard import Guard, TooLarge
 from drip.web.site import HERE, Site
 from drip.workspace import Workspace
@@ -46,6 +46,10 @@ def make_app(
         Route("/preferences/{token}/data", recipients.own_data),
         Route("/preferences/{token}/erase", recipients.erase, methods=BOTH),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
+        Route("/api/events", api.taking("events", api.events), methods=["POST"]),
+        Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),
+        Route("/api/coupons/{code}/redeem", api.taking("coupons", api.coupon), methods=["POST"]),
+        Route("/api/openapi.json", api.description),
         Route("/hooks/{provider}", hooks.take, methods=["POST"]),
         Route("/static/pages.css", _style),
         Route("/static/survey.js", _script),

@@ -20,6 +20,7 @@ from drip.core.token import Link, peek
 from drip.engine.again import written_again
 from drip.errors import DripError
 from drip.importing import answers
+from drip.importing.values import parse_email
 from drip.storage import erasing, exporting
 from drip.storage.people import Contact
 from drip.web.site import Site, about, address_of_reader
@@ -231,7 +232,7 @@ async def sign_up(request: Request) -> Response:
         return _too_often()
     form = about(await request.form(max_files=0, max_fields=10))
     try:
-        email = answers.parse_address(form.get("email", ""))
+        email = parse_email(form.get("email", ""))
     except ValueError:
         return site.page("sign-up.html", language, 422, done=False, wrong=form.get("email", "")[:320], **values)
     # People do not see this field; programs fill in everything.

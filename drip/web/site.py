@@ -33,8 +33,8 @@ from drip.workspace import Workspace
 HERE = Path(__file__).parent
 # Keys of links and files are looked at again after this.
 FRESH_S = 2.0
-# Of one address in a minute: what is no link of ours; sign-ups.
-WRONG_LINKS, SIGN_UPS = 60, 10
+# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests.
+WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS = 60, 10, 20, 6_000
 FETCH_TIMEOUT_S = 10
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
@@ -50,6 +50,8 @@ class Site:
         self.writer = Writer(database)
         self.wrong_links = Limit(WRONG_LINKS, 60, passed_s)
         self.sign_ups = Limit(SIGN_UPS, 60, passed_s)
+        self.wrong_tokens = Limit(WRONG_TOKENS, 60, passed_s)
+        self.requests = Limit(REQUESTS, 60, passed_s)
         self._seen: object = None
         self._looked_at = float("-inf")
         self._keys: dict[str, bytes] = {}

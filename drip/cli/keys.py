@@ -1,0 +1,85 @@
+"""`drip keys`: tokens by which other programs come in."""
+
+from __future__ import annotations
+
+import secrets
+
+import click
+from rich import box
+from rich.table import Table
+
+from drip.cli.context import App, console, instant_text, json_option, pass_app, print_json
+from drip.errors import DripError
+from drip.storage import api_keys
+
+SCOPES = ("events", "contacts", "coupons")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def keys(context: click.Context, as_json: bool) -> None:
+    """Tokens by which a shop or a booking system posts to `/api/events` and `/api/contacts`.
+
+    \b
+    Example: drip keys
+             drip keys add shop --scope events --scope contacts
+             drip keys revoke shop
+    """
+    if context.invoked_subcommand:
+        return
+    app = context.find_object(App)
+    assert app
+    with app.opened(None) as (_, database, _now), database.read() as connection:
+        found = api_keys.listed(connection)
+    rows = [
+        {
+            "name": each.name, "scopes": sorted(each.scopes), "created_at": instant_text(each.created_at),
+            "revoked_at": instant_text(each.revoked_at) if each.revoked_at else None,
+        } for each in found
+    ]  # fmt: skip
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Name", "Good for", "Since", "Revoked"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(
+            str(row["name"]), ", ".join(row["scopes"] or []), str(row["created_at"]), str(row["revoked_at"] or "")
+        )
+    console().print(table)
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What it is good for.")
+@pass_app
+def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
+    """Makes a token and prints it, this once: only a hash of it is kept.
+
+    Example: drip keys add shop --scope events
+    """
+    token = f"drip_{secrets.token_urlsafe(32)}"
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        if not api_keys.add(connection, name, token, scopes, now):
+            raise DripError(
+                f"There is a key `{name}` already.", help="name it otherwise; revoked ones keep their names"
+            )
+    click.echo(token)
+    click.echo("Keep it well: it is not shown again.", err=True)
+
+
+@keys.command("revoke")
+@click.argument("name")
+@pass_app
+def revoke(app: App, name: str) -> None:
+    """A token is good no more.
+
+    Example: drip keys revoke shop
+    """
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        if not api_keys.revoke(connection, name, now):
+            raise DripError(f"There is no key `{name}` that is good.", help="`drip keys` lists them")
+    click.echo(f"{name} is revoked.")

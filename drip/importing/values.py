@@ -1,0 +1,76 @@
+"""Addresses, numbers and times as people write them, in their normal form."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+from drip.core.calendar import instant, zone
+from drip.core.fields import Field, parse, parse_zone
+
+# What needs no second look: words of letters, digits and a few signs, with dots between them, and not long.
+PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+LONGEST_PLAIN = 64
+
+
+def parse_plain(name: str, text: str, country: str) -> str:
+    """What every contact has a column for, in its normal form. Raises ValueError with a sentence."""
+    if name == "email":
+        return parse_email(text)
+    if name == "phone":
+        return parse_phone(text, country)
+    if name == "country":
+        return str(parse(Field("country", "country"), text))
+    if name == "timezone":
+        return parse_zone(text)
+    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text):
+        raise ValueError(f"`{text}` is not a language like en or de-AT")
+    return text.replace("_", "-")
+
+
+def parse_email(text: str) -> str:
+    """The address in its normal form. Raises ValueError with a sentence."""
+    local_part, _, domain = text.rpartition("@")
+    if PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN and (known := _domain(domain)):
+        return f"{local_part}@{known}"
+    try:
+        found = validate_email(text, check_deliverability=False)
+        # A domain of other letters has an ASCII form that every server takes (RFC 5891).
+        return found.ascii_email or found.normalized
+    except EmailNotValidError as error:
+        raise ValueError(f"`{text}` is not an e-mail address: {error}") from None
+
+
+@lru_cache(maxsize=10_000)
+def _domain(domain: str) -> str | None:
+    """A domain in its normal form, looked at once however many people have it; None if it is none."""
+    try:
+        return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain
+    except EmailNotValidError:
+        return None
+
+
+def parse_phone(text: str, country: str) -> str:
+    """The number as +15551234567. Raises ValueError with a sentence."""
+    try:
+        number = phonenumbers.parse(text, country.upper() or None)
+    except phonenumbers.NumberParseException:
+        raise ValueError(f"`{text}` is not a phone number like +15551234567") from None
+    if not phonenumbers.is_possible_number(number):
+        raise ValueError(f"`{text}` cannot be a phone number: it is too short or too long")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def parse_instant(text: str, timezone: str) -> datetime:
+    """An ISO date-time; without an offset it is the wall clock of `timezone`. Raises ValueError."""
+    try:
+        # 9:00 as people write it, 09:00 as ISO does.
+        at = datetime.fromisoformat(re.sub(r"(?<=[ T])(\d):", r"0\1:", text))
+        at = instant(at, zone(timezone)) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"`{text}` is not a time like 2026-11-22 14:30") from None
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

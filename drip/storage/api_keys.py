@@ -1,0 +1,87 @@
+"""Tokens by which other programs come in, and what was answered to them. Of a token only its hash is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from drip.storage.schema import answered, api_keys
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A program's right to come in, and to what (`scopes`)."""
+
+    number: int
+    name: str
+    scopes: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def add(connection: Connection, name: str, token: str, scopes: Collection[str], now: datetime) -> bool:
+    """Whether the name was free."""
+    values = {"name": name, "digest": digest(token), "scopes": ",".join(sorted(scopes)), "created_at": now}
+    statement = insert_or(api_keys).values(values).on_conflict_do_nothing(index_elements=["name"])
+    return connection.execute(statement).rowcount == 1
+
+
+def find(connection: Connection, token: str) -> ApiKey | None:
+    """Whose token this is, if it is good. Tokens have 256 bits, so that a plain hash of one cannot be turned back."""
+    where = (api_keys.c.digest == digest(token), api_keys.c.revoked_at.is_(None))
+    row = connection.execute(select(api_keys).where(*where)).first()
+    return _key(row) if row else None
+
+
+def listed(connection: Connection) -> Sequence[ApiKey]:
+    """All that there are and were."""
+    return [_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.id))]
+
+
+def revoke(connection: Connection, name: str, now: datetime) -> bool:
+    """Whether there was one of this name that was good; it is not any more."""
+    where = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    return connection.execute(update(api_keys).where(*where).values(revoked_at=now)).rowcount == 1
+
+
+def digest(token: str) -> str:
+    """The hash under which a token is kept."""
+    return sha256(token.encode()).hexdigest()
+
+
+def _key(row: Row[tuple[object, ...]]) -> ApiKey:
+    return ApiKey(row.id, row.name, frozenset(row.scopes.split(",")), row.created_at, row.revoked_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to a request; `digest` is of its body."""
+
+    digest: str
+    status: int
+    body: str
+
+
+def answer_to(connection: Connection, key: ApiKey, name: str) -> Answer | None:
+    """What was answered to this program's request of this name."""
+    columns = (answered.c.digest, answered.c.status, answered.c.body)
+    row = connection.execute(
+        select(*columns).where(answered.c.api_key_id == key.number, answered.c.name == name)
+    ).first()
+    return Answer(*row) if row else None
+
+
+def remember(connection: Connection, key: ApiKey, name: str, answer: Answer, now: datetime) -> None:
+    """Keeps an answer for a repeat."""
+    values = {"digest": answer.digest, "status": answer.status, "body": answer.body, "at": now}
+    connection.execute(insert(answered).values(api_key_id=key.number, name=name, **values))
+
+
+def forget_answers(connection: Connection, before: datetime) -> None:
+    """Answers from before an instant are not kept."""
+    connection.execute(delete(answered).where(answered.c.at < before))

@@ -1,0 +1,33 @@
+"""Tokens of other programs, and what was answered to them; contacts by address"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from drip.storage.columns import Instant, Number, Words
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", Number, primary_key=True),
+        sa.Column("name", Words, nullable=False, unique=True),
+        sa.Column("digest", Words, nullable=False, unique=True),
+        sa.Column("scopes", Words, nullable=False),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.Column("revoked_at", Instant),
+    )
+    op.create_table(
+        "answered",
+        sa.Column("api_key_id", Number, sa.ForeignKey("api_keys.id"), primary_key=True),
+        sa.Column("name", Words, primary_key=True),
+        sa.Column("digest", Words, nullable=False),
+        sa.Column("status", Number, nullable=False),
+        sa.Column("body", Words, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("answered_by_time", "answered", ["at"])
+    op.create_index("contacts_by_email", "contacts", [sa.text("lower(email)")])

@@ -1,0 +1,174 @@
+"""What other programs post: events and contacts, single or in batches, and codes that were redeemed.
+
+A request that names itself (`Idempotency-Key`) is answered once; a repeat gets the same answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from drip.errors import DripError
+from drip.importing.importer import Report, take_contacts, take_event_rows
+from drip.importing.redeeming import Redeemed, redeem
+from drip.importing.rows import table_of
+from drip.storage import api_keys
+from drip.storage.api_keys import Answer, ApiKey
+from drip.web.openapi import DESCRIPTION
+from drip.web.site import Site, address_of_reader
+
+MOST = 1_000
+# A repeat is known for so long.
+REMEMBERED = timedelta(days=1)
+NAME = re.compile(r"[!-~]{1,200}")
+Work = Callable[[Connection, Site, Any], tuple[int, dict[str, Any]]]
+
+
+class Refused(Exception):
+    """A request that is not looked at: its status, a sentence and the remedy."""
+
+    def __init__(self, status: int, sentence: str, help: str = "") -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.help = status, sentence, help
+
+    def response(self) -> JSONResponse:
+        told = {"error": self.sentence} | ({"help": self.help} if self.help else {})
+        more = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        more |= {"Retry-After": "60"} if self.status == 429 else {}
+        return JSONResponse(told, self.status, headers=more)
+
+
+def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
+    """An address that takes JSON by POST from whoever has a token with this scope."""
+
+    async def take(request: Request) -> Response:
+        site: Site = request.app.state.site
+        site.look()
+        try:
+            key = await _key(site, request, scope)
+            body = await request.body()
+            data = _data(body) if body or "code" not in request.path_params else {}
+            answer = await _answer(site, request, key, body, data, work)
+        except Refused as refused:
+            return refused.response()
+        return Response(answer.body, answer.status, media_type="application/json")
+
+    return take
+
+
+async def _key(site: Site, request: Request, scope: str) -> ApiKey:
+    """Whose token it is. Raises Refused."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    who = address_of_reader(request)
+    if site.wrong_tokens.spent(who):
+        raise Refused(429, "There were too many wrong tokens from your address.", "try again in a minute")
+    known = await site.read(lambda connection: api_keys.find(connection, token.strip())) if token else None
+    if kind.lower() != "bearer" or known is None:
+        site.wrong_tokens.spend(who)
+        raise Refused(
+            401, "The token is missing or not good.", "send `Authorization: Bearer …` with one of `drip keys add`"
+        )
+    if scope not in known.scopes:
+        raise Refused(
+            403, f"This token is not good for {scope}.", f"make one with `drip keys add NAME --scope {scope}`"
+        )
+    if not site.requests.spend(known.name):
+        raise Refused(429, "There were too many requests with this token.", "send batches, and try again in a minute")
+    return known
+
+
+def _data(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is not JSON.") from None
+
+
+async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: Any, work: Work) -> Answer:
+    """What is answered, now or when the same was asked before. Raises Refused."""
+    name = request.headers.get("idempotency-key")
+    if name is not None and not NAME.fullmatch(name):
+        raise Refused(400, "The Idempotency-Key is not one of 1 to 200 plain characters.")
+    asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
+    given = {**request.path_params, "data": data}
+
+    def take(connection: Connection) -> Answer:
+        before = api_keys.answer_to(connection, key, name) if name else None
+        if before:
+            if before.digest != asked:
+                raise Refused(422, "This Idempotency-Key was used for another request.", "give each request its own")
+            return before
+        status, told = work(connection, site, given)
+        answer = Answer(asked, status, json.dumps(told, ensure_ascii=False))
+        if name:
+            now = site.clock()
+            api_keys.forget_answers(connection, now - REMEMBERED)
+            api_keys.remember(connection, key, name, answer, now)
+        return answer
+
+    return await site.writer.do(take)
+
+
+# --- what there is
+
+
+def events(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+    """Events: of a contact each, now unless they say when."""
+    now = site.clock().isoformat()
+    items = [{"at": now, **each} if isinstance(each, dict) else each for each in _items(given["data"], "events")]
+    return _told(take_event_rows, connection, site, items)
+
+
+def contacts(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+    """Contacts: new ones and changes, by key. What is not named stays."""
+
+    def take(connection: Connection, settings: Any, table: Any) -> Report:
+        return take_contacts(connection, settings, table, "API", site.clock())
+
+    return _told(take, connection, site, _items(given["data"], "contacts"))
+
+
+def coupon(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+    """Redeems a code, once."""
+    try:
+        done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
+    except DripError as error:
+        raise Refused(409, error.sentence, error.help or "") from None
+    return 200, {"code": done.code, "coupon": done.coupon, "offer": done.offer, "contact": done.contact}
+
+
+def _items(data: Any, name: str) -> list[Any]:
+    """One, a list, or a list under its name."""
+    items = data[name] if isinstance(data, dict) and isinstance(data.get(name), list) else data
+    items = items if isinstance(items, list) else [items]
+    if len(items) > MOST:
+        raise Refused(413, f"There are {len(items):,} in one request, and {MOST:,} may be.", "send several")
+    return items
+
+
+def _told(
+    take: Callable[..., Report], connection: Connection, site: Site, items: list[Any]
+) -> tuple[int, dict[str, Any]]:
+    """What became of each: the good ones are stored, the others named by their place in the request."""
+    try:
+        report = take(connection, site.settings, table_of(items))
+    except DripError as error:
+        raise Refused(422, error.sentence.replace("The file has", "None of them has"), "") from None
+    rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]
+    told: dict[str, Any] = {"new": report.new, "changed": report.changed, "same": report.same, "rejected": rejected}
+    if report.notes:
+        told["notes"] = report.notes
+    return (422 if rejected and len(rejected) == len(items) else 200), told
+
+
+async def description(request: Request) -> Response:
+    """OpenAPI 3.1."""
+    return JSONResponse(DESCRIPTION)
