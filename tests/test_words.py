@@ -9,7 +9,7 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from drip.web.words import FOLDER, OWN, catalogue, language_for, languages, own_name
+from drip.web.words import FOLDER, OWN, catalogue, language_for, languages, own_names
 
 PAGES = FOLDER.parent / "pages"
 
@@ -48,4 +48,4 @@ def test_the_language_is_the_readers(wanted: tuple[str | None, ...], accepted: s
 
 
 def test_languages_are_called_by_their_own_names() -> None:
-    assert [own_name(each) for each in languages()] == ["English", "Deutsch", "Español", "Français"]
+    assert list(own_names().values()) == ["English", "Deutsch", "Español", "Français"]

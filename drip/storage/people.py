@@ -10,11 +10,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
+from drip.storage.columns import kept
 from drip.storage.schema import (
     consent_log,
     consents,
@@ -44,6 +59,33 @@ _EVENTS_OF = Prepared(
     select(events)
     .where(events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names")))
     .order_by(events.c.at, events.c.id)
+)
+_LAST_CHANGE = Prepared(
+    select(select(func.max(contacts.c.change)).scalar_subquery(), select(func.max(records.c.change)).scalar_subquery())
+)
+_TOUCH = Prepared(
+    update(contacts).where(contacts.c.id.in_(listed_in("ids"))).values(change=bindparam("number", type_=BigInteger))
+)
+# Behind `coalesce` SQLite does not go through all active runs to find those of a few contacts.
+_WAKE = Prepared(
+    update(runs)
+    .where(
+        runs.c.contact_id.in_(listed_in("ids")),
+        func.coalesce(runs.c.active, false()),
+        func.coalesce(runs.c.next_due_at, -1) != -1,
+    )
+    .values(next_due_at=null())
+)
+_SAID = insert_or(consents).values({column.name: bindparam(f"of_{column.name}") for column in consents.c})
+_SAY = Prepared(
+    _SAID.on_conflict_do_update(
+        index_elements=["contact_id", "topic", "channel"], set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at}
+    )
+)
+_LOG = Prepared(
+    insert(consent_log)
+    .values({column.name: bindparam(f"of_{column.name}") for column in consent_log.c if column.name != "id"})
+    .inline()
 )
 _SUPPRESSION_KEY = Prepared(select(meta.c.value).where(meta.c.name == "suppression-key"))
 _ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1))
@@ -193,15 +235,13 @@ def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequen
 
 def last_change(connection: Connection) -> int:
     """The number of the newest change of people."""
-    newest = (select(func.max(table.c.change)).scalar_subquery() for table in (contacts, records))
-    return max(number or 0 for number in connection.execute(select(*newest)).one())
+    return max(number or 0 for number in _LAST_CHANGE.rows(connection)[0])
 
 
 def touch(connection: Connection, contact_ids: Collection[int]) -> None:
     """Marks contacts as changed, so that those who look for what is new find them."""
-    change = last_change(connection) + 1 if contact_ids else 0
-    for chunk in _chunks(sorted(contact_ids)):
-        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(change=change))
+    if contact_ids:
+        _TOUCH.count(connection, ids=numbers(sorted(contact_ids)), number=last_change(connection) + 1)
 
 
 def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int]:
@@ -276,9 +316,8 @@ def _save_dates(
 
 def wake_runs(connection: Connection, contact_ids: Collection[int]) -> None:
     """Has the planner look again at every active run of these contacts: something about them is new."""
-    for chunk in _chunks(sorted(set(contact_ids))):
-        where = (runs.c.contact_id.in_(chunk), runs.c.active, runs.c.next_due_at.is_not(None))
-        connection.execute(update(runs).where(*where).values(next_due_at=None))
+    if contact_ids:
+        _WAKE.count(connection, ids=numbers(sorted(set(contact_ids))))
 
 
 def record_ids(connection: Connection, kind: str, keys: Collection[str]) -> dict[str, Record]:
@@ -383,18 +422,11 @@ def record_consents(
             fresh[place] = each
     if not fresh:
         return 0
-    rows = [_stored(each) for each in fresh.values()]
-    logged = [
-        {**row, "source": source, "address": addresses.get(row["contact_id"]), "recorded_at": now, "proof": proof}
-        for row in rows
-    ]
-    connection.execute(insert(consent_log), logged)
-    statement = insert_or(consents)
-    statement = statement.on_conflict_do_update(
-        index_elements=["contact_id", "topic", "channel"],
-        set_={"given": statement.excluded.given, "at": statement.excluded.at},
-    )
-    connection.execute(statement, rows)
+    told = json.dumps(dict(proof)) if proof else None
+    recorded = kept(now)
+    words = [(*each[:4], kept(each.at)) for each in fresh.values()]
+    _LOG.many(connection, [(*word, source, addresses.get(word[0]), recorded, told) for word in words])
+    _SAY.many(connection, words)
     touch(connection, {each.contact_id for each in fresh.values()})
     wake_runs(connection, [each.contact_id for each in fresh.values()])
     return len(fresh)
@@ -428,12 +460,6 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
         )
         for each in known
     ]
-
-
-def _stored(consent: Consent) -> dict[str, Any]:
-    row = consent._asdict()
-    del row["dated"]
-    return row
 
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:

@@ -26,7 +26,7 @@ from drip.lint.contrast import contrast
 from drip.storage.database import Database, link_keys
 from drip.transports.posting import address_of, get
 from drip.web.guard import Limit
-from drip.web.words import catalogue, language_for, languages, own_name
+from drip.web.words import catalogue, language_for, own_names
 from drip.web.writing import Writer
 from drip.workspace import Workspace
 
@@ -57,6 +57,7 @@ class Site:
         self._keys: dict[str, bytes] = {}
         self.providers: Mapping[str, Provider] = {}
         self.book: Book
+        self.style = self.style_address = ""
         self._pages: dict[str, Environment] = {}
         self.look()
 
@@ -76,8 +77,7 @@ class Site:
         if fresh.loaded.settings is None:
             log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
         else:
-            self.providers, self.book = fresh.providers(fetch), fresh.book(self.database, self.clock())
-            self.workspace = fresh
+            self._take(fresh)
 
     @property
     def settings(self) -> Settings:
@@ -111,33 +111,28 @@ class Site:
         """The HTML of a page."""
         shared = {
             "business": self.settings.business_name, "address": self.settings.business_address, "language": language,
-            "languages": {each: own_name(each) for each in languages()}, "style": self.style_address,
+            "languages": own_names(), "style": self.style_address,
         }  # fmt: skip
         if language not in self._pages:
             self._pages[language] = _environment(language)
         return self._pages[language].get_template(name).render(shared | values)
 
-    # --- what is the same for all pages
-
-    @property
-    def style(self) -> str:
-        """The style sheet, in the business' colour."""
+    def _take(self, fresh: Workspace) -> None:
+        """These files are in force from here on."""
+        self.providers, self.book = fresh.providers(fetch), fresh.book(self.database, self.clock())
+        self.workspace = fresh
         accent = self.settings.colour
         above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
-        return f":root {{ --accent: {accent}; --on-accent: {above}; }}\n" + (HERE / "static" / "pages.css").read_text(
-            "utf-8"
-        )
-
-    @property
-    def style_address(self) -> str:
-        """Where the style sheet is: another address for another one, so that it can be kept for long."""
-        return f"/static/pages.css?{digest(self.style)}"
+        colours = f":root {{ --accent: {accent}; --on-accent: {above}; }}\n"
+        # The style sheet, in the business' colour; another one has another address, so that it can be kept for long.
+        self.style = colours + (HERE / "static" / "pages.css").read_text("utf-8")
+        self.style_address = f"/static/pages.css?{digest(self.style)}"
 
 
 def _environment(language: str) -> Environment:
     """The pages in a language."""
     made = Environment(
-        loader=FileSystemLoader(HERE / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(HERE / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
     made.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError, negotiate_locale
@@ -35,9 +35,10 @@ def catalogue(language: str) -> NullTranslations:
     return Translations(compiled)
 
 
-def own_name(language: str) -> str:
-    """What a language is called by those who speak it."""
-    return (Locale(language).get_display_name() or language).capitalize()
+@cache
+def own_names() -> dict[str, str]:
+    """What each language is called by those who speak it."""
+    return {each: (Locale(each).get_display_name() or each).capitalize() for each in languages()}
 
 
 def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:
@@ -48,6 +49,7 @@ def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> s
     return OWN
 
 
+@lru_cache(1_000)
 def _known(tag: str) -> str | None:
     try:
         return negotiate_locale([tag.replace("-", "_")], list(languages()), sep="_")
