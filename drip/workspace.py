@@ -129,7 +129,7 @@ class Workspace:
     def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
-        filled = {name: self._secret(value, place) for name, value in options.items() if name != "use"}
+        filled = {name: self.secret(value, place) for name, value in options.items() if name != "use"}
         if "\0" in "".join(filled.values()):
             raise DripError("An option holds a character that text cannot have.", place=place)
         if "folder" in filled:
@@ -150,7 +150,7 @@ class Workspace:
             return None
         for problem in self._alarm_problems():
             raise DripError(f"{problem.sentence[0].upper()}{problem.sentence[1:]}.", help=problem.help, place=place)
-        to = self._secret(options.pop("to", ""), place)
+        to = self.secret(options.pop("to", ""), place)
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
@@ -171,7 +171,7 @@ class Workspace:
         found: dict[str, Provider] = {}
         place = self.settings.providers_place
         for name, options in self.settings.providers.items():
-            given = {key: self._secret(value, place) for key, value in options.items()}
+            given = {key: self.secret(value, place) for key, value in options.items()}
             try:
                 found[name] = _provider(name, given, fetch)
             except ValueError:
@@ -182,10 +182,10 @@ class Workspace:
     def mailbox(self) -> dict[str, str] | None:
         """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
         place = self.settings.inbound_place
-        return {name: self._secret(value, place) for name, value in self.settings.inbound.items()} or None
+        return {name: self.secret(value, place) for name, value in self.settings.inbound.items()} or None
 
-    def _secret(self, value: str, place: Place) -> str:
-        """`secret:NAME` from the environment, or from a file in the systemd or Docker secrets folder."""
+    def secret(self, value: str, place: Place) -> str:
+        """`secret:NAME` from the environment, or from a file in the systemd or Docker secrets folder. Raises DripError."""
         if not value.startswith("secret:"):
             return value
         name = value.removeprefix("secret:")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drip.storage import api_keys, loyalty, people
+from drip.storage import api_keys, consents, loyalty, people
 from drip.web.openapi import DESCRIPTION
 from tests.cli import drip
 from tests.web import Pages, pages
@@ -97,7 +97,7 @@ def test_contacts_are_made_and_changed_by_key(site: Pages) -> None:
     assert status == 200 and told["changed"] == 1 and told["rejected"][0]["index"] == 1 and "`shoe`" in told["notes"][0]
     with site.world.database.read() as connection:
         contact = people.contacts_by_key(connection, ["cy"])["cy"]
-        said = people.consents_of(connection, [contact.id])[contact.id]
+        said = consents.of_contacts(connection, [contact.id])[contact.id]
     assert contact.attributes == {"first_name": "Cyd"} and contact.email == "cy@example.com"
     assert [(each.topic, each.given) for each in said] == [("news", True)]
 

@@ -60,7 +60,9 @@ def every_page(site: Pages) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_no_page_breaks_a_rule_of_accessibility_or_scrolls_sideways(site: Pages, chromium: object, colours: str) -> None:
+def test_no_page_breaks_a_rule_of_accessibility_or_scrolls_sideways(
+    site: Pages, chromium: object, colours: str
+) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     wrong = []

@@ -17,7 +17,7 @@ from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import Table, open_table, write_rejected
 from drip.importing.values import parse_email
-from drip.storage import people
+from drip.storage import consents, people
 from drip.storage.schema import consent_log
 from tests.world import World, at
 
@@ -32,7 +32,7 @@ def contact(world: World, key: str) -> people.Contact:
 def given(world: World, key: str) -> dict[str, bool]:
     with world.database.read() as connection:
         number = people.contacts_by_key(connection, [key])[key].id
-        return {each.topic: each.given for each in people.consents_of(connection, [number])[number]}
+        return {each.topic: each.given for each in consents.of_contacts(connection, [number])[number]}
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:

@@ -18,6 +18,8 @@ from drip.errors import Place
 
 Channel = str
 CHANNELS = ("email", "sms", "push", "letter")
+# What other programs can be told of.
+NOTICES = ("sent", "bounced", "complained", "unsubscribed", "goal", "survey.answered")
 OptIn = Literal["double", "single", "implied"]
 
 
@@ -74,6 +76,18 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """A program that is told of what happens. `secret` is still `secret:NAME`."""
+
+    key: str
+    url: str
+    secret: str
+    kinds: frozenset[str]
+    private: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """`campaigns/_settings.yaml`. `fields` maps `contact` and each record kind to its declared fields."""
 
@@ -100,6 +114,7 @@ class Settings:
     inbound_place: Place
     providers: Mapping[str, Mapping[str, str]]
     providers_place: Place
+    webhooks: Mapping[str, Webhook]
     alarms: Mapping[str, str]
     alarms_place: Place
     fields: Mapping[str, Mapping[str, Field]]

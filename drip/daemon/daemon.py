@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
+from drip.daemon.courier import Courier
 from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
 from drip.daemon.teller import Teller
@@ -67,6 +68,7 @@ class Daemon:
         passed_s: Callable[[], float] = time.monotonic,
         senders: int = 1,
     ) -> None:
+        self.stop = threading.Event()
         self._files = Files(workspace)
         self._database, self._clock, self._trust = database, clock, trust
         self._passed_s = passed_s
@@ -74,13 +76,13 @@ class Daemon:
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
-        self.stop = threading.Event()
         self.failure: BaseException | None = None
         self._job: Job | None = None
         self._lock = database.lock()
         self._told: set[str] = set()
         self._untroubled = False
         self._teller = Teller(database, clock)
+        self._courier = Courier(database, clock, self.stop.is_set)
         self._doorkeeper = Doorkeeper()
         self._number = 0
 
@@ -107,7 +109,9 @@ class Daemon:
             )
         try:
             self._start()
-            return self._beat()
+            tally = self._beat()
+            self._carry()
+            return tally
         except Doubt as doubt:
             self._alarm("doubt", doubt.sentence, doubt.help)
             raise
@@ -191,6 +195,13 @@ class Daemon:
         with contextlib.suppress(Problems):
             self._teller.tell(self._files.workspace)
 
+    def _carry(self) -> None:
+        """Tells other programs what happened, beside the beats too."""
+        try:
+            self._courier.deliver(self._files.workspace)
+        except DripError as error:
+            log.error("Webhooks cannot be told: %s", error.sentence, extra={"action": "webhook-down"})
+
     def _end(self) -> None:
         self._tell()
         self._files.close()
@@ -213,9 +224,10 @@ class Daemon:
             max_instances=1,
             misfire_grace_time=None,
         )
-        scheduler.add_job(
-            self._tell, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
-        )
+        for beside in (self._tell, self._carry):
+            scheduler.add_job(
+                beside, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
+            )
         scheduler.start()
         try:
             self.stop.wait()

@@ -28,10 +28,11 @@ from drip.core.steps import (
 from drip.core.token import coupon_code
 from drip.engine.deriving import date_fields, guess_zone, refresh
 from drip.engine.facts import Batch
-from drip.storage import history, loyalty, people, tasks
+from drip.storage import consents, history, loyalty, people, tasks
+from drip.storage.consents import Consent
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code, Movement
-from drip.storage.people import PLAIN, Consent, Contact, Event
+from drip.storage.people import PLAIN, Contact, Event
 from drip.storage.runs import Run
 
 # Fills `{{ … }}` of a task's title in; what is unknown reads as such.
@@ -138,7 +139,7 @@ class Actions:
         said = [Consent(contact.id, step.topic, channel, step.given, self._now) for channel in step.channels]
         proof = next((dict(event.fields) for event in reversed(list(heard.values())) if event.fields), None)
         source = f"campaign {campaign.key}, step {step.id}"
-        people.record_consents(self._connection, said, source, {contact.id: contact.email}, self._now, proof)
+        consents.record(self._connection, said, source, {contact.id: contact.email}, self._now, proof)
         self._woken.add(contact.id)
         for each in said:
             self._facts.say(each)

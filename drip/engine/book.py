@@ -16,7 +16,7 @@ from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, SetFields, Split, conditions_of
 from drip.engine.deriving import refresh_all, settle_zones
 from drip.language.files import Loaded, load_text
-from drip.storage import audience, control, runs, who
+from drip.storage import audience, control, notices, runs, who
 from drip.storage.control import Hold
 from drip.storage.database import index_contacts
 
@@ -159,6 +159,7 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
     index_contacts(connection, who.attribute_indexes(book.settings, book.conditions()))
     refresh_all(connection, book.settings)
     settle_zones(connection)
+    notices.want(connection, {kind for each in book.settings.webhooks.values() for kind in each.kinds})
     return book
 
 

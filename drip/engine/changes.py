@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from drip.core.decide import Reason
 from drip.errors import Place
-from drip.storage import outbox, runs
+from drip.storage import notices, outbox, people, runs
 from drip.storage.outbox import Judgement, Outgoing
 from drip.storage.runs import NEVER, Run
 
@@ -92,3 +92,12 @@ class Changes:
         # One message can have changed more than once.
         outbox.save_messages(connection, list({id(each): each for each in self._messages}.values()))
         outbox.save_judgements(connection, self._judgements)
+        self._tell(connection)
+
+    def _tell(self, connection: Connection) -> None:
+        """Other programs are told of goals that were met."""
+        met = [run for run in self.runs.values() if run.code == "goal-met" and run.ended_at == self.now]
+        if met:
+            known = people.contacts_by_id(connection, {run.contact_id for run in met})
+            told = [{"run": run.id, "campaign": run.campaign, "contact": known[run.contact_id].key} for run in met]
+            notices.add(connection, "goal", told, self.now)

@@ -21,9 +21,10 @@ from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
 from drip.core.settings import CHANNELS, Settings, Topic
 from drip.errors import Place
-from drip.storage import history, loyalty, people, segments
+from drip.storage import consents, history, loyalty, people, segments
+from drip.storage.consents import Consent, Standing
 from drip.storage.loyalty import Code
-from drip.storage.people import Consent, Contact, Event, Record, Standing, address_of
+from drip.storage.people import Contact, Event, Record, address_of
 from drip.storage.runs import Run
 
 
@@ -34,7 +35,7 @@ class Batch:
         self.settings, self.now = settings, now
         self._connection, self._ids = connection, list(contact_ids)
         self.contacts = people.contacts_by_id(connection, contact_ids)
-        self._consents = people.consents_of(connection, contact_ids)
+        self._consents = consents.of_contacts(connection, contact_ids)
         self._key = people.suppression_key(connection)
         self._suppressed: dict[str, str] = {}
         if people.any_suppressed(connection):

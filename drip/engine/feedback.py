@@ -16,11 +16,12 @@ from sqlalchemy import Connection
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
-from drip.storage import control, deliveries, outbox, people
+from drip.storage import consents, control, deliveries, notices, outbox, people
+from drip.storage.consents import Consent
 from drip.storage.database import Database, link_keys, workspace_id
 from drip.storage.deliveries import Delivery
 from drip.storage.outbox import Outgoing
-from drip.storage.people import Consent, Contact, address_of
+from drip.storage.people import Contact, address_of
 
 # So many messages that came back for the time being, none having arrived between them, and the address is given up.
 MOST_TEMPORARY = 5
@@ -32,6 +33,8 @@ COMPLAINT_SPAN = timedelta(days=30)
 FEWEST_COMPLAINTS = 3
 # Of feedback reports (RFC 5965 section 7.3) those by which somebody complains of our mail.
 COMPLAINING = ("abuse", "fraud")
+# What other programs are told of.
+TOLD = {"bounce": "bounced", "complaint": "complained"}
 log = logging.getLogger("drip.feedback")
 
 
@@ -105,6 +108,10 @@ class Feedback:
 
     def _follow(self, connection: Connection, message: Outgoing, finding: Finding) -> None:
         contact = people.contacts_by_id(connection, [message.contact_id]).get(message.contact_id)
+        if contact is not None and finding.kind in TOLD:
+            told = {"message": message.id, "campaign": message.campaign, "step": message.step, "channel": message.channel,
+                    "contact": contact.key, "class": finding.meaning, "status": finding.status}  # fmt: skip
+            notices.add(connection, TOLD[finding.kind], [told], self._now)
         address = address_of(contact, message.channel) if contact else None
         if contact is None or address is None:
             return
@@ -151,7 +158,7 @@ class Feedback:
             return
         said = [Consent(contact.id, topic, channel, False, self._now)]
         addresses: Mapping[int, str | None] = {contact.id: address_of(contact, channel)}
-        if people.record_consents(connection, said, "mail", addresses, self._now):
+        if consents.record(connection, said, "mail", addresses, self._now):
             self.report.count("unsubscribe")
         else:
             self.report.known += 1

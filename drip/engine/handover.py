@@ -24,7 +24,7 @@ from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.storage import control, lanes, outbox, people, runs, tasks
+from drip.storage import consents, control, lanes, notices, outbox, people, runs, tasks
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
@@ -196,10 +196,11 @@ class Handover:
         # What was refused before its text could go was never begun.
         never = [each.outgoing for each, _ in self._ended if each.outgoing.id not in self._begun]
         outbox.begin(connection, never, self.fence, now)
-        sent = [each.outgoing.id for each, receipt in self._ended if isinstance(receipt, Sent | Assigned)]
-        outbox.settle_sent(connection, sent, self.fence, now)
+        left = [each for each, receipt in self._ended if isinstance(receipt, Sent | Assigned)]
+        outbox.settle_sent(connection, [each.outgoing.id for each in left], self.fence, now)
+        notices.add(connection, "sent", [_notice(each) for each in left], now)
         tasks.add(connection, [_task(*each, now) for each in self._ended if isinstance(each[1], Assigned)])
-        counted.sent += len(sent)
+        counted.sent += len(left)
         done = [each for each, receipt in self._ended if self._settled(connection, each, receipt, now, counted)]
         go_on(connection, done, now)
         return counted
@@ -269,6 +270,13 @@ class Handover:
             alarm(connection, log, "sender-refused", each.campaign.key, f"{each.campaign.key} is held: {reason}.", now)
 
 
+def _notice(each: Ready) -> dict[str, Any]:
+    """What other programs are told of a message that left."""
+    sent = each.outgoing
+    return {"message": sent.id, "campaign": sent.campaign, "step": sent.step, "channel": sent.channel,
+            "contact": each.contact.key}  # fmt: skip
+
+
 def _task(each: Ready, receipt: Receipt, now: datetime) -> dict[str, Any]:
     """The row of a task that a message became."""
     assert isinstance(receipt, Assigned)
@@ -311,7 +319,7 @@ def go_on(connection: Connection, done: list[Ready], now: datetime) -> None:
 def _unchanged(connection: Connection, lot: list[Ready]) -> list[bool]:
     """Whether address, zone, consent and suppressions of each are what they were when its facts were fetched."""
     known = [each.facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
-    return [before == after for before, after in zip(known, people.standings(connection, known), strict=True)]
+    return [before == after for before, after in zip(known, consents.standings(connection, known), strict=True)]
 
 
 def _in_time(each: Ready, begun: Begun, now: datetime) -> bool:

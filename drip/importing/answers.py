@@ -15,8 +15,9 @@ from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.deriving import date_fields, refresh
 from drip.importing.importer import take_events
-from drip.storage import consents, history, people
-from drip.storage.people import Consent, Contact, address_of
+from drip.storage import consents, history, notices, people
+from drip.storage.consents import Consent
+from drip.storage.people import Contact, address_of
 
 # How long "pause" pauses.
 PAUSE = timedelta(days=30)
@@ -78,6 +79,7 @@ def answer(connection: Connection, settings: Settings, link: Link, now: datetime
     fields = {"survey": survey, "score": str(score)} | ({"comment": said} if said else {})
     event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
     if take_events(connection, settings, [event]):
+        notices.add(connection, ANSWERED, [{"contact": contact.key, "topic": link.topic, **fields}], now)
         return True
     if said:
         people.add_field(connection, ANSWERED, key, "comment", said)
@@ -209,5 +211,5 @@ def _record(
     for channel in dict.fromkeys(each.channel for each in said):
         words = [each for each in said if each.channel == channel]
         addresses = {contact.id: address_of(contact, channel)}
-        count += people.record_consents(connection, words, source, addresses, now, proof)
+        count += consents.record(connection, words, source, addresses, now, proof)
     return count

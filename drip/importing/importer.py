@@ -30,9 +30,10 @@ from drip.errors import DripError, listed, nearest
 from drip.importing.rows import Row, Table
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
-from drip.storage import loyalty, people
+from drip.storage import consents, loyalty, people
+from drip.storage.consents import Consent
 from drip.storage.database import Database
-from drip.storage.people import PLAIN, Consent, Contact, Record
+from drip.storage.people import PLAIN, Contact, Record
 
 BATCH = 2_000
 ALIASES = {
@@ -172,7 +173,7 @@ class _ContactRows:
             for topic, channel, given, at in words
         ]
         addresses = {contact.id: contact.email for contact, _ in said}
-        report.consents += people.record_consents(connection, spoken, self._source, addresses, now)
+        report.consents += consents.record(connection, spoken, self._source, addresses, now)
 
 
 def _contact(

@@ -271,6 +271,7 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "re-entry": _of_pattern(rf"never|always|after {LENGTH}"),
     "holidays": lambda maker: _or_list({"type": "string"}),
     "segments": lambda maker: {"type": "object", "additionalProperties": CONDITION},
+    "notices": lambda maker: _or_list(TEXT),
     "colour": _of_pattern(r"#[0-9a-fA-F]{6}"),
     "scores": _of_pattern(r"\d+-\d+"),
     "senders": lambda maker: {"type": "object", "additionalProperties": _pattern(r".*\S@\S.*")},

@@ -13,7 +13,7 @@ from drip.core.conditions import Condition, Member, leaves
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_date, parse_zone
 from drip.core.rates import Rates, read_rates
-from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Settings, Survey, Topic
+from drip.core.settings import CHANNELS, NOTICES, Counter, Coupon, Segment, Settings, Survey, Topic, Webhook
 from drip.errors import nearest
 from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
@@ -85,6 +85,7 @@ def build_settings(document: Document) -> Settings | None:
         inbound_place=document.place(("inbound",), key=True),
         providers=_providers(document, model),
         providers_place=document.place(("providers",), key=True),
+        webhooks=_webhooks(document, model),
         alarms=_alarms(document, model),
         alarms_place=document.place(("alarms",), key=True),
         fields=data.fields,
@@ -228,6 +229,23 @@ def _providers(document: Document, model: SettingsModel) -> Mapping[str, Mapping
             document.problem(route, f"`{provider}` {what} `{name}`", f"it takes {', '.join(needed)}", key=True)
         _plain_options(document, route, options)
     return dict(model.providers)
+
+
+def _webhooks(document: Document, model: SettingsModel) -> dict[str, Webhook]:
+    """The programs that are told of what happens."""
+    found = {}
+    for name, each in model.webhooks.items():
+        route: Route = ("webhooks", name)
+        asked = each.on if isinstance(each.on, list) else str(each.on).split(",")
+        kinds = {str(kind).strip() for kind in asked}
+        for kind in sorted(kinds - set(NOTICES)):
+            document.problem((*route, "on"), f"nobody can be told of `{kind}`", nearest(kind, NOTICES, what="kinds"))
+        if not each.secret.startswith("secret:"):
+            help = f"write `secret: secret:{name.upper()}_HOOK` and put it into that environment variable"
+            document.problem((*route, "secret"), "the secret itself must not stand in this file", help)
+        place = document.place(route, key=True)
+        found[name] = Webhook(name, each.url, each.secret, frozenset(kinds), each.private == "yes", place)
+    return found
 
 
 def _alarms(document: Document, model: SettingsModel) -> Mapping[str, str]:

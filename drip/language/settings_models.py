@@ -32,6 +32,15 @@ class PagesModel(Model):
     color: Annotated[str, phrase(str), Kind("colour")] = key("#1f4d3a", "Of buttons, as six digits", "#1f4d3a")
 
 
+class WebhookModel(Model):
+    url: Text = key(..., "Where it is posted, signed", "https://crm.maplestreet.example/drip")
+    secret: Text = key(..., "What it is signed with", "secret:CRM_HOOK")
+    on: Annotated[Any, Kind("notices")] = key(..., "What it is told of", "sent, bounced, unsubscribed, goal")
+    private: Annotated[Literal["yes", "no"], phrase(str)] = key(
+        "no", "Whether it is within your own network", "yes", "no"
+    )
+
+
 class TopicModel(Model):
     title: Text = key(..., "What people see", "Thursday newsletter")
     opt_in: Annotated[OptIn, phrase(str)] = key(
@@ -90,6 +99,9 @@ class SettingsModel(Model):
     )
     providers: Annotated[dict[str, RawMap], Kind("providers")] = key(
         dict, "Whose webhooks are taken in", {"postmark": {"user": "drip", "password": "secret:POSTMARK_HOOK"}}
+    )
+    webhooks: dict[str, WebhookModel] = key(
+        dict, "Programs that are told of what happens", {"crm": {"url": "https://crm.example", "on": "sent"}}
     )
     alarms: Annotated[RawMap, Kind("alarms")] = key(
         dict, "Who is told when an operator has to look", {"use": "webhook", "url": "https://hooks.maplestreet.example"}

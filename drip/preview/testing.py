@@ -25,12 +25,13 @@ from drip.importing.importer import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.templates import Compiled, Source, Templates
-from drip.storage import history, ledger, loyalty, people
+from drip.storage import consents, history, ledger, loyalty, people
+from drip.storage.consents import Consent
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
 from drip.storage.loyalty import Movement
 from drip.storage.opening import create_database
-from drip.storage.people import PLAIN, Consent, Contact, Record
+from drip.storage.people import PLAIN, Contact, Record
 from drip.storage.sqlite import SqliteDatabase
 
 SAMPLE = "sample"
@@ -226,7 +227,7 @@ class _Play:
             for topic in self.settings.topics
             for channel in CHANNELS
         ]
-        people.record_consents(connection, said, "test", {contact.id: contact.email}, start)
+        consents.record(connection, said, "test", {contact.id: contact.email}, start)
         return contact
 
     def _record(self, connection: Connection, contact: Contact, start: datetime) -> Record | None:

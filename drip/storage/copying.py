@@ -12,12 +12,25 @@ from sqlalchemy import JSON, Connection, Table, text
 
 from drip.storage.columns import kept
 from drip.storage.database import Database
-from drip.storage.schema import alarms, answered, api_keys, contacts, deliveries, events, judgements, lanes, metadata
+from drip.storage.schema import (
+    alarms,
+    answered,
+    api_keys,
+    contacts,
+    deliveries,
+    events,
+    judgements,
+    lanes,
+    metadata,
+    notices,
+    told,
+)
 from drip.storage.sqlite import SqliteDatabase
 
 AT_ONCE = 10_000
 # Nothing that is judged looks at what came back, at how fast messages leave, or at what people and programs were told.
-COPIED = [table for table in metadata.sorted_tables if table not in (deliveries, lanes, alarms, api_keys, answered)]
+APART = (deliveries, lanes, alarms, api_keys, answered, notices, told)
+COPIED = [table for table in metadata.sorted_tables if table not in APART]
 
 
 @dataclass(frozen=True, slots=True)

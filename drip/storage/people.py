@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -29,10 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
-from drip.storage.columns import kept
 from drip.storage.schema import (
-    consent_log,
-    consents,
     contacts,
     dates,
     events,
@@ -49,11 +46,6 @@ COLUMNS = ("key", "email", "phone", "locale", "country")
 PLAIN = (*COLUMNS[1:], "timezone")
 # What every beat asks, built once: building a statement costs as much as running it.
 _CONTACTS = Prepared(select(contacts).where(contacts.c.id.in_(listed_in("ids"))))
-_CONSENTS = Prepared(
-    select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
-        consents.c.contact_id.in_(listed_in("ids"))
-    )
-)
 _EVENTS = Prepared(select(events).where(events.c.id.in_(listed_in("ids"))))
 _EVENTS_OF = Prepared(
     select(events)
@@ -75,17 +67,6 @@ _WAKE = Prepared(
         func.coalesce(runs.c.next_due_at, -1) != -1,
     )
     .values(next_due_at=null())
-)
-_SAID = insert_or(consents).values({column.name: bindparam(f"of_{column.name}") for column in consents.c})
-_SAY = Prepared(
-    _SAID.on_conflict_do_update(
-        index_elements=["contact_id", "topic", "channel"], set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at}
-    )
-)
-_LOG = Prepared(
-    insert(consent_log)
-    .values({column.name: bindparam(f"of_{column.name}") for column in consent_log.c if column.name != "id"})
-    .inline()
 )
 _SUPPRESSION_KEY = Prepared(select(meta.c.value).where(meta.c.name == "suppression-key"))
 _ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1))
@@ -131,20 +112,6 @@ class Event:
     key: str
     at: datetime
     fields: Mapping[str, str]
-
-
-class Consent(NamedTuple):
-    """A contact's word about a topic on a channel, given or taken back at an instant.
-
-    `dated` is False for a bare "yes" of a file, of which nobody knows when it was said.
-    """
-
-    contact_id: int
-    topic: str
-    channel: str
-    given: bool
-    at: datetime
-    dated: bool = True
 
 
 def address_of(contact: Contact, channel: str) -> str | None:
@@ -390,76 +357,6 @@ def events_of(connection: Connection, contact_ids: Collection[int], names: Colle
 def _event(row: Sequence[Any]) -> Event:
     id_, contact, record, name, key, at, fields = row
     return Event(id_, contact, record, name, key, from_millis(at), parsed(fields))
-
-
-def consents_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:
-    """What these contacts said, by contact."""
-    found: dict[int, list[Consent]] = defaultdict(list)
-    for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
-        found[contact].append(Consent(contact, topic, channel, bool(given), from_millis(at)))
-    return found
-
-
-def record_consents(
-    connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime,
-    proof: Mapping[str, str] | None = None,
-) -> int:  # fmt: skip
-    """Appends to the log what is new and makes it hold; returns how many were new.
-
-    A word older than the one known changes nothing, nor does an undated yes after a no: whoever has
-    unsubscribed stays so when an old file is imported again.
-    """
-    known: dict[tuple[int, str, str], Consent] = {}
-    for chunk in _chunks(sorted({each.contact_id for each in said})):
-        for own in consents_of(connection, chunk).values():
-            known |= {(each.contact_id, each.topic, each.channel): each for each in own}
-    fresh: dict[tuple[int, str, str], Consent] = {}
-    for each in said:
-        place = (each.contact_id, each.topic, each.channel)
-        before = fresh.get(place) or known.get(place)
-        newer = before is not None and before.given != each.given and before.at <= each.at
-        if before is None or (newer and (each.dated or not each.given)):
-            fresh[place] = each
-    if not fresh:
-        return 0
-    told = json.dumps(dict(proof)) if proof else None
-    recorded = kept(now)
-    words = [(*each[:4], kept(each.at)) for each in fresh.values()]
-    _LOG.many(connection, [(*word, source, addresses.get(word[0]), recorded, told) for word in words])
-    _SAY.many(connection, words)
-    touch(connection, {each.contact_id for each in fresh.values()})
-    wake_runs(connection, [each.contact_id for each in fresh.values()])
-    return len(fresh)
-
-
-class Standing(NamedTuple):
-    """What decides whether a contact may be written to about a topic, read again right before sending."""
-
-    contact_id: int
-    topic: str | None
-    channel: str
-    address: str | None
-    zone: str | None
-    given: bool | None
-    suppressed: bool
-    digest: str
-
-
-def standings(connection: Connection, known: Sequence[Standing]) -> list[Standing]:
-    """The same as they are at this moment."""
-    ids = {each.contact_id for each in known}
-    people = contacts_by_id(connection, ids)
-    said = {row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))}
-    closed = suppressed(connection, {each.digest for each in known})
-    return [
-        each._replace(
-            address=address_of(people[each.contact_id], each.channel),
-            zone=people[each.contact_id].zone,
-            given=said.get((each.contact_id, each.topic, each.channel)),
-            suppressed=each.digest in closed,
-        )
-        for each in known
-    ]
 
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:

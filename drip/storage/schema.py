@@ -370,6 +370,23 @@ answered = Table(
     **KEY_ALONE,
 )
 
+# What other programs are to be told, and up to which one each of them was.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("kind", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+told = Table(
+    "told",
+    metadata,
+    Column("webhook", Words, primary_key=True),
+    Column("notice", Number, nullable=False),
+    **KEY_ALONE,
+)
+
 tags = Table(
     "tags",
     metadata,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import http.client
 import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
 
 from drip.core.message import TransportDown
 
 MOST_ANSWERED = 10_000
+BASE64 = "whsec_"
 # RFC 9110 section 15: what may go another time, and what is wrong with us, so that every message would be refused.
 LATER = (408, 425, 429, *range(500, 600))
 OURS = (401, 402, 403, 407)
@@ -55,6 +59,22 @@ def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: f
     this machine can reach.
     """
     return _asked("POST", url, headers, body, timeout_s, private)
+
+
+def signed(secret: str, name: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The header fields of JSON that is posted, signed as Standard Webhooks has it (standardwebhooks.com): HMAC-SHA256 over
+    name, time and body. A secret that begins with `whsec_` is base64."""
+    key = base64.b64decode(secret.removeprefix(BASE64)) if secret.startswith(BASE64) else secret.encode()
+    when = str(int(at.timestamp()))
+    digest = hmac.digest(key, b".".join((name.encode(), when.encode(), body)), "sha256")
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "drip",
+        "Idempotency-Key": name,
+        "webhook-id": name,
+        "webhook-timestamp": when,
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
 
 
 def get(url: SplitResult, timeout_s: float) -> Answer:

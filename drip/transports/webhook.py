@@ -1,13 +1,11 @@
 """`webhook`: each message as JSON to an address of yours, signed, for whatever channel your program serves.
 
-The signature is that of Standard Webhooks (standardwebhooks.com): `webhook-id` is the message's name, the same for every
-attempt, so that a repeat is recognised; `webhook-signature` is HMAC-SHA256 over id, time and body.
+It is signed as `posting.signed` says; the id is the message's name, the same for every attempt, so that a repeat is recognised.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
-from drip.transports.posting import LATER, OURS, Broken, address_of, down, post
+from drip.transports.posting import LATER, OURS, Broken, address_of, down, post, signed
 
 OPTIONS = {"url", "secret", "timeout", "private"}
 TIMEOUT_S, LONGEST_S = 30, 600
@@ -34,7 +32,7 @@ class WebhookTransport:
                 raise ValueError(f"the transport `webhook` needs a `{name}`")
         self._private = options.get("private", "no") == "yes"
         self._url = address_of(options["url"], private=self._private)
-        self._secret = options["secret"].encode()
+        self._secret = options["secret"]
         self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
 
     def send(self, message: Message) -> Receipt:
@@ -57,16 +55,7 @@ class WebhookTransport:
         """Nothing is kept open."""
 
     def _headers(self, message: Message, body: bytes) -> dict[str, str]:
-        name, at = message.message_id, str(int(message.date.timestamp()))
-        digest = hmac.digest(self._secret, b".".join((name.encode(), at.encode(), body)), "sha256")
-        return {
-            "Content-Type": "application/json",
-            "User-Agent": "drip",
-            "Idempotency-Key": name,
-            "webhook-id": name,
-            "webhook-timestamp": at,
-            "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-        }
+        return signed(self._secret, message.message_id, message.date, body)
 
 
 def _told(message: Message) -> dict[str, Any]:

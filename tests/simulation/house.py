@@ -23,10 +23,10 @@ from drip.engine.handover import LeaseLost
 from drip.errors import DripError
 from drip.importing.importer import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage import control, outbox, people
+from drip.storage import consents, control, outbox, people
+from drip.storage.consents import Consent
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
-from drip.storage.people import Consent
 from drip.workspace import Workspace
 from tests.simulation.machine import Killed, Machine
 from tests.world import World, at
@@ -303,7 +303,7 @@ class House:
                 with database.write() as connection:
                     contact = people.contacts_by_key(connection, [key])[key]
                     said = [Consent(contact.id, "news", "email", given, machine.reading())]
-                    if not people.record_consents(connection, said, "page", {}, machine.reading()):
+                    if not consents.record(connection, said, "page", {}, machine.reading()):
                         continue
                     sql = "SELECT id FROM messages WHERE state = 'sending' AND contact_id = ? AND topic = 'news'"
                     on_their_way = {row[0] for row in connection.exec_driver_sql(sql, (contact.id,))}

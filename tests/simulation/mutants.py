@@ -131,7 +131,7 @@ def preview_without_its_own(patch: Patch) -> None:
 def no_last_check(patch: Patch) -> None:
     """Consent is looked at when a message is granted, and not when it is begun."""
     patch.setattr(handover, "permitted", lambda *_: True)
-    patch.setattr("drip.storage.people.standings", lambda _, known: list(known))
+    patch.setattr("drip.storage.consents.standings", lambda _, known: list(known))
 
 
 def sent_again_blindly(patch: Patch) -> None:

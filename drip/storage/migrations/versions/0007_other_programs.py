@@ -1,4 +1,4 @@
-"""Tokens of other programs, and what was answered to them; contacts by address"""
+"""Tokens of other programs, what was answered to them and what they are told; contacts by address"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,4 +30,17 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("answered_by_time", "answered", ["at"])
+    op.create_table(
+        "notices",
+        sa.Column("id", Number, primary_key=True),
+        sa.Column("kind", Words, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("data", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "told",
+        sa.Column("webhook", Words, primary_key=True),
+        sa.Column("notice", Number, nullable=False),
+        sqlite_with_rowid=False,
+    )
     op.create_index("contacts_by_email", "contacts", [sa.text("lower(email)")])

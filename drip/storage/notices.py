@@ -1,0 +1,84 @@
+"""What other programs are told: written down in the transaction in which it happens, and forgotten once all were told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from drip.core.settings import NOTICES
+from drip.storage.columns import kept
+from drip.storage.schema import meta, notices, told
+from drip.storage.sql import Prepared
+
+WANTED = "notices"
+_WANTED = Prepared(select(meta.c.value).where(meta.c.name == WANTED))
+_ADD = Prepared(insert(notices).values({name: bindparam(f"of_{name}") for name in ("kind", "at", "data")}).inline())
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that happened. `data` is plain."""
+
+    number: int
+    kind: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+def want(connection: Connection, kinds: Collection[str]) -> None:
+    """Only these are written down from here on."""
+    value = ",".join(sorted(kinds)).encode()
+    if wanted(connection) != frozenset(kinds):
+        statement = insert_or(meta).values(name=WANTED, value=value)
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def wanted(connection: Connection) -> frozenset[str]:
+    """Which kinds are written down."""
+    found = _WANTED.rows(connection)
+    return frozenset(bytes(found[0][0]).decode().split(",")) & frozenset(NOTICES) if found else frozenset()
+
+
+def add(connection: Connection, kind: str, happened: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Writes down what happened, if anybody wants to know of its kind."""
+    if happened and kind in wanted(connection):
+        _ADD.many(connection, [(kind, kept(now), json.dumps(dict(each))) for each in happened])
+
+
+def after(connection: Connection, name: str, kinds: Collection[str], limit: int) -> Sequence[Notice]:
+    """The oldest of these kinds that this webhook was not told of yet."""
+    last = select(told.c.notice).where(told.c.webhook == name).scalar_subquery()
+    where = (notices.c.id > func.coalesce(last, 0), notices.c.kind.in_(kinds))
+    return [
+        Notice(*row) for row in connection.execute(select(notices).where(*where).order_by(notices.c.id).limit(limit))
+    ]
+
+
+def told_until(connection: Connection, name: str, number: int) -> None:
+    """This webhook was told of all up to this one."""
+    statement = insert_or(told).values(webhook=name, notice=number)
+    connection.execute(statement.on_conflict_do_update(index_elements=["webhook"], set_={"notice": number}))
+
+
+def newest(connection: Connection) -> int:
+    """The number of the newest one."""
+    return connection.execute(select(func.max(notices.c.id))).scalar() or 0
+
+
+def known(connection: Connection) -> set[str]:
+    """The webhooks that were told of anything, or began at some number."""
+    return set(connection.scalars(select(told.c.webhook)))
+
+
+def forget(connection: Connection, names: Collection[str]) -> None:
+    """Whoever is not among these is told no more; what all of these were told of goes."""
+    connection.execute(delete(told).where(told.c.webhook.not_in(names)))
+    until = connection.execute(select(func.min(told.c.notice))).scalar()
+    # The newest stays, so that its number is not given to another one.
+    connection.execute(delete(notices).where(notices.c.id <= (until or 0), notices.c.id < newest(connection)))
