@@ -22,6 +22,7 @@ from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.people import import_
 from drip.cli.preview import preview
+from drip.cli.report import report
 from drip.cli.run import metrics, run, send
 from drip.cli.schema import schema
 from drip.cli.serve import serve
@@ -54,6 +55,7 @@ for command in (
     preview,
     diff,
     explain,
+    report,
     run,
     serve,
     status,

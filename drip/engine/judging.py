@@ -7,7 +7,7 @@ stored. So a slot that a grant takes is taken before anyone else can count.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,9 +15,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import later, millis, zone
-from drip.core.campaign import Campaign, Goal
+from drip.core.campaign import Campaign
 from drip.core.caps import Use, longest_memory
-from drip.core.conditions import Facts, why_not
 from drip.core.decide import Candidate, Defer, Person, Reason, Skip, decide
 from drip.core.decide import Send as Go
 from drip.core.steps import IssueCoupon, Send, Split, WaitFor
@@ -26,17 +25,17 @@ from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.facts import Batch
 from drip.engine.following import follow_runs
+from drip.engine.goals import met
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
-from drip.storage import control, outbox, people, runs
+from drip.storage import control, outbox, runs
 from drip.storage.outbox import Outgoing
-from drip.storage.people import Contact, Event
-from drip.storage.runs import NEVER, Armed, Run
+from drip.storage.people import Contact
+from drip.storage.runs import NEVER, Run
 from drip.storage.usage import near_a_limit, uses_of
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
-GOALS_AT_ONCE = 2_000
 
 
 @dataclass(slots=True)
@@ -338,31 +337,12 @@ class Winners:
         where, holidays = zone(self._book.settings.timezone), self._book.settings.holidays
         if not came or later(came[0].came_at, split.winner_after, where, holidays) > self._now:
             return None
-        met, all_ = Counter[int](), Counter(each.arm for each in came)
-        for n in range(0, len(came), GOALS_AT_ONCE):
-            met.update(self._met(goal, came[n : n + GOALS_AT_ONCE]))
-        rates = sorted(((met[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)), reverse=True)
+        all_ = Counter(each.arm for each in came)
+        good = met(self._connection, self._book.settings, goal, came, self._now)
+        won = Counter(each.arm for each, _ in good)
+        rates = sorted(((won[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)), reverse=True)
         beaten = len(rates) > 1 and rates[0][0] > rates[1][0]
         return rates[0][1] if beaten else None
-
-    def _met(self, goal: Goal, came: list[Armed]) -> Iterator[int]:
-        """The arms of those of these runs that met the goal, once for each."""
-        happened = people.events_of(self._connection, {each.contact_id for each in came}, [goal.event])
-        where, holidays = zone(self._book.settings.timezone), self._book.settings.holidays
-        for each in came:
-            limit = later(each.started_at, goal.within, where, holidays) if goal.within else self._now
-            for event in happened.get(each.contact_id, []):
-                about_it = not (event.record_id and each.record_id) or event.record_id == each.record_id
-                if about_it and each.started_at < event.at <= min(limit, self._now) and _fits(goal, event, self._now):
-                    yield each.arm
-                    break
-
-
-def _fits(goal: Goal, event: Event, now: datetime) -> bool:
-    """Whether an event is the goal by its own fields, which is all that `where` asks about."""
-    prefix = event.name.partition(".")[0]
-    values = {f"{name}.{field}": value for name in (prefix, "event") for field, value in event.fields.items()}
-    return goal.where is None or why_not(goal.where, Facts(values, frozenset(), now, "UTC")) is None
 
 
 def load_of_runs(

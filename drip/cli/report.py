@@ -1,0 +1,168 @@
+"""`drip report`: what campaigns achieved."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from drip.cli.context import App, console, instant_text, json_option, now_option, pass_app, print_json
+from drip.core.lift import Lift, Share
+from drip.engine.reporting import Report, Side
+from drip.engine.reporting import report as report_of
+from drip.errors import DripError, nearest
+from drip.storage.outcomes import Period
+
+DAYS = 30
+STATES = ("sent", "failed", "skipped", "held")
+KINDS = ("delivered", "bounce", "complaint")
+COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
+
+
+@click.command()
+@click.argument("campaigns", nargs=-1, metavar="[CAMPAIGN…]")
+@click.option("--since", metavar="TIME", help=f"Runs that began from then on; else in the last {DAYS} days.")
+@click.option(
+    "--value", default="total", show_default=True, metavar="FIELD", help="What is summed up of the goal's event."
+)
+@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the messages, step by step, into a file.")
+@now_option
+@json_option
+@pass_app
+def report(
+    app: App,
+    campaigns: tuple[str, ...],
+    since: str | None,
+    value: str,
+    file: Path | None,
+    now: str | None,
+    as_json: bool,
+) -> None:
+    """What came of campaigns: messages step by step, goals, revenue, arms of splits, and the lift against the holdout.
+
+    \b
+    Example: drip report
+             drip report win-back --since 2026-10-01
+             drip report --csv october.csv
+
+    The people are those who came in during the time, so that each is counted once. A lift is given with its 95% interval; if
+    that holds zero, nothing is proved yet.
+    """
+    with app.opened(now) as (workspace, database, at):
+        known = workspace.loaded.campaigns
+        unknown = sorted(set(campaigns) - set(known))
+        if unknown:
+            help = nearest(unknown[0], known, what="campaigns")
+            raise DripError(f"There is no campaign `{unknown[0]}`.", help=help)
+        start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
+        with database.read() as connection:
+            found = [
+                report_of(connection, workspace.settings, known[key], Period(key, start, at), value, at)
+                for key in sorted(campaigns or known)
+            ]
+    shown = [each for each in found if each.began or campaigns]
+    if file is not None:
+        _write(file, shown)
+        click.echo(f"Wrote {file}.")
+    elif as_json:
+        for each in shown:
+            print_json(_row(each, start, at, value))
+    else:
+        for each in shown:
+            _print(each, value)
+        if not shown:
+            click.echo("Nobody has come into a campaign in this time.")
+
+
+def _print(found: Report, value: str) -> None:
+    click.secho(found.campaign, bold=True)
+    click.echo(f"{found.began:,} came in.")
+    if found.steps:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("Step")
+        table.add_column("By")
+        for name in ("Sent", "Failed", "Skipped", "Held", "Waiting", "Delivered", "Bounced", "Complaints"):
+            table.add_column(name, justify="right")
+        for row in _messages(found):
+            table.add_row(str(row["step"]), str(row["channel"]), *(_count(row[name]) for name in COLUMNS[3:]))
+        console().print(table)
+    if found.not_sent:
+        click.echo("Not sent: " + ", ".join(f"{count:,} {code}" for code, count in found.not_sent) + ".")
+    if found.treated:
+        click.echo(f"Goal: {_side(found.treated, value)}.")
+    if found.held_out:
+        click.echo(f"Held out: {_side(found.held_out, value)}.")
+    if found.lift:
+        click.echo(_lift(found.lift))
+    for arm in found.arms:
+        click.echo(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
+    click.echo("")
+
+
+def _count(count: object) -> str:
+    return f"{count:,}" if count else "·"
+
+
+def _side(side: Side, value: str) -> str:
+    """`12 of 240 met it (5.0%, 2.9 to 8.5), total 1,204.50`."""
+    share = side.goals
+    low, high = share.interval
+    rate = f"{share.met:,} of {share.count:,} met it ({share.rate:.1%}, {low * 100:.1f} to {high * 100:.1f})"
+    return rate + (f", {value} {side.value:,.2f}" if side.value else "")
+
+
+def _lift(lift: Lift) -> str:
+    low, high = lift.interval
+    said = f"Lift: {lift.difference * 100:+.1f} points ({low * 100:+.1f} to {high * 100:+.1f})"
+    return f"{said}." if lift.sure else f"{said}: that may be chance."
+
+
+def _messages(found: Report) -> Iterator[dict[str, object]]:
+    for each in found.steps:
+        waiting = sum(count for state, count in each.ends.items() if state not in STATES)
+        yield {
+            "campaign": found.campaign, "step": each.step, "channel": each.channel,
+            **{state: each.ends.get(state, 0) for state in STATES}, "waiting": waiting,
+            **{kind: each.back.get(kind, 0) for kind in KINDS},
+        }  # fmt: skip
+
+
+def _row(found: Report, since: datetime, until: datetime, value: str) -> dict[str, Any]:
+    lift = found.lift
+    return {
+        "campaign": found.campaign, "since": instant_text(since), "until": instant_text(until), "began": found.began,
+        "steps": list(_messages(found)), "not_sent": dict(found.not_sent), "value": value,
+        "treated": _side_row(found.treated), "held_out": _side_row(found.held_out),
+        "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
+        "arms": [{"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})} for each in found.arms],
+    }  # fmt: skip
+
+
+def _side_row(side: Side | None) -> dict[str, Any] | None:
+    if side is None:
+        return None
+    share: Share = side.goals
+    return {
+        "people": share.count,
+        "goals": share.met,
+        "rate": share.rate,
+        "interval": share.interval,
+        "value": side.value,
+    }
+
+
+def _write(file: Path, found: list[Report]) -> None:
+    try:
+        with file.open("w", newline="", encoding="utf-8-sig") as opened:
+            writer = csv.DictWriter(opened, COLUMNS)
+            writer.writeheader()
+            for each in found:
+                writer.writerows(_messages(each))
+    except OSError as error:
+        raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None
