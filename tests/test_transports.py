@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drip.core.message import Attachment, Mailbox, Message, Pieced, Refused, Sent, TransportDown
+from drip.transports import mime
 from drip.transports.files import FilesTransport
 from drip.transports.memory import MemoryTransport
 from drip.transports.mime import to_bytes
@@ -278,3 +279,16 @@ def test_a_refused_connection_is_explained() -> None:
 def test_a_server_without_starttls_is_not_talked_to_in_the_clear(server: Controller) -> None:
     with pytest.raises(TransportDown, match="STARTTLS"):
         smtp(server.port, security="starttls").send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "pieces", [["<p>Hello, these are ten things for you.</p>\n"], ["<p>Dear friend</p>", "Ana", "\n"]]
+)
+def test_what_all_messages_share_is_encoded_once(pieces: list[str]) -> None:
+    html = [f"{each}{'x' * 200}" for each in pieces]
+    to_bytes(replace(MESSAGE, html=Pieced(html)))
+    before = mime._shared.cache_info()
+    for _ in range(5):
+        to_bytes(replace(MESSAGE, html=Pieced(html)))
+    after = mime._shared.cache_info()
+    assert after.hits - before.hits == 5 * len(html) and after.misses == before.misses

@@ -98,7 +98,7 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
     pieces = text.pieces if isinstance(text, Pieced) else (text,)
     if any(piece.endswith("\r") for piece in pieces[:-1]):
         pieces = (text,)  # A line end may have been cut in two.
-    shared = len(pieces) > 1
+    shared = isinstance(text, Pieced)
     encoded = [_shared(piece) if shared and len(piece) >= SHARED else _piece(piece) for piece in pieces]
     size = sum(each for _, each in encoded)
     fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}
