@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import httpx
-import uvicorn
 
 from drip.core.token import Link, sign
 from drip.storage.database import link_keys
 from drip.web import make_app
+from drip.web.server import listen
+from drip.web.server import serving as served
 from tests.world import World
 
 
@@ -55,20 +53,9 @@ def pages(world: World, now: datetime) -> Iterator[Pages]:
 
 
 @contextlib.contextmanager
-def serving(app: Callable[..., object]) -> Iterator[str]:
+def serving(app: object) -> Iterator[str]:
     """Serves an application on a free port; its address."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on")  # type: ignore[arg-type]
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        until = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < until and thread.is_alive()
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    with served(app, listening):
+        yield f"http://127.0.0.1:{port}"

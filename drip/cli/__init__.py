@@ -20,7 +20,7 @@ from drip.cli.ledger import explain, log
 from drip.cli.loyalty import counters, coupons, tasks
 from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
-from drip.cli.people import import_
+from drip.cli.people import consent, forget, import_
 from drip.cli.preview import preview
 from drip.cli.report import report
 from drip.cli.run import metrics, run, send
@@ -64,6 +64,8 @@ for command in (
     stop,
     release,
     suppress,
+    consent,
+    forget,
     migrate_runs,
     tasks,
     coupons,

@@ -144,3 +144,11 @@ def complain(error: DripError) -> int:
     if error.help:
         click.echo(f"help: {error.help}", err=True)
     return 2
+
+
+def endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """An option's host and port: `9464`, or `0.0.0.0:9464`."""
+    host, _, port = (text or "").rpartition(":")
+    if text is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
+    return (host or "127.0.0.1", int(port)) if text else None

@@ -1,4 +1,4 @@
-"""`drip import`."""
+"""`drip import`, `consent`, `forget`: people come in, what they said, and go."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 
 import click
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Connection
 
-from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app, print_json
 from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
+from drip.storage import consents, erasing, people
+from drip.storage.people import Contact
 
 SHOWN = 20
 
@@ -93,3 +96,55 @@ def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"Reading {file.name}", total=None)
         yield lambda rows: bar.update(task, completed=rows)
+
+
+@click.command()
+@click.argument("contact")
+@json_option
+@pass_app
+def consent(app: App, contact: str, as_json: bool) -> None:
+    """What somebody said about topics: when, how, to what address, with what proof.
+
+    Example: drip consent ana
+    """
+    with app.opened(None) as (workspace, database, _), database.read() as connection:
+        found = consents.log_of(connection, _known(connection, contact).id)
+    for each in found:
+        if as_json:
+            print_json({"topic": each.topic, "channel": each.channel, "given": each.given, "at": instant_text(each.at),
+                        "source": each.source, "address": each.address, "recorded_at": instant_text(each.recorded_at),
+                        "proof": dict(each.proof) if each.proof else None})  # fmt: skip
+            continue
+        said = "yes" if each.given else "no"
+        proof = "; " + ", ".join(f"{name} {value}" for name, value in each.proof.items()) if each.proof else ""
+        when = local_text(each.at, workspace.timezone)
+        click.echo(f"{when}  {said:<3} {each.topic} by {each.channel} ({each.source}{proof})")
+    if not found and not as_json:
+        click.echo(f"{contact} has said nothing.")
+
+
+@click.command()
+@click.argument("contact")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_app
+def forget(app: App, contact: str, yes: bool) -> None:
+    """Erases a person: data, events, words; runs end. Only a keyed hash of the addresses stays, so that nobody writes again.
+
+    Example: drip forget ana
+    """
+    with app.opened(None) as (_, database, now):
+        with database.read() as connection:
+            number = _known(connection, contact).id
+        if not yes:
+            click.confirm(f"Erase {contact} for good?", abort=True, err=True)
+        with database.write() as connection:
+            erasing.erase(connection, number, now)
+    click.echo(f"{contact} is erased.")
+
+
+def _known(connection: Connection, key: str) -> Contact:
+    """Raises DripError for one that there is not."""
+    found = people.contacts_by_key(connection, [key])
+    if key not in found:
+        raise DripError(f"There is no contact `{key}`.", help="look at its letters: a key is taken as it was imported")
+    return found[key]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +12,9 @@ from typing import Any
 import click
 from email_validator import EmailNotValidError, validate_email
 
-from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, endpoint, json_option, now_option, pass_app, print_json
+from drip.cli.log_lines import log_to_stderr
+from drip.cli.serve import served
 from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import IssueCoupon, Send
@@ -27,14 +26,6 @@ from drip.storage import control, people
 from drip.storage.database import Database
 from drip.storage.loyalty import Code
 from drip.workspace import Workspace
-
-
-def endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
-    """An option's host and port: `9464`, or `0.0.0.0:9464`."""
-    host, _, port = (text or "").rpartition(":")
-    if text is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
-    return (host or "127.0.0.1", int(port)) if text else None
 
 
 @click.command()
@@ -59,6 +50,9 @@ def endpoint(context: click.Context, option: click.Parameter, text: str | None) 
     callback=endpoint,
     help="Answer Prometheus there; on this machine alone unless a host is named.",
 )
+@click.option(
+    "--serve", "pages", metavar="[HOST:]PORT", callback=endpoint, help="Serve the pages too, as `drip serve` does."
+)
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
 @now_option
 @json_option
@@ -71,6 +65,7 @@ def run(
     after_restore: bool,
     senders: int,
     metrics: tuple[str, int] | None,
+    pages: tuple[str, int] | None,
     role: str,
     now: str | None,
     as_json: bool,
@@ -97,7 +92,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
-            with _answering(database, clock, metrics):
+            with _answering(database, clock, metrics), served(workspace, database, clock, pages):
                 daemon.run(every)
             return
         tally = daemon.run_once()
@@ -267,29 +262,3 @@ def _about(
         if isinstance(each, IssueCoupon)
     )
     return Subject(contact, record, heard, codes, 0, occurrence)
-
-
-class _Lines(logging.Formatter):
-    """A log line is a sentence and a stable action."""
-
-    def __init__(self, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        action = getattr(record, "action", record.name)
-        if self._as_json:
-            line = {"at": at, "level": record.levelname.lower(), "action": action, "sentence": record.getMessage()}
-            return json.dumps(line, ensure_ascii=False)
-        return f"{at} {record.levelname:<7} {record.getMessage()} [{action}]"
-
-
-def log_to_stderr(as_json: bool) -> None:
-    """The log goes to stderr, as lines for people or as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(as_json))
-    root = logging.getLogger("drip")
-    root.handlers = [handler]
-    root.setLevel(logging.INFO)
-    root.propagate = False

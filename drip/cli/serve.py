@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
 
 import click
 
-from drip.cli.context import App, now_option, pass_app
-from drip.cli.run import endpoint, log_to_stderr
+from drip.cli.context import App, endpoint, now_option, pass_app
+from drip.cli.log_lines import log_to_stderr
 from drip.errors import DripError
+from drip.storage.database import Database
+from drip.workspace import Workspace
 
 
 @click.command()
@@ -28,31 +35,47 @@ def serve(app: App, listen: tuple[str, int], now: str | None, as_json: bool) -> 
 
     Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip run`.
     """
-    # Slow to import, and no other command wants them.
-    import uvicorn
-
-    from drip.web import make_app
-
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
-    if not workspace.settings.public_url:
+    with workspace.database(clock()) as database:
+        listening, pages = _pages(workspace, database, clock, listen)
+        # Slow to import, and few commands want it.
+        from drip.web.server import serve as serve_at
+
+        serve_at(pages, listening)
+
+
+@contextlib.contextmanager
+def served(
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None
+) -> Iterator[None]:
+    """The pages are served meanwhile, if that is wanted. Raises DripError."""
+    if at is None:
+        yield
+        return
+    listening, pages = _pages(workspace, database, clock, at)
+    from drip.web.server import serving
+
+    with serving(pages, listening):
+        yield
+
+
+def _pages(
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: tuple[str, int]
+) -> tuple[socket.socket, Any]:
+    """Where they are served, and what. Raises DripError."""
+    from drip.web import make_app
+    from drip.web.server import listen as listen_at
+
+    host, port = at
+    leads = workspace.settings.public_url
+    if not leads:
         raise DripError(
             "Links do not lead to pages yet: `public_url` is missing in the settings.",
-            help=f"write `public_url: http://localhost:{listen[1]}` to try it here, the public address later",
+            help=f"write `public_url: http://localhost:{port}` to try it here, the public address later",
         )
-    with workspace.database(clock()) as database:
-        pages = make_app(workspace, database, clock, time.monotonic)
-        host, port = listen
-        # Its own log would hold tokens.
-        config = uvicorn.Config(pages, host=host, port=port, access_log=False, log_level="warning", server_header=False,
-                                date_header=True, timeout_graceful_shutdown=10)  # fmt: skip
-        click.echo(
-            f"Pages are served at http://{host}:{port}; links lead to {workspace.settings.public_url}.", err=True
-        )
-        try:
-            uvicorn.Server(config).run()
-        except SystemExit:
-            raise DripError(
-                f"Nothing can be served at {host}:{port}: the port is taken.", help="name another port"
-            ) from None
+    listening = listen_at(host, port)
+    pages = make_app(workspace, database, clock, time.monotonic)
+    click.echo(f"Pages are served at http://{host}:{port}; links lead to {leads}.", err=True)
+    return listening, pages

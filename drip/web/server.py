@@ -1,0 +1,56 @@
+"""An application on a port: for as long as the process runs, or beside something else in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from drip.errors import DripError
+
+BACKLOG = 1_024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises DripError if nothing can be served there."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+        return listening
+    except (OSError, UnicodeError) as error:
+        listening.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise DripError(f"Nothing can be served at {host}:{port}: {why}.", help="name another port") from None
+
+
+def serve(app: Any, listening: socket.socket) -> None:
+    """Until Ctrl-C or SIGTERM; requests that are under way are answered first."""
+    # It ends in order, and then hands the signal on.
+    with contextlib.suppress(KeyboardInterrupt):
+        _server(app).run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def serving(app: Any, listening: socket.socket) -> Iterator[None]:
+    """Meanwhile, in a thread."""
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="drip-pages", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _server(app: Any) -> uvicorn.Server:
+    # Its own log would hold tokens.
+    return uvicorn.Server(
+        uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=10)
+    )

@@ -1,0 +1,133 @@
+"""`drip serve` and `drip run --serve` as processes; `drip consent` and `drip forget`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from drip.core.token import Link, sign
+from drip.storage.database import link_keys
+from drip.storage.sqlite import SqliteDatabase
+from tests.cli import command, drip, environment
+from tests.cli import shop as made_of
+from tests.world import SETTINGS
+
+LETTER = """
+name: Letter
+topic: service
+trigger: { schedule: 2026-11-26 10:00 }
+steps: [send: letter]
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    root = tmp_path / "shop"
+    files = {
+        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", "use: files, folder: out")
+        + "public_url: http://x.example\n",
+        "campaigns/letter.yaml": LETTER,
+        "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
+    }
+    made_of(root, files, "key,email,first_name,news\nana,ana@example.com,Ana,yes\nben,ben@example.com,Ben,\n")
+    return root
+
+
+def port_of() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(root: Path, *arguments: str, port: int) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    process = subprocess.Popen(command(root, *arguments), env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            until = time.monotonic() + 30
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/health").status_code == 200:
+                        break
+                assert time.monotonic() < until and process.poll() is None
+                time.sleep(0.1)
+            yield process, client
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def token(root: Path, contact: int) -> str:
+    database = SqliteDatabase(root / ".drip" / "drip.db")
+    with database.read() as connection:
+        key_id, secret = list(link_keys(connection).items())[-1]
+    database.close()
+    return sign(Link("unsubscribe", contact, "service"), key_id, secret)
+
+
+def test_pages_are_served_beside_the_daemon_and_end_with_it(shop: Path) -> None:
+    port, who = port_of(), token(shop, 1)
+    arguments = ("run", "--every", "0.3", "--serve", str(port), "--now", "2026-11-26 9:59:50")
+    with running(shop, *arguments, port=port) as (process, client):
+        assert client.post(f"/unsubscribe/{who}").status_code == 200
+        until = time.monotonic() + 40
+        while not list((shop / "out").glob("*.eml")) and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr and "Traceback" not in process.stderr.read()
+    assert [path.name.split("_")[2] for path in (shop / "out").glob("*.eml")] == ["ben@example.com"]
+
+
+def test_pages_are_served_alone_and_keep_no_token_or_address_in_their_log(shop: Path) -> None:
+    port, who = port_of(), token(shop, 1)
+    with running(shop, "serve", "--listen", str(port), port=port) as (process, client):
+        client.post(f"/unsubscribe/{who}")
+        client.post("/sign-up/news", data={"email": "canary@example.com", "first_name": "Canary"})
+        client.get("/preferences/canary-token")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr
+        log = process.stderr.read().lower()
+    assert "pages are served at" in log
+    assert "canary" not in log and who.lower() not in log and "ana@" not in log
+    assert [row["given"] for row in drip(shop, "consent", "ana", "--json").rows] == [True, False]
+
+
+def test_a_port_that_is_taken_and_a_missing_address_are_explained(shop: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = drip(shop, "serve", "--listen", str(taken.getsockname()[1]))
+    assert done.code == 2 and "Nothing can be served" in done.err and "another port" in done.err
+    settings = shop / "campaigns" / "_settings.yaml"
+    settings.write_text(settings.read_text().replace("public_url: http://x.example\n", ""))
+    done = drip(shop, "serve")
+    assert done.code == 2 and "`public_url` is missing" in done.err
+
+
+def test_what_somebody_said_is_shown_with_its_source(shop: Path) -> None:
+    assert "yes news by email (people.csv)" in drip(shop, "consent", "ana").out
+    assert "has said nothing" in drip(shop, "consent", "ben").out
+    assert drip(shop, "consent", "eve").code == 2
+
+
+def test_a_person_is_erased_once_it_is_confirmed(shop: Path) -> None:
+    asked = subprocess.run(command(shop, "forget", "ana"), input="n\n", capture_output=True, text=True,
+                           env=environment(), check=False)  # fmt: skip
+    assert asked.returncode != 0 and drip(shop, "consent", "ana").code == 0
+    assert drip(shop, "forget", "ana", "--yes").code == 0
+    assert drip(shop, "consent", "ana").code == 2
+    made_of(shop, {}, "key,email,first_name,news\nana,ana@example.com,Ana,yes\n")
+    for clock in ("9:00", "10:30"):
+        drip(shop, "run", "--once", "--now", f"2026-11-26 {clock}")
+    assert [path.name.split("_")[2] for path in (shop / "out").glob("*.eml")] == ["ben@example.com"]
