@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
 from functools import lru_cache
@@ -30,7 +31,7 @@ def to_bytes(message: Message) -> bytes:
         "From": mailbox(message.sender),
         "To": mailbox(message.to),
         "Subject": _text(message.subject, "Subject"),
-        "Date": format_datetime(message.date, usegmt=True),
+        "Date": _date(message.date.replace(microsecond=0)),
         "Message-ID": f"<{message.message_id}>",
     }
     if message.reply_to:
@@ -43,6 +44,12 @@ def to_bytes(message: Message) -> bytes:
         parts = [_join(head, body), *(_attached(each) for each in attached)]
         head, body = _multipart("mixed", message.message_id, parts)
     return _join(fields | head, body)
+
+
+@lru_cache(16)
+def _date(at: datetime) -> str:
+    """RFC 5322 section 3.3."""
+    return format_datetime(at, usegmt=True)
 
 
 def _text_parts(message: Message) -> tuple[dict[str, str], bytes]:
@@ -86,7 +93,8 @@ def mailbox(box: Mailbox) -> str:
     if not name:
         return address
     if name.isascii() and len(name) < LONG and "=?" not in name:
-        return '"{}" <{}>'.format(re.sub(r'(["\\])', r"\\\1", name), address)
+        # A backslash first, or it would be doubled once more.
+        return '"{}" <{}>'.format(name.replace("\\", "\\\\").replace('"', '\\"'), address)
     return f"{_text(name, 'To')} <{address}>"
 
 

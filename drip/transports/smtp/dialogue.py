@@ -100,6 +100,8 @@ class Dialogue(Generic[T]):
     _expected: deque[tuple[str, Callable[[Reply], None]]] = field(default_factory=deque)
     # Commands that wait until what was asked before them is answered: all, where the server has no PIPELINING.
     _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(default_factory=deque)
+    # The largest message the server takes (RFC 1870), None where it does not say.
+    most_bytes: int | None = None
     _ahead: Letter[T] | None = None
     _under_way: Letter[T] | None = None
     _begun: int = 0
@@ -135,12 +137,6 @@ class Dialogue(Generic[T]):
         if self.wants_tls:
             return PATIENCE["HELLO"]
         return PATIENCE[self._expected[0][0]] if self._expected else None
-
-    @property
-    def most_bytes(self) -> int | None:
-        """The largest message the server takes (RFC 1870), None where it does not say."""
-        size = self.extensions.get("SIZE", "")
-        return int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
 
     def take(self, letter: Letter[T]) -> None:
         """Begins a letter: its envelope goes out. Only if `free`."""
@@ -277,6 +273,8 @@ class Dialogue(Generic[T]):
             return
         words = (line.split(" ", 1) for line in reply.lines[1:])
         self.extensions = {word[0].upper(): word[1] if len(word) > 1 else "" for word in words}
+        size = self.extensions.get("SIZE", "")
+        self.most_bytes = int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
         if self.security == "starttls" and not self.secure:
             self._ask_for_tls()
         elif self.login:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from drip.core.message import Receipt, Refused, Scope, Unsent
 
@@ -51,6 +52,9 @@ class Replies:
         """The answers that are complete now, one by one. Raises Garbage where one makes no sense."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
+            if not self._lines and (known := _alone(line)) is not None:
+                yield known
+                continue
             match = _LINE.fullmatch(line.rstrip(b"\r"))
             if match is None or len(line) > LONGEST_LINE:
                 raise Garbage(_shown(line))
@@ -63,6 +67,15 @@ class Replies:
                 yield _reply(whole)
         if len(self._rest) > LONGEST_LINE:
             raise Garbage("a line without end")
+
+
+@lru_cache(512)
+def _alone(line: bytes) -> Reply | None:
+    """The answer that is this line and no other; None if it is not. Servers mostly say the same."""
+    match = _LINE.fullmatch(line.rstrip(b"\r")) if len(line) <= LONGEST_LINE else None
+    if match is None or match[2] == b"-":
+        return None
+    return _reply([(match[1], match[3] or b"")])
 
 
 def _reply(lines: list[tuple[bytes, bytes]]) -> Reply:

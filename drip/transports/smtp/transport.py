@@ -104,7 +104,7 @@ class SmtpTransport:
             message = replace(message, headers={**message.headers, **field})
         data = to_bytes(message)
         signed = [signer.field(data, message.date) for signer in self._signers]
-        return b"".join([*signed, data])
+        return b"".join([*signed, data]) if signed else data
 
     def sender_of(self, message: Message) -> str:
         """The envelope's sender: an address of this message's own, so that whatever comes back says which one it was."""
