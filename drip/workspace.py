@@ -49,7 +49,10 @@ class Workspace:
     def reload(self) -> None:
         """Reads all files anew."""
         self.loaded = load_folder(self.root)
-        self.templates = Templates(self.root, self.loaded.settings.currency if self.loaded.settings else "USD")
+        settings = self.loaded.settings
+        self.templates = Templates(
+            self.root, settings.currency if settings else "USD", tracks=bool(settings and settings.track_clicks)
+        )
 
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
         """Changes when a file of the workspace does."""

@@ -21,7 +21,7 @@ from drip.storage.outcomes import Period
 
 DAYS = 30
 STATES = ("sent", "failed", "skipped", "held")
-KINDS = ("delivered", "bounce", "complaint")
+KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
 COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
 
 
@@ -87,7 +87,18 @@ def _print(found: Report, value: str) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("Step")
         table.add_column("By")
-        for name in ("Sent", "Failed", "Skipped", "Held", "Waiting", "Delivered", "Bounced", "Complaints"):
+        for name in (
+            "Sent",
+            "Failed",
+            "Skipped",
+            "Held",
+            "Waiting",
+            "Delivered",
+            "Bounced",
+            "Complaints",
+            "Opened",
+            "Clicked",
+        ):
             table.add_column(name, justify="right")
         for row in _messages(found):
             table.add_row(str(row["step"]), str(row["channel"]), *(_count(row[name]) for name in COLUMNS[3:]))

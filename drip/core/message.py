@@ -58,6 +58,8 @@ class Message:
     reply_to: Mailbox | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
+    # Where links lead that go over a page of ours, by their names.
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def with_pictures(message: Message) -> str | None:

@@ -98,6 +98,8 @@ class Settings:
     currency: str
     public_url: str | None
     colour: str
+    track_clicks: bool
+    track_opens: bool
     send_window: SendWindow | None
     send_window_place: Place
     quiet_hours: ClockRange | None

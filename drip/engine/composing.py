@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection
@@ -22,6 +23,8 @@ from drip.storage.loyalty import Code
 from drip.storage.people import Contact, Event, Record, address_of
 from drip.storage.runs import Run
 
+# As many hex digits name a link.
+LINK_NAME = 20
 # A survey that the settings do not describe.
 DEFAULT_SCORES = (1, 5)
 
@@ -75,6 +78,7 @@ def compose(
     links = Links(settings, mine, sender, campaign, step, about)
     web, mail = links.to("unsubscribe")
     name = message_name(mine.workspace, about.run_id, step.id, channel)
+    tracked = Tracked(links) if settings.track_clicks and channel == "email" else None
     topic = settings.topics.get(campaign.topic or "")
     letterhead = None
     if topic and not step.transactional and channel == "email":
@@ -93,6 +97,7 @@ def compose(
         values={
             **facts.context(about.contact, about.record, about.heard, about.codes),
             **links.values(web or mail, asked),
+            **({"tracked": tracked} if tracked else {}),
         },
         attach=step.attach,
         message_id=f"{name}@{sender.address.rpartition('@')[2]}",
@@ -101,8 +106,10 @@ def compose(
         topic=campaign.topic,
         unsubscribe_url=web,
         unsubscribe_mail=mail,
+        dot=links.page("o", "open", step.id) if settings.track_opens and channel == "email" else None,
     )
-    return render(templates, request)
+    message = render(templates, request)
+    return replace(message, links=tracked.links) if tracked and tracked.links else message
 
 
 def compose_for_run(
@@ -131,6 +138,11 @@ class Links:
         run = 0 if purpose in ("unsubscribe", "preferences") else self.about.run_id
         link = Link(purpose, self.about.contact.id, self.campaign.topic, run, detail)
         return signed_links(self.settings.public_url, purpose, self._sign(link), self.sender)
+
+    def page(self, address: str, purpose: str, detail: str) -> str:
+        """A page that is no page: what is known once a link is followed or a picture fetched."""
+        link = Link(purpose, self.about.contact.id, self.campaign.topic, self.about.run_id, detail)
+        return f"{self.settings.public_url}/{address}/{self._sign(link)}"
 
     def _sign(self, link: Link) -> str:
         return sign(link, self.mine.key_id, self.mine.secret)
@@ -161,6 +173,29 @@ class Links:
         if not isinstance(score, int) or not lowest <= score <= highest:
             raise ValueError(f"survey_link takes a score from {lowest} to {highest}")
         return self._either("survey", f"{self.step.survey}:{score}")
+
+
+class Tracked:
+    """What a template gives its links to: they lead over a page of ours, which knows them by short names, and on from there.
+
+    Nobody can have that page lead anywhere else: it only knows links of messages.
+    """
+
+    def __init__(self, own: Links) -> None:
+        self._own, self._tail = own, ""
+        self.links: dict[str, str] = {}
+
+    def __call__(self, address: object) -> str:
+        """Where the link leads now; what is no web address, or leads to a page of ours already, stays."""
+        to = str(address)
+        public = self._own.settings.public_url
+        if not to.startswith(("https://", "http://")) or public is None or to.startswith(f"{public}/"):
+            return to
+        # Signing costs as much as filling in: once for all links of a message.
+        self._tail = self._tail or self._own.page("c", "click", self._own.step.id).removeprefix(f"{public}/c/")
+        name = sha256(to.encode("utf-8", "replace")).hexdigest()[:LINK_NAME]
+        self.links[name] = to
+        return f"{public}/c/{name}/{self._tail}"
 
 
 def name_of(attributes: Mapping[str, Any]) -> str:

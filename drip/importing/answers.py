@@ -15,8 +15,9 @@ from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.deriving import date_fields, refresh
 from drip.importing.importer import take_events
-from drip.storage import consents, history, notices, people
+from drip.storage import consents, deliveries, history, links, notices, outbox, people
 from drip.storage.consents import Consent
+from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
 
 # How long "pause" pauses.
@@ -87,6 +88,34 @@ def answer(connection: Connection, settings: Settings, link: Link, now: datetime
 
 
 ANSWERED = "survey.answered"
+# Programs that look for viruses follow links as a mail comes in, and all of them at once.
+AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
+
+
+def seen(
+    connection: Connection, settings: Settings, link: Link, name: str, template: str | None, now: datetime
+) -> bool:
+    """Somebody followed a link of a message (`name`), or fetched its dot (`""`): whether it is news, and a person's doing.
+
+    Campaigns hear of a person's as `message.clicked` and `message.opened`.
+    """
+    contact = contact_of(connection, link)
+    sent = [each for each in outbox.of_runs(connection, [link.run]) if each.step == link.detail and each.sent_at]
+    if contact is None or not sent or sent[0].contact_id != contact.id:
+        return False
+    message, kind = sent[0], "clicked" if name else "opened"
+    assert message.sent_at
+    machine = now - message.sent_at < AT_ONCE
+    if name and not machine:
+        machine = links.clicked_lately(connection, message.id, now - TOGETHER) + 1 >= MANY
+    who = "machine" if machine else "person"
+    made = Delivery(message.id, kind, now, who, "", name, f"{name}:{who}")
+    if not deliveries.record(connection, made) or machine:
+        return False
+    fields = {"campaign": message.campaign, "step": message.step, "template": template or "", "link": name}
+    event = {"contact_id": contact.id, "record_id": 0, "name": f"message.{kind}", "key": f"{message.id}-{name}", "at": now,
+             "fields": {key: value for key, value in fields.items() if value}}  # fmt: skip
+    return bool(take_events(connection, settings, [event]))
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from drip.core.caps import Cap
 from drip.core.conditions import Condition, Member, leaves
@@ -66,6 +66,8 @@ def build_settings(document: Document) -> Settings | None:
         currency=model.currency,
         public_url=_url(document, model.public_url),
         colour=_colour(document, model.pages or PagesModel()),
+        track_clicks=_tracks(document, model, "clicks"),
+        track_opens=_tracks(document, model, "opens"),
         send_window=model.send_window,
         send_window_place=document.place(("send_window",), key=True),
         quiet_hours=model.quiet_hours,
@@ -123,6 +125,15 @@ def _colour(document: Document, pages: PagesModel) -> str:
     if not re.fullmatch("#[0-9a-fA-F]{6}", pages.color):
         document.problem(("pages", "color"), f"`{pages.color}` is not a colour like #1f4d3a")
     return pages.color
+
+
+def _tracks(document: Document, model: SettingsModel, what: Literal["clicks", "opens"]) -> bool:
+    """Nothing is tracked unless it is asked for, and only where there are pages."""
+    if model.tracking is None or getattr(model.tracking, what) == "no":
+        return False
+    if model.public_url is None:
+        document.problem(("tracking",), "tracking needs `public_url`: links lead over your pages then", key=True)
+    return True
 
 
 def _database(document: Document, url: str | None) -> str | None:

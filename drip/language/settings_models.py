@@ -32,13 +32,19 @@ class PagesModel(Model):
     color: Annotated[str, phrase(str), Kind("colour")] = key("#1f4d3a", "Of buttons, as six digits", "#1f4d3a")
 
 
+YesNo = Annotated[Literal["yes", "no"], phrase(str)]
+
+
+class TrackingModel(Model):
+    clicks: YesNo = key("yes", "Links of mails lead over your pages, so that clicks are known", "yes", "no")
+    opens: YesNo = key("no", "A picture of one dot says that a mail was shown: weak evidence", "yes", "no")
+
+
 class WebhookModel(Model):
     url: Text = key(..., "Where it is posted, signed", "https://crm.maplestreet.example/drip")
     secret: Text = key(..., "What it is signed with", "secret:CRM_HOOK")
     on: Annotated[Any, Kind("notices")] = key(..., "What it is told of", "sent, bounced, unsubscribed, goal")
-    private: Annotated[Literal["yes", "no"], phrase(str)] = key(
-        "no", "Whether it is within your own network", "yes", "no"
-    )
+    private: YesNo = key("no", "Whether it is within your own network", "yes", "no")
 
 
 class TopicModel(Model):
@@ -76,6 +82,7 @@ class SettingsModel(Model):
     currency: Text = key("USD", "What the filter `money` prints", "USD")
     public_url: Text | None = key(None, "Where links of mails lead", "https://mail.maplestreet.example")
     pages: PagesModel | None = key(None, "How the pages look that links lead to")
+    tracking: TrackingModel | None = key(None, "What is known of mails once they are read")
     send_window: Window | None = key(
         None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00", "9:00-17:00 on business days"
     )

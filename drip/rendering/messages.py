@@ -66,6 +66,8 @@ class Request:
     attach: tuple[str, ...]
     unsubscribe_url: str | None
     unsubscribe_mail: str
+    # A picture of one dot that says that the message was shown.
+    dot: str | None = None
 
 
 def render(templates: Templates, request: Request) -> Message:
@@ -104,6 +106,8 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
     values |= {"subject": subject, "preheader": preheader}
     html, told = compiled.pieces(templates, values, known)
     text = _without_gaps(told)
+    if request.dot and html is not None:
+        html = _before_the_end(html, f'<img src="{request.dot}" width="1" height="1" alt="">')
     if request.letterhead:
         html = html if html is None else _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)
@@ -141,9 +145,13 @@ def _with_footer(html: Pieced, letterhead: Letterhead, link: str) -> Pieced:
     if not missing:
         return html
     style = "font:12px/1.5 sans-serif;color:#595959;text-align:center;padding:16px"
-    footer = f'<p style="{style}">{"<br>".join(missing)}</p>\n'
+    return _before_the_end(html, f'<p style="{style}">{"<br>".join(missing)}</p>\n')
+
+
+def _before_the_end(html: Pieced, more: str) -> Pieced:
+    """The page with more at the end of its body."""
     at = html.lower().rfind("</body>")
-    return _put_in(html, footer, len(html) if at < 0 else at)
+    return _put_in(html, more, len(html) if at < 0 else at)
 
 
 def _put_in(text: Pieced, more: str, at: int) -> Pieced:

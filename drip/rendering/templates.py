@@ -52,6 +52,10 @@ ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 LINK = re.compile(r"\w+_link\b")
 # A picture whose address is neither a whole one nor filled in.
 PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
+# A link with a whole web address, or with one expression and nothing else.
+HREF = re.compile(
+    r"""(<a\b[^<>]*?\shref\s*=\s*["'])(?:\{\{-?\s*([^{}"']+?)\s*-?\}\}|(https?://[^"'{}<>\s]+))(["'])""", re.I
+)
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -135,6 +139,8 @@ class Templates:
 
     workspace: Path
     currency: str = "USD"
+    # Links of mails lead over `tracked`, a function that each message is given.
+    tracks: bool = False
     _compiled: dict[tuple[str, str, str, str], Compiled] = field(default_factory=dict)
     _contents: dict[tuple[str, str], Source | None] = field(default_factory=dict)
     _texts: dict[tuple[bool, bool, str], Template] = field(default_factory=dict)
@@ -255,6 +261,8 @@ class Templates:
         bare = channel in PLAIN or source.name.endswith(".txt")
         html_source, pictures = (None, ()) if bare else self._with_pictures(self._page(source), source)
         text_source = self._text(source, None if source.name.endswith((".sms", ".push")) else text_file, html_source)
+        if html_source and self.tracks and channel == "email":
+            html_source = tracked_links(html_source)
         front = source.front
         return Compiled(
             name=name,
@@ -425,6 +433,17 @@ class Templates:
 def links_in(*texts: str) -> frozenset[str]:
     """The links that texts ask for, by name."""
     return frozenset(LINK.findall("\n".join(texts)))
+
+
+def tracked_links(html: str) -> str:
+    """The page with its links given to `tracked`: whole web addresses, and those that are one expression of a template."""
+
+    def led(match: re.Match[str]) -> str:
+        inside = match[3]
+        address = repr(unescape(inside)) if match[2] is None else f"({match[2]})"
+        return f"{match[1]}{{{{ tracked({address}) }}}}{match[4]}"
+
+    return HREF.sub(led, html)
 
 
 def endings_of(channel: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.schema import answered, api_keys
+from drip.storage.schema_operating import answered, api_keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.columns import Instant
-from drip.storage.schema import cursors, daemons, holds, meta
+from drip.storage.schema import cursors, meta
+from drip.storage.schema_operating import daemons, holds
 
 EVERYTHING = "*"
 LOST = "lost-time"

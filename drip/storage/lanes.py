@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.schema import lanes
+from drip.storage.schema_operating import lanes
 from drip.storage.sql import Prepared, texts_in
 
 _LANES = Prepared(

@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import NOTICES
 from drip.storage.columns import kept
-from drip.storage.schema import meta, notices, told
+from drip.storage.schema import meta
+from drip.storage.schema_operating import notices, told
 from drip.storage.sql import Prepared
 
 WANTED = "notices"

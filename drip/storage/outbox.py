@@ -28,7 +28,8 @@ from sqlalchemy import (
 from drip.core.calendar import from_millis
 from drip.core.settings import CHANNELS
 from drip.storage.columns import Instant, kept, moment
-from drip.storage.schema import daemons, in_state, judgements, messages, reasons, runs
+from drip.storage.schema import in_state, judgements, messages, reasons, runs
+from drip.storage.schema_operating import daemons
 from drip.storage.sql import Prepared, later, listed_in, numbers, texts_in
 
 

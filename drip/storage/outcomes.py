@@ -53,11 +53,11 @@ def ends(connection: Connection, period: Period) -> Sequence[tuple[str, str, str
 
 
 def came_back(connection: Connection, period: Period) -> Sequence[tuple[str, str, str, int]]:
-    """How many of its messages something came back of, by step, channel and kind."""
+    """How many of its messages something came back of, by step, channel and kind; what machines opened does not count."""
     columns = (messages.c.step, messages.c.channel, deliveries.c.kind)
     number = func.count(func.distinct(deliveries.c.message_id))
     joined = select(*columns, number).join(messages, messages.c.id == deliveries.c.message_id)
-    joined = joined.join(runs, runs.c.id == messages.c.run_id).where(*period.holds())
+    joined = joined.join(runs, runs.c.id == messages.c.run_id).where(*period.holds(), deliveries.c.meaning != "machine")
     return _rows(connection, joined.group_by(*columns).order_by(*columns))
 
 

@@ -1,4 +1,4 @@
-"""The tables."""
+"""The tables of people, campaigns and messages; those of operation are in `schema_operating`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    MetaData,
     Table,
     UniqueConstraint,
     literal_column,
@@ -23,7 +22,8 @@ from sqlalchemy import (
 
 from drip.storage.columns import KEY_ALONE, Instant, Number, Words
 
-metadata = MetaData()
+# It has all tables once this module is imported.
+from drip.storage.schema_operating import metadata as metadata
 
 # One row per fact about the database itself: the workspace's id, the key that hashes suppressed addresses.
 meta = Table("meta", metadata, Column("name", Words, primary_key=True), Column("value", LargeBinary, nullable=False))
@@ -247,31 +247,16 @@ def in_state(state: str) -> ColumnElement[bool]:
     return messages.c.state == literal_column(f"'{state}'")
 
 
-# When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
-lanes = Table(
-    "lanes",
-    metadata,
-    Column("channel", Words, primary_key=True),
-    Column("domain", Words, primary_key=True),
-    Column("next_at", Float, nullable=False),
-    # The other side has said so often in a row that it is too much, and is left alone until then.
-    Column("closed_until", Float, nullable=False),
-    Column("refusals", Number, nullable=False),
-    # What it said, where nothing leaves by the channel at all.
-    Column("reason", Words),
-    **KEY_ALONE,
-)
-
 # What came back. `source` tells the mail that said so, so that reading it twice changes nothing.
 deliveries = Table(
     "deliveries",
     metadata,
     Column("id", Number, primary_key=True),
     Column("message_id", ForeignKey("messages.id"), nullable=False),
-    # bounce, delayed, delivered, complaint
+    # bounce, delayed, delivered, complaint, opened, clicked
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
-    # address-dead, temporary, policy, unknown
+    # address-dead, temporary, policy, unknown; of what was opened or clicked: person, machine
     Column("meaning", Words, nullable=False),
     Column("status", Words, nullable=False),
     Column("reason", Words, nullable=False),
@@ -303,88 +288,6 @@ judgements = Table(
     # No foreign key: it would need an index of its own to forget reasons by.
     Column("reason_id", Number, nullable=False),
     Column("until", Instant),
-)
-
-# Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
-# beaten lately (`heartbeat_at`, its lease) and has not ended.
-daemons = Table(
-    "daemons",
-    metadata,
-    Column("number", Number, primary_key=True),
-    Column("pid", Number, nullable=False),
-    Column("started_at", Instant, nullable=False),
-    Column("heartbeat_at", Instant, nullable=False),
-    Column("ended_at", Instant),
-    Column("trouble", Words),
-)
-
-# What an operator holds back: a campaign's key, or `*` for everything.
-holds = Table(
-    "holds",
-    metadata,
-    Column("scope", Words, primary_key=True),
-    Column("at", Instant, nullable=False),
-    # Why the program itself did it; NULL when a person did.
-    Column("reason", Words),
-)
-
-# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one from another; one that lasts ends.
-alarms = Table(
-    "alarms",
-    metadata,
-    Column("id", Number, primary_key=True),
-    Column("action", Words, nullable=False),
-    Column("about", Words, nullable=False),
-    Column("sentence", Words, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("ended_at", Instant),
-    # When whoever the settings name was told of it.
-    Column("told_at", Instant),
-    Index("alarms_by_action", "action", "about", "at"),
-    Index("alarms_by_time", "at"),
-)
-
-# Who may use the API: only a hash of each token. `scopes` are words with commas.
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("id", Number, primary_key=True),
-    Column("name", Words, nullable=False, unique=True),
-    Column("digest", Words, nullable=False, unique=True),
-    Column("scopes", Words, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("revoked_at", Instant),
-)
-
-# What was answered to requests that name themselves (Idempotency-Key), so that a repeat gets the same answer.
-answered = Table(
-    "answered",
-    metadata,
-    Column("api_key_id", ForeignKey("api_keys.id"), primary_key=True),
-    Column("name", Words, primary_key=True),
-    Column("digest", Words, nullable=False),
-    Column("status", Number, nullable=False),
-    Column("body", Words, nullable=False),
-    Column("at", Instant, nullable=False),
-    Index("answered_by_time", "at"),
-    **KEY_ALONE,
-)
-
-# What other programs are to be told, and up to which one each of them was.
-notices = Table(
-    "notices",
-    metadata,
-    Column("id", Number, primary_key=True),
-    Column("kind", Words, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("data", JSON, nullable=False),
-)
-told = Table(
-    "told",
-    metadata,
-    Column("webhook", Words, primary_key=True),
-    Column("notice", Number, nullable=False),
-    **KEY_ALONE,
 )
 
 tags = Table(

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from drip.storage.database import Database
-from drip.web import api, hooks, recipients
+from drip.web import api, following, hooks, recipients
 from drip.web.guard import Guard, TooLarge
 from drip.web.site import HERE, Site
 from drip.workspace import Workspace
@@ -45,6 +45,8 @@ def make_app(
         Route("/preferences/{token}", recipients.preferences, methods=BOTH),
         Route("/preferences/{token}/data", recipients.own_data),
         Route("/preferences/{token}/erase", recipients.erase, methods=BOTH),
+        Route("/c/{name}/{token}", following.click),
+        Route("/o/{token}", following.dot),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
         Route("/api/events", api.taking("events", api.events), methods=["POST"]),
         Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),

@@ -43,4 +43,9 @@ def upgrade() -> None:
         sa.Column("notice", Number, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "links",
+        sa.Column("name", Words, primary_key=True),
+        sa.Column("address", Words, nullable=False),
+    )
     op.create_index("contacts_by_email", "contacts", [sa.text("lower(email)")])

@@ -1,0 +1,110 @@
+"""The tables of operation: who works on the database, how fast, what people and programs are told."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Float, ForeignKey, Index, MetaData, Table
+
+from drip.storage.columns import KEY_ALONE, Instant, Number, Words
+
+metadata = MetaData()
+
+# When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("channel", Words, primary_key=True),
+    Column("domain", Words, primary_key=True),
+    Column("next_at", Float, nullable=False),
+    # The other side has said so often in a row that it is too much, and is left alone until then.
+    Column("closed_until", Float, nullable=False),
+    Column("refusals", Number, nullable=False),
+    # What it said, where nothing leaves by the channel at all.
+    Column("reason", Words),
+    **KEY_ALONE,
+)
+
+# Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
+# beaten lately (`heartbeat_at`, its lease) and has not ended.
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("pid", Number, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("heartbeat_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("trouble", Words),
+)
+
+# What an operator holds back: a campaign's key, or `*` for everything.
+holds = Table(
+    "holds",
+    metadata,
+    Column("scope", Words, primary_key=True),
+    Column("at", Instant, nullable=False),
+    # Why the program itself did it; NULL when a person did.
+    Column("reason", Words),
+)
+
+# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one from another; one that lasts ends.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("action", Words, nullable=False),
+    Column("about", Words, nullable=False),
+    Column("sentence", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    # When whoever the settings name was told of it.
+    Column("told_at", Instant),
+    Index("alarms_by_action", "action", "about", "at"),
+    Index("alarms_by_time", "at"),
+)
+
+# Who may use the API: only a hash of each token. `scopes` are words with commas.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("name", Words, nullable=False, unique=True),
+    Column("digest", Words, nullable=False, unique=True),
+    Column("scopes", Words, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+
+# What was answered to requests that name themselves (Idempotency-Key), so that a repeat gets the same answer.
+answered = Table(
+    "answered",
+    metadata,
+    Column("api_key_id", ForeignKey("api_keys.id"), primary_key=True),
+    Column("name", Words, primary_key=True),
+    Column("digest", Words, nullable=False),
+    Column("status", Number, nullable=False),
+    Column("body", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Index("answered_by_time", "at"),
+    **KEY_ALONE,
+)
+
+# What other programs are to be told, and up to which one each of them was.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("kind", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+told = Table(
+    "told",
+    metadata,
+    Column("webhook", Words, primary_key=True),
+    Column("notice", Number, nullable=False),
+    **KEY_ALONE,
+)
+
+# Links of messages that go over a page of ours.
+links = Table("links", metadata, Column("name", Words, primary_key=True), Column("address", Words, nullable=False))

@@ -1,0 +1,55 @@
+"""Links that lead on, and the picture of one dot: what is known of a message once it is read."""
+
+from __future__ import annotations
+
+import base64
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from drip.core.steps import Send
+from drip.core.token import Link
+from drip.importing import answers
+from drip.storage import links, runs
+from drip.web.site import Site
+
+# GIF, one transparent dot.
+DOT = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+
+
+async def click(request: Request) -> Response:
+    """Leads on to where the link led when it was written: only there, and only for links that were in a message."""
+    site: Site = request.app.state.site
+    name = request.path_params["name"]
+    address = await site.read(lambda connection: links.address_of(connection, name))
+    if address is None:
+        return site.page("gone.html", site.language(request), 404)
+    link = site.link(request.path_params["token"], "click")
+    if link is not None and request.method == "GET":
+        await _seen(site, link, name)
+    return RedirectResponse(address, 302)
+
+
+async def dot(request: Request) -> Response:
+    """Always the same picture, whoever asks."""
+    site: Site = request.app.state.site
+    link = site.link(request.path_params["token"], "open")
+    if link is not None and request.method == "GET":
+        await _seen(site, link, "")
+    # Of another site's page it is a part.
+    return Response(DOT, media_type="image/gif", headers={"Cross-Origin-Resource-Policy": "cross-origin"})
+
+
+async def _seen(site: Site, link: Link, name: str) -> None:
+    book = site.book
+
+    def template_of() -> str | None:
+        with site.database.read() as connection:
+            run = runs.runs_by_id(connection, [link.run]).get(link.run)
+            campaign = book.version(connection, run.campaign, run.version) if run else None
+        steps = campaign.steps if campaign else ()
+        return next((step.template for step in steps if isinstance(step, Send) and step.id == link.detail), None)
+
+    template = await run_sync(template_of)
+    await site.writer.do(lambda connection: answers.seen(connection, site.settings, link, name, template, site.clock()))
