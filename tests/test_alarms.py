@@ -108,6 +108,28 @@ def test_one_channel_that_is_down_keeps_no_other_from_sending(world: Worlds) -> 
     assert [each.channel for each in made.transport.messages] == ["sms"]
 
 
+def test_an_answer_that_is_new_each_time_is_one_alarm(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+
+    class Numbered(MailServer):
+        def _talk(self, client: object) -> None:
+            self._say(client, f"554 not you {self.connections} & close")
+
+    with Numbered() as mails:
+        shop(
+            root,
+            "{ use: files, folder: told }",
+            f"use: smtp, host: 127.0.0.1, port: {mails.port}, security: none",
+            people=3,
+        )
+        (root / "campaigns" / "broken.yaml").unlink()
+        for clock in ("9:00", "10:30", "10:40", "11:20"):
+            drip(root, "run", "--once", "--now", f"2026-11-26 {clock}")
+        assert mails.connections > 2
+    told = [path.read_text() for path in (root / "told").iterdir()]
+    assert sum("transport-down" in each for each in told) == 1
+
+
 # --- told
 
 

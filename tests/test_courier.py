@@ -49,7 +49,6 @@ class Office:
         self.now = NOW
         self.stopped = False
         self.courier = Courier(self.made.database, lambda: self.now, lambda: self.stopped)
-        self.deliver()
 
     def deliver(self, after: timedelta = timedelta(0)) -> None:
         self.now += after
@@ -159,10 +158,27 @@ def test_it_is_told_of_what_happens_from_now_on_and_nothing_piles_up(world: Worl
         name.write_text(name.read_text().replace("crm:", "other:"))
         made.reload()
         made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
+        made.workspace.book(made.database, NOW)
         office.deliver()
         assert len(taken.requests) == 2
         with made.database.read() as connection:
             assert notices.known(connection) == {"other"}
+
+
+def test_what_is_of_another_webhooks_kinds_does_not_pile_up(world: Worlds) -> None:
+    with server(204) as taken:
+        office = Office(world, taken.port, on="complained")
+        settings = office.made.root / "campaigns" / "_settings.yaml"
+        other = f"webhooks: {{ other: {{ url: 'http://127.0.0.1:{taken.port}/', secret: secret:HOOK, private: yes, on: sent }},"
+        settings.write_text(settings.read_text().replace("webhooks: {", other))
+        office.made.reload()
+        office.made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
+        office.made.beat("2026-11-26 09:00")
+        office.made.beat("2026-11-26 16:00")
+        office.deliver()
+        assert len(taken.requests) == 2
+    with office.made.database.read() as connection:
+        assert len(notices.after(connection, "nobody", ["sent"], 10)) == 1
 
 
 def test_a_secret_of_standard_webhooks_is_base64(world: Worlds) -> None:

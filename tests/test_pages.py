@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from starlette.requests import Request
 
 from drip.storage import consents, people
 from drip.storage.people import address_of
+from drip.web.site import FRESH_S, whose
 from tests.web import Pages, pages
 from tests.world import World, at
 
@@ -190,7 +193,7 @@ def test_preferences_show_what_holds_and_why_and_save_what_is_chosen(site: Pages
     page = site.get(path).text
     assert chosen(page) == {"news/email", "offers/email", "service/email", "service/sms"}
     assert 'lang="de"' in page
-    answer = site.post(path, data={"do": "save", "on": ["offers/email", "news/sms"], "language": "fr"})
+    answer = site.post(path, data={"do": "save", "on": ["offers/email", "news/sms"], "language": "fr", "shown": "de"})
     assert answer.status_code == 200 and 'lang="fr"' in answer.text
     assert chosen(answer.text) == {"offers/email", "news/sms"}
     with site.world.database.read() as connection:
@@ -198,6 +201,16 @@ def test_preferences_show_what_holds_and_why_and_save_what_is_chosen(site: Pages
         contact = people.contacts_by_id(connection, [1])[1]
     sms = next(each for each in words if each.channel == "sms" and each.given)
     assert (sms.source, sms.address) == ("preferences", address_of(contact, "sms")) and contact.locale == "fr"
+
+
+def test_saving_changes_nobodys_language_unasked(site: Pages) -> None:
+    site.world.contacts("key,email,locale", "ana,ana@example.com,it")
+    path = f"/preferences/{site.token('preferences')}"
+    shown = re.search(r'name="shown" value="(..)"', site.get(path).text)
+    assert shown
+    site.post(path, data={"do": "save", "language": shown[1], "shown": shown[1]})
+    with site.world.database.read() as connection:
+        assert people.contacts_by_id(connection, [1])[1].locale == "it"
 
 
 def test_a_pause_holds_everything_back_and_can_be_ended(site: Pages) -> None:
@@ -221,6 +234,8 @@ def test_whoever_is_gone_has_nothing_to_choose(site: Pages) -> None:
 
 def test_ones_data_can_be_taken_along_and_erased(site: Pages) -> None:
     made, token = site.world, site.token("preferences")
+    with made.database.write() as connection:
+        people.suppress(connection, "ana@example.com", "the address is dead (550 ana@example.com)", NOW)
     made.events("event,contact,at,total", "order.placed,ana,2026-11-20T12:00:00Z,20")
     data = site.get(f"/preferences/{token}/data").json()
     assert data["contact"]["email"] == "ana@example.com" and data["events"][0]["fields"] == {"total": "20"}
@@ -230,6 +245,12 @@ def test_ones_data_can_be_taken_along_and_erased(site: Pages) -> None:
     assert site.get(f"/preferences/{token}").status_code == 404
     dump = "\n".join(line for line in _dump(site) if "INSERT" in line)
     assert "ana@example" not in dump.lower() and "5550100" not in dump and "'Ana'" not in dump
+    site.post(
+        f"/survey/{site.token('survey', run=3, detail='satisfaction:2')}", data={"score": "2", "comment": "5550100"}
+    )
+    site.post(f"/confirm/{site.token('confirm', run=9)}")
+    dump = "\n".join(line for line in _dump(site) if "INSERT" in line)
+    assert "5550100" not in dump and "127.0.0.1" not in dump
     made.contacts("key,email", "ana,ana@example.com", now="2026-11-27")
     made.beat("2026-11-26 09:00")
     made.beat("2026-11-26 16:00")
@@ -259,8 +280,8 @@ def test_a_survey_is_answered_by_what_a_person_does_not_by_a_look(site: Pages) -
     assert answers(site) == []
     site.post(path, data={"score": "2", "comment": "It was\r\n  cold"})
     assert answers(site) == [{"survey": "satisfaction", "score": "2", "comment": "It was cold"}]
-    site.post(path, data={"score": "5", "comment": "no"})
-    assert len(answers(site)) == 1
+    again = site.post(path, data={"score": "5", "comment": "no"})
+    assert len(answers(site)) == 1 and answers(site)[0]["score"] == "2" and "2 von 5" in again.text
 
 
 def test_a_comment_may_come_after_the_score(site: Pages) -> None:
@@ -268,6 +289,16 @@ def test_a_comment_may_come_after_the_score(site: Pages) -> None:
     site.post(path, data={"score": "1"})
     site.post(path, data={"score": "1", "comment": "late"})
     assert answers(site) == [{"survey": "satisfaction", "score": "1", "comment": "late"}]
+
+
+def test_what_was_sent_as_the_page_was_left_can_be_said_anew(site: Pages) -> None:
+    path = f"/survey/{site.token('survey', run=3, detail='satisfaction:2')}"
+    site.post(path, data={"score": "2", "comment": "I wai", "unfinished": "1"})
+    assert answers(site)[0]["comment"] == "I wai"
+    assert "1 von 5" in site.post(path, data={"score": "1", "comment": "I waited"}).text
+    assert answers(site) == [{"survey": "satisfaction", "score": "1", "comment": "I waited"}]
+    site.post(path, data={"score": "5", "comment": "late", "unfinished": "1"})
+    assert answers(site)[0]["score"] == "1"
 
 
 @pytest.mark.parametrize("detail", ["satisfaction:9", "satisfaction:-1", "satisfaction", ":", None])
@@ -390,7 +421,54 @@ def test_wrong_methods_and_odd_paths_are_no_failure(site: Pages) -> None:
         assert site.client.request(method, path).status_code in (404, 405)
 
 
+SURROGATE = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n\\ud800x\x00y\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize("name", [b"first_name", b"email", b"comment", b"on", b"\\ud800"])
+def test_no_text_is_stored_that_no_database_holds(site: Pages, name: bytes) -> None:
+    """Whoever sends a form says how its texts are encoded."""
+    headers = {"content-type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+    body = SURROGATE % name
+    if name == b"first_name":
+        body = body[:-5] + b'\r\nContent-Disposition: form-data; name="email"\r\n\r\neve@example.com\r\n--x--\r\n'
+    for path in ("/sign-up/news", f"/survey/{site.token('survey', run=3, detail='satisfaction:2')}",
+                 f"/preferences/{site.token('preferences')}"):  # fmt: skip
+        assert site.post(path, content=body, headers=headers).status_code < 500
+    assert site.get(f"/preferences/{site.token('preferences')}/data").status_code == 200
+    site.world.beat("2026-11-26 16:05")
+
+
+def test_what_fails_is_told_to_nobody(
+    site: Pages, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("canary@example.com")
+
+    monkeypatch.setattr("drip.importing.answers.sign_up", fails)
+    answer = site.post("/sign-up/news", data={"email": "canary@example.com"})
+    assert answer.status_code == 500 and "our fault" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "canary" not in answer.text and "canary" not in caplog.text
+    assert "/sign-up/{topic} failed: RuntimeError" in caplog.text
+
+
+def test_floods_are_counted_by_the_network_that_one_customer_has() -> None:
+    def request(host: str) -> Request:
+        return Request({"type": "http", "client": (host, 1), "headers": []})
+
+    assert (
+        whose(request("2001:db8:1:2::1")) == whose(request("2001:db8:1:2:ffff::9")) != whose(request("2001:db8:1:3::1"))
+    )
+    assert whose(request("192.0.2.1")) == "192.0.2.1" != whose(request("192.0.2.2"))
+
+
 def test_a_broken_settings_file_leaves_the_pages_as_they_were(site: Pages) -> None:
+    good = (site.world.root / "campaigns" / "_settings.yaml").read_text()
     site.world.write("campaigns/_settings.yaml", "business: [")
-    site.passed += 5
+    time.sleep(FRESH_S + 1)
     assert "Thursday news" in site.get(f"/unsubscribe/{site.token('unsubscribe')}").text
+    site.world.write("campaigns/_settings.yaml", good.replace("Thursday news", "Friday news"))
+    until = time.monotonic() + 20
+    while "Friday news" not in site.get(f"/unsubscribe/{site.token('unsubscribe')}").text:
+        assert time.monotonic() < until
+        time.sleep(0.2)

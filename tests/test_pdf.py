@@ -155,6 +155,40 @@ def test_nothing_is_fetched_for_a_letter_and_the_others_go(tmp_path: Path, html:
     assert isinstance(refused, Refused) and "is not part of the letter" in refused.answer
 
 
+@pytest.mark.parametrize(
+    "html",
+    ["<p>x <a rel='attachment' href='{}'>y</a></p>", "<link rel=attachment href='{}'><p>x</p>",
+     "<p>x <a href='{}' rel='noopener ATTACHMENT'>y</a></p>"],
+)  # fmt: skip
+@pytest.mark.parametrize("send", [True, False])
+def test_no_file_of_this_machine_gets_into_a_letter(tmp_path: Path, html: str, send: bool) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a secret of this machine")
+    bad = replace(LETTER, html=html.format(secret.as_uri()), message_id="bad@maple.example")
+    clerk = Clerk()
+    if send:
+        transport(tmp_path / "out").send(bad)
+    else:
+        transport(tmp_path / "out").deliver(iter([bad, *letters(1)]), clerk)
+        assert isinstance(clerk.ended["bad@maple.example"], Refused)
+    for path in (tmp_path / "out").glob("*.pdf"):
+        assert PdfReader(path).attachments == {}
+
+
+def test_a_list_does_not_stay_without_its_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if target.suffix == ".pdf":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(TransportDown):
+        transport(tmp_path).send(LETTER)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_picture_that_goes_along_is_printed(tmp_path: Path) -> None:
     shown = replace(
         LETTER, html='<img alt="x" src="cid:1@drip">', attachments=(Attachment("a.png", "image/png", PNG, "1@drip"),)

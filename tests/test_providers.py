@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:bounces"
 CERTIFICATE = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123abc.pem"
 
 
+NOW = at("2026-11-26 16:00")
+SIGNED_AT = str(int(NOW.timestamp()) - 60)
+
 # --- what each one posts, signed as it signs
 
 
@@ -40,9 +44,9 @@ def by_postmark(told: Any) -> Posted:
 
 
 def by_mailgun(told: Any) -> Posted:
-    at, token = "1770146431", "a" * 50
-    signature = hmac.new(b"key", f"{at}{token}".encode(), "sha256").hexdigest()
-    signed = {"timestamp": at, "token": token, "signature": signature}
+    token = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:50]
+    signature = hmac.new(b"key", f"{SIGNED_AT}{token}".encode(), "sha256").hexdigest()
+    signed = {"timestamp": SIGNED_AT, "token": token, "signature": signature}
     return Posted({}, json.dumps({"signature": signed, "event-data": told}).encode())
 
 
@@ -62,10 +66,10 @@ def by_sendgrid(told: Any) -> Posted:
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def certificate() -> bytes:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
+def certificate(common: str = "sns.amazonaws.com", until: int = 2030) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
-    made = made.serial_number(1).not_valid_before(dt.datetime(2026, 1, 1)).not_valid_after(dt.datetime(2030, 1, 1))
+    made = made.serial_number(1).not_valid_before(dt.datetime(2020, 1, 1)).not_valid_after(dt.datetime(until, 1, 1))
     return made.sign(RSA, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
@@ -101,7 +105,7 @@ PROVIDERS: dict[str, tuple[Provider, Make]] = {
 
 def heard(provider: str, told: Any) -> list[Event]:
     made, post = PROVIDERS[provider]
-    return made.events(post(told))
+    return made.events(post(told), NOW)
 
 
 # --- what is said
@@ -208,18 +212,18 @@ def test_what_is_not_signed_by_the_provider_is_not_looked_at(provider: str) -> N
     made, post = PROVIDERS[provider]
     for each in altered(post(SAID[0][1])):
         with pytest.raises(Forged):
-            made.events(each)
+            made.events(each, NOW)
 
 
 def test_what_was_changed_after_signing_is_not_looked_at() -> None:
     posted = by_sendgrid(sendgrid("spamreport"))
     with pytest.raises(Forged):
-        PROVIDERS["sendgrid"][0].events(Posted(posted.headers, posted.body.replace(b"spamreport", b"delivered!")))
+        PROVIDERS["sendgrid"][0].events(Posted(posted.headers, posted.body.replace(b"spamreport", b"delivered!")), NOW)
     posted = by_mailgun(mailgun("complained"))
     with pytest.raises(Forged):
-        PROVIDERS["mailgun"][0].events(Posted({}, posted.body.replace(b"1770146431", b"1770146432")))
+        PROVIDERS["mailgun"][0].events(Posted({}, posted.body.replace(SIGNED_AT.encode(), b"1770146432")), NOW)
     with pytest.raises(Forged):
-        Mailgun("other").events(posted)
+        Mailgun("other").events(posted, NOW)
 
 
 @pytest.mark.parametrize(
@@ -231,24 +235,45 @@ def test_what_was_changed_after_signing_is_not_looked_at() -> None:
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com.evil.example/a.pem"},
         {"SigningCertURL": "https://x@sns.us-east-1.amazonaws.com/a.pem"},
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com/../bucket/a.pem"},
+        {"SigningCertURL": "https://sns.s3.amazonaws.com/SimpleNotificationService-1.pem"},
+        {"SigningCertURL": "https://sns.s3-eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"},
+        {"SigningCertURL": f"{CERTIFICATE}?key=mine"},
     ],
 )
 def test_amazon_is_believed_by_its_own_certificate_and_about_our_topic_alone(changes: dict[str, str]) -> None:
     with pytest.raises(Forged):
-        Ses(TOPIC, lambda address: PEM).events(by_ses(bounced(DEAD), **changes))
+        Ses(TOPIC, lambda address: PEM).events(by_ses(bounced(DEAD), **changes), NOW)
+
+
+@pytest.mark.parametrize(
+    "pem", [certificate("evil.example"), certificate("sns.evil.amazonaws.com.example"), certificate(until=2025), b""]
+)
+def test_a_certificate_of_somebody_else_or_of_long_ago_proves_nothing(pem: bytes) -> None:
+    with pytest.raises(Forged):
+        Ses(TOPIC, lambda address: pem).events(by_ses(bounced(DEAD)), NOW)
+
+
+def test_a_signature_of_mailguns_is_good_for_a_while_and_for_one_thing() -> None:
+    provider, posted = Mailgun("key"), by_mailgun(mailgun("complained"))
+    assert provider.events(posted, NOW) == provider.events(posted, NOW)
+    with pytest.raises(Forged):
+        provider.events(posted, NOW + dt.timedelta(hours=1))
+    other = {**json.loads(posted.body), "event-data": mailgun("unsubscribed")}
+    with pytest.raises(Forged):
+        provider.events(Posted({}, json.dumps(other).encode()), NOW)
 
 
 def test_amazons_older_signature_and_its_subscription_are_known() -> None:
     provider = Ses(TOPIC, fetch)
-    assert len(provider.events(by_ses(bounced(DEAD), version="1"))) == 1
+    assert len(provider.events(by_ses(bounced(DEAD), version="1"), NOW)) == 1
     asked: list[str] = []
     provider = Ses(TOPIC, lambda address: (asked.append(address), PEM)[1])
     confirm = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=x"
-    assert provider.events(by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL=confirm, Token="x")) == []
+    assert provider.events(by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL=confirm, Token="x"), NOW) == []
     assert asked == [CERTIFICATE, confirm]
     with pytest.raises(Forged):
         provider.events(
-            by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL="https://evil.example/", Token="x")
+            by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL="https://evil.example/", Token="x"), NOW
         )
 
 
@@ -268,7 +293,7 @@ JSON = st.recursive(
 def test_whatever_is_signed_raises_nothing_but_what_it_may(told: Any) -> None:
     for provider, (made, post) in PROVIDERS.items():
         try:
-            for event in made.events(post(told)):
+            for event in made.events(post(told), NOW):
                 assert event.source.startswith(provider)
         except ValueError as wrong:
             assert str(wrong)
@@ -278,7 +303,7 @@ def test_whatever_is_signed_raises_nothing_but_what_it_may(told: Any) -> None:
 def test_whatever_is_posted_unsigned_is_forged_or_no_json(body: bytes) -> None:
     for made, _ in PROVIDERS.values():
         with pytest.raises((Forged, ValueError)):
-            made.events(Posted({}, body))
+            made.events(Posted({}, body), NOW)
 
 
 # --- what follows
@@ -291,7 +316,7 @@ def test_a_provider_that_says_an_address_is_dead_is_believed_about_our_messages_
     told = {"RecordType": "Bounce", "ID": 1, "Type": "HardBounce", "Email": who, "Details": DEAD}
     feedback = Feedback(made.database, at("2026-11-27 10:00"))
     for metadata in ({}, {"drip": "ff.0000"}, {"drip": name.partition("@")[0]}, {"drip": name.partition("@")[0]}):
-        for event in PROVIDERS["postmark"][0].events(by_postmark({**told, "Metadata": metadata})):
+        for event in PROVIDERS["postmark"][0].events(by_postmark({**told, "Metadata": metadata}), NOW):
             feedback.take([event.finding], event.source)
     assert feedback.report.counts == {"bounce": 1} and feedback.report.suppressed == 1
     assert len(feedback.report.unmatched) == 2 and feedback.report.known == 1

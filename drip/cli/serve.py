@@ -23,10 +23,14 @@ from drip.workspace import Workspace
     "--listen", metavar="[HOST:]PORT", default="8080", show_default=True, callback=endpoint,
     help="On this machine alone unless a host is named.",
 )  # fmt: skip
+@click.option(
+    "--behind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
+    help="The web server before it, which says where requests come from (X-Forwarded-For). Several with commas.",
+)  # fmt: skip
 @now_option
 @click.option("--json", "as_json", is_flag=True, help="Log as JSON lines.")
 @pass_app
-def serve(app: App, listen: tuple[str, int], now: str | None, as_json: bool) -> None:
+def serve(app: App, listen: tuple[str, int], behind: str, now: str | None, as_json: bool) -> None:
     """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), and webhooks of mail providers.
 
     \b
@@ -43,7 +47,7 @@ def serve(app: App, listen: tuple[str, int], now: str | None, as_json: bool) -> 
         # Slow to import, and few commands want it.
         from drip.web.server import serve as serve_at
 
-        serve_at(pages, listening)
+        serve_at(pages, listening, behind)
 
 
 @contextlib.contextmanager

@@ -45,10 +45,6 @@ class Courier:
             name, known = workspace_id(connection), notices.known(connection)
         if not hooks and not known:
             return
-        with self._database.write() as connection:
-            for fresh in sorted(set(hooks) - known):
-                # It is told of what happens from now on.
-                notices.told_until(connection, fresh, notices.newest(connection))
         for each in hooks.values():
             wait = self._waiting.get(each.key)
             if wait is None or self._clock() >= wait.until:
@@ -62,6 +58,7 @@ class Courier:
             secret = workspace.secret(hook.secret, hook.place)
             while not self._stop():
                 with self._database.read() as connection:
+                    newest = notices.newest(connection)
                     found = notices.after(connection, hook.key, hook.kinds, AT_ONCE)
                 for each in found:
                     if self._stop():
@@ -71,6 +68,9 @@ class Courier:
                         notices.told_until(connection, hook.key, each.number)
                     self._waiting.pop(hook.key, None)
                 if not found:
+                    # The rest is of other kinds.
+                    with self._database.write() as connection:
+                        notices.told_until(connection, hook.key, newest)
                     return
         except (DripError, TransportDown, ValueError) as error:
             self._wait(hook, str(error))
@@ -78,7 +78,7 @@ class Courier:
     def _post(self, hook: Webhook, secret: str, workspace: str, notice: Notice) -> None:
         """Raises TransportDown if it has to be told again. What it will never take is said in the log, and is over."""
         told = {"type": notice.kind, "timestamp": notice.at.isoformat(), "data": dict(notice.data)}
-        body = json.dumps(told, ensure_ascii=False).encode()
+        body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
         headers = signed(secret, f"{workspace}.{notice.number}", self._clock(), body)
         url = address_of(hook.url, private=hook.private)
         try:

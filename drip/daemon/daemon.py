@@ -79,7 +79,7 @@ class Daemon:
         self.failure: BaseException | None = None
         self._job: Job | None = None
         self._lock = database.lock()
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._untroubled = False
         self._teller = Teller(database, clock)
         self._courier = Courier(database, clock, self.stop.is_set)
@@ -285,7 +285,7 @@ class Daemon:
             counts = (tally.sent, tally.failed, tally.held)
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
         if tally.trouble:
-            self._in_trouble(tally.trouble, tally.help, "transport-down")
+            self._in_trouble(tally.trouble, tally.help, "transport-down", tally.troubled)
         elif not self._untroubled:
             self._told.clear()
             self._untroubled = True
@@ -324,16 +324,16 @@ class Daemon:
         if fresh.loaded.settings is None and self._files.book:
             log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
 
-    def _in_trouble(self, sentence: str, help: str | None, action: str) -> None:
-        """Tells it once, not at every beat, and keeps it for `drip status`."""
-        if sentence not in self._told:
-            self._told.add(sentence)
+    def _in_trouble(self, sentence: str, help: str | None, action: str, about: str = "") -> None:
+        """Tells it once, not at every beat, and keeps it for `drip status`. What servers say may be new each time."""
+        if (action, about) not in self._told:
+            self._told.add((action, about))
             remedy = f" Help: {help}." if help else ""
             log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
         self._untroubled = False
         with contextlib.suppress(DripError), self._database.write() as connection:
             control.report(connection, self._number, sentence)
-            alarms.raised(connection, action, sentence, sentence, self._clock())
+            alarms.raised(connection, action, about, sentence, self._clock())
 
 
 def _stamp(at: datetime) -> str:

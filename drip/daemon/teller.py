@@ -52,7 +52,9 @@ class Teller:
         try:
             for each in waiting:
                 receipt = transport.send(_message(workspace, name, to, each))
-                if not isinstance(receipt, Sent | Refused):
+                # About this one alarm only a no to it or to its address is.
+                about_it = isinstance(receipt, Refused) and receipt.scope in ("message", "address")
+                if not isinstance(receipt, Sent) and not about_it:
                     raise TransportDown(f"{receipt.answer}.", "it is tried again")
                 if isinstance(receipt, Refused):
                     log.error("An alarm was refused: %s", receipt.answer, extra={"action": "alarm-untold"})

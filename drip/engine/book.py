@@ -159,7 +159,7 @@ def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
     index_contacts(connection, who.attribute_indexes(book.settings, book.conditions()))
     refresh_all(connection, book.settings)
     settle_zones(connection)
-    notices.want(connection, {kind for each in book.settings.webhooks.values() for kind in each.kinds})
+    notices.want(connection, {key: each.kinds for key, each in book.settings.webhooks.items()})
     return book
 
 

@@ -72,6 +72,11 @@ class Dispatcher:
 
     def _deliver(self, book: Book, channel: str) -> Tally:
         """Gives a channel's transport what there is for it, unless it is left alone for a while."""
+        tally = self._handed_over(book, channel)
+        tally.troubled = channel if tally.trouble else ""
+        return tally
+
+    def _handed_over(self, book: Book, channel: str) -> Tally:
         tally, transport = Tally(), self.transports.get(channel)
         if transport is None:
             tally.trouble, tally.help = f"Nothing says how messages by {channel} leave.", "add `transports:`"

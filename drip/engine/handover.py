@@ -65,6 +65,8 @@ class Tally:
     again_at: datetime | None = None
     trouble: str | None = None
     help: str | None = None
+    # The channel by which nothing leaves.
+    troubled: str = ""
 
     @property
     def moved(self) -> bool:
@@ -86,6 +88,7 @@ class Tally:
         if other.again_at is not None:
             self.wait_until(other.again_at)
         self.trouble, self.help = other.trouble or self.trouble, other.help or self.help
+        self.troubled = other.troubled or self.troubled
 
 
 @dataclass

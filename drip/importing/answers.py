@@ -15,7 +15,7 @@ from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.deriving import date_fields, refresh
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, history, links, notices, outbox, people
+from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -27,8 +27,9 @@ COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
 
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
-    """Whom a link was written for; None for somebody who is not here any more."""
-    return people.contacts_by_id(connection, [link.contact]).get(link.contact)
+    """Whom a link was written for; None for somebody who is not here any more, or was erased."""
+    found = people.contacts_by_id(connection, [link.contact]).get(link.contact)
+    return found if found and not found.key.startswith(erasing.ERASED) else None
 
 
 def unsubscribe(
@@ -66,28 +67,40 @@ def confirm(connection: Connection, settings: Settings, link: Link, now: datetim
     return True
 
 
-def answer(connection: Connection, settings: Settings, link: Link, now: datetime, comment: str = "") -> bool:
-    """Answers a survey; whether it is the first answer. A comment may come later, and a second answer changes nothing.
+def answer(
+    connection: Connection, settings: Settings, link: Link, now: datetime, comment: str = "", *, finished: bool = True
+) -> int | None:
+    """Answers a survey by the link's detail, `survey:score`; the score that counts now, None for a survey that is no more.
 
-    The link's detail is `survey:score`.
+    Only what was left unfinished can be said anew; a comment may come later.
     """
     contact, asked = contact_of(connection, link), asked_by(settings, link)
     if contact is None or asked is None:
-        return False
+        return None
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
     said = " ".join(comment.replace("\0", "").split())[:COMMENT_LENGTH]
     fields = {"survey": survey, "score": str(score)} | ({"comment": said} if said else {})
+    fields |= {} if finished else {UNFINISHED: "yes"}
     event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
+    told = {"contact": contact.key, "topic": link.topic, **fields}
     if take_events(connection, settings, [event]):
-        notices.add(connection, ANSWERED, [{"contact": contact.key, "topic": link.topic, **fields}], now)
-        return True
-    if said:
-        people.add_field(connection, ANSWERED, key, "comment", said)
-    return False
+        notices.add(connection, ANSWERED, [told], now)
+        return score
+    before = people.fields_of(connection, ANSWERED, key)
+    if UNFINISHED in before:
+        people.say_anew(connection, ANSWERED, key, fields)
+        notices.add(connection, ANSWERED, [told], now)
+        return score
+    if said and "comment" not in before:
+        people.say_anew(connection, ANSWERED, key, {**before, "comment": said})
+        notices.add(connection, ANSWERED, [{**told, **before, "comment": said}], now)
+    return int(before.get("score", score))
 
 
 ANSWERED = "survey.answered"
+# Of an answer that was sent as the page was left.
+UNFINISHED = "unfinished"
 # Programs that look for viruses follow links as a mail comes in, and all of them at once.
 AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 

@@ -346,10 +346,11 @@ def _take_event_rows(
         if kind in columns.by_field
     }
     rows = []
+    redeemed: dict[str, str] = {}
     for row in batch:
         try:
             event = _event(row, columns, settings, owners, records)
-            _good_code(connection, event)
+            _good_code(connection, event, redeemed)
             rows.append(event)
         except ValueError as wrong:
             report.rejected.append((row, str(wrong)))
@@ -358,15 +359,18 @@ def _take_event_rows(
     report.same += len(rows) - fresh
 
 
-def _good_code(connection: Connection, event: Mapping[str, Any]) -> None:
-    """Raises ValueError for a redemption of a code that there is not, or that was redeemed before."""
+def _good_code(connection: Connection, event: Mapping[str, Any], redeemed: dict[str, str]) -> None:
+    """Raises ValueError for a redemption of a code that there is not, or that was redeemed before, or by another event of this
+    batch (`redeemed` has their keys). The code is written as it was given out."""
     code = event["fields"].get("code")
     if event["name"] != REDEEMED or not code:
         return
     found = loyalty.code(connection, code)
     if found is None:
         raise ValueError(f"there is no code `{code}`")
-    if found[0].redeemed_at and not people.has_event(connection, REDEEMED, event["key"]):
+    own = event["fields"]["code"] = found[0].code
+    before = found[0].redeemed_at and not people.has_event(connection, REDEEMED, event["key"])
+    if before or redeemed.setdefault(own, event["key"]) != event["key"]:
         raise ValueError(f"`{code}` was redeemed before, and a code is good once")
 
 

@@ -167,12 +167,16 @@ def table_of(items: Sequence[Any]) -> Table:
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:
-    flat = {**data, **data["fields"]} if isinstance(data.get("fields"), dict) else data
+    inside = data["fields"] if isinstance(data.get("fields"), dict) else {}
+    twice = sorted(set(inside) & set(data))
+    flat = {**inside, **data} if inside else data
     cells = {name: _cell(value) for name, value in flat.items() if not isinstance(value, dict | list)}
     if any(_no_text(name + cell) for name, cell in cells.items()):
         clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
         return Row(line, clean, "a value holds a character that text cannot have")
     nested = [name for name, value in flat.items() if isinstance(value, dict | list) and name != "fields"]
+    if twice:
+        return Row(line, cells, f"`{twice[0]}` stands in `fields` and beside it")
     return Row(line, cells, f"`{nested[0]}` is not a plain value" if nested else None)
 
 

@@ -10,8 +10,10 @@ import base64
 import hmac
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -21,12 +23,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
 from drip.inbound.reading import REASON_LENGTH, SAID_LENGTH, Finding, Kind
 
 # Where a message's name may stand; in so many texts of an event it is looked for.
 MOST_TEXTS, TEXT_LENGTH, DEEPEST = 500, 1_000, 8
+# How long a signature of Mailgun's is good, and of how many it is known what they came with.
+SIGNED_FOR_S, MOST_SEEN = 900, 100_000
+# Not every name under amazonaws.com is Amazon's: a bucket's owner chooses what lies at `sns.s3.amazonaws.com`.
+AMAZON = re.compile(r"sns\.[a-z]{2}(-[a-z]+)+-\d\.amazonaws\.com(\.cn)?")
+SUBJECT = re.compile(r"sns(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
+CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]+\.pem")
 
 
 class Forged(Exception):
@@ -52,7 +61,7 @@ class Event:
 class Provider(Protocol):
     """One provider with the secret that it shares with us."""
 
-    def events(self, posted: Posted) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[Event]:
         """What it says. Raises Forged, and ValueError for what is not as the provider writes it."""
         ...
 
@@ -64,7 +73,7 @@ class Postmark:
     user: str
     password: str
 
-    def events(self, posted: Posted) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[Event]:
         wanted = base64.b64encode(f"{self.user}:{self.password}".encode())
         kind, _, given = posted.headers.get("authorization", "").partition(" ")
         if kind.lower() != "basic" or not hmac.compare_digest(given.strip().encode(), wanted):
@@ -72,18 +81,30 @@ class Postmark:
         return list(_events("postmark", [_mapping(_parsed(posted.body))], _of_postmark))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mailgun:
-    """`key` is the webhook signing key: HMAC-SHA256 over timestamp and token."""
+    """`key` is the webhook signing key: HMAC-SHA256 over timestamp and token.
+
+    It does not cover what is said, so that a signature is good for a short time, and for the one thing that it came with.
+    """
 
     key: str
+    _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
-    def events(self, posted: Posted) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[Event]:
         told = _mapping(_parsed(posted.body))
         signed = [_text(told, "signature", name) for name in ("timestamp", "token", "signature")]
         wanted = hmac.new(self.key.encode(), f"{signed[0]}{signed[1]}".encode(), "sha256").hexdigest()
         if not hmac.compare_digest(signed[2].encode(), wanted.encode()):
             raise Forged
+        at = int(signed[0]) if re.fullmatch("[0-9]{1,12}", signed[0]) else 0
+        if abs(now.timestamp() - at) > SIGNED_FOR_S:
+            raise Forged
+        said = sha256(json.dumps(told.get("event-data"), sort_keys=True).encode()).hexdigest()
+        if self._seen.setdefault(signed[1], said) != said:
+            raise Forged
+        while len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
         return list(_events("mailgun", [_mapping(told.get("event-data"))], _of_mailgun))
 
 
@@ -105,7 +126,7 @@ class SendGrid:
             raise ValueError("it is no key of an elliptic curve")
         return key
 
-    def events(self, posted: Posted) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[Event]:
         at = posted.headers.get("x-twilio-email-event-webhook-timestamp", "")
         try:
             signature = base64.b64decode(posted.headers.get("x-twilio-email-event-webhook-signature", ""))
@@ -127,11 +148,11 @@ class Ses:
     fetch: Callable[[str], bytes]
     _certificates: dict[str, bytes] = field(default_factory=dict)
 
-    def events(self, posted: Posted) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[Event]:
         told = _mapping(_parsed(posted.body))
         if _text(told, "TopicArn") != self.topic:
             raise Forged
-        self._verify(told)
+        self._verify(told, now)
         if _text(told, "Type") == "SubscriptionConfirmation":
             self.fetch(_of_amazon(_text(told, "SubscribeURL")))
             return []
@@ -144,21 +165,24 @@ class Ses:
             return []
         return list(_events("ses", [inner], _of_ses))
 
-    def _verify(self, told: Mapping[str, Any]) -> None:
+    def _verify(self, told: Mapping[str, Any], now: datetime) -> None:
         """docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html"""
         confirms = _text(told, "Type") != "Notification"
         own = ("SubscribeURL", "Timestamp", "Token") if confirms else ("Subject", "Timestamp")
         names = ("Message", "MessageId", *own, "TopicArn", "Type")
         signed = "".join(f"{name}\n{_text(told, name)}\n" for name in names if name in told)
         address = _of_amazon(_text(told, "SigningCertURL"))
-        if not re.fullmatch(r"/[\w-]+\.pem", urlsplit(address).path):
+        if not CERTIFICATE.fullmatch(urlsplit(address).path) or urlsplit(address).query:
             raise Forged
         if address not in self._certificates:
             self._certificates = {address: self.fetch(address)}
         kind = hashes.SHA256() if _text(told, "SignatureVersion") == "2" else hashes.SHA1()
         try:
-            key = load_pem_x509_certificate(self._certificates[address]).public_key()
-            if not isinstance(key, rsa.RSAPublicKey):
+            certificate = load_pem_x509_certificate(self._certificates[address])
+            key, subject = certificate.public_key(), certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            valid = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+            ours = any(SUBJECT.fullmatch(str(each.value)) for each in subject)
+            if not isinstance(key, rsa.RSAPublicKey) or not valid or not ours:
                 raise Forged
             key.verify(base64.b64decode(_text(told, "Signature")), signed.encode(), padding.PKCS1v15(), kind)
         except (InvalidSignature, ValueError):
@@ -169,7 +193,7 @@ class Ses:
 def _of_amazon(address: str) -> str:
     """Raises Forged for an address that is not Amazon's."""
     url = urlsplit(address)
-    if url.scheme != "https" or not re.fullmatch(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?", url.netloc):
+    if url.scheme != "https" or not AMAZON.fullmatch(url.netloc):
         raise Forged
     return address
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, cast, delete, literal, null, select, update
 
+from drip.core.settings import CHANNELS
 from drip.storage import outbox
 from drip.storage.people import address_of, contacts_by_id, suppress, touch
 from drip.storage.schema import (
@@ -22,6 +23,7 @@ from drip.storage.schema import (
     tags,
     tasks,
 )
+from drip.storage.schema_operating import notices
 
 REASON = "the person was erased"
 # What the key of an erased contact begins with.
@@ -34,9 +36,13 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
     contact = contacts_by_id(connection, [contact_id]).get(contact_id)
     if contact is None:
         return False
-    for channel in ("email", "sms"):
+    for channel in CHANNELS:
         if address := address_of(contact, channel):
-            suppress(connection, address, REASON, now)
+            # The reason that was there may hold the address.
+            suppress(connection, address, REASON, now, anew=True)
+    for each in connection.execute(select(notices.c.id, notices.c.data)):
+        if each.data.get("contact") == contact.key:
+            connection.execute(delete(notices).where(notices.c.id == each.id))
     own = contacts.c.id == contact_id
     nothing = dict.fromkeys(("email", "phone", "locale", "country", "timezone", "zone"))
     connection.execute(update(contacts).where(own).values(key=f"{ERASED}{contact_id}", attributes={}, **nothing))
@@ -72,6 +78,9 @@ def _still(connection: Connection, contact_id: int, now: datetime) -> None:
     connection.execute(update(messages).where(of_contact, messages.c.state != "skipped").values(sentence=null()))
     sent = select(messages.c.id).where(of_contact)
     connection.execute(update(deliveries).where(deliveries.c.message_id.in_(sent)).values(reason=""))
+    # What a run is about can be named by an event's id.
+    occurrence = literal(ERASED).concat(cast(runs.c.id, Text))
+    connection.execute(update(runs).where(runs.c.contact_id == contact_id).values(occurrence=occurrence))
     ended = {"active": False, "next_due_at": null(), "ended_at": now, "code": "exited", "sentence": REASON}
     connection.execute(update(runs).where(runs.c.contact_id == contact_id, runs.c.active).values(ended))
     own = tasks.c.contact_id == contact_id

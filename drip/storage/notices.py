@@ -32,8 +32,11 @@ class Notice:
     data: Mapping[str, Any]
 
 
-def want(connection: Connection, kinds: Collection[str]) -> None:
-    """Only these are written down from here on."""
+def want(connection: Connection, webhooks: Mapping[str, Collection[str]]) -> None:
+    """Only what these webhooks want to know is written down from here on. One that is new is told of what happens from now on."""
+    kinds = {kind for each in webhooks.values() for kind in each}
+    for fresh in sorted(set(webhooks) - known(connection)):
+        told_until(connection, fresh, newest(connection))
     value = ",".join(sorted(kinds)).encode()
     if wanted(connection) != frozenset(kinds):
         statement = insert_or(meta).values(name=WANTED, value=value)
@@ -80,6 +83,9 @@ def known(connection: Connection) -> set[str]:
 def forget(connection: Connection, names: Collection[str]) -> None:
     """Whoever is not among these is told no more; what all of these were told of goes."""
     connection.execute(delete(told).where(told.c.webhook.not_in(names)))
+    if not names:
+        connection.execute(delete(notices))
+        return
     until = connection.execute(select(func.min(told.c.notice))).scalar()
     # The newest stays, so that its number is not given to another one.
     connection.execute(delete(notices).where(notices.c.id <= (until or 0), notices.c.id < newest(connection)))

@@ -326,13 +326,17 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
     return len(fresh)
 
 
-def add_field(connection: Connection, name: str, key: str, field: str, text: str) -> None:
-    """Adds to a known event what was said later, if that field is not there yet; wakes its contact's runs."""
-    own = (events.c.name == name, events.c.key == key)
-    row = connection.execute(select(events.c.contact_id, events.c.fields).where(*own)).first()
-    if row is not None and field not in row.fields:
-        connection.execute(update(events).where(*own).values(fields={**row.fields, field: text}))
-        wake_runs(connection, [row.contact_id])
+def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
+    """What a known event says; nothing for one that is not known."""
+    where = (events.c.name == name, events.c.key == key)
+    return dict(connection.execute(select(events.c.fields).where(*where)).scalar() or {})
+
+
+def say_anew(connection: Connection, name: str, key: str, fields: Mapping[str, str]) -> None:
+    """A known event says this now; wakes its contact's runs."""
+    where = (events.c.name == name, events.c.key == key)
+    connection.execute(update(events).where(*where).values(fields=dict(fields)))
+    wake_runs(connection, list(connection.scalars(select(events.c.contact_id).where(*where))))
 
 
 def has_event(connection: Connection, name: str, key: str) -> bool:
@@ -359,10 +363,16 @@ def _event(row: Sequence[Any]) -> Event:
     return Event(id_, contact, record, name, key, from_millis(at), parsed(fields))
 
 
-def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
-    """Never again to this address."""
+def suppress(connection: Connection, address: str, reason: str, now: datetime, *, anew: bool = False) -> None:
+    """Never again to this address. The first reason stays, unless it is said `anew`."""
     row = {"digest": digest(suppression_key(connection), address), "reason": reason, "at": now}
-    connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
+    statement = insert_or(suppressions).values(row)
+    if anew:
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["digest"], set_={"reason": reason, "at": now})
+        )
+    else:
+        connection.execute(statement.on_conflict_do_nothing())
 
 
 def any_suppressed(connection: Connection) -> bool:

@@ -35,7 +35,9 @@ class PostgresqlDatabase(Database):
         self._url, self._notes = url.set(drivername="postgresql+psycopg"), notes
         # Values by their place in a statement, as in SQLite, so that one way to prepare statements serves both.
         asked = {**CONNECTING, "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}"}
-        engine = create_engine(self._url, paramstyle="format", pool_pre_ping=True, connect_args=asked)
+        engine = create_engine(
+            self._url, paramstyle="format", pool_pre_ping=True, connect_args=asked, hide_parameters=True
+        )
         super().__init__(engine, url.render_as_string())
 
     @contextlib.contextmanager

@@ -86,7 +86,7 @@ class FileLock:
 
 def _engine(path: Path, durable: bool) -> Engine:
     # Every transaction here ends by itself, so the pool has nothing to roll back.
-    engine = create_engine(f"sqlite:///{path}", pool_reset_on_return=None)
+    engine = create_engine(f"sqlite:///{path}", pool_reset_on_return=None, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:

@@ -84,7 +84,13 @@ class PdfTransport:
                     raise urls.FatalURLFetchingError(f"{url[:100]} is not part of the letter")
                 return super().fetch(url, headers)
 
-        self._fetcher, self._fatal = Own(), urls.FatalURLFetchingError
+        class Nothing(urls.URLFetcher):  # type: ignore[misc]
+            """When letters are written there is nothing left to be fetched."""
+
+            def fetch(self, url: str, headers: Any = None) -> Any:
+                raise ValueError("nothing is fetched here")
+
+        self._fetcher, self._fatal, self._nothing = Own(), urls.FatalURLFetchingError, Nothing()
 
     def send(self, message: Message) -> Receipt:
         """Writes a batch of one. Raises TransportDown for a folder that cannot be written."""
@@ -143,12 +149,15 @@ class PdfTransport:
             # The library is given whatever a template makes, and has no exception of its own.
             return Refused(f"it cannot be printed: {error}"[:300])
         pages = document.pages
+        # These would be read when the letter is written, and be in it.
+        if document.metadata.attachments or any(link[0] == "attachment" for page in pages for link in page.links):
+            return Refused("it cannot be printed: files cannot be attached to a letter")
         return Letter(message, pages, self._blank(pages[-1]) if self._duplex and len(pages) % 2 else ())
 
     def _blank(self, like: Any) -> Sequence[Any]:
         """An empty page of the same size, for the back of the last one."""
         sheet = self._library.CSS(string=f"@page {{ size: {like.width}px {like.height}px }}")
-        pages: Sequence[Any] = self._library.HTML(string="<p></p>").render(stylesheets=[sheet]).pages
+        pages: Sequence[Any] = self._empty(stylesheets=[sheet]).pages
         return pages
 
     def _has_address(self, html: str, message: Message) -> bool:
@@ -178,9 +187,12 @@ class PdfTransport:
             f" margin: 0; font: 10pt/1.35 sans-serif; color: #000 }}"
         )
 
+    def _empty(self, **options: Any) -> Any:
+        return self._library.HTML(string="<p></p>", url_fetcher=self._nothing).render(**options)
+
     def _bytes(self, letters: Sequence[Letter]) -> bytes:
         pages = [page for each in letters for page in (*each.pages, *each.blank)]
-        made: bytes = self._library.HTML(string="<p></p>").render().copy(pages).write_pdf()
+        made: bytes = self._empty().copy(pages).write_pdf()
         return made
 
 
@@ -211,8 +223,18 @@ class Batch:
         try:
             for path in self._files:
                 path.with_name(f"{path.name}.writing").replace(path)
+            # What is said to be sent outlives a power cut.
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             self.drop()
+            # Whatever of it is in place is not whole.
+            for each in self._files:
+                with contextlib.suppress(OSError):
+                    each.unlink()
             raise _down(path, error) from None
         return Sent(f"printed in {self._name}.pdf")
 

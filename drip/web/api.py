@@ -23,7 +23,7 @@ from drip.importing.rows import table_of
 from drip.storage import api_keys
 from drip.storage.api_keys import Answer, ApiKey
 from drip.web.openapi import DESCRIPTION
-from drip.web.site import Site, address_of_reader
+from drip.web.site import Site, whose
 
 MOST = 1_000
 # A repeat is known for so long.
@@ -51,7 +51,6 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
 
     async def take(request: Request) -> Response:
         site: Site = request.app.state.site
-        site.look()
         try:
             key = await _key(site, request, scope)
             body = await request.body()
@@ -67,12 +66,10 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
 async def _key(site: Site, request: Request, scope: str) -> ApiKey:
     """Whose token it is. Raises Refused."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    who = address_of_reader(request)
-    if site.wrong_tokens.spent(who):
-        raise Refused(429, "There were too many wrong tokens from your address.", "try again in a minute")
     known = await site.read(lambda connection: api_keys.find(connection, token.strip())) if token else None
     if kind.lower() != "bearer" or known is None:
-        site.wrong_tokens.spend(who)
+        if not site.wrong_tokens.spend(whose(request)):
+            raise Refused(429, "There were too many wrong tokens from your address.", "try again in a minute")
         raise Refused(
             401, "The token is missing or not good.", "send `Authorization: Bearer …` with one of `drip keys add`"
         )

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
 
 from drip.storage.database import Database
 from drip.web import api, following, hooks, recipients
-from drip.web.guard import Guard, TooLarge
+from drip.web.guard import Guard
 from drip.web.site import HERE, Site
 from drip.workspace import Workspace
 
@@ -34,7 +36,10 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(site.keep_fresh)
+            yield
+            beside.cancel_scope.cancel()
         site.writer.close()
 
     routes = [
@@ -57,8 +62,8 @@ def make_app(
         Route("/static/survey.js", _script),
         Route("/health", _health),
     ]
-    handlers = {HTTPException: _refused, Exception: _failed}
-    app = Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers, lifespan=lifespan)
+    guard = Middleware(Guard, failed=_failed)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
     app.state.site = site
     return app
 
@@ -89,11 +94,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    """Nothing of what failed is shown to a visitor; the log has it, without names, addresses or tokens."""
-    if isinstance(error, TooLarge):
-        raise error
-    where = request.scope.get("route")
-    log.error("%s failed: %s", getattr(where, "path", "a page"), type(error).__name__, extra={"action": "page-failed"})
-    site: Site = request.app.state.site
+def _failed(scope: Scope, error: Exception) -> ASGIApp:
+    """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
+    where = getattr(scope.get("route"), "path", "a page")
+    log.error("%s failed: %s", where, type(error).__name__, extra={"action": "page-failed"})
+    site: Site = scope["app"].state.site
+    request = Request(scope)
     return site.page("failed.html", site.language(request), 500)

@@ -35,10 +35,11 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """ASGI middleware: HEADERS on every answer that does not have its own, and 413 for a body that is too large."""
+    """ASGI middleware: HEADERS on every answer that does not have its own, 413 for a body that is too large, and what `failed`
+    answers where something went wrong: nothing of it gets any further, neither to the visitor nor into the server's log."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, failed: Callable[[Scope, Exception], ASGIApp]) -> None:
+        self._app, self._failed = app, failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,6 +73,11 @@ class Guard:
         except TooLarge:
             if not begun:
                 await PlainTextResponse("The body is too large.\n", 413)(scope, receive, protected)
+        except Exception as error:
+            # Whatever it was: its words can hold names, addresses and tokens.
+            answer = self._failed(scope, error)
+            if not begun:
+                await answer(scope, receive, protected)
 
 
 class Limit:

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from drip.engine.feedback import Feedback
 from drip.errors import DripError
 from drip.inbound.providers import Forged, Posted
-from drip.web.site import Site
+from drip.web.site import Site, whose
 
 log = logging.getLogger("drip.web")
 
@@ -22,15 +22,19 @@ async def take(request: Request) -> Response:
     Anything else than 2xx has the provider try again, which changes nothing.
     """
     site: Site = request.app.state.site
-    site.look()
     name = request.path_params["provider"]
     provider = site.providers.get(name)
     if provider is None:
         return PlainTextResponse("No such provider is set up.\n", 404)
+    who = whose(request)
+    if site.wrong_tokens.spent(who):
+        return PlainTextResponse("Too many requests.\n", 429, headers={"Retry-After": "60"})
     posted = Posted(dict(request.headers), await request.body())
     try:
-        events = await run_sync(provider.events, posted)
+        # A certificate may have to be fetched: whoever has that done in vain holds up nobody but other providers.
+        events = await run_sync(provider.events, posted, site.clock(), limiter=site.few)
     except Forged:
+        site.wrong_tokens.spend(who)
         log.warning("What came as from %s is not signed by it.", name, extra={"action": "hook-forged"})
         return PlainTextResponse("The signature is not good.\n", 403)
     except ValueError as wrong:

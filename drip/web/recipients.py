@@ -23,7 +23,7 @@ from drip.importing import answers
 from drip.importing.values import parse_email
 from drip.storage import erasing, exporting
 from drip.storage.people import Contact
-from drip.web.site import Site, about, address_of_reader
+from drip.web.site import Site, about, address_of_reader, clean, whose
 from drip.web.words import catalogue, languages
 
 # A message as a page: its own styles and pictures, no script, in a sandbox.
@@ -42,7 +42,7 @@ async def unsubscribe(request: Request) -> Response:
         return site.page("unsubscribe.html", language, topic=topic, done=False)
     form = about(await request.form(max_files=0, max_fields=10))
     link = site.link(token, "unsubscribe", "preferences")
-    if link is None and not site.wrong_links.spend(address_of_reader(request)):
+    if link is None and not site.wrong_links.spend(whose(request)):
         return _too_often()
     everything = "everything" in form
     if link is not None:
@@ -64,7 +64,7 @@ async def confirm(request: Request) -> Response:
         return site.page("confirm.html", language, topic=topic, done=False)
     await request.form(max_files=0, max_fields=10)
     link = site.link(token, "confirm")
-    if link is None and not site.wrong_links.spend(address_of_reader(request)):
+    if link is None and not site.wrong_links.spend(whose(request)):
         return _too_often()
     if link is not None:
         known, proof = link, _proof(site, request, language, topic)
@@ -92,8 +92,11 @@ async def survey(request: Request) -> Response:
     if chosen.isdecimal() and len(chosen) < 4 and int(chosen) in scores:
         score = int(chosen)
     answered, comment = Link("survey", link.contact, link.topic, link.run, f"{name}:{score}"), form.get("comment", "")
-    await site.writer.do(lambda connection: answers.answer(connection, site.settings, answered, site.clock(), comment))
-    return site.page("survey.html", language, score=score, done=True, **values)
+    finished = "unfinished" not in form
+    counts = await site.writer.do(
+        lambda connection: answers.answer(connection, site.settings, answered, site.clock(), comment, finished=finished)
+    )
+    return site.page("survey.html", language, score=counts or score, done=True, **values)
 
 
 async def view(request: Request) -> Response:
@@ -129,7 +132,7 @@ async def preferences(request: Request) -> Response:
     notice = None
     if request.method == "POST":
         form = await request.form(max_files=0, max_fields=200)
-        wanted = {tuple(str(each).split("/", 1)) for each in form.getlist("on") if "/" in str(each)}
+        wanted = {tuple(clean(str(each)).split("/", 1)) for each in form.getlist("on") if "/" in str(each)}
         asked = about(form)
         proof = {"address": address_of_reader(request), "page": "preferences"}
         notice = await site.writer.do(
@@ -170,7 +173,8 @@ def _saved(
             answers.go_on(connection, contact)
         case _:
             answers.choose(connection, site.settings, contact, wanted, now, proof)
-            if asked.get("language") in languages():
+            # Whoever reads another language than there is has chosen none by saving.
+            if asked.get("language") in languages() and asked["language"] != asked.get("shown"):
                 answers.speak(connection, site.settings, contact, asked["language"])
     return asked.get("do") or "save"
 
@@ -197,7 +201,7 @@ async def erase(request: Request) -> Response:
     typed = about(await request.form(max_files=0, max_fields=10)).get("address", "").strip().casefold()
     own = (contact.email or contact.phone or "").casefold()
     if not own or not hmac.compare_digest(typed.encode(), own.encode()):
-        if not site.wrong_links.spend(address_of_reader(request)):
+        if not site.wrong_links.spend(whose(request)):
             return _too_often()
         return site.page("erase.html", language, 422, done=False, wrong=True)
     number = contact.id
@@ -209,9 +213,7 @@ async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | N
     link = site.link(request.path_params["token"], "preferences")
     if link is None:
         return None, None
-    contact = await site.read(lambda connection: answers.contact_of(connection, link))
-    # What is left of an erased person has nothing to choose.
-    return link, contact if contact and not contact.key.startswith(erasing.ERASED) else None
+    return link, await site.read(lambda connection: answers.contact_of(connection, link))
 
 
 # --- signing up
@@ -220,7 +222,6 @@ async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | N
 async def sign_up(request: Request) -> Response:
     """A form for a topic. Whoever is in already and whoever is not get the same answer: look into your inbox."""
     site: Site = request.app.state.site
-    site.look()
     topic = site.settings.topics.get(request.path_params["topic"])
     language = site.language(request)
     if topic is None or topic.opt_in == "implied":
@@ -228,7 +229,7 @@ async def sign_up(request: Request) -> Response:
     values: dict[str, Any] = {"topic": topic.title, "double": topic.opt_in == "double"}
     if request.method != "POST":
         return site.page("sign-up.html", language, done=False, wrong=None, **values)
-    if not site.sign_ups.spend(address_of_reader(request)):
+    if not site.sign_ups.spend(whose(request)):
         return _too_often()
     form = about(await request.form(max_files=0, max_fields=10))
     try:
@@ -252,7 +253,6 @@ async def sign_up(request: Request) -> Response:
 
 def _topic_of(site: Site, token: str) -> str | None:
     """The title of the topic that a link names, whether or not we signed it: the page looks the same."""
-    site.look()
     link = peek(token)
     topic = site.settings.topics.get(link.topic or "") if link else None
     return topic.title if topic else None
@@ -266,7 +266,7 @@ def _proof(site: Site, request: Request, language: str, topic: str | None) -> di
 
 def _no_such_link(site: Site, request: Request) -> Response:
     """The same for a link that is no more and for one that never was."""
-    if not site.wrong_links.spend(address_of_reader(request)):
+    if not site.wrong_links.spend(whose(request)):
         return _too_often()
     return site.page("gone.html", site.language(request), 404)
 

@@ -29,11 +29,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise DripError(f"Nothing can be served at {host}:{port}: {why}.", help="name another port") from None
 
 
-def serve(app: Any, listening: socket.socket) -> None:
-    """Until Ctrl-C or SIGTERM; requests that are under way are answered first."""
+def serve(app: Any, listening: socket.socket, behind: str) -> None:
+    """Until Ctrl-C or SIGTERM; requests that are under way are answered first. `behind` is the address of the web server whose
+    word about where requests come from is taken."""
     # It ends in order, and then hands the signal on.
     with contextlib.suppress(KeyboardInterrupt):
-        _server(app).run(sockets=[listening])
+        _server(app, behind).run(sockets=[listening])
 
 
 @contextlib.contextmanager
@@ -49,8 +50,15 @@ def serving(app: Any, listening: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def _server(app: Any) -> uvicorn.Server:
+def _server(app: Any, behind: str = "127.0.0.1") -> uvicorn.Server:
     # Its own log would hold tokens.
     return uvicorn.Server(
-        uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=10)
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            forwarded_allow_ips=behind,
+            timeout_graceful_shutdown=10,
+        )
     )

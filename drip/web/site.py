@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 from anyio.to_thread import run_sync
 from babel.dates import format_date
 from jinja2 import Environment, FileSystemLoader
@@ -20,7 +22,7 @@ from drip.core.message import TransportDown
 from drip.core.settings import Settings
 from drip.core.token import Link, verify
 from drip.engine.book import Book
-from drip.errors import DripError
+from drip.errors import DripError, Problems
 from drip.inbound.providers import Provider
 from drip.lint.contrast import contrast
 from drip.storage.database import Database, link_keys
@@ -35,7 +37,7 @@ HERE = Path(__file__).parent
 FRESH_S = 2.0
 # Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests.
 WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS = 60, 10, 20, 6_000
-FETCH_TIMEOUT_S = 10
+FETCH_TIMEOUT_S, FETCHING = 10, 4
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
 
@@ -53,31 +55,40 @@ class Site:
         self.wrong_tokens = Limit(WRONG_TOKENS, 60, passed_s)
         self.requests = Limit(REQUESTS, 60, passed_s)
         self._seen: object = None
-        self._looked_at = float("-inf")
+        self._told = ""
+        # Fetching for providers has threads of its own.
+        self.few = anyio.CapacityLimiter(FETCHING)
         self._keys: dict[str, bytes] = {}
         self.providers: Mapping[str, Provider] = {}
         self.book: Book
         self.style = self.style_address = ""
         self._pages: dict[str, Environment] = {}
-        self.look()
+        with database.read() as connection:
+            self._keys = link_keys(connection)
+        self._seen = workspace.fingerprint()
+        self._take(workspace)
+
+    async def keep_fresh(self) -> None:
+        """Looks after the files again and again, beside the requests."""
+        while True:
+            await anyio.sleep(FRESH_S)
+            await run_sync(self.look)
 
     def look(self) -> None:
-        """Reads files and keys again once they are not fresh. Files that cannot be read leave the last good ones in force."""
-        now = self.passed_s()
-        if now - self._looked_at < FRESH_S:
-            return
-        self._looked_at = now
-        with self.database.read() as connection:
-            self._keys = link_keys(connection)
-        seen = self.workspace.fingerprint()
-        if seen == self._seen:
-            return
-        self._seen = seen
-        fresh = Workspace(self.workspace.root, self.workspace.environment)
-        if fresh.loaded.settings is None:
-            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
-        else:
-            self._take(fresh)
+        """Reads files and keys again where they changed. What cannot be read leaves the last good ones in force, and is tried
+        again."""
+        try:
+            with self.database.read() as connection:
+                self._keys = link_keys(connection)
+            seen = self.workspace.fingerprint()
+            if seen != self._seen:
+                self._take(Workspace(self.workspace.root, self.workspace.environment))
+                self._seen = seen
+            self._told = ""
+        except (DripError, Problems) as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                log.error("The last good files stay in force: %s", error, extra={"action": "kept"})
 
     @property
     def settings(self) -> Settings:
@@ -86,7 +97,6 @@ class Site:
 
     def link(self, token: str, *purposes: str) -> Link | None:
         """The link that a token stands for, if it is ours and for one of these purposes."""
-        self.look()
         link = verify(token, self._keys) if len(token) < 1000 else None
         return link if link and link.purpose in purposes else None
 
@@ -118,8 +128,9 @@ class Site:
         return self._pages[language].get_template(name).render(shared | values)
 
     def _take(self, fresh: Workspace) -> None:
-        """These files are in force from here on."""
-        self.providers, self.book = fresh.providers(fetch), fresh.book(self.database, self.clock())
+        """These files are in force from here on. Raises DripError, and Problems for settings that cannot be read."""
+        providers, book = fresh.providers(fetch), fresh.book(self.database, self.clock())
+        self.providers, self.book = providers, book
         self.workspace = fresh
         accent = self.settings.colour
         above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
@@ -157,10 +168,25 @@ def fetch(address: str) -> bytes:
 
 
 def address_of_reader(request: Request) -> str:
-    """The address that a request comes from: what floods are counted by, and what is kept as a proof."""
+    """The address that a request comes from: what is kept as a proof."""
     return request.client.host if request.client else ""
 
 
+def whose(request: Request) -> str:
+    """What floods are counted by: the address, and of IPv6 the network that one customer has (RFC 6177)."""
+    host = address_of_reader(request)
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else host
+
+
 def about(fields: Mapping[str, Any]) -> dict[str, str]:
-    """A form's texts."""
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
+    """A form's texts, without what no database holds: NUL, and half a character of UTF-16."""
+    return {clean(name): clean(value) for name, value in fields.items() if isinstance(value, str)}
+
+
+def clean(text: str) -> str:
+    """A text of a form. Whoever sends it says how it is encoded."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

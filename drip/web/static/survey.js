@@ -5,10 +5,14 @@
   if (!form || !navigator.sendBeacon) return;
   let person = false, sent = false, idle;
   const seen = (event) => { if (event.isTrusted) { person = true; later(); } };
+  // What is written after that is sent by the button, or when the page is left once more.
+  form.addEventListener("input", () => { sent = false; });
   const later = () => { clearTimeout(idle); idle = setTimeout(send, 60000); };
   const send = () => {
     if (!person || sent) return;
-    sent = navigator.sendBeacon(form.action, new URLSearchParams(new FormData(form)));
+    const said = new URLSearchParams(new FormData(form));
+    said.set("unfinished", "1");
+    sent = navigator.sendBeacon(form.action, said);
   };
   for (const name of ["pointermove", "pointerdown", "touchstart", "wheel", "keydown"]) {
     addEventListener(name, seen, { passive: true });
