@@ -163,6 +163,7 @@ def test_whoever_tries_tokens_is_slowed_down(site: Pages) -> None:
     assert site.post("/api/events", json=ORDER, headers={"Authorization": "Bearer x"}).status_code == 401
 
 
+@pytest.mark.file
 def test_keys_are_made_listed_and_revoked_and_only_hashes_are_kept(site: Pages) -> None:
     root = site.world.root
     token = drip(root, "keys", "add", "booking", "--scope", "events").out.strip()

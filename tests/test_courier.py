@@ -67,7 +67,7 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         made.beat("2026-11-26 09:00")
         made.beat("2026-11-26 16:00")
         feedback = Feedback(made.database, NOW)
-        name = made.transport.messages[0].message_id
+        name = next(each.message_id for each in made.transport.messages if each.to.address == "ana@example.com")
         feedback.take([Finding("bounce", "ana@example.com", "5.1.1", "address-dead", "no such user", (name,))], "x")
         with made.database.write() as connection:
             settings = made.workspace.settings

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from starlette.requests import Request
 
-from drip.storage import consents, people
+from drip.storage import consents, history, people
 from drip.storage.people import address_of
 from drip.web.site import FRESH_S, whose
 from tests.web import Pages, pages
@@ -226,12 +227,27 @@ def test_a_pause_holds_everything_back_and_can_be_ended(site: Pages) -> None:
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com", "ana@example.com"]
 
 
+def test_ending_ones_own_pause_leaves_a_campaigns_own(site: Pages) -> None:
+    path = f"/preferences/{site.token('preferences')}"
+    for days in (10, 90):
+        with site.world.database.write() as connection:
+            row = {"contact_id": 1, "topic": "news", "until": NOW + timedelta(days=days), "place": "campaigns/x.yaml:7"}
+            history.pause(connection, [row])
+        assert "26. Dezember 2026" in site.post(path, data={"do": "pause"}).text
+        site.post(path, data={"do": "go-on"})
+        with site.world.database.read() as connection:
+            assert history.pauses_of(connection, [1]) == {
+                (1, "news"): (NOW + timedelta(days=days), "campaigns/x.yaml:7")
+            }
+
+
 def test_whoever_is_gone_has_nothing_to_choose(site: Pages) -> None:
     for token in (site.token("preferences", contact=999), "x", "a.b.c", site.token("preferences")[:-2] + "xx"):
         answer = site.get(f"/preferences/{token}")
         assert answer.status_code == 404 and "nothing here" in answer.text
 
 
+@pytest.mark.file
 def test_ones_data_can_be_taken_along_and_erased(site: Pages) -> None:
     made, token = site.world, site.token("preferences")
     with made.database.write() as connection:

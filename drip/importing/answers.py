@@ -203,8 +203,8 @@ def go_on(connection: Connection, contact: Contact) -> None:
 
 def paused_until(connection: Connection, contact: Contact, now: datetime) -> datetime | None:
     """Until when the contact has paused everything, if so."""
-    own = [until for until, place in history.pauses_of(connection, [contact.id]).values() if place == PAUSED]
-    return max((until for until in own if until > now), default=None)
+    until = history.paused_from(connection, contact.id, PAUSED)
+    return until if until and until > now else None
 
 
 # One request for each address in this time, so that nobody's inbox is filled by strangers.

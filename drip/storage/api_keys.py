@@ -28,7 +28,7 @@ def add(connection: Connection, name: str, token: str, scopes: Collection[str], 
     """Whether the name was free."""
     values = {"name": name, "digest": digest(token), "scopes": ",".join(sorted(scopes)), "created_at": now}
     statement = insert_or(api_keys).values(values).on_conflict_do_nothing(index_elements=["name"])
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(statement.returning(api_keys.c.id)).first() is not None
 
 
 def find(connection: Connection, token: str) -> ApiKey | None:

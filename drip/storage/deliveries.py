@@ -28,8 +28,8 @@ class Delivery:
 def record(connection: Connection, each: Delivery) -> bool:
     """Stores it; whether it is new."""
     values = {name: getattr(each, name) for name in Delivery.__slots__}
-    statement = insert_or(deliveries).values(values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    statement = insert_or(deliveries).values(values).on_conflict_do_nothing().returning(deliveries.c.id)
+    return connection.execute(statement).first() is not None
 
 
 def temporary_bounces(connection: Connection, contact_id: int, channel: str, since: datetime) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
@@ -50,18 +51,27 @@ _PAUSES = Prepared(
 
 def pauses_of(connection: Connection, contact_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, str]]:
     """Until when topics are held back, and the place that says so, by contact and topic."""
-    rows = _PAUSES.rows(connection, ids=numbers(contact_ids))
+    rows = sorted(_PAUSES.rows(connection, ids=numbers(contact_ids)), key=itemgetter(2))
     return {(contact, topic): (from_millis(until), place) for contact, topic, until, place in rows}
 
 
 def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Holds topics back; the longer of two pauses counts."""
+    """Holds topics back; of two pauses from one place the longer counts."""
     if rows:
         statement = insert_or(pauses)
         longer = statement.excluded.until > pauses.c.until
-        set_ = {"until": statement.excluded.until, "place": statement.excluded.place}
-        statement = statement.on_conflict_do_update(index_elements=["contact_id", "topic"], set_=set_, where=longer)
+        key = ["contact_id", "topic", "place"]
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_={"until": statement.excluded.until}, where=longer
+        )
         connection.execute(statement, list(rows))
+
+
+def paused_from(connection: Connection, contact_id: int, place: str) -> datetime | None:
+    """Until when a contact is held back from this place, if it ever was."""
+    where = (pauses.c.contact_id == contact_id, pauses.c.place == place)
+    found: datetime | None = connection.execute(select(func.max(pauses.c.until)).where(*where)).scalar()
+    return found
 
 
 def end_pauses(connection: Connection, contact_id: int, place: str) -> None:

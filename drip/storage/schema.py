@@ -299,14 +299,14 @@ tags = Table(
     **KEY_ALONE,
 )
 
-# Topics that a campaign holds back for a contact.
+# Topics that are held back for a contact, by a campaign's step or by its own wish: the longest counts.
 pauses = Table(
     "pauses",
     metadata,
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
     Column("topic", Words, primary_key=True),
     Column("until", Instant, nullable=False),
-    Column("place", Words, nullable=False),
+    Column("place", Words, primary_key=True),
     **KEY_ALONE,
 )
 

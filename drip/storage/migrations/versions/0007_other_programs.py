@@ -48,4 +48,19 @@ def upgrade() -> None:
         sa.Column("name", Words, primary_key=True),
         sa.Column("address", Words, nullable=False),
     )
+    _pauses_by_place()
     op.create_index("contacts_by_email", "contacts", [sa.text("lower(email)")])
+
+
+def _pauses_by_place() -> None:
+    op.create_table(
+        "pauses_by_place",
+        sa.Column("contact_id", Number, sa.ForeignKey("contacts.id"), primary_key=True),
+        sa.Column("topic", Words, primary_key=True),
+        sa.Column("until", Instant, nullable=False),
+        sa.Column("place", Words, primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.execute("INSERT INTO pauses_by_place SELECT contact_id, topic, until, place FROM pauses")
+    op.drop_table("pauses")
+    op.rename_table("pauses_by_place", "pauses")
