@@ -125,8 +125,7 @@ class Workspace:
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
-                sentence = problem.sentence[0].upper() + problem.sentence[1:]
-                raise DripError(f"{sentence}.", help=problem.help, place=place)
+                raise _error(problem)
         return self._opened({name: value for name, value in options.items() if name not in RATES}, place)
 
     def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
@@ -152,7 +151,7 @@ class Workspace:
         if not options:
             return None
         for problem in self._alarm_problems():
-            raise DripError(f"{problem.sentence[0].upper()}{problem.sentence[1:]}.", help=problem.help, place=place)
+            raise _error(problem)
         to = self.secret(options.pop("to", ""), place)
         return self._opened(options, place), to
 
@@ -220,6 +219,11 @@ class Workspace:
             texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
             found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
         return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
+
+
+def _error(problem: Problem) -> DripError:
+    """A finding that cannot be passed over."""
+    return DripError(f"{problem.sentence[0].upper()}{problem.sentence[1:]}.", help=problem.help, place=problem.place)
 
 
 def _provider(name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]) -> Provider:

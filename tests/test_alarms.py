@@ -19,15 +19,9 @@ from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer
 from tests.test_webhook import server
-from tests.world import SETTINGS, World, at
+from tests.world import LETTER, SETTINGS, World, at
 
 Worlds = Callable[..., World]
-LETTER = """
-name: Letter
-topic: service
-trigger: { schedule: 2026-11-26 10:00 }
-steps: [send: letter]
-"""
 NOW = at("2026-11-26 16:00")
 
 

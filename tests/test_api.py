@@ -105,13 +105,18 @@ def test_contacts_are_made_and_changed_by_key(site: Pages) -> None:
     assert [(each.topic, each.given) for each in said] == [("news", True)]
 
 
-def test_a_code_is_redeemed_once(site: Pages) -> None:
+def give_a_code(site: Pages) -> None:
+    """Ana has TREAT-1."""
     site.world.beat("2026-11-26 15:59")
     post(site, "/api/events", ORDER)
     site.world.beat("2026-11-26 16:01")
     with site.world.database.write() as connection:
         loyalty.add_codes(connection, "treat", ["TREAT-1"])
         loyalty.take(connection, "treat", 1, 1, "s", NOW, None)
+
+
+def test_a_code_is_redeemed_once(site: Pages) -> None:
+    give_a_code(site)
     status, told = post(site, "/api/coupons/TREAT-1/redeem", {}, "drip_till")
     assert (status, told["contact"]) == (200, "ana")
     assert "was redeemed on" in post(site, "/api/coupons/TREAT-1/redeem", {}, "drip_till")[1]["error"]
@@ -119,12 +124,7 @@ def test_a_code_is_redeemed_once(site: Pages) -> None:
 
 
 def test_a_code_is_redeemed_once_by_events_too_however_it_is_written(site: Pages) -> None:
-    site.world.beat("2026-11-26 15:59")
-    post(site, "/api/events", ORDER)
-    site.world.beat("2026-11-26 16:01")
-    with site.world.database.write() as connection:
-        loyalty.add_codes(connection, "treat", ["TREAT-1"])
-        loyalty.take(connection, "treat", 1, 1, "s", NOW, None)
+    give_a_code(site)
     redeemed = [{"event": "coupon.redeemed", "contact": "ana", "id": str(n), "fields": {"code": code}}
                 for n, code in enumerate(["treat-1", "TREAT-1", "Treat-1"])]  # fmt: skip
     _status, told = post(site, "/api/events", redeemed)

@@ -11,7 +11,7 @@ import pytest
 
 from drip.storage import consents, people
 from tests.servers import missing
-from tests.test_pages import ASK, LETTER, NOW, SETTINGS
+from tests.test_pages import NOW, shop
 from tests.web import Pages, pages
 from tests.world import World
 
@@ -38,10 +38,7 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture
 def site(world: Worlds) -> Iterator[Pages]:
-    made = world({"ask": ASK, "letter": LETTER}, settings=SETTINGS)
-    made.contacts("key,email,phone,locale,first_name,news,offers", "ana,ana@example.com,+15550100,en,Ana,yes,yes",
-                  "ben,ben@example.com,,de,Ben,,")  # fmt: skip
-    with pages(made, NOW) as served:
+    with pages(shop(world, "en"), NOW) as served:
         yield served
 
 

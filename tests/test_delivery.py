@@ -17,19 +17,13 @@ from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, Transpor
 from drip.storage.control import held_scopes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import CLOSE, HANG, MailServer
-from tests.world import World
+from tests.world import LETTER, World
 
 MESSAGE = Message(
     channel="email", to=Mailbox("Ana Morales", "ana@example.com"), sender=Mailbox("Maple", "hello@maple.example"),
     subject="Hello", text="Dear Ana,\n.dot\n", html="<p>Dear Ana</p>", message_id="abc@maple.example",
     date=datetime(2026, 11, 22, 12, 0, tzinfo=UTC), headers={"List-Id": "<news.maple.example>"},
 )  # fmt: skip
-LETTER = """
-name: Letter
-topic: service
-trigger: { schedule: 2026-11-26 10:00 }
-steps: [send: letter]
-"""
 OTHERS = 12
 Worlds = Callable[..., World]
 

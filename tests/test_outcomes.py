@@ -67,7 +67,7 @@ def test_who_got_it_is_counted_beside_who_was_held_out(world: Worlds) -> None:
     assert (found.treated.goals, found.treated.value) == (Share(60, len(got)), 1200.0)
     assert found.held_out.goals == Share(3, len(out))
     assert found.lift.sure and found.lift.difference > 0.25
-    assert sum(each.sent for each in found.steps) == len(got)
+    assert sum(each.ends["sent"] for each in found.steps) == len(got)
     assert [each.step for each in found.steps] == ["one", "two"]
     assert sum(each.side.goals.count for each in found.arms) == len(got)
     assert sum(each.side.goals.met for each in found.arms) == 60

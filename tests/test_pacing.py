@@ -15,15 +15,9 @@ from drip.core.message import Message, Sent, Unsent
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer
-from tests.world import SETTINGS, World, at
+from tests.world import LETTER, SETTINGS, World, at
 
 Worlds = Callable[..., World]
-LETTER = """
-name: Letter
-topic: service
-trigger: { schedule: 2026-11-26 10:00 }
-steps: [send: letter]
-"""
 
 
 def shop(world: Worlds, transports: str, people: int = 12) -> World:

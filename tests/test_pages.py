@@ -53,12 +53,17 @@ steps:
 """
 
 
+def shop(world: Worlds, locale: str) -> World:
+    """A shop with two people, of whom Ana, who reads `locale`, gets everything."""
+    made = world({"ask": ASK, "letter": LETTER}, settings=SETTINGS)
+    rows = (f"ana,ana@example.com,+15550100,{locale},Ana,yes,yes", "ben,ben@example.com,,de,Ben,,")
+    made.contacts("key,email,phone,locale,first_name,news,offers", *rows)
+    return made
+
+
 @pytest.fixture
 def site(world: Worlds) -> Iterator[Pages]:
-    made = world({"ask": ASK, "letter": LETTER}, settings=SETTINGS)
-    made.contacts("key,email,phone,locale,first_name,news,offers", "ana,ana@example.com,+15550100,de,Ana,yes,yes",
-                  "ben,ben@example.com,,,Ben,,")  # fmt: skip
-    with pages(made, NOW) as served:
+    with pages(shop(world, "de"), NOW) as served:
         yield served
 
 

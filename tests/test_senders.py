@@ -14,17 +14,11 @@ import pytest
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer
-from tests.world import SETTINGS
+from tests.world import LETTER, SETTINGS
 
 PEOPLE = 400
 NOW = "2026-11-26 10:30"
 LATER = "2026-11-26 10:32"
-LETTER = """
-name: Letter
-topic: service
-trigger: { schedule: 2026-11-26 10:00 }
-steps: [send: letter]
-"""
 
 
 @pytest.fixture

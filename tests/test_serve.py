@@ -18,14 +18,7 @@ from drip.storage.database import link_keys
 from drip.storage.sqlite import SqliteDatabase
 from tests.cli import command, drip, environment
 from tests.cli import shop as made_of
-from tests.world import SETTINGS
-
-LETTER = """
-name: Letter
-topic: service
-trigger: { schedule: 2026-11-26 10:00 }
-steps: [send: letter]
-"""
+from tests.world import LETTER, SETTINGS
 
 
 @pytest.fixture

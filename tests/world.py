@@ -39,6 +39,13 @@ data:
     last_service: date
     due: 6 months after last_service
 """
+# One message to everybody who may be written to about `service`.
+LETTER = """
+name: Letter
+topic: service
+trigger: { schedule: 2026-11-26 10:00 }
+steps: [send: letter]
+"""
 TEMPLATE = "---\nsubject: Hello {{ contact.first_name|default('there') }}\n---\nA *short* text.\n"
 
 

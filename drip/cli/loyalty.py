@@ -13,6 +13,7 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
+from drip.core.fields import harmless
 from drip.errors import DripError, nearest
 from drip.importing.importer import take_events
 from drip.importing.redeeming import redeem as redeem_code
@@ -146,15 +147,8 @@ def export(app: App, file: Path) -> None:
         for each in found:
             row = (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
                    each.email or "", each.record or "", each.campaign, each.notes or "", "", "")  # fmt: skip
-            writer.writerow([_safe(str(cell)) for cell in row])
+            writer.writerow([harmless(str(cell)) for cell in row])
     click.echo(f"{len(found)} task(s) are in {file}.")
-
-
-def _safe(cell: str) -> str:
-    """Without what a spreadsheet would take for a formula."""
-    return (
-        f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not cell[1:].replace(" ", "").isdigit() else cell
-    )
 
 
 @tasks.command("import")

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 WINDOW_MS = 100
 # A grant lasts for ten minutes, so a message is not put off for longer before it is looked at again.
@@ -88,3 +89,9 @@ def pace(waiting: Sequence[tuple[int, str]], lanes: Mapping[str, float], rates: 
         if rates.whole:
             made.lanes[""] = max(now, made.lanes.get("", 0)) + rates.whole
     return made
+
+
+def backoff(first: timedelta, failures: int, longest: timedelta) -> timedelta:
+    """How long to wait after so many failures in a row: twice as long each time, up to the longest."""
+    twice: int = 2 ** min(max(failures - 1, 0), 20)
+    return min(first * twice, longest)

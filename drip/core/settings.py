@@ -135,6 +135,11 @@ class Settings:
         """The kinds of records."""
         return [kind for kind in self.fields if kind != "contact"]
 
+    def scores(self, survey: str) -> range:
+        """What a survey can be answered with; from 1 to 5 where the settings do not describe it."""
+        known = self.surveys.get(survey)
+        return range(known.lowest, known.highest + 1) if known else range(1, 6)
+
     def date_field(self, name: str) -> DateField | None:
         """The date that `contact.birthday` or a derived `vehicle.oil_change_due` stands for."""
         derived = self.derived.get(name)

@@ -49,14 +49,14 @@ def verify(token: str, keys: Mapping[str, bytes]) -> Link | None:
     return Link(*parts)
 
 
-def peek(token: str) -> Link | None:
-    """What a token says, whoever wrote it: never to be acted upon. None for what says nothing."""
+def topic_said(token: str) -> str | None:
+    """The topic that a token names, whoever wrote it: to be shown, never to be acted upon."""
     try:
         payload, _, _ = token[:1000].split(".")
-        purpose, _, topic, _, _ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        _, _, topic, _, _ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (ValueError, TypeError, RecursionError):
         return None
-    return Link(str(purpose), 0, topic if isinstance(topic, str) else None)
+    return topic if isinstance(topic, str) else None
 
 
 # A message's name, wherever it is written: before the @ of its Message-ID, in the address that bounces go to.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from drip.core.message import TransportDown
+from drip.core.rates import backoff
 from drip.core.settings import Webhook
 from drip.errors import DripError
 from drip.storage import notices
@@ -96,5 +97,4 @@ class Courier:
         failures = self._waiting[hook.key].failures + 1 if hook.key in self._waiting else 1
         if failures == 1:
             log.error("The webhook %s cannot be told: %s", hook.key, why, extra={"action": "webhook-down"})
-        delay: timedelta = min(FIRST_RETRY * 2 ** min(failures - 1, 10), LONGEST_RETRY)
-        self._waiting[hook.key] = _Wait(failures, self._clock() + delay)
+        self._waiting[hook.key] = _Wait(failures, self._clock() + backoff(FIRST_RETRY, failures, LONGEST_RETRY))

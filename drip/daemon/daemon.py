@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -91,14 +91,8 @@ class Daemon:
         self._wait_for_lock()
         if self.stop.is_set():
             return
-        try:
-            self._start()
+        with self._working():
             self._beat_until_stopped(every_s)
-        except Doubt as doubt:
-            self._alarm("doubt", doubt.sentence, doubt.help)
-            raise
-        finally:
-            self._end()
 
     def run_once(self) -> Tally:
         """Does all that is due now. Raises DripError if another daemon has the database."""
@@ -107,13 +101,20 @@ class Daemon:
                 f"A daemon is running on this database already{self._who()}.",
                 help="it does what is due; stop it first to run by hand",
             )
-        try:
-            self._start()
+        with self._working():
             tally = self._beat()
             self._carry()
-            return tally
+        return tally
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Started meanwhile; a doubt that ends it is an alarm."""
+        try:
+            self._start()
+            yield
         except Doubt as doubt:
-            self._alarm("doubt", doubt.sentence, doubt.help)
+            with self._database.write() as connection:
+                alarm(connection, log, "doubt", "", doubt.sentence, self._clock(), doubt.help or "")
             raise
         finally:
             self._end()
@@ -185,10 +186,6 @@ class Daemon:
             )
         if jumped == "back":
             control.set_back(connection, now)
-
-    def _alarm(self, action: str, sentence: str, help: str | None) -> None:
-        with self._database.write() as connection:
-            alarm(connection, log, action, "", sentence, self._clock(), help or "")
 
     def _tell(self) -> None:
         """Tells of alarms by the settings in force, beside the beats: whoever is told may be slow."""

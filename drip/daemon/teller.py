@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
+from drip.core.rates import backoff
 from drip.errors import DripError
 from drip.storage import alarms
 from drip.storage.alarms import Alarm
@@ -42,8 +43,8 @@ class Teller:
         except (DripError, TransportDown) as error:
             if not self._failures:
                 log.error("No alarm can be told: %s", error, extra={"action": "alarm-untold"})
-            self._again_at = now + min(FIRST_RETRY * 2 ** min(self._failures, 10), LONGEST_RETRY)
             self._failures += 1
+            self._again_at = now + backoff(FIRST_RETRY, self._failures, LONGEST_RETRY)
 
     def _tell(self, workspace: Workspace, name: str, waiting: Sequence[Alarm]) -> None:
         target = workspace.alarm_target()

@@ -25,8 +25,6 @@ from drip.storage.runs import Run
 
 # As many hex digits name a link.
 LINK_NAME = 20
-# A survey that the settings do not describe.
-DEFAULT_SCORES = (1, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +166,9 @@ class Links:
 
     def _survey(self, score: int) -> str:
         """The link that answers the step's survey with a score."""
-        known = self.settings.surveys.get(self.step.survey or "")
-        lowest, highest = (known.lowest, known.highest) if known else DEFAULT_SCORES
-        if not isinstance(score, int) or not lowest <= score <= highest:
-            raise ValueError(f"survey_link takes a score from {lowest} to {highest}")
+        scores = self.settings.scores(self.step.survey or "")
+        if not isinstance(score, int) or score not in scores:
+            raise ValueError(f"survey_link takes a score from {scores[0]} to {scores[-1]}")
         return self._either("survey", f"{self.step.survey}:{score}")
 
 

@@ -20,7 +20,7 @@ from drip.engine.handover import SETTLE, Handover, Ready, Tally, domain_of, go_o
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import control, lanes, links, outbox, runs
+from drip.storage import control, lanes, outbox, runs
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 
@@ -51,7 +51,6 @@ class Dispatcher:
     # On a clock that stands still while messages leave no rate can be kept.
     pacing: bool = True
     _identity: Identity | None = field(default=None, repr=False)
-    _known_links: set[str] = field(default_factory=set, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
         """Looks after what was left behind, and hands over what is granted and due."""
@@ -119,7 +118,6 @@ class Dispatcher:
                     return
                 message = self._rendered(each, tally)
                 if message is not None:
-                    self._keep_links(message)
                     desk.take(each, message)
                     yield message
             if not batch:
@@ -196,14 +194,6 @@ class Dispatcher:
             tally.held += 1
             return None
         return message
-
-    def _keep_links(self, message: Message) -> None:
-        """Where its links lead is known before it leaves."""
-        fresh = {name: address for name, address in message.links.items() if name not in self._known_links}
-        if fresh:
-            with self.database.write() as connection:
-                links.keep(connection, fresh)
-            self._known_links |= set(fresh)
 
     def _saw(self, each: Ready, message: Message) -> None:
         self.seen(each, message)

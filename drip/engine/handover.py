@@ -19,12 +19,13 @@ from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
 from drip.core.message import Assigned, Message, Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.rates import backoff
 from drip.core.steps import Send
 from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.storage import consents, control, lanes, notices, outbox, people, runs, tasks
+from drip.storage import consents, control, lanes, links, notices, outbox, people, runs, tasks
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
@@ -123,6 +124,7 @@ class Handover:
     _hand: dict[str, Ready] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
     _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
+    _links: set[str] = field(default_factory=set)
 
     @property
     def in_hand(self) -> set[int]:
@@ -140,9 +142,17 @@ class Handover:
         with self.database.write() as connection:
             counted = self._record(connection)
             begun = self._begin(connection, lot, counted)
+            self._keep_links(connection, ready)
         self._stored(counted)
         self._begun |= set(begun)
         return [self._may(message, each, begun) for message, each in zip(ready, lot, strict=True)]
+
+    def _keep_links(self, connection: Connection, ready: Sequence[Message]) -> None:
+        """Where their links lead is known before they leave."""
+        fresh = {name: to for each in ready for name, to in each.links.items() if name not in self._links}
+        if fresh:
+            links.keep(connection, fresh)
+            self._links |= set(fresh)
 
     def finish(self) -> None:
         """Stores the ends that are not stored yet."""
@@ -301,7 +311,7 @@ def next_try(outgoing: Outgoing) -> timedelta:
 
     What spreads them is a hash of the message and the attempt, so that a run can be played again.
     """
-    wait: timedelta = min(FIRST_RETRY * 2 ** min(outgoing.attempts, 10), LONGEST_RETRY)
+    wait = backoff(FIRST_RETRY, outgoing.attempts + 1, LONGEST_RETRY)
     drawn = sha256(f"{outgoing.id}/{outgoing.attempts}".encode()).digest()[0]
     return wait * (1 + drawn / 1024)
 

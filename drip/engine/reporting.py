@@ -28,10 +28,6 @@ class StepReport:
     ends: dict[str, int]
     back: dict[str, int]
 
-    @property
-    def sent(self) -> int:
-        return self.ends.get("sent", 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Side:

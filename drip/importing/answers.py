@@ -13,9 +13,11 @@ from sqlalchemy import Connection
 
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
+from drip.engine.book import Book
 from drip.engine.deriving import date_fields, refresh
+from drip.engine.judging import step_of
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people
+from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people, runs
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -24,6 +26,13 @@ from drip.storage.people import Contact, address_of
 PAUSE = timedelta(days=30)
 PAUSED = "preferences page"
 COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
+# One request for each address in this time, so that nobody's inbox is filled by strangers.
+ASK_AGAIN = timedelta(hours=1)
+ANSWERED = "survey.answered"
+# Of an answer that was sent as the page was left.
+UNFINISHED = "unfinished"
+# Programs that look for viruses follow links as a mail comes in, and all of them at once.
+AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
@@ -34,37 +43,35 @@ def contact_of(connection: Connection, link: Link) -> Contact | None:
 
 def unsubscribe(
     connection: Connection, settings: Settings, link: Link, now: datetime, source: str, *, everything: bool = False
-) -> int:
-    """Switches the link's topic off for mails, or all topics on all channels; how many words were new (G4).
+) -> None:
+    """Switches the link's topic off for mails, or all topics on all channels (G4).
 
     A link of a campaign without a topic stands for all topics.
     """
     contact = contact_of(connection, link)
     if contact is None:
-        return 0
+        return
     topics = [link.topic] if link.topic and not everything else list(settings.topics)
     channels = CHANNELS if everything else ("email",)
     said = [Consent(contact.id, topic, channel, False, now) for topic in topics for channel in channels]
     # Of what was never said yes to nothing has to be taken back, but a no stays when a yes is imported later.
-    return _record(connection, contact, said, source, now)
+    _record(connection, contact, said, source, now)
 
 
-def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> bool:
-    """Confirms a subscription (double opt-in): whether it is news. The campaign that asked hears of it as an event.
+def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> None:
+    """Confirms a subscription (double opt-in), once. The campaign that asked hears of it as an event.
 
     `proof` is what is kept of it: the address of the computer, the hash of the exact words.
     """
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
-        return False
+        return
     fields = {name: value for name, value in proof.items() if value}
     key = f"{link.topic}-{link.run}-{contact.id}"
     event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.confirmed", "key": key, "at": now,
              "fields": fields}  # fmt: skip
-    if not take_events(connection, settings, [event]):
-        return False
-    _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
-    return True
+    if take_events(connection, settings, [event]):
+        _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
 
 
 def answer(
@@ -98,24 +105,15 @@ def answer(
     return int(before.get("score", score))
 
 
-ANSWERED = "survey.answered"
-# Of an answer that was sent as the page was left.
-UNFINISHED = "unfinished"
-# Programs that look for viruses follow links as a mail comes in, and all of them at once.
-AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
+def seen(connection: Connection, book: Book, link: Link, name: str, now: datetime) -> None:
+    """Somebody followed a link of a message (`name`), or fetched its dot (`""`).
 
-
-def seen(
-    connection: Connection, settings: Settings, link: Link, name: str, template: str | None, now: datetime
-) -> bool:
-    """Somebody followed a link of a message (`name`), or fetched its dot (`""`): whether it is news, and a person's doing.
-
-    Campaigns hear of a person's as `message.clicked` and `message.opened`.
+    Campaigns hear of what a person did as `message.clicked` and `message.opened`.
     """
-    contact = contact_of(connection, link)
+    contact, run = contact_of(connection, link), runs.runs_by_id(connection, [link.run]).get(link.run)
     sent = [each for each in outbox.of_runs(connection, [link.run]) if each.step == link.detail and each.sent_at]
-    if contact is None or not sent or sent[0].contact_id != contact.id:
-        return False
+    if contact is None or run is None or run.contact_id != contact.id or not sent:
+        return
     message, kind = sent[0], "clicked" if name else "opened"
     assert message.sent_at
     machine = now - message.sent_at < AT_ONCE
@@ -124,32 +122,35 @@ def seen(
     who = "machine" if machine else "person"
     made = Delivery(message.id, kind, now, who, "", name, f"{name}:{who}")
     if not deliveries.record(connection, made) or machine:
-        return False
-    fields = {"campaign": message.campaign, "step": message.step, "template": template or "", "link": name}
+        return
+    step = step_of(book.version(connection, run.campaign, run.version), message.step)
+    fields = {
+        "campaign": message.campaign,
+        "step": message.step,
+        "link": name,
+        "template": step.template if step else "",
+    }
     event = {"contact_id": contact.id, "record_id": 0, "name": f"message.{kind}", "key": f"{message.id}-{name}", "at": now,
              "fields": {key: value for key, value in fields.items() if value}}  # fmt: skip
-    return bool(take_events(connection, settings, [event]))
+    take_events(connection, book.settings, [event])
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
     """The survey and the score that a link answers with; None for one that there is not any more."""
     name, _, score = (link.detail or "").partition(":")
-    known = settings.surveys.get(name)
-    lowest, highest = (known.lowest, known.highest) if known else (1, 5)
-    if not score.isdecimal() or not lowest <= int(score) <= highest:
+    if not score.isdecimal() or len(score) > 3 or int(score) not in settings.scores(name):
         return None
     return name, int(score)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One topic on one channel: whether it is on, and where that comes from (None: nobody has said anything)."""
+    """One topic on one channel: whether it is on, and since when by the contact's own word (None: nobody has said anything)."""
 
     topic: str
     channel: str
     on: bool
     since: datetime | None
-    source: str | None
 
 
 def choices(connection: Connection, settings: Settings, contact: Contact) -> list[Choice]:
@@ -161,22 +162,21 @@ def choices(connection: Connection, settings: Settings, contact: Contact) -> lis
         for channel in channels:
             word = said.get((topic.key, channel))
             on = word.given if word else topic.opt_in == "implied"
-            since, source = (word.at, word.source) if word else (None, None)
-            found.append(Choice(topic.key, channel, on, since, source))
+            found.append(Choice(topic.key, channel, on, word.at if word else None))
     return found
 
 
 def choose(
     connection: Connection, settings: Settings, contact: Contact, wanted: Collection[tuple[str, str]], now: datetime,
     proof: Mapping[str, str],
-) -> int:  # fmt: skip
-    """Topics and channels that are wanted are on, all others off; how many words were new."""
+) -> None:  # fmt: skip
+    """Topics and channels that are wanted are on, all others off."""
     said = [
         Consent(contact.id, each.topic, each.channel, (each.topic, each.channel) in wanted, now)
         for each in choices(connection, settings, contact)
         if each.on != ((each.topic, each.channel) in wanted)
     ]
-    return _record(connection, contact, said, "preferences", now, proof)
+    _record(connection, contact, said, "preferences", now, proof)
 
 
 def speak(connection: Connection, settings: Settings, contact: Contact, locale: str) -> None:
@@ -186,13 +186,12 @@ def speak(connection: Connection, settings: Settings, contact: Contact, locale: 
         people.save_contacts(connection, [contact], date_fields(settings, "contact"))
 
 
-def pause(connection: Connection, settings: Settings, contact: Contact, now: datetime) -> datetime:
-    """Nothing about any topic for a while; until when."""
+def pause(connection: Connection, settings: Settings, contact: Contact, now: datetime) -> None:
+    """Nothing about any topic for a while."""
     until = now + PAUSE
     rows = [{"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED} for topic in settings.topics]
     history.pause(connection, rows)
     _look_again(connection, contact)
-    return until
 
 
 def go_on(connection: Connection, contact: Contact) -> None:
@@ -207,15 +206,11 @@ def paused_until(connection: Connection, contact: Contact, now: datetime) -> dat
     return until if until and until > now else None
 
 
-# One request for each address in this time, so that nobody's inbox is filled by strangers.
-ASK_AGAIN = timedelta(hours=1)
-
-
 def sign_up(
     connection: Connection, settings: Settings, topic: str, email: str, first_name: str, locale: str, now: datetime,
     proof: Mapping[str, str],
-) -> bool:  # fmt: skip
-    """Somebody asks for a topic; whether it is news. A `double` topic's campaign asks back (the event `TOPIC.requested`), a
+) -> None:  # fmt: skip
+    """Somebody asks for a topic. A `double` topic's campaign asks back (the event `TOPIC.requested`), a
     `single` one is on at once."""
     contact = people.contact_by_email(connection, email) or Contact(email, email, locale=locale)
     if not contact.id:
@@ -229,14 +224,13 @@ def sign_up(
     name = f"{topic}.requested"
     asked = people.events_of(connection, [contact.id], [name]).get(contact.id)
     if asked and now - asked[-1].at < ASK_AGAIN:
-        return False
+        return
     fields = {key: value for key, value in proof.items() if value}
     event = {"contact_id": contact.id, "record_id": 0, "name": name, "key": f"{contact.id}-{now.isoformat()}", "at": now,
              "fields": fields}  # fmt: skip
     take_events(connection, settings, [event])
     if settings.topics[topic].opt_in == "single":
         _record(connection, contact, [Consent(contact.id, topic, "email", True, now)], "sign-up page", now, fields)
-    return True
 
 
 def _look_again(connection: Connection, contact: Contact) -> None:
@@ -247,11 +241,9 @@ def _look_again(connection: Connection, contact: Contact) -> None:
 def _record(
     connection: Connection, contact: Contact, said: list[Consent], source: str, now: datetime,
     proof: Mapping[str, str] | None = None,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """Each word with the address of its channel."""
-    count = 0
     for channel in dict.fromkeys(each.channel for each in said):
         words = [each for each in said if each.channel == channel]
         addresses = {contact.id: address_of(contact, channel)}
-        count += consents.record(connection, words, source, addresses, now, proof)
-    return count
+        consents.record(connection, words, source, addresses, now, proof)

@@ -19,7 +19,6 @@ from drip.storage.people import address_of, contacts_by_id, suppressed, touch, w
 from drip.storage.schema import consent_log, consents
 from drip.storage.sql import Prepared, listed_in, numbers
 
-CHUNK = 5_000
 _CONSENTS = Prepared(
     select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
         consents.c.contact_id.in_(listed_in("ids"))
@@ -70,10 +69,8 @@ def record(
     unsubscribed stays so when an old file is imported again.
     """
     known: dict[tuple[int, str, str], Consent] = {}
-    ids = sorted({each.contact_id for each in said})
-    for n in range(0, len(ids), CHUNK):
-        for own in of_contacts(connection, ids[n : n + CHUNK]).values():
-            known |= {(each.contact_id, each.topic, each.channel): each for each in own}
+    for own in of_contacts(connection, {each.contact_id for each in said}).values():
+        known |= {(each.contact_id, each.topic, each.channel): each for each in own}
     fresh: dict[tuple[int, str, str], Consent] = {}
     for each in said:
         place = (each.contact_id, each.topic, each.channel)

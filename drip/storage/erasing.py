@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, Text, cast, delete, literal, null, sel
 
 from drip.core.settings import CHANNELS
 from drip.storage import outbox
-from drip.storage.people import address_of, contacts_by_id, suppress, touch
+from drip.storage.people import address_of, contacts_by_id, forget_reason, suppress, touch
 from drip.storage.schema import (
     consent_log,
     contacts,
@@ -38,8 +38,8 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
         return False
     for channel in CHANNELS:
         if address := address_of(contact, channel):
-            # The reason that was there may hold the address.
-            suppress(connection, address, REASON, now, anew=True)
+            forget_reason(connection, address)
+            suppress(connection, address, REASON, now)
     for each in connection.execute(select(notices.c.id, notices.c.data)):
         if each.data.get("contact") == contact.key:
             connection.execute(delete(notices).where(notices.c.id == each.id))

@@ -363,16 +363,17 @@ def _event(row: Sequence[Any]) -> Event:
     return Event(id_, contact, record, name, key, from_millis(at), parsed(fields))
 
 
-def suppress(connection: Connection, address: str, reason: str, now: datetime, *, anew: bool = False) -> None:
-    """Never again to this address. The first reason stays, unless it is said `anew`."""
+def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
+    """Never again to this address. The first reason stays."""
     row = {"digest": digest(suppression_key(connection), address), "reason": reason, "at": now}
-    statement = insert_or(suppressions).values(row)
-    if anew:
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["digest"], set_={"reason": reason, "at": now})
-        )
-    else:
-        connection.execute(statement.on_conflict_do_nothing())
+    connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
+
+
+def forget_reason(connection: Connection, address: str) -> None:
+    """Why an address is suppressed is not known any more, since the reason may hold it; another one is to follow at once."""
+    connection.execute(
+        delete(suppressions).where(suppressions.c.digest == digest(suppression_key(connection), address))
+    )
 
 
 def any_suppressed(connection: Connection) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from drip.core.fields import harmless
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
 from drip.transports.options import only
 
@@ -256,14 +257,11 @@ def _listed(letters: Sequence[Letter]) -> str:
     writer.writerow(COLUMNS)
     for number, each in enumerate(letters, 1):
         to = each.message.to
-        writer.writerow([number, page, len(each.pages), _safe(to.name), _safe(to.address), each.message.message_id])
+        writer.writerow(
+            [number, page, len(each.pages), harmless(to.name), harmless(to.address), each.message.message_id]
+        )
         page += len(each.pages) + len(each.blank)
     return made.getvalue()
-
-
-def _safe(cell: str) -> str:
-    """Without what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def _page_of(text: str) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 
-from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from drip.core.steps import Send
 from drip.core.token import Link
 from drip.importing import answers
-from drip.storage import links, runs
+from drip.storage import links
 from drip.web.site import Site
 
 # GIF, one transparent dot.
@@ -42,14 +40,4 @@ async def dot(request: Request) -> Response:
 
 
 async def _seen(site: Site, link: Link, name: str) -> None:
-    book = site.book
-
-    def template_of() -> str | None:
-        with site.database.read() as connection:
-            run = runs.runs_by_id(connection, [link.run]).get(link.run)
-            campaign = book.version(connection, run.campaign, run.version) if run else None
-        steps = campaign.steps if campaign else ()
-        return next((step.template for step in steps if isinstance(step, Send) and step.id == link.detail), None)
-
-    template = await run_sync(template_of)
-    await site.writer.do(lambda connection: answers.seen(connection, site.settings, link, name, template, site.clock()))
+    await site.writer.do(lambda connection: answers.seen(connection, site.book, link, name, site.clock()))

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from drip.core.message import with_pictures
-from drip.core.token import Link, peek
+from drip.core.token import Link, topic_said
 from drip.engine.again import written_again
 from drip.errors import DripError
 from drip.importing import answers
@@ -82,8 +82,7 @@ async def survey(request: Request) -> Response:
     contact = await site.read(lambda connection: answers.contact_of(connection, link))
     language = site.language(request, contact.locale if contact else None)
     name, score = asked
-    known = site.settings.surveys.get(name)
-    scores = range(known.lowest, known.highest + 1) if known else range(1, 6)
+    known, scores = site.settings.surveys.get(name), site.settings.scores(name)
     values: dict[str, Any] = {"question": known.question if known else None, "scores": scores}
     if request.method != "POST":
         return site.page("survey.html", language, score=score, done=False, **values)
@@ -132,11 +131,12 @@ async def preferences(request: Request) -> Response:
     notice = None
     if request.method == "POST":
         form = await request.form(max_files=0, max_fields=200)
-        wanted = {tuple(clean(str(each)).split("/", 1)) for each in form.getlist("on") if "/" in str(each)}
+        ticked = [clean(str(each)).partition("/") for each in form.getlist("on")]
+        wanted = {(topic, channel) for topic, _, channel in ticked}
         asked = about(form)
         proof = {"address": address_of_reader(request), "page": "preferences"}
         notice = await site.writer.do(
-            lambda connection: _saved(connection, site, link, asked, wanted, site.clock(), proof)  # type: ignore[arg-type]
+            lambda connection: _saved(connection, site, link, asked, wanted, site.clock(), proof)
         )
         _, contact = await _whose(site, request)
         if contact is None:
@@ -253,8 +253,7 @@ async def sign_up(request: Request) -> Response:
 
 def _topic_of(site: Site, token: str) -> str | None:
     """The title of the topic that a link names, whether or not we signed it: the page looks the same."""
-    link = peek(token)
-    topic = site.settings.topics.get(link.topic or "") if link else None
+    topic = site.settings.topics.get(topic_said(token) or "")
     return topic.title if topic else None
 
 
