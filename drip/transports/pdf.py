@@ -77,7 +77,7 @@ class PdfTransport:
         self._folder, self._window = Path(options["folder"]), WINDOWS[window]
         self._library: Any = weasyprint
 
-        class Own(urls.URLFetcher):  # type: ignore[misc]
+        class Own(urls.URLFetcher):  # type: ignore[misc]  # it has no types
             """What the letter does not hold itself is not fetched: neither files of this machine nor the network."""
 
             def fetch(self, url: str, headers: Any = None) -> Any:
@@ -85,7 +85,7 @@ class PdfTransport:
                     raise urls.FatalURLFetchingError(f"{url[:100]} is not part of the letter")
                 return super().fetch(url, headers)
 
-        class Nothing(urls.URLFetcher):  # type: ignore[misc]
+        class Nothing(urls.URLFetcher):  # type: ignore[misc]  # it has no types
             """When letters are written there is nothing left to be fetched."""
 
             def fetch(self, url: str, headers: Any = None) -> Any:

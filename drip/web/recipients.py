@@ -23,7 +23,7 @@ from drip.importing import answers
 from drip.importing.values import parse_email
 from drip.storage import erasing, exporting
 from drip.storage.people import Contact
-from drip.web.site import Site, about, address_of_reader, clean, whose
+from drip.web.site import Site, address_of_reader, form_of, whose
 from drip.web.words import catalogue, languages
 
 # A message as a page: its own styles and pictures, no script, in a sandbox.
@@ -40,7 +40,7 @@ async def unsubscribe(request: Request) -> Response:
     language, topic = site.language(request), _topic_of(site, token)
     if request.method != "POST":
         return site.page("unsubscribe.html", language, topic=topic, done=False)
-    form = about(await request.form(max_files=0, max_fields=10))
+    form = dict(await form_of(request))
     link = site.link(token, "unsubscribe", "preferences")
     if link is None and not site.wrong_links.spend(whose(request)):
         return _too_often()
@@ -62,7 +62,7 @@ async def confirm(request: Request) -> Response:
     language, topic = site.language(request), _topic_of(site, token)
     if request.method != "POST":
         return site.page("confirm.html", language, topic=topic, done=False)
-    await request.form(max_files=0, max_fields=10)
+    await form_of(request)
     link = site.link(token, "confirm")
     if link is None and not site.wrong_links.spend(whose(request)):
         return _too_often()
@@ -86,7 +86,7 @@ async def survey(request: Request) -> Response:
     values: dict[str, Any] = {"question": known.question if known else None, "scores": scores}
     if request.method != "POST":
         return site.page("survey.html", language, score=score, done=False, **values)
-    form = about(await request.form(max_files=0, max_fields=10))
+    form = dict(await form_of(request))
     chosen = form.get("score", "")
     if chosen.isdecimal() and len(chosen) < 4 and int(chosen) in scores:
         score = int(chosen)
@@ -130,10 +130,9 @@ async def preferences(request: Request) -> Response:
         return _no_such_link(site, request)
     notice = None
     if request.method == "POST":
-        form = await request.form(max_files=0, max_fields=200)
-        ticked = [clean(str(each)).partition("/") for each in form.getlist("on")]
-        wanted = {(topic, channel) for topic, _, channel in ticked}
-        asked = about(form)
+        form = await form_of(request, 200)
+        ticked = [value.partition("/") for name, value in form if name == "on"]
+        wanted, asked = {(topic, channel) for topic, _, channel in ticked}, dict(form)
         proof = {"address": address_of_reader(request), "page": "preferences"}
         notice = await site.writer.do(
             lambda connection: _saved(connection, site, link, asked, wanted, site.clock(), proof)
@@ -198,7 +197,7 @@ async def erase(request: Request) -> Response:
     language = site.language(request, contact.locale)
     if request.method != "POST":
         return site.page("erase.html", language, done=False, wrong=False)
-    typed = about(await request.form(max_files=0, max_fields=10)).get("address", "").strip().casefold()
+    typed = dict(await form_of(request)).get("address", "").strip().casefold()
     own = (contact.email or contact.phone or "").casefold()
     if not own or not hmac.compare_digest(typed.encode(), own.encode()):
         if not site.wrong_links.spend(whose(request)):
@@ -231,7 +230,7 @@ async def sign_up(request: Request) -> Response:
         return site.page("sign-up.html", language, done=False, wrong=None, **values)
     if not site.sign_ups.spend(whose(request)):
         return _too_often()
-    form = about(await request.form(max_files=0, max_fields=10))
+    form = dict(await form_of(request))
     try:
         email = parse_email(form.get("email", ""))
     except ValueError:

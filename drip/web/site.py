@@ -146,7 +146,7 @@ def _environment(language: str) -> Environment:
         loader=FileSystemLoader(HERE / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
-    made.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
+    made.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
     made.filters["day"] = lambda at: format_date(at, format="long", locale=language)
     return made
 
@@ -182,11 +182,12 @@ def whose(request: Request) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else host
 
 
-def about(fields: Mapping[str, Any]) -> dict[str, str]:
-    """A form's texts, without what no database holds: NUL, and half a character of UTF-16."""
-    return {clean(name): clean(value) for name, value in fields.items() if isinstance(value, str)}
+async def form_of(request: Request, most: int = 10) -> list[tuple[str, str]]:
+    """A form's fields in their order, without what no database holds: NUL, and half a character of UTF-16."""
+    found = await request.form(max_files=0, max_fields=most)
+    return [(_clean(name), _clean(value)) for name, value in found.multi_items() if isinstance(value, str)]
 
 
-def clean(text: str) -> str:
-    """A text of a form. Whoever sends it says how it is encoded."""
+def _clean(text: str) -> str:
+    """Whoever sends a form says how it is encoded."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
