@@ -164,7 +164,8 @@ class Dialogue(Generic[T]):
         letter, self.ready, self._ahead = self.ready, None, None
         assert letter
         self._under_way = letter
-        self._write(letter.text + b".\r\n")
+        self._write(letter.text)
+        self._write(b".\r\n")
         letter.dot_at = self._begun
         self._expect("TEXT", self._answered_text)
 
