@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from drip.errors import DripError
-from drip.preview.pressure import pressure, tried
+from drip.preview.trying import tried
+from drip.storage.pressure import Stretch, pressure, stretches
 from tests.cli import drip
-from tests.world import World
+from tests.world import World, at
 
 Worlds = Callable[..., World]
 CAMPAIGNS = {
@@ -30,12 +32,26 @@ def made(world: Worlds) -> World:
 
 def test_a_cap_tells_who_displaces_whom_and_who_is_at_the_limit(made: World) -> None:
     made.run("2026-11-22 00:00", "2026-11-26 00:00")
-    found = pressure(made.ledger())
+    with made.database.read() as connection:
+        found = pressure(connection, at("2026-11-22"), at("2026-11-26"))
     # Ana: the promotion on two days, so no card. Ben: the promotion on two days.
     assert found.sent == {"promo": 4}
     assert found.displaced == {("card", "promo"): 1, ("promo", "promo"): 4}
-    assert dict(found.limits) == {"campaigns/_settings.yaml:16": {"ana", "ben"}}
+    assert found.limits == {"campaigns/_settings.yaml:16": 2}
     assert (found.skipped, found.deferred) == ({"card": 1, "promo": 4}, {})
+
+
+def test_the_pressure_is_told_over_time(made: World) -> None:
+    made.run("2026-11-22 00:00", "2026-11-26 00:00")
+    with made.database.read() as connection:
+        found = stretches(connection, at("2026-11-21"), at("2026-11-26 12:00"), timedelta(days=2))
+        of_card = stretches(connection, at("2026-11-21"), at("2026-11-26 12:00"), timedelta(days=2), ("card",))
+    assert found == [
+        Stretch(at("2026-11-21"), 2, 0, 0),
+        Stretch(at("2026-11-23"), 2, 3, 0),
+        Stretch(at("2026-11-25"), 0, 2, 0),
+    ]
+    assert [(each.sent, each.skipped) for each in of_card] == [(0, 0), (0, 1), (0, 0)]
 
 
 def rows(made: World, *more: str) -> dict[str, dict[str, Any]]:

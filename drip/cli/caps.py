@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drip.cli.context import console, print_json
-from drip.preview.pressure import Pressure
+from drip.storage.pressure import Pressure
 
 # From cool to hot, for a share of the most that one campaign displaces.
 HEAT = ("", "on grey23", "on dark_olive_green3", "on yellow3", "on dark_orange3", "on red3")
@@ -55,9 +55,9 @@ def _limits(found: Pressure) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="Who is at the limit", title_justify="left", pad_edge=False)
     for name in ("Cap", "People", "Skipped", "Put off"):
         table.add_column(name, justify="left" if name == "Cap" else "right")
-    for place, people in sorted(found.limits.items(), key=lambda item: -len(item[1])):
+    for place, people in sorted(found.limits.items(), key=lambda item: -item[1]):
         skipped, deferred = found.held_back[place, "skipped"], found.held_back[place, "deferred"]
-        table.add_row(place.removeprefix("campaigns/"), f"{len(people):,}", f"{skipped:,}", f"{deferred:,}")
+        table.add_row(place.removeprefix("campaigns/"), f"{people:,}", f"{skipped:,}", f"{deferred:,}")
     return table
 
 
@@ -83,7 +83,7 @@ def _rows(found: Pressure, other: Pressure | None) -> None:
     for (loser, winner), count in sorted(found.displaced.items()):
         print_json({"displaced": loser, "by": winner, "messages": count})
     for place, people in sorted(found.limits.items()):
-        print_json({"cap": place, "people": len(people), "skipped": found.held_back[place, "skipped"],
+        print_json({"cap": place, "people": people, "skipped": found.held_back[place, "skipped"],
                     "deferred": found.held_back[place, "deferred"]})  # fmt: skip
     for campaign in sorted({*found.sent, *found.skipped, *(other.sent if other else ())}):
         row: dict[str, object] = {"campaign": campaign, "sent": found.sent[campaign],

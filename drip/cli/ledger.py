@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import click
 from rich.text import Text
 
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json, read_clock
-from drip.cli.preview import coming
+from drip.cli.preview import progress_bar
 from drip.cli.show import Shown, timeline
-from drip.errors import DripError, nearest
-from drip.preview.explaining import why_nothing
-from drip.preview.foreseen import contact_number
-from drip.preview.simulator import rehearsal
-from drip.storage import people
-from drip.storage.copying import Part
+from drip.preview.explaining import AHEAD, TICK, Explained, explained
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace
 
-AHEAD = timedelta(days=60)
 FOLLOW_EVERY_S = 1.0
-TICK = timedelta(milliseconds=1)
 
 
 @click.command()
@@ -85,47 +78,32 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
              drip explain ana newsletter
     """
     with app.opened(now) as (workspace, database, at):
-        number = contact_number(database, contact)
-        with rehearsal(database, at, Part(number)) as copy:
-            book = workspace.book(copy, at)
-        names = [campaign] if campaign else sorted(book.campaigns)
-        if campaign and campaign not in book.campaigns:
-            raise DripError(
-                f"There is no campaign `{campaign}`.", help=nearest(campaign, book.campaigns, what="campaigns")
-            )
-        with database.read() as connection:
-            past = list(entries(connection, until=at, contact=contact, campaigns=tuple(names)))
-            person = people.contacts_by_id(connection, [number])[number]
-        ahead = coming(workspace, database, at, at + AHEAD, contact, since=at + TICK, campaigns=tuple(names))
-        silent = [name for name in names if name not in {entry.campaign for entry in (*past, *ahead)}]
-        with database.read() as connection:
-            reasons = {name: why_nothing(connection, book, book.campaigns[name], person, at) for name in silent}
+        with progress_bar(at, at + AHEAD) as progress:
+            found = explained(workspace, database, contact, campaign, at, progress)
         timezone = workspace.settings.timezone
         if as_json:
-            for entry in (*past, *ahead):
+            for entry in (*found.past, *found.coming):
                 print_json({**entry_row(entry, timezone), "coming": entry.at > at})
-            for name, reason in reasons.items():
+            for name, reason in found.nothing.items():
                 place = str(reason.place)
                 print_json({"contact": contact, "campaign": name, "outcome": None, "code": reason.code,
                             "sentence": reason.sentence, "place": place})  # fmt: skip
             return
-        if past or ahead:
-            _show_explained(workspace, contact, past, ahead, at)
-        for name, reason in reasons.items():
+        if found.past or found.coming:
+            _show_explained(workspace, found, at)
+        for name, reason in found.nothing.items():
             console().print(
                 Text.assemble((name, "bold"), f": nothing. {reason.code}: {reason.sentence} [{reason.place}]")
             )
 
 
-def _show_explained(
-    workspace: Workspace, contact: str, past: Sequence[Entry], ahead: Sequence[Entry], at: datetime
-) -> None:
+def _show_explained(workspace: Workspace, found: Explained, at: datetime) -> None:
     out = console()
-    for title, found in (
-        (f"{contact}, so far", past),
-        (f"Coming in {AHEAD.days} days, if nothing new happens", ahead),
+    for title, lines in (
+        (f"{found.contact.key}, so far", found.past),
+        (f"Coming in {AHEAD.days} days, if nothing new happens", found.coming),
     ):
         out.print(Text(title, style="bold"))
-        titles = {entry.campaign: entry.campaign for entry in found}
-        out.print(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), found))
+        titles = {entry.campaign: entry.campaign for entry in lines}
+        out.print(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines))
         out.print()

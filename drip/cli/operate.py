@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 import click
 from rich import box
 from rich.table import Table
 
 from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
+from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
-from drip.storage import alarms, control, deliveries, outbox, people, runs
+from drip.storage import control, outbox, people
 from drip.storage.alarms import Alarm
-from drip.storage.control import EVERYTHING, Daemon
+from drip.storage.control import EVERYTHING
 from drip.storage.opening import is_missing, upgrade
 
-# A daemon beats every ten seconds; one that has not for this long is not well.
-SILENT = timedelta(minutes=2)
-BACK_SPAN = timedelta(days=30)
-ALARM_SPAN = timedelta(days=1)
 MOST_ALARMS = 10
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 
@@ -35,25 +31,21 @@ def status(app: App, as_json: bool) -> None:
     Example: drip status
     """
     with app.opened(None) as (workspace, database, now):
+        settings = workspace.loaded.settings
+        found = health(database, list(settings.transports) if settings else [], now)
+        holds, counts, inside, back, raised = found.holds, found.counts, found.inside, found.back, found.alarms
         with database.read() as connection:
-            last = control.last_daemon(connection)
-            holds = control.held_scopes(connection)
-            counts = outbox.count_by_state(connection)
-            inside = runs.runs_per_campaign(connection)
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
-            back = deliveries.counts(connection, now - BACK_SPAN)
-            raised = alarms.lately(connection, now - ALARM_SPAN)
-        running = not database.lock().is_free()
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
-            print_json({"daemon": _daemon_row(last, running), "held": {k: instant_text(v.at) for k, v in holds.items()},
+            print_json({"daemon": _daemon_row(found), "held": {k: instant_text(v.at) for k, v in holds.items()},
                         "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
                         "alarms": [_alarm_row(each) for each in raised],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
-        click.echo(_daemon_sentence(last, running, now))
+        click.echo(_daemon_sentence(found))
         for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
@@ -104,24 +96,26 @@ def _absent(name: str, broken: set[str]) -> str:
     return "broken" if name in broken else "gone"
 
 
-def _daemon_row(last: Daemon | None, running: bool) -> dict[str, object] | None:
+def _daemon_row(found: Health) -> dict[str, object] | None:
+    last = found.daemon
     if last is None:
         return None
     return {
-        "running": running,
+        "running": found.running,
         "pid": last.pid,
         "heartbeat_at": instant_text(last.heartbeat_at),
         "trouble": last.trouble,
     }
 
 
-def _daemon_sentence(last: Daemon | None, running: bool, now: datetime) -> str:
+def _daemon_sentence(found: Health) -> str:
+    last, now = found.daemon, found.now
     if last is None:
         return "No daemon has run here yet; `drip run` starts one."
-    if not running:
+    if not found.running:
         how = "ended" if last.ended_at else "died; its last heartbeat was"
         return f"No daemon is running; the last one {how} {ago(last.ended_at or last.heartbeat_at, now)}."
-    if now - last.heartbeat_at > SILENT:
+    if found.silent:
         return (
             f"The daemon (process {last.pid}) is busy or stuck: its last heartbeat was {ago(last.heartbeat_at, now)}."
         )

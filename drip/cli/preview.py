@@ -21,10 +21,10 @@ from drip.errors import DripError, nearest
 from drip.language.phrases import span
 from drip.preview.foreseen import Foreseen, foreseen, summed
 from drip.preview.outages import effects
-from drip.preview.pressure import pressure, tried
 from drip.preview.report import report
 from drip.preview.samples import Samples
 from drip.preview.simulator import Outage
+from drip.preview.trying import tried
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
 from drip.workspace import Workspace
@@ -83,11 +83,11 @@ def preview(
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         if caps or trial:
             with asked() as found:
-                as_is = pressure(found.entries())
+                as_is = found.pressure()
             changed = None
             if other:
                 with looking_ahead(other, database, at, last, contact, since=first, campaigns=campaigns) as found:
-                    changed = pressure(found.entries())
+                    changed = found.pressure()
             show_caps(as_is, changed, trial, as_json)
         elif down:
             with asked() as found, asked(outage=down) as without:
@@ -106,7 +106,7 @@ def preview(
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
             click.echo(f"Wrote {_written(Path(html), page)}")
         else:
-            with _progress(at, last) as progress:
+            with progress_bar(at, last) as progress:
                 sums = summed(workspace, database, at, last, since=first, campaigns=campaigns, progress=progress)
             titles |= {key: titles.get(key, key) for key in sums.campaigns}
             console().print(picture(Shown(titles, first, last, zone), sums))
@@ -118,7 +118,7 @@ def looking_ahead(
 ) -> Iterator[Foreseen]:
     """As `foreseen`, with a bar that shows how far it is."""
     with ExitStack() as stack:
-        with _progress(now, until) as progress:
+        with progress_bar(now, until) as progress:
             found = stack.enter_context(foreseen(workspace, database, now, until, *about, **more, progress=progress))
         yield found
 
@@ -175,7 +175,8 @@ def _broken(workspace: Workspace) -> None:
 
 
 @contextmanager
-def _progress(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
+def progress_bar(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
+    """A bar that shows how far a simulation is, where somebody watches."""
     total = (end - start).total_seconds()
     with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("Looking ahead", total=total)

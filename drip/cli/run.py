@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 from email_validator import EmailNotValidError, validate_email
@@ -15,16 +14,14 @@ from email_validator import EmailNotValidError, validate_email
 from drip.cli.context import App, endpoint, json_option, now_option, pass_app, print_json
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.serve import served
-from drip.core.campaign import Campaign, EventTrigger
+from drip.core.campaign import Campaign
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
-from drip.core.steps import IssueCoupon, Send
+from drip.core.steps import Send
 from drip.daemon import Daemon, Trust
-from drip.engine.composing import Subject, compose, identity
-from drip.engine.facts import Batch
+from drip.engine.again import written_for
 from drip.errors import DripError, nearest
 from drip.storage import control, people
 from drip.storage.database import Database
-from drip.storage.loyalty import Code
 from drip.workspace import Workspace
 
 
@@ -196,20 +193,13 @@ def _test_copy(
         raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
     campaign = known[name]
     step = _step(campaign, step_id)
-    with database.read() as connection:
-        found = people.contacts_by_key(connection, [key])
-        if key not in found:
-            raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
-        facts = Batch(connection, workspace.settings, [found[key].id], at)
-        mine = identity(connection)
-        about = _about(connection, workspace, campaign, step, found[key], at)
-        facts.with_records([about.record.id] if about.record else [])
-        facts.prepare()
     if "email" not in step.channels:
         raise DripError(
             f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.", help="name another step"
         )
-    message = compose(workspace.templates, facts, mine, campaign, step, about, "email", at)
+    with database.read() as connection:
+        contact = people.contact_of_key(connection, key)
+        message = written_for(connection, workspace.settings, workspace.templates, campaign, step, contact, "email", at)
     headers = {**message.headers, "X-Drip-Test": "yes"}
     unique = f"test.{int(datetime.now(UTC).timestamp() * 1000)}.{message.message_id}"
     return replace(
@@ -225,40 +215,3 @@ def _step(campaign: Campaign, step_id: str | None) -> Send:
         help = nearest(step_id, sends, what="steps")
         raise DripError(f"The campaign `{campaign.key}` has no step `{step_id}`.", help=help)
     return sends[step_id]
-
-
-def _about(
-    connection: Any, workspace: Workspace, campaign: Campaign, step: Send, contact: people.Contact, at: datetime
-) -> Subject:
-    record = None
-    heard: dict[str, people.Event] = {}
-    if campaign.for_each:
-        owned = people.records_of(connection, [contact.id], campaign.for_each)
-        if not owned:
-            raise DripError(f"`{contact.key}` has no {campaign.for_each}.", help="name a contact who has one")
-        record = owned[0]
-    if isinstance(campaign.trigger, EventTrigger):
-        happened = people.events_of(connection, [contact.id], [campaign.trigger.event]).get(contact.id)
-        if not happened:
-            raise DripError(
-                f"`{contact.key}` has no event {campaign.trigger.event}.", help="name a contact who has one"
-            )
-        heard["event"] = happened[-1]
-    names = campaign.event_prefixes()
-    for prefix, name in names.items():
-        found = people.events_of(connection, [contact.id], [name]).get(contact.id)
-        heard |= {prefix: found[-1]} if found else {}
-    occurrence = at.date().isoformat()
-    if step.content:
-        newest = workspace.templates.newest_content(step.content)
-        if newest is None:
-            raise DripError(
-                f"There is no content in templates/{step.content}/.", help="write 2026-11-26-title.md there"
-            )
-        occurrence = newest
-    codes = tuple(
-        Code(each.coupon, "SAMPLE", contact.id, 0, each.id, at, None, None)
-        for each in campaign.steps
-        if isinstance(each, IssueCoupon)
-    )
-    return Subject(contact, record, heard, codes, 0, occurrence)

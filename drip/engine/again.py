@@ -1,4 +1,4 @@
-"""A message once more, as it would be written now: for whoever looks at it in a browser."""
+"""A message as it would be written now: once more for whoever looks at it in a browser, or for anybody, to try it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Message
+from drip.core.settings import Settings
+from drip.core.steps import IssueCoupon, Send
 from drip.engine.book import Book
-from drip.engine.composing import compose_for_run, identity
+from drip.engine.composing import Subject, compose, compose_for_run, identity
 from drip.engine.facts import Batch
 from drip.engine.judging import load_of_runs, step_of
+from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import runs
+from drip.storage import people, runs
+from drip.storage.loyalty import Code
+from drip.storage.people import Contact, Event, Record
 
 
 def written_again(
@@ -29,3 +35,54 @@ def written_again(
     if campaign is None or step is None or run.contact_id not in facts.contacts:
         return None
     return compose_for_run(templates, facts, identity(connection), campaign, step, run, channel, now)
+
+
+def written_for(
+    connection: Connection, settings: Settings, templates: Templates, campaign: Campaign, step: Send, contact: Contact,
+    channel: str, now: datetime,
+) -> Message:  # fmt: skip
+    """The message that a contact would get from a step, whether or not the contact is in the campaign: about the first
+    record of its kind, after the newest events. Raises DripError if it cannot be written, or there is no such record or event."""
+    record = _record(connection, campaign, contact)
+    heard = _heard(connection, campaign, contact)
+    facts = Batch(connection, settings, [contact.id], now)
+    facts.with_records([record.id] if record else [])
+    facts.prepare()
+    codes = tuple(
+        Code(each.coupon, "SAMPLE", contact.id, 0, each.id, now, None, None)
+        for each in campaign.steps
+        if isinstance(each, IssueCoupon)
+    )
+    occurrence = _newest_content(templates, step.content) if step.content else now.date().isoformat()
+    about = Subject(contact, record, heard, codes, 0, occurrence)
+    return compose(templates, facts, identity(connection), campaign, step, about, channel, now)
+
+
+def _record(connection: Connection, campaign: Campaign, contact: Contact) -> Record | None:
+    if not campaign.for_each:
+        return None
+    owned = people.records_of(connection, [contact.id], campaign.for_each)
+    if not owned:
+        raise DripError(f"`{contact.key}` has no {campaign.for_each}.", help="name a contact who has one")
+    return owned[0]
+
+
+def _heard(connection: Connection, campaign: Campaign, contact: Contact) -> dict[str, Event]:
+    """The newest event of each name that the campaign's texts can ask about."""
+    names = campaign.event_prefixes()
+    happened = people.events_of(connection, [contact.id], list(names.values())).get(contact.id, [])
+    newest = {event.name: event for event in happened}
+    heard = {prefix: newest[name] for prefix, name in names.items() if name in newest}
+    if isinstance(campaign.trigger, EventTrigger):
+        name = campaign.trigger.event
+        if name not in newest:
+            raise DripError(f"`{contact.key}` has no event {name}.", help="name a contact who has one")
+        heard["event"] = newest[name]
+    return heard
+
+
+def _newest_content(templates: Templates, folder: str) -> str:
+    newest = templates.newest_content(folder)
+    if newest is None:
+        raise DripError(f"There is no content in templates/{folder}/.", help="write 2026-11-26-title.md there")
+    return newest

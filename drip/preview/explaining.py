@@ -1,8 +1,10 @@
-"""Why a contact gets nothing from a campaign: the first thing that stands in the way, read live."""
+"""What a contact got and will get, and why nothing of the other campaigns: the first thing that stands in the way, read live."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -12,8 +14,57 @@ from drip.core.decide import Reason
 from drip.core.steps import Send
 from drip.engine.book import Book
 from drip.engine.facts import Batch
+from drip.errors import DripError, nearest
+from drip.preview.foreseen import foreseen
+from drip.preview.simulator import rehearsal
 from drip.storage import audience, people
+from drip.storage.copying import Part
+from drip.storage.database import Database
+from drip.storage.ledger import Entry, entries
 from drip.storage.people import Contact, Event, Record
+from drip.workspace import Workspace
+
+AHEAD = timedelta(days=60)
+TICK = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A contact's lines up to an instant, those of the `AHEAD` after it if nothing new happens, and for each campaign that
+    has none the reason."""
+
+    contact: Contact
+    past: tuple[Entry, ...]
+    coming: tuple[Entry, ...]
+    nothing: dict[str, Reason]
+
+
+def explained(
+    workspace: Workspace,
+    database: Database,
+    key: str,
+    campaign: str | None,
+    now: datetime,
+    progress: Callable[[datetime], None] = lambda now: None,
+) -> Explained:
+    """Of all campaigns, or of one. Raises DripError for a contact or a campaign that there is not."""
+    with database.read() as connection:
+        person = people.contact_of_key(connection, key)
+    with rehearsal(database, now, Part(person.id)) as copy:
+        book = workspace.book(copy, now)
+    if campaign and campaign not in book.campaigns:
+        raise DripError(f"There is no campaign `{campaign}`.", help=nearest(campaign, book.campaigns, what="campaigns"))
+    names = (campaign,) if campaign else tuple(sorted(book.campaigns))
+    with database.read() as connection:
+        past = tuple(entries(connection, until=now, contact=key, campaigns=names))
+    ahead = now + AHEAD
+    with foreseen(workspace, database, now, ahead, key, since=now + TICK, campaigns=names, progress=progress) as found:
+        coming = tuple(found.entries())
+    told = {entry.campaign for entry in (*past, *coming)}
+    with database.read() as connection:
+        silent = [book.campaigns[name] for name in names if name not in told]
+        nothing = {each.key: why_nothing(connection, book, each, person, now) for each in silent}
+    return Explained(person, past, coming, nothing)
 
 
 def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact: Contact, now: datetime) -> Reason:

@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from drip.core.message import Message
 from drip.engine.book import book_of
 from drip.engine.handover import Ready
-from drip.errors import DripError
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried
-from drip.storage import ledger, people, summary
+from drip.storage import ledger, people, pressure, summary
 from drip.storage.copying import WHOLE, Part
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
+from drip.storage.pressure import Pressure
 from drip.storage.summary import Summary
 from drip.workspace import Workspace
 
@@ -51,6 +51,10 @@ class Foreseen:
     def summary(self) -> Summary:
         """Everybody's lines in sums."""
         return summary.summary(self.connection, self.since, self.until, self.campaigns)
+
+    def pressure(self) -> Pressure:
+        """What caps did."""
+        return pressure.pressure(self.connection, self.since, self.until, self.campaigns)
 
     def busiest(self, most: int) -> list[str]:
         """The contacts of whom most is to be told, in order of their keys."""
@@ -149,7 +153,4 @@ def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
 def contact_number(database: Database, key: str) -> int:
     """The number of a contact. Raises DripError for an unknown key."""
     with database.read() as connection:
-        found = people.contacts_by_key(connection, [key])
-    if key not in found:
-        raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
-    return found[key].id
+        return people.contact_of_key(connection, key).id

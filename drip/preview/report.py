@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from drip.core.calendar import local, zone
 from drip.preview.foreseen import Foreseen
-from drip.preview.pressure import pressure
 from drip.preview.samples import Sample
 from drip.storage.summary import Leaving, Summary
 
@@ -27,7 +26,7 @@ def report(found: Foreseen, samples: Sequence[Sample], titles: Mapping[str, str]
         loader=PackageLoader("drip.preview", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    sums, caps = found.summary(), pressure(found.entries())
+    sums, caps = found.summary(), found.pressure()
     start, end = local(found.since, zone(timezone)), local(found.until, zone(timezone))
     values: dict[str, Any] = {
         "business": business,

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
+from drip.errors import DripError
 from drip.storage.schema import (
     contacts,
     dates,
@@ -136,6 +137,14 @@ def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, 
     """The contacts among `keys`."""
     rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))
     return {row.key: _contact(row) for row in rows}
+
+
+def contact_of_key(connection: Connection, key: str) -> Contact:
+    """Raises DripError for an unknown key."""
+    found = contacts_by_key(connection, [key])
+    if key not in found:
+        raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
+    return found[key]
 
 
 def contact_by_email(connection: Connection, email: str) -> Contact | None:

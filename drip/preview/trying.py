@@ -1,54 +1,16 @@
-"""The pressure that caps put on campaigns: who displaces whom, who is at a limit, and what other caps would change."""
+"""The same files under other caps, to see what these would change."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from drip.core.caps import Cap, Scope
 from drip.core.settings import CHANNELS
 from drip.errors import DripError, Place, nearest
 from drip.language import phrases
 from drip.language.files import Loaded
-from drip.storage.ledger import Entry
 
 TRIED = Place("--try")
-
-
-@dataclass
-class Pressure:
-    """What caps did in a time, from its ledger.
-
-    `displaced` counts messages that a cap held back, by their campaign and a campaign that had filled it; one message can
-    be displaced by several. `limits` are the people at each cap, by its place; `sent`, `skipped` and `deferred` count
-    messages by campaign, the latter two those of caps only.
-    """
-
-    displaced: Counter[tuple[str, str]] = field(default_factory=Counter)
-    limits: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    held_back: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sent: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    deferred: Counter[str] = field(default_factory=Counter)
-
-
-def pressure(entries: Iterable[Entry]) -> Pressure:
-    """The pressure in a ledger."""
-    found = Pressure()
-    for each in entries:
-        if each.outcome == "sent":
-            found.sent[each.campaign] += 1
-        if each.code != "cap" or each.outcome not in ("skipped", "deferred"):
-            continue
-        (found.skipped if each.outcome == "skipped" else found.deferred)[each.campaign] += 1
-        place = each.place or ""
-        found.limits[place].add(each.contact)
-        found.held_back[place, each.outcome] += 1
-        for campaign in (each.filled_by or "").split(","):
-            if campaign:
-                found.displaced[each.campaign, campaign] += 1
-    return found
 
 
 def tried(loaded: Loaded, text: str) -> Loaded:

@@ -1,0 +1,69 @@
+"""How the house is: heartbeat, what waits, what came back, what is held. For whoever operates it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from drip.core.calendar import millis
+from drip.storage import alarms, control, deliveries, lanes, outbox, runs
+from drip.storage.alarms import Alarm
+from drip.storage.control import Daemon, Hold
+from drip.storage.database import Database
+from drip.storage.lanes import Closed
+from drip.storage.outbox import Queue
+
+# A daemon beats every ten seconds; one that has not for this long is not well.
+SILENT = timedelta(minutes=2)
+BACK_SPAN = timedelta(days=30)
+ALARM_SPAN = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """At `now`. `counts` are messages by campaign and state, `inside` active runs by campaign; `back` is what came back in
+    `BACK_SPAN`, by kind and meaning; `alarms` are those of `ALARM_SPAN`; `closed` are the channels that take nothing."""
+
+    now: datetime
+    daemon: Daemon | None
+    running: bool
+    holds: Mapping[str, Hold]
+    alarms: Sequence[Alarm]
+    counts: Mapping[tuple[str, str], int]
+    inside: Mapping[str, int]
+    queues: Sequence[Queue]
+    back: Sequence[tuple[str, str, int]]
+    closed: Mapping[str, Closed]
+
+    @property
+    def stopped(self) -> Hold | None:
+        """Since when everything is stopped, if it is."""
+        return self.holds.get(control.EVERYTHING)
+
+    @property
+    def silent(self) -> bool:
+        """Whether a daemon runs that has not beaten for long."""
+        return bool(self.running and self.daemon and self.now - self.daemon.heartbeat_at > SILENT)
+
+    def waiting(self, state: str) -> int:
+        """How many messages of all campaigns are in a state."""
+        return sum(count for (_, each), count in self.counts.items() if each == state)
+
+
+def health(database: Database, channels: Sequence[str], now: datetime) -> Health:
+    """Read at once. `channels` are those by which messages can leave."""
+    with database.read() as connection:
+        shut = {channel: lanes.closed(connection, channel, millis(now)) for channel in channels}
+        return Health(
+            now,
+            control.last_daemon(connection),
+            not database.lock().is_free(),
+            control.held_scopes(connection),
+            alarms.lately(connection, now - ALARM_SPAN),
+            outbox.count_by_state(connection),
+            runs.runs_per_campaign(connection),
+            outbox.queues(connection, now),
+            deliveries.counts(connection, now - BACK_SPAN),
+            {channel: each for channel, each in shut.items() if each},
+        )
