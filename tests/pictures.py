@@ -30,7 +30,7 @@ def draw() -> str:
             import_people(workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW)
             end = NOW + timedelta(days=DAYS)
             with looking_ahead(workspace, database, NOW, end) as found:
-                sums = found.summary()
+                sums = found.sums().summary
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         console = Console(record=True, width=100, file=StringIO(), force_terminal=True, highlight=False)
         console.print(picture(Shown(titles, NOW, end, workspace.settings.timezone), sums))

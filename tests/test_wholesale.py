@@ -99,7 +99,7 @@ def test_a_consent_that_is_taken_back_at_that_very_instant_is_heeded(made: World
 
 def test_shares_of_the_contacts_add_up_to_the_whole(made: World) -> None:
     def sums(shares: int) -> Summary:
-        return summed(made.workspace, made.database, START, START + timedelta(days=14), shares=shares)
+        return summed(made.workspace, made.database, START, START + timedelta(days=14), shares=shares).summary
 
     whole, parts = sums(1), sums(3)
     assert replace(parts, sent=()) == replace(whole, sent=())
@@ -163,7 +163,7 @@ def test_a_brake_in_the_last_good_version_of_a_broken_file_keeps_contacts_togeth
     made.write("campaigns/a.yaml", text.replace("topic: service", "topic: nonsense"))
     made.reload()
     for shares in (1, 3):
-        assert summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).sent == ()
+        assert summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).summary.sent == ()
 
 
 def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
@@ -178,7 +178,7 @@ def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
     made.beat("2026-11-25 07:00")
 
     def hours(shares: int) -> list[str]:
-        sums = summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares)
+        sums = summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).summary
         return [f"{each.at:%d %H:%M}" for each in sums.sent if each.campaign == "hello"]
 
     # It is the 26th in Auckland at eleven in the morning of the 25th, but everybody's turn is the workspace's midnight.

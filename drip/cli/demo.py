@@ -85,7 +85,7 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
         click.echo(f"\n2. What would happen in the next {DAYS} days (drip preview)\n")
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         with looking_ahead(workspace, database, at, end) as found:
-            console().print(picture(Shown(titles, at, end, workspace.settings.timezone), found.summary()))
+            console().print(picture(Shown(titles, at, end, workspace.settings.timezone), found.sums().summary))
         click.echo(f"\n3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
         sent = _run(workspace, database, at, end)
     _where_to_look(root, sent)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
-from datetime import datetime
 from pathlib import Path
 
 import click
 from rich import box
 from rich.table import Table
-from sqlalchemy import Connection
 
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
 from drip.core.fields import harmless
 from drip.errors import DripError, nearest
-from drip.importing.importer import take_events
 from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
+from drip.importing.settling import settle_task
 from drip.storage import loyalty, people
 from drip.storage import tasks as store
 from drip.storage.tasks import Work
-from drip.workspace import Workspace
 
 COLUMNS = (
     "task",
@@ -109,26 +106,9 @@ def drop(app: App, number: int, outcome: str | None, now: str | None) -> None:
 
 def _settle(app: App, now: str | None, number: int, state: str, outcome: str | None) -> None:
     with app.opened(now) as (workspace, database, at), database.write() as connection:
-        wrong = _settle_one(connection, workspace, number, state, outcome, at)
+        wrong = settle_task(connection, workspace.settings, number, state, outcome, at)
     if wrong:
         raise DripError(wrong, help="`drip tasks --all` lists them")
-
-
-def _settle_one(
-    connection: Connection, workspace: Workspace, number: int, state: str, outcome: str | None, at: datetime
-) -> str | None:
-    """What is wrong, or None: the task is settled, and its contact's runs hear of it."""
-    task = store.get(connection, number)
-    if task is None:
-        return f"There is no task {number}."
-    if not store.settle(connection, number, state, outcome, at):
-        return f"Task {number} is {task.state} already."
-    if state == "done":
-        fields = {"task": str(number), "assign_to": task.assign_to, "campaign": task.campaign, "outcome": outcome or ""}
-        event = {"contact_id": task.contact_id, "record_id": task.record_id, "name": "task.done", "key": f"task-{number}", "at": at,
-                 "fields": {name: value for name, value in fields.items() if value}}  # fmt: skip
-        take_events(connection, workspace.settings, [event])
-    return None
 
 
 @tasks.command("export")
@@ -173,7 +153,7 @@ def import_(app: App, file: Path, now: str | None) -> None:
             if not re.fullmatch("[0-9]{1,9}", number) or state not in ("", "done", "dropped"):
                 wrong.append(f"line {row.line}: `{number}` with `{state}` is no task that is done or dropped")
                 continue
-            said = _settle_one(connection, workspace, int(number), state or "done", outcome or None, at)
+            said = settle_task(connection, workspace.settings, int(number), state or "done", outcome or None, at)
             settled += said is None
             wrong += [f"line {row.line}: {said}"] if said else []
     click.echo(f"{settled} task(s) settled.")

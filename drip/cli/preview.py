@@ -19,7 +19,7 @@ from drip.cli.outage import show_outage
 from drip.cli.show import Shown, picture, timeline
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
-from drip.preview.foreseen import Foreseen, foreseen, summed
+from drip.preview.foreseen import Foreseen, Sums, foreseen, summed
 from drip.preview.outages import effects
 from drip.preview.report import report
 from drip.preview.samples import Samples
@@ -78,17 +78,20 @@ def preview(
         other = _tried(workspace, trial) if trial else None
         down = _outage(app, workspace, outage, at, last) if outage else None
         asked = partial(looking_ahead, workspace, database, at, last, contact, since=first, campaigns=campaigns)
+
+        def sums(of: Workspace, shares: int | None = None) -> Sums:
+            with progress_bar(at, last) as progress:
+                return summed(
+                    of, database, at, last, since=first, campaigns=campaigns, progress=progress, shares=shares
+                )
+
         _broken(workspace)
         zone = workspace.settings.timezone
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         if caps or trial:
-            with asked() as found:
-                as_is = found.pressure()
-            changed = None
-            if other:
-                with looking_ahead(other, database, at, last, contact, since=first, campaigns=campaigns) as found:
-                    changed = found.pressure()
-            show_caps(as_is, changed, trial, as_json)
+            # Other processes would read the files, which do not have what is tried.
+            as_is = sums(workspace).pressure
+            show_caps(as_is, sums(other, 1).pressure if other else None, trial, as_json)
         elif down:
             with asked() as found, asked(outage=down) as without:
                 show_outage(effects(found.entries(), without.entries(), down), down, zone, as_json)
@@ -106,10 +109,9 @@ def preview(
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
             click.echo(f"Wrote {_written(Path(html), page)}")
         else:
-            with progress_bar(at, last) as progress:
-                sums = summed(workspace, database, at, last, since=first, campaigns=campaigns, progress=progress)
-            titles |= {key: titles.get(key, key) for key in sums.campaigns}
-            console().print(picture(Shown(titles, first, last, zone), sums))
+            coming_time = sums(workspace).summary
+            titles |= {key: titles.get(key, key) for key in coming_time.campaigns}
+            console().print(picture(Shown(titles, first, last, zone), coming_time))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ from rich.table import Table
 
 from drip.cli.context import App, console, instant_text, json_option, now_option, pass_app, print_json
 from drip.core.lift import Lift, Share
-from drip.engine.reporting import Report, Side
+from drip.engine.reporting import COLUMNS, Report, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
 from drip.storage.outcomes import Period
 
 DAYS = 30
-STATES = ("sent", "failed", "skipped", "held")
-KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
-COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
 
 
 @click.command()
@@ -100,7 +96,7 @@ def _print(found: Report, value: str) -> None:
             "Clicked",
         ):
             table.add_column(name, justify="right")
-        for row in _messages(found):
+        for row in rows(found):
             table.add_row(str(row["step"]), str(row["channel"]), *(_count(row[name]) for name in COLUMNS[3:]))
         console().print(table)
     if found.not_sent:
@@ -134,21 +130,11 @@ def _lift(lift: Lift) -> str:
     return f"{said}." if lift.sure else f"{said}: that may be chance."
 
 
-def _messages(found: Report) -> Iterator[dict[str, object]]:
-    for each in found.steps:
-        waiting = sum(count for state, count in each.ends.items() if state not in STATES)
-        yield {
-            "campaign": found.campaign, "step": each.step, "channel": each.channel,
-            **{state: each.ends.get(state, 0) for state in STATES}, "waiting": waiting,
-            **{kind: each.back.get(kind, 0) for kind in KINDS},
-        }  # fmt: skip
-
-
 def _row(found: Report, since: datetime, until: datetime, value: str) -> dict[str, Any]:
     lift = found.lift
     return {
         "campaign": found.campaign, "since": instant_text(since), "until": instant_text(until), "began": found.began,
-        "steps": list(_messages(found)), "not_sent": dict(found.not_sent), "value": value,
+        "steps": list(rows(found)), "not_sent": dict(found.not_sent), "value": value,
         "treated": _side_row(found.treated), "held_out": _side_row(found.held_out),
         "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
         "arms": [{"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})} for each in found.arms],
@@ -174,6 +160,6 @@ def _write(file: Path, found: list[Report]) -> None:
             writer = csv.DictWriter(opened, COLUMNS)
             writer.writeheader()
             for each in found:
-                writer.writerows(_messages(each))
+                writer.writerows(rows(each))
     except OSError as error:
         raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None

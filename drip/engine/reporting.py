@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,10 @@ from drip.engine.goals import met
 from drip.storage import outcomes
 from drip.storage.outcomes import Begun, Period
 from drip.storage.people import Event
+
+STATES = ("sent", "failed", "skipped", "held")
+KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
+COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,17 @@ def report(
         side(rest) if campaign.goal and rest else None,
         tuple(ArmReport(split, arm, side(chosen)) for split, arm, chosen in _arms(campaign, came)),
     )
+
+
+def rows(found: Report) -> Iterator[dict[str, object]]:
+    """Its steps as a table of `COLUMNS`."""
+    for each in found.steps:
+        waiting = sum(count for state, count in each.ends.items() if state not in STATES)
+        yield {
+            "campaign": found.campaign, "step": each.step, "channel": each.channel,
+            **{state: each.ends.get(state, 0) for state in STATES}, "waiting": waiting,
+            **{kind: each.back.get(kind, 0) for kind in KINDS},
+        }  # fmt: skip
 
 
 def _steps(connection: Connection, campaign: Campaign, period: Period) -> tuple[StepReport, ...]:

@@ -32,6 +32,18 @@ MOST_SHARES = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What the coming time holds in sums: what leaves, what does not and why, and what caps do."""
+
+    summary: Summary
+    pressure: Pressure
+
+    def __add__(self, other: Sums) -> Sums:
+        """Of two ledgers that have nobody in common."""
+        return Sums(self.summary + other.summary, self.pressure + other.pressure)
+
+
+@dataclass(frozen=True, slots=True)
 class Foreseen:
     """The ledger that a simulation left, from `since` to `until`; of one contact or some campaigns if that was asked."""
 
@@ -48,13 +60,10 @@ class Foreseen:
             self.connection, since=self.since, until=self.until, contact=whose, campaigns=self.campaigns
         )
 
-    def summary(self) -> Summary:
+    def sums(self) -> Sums:
         """Everybody's lines in sums."""
-        return summary.summary(self.connection, self.since, self.until, self.campaigns)
-
-    def pressure(self) -> Pressure:
-        """What caps did."""
-        return pressure.pressure(self.connection, self.since, self.until, self.campaigns)
+        about = (self.connection, self.since, self.until, self.campaigns)
+        return Sums(summary.summary(*about), pressure.pressure(*about))
 
     def busiest(self, most: int) -> list[str]:
         """The contacts of whom most is to be told, in order of their keys."""
@@ -97,7 +106,7 @@ def summed(
     campaigns: tuple[str, ...] = (),
     progress: Callable[[datetime], None] = lambda now: None,
     shares: int | None = None,
-) -> Summary:
+) -> Sums:
     """The sums of `foreseen`, in so many processes (None: as many as help), each with a share of the contacts."""
     events = _alone(workspace, database)
     if shares is None:
@@ -105,7 +114,7 @@ def summed(
             shares = min(MOST_SHARES, len(os.sched_getaffinity(0)), people.count(connection) // WORTH_SHARING)
     if events is None or shares < 2:
         with foreseen(workspace, database, now, until, since=since, campaigns=campaigns, progress=progress) as found:
-            return found.summary()
+            return found.sums()
     own, *others = (_Share(n, shares, events, now, until, since or now, campaigns) for n in range(shares))
     # Begun anew, since a database that is open does not survive being forked.
     with ProcessPoolExecutor(shares - 1, multiprocessing.get_context("spawn")) as pool:
@@ -126,16 +135,16 @@ class _Share:
     since: datetime
     campaigns: tuple[str, ...]
 
-    def sums(self, workspace: Workspace, database: Database, progress: Callable[[datetime], None]) -> Summary:
+    def sums(self, workspace: Workspace, database: Database, progress: Callable[[datetime], None]) -> Sums:
         with rehearsal(database, self.now, Part(None, self.nth, self.of, self.events)) as copy:
             book = workspace.book(copy, self.now)
             transports = dict.fromkeys(workspace.settings.transports, Nowhere())
             simulate(copy, book, workspace.templates, transports, self.now, self.until, progress)
             with copy.read() as connection:
-                return summary.summary(connection, self.since, self.until, self.campaigns)
+                return Foreseen(connection, self.since, self.until, campaigns=self.campaigns).sums()
 
 
-def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Summary:
+def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Sums:
     unhurried()
     own_zones()
     workspace = Workspace(root, environment)

@@ -26,7 +26,7 @@ def report(found: Foreseen, samples: Sequence[Sample], titles: Mapping[str, str]
         loader=PackageLoader("drip.preview", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    sums, caps = found.summary(), found.pressure()
+    sums, caps = found.sums().summary, found.sums().pressure
     start, end = local(found.since, zone(timezone)), local(found.until, zone(timezone))
     values: dict[str, Any] = {
         "business": business,

@@ -30,6 +30,17 @@ class Pressure:
     skipped: Counter[str] = field(default_factory=Counter)
     deferred: Counter[str] = field(default_factory=Counter)
 
+    def __add__(self, other: Pressure) -> Pressure:
+        """That of two ledgers that have nobody in common."""
+        return Pressure(
+            self.displaced + other.displaced,
+            dict(Counter(self.limits) + Counter(other.limits)),
+            self.held_back + other.held_back,
+            self.sent + other.sent,
+            self.skipped + other.skipped,
+            self.deferred + other.deferred,
+        )
+
 
 def pressure(connection: Connection, since: datetime, until: datetime, campaigns: tuple[str, ...] = ()) -> Pressure:
     """The pressure from `since` up to and including `until`; of some campaigns if they are named."""
