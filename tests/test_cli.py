@@ -153,9 +153,11 @@ def test_the_daemon_sends_to_a_real_server_and_a_second_one_waits(shop: Path, ma
     use_smtp(shop, port)
     arguments = command(shop, "run", "--every", "0.2", "--now", "2026-11-26 15:59:59")
     first = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
+    started = [first]
     try:
         wait_for(lambda: _runs(shop))
         second = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
+        started.append(second)
         assert second.stderr
         assert "Waiting for it to end" in second.stderr.readline()
         complaint(drip(shop, "run", "--once"), "A daemon is running on this database already")
@@ -166,7 +168,7 @@ def test_the_daemon_sends_to_a_real_server_and_a_second_one_waits(shop: Path, ma
         second.send_signal(signal.SIGINT)
         assert second.wait(30) == 0
     finally:
-        for process in (first, second):
+        for process in started:
             process.kill()
             process.communicate()
     sent = sum((row["outcome"], row["channel"]) == ("sent", "email") for row in drip(shop, "log", "--json").rows)

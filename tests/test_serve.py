@@ -69,7 +69,7 @@ def token(root: Path, contact: int) -> str:
 
 def test_pages_are_served_beside_the_daemon_and_end_with_it(shop: Path) -> None:
     port, who = port_of(), token(shop, 1)
-    arguments = ("run", "--every", "0.3", "--serve", str(port), "--now", "2026-11-26 9:59:50")
+    arguments = ("run", "--every", "0.3", "--serve", str(port), "--dashboard", "off", "--now", "2026-11-26 9:59:50")
     with running(shop, *arguments, port=port) as (process, client):
         assert client.post(f"/unsubscribe/{who}").status_code == 200
         until = time.monotonic() + 40
@@ -83,7 +83,7 @@ def test_pages_are_served_beside_the_daemon_and_end_with_it(shop: Path) -> None:
 
 def test_pages_are_served_alone_and_keep_no_token_or_address_in_their_log(shop: Path) -> None:
     port, who = port_of(), token(shop, 1)
-    with running(shop, "serve", "--listen", str(port), port=port) as (process, client):
+    with running(shop, "serve", "--listen", str(port), "--dashboard", "off", port=port) as (process, client):
         client.post(f"/unsubscribe/{who}")
         client.post("/sign-up/news", data={"email": "canary@example.com", "first_name": "Canary"})
         client.get("/preferences/canary-token")
@@ -100,11 +100,11 @@ def test_a_port_that_is_taken_and_a_missing_address_are_explained(shop: Path) ->
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = drip(shop, "serve", "--listen", str(taken.getsockname()[1]))
+        done = drip(shop, "serve", "--listen", str(taken.getsockname()[1]), "--dashboard", "off")
     assert done.code == 2 and "Nothing can be served" in done.err and "another port" in done.err
     settings = shop / "campaigns" / "_settings.yaml"
     settings.write_text(settings.read_text().replace("public_url: http://x.example\n", ""))
-    done = drip(shop, "serve")
+    done = drip(shop, "serve", "--dashboard", "off")
     assert done.code == 2 and "`public_url` is missing" in done.err
 
 

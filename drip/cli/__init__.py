@@ -20,6 +20,7 @@ from drip.cli.ledger import explain, log
 from drip.cli.loyalty import counters, coupons, tasks
 from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
+from drip.cli.operators import operators
 from drip.cli.people import consent, forget, import_
 from drip.cli.preview import preview
 from drip.cli.report import report
@@ -70,6 +71,7 @@ for command in (
     tasks,
     coupons,
     keys,
+    operators,
     counters,
     send,
     log,

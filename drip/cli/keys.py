@@ -1,4 +1,4 @@
-"""`drip keys`: tokens by which other programs come in."""
+"""`drip keys`: tokens by which other programs come in, and the keys that sign links."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.table import Table
 from drip.cli.context import App, console, instant_text, json_option, pass_app, print_json
 from drip.errors import DripError
 from drip.storage import api_keys
+from drip.storage.database import add_link_key, drop_link_keys
 
-SCOPES = ("events", "contacts", "coupons")
+# `dashboard` looks at the pages of the dashboard, as JSON.
+SCOPES = ("events", "contacts", "coupons", "dashboard")
 
 
 @click.group(invoke_without_command=True)
@@ -25,6 +27,7 @@ def keys(context: click.Context, as_json: bool) -> None:
     Example: drip keys
              drip keys add shop --scope events --scope contacts
              drip keys revoke shop
+             drip keys rotate
     """
     if context.invoked_subcommand:
         return
@@ -83,3 +86,24 @@ def revoke(app: App, name: str) -> None:
         if not api_keys.revoke(connection, name, now):
             raise DripError(f"There is no key `{name}` that is good.", help="`drip keys` lists them")
     click.echo(f"{name} is revoked.")
+
+
+@keys.command("rotate")
+@click.option(
+    "--leaked", is_flag=True, help="Somebody else may have the old keys: links signed by them are good no more."
+)
+@pass_app
+def rotate(app: App, leaked: bool) -> None:
+    """Signs the links of new messages by a new key. Links that are out there stay good.
+
+    \b
+    Example: drip keys rotate
+             drip keys rotate --leaked
+
+    With `--leaked` the links of messages that were sent before do not work any more, unsubscribing by them neither: write to
+    those people anew.
+    """
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        before = drop_link_keys(connection) if leaked else 0
+        add_link_key(connection, now)
+    click.echo(f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}")

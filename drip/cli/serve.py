@@ -1,9 +1,9 @@
-"""`drip serve`: the pages that links lead to, and what providers and other programs post."""
+"""`drip serve`: pages that links lead to, what providers and other programs post, and the operator's dashboard."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -17,69 +17,88 @@ from drip.errors import DripError
 from drip.storage.database import Database
 from drip.workspace import Workspace
 
+Endpoint = tuple[str, int] | None
+
+
+def dashboard_endpoint(context: click.Context, option: click.Parameter, text: str) -> Endpoint:
+    """As `endpoint`; `off` for none."""
+    return None if text == "off" else endpoint(context, option, text)
+
+
+dashboard_option = click.option(
+    "--dashboard", metavar="[HOST:]PORT", default="8081", show_default=True, callback=dashboard_endpoint,
+    help="Where operators log in; on this machine alone unless a host is named. `off` for none.",
+)  # fmt: skip
+
 
 @click.command()
 @click.option(
     "--listen", metavar="[HOST:]PORT", default="8080", show_default=True, callback=endpoint,
-    help="On this machine alone unless a host is named.",
+    help="The pages for recipients. On this machine alone unless a host is named.",
 )  # fmt: skip
 @click.option(
     "--behind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
     help="The web server before it, which says where requests come from (X-Forwarded-For). Several with commas.",
 )  # fmt: skip
+@dashboard_option
 @now_option
 @click.option("--json", "as_json", is_flag=True, help="Log as JSON lines.")
 @pass_app
-def serve(app: App, listen: tuple[str, int], behind: str, now: str | None, as_json: bool) -> None:
-    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), and webhooks of mail providers.
+def serve(app: App, listen: tuple[str, int], behind: str, dashboard: Endpoint, now: str | None, as_json: bool) -> None:
+    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), webhooks of mail providers, the API for
+    other programs; and, on a port of its own, the dashboard.
 
     \b
     Example: drip serve
              drip serve --listen 0.0.0.0:8080
+             drip serve --dashboard off
 
     Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip run`.
     """
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
-    with workspace.database(clock()) as database:
-        listening, pages = _pages(workspace, database, clock, listen)
-        # Slow to import, and few commands want it.
-        from drip.web.server import serve as serve_at
-
-        serve_at(pages, listening, behind)
+    # SIGTERM ends it as Ctrl-C does.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace.database(clock()) as database,
+        served(workspace, database, clock, listen, dashboard, behind),
+    ):
+        threading.Event().wait()
 
 
 @contextlib.contextmanager
 def served(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None
-) -> Iterator[None]:
-    """The pages are served meanwhile, if that is wanted. Raises DripError."""
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: Endpoint, dashboard: Endpoint,
+    behind: str = "127.0.0.1",
+) -> Iterator[None]:  # fmt: skip
+    """The pages and the dashboard are served meanwhile, if that is wanted. Raises DripError."""
     if at is None:
         yield
         return
-    listening, pages = _pages(workspace, database, clock, at)
-    from drip.web.server import serving
-
-    with serving(pages, listening):
-        yield
-
-
-def _pages(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: tuple[str, int]
-) -> tuple[socket.socket, Any]:
-    """Where they are served, and what. Raises DripError."""
+    # Slow to import, and few commands want it.
     from drip.web import make_app
-    from drip.web.server import listen as listen_at
+    from drip.web.dashboard import make_dashboard
+    from drip.web.server import listen, serving
 
-    host, port = at
-    leads = workspace.settings.public_url
-    if not leads:
+    leads, (host, port) = workspace.settings.public_url, at
+    wanted: list[tuple[Any, str, tuple[str, int]]] = []
+    if leads:
+        wanted.append((make_app, f"Pages are served at http://{host}:{port}; links lead to {leads}.", at))
+    elif dashboard is None:
         raise DripError(
             "Links do not lead to pages yet: `public_url` is missing in the settings.",
             help=f"write `public_url: http://localhost:{port}` to try it here, the public address later",
         )
-    listening = listen_at(host, port)
-    pages = make_app(workspace, database, clock, time.monotonic)
-    click.echo(f"Pages are served at http://{host}:{port}; links lead to {leads}.", err=True)
-    return listening, pages
+    else:
+        click.echo(
+            f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.", err=True
+        )
+    if dashboard:
+        wanted.append((make_dashboard, f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}.", dashboard))
+    with contextlib.ExitStack() as stack:
+        sockets = [listen(*each) for _, _, each in wanted]
+        for (make, said, _), listening in zip(wanted, sockets, strict=True):
+            stack.enter_context(serving(make(workspace, database, clock, time.monotonic), listening, behind))
+            click.echo(said, err=True)
+        yield

@@ -96,12 +96,8 @@ class Actions:
         if any(each.step == step.id for each in self._facts.codes.get(run.id, ())):
             return
         coupon = self._settings.coupons[step.coupon]
-        expires = None
-        if step.expires is not None:
-            # From when the step was due: a run that comes late has a coupon that has been running.
-            today = local(run.since, zone(self._facts.zone_of(contact))).date()
-            day = business_shift(shift(today, step.expires), step.expires.business, self._settings.holidays)
-            expires = day.isoformat()
+        # From when the step was due: a run that comes late has a coupon that has been running.
+        expires = last_day(step, run.since, self._facts.zone_of(contact), self._settings)
         code = self._made(step, coupon, run, expires) if coupon.codes == "unique" else self._taken(step, run, expires)
         if code:
             self._facts.add_code(run, code)
@@ -190,3 +186,11 @@ class Actions:
         people.touch(self._connection, self._touched)
         # What a step set is new to the contact's other runs, and storing these took their marks away.
         people.wake_runs(self._connection, self._woken)
+
+
+def last_day(step: IssueCoupon, since: datetime, where: str, settings: Settings) -> str | None:
+    """The last day on which a code is good that is issued at an instant to somebody in a zone; None for ever."""
+    if step.expires is None:
+        return None
+    today = local(since, zone(where)).date()
+    return business_shift(shift(today, step.expires), step.expires.business, settings.holidays).isoformat()

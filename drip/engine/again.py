@@ -10,6 +10,7 @@ from drip.core.campaign import Campaign, EventTrigger
 from drip.core.message import Message
 from drip.core.settings import Settings
 from drip.core.steps import IssueCoupon, Send
+from drip.engine.actions import last_day
 from drip.engine.book import Book
 from drip.engine.composing import Subject, compose, compose_for_run, identity
 from drip.engine.facts import Batch
@@ -49,7 +50,16 @@ def written_for(
     facts.with_records([record.id] if record else [])
     facts.prepare()
     codes = tuple(
-        Code(each.coupon, "SAMPLE", contact.id, 0, each.id, now, None, None)
+        Code(
+            each.coupon,
+            "SAMPLE",
+            contact.id,
+            0,
+            each.id,
+            now,
+            last_day(each, now, facts.zone_of(contact), settings),
+            None,
+        )
         for each in campaign.steps
         if isinstance(each, IssueCoupon)
     )

@@ -38,8 +38,8 @@ def report(found: Foreseen, samples: Sequence[Sample], titles: Mapping[str, str]
             name: {"title": titles.get(name, name), "colour": COLOURS[n % len(COLOURS)]}
             for n, name in enumerate(sorted(sums.campaigns))
         },
-        "weeks": _weeks(sums, start.date(), end.date(), timezone),
-        "steps": _steps(sums, timezone),
+        "weeks": calendar_weeks(sums, start.date(), end.date(), timezone),
+        "steps": step_rows(sums, timezone),
         "samples": _by_campaign(samples),
         "timelines": _timelines(found, timezone),
         "reasons": sorted(sums.refused, key=lambda each: -each.count),
@@ -56,7 +56,8 @@ def _day(each: Leaving, timezone: str) -> date:
     return local(each.at, zone(each.zone or timezone)).date()
 
 
-def _weeks(sums: Summary, start: date, end: date, timezone: str) -> list[list[dict[str, Any]]]:
+def calendar_weeks(sums: Summary, start: date, end: date, timezone: str) -> list[list[dict[str, Any]]]:
+    """Weeks from Monday on; each day with its messages per campaign, on their recipients' clocks."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for each in sums.sent:
         counts[_day(each, timezone)][each.campaign] += each.count
@@ -71,7 +72,8 @@ def _weeks(sums: Summary, start: date, end: date, timezone: str) -> list[list[di
     return weeks
 
 
-def _steps(sums: Summary, timezone: str) -> list[dict[str, Any]]:
+def step_rows(sums: Summary, timezone: str) -> list[dict[str, Any]]:
+    """What goes out: each step with how many messages, and the first and the last day."""
     groups: dict[tuple[str, str], list[Leaving]] = defaultdict(list)
     for each in sums.sent:
         groups[each.campaign, each.step].append(each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Engine, RootTransaction, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, RootTransaction, delete, insert, select, text
 
 from drip.storage.schema import meta, signing_keys
 from drip.storage.sql import Folded
@@ -128,6 +129,18 @@ def link_keys(connection: Connection) -> dict[str, bytes]:
     """The keys that sign links, newest last."""
     rows = connection.execute(select(signing_keys.c.id, signing_keys.c.secret).order_by(signing_keys.c.created_at))
     return {key_id: bytes(secret) for key_id, secret in rows}
+
+
+def add_link_key(connection: Connection, now: datetime) -> None:
+    """From now on a new key signs links."""
+    connection.execute(
+        insert(signing_keys).values(id=secrets.token_hex(4), secret=secrets.token_bytes(32), created_at=now)
+    )
+
+
+def drop_link_keys(connection: Connection) -> int:
+    """Links that were signed so far are good no more; how many keys there were."""
+    return connection.execute(delete(signing_keys)).rowcount
 
 
 def index_contacts(connection: Connection, wanted: Mapping[str, ColumnElement[Any]]) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy import URL, Connection, insert, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from drip.errors import DripError
-from drip.storage.database import Database
-from drip.storage.schema import meta, metadata, signing_keys
+from drip.storage.database import Database, add_link_key
+from drip.storage.schema import meta, metadata
 from drip.storage.sqlite import SqliteDatabase, told
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -142,8 +142,7 @@ def _fill(connection: Connection, now: datetime) -> None:
         {"name": "workspace", "value": secrets.token_hex(8).encode()},
         {"name": "suppression-key", "value": secrets.token_bytes(32)},
     ])  # fmt: skip
-    key = {"id": secrets.token_hex(4), "secret": secrets.token_bytes(32), "created_at": now}
-    connection.execute(insert(signing_keys).values(key))
+    add_link_key(connection, now)
 
 
 def revision_of(database: Database) -> str | None:

@@ -426,6 +426,11 @@ def held(connection: Connection) -> list[Outgoing]:
     return [Outgoing(*row) for row in connection.execute(statement)]
 
 
+def count_held(connection: Connection) -> int:
+    """How many wait for a person."""
+    return int(connection.execute(select(func.count()).where(in_state("held"))).scalar_one())
+
+
 def release(connection: Connection, ids: Collection[int], state: str, now: datetime) -> int:
     """Settles held messages: `sent`, `deferred` (try again) or `failed` (never left, drop it)."""
     values: dict[str, Any] = {"state": state, "settled_at": now}

@@ -155,6 +155,14 @@ def contact_by_email(connection: Connection, email: str) -> Contact | None:
     return _contact(row) if row else None
 
 
+def search(connection: Connection, text: str, most: int) -> list[Contact]:
+    """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
+    c = contacts.c
+    holds = or_(*(column.icontains(text, autoescape=True) for column in (c.key, c.email, c.phone)))
+    statement = select(contacts).where(holds) if text else select(contacts)
+    return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
+
+
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
     return {

@@ -202,6 +202,13 @@ def runs_per_campaign(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(statement.order_by(runs.c.campaign))}
 
 
+def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int]]:
+    """How many people are at which position of which version of a campaign."""
+    columns = (runs.c.version, runs.c.position)
+    statement = select(*columns, func.count()).where(runs.c.active, runs.c.campaign == campaign).group_by(*columns)
+    return [tuple(row) for row in connection.execute(statement)]
+
+
 def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Run]:
     """Some of the active runs that hang on a date and about whose contact something is new, from a number on."""
     return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]

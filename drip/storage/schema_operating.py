@@ -108,3 +108,24 @@ told = Table(
 
 # Links of messages that go over a page of ours.
 links = Table("links", metadata, Column("name", Words, primary_key=True), Column("address", Words, nullable=False))
+
+# Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is kept.
+operators = Table(
+    "operators",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("name", Words, nullable=False, unique=True),
+    Column("password", Words, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+# Who is logged in: the hash of what the browser keeps, and until when it is good.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", Words, primary_key=True),
+    Column("operator_id", ForeignKey("operators.id"), nullable=False),
+    Column("until", Instant, nullable=False),
+    Index("sessions_by_operator", "operator_id"),
+    **KEY_ALONE,
+)

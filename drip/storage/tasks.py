@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.schema import contacts, records, runs, tasks
@@ -61,6 +61,17 @@ def listed(connection: Connection, states: Collection[str], assign_to: str | Non
         statement = statement.where(tasks.c.assign_to == assign_to)
     order = (tasks.c.priority.desc(), tasks.c.due.is_(None), tasks.c.due, tasks.c.id)
     return [_work(row) for row in connection.execute(statement.order_by(*order))]
+
+
+def of_contact(connection: Connection, contact_id: int) -> list[Work]:
+    """A contact's tasks, the newest first."""
+    statement = _select().where(tasks.c.contact_id == contact_id).order_by(tasks.c.id.desc())
+    return [_work(row) for row in connection.execute(statement)]
+
+
+def count_open(connection: Connection) -> int:
+    """How many are open."""
+    return int(connection.execute(select(func.count()).where(tasks.c.state == "open")).scalar_one())
 
 
 def get(connection: Connection, number: int) -> Work | None:

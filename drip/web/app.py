@@ -94,10 +94,15 @@ async def _refused(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
 
 
-def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
+def told_where(scope: Scope, error: Exception) -> None:
+    """Tells the log which page failed, and of what kind the failure was: its words can be about people."""
     where = getattr(scope.get("route"), "path", "a page")
     log.error("%s failed: %s", where, type(error).__name__, extra={"action": "page-failed"})
+
+
+def _failed(scope: Scope, error: Exception) -> ASGIApp:
+    """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
+    told_where(scope, error)
     site: Site = scope["app"].state.site
     request = Request(scope)
     return site.page("failed.html", site.language(request), 500)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -35,11 +35,13 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """ASGI middleware: HEADERS on every answer that does not have its own, 413 for a body that is too large, and what `failed`
+    """ASGI middleware: `headers` on every answer that does not have its own, 413 for a body that is too large, and what `failed`
     answers where something went wrong: nothing of it gets any further, neither to the visitor nor into the server's log."""
 
-    def __init__(self, app: ASGIApp, failed: Callable[[Scope, Exception], ASGIApp]) -> None:
-        self._app, self._failed = app, failed
+    def __init__(
+        self, app: ASGIApp, failed: Callable[[Scope, Exception], ASGIApp], headers: Mapping[str, str] = HEADERS
+    ) -> None:
+        self._app, self._failed, self._headers = app, failed, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +63,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

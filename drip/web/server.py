@@ -1,4 +1,4 @@
-"""An application on a port: for as long as the process runs, or beside something else in a thread."""
+"""An application on a port, in a thread."""
 
 from __future__ import annotations
 
@@ -29,18 +29,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise DripError(f"Nothing can be served at {host}:{port}: {why}.", help="name another port") from None
 
 
-def serve(app: Any, listening: socket.socket, behind: str) -> None:
-    """Until Ctrl-C or SIGTERM; requests that are under way are answered first. `behind` is the address of the web server whose
-    word about where requests come from is taken."""
-    # It ends in order, and then hands the signal on.
-    with contextlib.suppress(KeyboardInterrupt):
-        _server(app, behind).run(sockets=[listening])
-
-
 @contextlib.contextmanager
-def serving(app: Any, listening: socket.socket) -> Iterator[None]:
-    """Meanwhile, in a thread."""
-    server = _server(app)
+def serving(app: Any, listening: socket.socket, behind: str = "127.0.0.1") -> Iterator[None]:
+    """Meanwhile, in a thread; requests that are under way at the end are answered. `behind` is the address of the web server
+    whose word about where requests come from is taken."""
+    server = _server(app, behind)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="drip-pages", daemon=True)
     thread.start()
     try:
@@ -50,7 +43,7 @@ def serving(app: Any, listening: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def _server(app: Any, behind: str = "127.0.0.1") -> uvicorn.Server:
+def _server(app: Any, behind: str) -> uvicorn.Server:
     # Its own log would hold tokens.
     return uvicorn.Server(
         uvicorn.Config(

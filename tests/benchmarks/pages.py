@@ -54,7 +54,7 @@ def pages(runs: int = RUNS) -> None:
     with folder() as root, contextlib.ExitStack() as stack:
         tokens = _shop(root)
         ours, bare = _free_port(), _free_port()
-        stack.enter_context(_running(command(root, "serve", "--listen", str(ours)), ours))
+        stack.enter_context(_running(command(root, "serve", "--listen", str(ours), "--dashboard", "off"), ours))
         stack.enter_context(_running([sys.executable, "-c", HELLO, str(bare)], bare))
         daemon = subprocess.Popen(command(root, "run", "--every", "1"), env=environment(), stderr=subprocess.DEVNULL)
         stack.callback(daemon.wait)

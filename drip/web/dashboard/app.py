@@ -1,0 +1,92 @@
+"""Which address of the dashboard leads where."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
+
+from drip.storage.database import Database
+from drip.web.app import BOTH, FOR_LONG, told_where
+from drip.web.dashboard import calendar, campaigns, live, operating, people
+from drip.web.dashboard.board import Board, board_of
+from drip.web.dashboard.entrance import log_in, log_out, staff
+from drip.web.guard import HEADERS, Guard
+from drip.web.site import Site
+from drip.workspace import Workspace
+
+# Frames of our own, in which messages are shown.
+OWN = HEADERS | {
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("; connect-src", "; frame-src 'self'; connect-src")
+}  # fmt: skip
+POST = ["POST"]
+
+
+def make_dashboard(
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
+) -> Starlette:
+    """The dashboard of one workspace. `passed_s` is a stopwatch. Raises DripError if its files cannot be read."""
+    board = Board(Site(workspace, database, clock, passed_s))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(board.site.keep_fresh)
+            yield
+            beside.cancel_scope.cancel()
+        board.forecasts.close()
+        board.site.writer.close()
+
+    routes = [
+        Route("/", staff(calendar.calendar)),
+        Route("/contacts", staff(people.contacts)),
+        Route("/contacts/{key:path}", staff(people.contact)),
+        Route("/campaigns", staff(campaigns.campaigns)),
+        Route("/campaigns/{key}", staff(campaigns.campaign)),
+        Route("/campaigns/{key}/hold", staff(campaigns.hold), methods=POST),
+        Route("/live", staff(live.live)),
+        Route("/live/message", staff(live.live_message)),
+        Route("/live/page", staff(live.live_page)),
+        Route("/caps", staff(calendar.caps)),
+        Route("/reports", staff(campaigns.reports)),
+        Route("/reports.csv", staff(campaigns.reports_csv)),
+        Route("/tasks", staff(operating.tasks), methods=BOTH),
+        Route("/held", staff(operating.held), methods=BOTH),
+        Route("/health", staff(operating.health)),
+        Route("/stop", staff(operating.stop), methods=POST),
+        Route("/login", log_in, methods=BOTH),
+        Route("/logout", staff(log_out), methods=POST),
+        Route("/static/dashboard.css", _style),
+        Route("/static/htmx.js", _script),
+    ]
+    guard = Middleware(Guard, failed=_failed, headers=OWN)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
+    app.state.board, app.state.live = board, live.Live(board)
+    return app
+
+
+async def _style(request: Request) -> Response:
+    return Response(board_of(request).style, media_type="text/css", headers=FOR_LONG)
+
+
+async def _script(request: Request) -> Response:
+    return Response(board_of(request).script, media_type="text/javascript", headers=FOR_LONG)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+
+
+def _failed(scope: Scope, error: Exception) -> ASGIApp:
+    told_where(scope, error)
+    return PlainTextResponse("Something went wrong. The log has which page it was.\n", 500)

@@ -1,0 +1,166 @@
+"""Who may come in: a login with a password, a session in a cookie, a token against forged forms; programs by a key."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from urllib.parse import quote, urlsplit
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from drip.storage import api_keys, operators
+from drip.storage.operators import Operator
+from drip.web.dashboard.board import Board, board_of, wants_json
+from drip.web.dashboard.passwords import LONGEST, fits
+from drip.web.site import digest, form_of, whose
+
+COOKIE = "drip_session"
+LASTS = timedelta(hours=12)
+SCOPE = "dashboard"
+log = logging.getLogger("drip.web")
+Page = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who is logged in. `csrf` is in every form of theirs, and known to nobody else."""
+
+    operator: Operator
+    csrf: str
+
+
+def staff(page: Page) -> Page:
+    """A page for those who are logged in, and for programs with a key for the dashboard, who only look."""
+
+    async def answer(request: Request) -> Response:
+        board = board_of(request)
+        if "authorization" in request.headers:
+            refused = await _program(board, request)
+            return refused or await page(request)
+        session = await session_of(board, request)
+        if session is None:
+            return _log_in_first(request)
+        if request.method == "POST":
+            form = dict(await form_of(request))
+            if not _is_ours(request) or not hmac.compare_digest(form.get("csrf", "").encode(), session.csrf.encode()):
+                return _forged(request)
+            request.state.form = form
+        request.state.session = session
+        return await page(request)
+
+    return answer
+
+
+async def session_of(board: Board, request: Request) -> Session | None:
+    """Whose browser this is."""
+    token = request.cookies.get(COOKIE, "")
+    if not token or len(token) > 100:
+        return None
+    now = board.site.clock()
+    found = await board.site.read(lambda connection: operators.logged_in(connection, token, now))
+    return Session(found, _csrf(token)) if found else None
+
+
+async def log_in(request: Request) -> Response:
+    """GET asks, POST looks. The answer is the same, and as slow, for a wrong name and a wrong password."""
+    board, to = board_of(request), _own_path(request.query_params.get("next", "/"))
+    if request.method != "POST":
+        return await _form(board, to)
+    if not _is_ours(request):
+        return _forged(request)
+    form = dict(await form_of(request))
+    name, password = form.get("name", "")[:200], form.get("password", "")[: LONGEST + 1]
+    to = _own_path(form.get("next", "/"))
+    if not (board.logins.spend(f"from {whose(request)}") and board.logins.spend(f"as {name}")):
+        return await _form(board, to, "Too many tries. Wait a minute.", 429)
+    known = await board.site.read(lambda connection: operators.find(connection, name))
+    fitting = await run_sync(fits, known.password if known else None, password, limiter=board.site.few)
+    if known is None or not fitting:
+        log.warning("A login failed.", extra={"action": "login-failed"})
+        return await _form(board, to, "That name and that password do not belong together.", 403)
+    token, now = secrets.token_urlsafe(32), board.site.clock()
+    await board.site.writer.do(lambda connection: operators.log_in(connection, known, token, now + LASTS, now))
+    log.info("Operator %d has logged in.", known.number, extra={"action": "logged-in"})
+    answer = RedirectResponse(to, 303)
+    answer.set_cookie(
+        COOKIE, token, max_age=int(LASTS.total_seconds()), httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+    return answer
+
+
+async def log_out(request: Request) -> Response:
+    """The session is over, here and for whoever copied the cookie."""
+    token = request.cookies.get(COOKIE, "")
+    await board_of(request).site.writer.do(lambda connection: operators.log_out(connection, token))
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+async def _form(board: Board, to: str, wrong: str | None = None, status: int = 200) -> Response:
+    anybody = await board.site.read(operators.listed)
+    values = {"business": board.site.settings.business_name, "next": to, "wrong": wrong, "anybody": bool(anybody),
+              "style": f"/static/dashboard.css?{digest(board.style)}"}  # fmt: skip
+    return HTMLResponse(board.pages.get_template("login.html").render(values), status)
+
+
+async def _program(board: Board, request: Request) -> Response | None:
+    """Why a program may not look, if so."""
+    site = board.site
+    kind, _, token = request.headers["authorization"].partition(" ")
+    known = await site.read(lambda connection: api_keys.find(connection, token.strip()))
+    if kind.lower() != "bearer" or known is None or SCOPE not in known.scopes:
+        status = 401 if site.wrong_tokens.spend(whose(request)) else 429
+        help = f"make a key with `drip keys add NAME --scope {SCOPE}`"
+        return JSONResponse({"error": "This token is not good for the dashboard.", "help": help}, status)
+    if request.method != "GET":
+        return JSONResponse({"error": "Programs only look.", "help": "the command line changes things"}, 403)
+    if not site.requests.spend(known.name):
+        return JSONResponse({"error": "There were too many requests with this token."}, 429)
+    request.scope["query_string"] += b"&format=json"
+    return None
+
+
+def _log_in_first(request: Request) -> Response:
+    if wants_json(request):
+        return JSONResponse({"error": "Nobody is logged in.", "help": "send a token of `drip keys add`"}, 401)
+    if request.method == "GET" and "hx-request" not in request.headers:
+        to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(to, safe='')}", 303)
+    # What a page asks for by itself leads there as a whole.
+    return HTMLResponse("Log in again.\n", 401, headers={"HX-Redirect": "/login"})
+
+
+def _forged(request: Request) -> Response:
+    log.warning("A form came from elsewhere.", extra={"action": "forged-form"})
+    said = "This form did not come from the dashboard, or is too old. Go back, load the page again, and try once more."
+    return JSONResponse({"error": said}, 403) if wants_json(request) else HTMLResponse(f"<p>{said}</p>\n", 403)
+
+
+def _is_ours(request: Request) -> bool:
+    """Whether a browser sent this from a page of ours (Fetch Metadata; else RFC 6454)."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+
+
+def _csrf(token: str) -> str:
+    """Nobody who does not have the cookie can tell it."""
+    return hmac.new(token.encode(), b"csrf", sha256).hexdigest()
+
+
+def _own_path(asked: str) -> str:
+    """Where to go on: a path here, never another site."""
+    parts = urlsplit(asked)
+    here = asked.startswith("/") and not asked.startswith(("//", "/\\")) and not parts.netloc and asked.isprintable()
+    return asked if here and "\\" not in asked else "/"

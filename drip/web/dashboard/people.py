@@ -1,0 +1,62 @@
+"""Contacts: who there is, and what one of them got, will get, and does not get, because."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from anyio.to_thread import run_sync
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from drip.errors import DripError
+from drip.preview.explaining import AHEAD, explained
+from drip.storage import consents, people, tasks
+from drip.web.dashboard.board import board_of
+
+MOST = 50
+
+
+async def contacts(request: Request) -> Response:
+    """A search by key, address or phone number."""
+    board = board_of(request)
+    asked = request.query_params.get("q", "").strip()[:320]
+
+    def look(connection: Connection) -> dict[str, Any]:
+        return {"count": people.count(connection), "found": people.search(connection, asked, MOST + 1)}
+
+    values = await board.site.read(look)
+    found = [
+        {"key": each.key, "email": each.email, "phone": each.phone, "attributes": each.attributes}
+        for each in values["found"]
+    ]
+    return await board.show(
+        request,
+        "contacts.html",
+        {"q": asked, "count": values["count"], "contacts": found[:MOST], "more": len(found) > MOST},
+    )
+
+
+async def contact(request: Request) -> Response:
+    """One contact's timeline: past, coming, and for every other campaign what stands in the way."""
+    board, key = board_of(request), request.path_params["key"]
+    site, now = board.site, board.site.clock()
+    try:
+        found = await run_sync(partial(explained, site.workspace, site.database, key, None, now), limiter=board.few)
+    except DripError as error:
+        return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 404)
+    person = found.contact
+
+    def look(connection: Connection) -> dict[str, Any]:
+        return {"consents": consents.log_of(connection, person.id), "tasks": tasks.of_contact(connection, person.id)}
+
+    titles = {each.key: each.title for each in site.book.campaigns.values()}
+    values = {
+        "contact": {"key": person.key, "email": person.email, "phone": person.phone, "locale": person.locale,
+                    "country": person.country, "zone": person.zone, "attributes": person.attributes},
+        "past": found.past[::-1], "coming": found.coming, "days": AHEAD.days, "titles": titles,
+        "nothing": [{"campaign": name, "code": each.code, "sentence": each.sentence, "place": each.place}
+                    for name, each in found.nothing.items()],
+    }  # fmt: skip
+    return await board.show(request, "contact.html", values | await site.read(look))
