@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drip.process import own_zones
+from tests.browser import browser
 from tests.imap_server import ImapServer, imap_server, program
 from tests.servers import Postgres, binaries, missing, postgres
 from tests.world import World
@@ -88,3 +89,10 @@ def corpora() -> Path:
     if not CORPORA.is_dir():
         missing(f"the corpora ({CORPORA})")
     return CORPORA
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    """A real browser; each test opens pages of its own."""
+    with browser() as started:
+        yield started

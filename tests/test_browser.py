@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from drip.storage import consents, people
-from tests.servers import missing
 from tests.test_pages import NOW, shop
 from tests.web import Pages, pages
 from tests.world import World
@@ -18,22 +16,6 @@ from tests.world import World
 pytestmark = pytest.mark.slow
 Worlds = Callable[..., World]
 WIDTHS = (320, 375, 1280)
-# Nothing of the browser's own goes out to the network.
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    """Debian's browser."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        missing("Chromium (apt install chromium)")
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import httpx
 from drip.core.token import Link, sign
 from drip.storage.database import link_keys
 from drip.web import make_app
+from drip.web.dashboard import make_dashboard
 from drip.web.server import listen
 from drip.web.server import serving as served
 from tests.world import World
@@ -49,6 +50,17 @@ def pages(world: World, now: datetime) -> Iterator[Pages]:
     with serving(app) as url:
         made.url = url
         with httpx.Client(base_url=url, follow_redirects=False, timeout=30) as made.client:
+            yield made
+
+
+@contextlib.contextmanager
+def board(world: World, now: datetime) -> Iterator[Pages]:
+    """Serves a world's dashboard meanwhile."""
+    made = Pages(world, now)
+    app = make_dashboard(world.workspace, world.database, lambda: made.now, lambda: made.passed)
+    with serving(app) as url:
+        made.url = url
+        with httpx.Client(base_url=url, follow_redirects=False, timeout=60) as made.client:
             yield made
 
 

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from drip.storage import api_keys, operators
 from drip.storage.operators import Operator
@@ -41,6 +41,9 @@ def staff(page: Page) -> Page:
 
     async def answer(request: Request) -> Response:
         board = board_of(request)
+        if "\0" in unquote(str(request.url)):
+            # No database holds it.
+            return PlainTextResponse("There is no such page.\n", 404)
         if "authorization" in request.headers:
             refused = await _program(board, request)
             return refused or await page(request)

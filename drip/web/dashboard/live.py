@@ -169,7 +169,7 @@ async def live_page(request: Request) -> Response:
 async def _asked(request: Request, board: Board, steps: list[dict[str, Any]]) -> Asked | None:
     """What the address names; else the first step there is, for the first contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
-    both = query.get("what", "").partition("\n")
+    both = query.get("what", "").partition("\t")
     campaign, step = (both[0], both[2]) if both[1] else (query.get("campaign", ""), query.get("step", ""))
     if not campaign and steps:
         campaign, step = steps[0]["campaign"], steps[0]["step"]

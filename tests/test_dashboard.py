@@ -1,0 +1,514 @@
+"""The operator's dashboard: who comes in, what the pages show, what buttons do, and what cannot be done to it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import cache
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from drip.preview.foreseen import summed
+from drip.storage import api_keys, control, operators, outbox, runs, tasks
+from drip.web.dashboard.entrance import COOKIE, LASTS
+from drip.web.dashboard.passwords import fits, hash_of
+from tests.web import Pages, board
+from tests.world import World, at
+
+Worlds = Callable[..., World]
+NOW = at("2026-11-26 16:00")
+PASSWORD = "correct horse battery staple"
+SETTINGS = """
+public_url: https://mail.maple.example
+frequency_caps: { all: 1 per day }
+when_capped: skip
+transports:
+  email: { use: memory }
+  sms: { use: memory }
+"""
+CALL = """
+name: A call
+topic: service
+trigger: { event: order.placed }
+steps:
+  - send: thanks
+  - wait: 3 days
+  - branch:
+      - if: { contact.visits: at least 2 }
+        then:
+          - task: "Call {{ contact.first_name }}"
+            assign_to: front-desk
+      - else:
+          - send: letter
+goal: { event: order.paid, within: 14 days }
+"""
+CAMPAIGNS = {
+    "call": CALL,
+    "letter": "name: Letter\ntopic: service\ntrigger: { schedule: every day at 10:00 }\nsteps: [send: letter]\n",
+    "promo": "name: Promotion\ntopic: news\npriority: low\ntrigger: { schedule: every day at 11:00 }\nsteps: [send: promo]\n",
+}
+PAGES = (
+    "/", "/campaigns", "/campaigns/call", "/contacts", "/contacts?q=an", "/contacts/ana", "/live", "/caps", "/reports", "/tasks",
+    "/held", "/health", "/campaigns/call?days=7",
+)  # fmt: skip
+
+
+@cache
+def kept() -> str:
+    return hash_of(PASSWORD)
+
+
+def made_desk(world: Worlds) -> World:
+    """A shop with two people after a week, and one operator."""
+    made = world(CAMPAIGNS, settings=SETTINGS)
+    made.contacts("key,email,phone,first_name,visits,news", "ana,ana@example.com,+15550100,Ana,3,yes", "ben,ben@example.com,,Ben,1,")  # fmt: skip
+    made.events("key,contact,event,at", "o1,ana,order.placed,2026-11-20T10:00:00Z")
+    made.run("2026-11-19 00:00", "2026-11-26 15:00")
+    with made.database.write() as connection:
+        operators.add(connection, "ana", kept(), NOW)
+    return made
+
+
+@pytest.fixture
+def desk(world: Worlds) -> Iterator[Pages]:
+    """Its dashboard; nobody is logged in."""
+    with board(made_desk(world), NOW) as served:
+        yield served
+
+
+def log_in(desk: Pages, **more: str) -> httpx.Response:
+    return desk.post("/login", data={"name": "ana", "password": PASSWORD, **more})
+
+
+@pytest.fixture
+def inside(desk: Pages) -> Pages:
+    """The same for an operator who is logged in."""
+    assert log_in(desk).status_code == 303
+    return desk
+
+
+def csrf(desk: Pages) -> str:
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', desk.get("/health").text)
+    assert found
+    return found[1]
+
+
+def press(desk: Pages, path: str, **fields: str) -> httpx.Response:
+    """What a button of a page sends."""
+    return desk.post(path, data={"csrf": csrf(desk), **fields})
+
+
+def told(desk: Pages, path: str) -> dict[str, object]:
+    answer = desk.get(path, headers={"Accept": "application/json"})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, object] = answer.json()
+    return found
+
+
+# --- coming in
+
+
+def test_nobody_sees_a_page_who_has_not_logged_in(desk: Pages) -> None:
+    for path in (*PAGES, "/live/message", "/live/page", "/reports.csv"):
+        answer = desk.get(path)
+        assert answer.status_code == 303 and answer.headers["location"] == f"/login?next={quote(path, safe='')}"
+        program = desk.get(path, headers={"Accept": "application/json"})
+        assert program.status_code == 401 and "ana" not in program.text
+
+
+def test_nobody_presses_a_button_who_has_not_logged_in(desk: Pages) -> None:
+    for path in ("/stop", "/held", "/tasks", "/campaigns/call/hold", "/logout"):
+        assert desk.post(path, data={"do": "stop"}).status_code == 401
+    with desk.world.database.read() as connection:
+        assert control.held_scopes(connection) == {}
+
+
+def test_whoever_logs_in_goes_where_they_wanted_to(desk: Pages) -> None:
+    answer = log_in(desk, next="/contacts?q=an")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/contacts?q=an")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
+    assert "Ben" not in desk.get("/contacts?q=an").text and "Ana" in desk.get("/contacts?q=an").text
+    token = desk.client.cookies[COOKIE]
+    with desk.world.database.read() as connection:
+        assert token not in str(connection.exec_driver_sql("SELECT digest FROM sessions").all())
+
+
+def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(desk: Pages) -> None:
+    answer = desk.post("/login", data={"name": "ana", "password": PASSWORD}, headers={"X-Forwarded-Proto": "https"})
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_login_never_leads_to_another_site(desk: Pages) -> None:
+    for elsewhere in (
+        "https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb", "",
+    ):  # fmt: skip
+        assert log_in(desk, next=elsewhere).headers["location"] == "/"
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(desk: Pages) -> None:
+    answers = [
+        desk.post("/login", data={"name": name, "password": password})
+        for name, password in (("ana", "wrong"), ("nobody", PASSWORD), ("ana", ""), ("", ""), ("ana", "x" * 100_00))
+    ]
+    assert {(each.status_code, each.text) for each in answers} == {(403, answers[0].text)}
+    assert COOKIE not in desk.client.cookies
+
+
+def test_passwords_cannot_be_tried_one_after_the_other(desk: Pages) -> None:
+    tries = [desk.post("/login", data={"name": "ana", "password": f"wrong {n}"}).status_code for n in range(11)]
+    assert tries == [403] * 10 + [429]
+    assert log_in(desk).status_code == 429
+    desk.passed += 60
+    assert log_in(desk).status_code == 303
+
+
+def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(world: Worlds) -> None:
+    with board(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
+        assert "drip operators add" in empty.get("/login").text
+
+
+def test_a_session_ends_by_logging_out_for_everybody_who_has_its_cookie(inside: Pages) -> None:
+    token = inside.client.cookies[COOKIE]
+    assert press(inside, "/logout").headers["location"] == "/login"
+    inside.client.cookies.set(COOKIE, token)
+    assert inside.get("/health").status_code == 303
+
+
+def test_a_session_ends_by_itself(inside: Pages) -> None:
+    inside.now += LASTS - timedelta(minutes=1)
+    assert inside.get("/health").status_code == 200
+    inside.now += timedelta(minutes=1)
+    assert inside.get("/health").status_code == 303
+
+
+def test_another_password_and_being_removed_end_all_sessions(inside: Pages) -> None:
+    with inside.world.database.write() as connection:
+        assert operators.set_password(connection, "ana", hash_of("another one altogether"))
+    assert inside.get("/health").status_code == 303
+    assert log_in(inside).status_code == 403
+    inside.post("/login", data={"name": "ana", "password": "another one altogether"})
+    assert inside.get("/health").status_code == 200
+    with inside.world.database.write() as connection:
+        assert operators.remove(connection, "ana")
+    assert inside.get("/health").status_code == 303
+
+
+def test_a_forged_cookie_is_nobodys(desk: Pages) -> None:
+    for cookie in ("", "x", "x" * 5_000, "%00", "' OR 1=1 --", "a.b.c"):
+        assert desk.get("/health", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 303
+
+
+def test_a_password_is_kept_as_a_hash_that_is_slow_to_try() -> None:
+    assert kept().startswith("$argon2id$") and fits(kept(), PASSWORD)
+    assert not fits(kept(), PASSWORD.upper()) and not fits(None, PASSWORD) and not fits("no hash", PASSWORD)
+
+
+# --- forged forms
+
+
+def test_a_form_of_another_site_does_nothing(inside: Pages) -> None:
+    own = {"csrf": csrf(inside)}
+    forged: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({}, {}),
+        ({"csrf": ""}, {}),
+        ({"csrf": "0" * 64}, {}),
+        (own, {"Sec-Fetch-Site": "cross-site"}),
+        (own, {"Sec-Fetch-Site": "same-site"}),
+        (own, {"Origin": "https://evil.example"}),
+        (own, {"Origin": "null"}),
+    ]
+    for fields, headers in forged:
+        assert inside.post("/stop", data={"do": "stop", **fields}, headers=headers).status_code == 403
+    with inside.world.database.read() as connection:
+        assert control.held_scopes(connection) == {}
+
+
+def test_the_token_of_one_session_is_no_good_in_another(inside: Pages) -> None:
+    own = csrf(inside)
+    log_in(inside)
+    assert inside.post("/stop", data={"do": "stop", "csrf": own}).status_code == 403
+    assert press(inside, "/stop", do="stop").status_code == 303
+
+
+# --- what buttons do
+
+
+def test_stop_holds_everything_and_is_seen_on_every_page(inside: Pages) -> None:
+    assert press(inside, "/stop", do="stop").headers["location"] == "/health"
+    with inside.world.database.read() as connection:
+        assert control.EVERYTHING in control.held_scopes(connection)
+    assert "Everything is stopped" in inside.get("/campaigns").text
+    press(inside, "/stop", do="go-on")
+    with inside.world.database.read() as connection:
+        assert control.held_scopes(connection) == {}
+
+
+def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
+    press(inside, "/campaigns/letter/hold", do="hold")
+    assert told(inside, "/campaigns/letter")["state"] == "held"
+    press(inside, "/campaigns/letter/hold", do="go-on")
+    assert told(inside, "/campaigns/letter")["state"] == "live"
+    press(inside, "/campaigns/nothing/hold", do="hold")
+    with inside.world.database.read() as connection:
+        assert control.held_scopes(connection) == {}
+
+
+def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None:
+    with inside.world.database.read() as connection:
+        (task,) = tasks.listed(connection, ("open",))
+    assert "Call Ana" in inside.get("/tasks?assign_to=front-desk").text
+    assert press(inside, "/tasks", task=str(task.number), do="done", outcome="booked").status_code == 303
+    with inside.world.database.read() as connection:
+        settled = tasks.get(connection, task.number)
+    assert settled and (settled.state, settled.outcome) == ("done", "booked")
+    again = press(inside, "/tasks", task=str(task.number), do="dropped")
+    assert again.status_code == 422 and "done already" in again.text
+    assert press(inside, "/tasks", task="x", do="done").status_code == 422
+
+
+def test_held_messages_are_settled(inside: Pages) -> None:
+    with inside.world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE messages SET state = 'held', code = 'unknown' WHERE id IN (1, 2, 3)")
+    assert told(inside, "/held")["count"] == 3
+    press(inside, "/held", message="1", do="sent")
+    press(inside, "/held", message="2", do="nonsense")
+    press(inside, "/held", message="99999", do="sent")
+    press(inside, "/held", message="1; DROP TABLE messages", do="sent")
+    with inside.world.database.read() as connection:
+        assert outbox.count_held(connection) == 2
+    press(inside, "/held", message="all", do="dropped")
+    assert told(inside, "/held")["held"] == []
+
+
+# --- what pages show
+
+
+def test_the_calendar_is_the_preview(inside: Pages) -> None:
+    until = time.monotonic() + 60
+    while not (found := told(inside, "/"))["forecast"] and time.monotonic() < until:
+        time.sleep(0.2)
+    forecast = found["forecast"]
+    assert isinstance(forecast, dict)
+    world = inside.world
+    expected = summed(world.workspace, world.database, NOW, NOW + timedelta(days=30)).summary
+    assert forecast["messages"] == sum(each.count for each in expected.sent) > 50
+    assert forecast["people"] == expected.people
+    by_day = sum(count for week in forecast["weeks"] for day in week for _, count in day["counts"])
+    assert by_day == forecast["messages"]
+    assert {(each["campaign"], each["code"]) for each in forecast["reasons"]} == {
+        (each.campaign, each.code) for each in expected.refused
+    }
+    caps = told(inside, "/caps")
+    assert caps["coming"] and caps["coming"]["displaced"] == [  # type: ignore[index]
+        {"displaced": "promo", "by": "letter", "messages": 30, "shade": 4}
+    ]
+    page = inside.get("/").text
+    assert "Promotion" in page and "are being simulated" not in page
+
+
+def test_a_contact_s_page_has_past_coming_and_why_not(inside: Pages) -> None:
+    found = told(inside, "/contacts/ana")
+    past, coming = found["past"], found["coming"]
+    assert isinstance(past, list) and isinstance(coming, list)
+    assert {each["campaign"] for each in past} == {"call", "letter", "promo"}
+    assert any(each["campaign"] == "promo" and each["code"] == "cap" for each in coming)
+    assert all(each["at"] > "2026-11-26T16:00" for each in coming)
+    assert [each["at"] for each in past] == sorted((each["at"] for each in past), reverse=True)
+    (silent,) = told(inside, "/contacts/ben")["nothing"][:1]  # type: ignore[index]
+    assert (silent["campaign"], silent["code"]) == ("call", "not-due") and "order.placed never happened" in silent[
+        "sentence"
+    ]
+    assert inside.get("/contacts/nobody").status_code == 404
+
+
+def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(inside: Pages) -> None:
+    world = inside.world
+    world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
+    world.beat("2026-11-26 16:00")
+    inside.now += timedelta(minutes=1)
+    found = told(inside, "/campaigns/call")
+    steps = found["steps"]
+    assert isinstance(steps, list)
+    assert [(each["id"], each["depth"], each["people"]) for each in steps] == [
+        ("send thanks", 0, 0), ("wait 3 days", 0, 1), ("branch", 0, 0), ("task front-desk", 1, 0), ("send letter", 1, 0),
+    ]  # fmt: skip
+    assert steps[2]["leads"] == [[3, "if contact.visits: at least 2"], [4, "else"]]
+    with world.database.read() as connection:
+        assert sum(count for _, _, count in runs.positions(connection, "call")) == 1
+    report = found["report"]
+    assert isinstance(report, dict) and report["began"] == 2 and report["treated"]["goals"] == 0
+    page = inside.get("/campaigns/call").text
+    assert page.count('class="box') == 5 and "1 here" in page and "contact.visits: at least 2" in page
+    assert inside.get("/campaigns/nothing").status_code == 404
+
+
+def test_a_report_can_be_had_as_a_file(inside: Pages) -> None:
+    answer = inside.get("/reports.csv?days=7")
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = answer.content.decode("utf-8-sig").splitlines()
+    assert lines[0].startswith("campaign,step,channel,sent")
+    assert any(line.startswith("letter,send letter,email,") for line in lines[1:])
+
+
+def test_every_page_answers_json_too(inside: Pages) -> None:
+    for path in PAGES:
+        page = inside.get(path)
+        assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+        assert told(inside, path)
+        both = inside.get(path + ("&" if "?" in path else "?") + "format=json")
+        assert both.headers["content-type"] == "application/json"
+
+
+def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(desk: Pages) -> None:
+    with desk.world.database.write() as connection:
+        api_keys.add(connection, "monitor", "drip_good", ("dashboard",), NOW)
+        api_keys.add(connection, "shop", "drip_other", ("events",), NOW)
+    good = {"Authorization": "Bearer drip_good"}
+    assert desk.get("/health", headers=good).json()["messages"]["sent"] > 0
+    assert desk.post("/stop", data={"do": "stop"}, headers=good).status_code == 403
+    for wrong in ("Bearer drip_other", "Bearer", "Basic drip_good", "Bearer nothing"):
+        assert desk.get("/health", headers={"Authorization": wrong}).status_code == 401
+
+
+# --- live preview
+
+
+def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(inside: Pages) -> None:
+    query = "campaign=letter&step=send+letter&contact=ana&channel=email"
+    first = told(inside, f"/live/message?{query}")
+    assert first["message"]["subject"] == "Hello Ana"  # type: ignore[index]
+    assert inside.get(f"/live/message?{query}&seen={first['version']}").status_code == 204
+    inside.world.write("templates/letter.md", "---\nsubject: Good day {{ contact.first_name }}\n---\nNew *words*.\n")
+    answer = inside.get(f"/live/message?{query}&seen={first['version']}")
+    assert answer.status_code == 200 and "Good day Ana" in answer.text
+    page = inside.get(f"/live/page?{query}")
+    assert "New <em>words</em>" in page.text
+    policy = page.headers["content-security-policy"]
+    assert (
+        "sandbox" in policy
+        and "allow" not in policy
+        and "frame-ancestors 'self'" in policy
+        and "script-src" not in policy
+    )
+    inside.world.write(
+        "campaigns/letter.yaml", CAMPAIGNS["letter"].replace("send: letter", "{ send: letter, subject: From the file }")
+    )
+    assert told(inside, f"/live/message?{query}")["message"]["subject"] == "From the file"  # type: ignore[index]
+
+
+def test_the_live_preview_says_what_is_wrong_with_a_file_and_recovers(inside: Pages) -> None:
+    query = "campaign=letter&step=send+letter&contact=ana"
+    inside.world.write(
+        "campaigns/letter.yaml", "name: Letter\ntriger: { schedule: every day at 10:00 }\nsteps: [send: letter]\n"
+    )
+    found = told(inside, f"/live/message?{query}")
+    assert found["message"] is None and "letter.yaml:2" in str(found["problems"])
+    inside.world.write("campaigns/letter.yaml", CAMPAIGNS["letter"])
+    inside.world.write("templates/letter.md", "---\nsubject: x\n---\n{{ contact.nothing.there }}\n")
+    found = told(inside, f"/live/message?{query}")
+    assert found["message"] is None and "templates/letter.md" in str(found["problems"])
+    inside.world.write("templates/letter.md", "---\nsubject: x\n---\nHello\n")
+    assert told(inside, f"/live/message?{query}")["problems"] == []
+
+
+def test_the_live_preview_shows_other_channels_and_languages(inside: Pages) -> None:
+    inside.world.write("templates/letter.de.md", "---\nsubject: Guten Tag\n---\nHallo\n")
+    inside.world.write("templates/letter.sms.txt", "Short and plain")
+    query = "campaign=letter&step=send+letter&contact=ana"
+    assert told(inside, f"/live/message?{query}&locale=de")["message"]["subject"] == "Guten Tag"  # type: ignore[index]
+    found = told(inside, f"/live?{query}&locale=de")
+    assert found["locales"] == ["de", "en"]
+    sms = told(inside, f"/live/message?{query}&channel=sms")["message"]
+    assert isinstance(sms, dict) and sms["segments"] == 1 and not sms["html"]
+    assert told(inside, "/live?campaign=letter&step=send+letter&contact=nobody")["problems"]
+    assert told(inside, "/live?campaign=nothing&step=x&contact=ana")["message"] is None
+
+
+# --- bad input
+
+NASTY = ("<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' OR 1=1; DROP TABLE contacts; --", "{{ 7*7 }}",
+         "../../etc/passwd", "..%2f..%2fetc", "\x00", "%", "_", "a" * 9_000, "‮txt", "\ud83d".encode("utf-8", "replace").decode())  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_nothing_that_is_asked_makes_a_page_fail_or_is_shown_as_html(inside: Pages, text: str) -> None:
+    asked = quote(text, safe="")
+    for path in (
+        f"/contacts?q={asked}", f"/contacts/{asked}", f"/campaigns/{asked}", f"/campaigns/call?days={asked}", f"/reports?days={asked}",
+        f"/tasks?assign_to={asked}", f"/live?campaign={asked}&step={asked}&contact={asked}&channel={asked}&locale={asked}",
+        f"/live/message?campaign=letter&step=send+letter&contact={asked}&seen={asked}", f"/live/page?campaign={asked}&contact={asked}",
+        f"/live?what={asked}%09{asked}", f"/login?next={asked}", f"/health?format={asked}",
+    ):  # fmt: skip
+        answer = inside.get(path)
+        assert answer.status_code < 500, path
+        assert "<script>alert" not in answer.text and "<img src=x" not in answer.text and "Traceback" not in answer.text
+    with inside.world.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM contacts").scalar_one() == 2
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -> None:
+    evil = EVIL.replace('"', '\\"')
+    made = world(
+        {"letter": f'name: "{evil}"\ntopic: service\ntrigger: {{ schedule: every day at 10:00 }}\nsteps:\n  - send: letter\n  - task: "{evil}"\n    assign_to: "{evil}"\n'},
+        settings=SETTINGS + f'business: {{ name: "{evil}", address: "{evil}" }}\n',
+    )  # fmt: skip
+    cell = '"' + EVIL.replace('"', '""') + '"'
+    made.contacts("key,email,first_name,last_name", f"{cell},ana@example.com,{cell},{cell}")
+    made.write("templates/letter.md", f"---\nsubject: >-\n  {EVIL}\n---\n{EVIL}\n")
+    made.reload()
+    made.run("2026-11-25 00:00", "2026-11-26 12:00")
+    with made.database.write() as connection:
+        operators.add(connection, "ana", kept(), NOW)
+        connection.exec_driver_sql(
+            "UPDATE messages SET state = 'held', code = 'unknown', sentence = '<script>alert(1)</script>'"
+        )
+    with board(made, NOW) as desk:
+        log_in(desk)
+        key = quote(EVIL, safe="")
+        for path in ("/", "/campaigns", "/campaigns/letter", "/contacts", f"/contacts/{key}", f"/live?contact={key}", "/caps",
+                     "/reports", "/tasks", "/held", "/health"):  # fmt: skip
+            answer = desk.get(path)
+            assert answer.status_code == 200, path
+            assert "<script>alert" not in answer.text and "<img src=x" not in answer.text, path
+        page = desk.get(f"/live/page?campaign=letter&step=send+letter&contact={key}")
+        # A message is HTML as its marketer wrote it; where it is shown nothing of it is run.
+        assert "sandbox" in page.headers["content-security-policy"]
+
+
+def test_pages_run_nothing_but_what_lies_beside_them(inside: Pages) -> None:
+    for path in PAGES:
+        answer = inside.get(path)
+        policy = dict(each.strip().partition(" ")[::2] for each in answer.headers["content-security-policy"].split(";"))
+        assert (
+            policy["default-src"] == "'none'"
+            and policy["script-src"] == "'self'"
+            and policy["frame-ancestors"] == "'none'"
+        )
+        assert answer.headers["cache-control"] == "no-store" and answer.headers["x-frame-options"] == "DENY"
+        assert not re.search(r"<script(?! src=)|<[^>]+ (on[a-z]+|style)=", answer.text), path
+
+
+def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(inside: Pages, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise RuntimeError("canary@example.com")
+
+    monkeypatch.setattr("drip.storage.consents.log_of", fail)
+    with caplog.at_level(logging.DEBUG):
+        answer = inside.get("/contacts/ana")
+        inside.post("/login", data={"name": "canary", "password": "canary"})
+    assert answer.status_code == 500 and "RuntimeError" not in answer.text and "canary" not in answer.text
+    assert "/contacts/{key:path} failed: RuntimeError" in caplog.text
+    assert "canary" not in caplog.text and "ana@" not in caplog.text and PASSWORD not in caplog.text
+
+
+def test_a_body_that_is_too_large_is_refused(inside: Pages) -> None:
+    assert inside.post("/stop", content=b"x" * 10_000_000).status_code == 413
