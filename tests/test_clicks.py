@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from drip.core.message import Message
+from drip.engine.composing import TRAP
 from drip.rendering.templates import tracked_links
 from drip.storage import deliveries, people
 from tests.web import Pages, pages
@@ -61,7 +62,9 @@ def mail(site: Pages, who: str = "ana") -> Message:
 
 def paths(site: Pages, who: str = "ana") -> list[str]:
     """The links of a mail that lead over our pages, without their host."""
-    return re.findall(r'href="https://mail\.maple\.example(/c/[^"]+)"', mail(site, who).html or "")
+    found = re.findall(r'href="https://mail\.maple\.example(/c/[^"]+)"', mail(site, who).html or "")
+    assert TRAP in found[0]
+    return found[1:]
 
 
 def known(site: Pages) -> list[tuple[str, str, int]]:
@@ -79,6 +82,7 @@ def test_a_link_leads_on_to_where_it_led_and_the_click_is_known(site: Pages) -> 
     assert {each.status_code for each in found} == {302}
     assert [each.headers["location"] for each in found] == [
         "https://shop.example/a?x=1&y=2",
+        "https://shop.example/ana",
         "https://ana.example/",
         "https://far.example/x",
     ]
@@ -120,6 +124,22 @@ def test_programs_that_look_for_viruses_are_not_taken_for_people(site: Pages) ->
     site.now += timedelta(minutes=1)
     site.get(paths(site)[0])
     assert len(heard(site)) == 1
+
+
+def test_who_follows_the_link_that_nobody_sees_is_a_program(site: Pages) -> None:
+    html = mail(site).html or ""
+    (trap,) = re.findall(rf'<a href="https://mail\.maple\.example(/c/{TRAP}/[^"]+)"[^>]*display:none', html)
+    assert site.get(trap).status_code == 204
+    site.get(paths(site)[0])
+    assert known(site) == [("clicked", "machine", 1)] and heard(site) == []
+    site.now += timedelta(minutes=1)
+    site.get(paths(site)[0])
+    assert len(heard(site)) == 1
+    # It is known again when it comes again.
+    site.get(trap)
+    site.get(paths(site)[1])
+    assert len(heard(site)) == 1
+    assert site.get(f"/c/{TRAP}/nothing").status_code == 204
 
 
 def test_a_shown_mail_is_known_by_its_dot_where_that_is_wanted(site: Pages, world: Worlds) -> None:
@@ -167,8 +187,11 @@ def test_tracking_without_pages_is_explained(world: Worlds) -> None:
     [
         ('<a class="b" href="https://x.example/?a=1&amp;b=2">x</a>', '<a class="b" href="{{ tracked(\'https://x.example/?a=1&b=2\') }}">x</a>'),
         ("<a href='{{ p.link }}'>x</a>", "<a href='{{ tracked((p.link)) }}'>x</a>"),
-        ('<a href="https://x.example/{{ a }}">x</a>', None),
-        ('<a href="{{ a }}{{ b }}">x</a>', None),
+        ('<a href="https://x.example/{{ a }}?b={{ b|d(\'c\') }}&amp;e">x</a>',
+         '<a href="{{ tracked(\'https://x.example/\' ~ (a) ~ \'?b=\' ~ (b|d(\'c\')) ~ \'&e\') }}">x</a>'),
+        ('<a href="{{ a }}{{ b }}">x</a>', '<a href="{{ tracked((a) ~ (b)) }}">x</a>'),
+        ('<a href="https://x.example/{% if a %}b{% endif %}">x</a>', None),
+        ('<a href="mailto:{{ a }}">x</a>', None),
         ('<a href="/here">x</a><a name="https://x.example">y</a>', None),
         ('<link href="https://x.example/a.css">', None),
     ],

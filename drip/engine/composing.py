@@ -8,6 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from markupsafe import Markup
 from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign
@@ -25,6 +26,8 @@ from drip.storage.runs import Run
 
 # As many hex digits name a link.
 LINK_NAME = 20
+# The link that no person sees: only programs follow it.
+TRAP = sha256(b"trap").hexdigest()[:LINK_NAME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ def compose(
         unsubscribe_url=web,
         unsubscribe_mail=mail,
         dot=links.page("o", "open", step.id) if settings.track_opens and channel == "email" else None,
+        trap=links.page(f"c/{TRAP}", "click", step.id) if tracked else None,
     )
     message = render(templates, request)
     return replace(message, links=tracked.links) if tracked and tracked.links else message
@@ -184,7 +188,7 @@ class Tracked:
 
     def __call__(self, address: object) -> str:
         """Where the link leads now; what is no web address, or leads to a page of ours already, stays."""
-        to = str(address)
+        to = address.unescape() if isinstance(address, Markup) else str(address)
         public = self._own.settings.public_url
         if not to.startswith(("https://", "http://")) or public is None or to.startswith(f"{public}/"):
             return to

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.book import Book
+from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
 from drip.importing.importer import take_events
@@ -116,11 +117,14 @@ def seen(connection: Connection, book: Book, link: Link, name: str, now: datetim
         return
     message, kind = sent[0], "clicked" if name else "opened"
     assert message.sent_at
-    machine = now - message.sent_at < AT_ONCE
+    machine = now - message.sent_at < AT_ONCE or name == TRAP
     if name and not machine:
-        machine = links.clicked_lately(connection, message.id, now - TOGETHER) + 1 >= MANY
+        lately = links.clicked_lately(connection, message.id, now - TOGETHER)
+        machine = TRAP in lately or len(lately) + 1 >= MANY
     who = "machine" if machine else "person"
-    made = Delivery(message.id, kind, now, who, "", name, f"{name}:{who}")
+    # A program that comes again is known each time.
+    source = f"{name}:{now.isoformat()}" if name == TRAP else f"{name}:{who}"
+    made = Delivery(message.id, kind, now, who, "", name, source)
     if not deliveries.record(connection, made) or machine:
         return
     step = step_of(book.version(connection, run.campaign, run.version), message.step)

@@ -21,6 +21,7 @@ from drip.rendering.templates import Compiled, Source, Templates, endings_of
 FOR_ALL = ("business", "topic")
 # RFC 3834 section 5: no auto-reply is wanted; the headers of lists say so too.
 ANSWERED_BY_NOBODY = {"Auto-Submitted": "auto-generated"}
+_BODY = re.compile(r"<body\b[^>]*>", re.I)
 _GAP = re.compile(r"\n\s*\n\s*\n+")
 
 
@@ -66,8 +67,9 @@ class Request:
     attach: tuple[str, ...]
     unsubscribe_url: str | None
     unsubscribe_mail: str
-    # A picture of one dot that says that the message was shown.
+    # A picture of one dot that says that the message was shown, and a link that no person sees.
     dot: str | None = None
+    trap: str | None = None
 
 
 def render(templates: Templates, request: Request) -> Message:
@@ -106,6 +108,11 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
     values |= {"subject": subject, "preheader": preheader}
     html, told = compiled.pieces(templates, values, known)
     text = _without_gaps(told)
+    if request.trap and html is not None:
+        # First of all links: whoever follows one after the other comes by here.
+        html = _at_the_beginning(
+            html, f'<a href="{request.trap}" tabindex="-1" aria-hidden="true" style="display:none"></a>'
+        )
     if request.dot and html is not None:
         html = _before_the_end(html, f'<img src="{request.dot}" width="1" height="1" alt="">')
     if request.letterhead:
@@ -154,15 +161,28 @@ def _before_the_end(html: Pieced, more: str) -> Pieced:
     return _put_in(html, more, len(html) if at < 0 else at)
 
 
+def _at_the_beginning(html: Pieced, more: str) -> Pieced:
+    """The page with more at the beginning of its body."""
+    found = _BODY.search(html)
+    return _put_in(html, more, found.end() if found else 0)
+
+
 def _put_in(text: Pieced, more: str, at: int) -> Pieced:
     """A text with another one put in."""
     before: list[str] = []
     for number, piece in enumerate(text.pieces):
         if at <= len(piece):
-            return Pieced([*before, piece[:at], more, piece[at:], *text.pieces[number + 1 :]])
+            left, right = _cut(piece, at)
+            return Pieced([*before, left, more, right, *text.pieces[number + 1 :]])
         before.append(piece)
         at -= len(piece)
     return Pieced([*before, more])
+
+
+@lru_cache(1024)
+def _cut(piece: str, at: int) -> tuple[str, str]:
+    """Kept, so that the halves too are the same objects in every message."""
+    return piece[:at], piece[at:]
 
 
 def _with_text_footer(text: Pieced, letterhead: Letterhead, link: str) -> Pieced:

@@ -52,10 +52,9 @@ ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 LINK = re.compile(r"\w+_link\b")
 # A picture whose address is neither a whole one nor filled in.
 PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
-# A link with a whole web address, or with one expression and nothing else.
-HREF = re.compile(
-    r"""(<a\b[^<>]*?\shref\s*=\s*["'])(?:\{\{-?\s*([^{}"']+?)\s*-?\}\}|(https?://[^"'{}<>\s]+))(["'])""", re.I
-)
+# A link and its address, which may have expressions in it.
+HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
+EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -436,14 +435,27 @@ def links_in(*texts: str) -> frozenset[str]:
 
 
 def tracked_links(html: str) -> str:
-    """The page with its links given to `tracked`: whole web addresses, and those that are one expression of a template."""
+    """The page with its links given to `tracked`: those that are web addresses, or begin with an expression of a template."""
 
     def led(match: re.Match[str]) -> str:
-        inside = match[3]
-        address = repr(unescape(inside)) if match[2] is None else f"({match[2]})"
-        return f"{match[1]}{{{{ tracked({address}) }}}}{match[4]}"
+        quote = '"' if match[2] else "'"
+        address = _put_together(match[2] or match[3])
+        return f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}" if address else match[0]
 
     return HREF.sub(led, html)
+
+
+def _put_together(address: str) -> str | None:
+    """An address as one expression; None for one that is to stay as it is: no web address, or with a statement in it."""
+    # Texts and expressions take turns.
+    parts = EXPRESSION.split(address)
+    texts = parts[::2]
+    if any("{" in text or "}" in text or " " in text.strip() for text in texts):
+        return None
+    if not re.match("https?://.", texts[0], re.I) and (texts[0].strip() or len(parts) == 1):
+        return None
+    written = [f"({part})" if n % 2 else repr(unescape(part)) for n, part in enumerate(parts) if part]
+    return " ~ ".join(written)
 
 
 def endings_of(channel: str) -> tuple[str, ...]:

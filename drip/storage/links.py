@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.schema import deliveries
@@ -24,7 +24,7 @@ def address_of(connection: Connection, name: str) -> str | None:
     return found
 
 
-def clicked_lately(connection: Connection, message_id: int, since: datetime) -> int:
-    """How many links of a message were followed since an instant."""
+def clicked_lately(connection: Connection, message_id: int, since: datetime) -> set[str]:
+    """Which links of a message were followed since an instant, by their names."""
     where = (deliveries.c.message_id == message_id, deliveries.c.kind == "clicked", deliveries.c.at >= since)
-    return int(connection.execute(select(func.count(func.distinct(deliveries.c.reason))).where(*where)).scalar() or 0)
+    return set(connection.scalars(select(deliveries.c.reason).where(*where)))

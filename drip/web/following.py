@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from drip.core.token import Link
+from drip.engine.composing import TRAP
 from drip.importing import answers
 from drip.storage import links
 from drip.web.site import Site
@@ -20,6 +21,11 @@ async def click(request: Request) -> Response:
     """Leads on to where the link led when it was written: only there, and only for links that were in a message."""
     site: Site = request.app.state.site
     name = request.path_params["name"]
+    if name == TRAP:
+        caught = site.link(request.path_params["token"], "click")
+        if caught is not None:
+            await _seen(site, caught, name)
+        return Response(status_code=204)
     address = await site.read(lambda connection: links.address_of(connection, name))
     if address is None:
         return site.page("gone.html", site.language(request), 404)
