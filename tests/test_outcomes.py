@@ -141,3 +141,22 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_truth() -> None:
 def test_of_nobody_nothing_is_known() -> None:
     assert Share(0, 0).rate == 0 and Share(0, 0).interval == (0.0, 1.0)
     assert not Lift(Share(0, 0), Share(0, 0)).sure
+
+
+def test_the_report_says_what_caps_held_back_and_for_whom(world: Worlds) -> None:
+    shop = world(
+        {
+            "daily": "name: Daily\ntopic: service\ntrigger: { schedule: every day at 10:00 }\nsteps: [send: a]\n",
+            "offer": "name: Offer\ntopic: service\npriority: low\ntrigger: { schedule: every day at 11:00 }\nsteps: [send: b]\n",
+        },
+        settings="frequency_caps: { all: 1 per day }\nwhen_capped: skip\n",
+    )
+    shop.contacts("key,email", "ana,ana@example.com")
+    shop.run("2026-12-01 00:00", "2026-12-18 00:00")
+    caps = of(shop, "2026-12-01").caps
+    assert (caps.skipped, caps.deferred, caps.displaced_by) == (17, 0, (("daily", 17),))
+    assert [(each.start, each.skipped) for each in caps.weeks] == [
+        (at("2026-12-01"), 7), (at("2026-12-08"), 7), (at("2026-12-15"), 3),
+    ]  # fmt: skip
+    done = drip(shop.root, "report", "offer", "--since", "2026-12-01 00:00", "--now", "2026-12-20 12:00")
+    assert "Caps: 17 skipped, 0 put off (by daily 17); week by week 7, 7, 3." in done.out

@@ -124,3 +124,85 @@ def test_a_person_is_erased_once_it_is_confirmed(shop: Path) -> None:
     for clock in ("9:00", "10:30"):
         drip(shop, "run", "--once", "--now", f"2026-11-26 {clock}")
     assert [path.name.split("_")[2] for path in (shop / "out").glob("*.eml")] == ["ben@example.com"]
+
+
+def let_in(
+    root: Path, *arguments: str, password: str = "correct horse battery staple"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(root, "operators", *arguments), env=environment(), input=f"{password}\n", capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_operators_are_let_in_listed_and_removed_and_no_password_is_kept(shop: Path) -> None:
+    assert "ana may log in" in let_in(shop, "add", "ana").stdout
+    again = let_in(shop, "add", "ana")
+    assert again.returncode == 2 and "drip operators password" in again.stderr
+    short = let_in(shop, "add", "ben", password="short")
+    assert short.returncode == 2 and "15 to 200 letters" in short.stderr
+    assert let_in(shop, "password", "ana", password="a password that is new").returncode == 0
+    assert [row["name"] for row in drip(shop, "operators", "--json").rows] == ["ana"]
+    assert b"correct horse" not in (shop / ".drip" / "drip.db").read_bytes()
+    assert drip(shop, "operators", "remove", "ana").code == 0
+    nobody = drip(shop, "operators", "remove", "ana")
+    assert nobody.code == 2 and "There is no operator" in nobody.err
+
+
+def test_the_dashboard_is_on_a_port_of_its_own_of_this_machine_alone(shop: Path) -> None:
+    let_in(shop, "add", "ana")
+    pages, board = port_of(), port_of()
+    arguments = ("serve", "--listen", str(pages), "--dashboard", str(board))
+    with running(shop, *arguments, port=pages) as (process, client):
+        assert client.get("/login").status_code == 404
+        with httpx.Client(base_url=f"http://127.0.0.1:{board}") as browser:
+            assert browser.get("/").headers["location"] == "/login?next=%2F"
+            assert browser.get("/unsubscribe/x").status_code == 404
+            data = {"name": "ana", "password": "correct horse battery staple"}
+            assert browser.post("/login", data=data).status_code == 303
+            assert "Letter" in browser.get("/campaigns").text
+        ours = socket.gethostbyname(socket.gethostname())
+        if not ours.startswith("127."):
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"http://{ours}:{board}/login")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr and f"The dashboard is at http://127.0.0.1:{board}." in process.stderr.read()
+
+
+def test_the_dashboard_needs_no_public_address(shop: Path) -> None:
+    settings = shop / "campaigns" / "_settings.yaml"
+    settings.write_text(settings.read_text().replace("public_url: http://x.example\n", ""))
+    pages, board = port_of(), port_of()
+    process = subprocess.Popen(
+        command(shop, "serve", "--listen", str(pages), "--dashboard", str(board)), env=environment(), stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr
+        assert "Pages are not served" in process.stderr.readline()
+        assert "The dashboard is at" in process.stderr.readline()
+        assert "drip operators add" in httpx.get(f"http://127.0.0.1:{board}/login").text
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+
+
+def test_keys_of_links_are_rotated_and_old_links_stay_good_unless_they_leaked(shop: Path) -> None:
+    port, old = port_of(), token(shop, 1)
+    with running(shop, "serve", "--listen", str(port), "--dashboard", "off", port=port) as (_, client):
+        assert "signed by a new key" in drip(shop, "keys", "rotate").out
+        new = token(shop, 2)
+        assert new.split(".")[1] != old.split(".")[1]
+        for each in (old, new):
+            client.post(f"/unsubscribe/{each}")
+        time.sleep(2.5)
+        client.post(f"/unsubscribe/{new}")
+        said = {who: drip(shop, "consent", who, "--json").rows[-1]["given"] for who in ("ana", "ben")}
+        assert said == {"ana": False, "ben": False}
+    drip(shop, "keys", "rotate", "--leaked")
+    database = SqliteDatabase(shop / ".drip" / "drip.db")
+    with database.read() as connection:
+        keys = link_keys(connection)
+    database.close()
+    assert len(keys) == 1 and not {old.split(".")[1], new.split(".")[1]} & set(keys)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from drip.cli.context import App, console, instant_text, json_option, now_option, pass_app, print_json
 from drip.core.lift import Lift, Share
-from drip.engine.reporting import COLUMNS, Report, Side, rows
+from drip.engine.reporting import COLUMNS, CapsReport, Report, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
 from drip.storage.outcomes import Period
@@ -101,6 +101,8 @@ def _print(found: Report, value: str) -> None:
         console().print(table)
     if found.not_sent:
         click.echo("Not sent: " + ", ".join(f"{count:,} {code}" for code, count in found.not_sent) + ".")
+    if found.caps.skipped or found.caps.deferred:
+        click.echo(_caps(found.caps))
     if found.treated:
         click.echo(f"Goal: {_side(found.treated, value)}.")
     if found.held_out:
@@ -110,6 +112,14 @@ def _print(found: Report, value: str) -> None:
     for arm in found.arms:
         click.echo(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
     click.echo("")
+
+
+def _caps(caps: CapsReport) -> str:
+    """`Caps: 12 skipped, 3 put off (by birthday 8); week by week 0, 2, 10.`"""
+    by = ", ".join(f"{name} {count:,}" for name, count in caps.displaced_by)
+    weeks = ", ".join(f"{each.skipped + each.deferred:,}" for each in caps.weeks)
+    said = f"Caps: {caps.skipped:,} skipped, {caps.deferred:,} put off"
+    return f"{said}{f' (by {by})' if by else ''}; week by week {weeks}."
 
 
 def _count(count: object) -> str:
@@ -137,6 +147,12 @@ def _row(found: Report, since: datetime, until: datetime, value: str) -> dict[st
         "steps": list(rows(found)), "not_sent": dict(found.not_sent), "value": value,
         "treated": _side_row(found.treated), "held_out": _side_row(found.held_out),
         "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
+        "caps": {
+            "skipped": found.caps.skipped, "deferred": found.caps.deferred,
+            "displaced_by": dict(found.caps.displaced_by),
+            "weeks": [{"start": instant_text(each.start), "sent": each.sent, "skipped": each.skipped, "deferred": each.deferred}
+                      for each in found.caps.weeks],
+        },
         "arms": [{"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})} for each in found.arms],
     }  # fmt: skip
 

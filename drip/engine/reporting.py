@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -15,12 +15,14 @@ from drip.core.lift import Lift, Share
 from drip.core.settings import Settings
 from drip.core.steps import Split
 from drip.engine.goals import met
-from drip.storage import outcomes
+from drip.storage import outcomes, pressure
 from drip.storage.outcomes import Begun, Period
 from drip.storage.people import Event
+from drip.storage.pressure import Stretch
 
 STATES = ("sent", "failed", "skipped", "held")
 KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
+WEEK = timedelta(days=7)
 COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
 
 
@@ -52,10 +54,20 @@ class ArmReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CapsReport:
+    """How often caps kept a campaign's messages back in a time, for which campaigns' sake, and week by week."""
+
+    skipped: int
+    deferred: int
+    displaced_by: tuple[tuple[str, int], ...]
+    weeks: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Of the runs that began in a time. `lift` is None without a goal, or without anybody on either side.
 
-    `not_sent` says how often which code kept a message from leaving.
+    `not_sent` says how often which code kept a message from leaving; `caps` is about the messages of the time.
     """
 
     campaign: str
@@ -65,6 +77,7 @@ class Report:
     treated: Side | None
     held_out: Side | None
     arms: tuple[ArmReport, ...]
+    caps: CapsReport
 
     @property
     def lift(self) -> Lift | None:
@@ -99,7 +112,17 @@ def report(
         side(got) if campaign.goal else None,
         side(rest) if campaign.goal and rest else None,
         tuple(ArmReport(split, arm, side(chosen)) for split, arm, chosen in _arms(campaign, came)),
+        _caps(connection, period),
     )
+
+
+def _caps(connection: Connection, period: Period) -> CapsReport:
+    about = (period.since, period.until, (period.campaign,))
+    found = pressure.pressure(connection, *about)
+    displaced_by = Counter({winner: count for (_, winner), count in found.displaced.items()})
+    weeks = pressure.stretches(connection, period.since, period.until, WEEK, (period.campaign,))
+    counts = (found.skipped[period.campaign], found.deferred[period.campaign])
+    return CapsReport(*counts, tuple(displaced_by.most_common()), tuple(weeks))
 
 
 def rows(found: Report) -> Iterator[dict[str, object]]:

@@ -160,6 +160,8 @@ def _report(found: Report) -> dict[str, Any]:
         "not_sent": [{"code": code, "messages": count} for code, count in found.not_sent],
         "treated": _side(found.treated), "held_out": _side(found.held_out),
         "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
+        "caps": {"skipped": found.caps.skipped, "deferred": found.caps.deferred, "displaced_by": dict(found.caps.displaced_by),
+                 "weeks": found.caps.weeks},
         "arms": [{"split": each.split, "arm": each.arm, "side": _side(each.side)} for each in found.arms],
     }  # fmt: skip
 
