@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME…]`: prints the figures of README.md; without names all of them.
 
 `import`, `preview`, `check`, `conditions`: the real data and many files. `ticks`, `blast`, `preview-million`,
-`import-million`: speed over size. `send`: from the outbox over SMTP. `pages`: unsubscribing and events.
+`import-million`: speed over size. `send`: from the outbox over SMTP. `pages`: unsubscribing and events; `live`: the live preview.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Callable
 
 from drip.process import own_zones, unhurried
-from tests.benchmarks import pages, retail, scale, send
+from tests.benchmarks import live, pages, retail, scale, send
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "import": retail.imports,
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "import-million": scale.imports,
     "send": send.sending,
     "pages": pages.pages,
+    "live": live.live,
 }
 
 
