@@ -133,7 +133,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if any(isinstance(each, int) and each.bit_length() > 256 for each in (left, right)):
             raise SecurityError("a number this large is not computed")
         if operator == "+" and isinstance(left, str | list | tuple):
-            _not_too_long(len(left) + len(right))
+            not_too_long(len(left) + len(right))
         return super().call_binop(context, operator, left, right)
 
     def begin(self) -> None:
@@ -152,7 +152,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         made = template.generate(values)
         while some := list(islice(made, AT_ONCE)):
             length += sum(map(len, some))
-            _not_too_long(length)
+            not_too_long(length)
             # Half a character of UTF-16 is no text.
             parts += [part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8") for part in some]
         return parts
@@ -184,7 +184,8 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
     return nodes.Call(nodes.Name(name, "load", lineno=line), arguments, [], None, None, lineno=line)
 
 
-def _not_too_long(length: int) -> None:
+def not_too_long(length: int) -> None:
+    """Raises TooMuch for a text of more characters than the limit."""
     if length > MOST_CHARACTERS:
         raise TooMuch(f"the text has more than {MOST_CHARACTERS:,} characters")
 
@@ -192,14 +193,14 @@ def _not_too_long(length: int) -> None:
 def _join(*parts: Any) -> str:
     """What `~` does, within the limit."""
     texts = [part if isinstance(part, str) else str(part) for part in parts]
-    _not_too_long(sum(len(text) for text in texts))
+    not_too_long(sum(len(text) for text in texts))
     return markup_join(texts)
 
 
 def _replace(text: Any, old: str, new: str) -> str:
     """Jinja's `replace`, within the limit."""
     whole: str = text if isinstance(text, str) else str(text)
-    _not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
+    not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
     return whole.replace(old, new)
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Template, nodes
 
 from drip.core.calendar import Birthday
-from drip.rendering.sandbox import JOIN, ROUND, Sandbox
+from drip.rendering.sandbox import JOIN, ROUND, Sandbox, not_too_long
 
 # A loop is unrolled up to so many rounds, and a template up to so many nodes.
 MOST_ROUNDS, MOST_NODES = 500, 20_000
@@ -35,12 +35,48 @@ Env = dict[str, Any]
 Branch = tuple[nodes.Node | None, list[nodes.Node]]
 
 
+class Specialised(Protocol):
+    """What is left of a template."""
+
+    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+        """As those of the plain template with these values. Raises TooMuch past the limits, and what Jinja raises."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Specialised:
-    """What is left of a template, and the values that it needs beside a message's own."""
+class Rest:
+    """A template in which statements are left, and the values that it needs beside a message's own."""
 
     template: Template
     bound: Mapping[str, Any]
+
+    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+        return sandbox.pieces(self.template, {**values, **self.bound})
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A template of which texts and expressions alone are left. A pure expression is worked out once, however often it is
+    written.
+
+    `parts` are the texts in their order, with an empty one in each gap; `gaps` says which ones each expression fills, in the
+    order of `template`, which writes nothing but the expressions.
+    """
+
+    template: Template
+    parts: list[str]
+    gaps: tuple[tuple[int, ...], ...]
+    length: int
+
+    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+        made = sandbox.pieces(self.template, values)
+        parts, length = self.parts.copy(), self.length
+        for piece, gaps in zip(made, self.gaps, strict=True):
+            length += len(piece) * len(gaps)
+            for gap in gaps:
+                parts[gap] = piece
+        not_too_long(length)
+        return parts
 
 
 def specialised(sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]) -> Specialised | None:
@@ -51,12 +87,40 @@ def specialised(sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]
     work = _Specialiser(sandbox)
     try:
         body = _without_unused(work.body(tree.body, {name: value for name, value in known.items() if _plain(value)}))
-        left = nodes.Template(body, lineno=1)
-        left.set_environment(sandbox)
-        code = sandbox.compile(left)
     except _TooLarge:
         return None
-    return Specialised(Template.from_code(sandbox, code, sandbox.make_globals(None)), work.bound)
+    return _flat(sandbox, body) or Rest(_compiled(sandbox, body), work.bound)
+
+
+def _compiled(sandbox: Sandbox, statements: list[nodes.Node]) -> Template:
+    tree = nodes.Template(statements, lineno=1)
+    tree.set_environment(sandbox)
+    return Template.from_code(sandbox, sandbox.compile(tree), sandbox.make_globals(None))
+
+
+def _flat(sandbox: Sandbox, body: list[nodes.Node]) -> Flat | None:
+    """The template as texts and expressions, if it is nothing else."""
+    if len(body) != 1 or not isinstance(body[0], nodes.Output):
+        return None
+    parts: list[str] = []
+    expressions: list[nodes.Expr] = []
+    gaps: dict[str, list[int]] = {}
+    for each in body[0].nodes:
+        if not isinstance(each, nodes.TemplateData):
+            if not isinstance(each, nodes.Name) and each.find(nodes.Name) is None:
+                # A constant is written together with its neighbours.
+                return None
+            written = repr(each) if _is_pure(each) else str(len(parts))
+            if written not in gaps:
+                expressions.append(each)
+            gaps.setdefault(written, []).append(len(parts))
+        parts.append(each.data if isinstance(each, nodes.TemplateData) else "")
+    template = _compiled(sandbox, [nodes.Output(expressions, lineno=1)])
+    return Flat(template, parts, tuple(map(tuple, gaps.values())), sum(map(len, parts)))
+
+
+def _is_pure(node: nodes.Node) -> bool:
+    return isinstance(node, PURE) and all(_is_pure(each) for each in node.iter_child_nodes())
 
 
 class _TooLarge(Exception):
@@ -129,10 +193,8 @@ class _Specialiser:
             return _UNKNOWN
 
     def _compiled(self, statements: list[nodes.Node]) -> Template:
-        tree = nodes.Template(statements, lineno=1)
-        tree.set_environment(self.sandbox)
         self.sandbox.begin()
-        return Template.from_code(self.sandbox, self.sandbox.compile(tree), self.sandbox.make_globals(None))
+        return _compiled(self.sandbox, statements)
 
     # --- branches
 

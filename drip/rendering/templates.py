@@ -129,7 +129,7 @@ class Compiled:
 def _filled(sandbox: Sandbox, plain: Template, special: Specialised | None, values: dict[str, Any]) -> Pieced:
     if special is None:
         return Pieced(sandbox.pieces(plain, values))
-    return Pieced(sandbox.pieces(special.template, {**values, **special.bound}))
+    return Pieced(special.pieces(sandbox, values))
 
 
 @dataclass

@@ -105,15 +105,21 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
 
     A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
     """
-    pieces = text.pieces if isinstance(text, Pieced) else (text,)
-    if any(piece.endswith("\r") for piece in pieces[:-1]):
-        pieces = (text,)  # A line end may have been cut in two.
     shared = isinstance(text, Pieced)
-    encoded = [_shared(piece) if shared and len(piece) >= SHARED else _piece(piece) for piece in pieces]
-    size = sum(each for _, each in encoded)
+    pieces = text.pieces if isinstance(text, Pieced) else (text,)
+    if "\r" in text and any(piece.endswith("\r") for piece in pieces[:-1]):
+        pieces = (text,)  # A line end may have been cut in two.
+    known: dict[str, tuple[bytes, int]] = {}
+    encoded, size = [], 0
+    for piece in pieces:
+        found = known.get(piece)
+        if found is None:
+            found = known[piece] = _shared(piece) if shared and len(piece) >= SHARED else _piece(piece)
+        encoded.append(found[0])
+        size += found[1]
     fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}
     if size < 200 or size < 1.2 * len(text):
-        return fields, b"".join([data for data, _ in encoded]) + b"\r\n"
+        return fields, b"".join([*encoded, b"\r\n"])
     body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
     return fields | {"Content-Transfer-Encoding": "base64"}, base64.encodebytes(body).replace(b"\n", b"\r\n")
 
