@@ -88,4 +88,6 @@ def coupon_code(prefix: str, about: str, secret: bytes) -> str:
 
 @lru_cache(16)
 def _signer(secret: bytes) -> Signer:
-    return Signer(secret, salt="drip.link", key_derivation="hmac", digest_method=sha256)
+    # Derived once: itsdangerous would do it for each link.
+    derived = Signer(secret, salt="drip.link", key_derivation="hmac", digest_method=sha256).derive_key()
+    return Signer(derived, key_derivation="none", digest_method=sha256)

@@ -89,7 +89,8 @@ def render(templates: Templates, request: Request) -> Message:
 def signed_links(public_url: str | None, purpose: str, token: str, sender: Mailbox) -> tuple[str | None, str]:
     """The page for a purpose, if there is a `public_url`, and the mail to the sender that says the same."""
     web = f"{public_url}/{purpose}/{token}" if public_url else None
-    return web, f"mailto:{quote(sender.address, safe='@')}?subject={quote(f'{purpose} {token}')}"
+    # Nothing in a purpose or a token has to be quoted (RFC 3986 section 2.3).
+    return web, f"mailto:{quote(sender.address, safe='@')}?subject={purpose}%20{token}"
 
 
 def _filled(templates: Templates, compiled: Compiled, request: Request, attachments: tuple[Attachment, ...]) -> Message:

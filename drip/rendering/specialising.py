@@ -8,7 +8,7 @@ operators, filters and tests alone, which are pure here; a loop is unrolled if w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol
@@ -135,17 +135,7 @@ class _Specialiser:
 
     def body(self, statements: list[nodes.Node], env: Env) -> list[nodes.Node]:
         """The statements with what is known filled in; `env` has afterwards what is known behind them."""
-        left: list[nodes.Node] = []
-        for statement in statements:
-            for each in self._statement(statement, env):
-                if isinstance(each, nodes.Output) and left and isinstance(left[-1], nodes.Output):
-                    left[-1].nodes += each.nodes
-                else:
-                    left.append(each)
-        for each in left:
-            if isinstance(each, nodes.Output):
-                each.nodes = _joined(each.nodes)
-        return left
+        return _together(each for statement in statements for each in self._statement(statement, env))
 
     def _statement(self, node: nodes.Node, env: Env) -> list[nodes.Node]:
         self._nodes += 1
@@ -376,6 +366,20 @@ def _place(number: int, length: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _together(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
+    """What is written one after the other, as one."""
+    left: list[nodes.Node] = []
+    for each in statements:
+        if isinstance(each, nodes.Output) and left and isinstance(left[-1], nodes.Output):
+            left[-1].nodes += each.nodes
+        else:
+            left.append(each)
+    for each in left:
+        if isinstance(each, nodes.Output):
+            each.nodes = _joined(each.nodes)
+    return left
+
+
 def _joined(written: list[nodes.Expr]) -> list[nodes.Expr]:
     """Texts beside each other as one."""
     left: list[nodes.Expr] = []
@@ -390,11 +394,11 @@ def _joined(written: list[nodes.Expr]) -> list[nodes.Expr]:
 def _without_unused(body: list[nodes.Node]) -> list[nodes.Node]:
     """Without assignments of what is asked for nowhere any more."""
     used = set(_loads(body))
-    return [
+    return _together(
         each for each in body
         if not (isinstance(each, nodes.Assign) and isinstance(each.target, nodes.Name) and each.target.name not in used
                 and _cannot_fail(each.node))
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _cannot_fail(node: nodes.Node) -> bool:
