@@ -452,19 +452,28 @@ def test_nothing_that_is_asked_makes_a_page_fail_or_is_shown_as_html(inside: Pag
         assert connection.exec_driver_sql("SELECT count(*) FROM contacts").scalar_one() == 2
 
 
+ASKED = """
+name: Asked
+topic: service
+trigger: { event: survey.answered }
+steps:
+  - task: "They said: {{ event.comment }}"
+    assign_to: front-desk
+"""
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
 def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -> None:
     evil = EVIL.replace('"', '\\"')
     made = world(
-        {"letter": f'name: "{evil}"\ntopic: service\ntrigger: {{ schedule: every day at 10:00 }}\nsteps:\n  - send: letter\n  - task: "{evil}"\n    assign_to: "{evil}"\n'},
+        {"asked": ASKED, "letter": f'name: "{evil}"\ntopic: service\ntrigger: {{ schedule: every day at 10:00 }}\nsteps:\n  - send: letter\n  - task: "{evil}"\n    assign_to: "{evil}"\n'},
         settings=SETTINGS + f'business: {{ name: "{evil}", address: "{evil}" }}\n',
     )  # fmt: skip
     cell = '"' + EVIL.replace('"', '""') + '"'
     made.contacts("key,email,first_name,last_name", f"{cell},ana@example.com,{cell},{cell}")
     made.write("templates/letter.md", f"---\nsubject: >-\n  {EVIL}\n---\n{EVIL}\n")
     made.reload()
+    made.events("key,contact,event,at,comment", f"a1,{cell},survey.answered,2026-11-25T10:00:00Z,{cell}")
     made.run("2026-11-25 00:00", "2026-11-26 12:00")
     with made.database.write() as connection:
         operators.add(connection, "ana", kept(), NOW)
@@ -479,6 +488,7 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
             answer = desk.get(path)
             assert answer.status_code == 200, path
             assert "<script>alert" not in answer.text and "<img src=x" not in answer.text, path
+            assert path != "/tasks" or "They said: &lt;script&gt;alert" in answer.text
         page = desk.get(f"/live/page?campaign=letter&step=send+letter&contact={key}")
         # A message is HTML as its marketer wrote it; where it is shown nothing of it is run.
         assert "sandbox" in page.headers["content-security-policy"]
