@@ -14,7 +14,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from drip.process import own_zones
-from tests.simulation.mutants import MUTANTS, seeds_to_catch
+from tests.simulation.mutants import MUTANTS, seed_to_catch
 from tests.simulation.play import play
 
 FIRST_MUTANT_SEEDS = 1_000
@@ -32,7 +32,7 @@ def verdict(seed: int) -> tuple[int, Counter[str], str]:
 def caught(name: str) -> tuple[str, int | None]:
     """A mutant and the seed that caught it."""
     logging.disable(logging.CRITICAL)
-    return name, seeds_to_catch(name, FIRST_MUTANT_SEEDS)
+    return name, seed_to_catch(name, FIRST_MUTANT_SEEDS)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -68,25 +69,29 @@ class Live:
         self._workspace: Workspace | None = None
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
+        # Requests are answered in threads.
+        self._lock = threading.RLock()
         self.version = ""
 
     def look(self) -> Workspace:
         """The workspace as it is now. Raises DripError if there is none any more."""
         seen = self._site.workspace.fingerprint()
-        if self._workspace is None or seen != self._fingerprint:
-            self._workspace = Workspace(self._site.workspace.root, self._site.workspace.environment)
-            self._written.clear()
-            self._fingerprint, self.version = seen, sha256(repr(seen).encode()).hexdigest()[:16]
-        return self._workspace
+        with self._lock:
+            if self._workspace is None or seen != self._fingerprint:
+                self._workspace = Workspace(self._site.workspace.root, self._site.workspace.environment)
+                self._written.clear()
+                self._fingerprint, self.version = seen, sha256(repr(seen).encode()).hexdigest()[:16]
+            return self._workspace
 
     def written(self, asked: Asked) -> Written:
         """The message that is asked for."""
-        workspace = self.look()
-        if asked not in self._written:
-            self._written[asked] = self._write(workspace, asked)
-            if len(self._written) > KEPT:
-                self._written.popitem(last=False)
-        return self._written[asked]
+        with self._lock:
+            workspace = self.look()
+            if asked not in self._written:
+                self._written[asked] = self._write(workspace, asked)
+                if len(self._written) > KEPT:
+                    self._written.popitem(last=False)
+            return self._written[asked]
 
     def _write(self, workspace: Workspace, asked: Asked) -> Written:
         loaded = workspace.loaded
