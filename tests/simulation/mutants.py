@@ -165,7 +165,7 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {
 
 
 # Seeds that have caught one before.
-GOOD = (2, 6, 10, 18, 30, 79)
+GOOD = (2, 6, 10, 18, 69, 96)
 
 
 def seed_to_catch(name: str, most: int) -> int | None:
