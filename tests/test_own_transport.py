@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import subprocess
 import threading
 import tomllib
 from pathlib import Path
 
-from tests.cli import drip, shop
+from tests.cli import command, drip, environment, shop
 from tests.world import SETTINGS
 
 PAGE = Path(__file__).parent.parent / "drip" / "README.md"
@@ -63,11 +65,17 @@ def test_the_transport_of_the_page_is_thirty_lines_and_works(tmp_path: Path) -> 
         "campaigns/letter.yaml": LETTER,
         "templates/letter.push": "Ding for {{ contact.key }}\n",
     }
-    more = {"PYTHONPATH": str(tmp_path / "packages")}
-    shop(root, files, "key,push_token\nana,a\nbo,b\n", **more)
-    assert drip(root, "run", "--once", "--now", "2026-11-26 09:00", **more).code == 0
-    done = drip(root, "run", "--once", "--now", "2026-11-26 10:00", "--json", **more)
+    shop(root, files, "key,push_token\nana,a\nbo,b\n")
+
+    def run(now: str) -> subprocess.CompletedProcess[str]:
+        """In a Python that is started with the package beside drip."""
+        beside = environment(PYTHONPATH=str(tmp_path / "packages"))
+        arguments = command(root, "run", "--once", "--now", now, "--json")
+        return subprocess.run(arguments, env=beside, capture_output=True, text=True, timeout=120, check=False)
+
+    assert run("2026-11-26 09:00").returncode == 0
+    (row,) = map(json.loads, run("2026-11-26 10:00").stdout.splitlines())
     assert sorted(heard) == ["Ding for ana", "Ding for bo"]
-    assert (done.rows[0]["sent"], done.rows[0]["failed"]) == (1, 1)
+    assert (row["sent"], row["failed"]) == (1, 1)
     wrong = drip(root, "check")
     assert "there is no transport `bell`" in wrong.out + wrong.err
