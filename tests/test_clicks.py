@@ -192,6 +192,7 @@ def test_tracking_without_pages_is_explained(world: Worlds) -> None:
         ('<a href="{{ a }}{{ b }}">x</a>', '<a href="{{ tracked((a) ~ (b)) }}">x</a>'),
         ('<a href="https://x.example/{% if a %}b{% endif %}">x</a>', None),
         ('<a href="mailto:{{ a }}">x</a>', None),
+        ('<a href="https://x.example/?a=1&region=eu&copy=2">x</a>', '<a href="{{ tracked(\'https://x.example/?a=1&region=eu&copy=2\') }}">x</a>'),
         ('<a href="/here">x</a><a name="https://x.example">y</a>', None),
         ('<link href="https://x.example/a.css">', None),
     ],

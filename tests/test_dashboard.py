@@ -8,15 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from drip.core.token import verify
 from drip.preview.foreseen import summed
 from drip.storage import api_keys, control, operators, outbox, runs, tasks
+from drip.storage.database import link_keys
 from drip.web.dashboard.entrance import COOKIE, LASTS
+from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
+from drip.web.site import Site
 from tests.web import Pages, board
 from tests.world import World, at
 
@@ -146,7 +151,7 @@ def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(desk: P
 
 def test_a_login_never_leads_to_another_site(desk: Pages) -> None:
     for elsewhere in (
-        "https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb", "",
+        "//[", "https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb", "",
     ):  # fmt: skip
         assert log_in(desk, next=elsewhere).headers["location"] == "/"
 
@@ -222,6 +227,7 @@ def test_a_form_of_another_site_does_nothing(inside: Pages) -> None:
         (own, {"Sec-Fetch-Site": "same-site"}),
         (own, {"Origin": "https://evil.example"}),
         (own, {"Origin": "null"}),
+        (own, {"Origin": "http://["}),
     ]
     for fields, headers in forged:
         assert inside.post("/stop", data={"do": "stop", **fields}, headers=headers).status_code == 403
@@ -372,8 +378,13 @@ def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(desk: 
     good = {"Authorization": "Bearer drip_good"}
     assert desk.get("/health", headers=good).json()["messages"]["sent"] > 0
     assert desk.post("/stop", data={"do": "stop"}, headers=good).status_code == 403
-    for wrong in ("Bearer drip_other", "Bearer", "Basic drip_good", "Bearer nothing"):
+    for wrong in ("Bearer drip_other", "Bearer", "Bearer nothing"):
         assert desk.get("/health", headers={"Authorization": wrong}).status_code == 401
+    # That of a web server in front is not for us.
+    basic = {"Authorization": "Basic drip_good"}
+    assert desk.get("/health", headers=basic).status_code == 303
+    log_in(desk)
+    assert desk.get("/health", headers=basic).status_code == 200
 
 
 # --- live preview
@@ -430,6 +441,65 @@ def test_the_live_preview_shows_other_channels_and_languages(inside: Pages) -> N
     assert told(inside, "/live?campaign=nothing&step=x&contact=ana")["message"] is None
 
 
+def test_what_is_imported_is_in_the_live_preview_once_the_page_is_loaded_again(inside: Pages) -> None:
+    path = "/live?campaign=call&step=send+thanks&contact=ben"
+    assert "no event order.placed" in str(told(inside, path)["problems"])
+    inside.world.events("key,contact,event,at", "o3,ben,order.placed,2026-11-26T15:00:00Z")
+    assert told(inside, path)["problems"] == []
+
+
+def test_the_links_of_a_preview_are_good_for_nothing(inside: Pages) -> None:
+    inside.world.write("templates/letter.md", "---\nsubject: x\n---\n{{ preferences_link }} {{ unsubscribe_link }}\n")
+    text = str(told(inside, "/live/message?campaign=letter&step=send+letter&contact=ana"))
+    with inside.world.database.read() as connection:
+        keys = link_keys(connection)
+    tokens = re.findall(r"https://mail.maple.example/\w+/([\w.-]+)", text)
+    assert len(tokens) >= 2 and all(verify(token, keys) is None for token in tokens)
+
+
+def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(world: Worlds) -> None:
+    made = world({"letter": CAMPAIGNS["letter"]}, settings="timezone: Europe/Berlin\nfrequency_caps: { all: 0 per day }\nwhen_capped: skip\n")  # fmt: skip
+    made.contacts("key,email", "ana,ana@example.com")
+    made.run("2026-11-20 00:00", "2026-11-26 15:00")
+    with made.database.write() as connection:
+        operators.add(connection, "ana", kept(), NOW)
+    with board(made, NOW) as desk:
+        log_in(desk)
+        found = told(desk, "/caps")
+        days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
+        assert len(days) == 31 and days["2026-11-20"] == days["2026-11-26"] == 1 and days["2026-11-19"] == 0
+        page = desk.get("/caps").text
+        assert "Who is at the limit" in page.partition("In the last 30 days")[2]
+
+
+def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> None:
+    world = inside.world
+    world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
+    world.beat("2026-11-26 16:00")
+    world.write("campaigns/call.yaml", CALL.replace("wait: 3 days", "wait: 4 days"))
+    inside.passed += 10
+    until = time.monotonic() + 20
+    while told(inside, "/campaigns/call")["elsewhere"] != 1 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert told(inside, "/campaigns/call")["elsewhere"] == 1
+
+
+def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
+    forecasts = Forecasts(site)
+    assert forecasts.look() and forecasts.look()
+    until = time.monotonic() + 30
+    while not list(tmp_path.glob("drip-*/rehearsal.db")) and time.monotonic() < until:
+        time.sleep(0.01)
+    forecasts.close()
+    assert list(tmp_path.glob("drip-*")) == []
+    until = time.monotonic() + 10
+    while forecasts.trouble is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert forecasts.trouble and forecasts.newest is None
+
+
 # --- bad input
 
 NASTY = ("<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' OR 1=1; DROP TABLE contacts; --", "{{ 7*7 }}",
@@ -443,7 +513,7 @@ def test_nothing_that_is_asked_makes_a_page_fail_or_is_shown_as_html(inside: Pag
         f"/contacts?q={asked}", f"/contacts/{asked}", f"/campaigns/{asked}", f"/campaigns/call?days={asked}", f"/reports?days={asked}",
         f"/tasks?assign_to={asked}", f"/live?campaign={asked}&step={asked}&contact={asked}&channel={asked}&locale={asked}",
         f"/live/message?campaign=letter&step=send+letter&contact={asked}&seen={asked}", f"/live/page?campaign={asked}&contact={asked}",
-        f"/live?what={asked}%09{asked}", f"/login?next={asked}", f"/health?format={asked}",
+        f"/live?what={asked}%09{asked}", f"/live/message?campaign=letter&step=send+letter&contact=ana&channel={asked}", f"/login?next={asked}", f"/health?format={asked}",
     ):  # fmt: skip
         answer = inside.get(path)
         assert answer.status_code < 500, path
@@ -503,6 +573,8 @@ def test_pages_run_nothing_but_what_lies_beside_them(inside: Pages) -> None:
             and policy["script-src"] == "'self'"
             and policy["frame-ancestors"] == "'none'"
         )
+        # A form has to say where it comes from.
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store" and answer.headers["x-frame-options"] == "DENY"
         assert not re.search(r"<script(?! src=)|<[^>]+ (on[a-z]+|style)=", answer.text), path
 

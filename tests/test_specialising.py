@@ -48,6 +48,7 @@ CASES = [
     ("{% for each in items %}{{ each.name }} {{ each.price|money }}, {% endfor %}", 1),
     ("{% for each in items %}{{ each.name }}?c={{ p }} {% endfor %}.", 5),
     ("{{ p }}{{ p }} {{ contact.name }}{{ contact.name|upper }}{{ contact.age + n }}, {{ contact.name }}", None),
+    ("p{{ 'q' if true else p }}r{{ 'z' or q }}s{{ false and p }}{{ 'a' }}{{ p }}", None),
     ("{{ p }}{{ missing.x }}{{ p }}", None), ("{{ p ~ n }}{{ p ~ n }}{{ '' }}{{ 'c' ~ 1 }}", None), ("{{ p if q else '' }}{{ p * q }}", None),
     ("{% for each in items %}{{ each[p]|default('none') }}{{ each.name if p else '' }}{% endfor %}", None),
     ("{% for k, v in pairs %}{{ loop.index }}/{{ loop.length }}{% if loop.last %}.{% endif %}{{ k }}{{ v }}{% endfor %}", 1),

@@ -19,6 +19,7 @@ from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, Transpo
 from drip.core.steps import Send
 from drip.daemon import Daemon, Trust
 from drip.engine.again import written_for
+from drip.engine.composing import identity
 from drip.errors import DripError, nearest
 from drip.storage import control, people
 from drip.storage.database import Database
@@ -205,7 +206,17 @@ def _test_copy(
         )
     with database.read() as connection:
         contact = people.contact_of_key(connection, key)
-        message = written_for(connection, workspace.settings, workspace.templates, campaign, step, contact, "email", at)
+        message = written_for(
+            connection,
+            workspace.settings,
+            workspace.templates,
+            campaign,
+            step,
+            contact,
+            "email",
+            at,
+            identity(connection),
+        )
     headers = {**message.headers, "X-Drip-Test": "yes"}
     unique = f"test.{int(datetime.now(UTC).timestamp() * 1000)}.{message.message_id}"
     return replace(

@@ -12,7 +12,7 @@ from drip.core.settings import Settings
 from drip.core.steps import IssueCoupon, Send
 from drip.engine.actions import last_day
 from drip.engine.book import Book
-from drip.engine.composing import Subject, compose, compose_for_run, identity
+from drip.engine.composing import Identity, Subject, compose, compose_for_run, identity
 from drip.engine.facts import Batch
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
@@ -40,10 +40,10 @@ def written_again(
 
 def written_for(
     connection: Connection, settings: Settings, templates: Templates, campaign: Campaign, step: Send, contact: Contact,
-    channel: str, now: datetime,
+    channel: str, now: datetime, mine: Identity,
 ) -> Message:  # fmt: skip
     """The message that a contact would get from a step, whether or not the contact is in the campaign: about the first
-    record of its kind, after the newest events. Raises DripError if it cannot be written, or there is no such record or event."""
+    record of its kind, after the newest events. Its links are signed by `mine`. Raises DripError if it cannot be written, or there is no such record or event."""
     record = _record(connection, campaign, contact)
     heard = _heard(connection, campaign, contact)
     facts = Batch(connection, settings, [contact.id], now)
@@ -65,7 +65,7 @@ def written_for(
     )
     occurrence = _newest_content(templates, step.content) if step.content else now.date().isoformat()
     about = Subject(contact, record, heard, codes, 0, occurrence)
-    return compose(templates, facts, identity(connection), campaign, step, about, channel, now)
+    return compose(templates, facts, mine, campaign, step, about, channel, now)
 
 
 def _record(connection: Connection, campaign: Campaign, contact: Contact) -> Record | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -43,6 +44,11 @@ def identity(connection: Connection) -> Identity:
     """The workspace's id and its newest key."""
     key_id, secret = list(link_keys(connection).items())[-1]
     return Identity(workspace_id(connection), key_id, secret)
+
+
+def nobody() -> Identity:
+    """Signs links that are good for nothing: those of a message that is only looked at."""
+    return Identity("nobody", "nobody", secrets.token_bytes(32))
 
 
 @dataclass(frozen=True, slots=True)

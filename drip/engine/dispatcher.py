@@ -63,7 +63,7 @@ class Dispatcher:
         tally = Tally()
         with self.database.read() as connection:
             waiting = outbox.channels_waiting(connection, self.clock(), self.share)
-            self._identity = self._identity or identity(connection)
+            self._identity = identity(connection)
         for channel in waiting:
             if not self.stop():
                 tally.add(self._deliver(book, channel))

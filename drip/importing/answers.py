@@ -122,8 +122,8 @@ def seen(connection: Connection, book: Book, link: Link, name: str, now: datetim
         lately = links.clicked_lately(connection, message.id, now - TOGETHER)
         machine = TRAP in lately or len(lately) + 1 >= MANY
     who = "machine" if machine else "person"
-    # A program that comes again is known each time.
-    source = f"{name}:{now.isoformat()}" if name == TRAP else f"{name}:{who}"
+    # A program that comes again is known again, but not each time.
+    source = f"{name}:{now:%Y-%m-%dT%H:%M}" if name == TRAP else f"{name}:{who}"
     made = Delivery(message.id, kind, now, who, "", name, source)
     if not deliveries.record(connection, made) or machine:
         return

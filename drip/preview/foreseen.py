@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -145,6 +146,8 @@ class _Share:
 
 
 def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Sums:
+    # Whoever ends it has its copy cleared away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unhurried()
     own_zones()
     workspace = Workspace(root, environment)

@@ -107,8 +107,8 @@ def _flat(sandbox: Sandbox, body: list[nodes.Node]) -> Flat | None:
     gaps: dict[str, list[int]] = {}
     for each in body[0].nodes:
         if not isinstance(each, nodes.TemplateData):
-            if not isinstance(each, nodes.Name) and each.find(nodes.Name) is None:
-                # A constant is written together with its neighbours.
+            if _is_constant(each):
+                # Jinja writes it together with its neighbours.
                 return None
             written = repr(each) if _is_pure(each) else str(len(parts))
             if written not in gaps:
@@ -117,6 +117,15 @@ def _flat(sandbox: Sandbox, body: list[nodes.Node]) -> Flat | None:
         parts.append(each.data if isinstance(each, nodes.TemplateData) else "")
     template = _compiled(sandbox, [nodes.Output(expressions, lineno=1)])
     return Flat(template, parts, tuple(map(tuple, gaps.values())), sum(map(len, parts)))
+
+
+def _is_constant(node: nodes.Expr) -> bool:
+    """Whether Jinja can tell what comes of it: `{{ 'a' or b }}` is such a one too."""
+    try:
+        node.as_const()
+    except nodes.Impossible:
+        return False
+    return True
 
 
 def _is_pure(node: nodes.Node) -> bool:

@@ -54,6 +54,8 @@ LINK = re.compile(r"\w+_link\b")
 PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
 # A link and its address, which may have expressions in it.
 HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
+# Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.
+CHARACTER = re.compile(r"&#?\w+;")
 EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
@@ -454,7 +456,11 @@ def _put_together(address: str) -> str | None:
         return None
     if not re.match("https?://.", texts[0], re.I) and (texts[0].strip() or len(parts) == 1):
         return None
-    written = [f"({part})" if n % 2 else repr(unescape(part)) for n, part in enumerate(parts) if part]
+    written = [
+        f"({part})" if n % 2 else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
+        for n, part in enumerate(parts)
+        if part
+    ]
     return " ~ ".join(written)
 
 

@@ -39,7 +39,7 @@ from drip.storage.schema import (
     runs,
     suppressions,
 )
-from drip.storage.sql import Prepared, listed_in, numbers, parsed, texts_in
+from drip.storage.sql import Folded, Prepared, listed_in, numbers, parsed, texts_in
 
 CHUNK = 5_000
 # What every contact has a column for; everything else is among the attributes. (`timezone` has two.)
@@ -158,7 +158,7 @@ def contact_by_email(connection: Connection, email: str) -> Contact | None:
 def search(connection: Connection, text: str, most: int) -> list[Contact]:
     """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
     c = contacts.c
-    holds = or_(*(column.icontains(text, autoescape=True) for column in (c.key, c.email, c.phone)))
+    holds = or_(*(Folded(column).contains(text.casefold(), autoescape=True) for column in (c.key, c.email, c.phone)))
     statement = select(contacts).where(holds) if text else select(contacts)
     return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
 

@@ -24,8 +24,10 @@ from drip.web.guard import HEADERS, Guard
 from drip.web.site import Site
 from drip.workspace import Workspace
 
-# Frames of our own, in which messages are shown.
+# Frames of our own, in which messages are shown. A form has to say which site it comes from, which it does not where
+# nothing at all may be said of it (Fetch standard, "serializing a request origin").
 OWN = HEADERS | {
+    "Referrer-Policy": "same-origin",
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("; connect-src", "; frame-src 'self'; connect-src")
 }  # fmt: skip
 POST = ["POST"]

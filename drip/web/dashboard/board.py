@@ -25,8 +25,8 @@ from drip.web.guard import Limit
 from drip.web.site import Site, digest
 
 HERE = Path(__file__).parent
-# Of one address, and of one name, in a minute.
-LOGINS = 10
+# Of one address, and of one name from anywhere, in a minute.
+LOGINS, OF_NAME = 10, 100
 # So many simulations and renderings at once: each wants a processor.
 AT_ONCE = 2
 
@@ -38,6 +38,7 @@ class Board:
         self.site = site
         self.forecasts = Forecasts(site)
         self.logins = Limit(LOGINS, 60, site.passed_s)
+        self.names = Limit(OF_NAME, 60, site.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import timedelta
+from collections import Counter, defaultdict
+from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from anyio.to_thread import run_sync
 from sqlalchemy import Connection
@@ -19,7 +20,7 @@ from drip.web.dashboard.board import Board, board_of
 from drip.web.dashboard.forecasts import Forecast
 
 PAST = timedelta(days=30)
-DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 # Shades of the heat map.
 SHADES = 4
 
@@ -61,10 +62,10 @@ async def caps(request: Request) -> Response:
     board = board_of(request)
     working, now = await run_sync(board.forecasts.look), board.site.clock()
     here = zone(board.site.settings.timezone)
-    start = at_minute(local(now, here).date(), 0, here) - PAST
+    start = at_minute(local(now, here).date() - PAST, 0, here)
 
-    def look(connection: Connection) -> tuple[Pressure, list[pressure.Stretch]]:
-        days = pressure.stretches(connection, start, now, DAY)
+    def look(connection: Connection) -> tuple[Pressure, list[dict[str, Any]]]:
+        days = _by_day(pressure.stretches(connection, start, now, HOUR), here)
         return pressure.pressure(connection, start, now), days
 
     past, days = await board.site.read(look)
@@ -75,6 +76,17 @@ async def caps(request: Request) -> Response:
         "caps": [{"cap": str(each.place), "scope": each.scope, "name": each.name, "text": each.text} for each in board.site.settings.caps],
     }  # fmt: skip
     return await board.show(request, "caps.html", values)
+
+
+def _by_day(hours: list[pressure.Stretch], here: ZoneInfo) -> list[dict[str, Any]]:
+    """The hours of each day of the wall clock together, of which there are not always 24."""
+    days: dict[date, Counter[str]] = defaultdict(Counter)
+    for each in hours:
+        days[local(each.start, here).date()].update(sent=each.sent, skipped=each.skipped, deferred=each.deferred)
+    return [
+        {"start": day, "sent": each["sent"], "skipped": each["skipped"], "deferred": each["deferred"]}
+        for day, each in days.items()
+    ]
 
 
 def _pressure(found: Pressure) -> dict[str, Any]:

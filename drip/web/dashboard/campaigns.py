@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
 from drip.core.conditions import All, Condition, Line, Not
 from drip.core.fields import harmless
@@ -22,6 +23,7 @@ from drip.engine.reporting import report as report_of
 from drip.storage import control, outbox, runs
 from drip.storage.control import Hold
 from drip.storage.outcomes import Period
+from drip.storage.pressure import Stretch
 from drip.web.dashboard.board import Board, back, board_of
 
 SPANS = (7, 30, 90, 365)
@@ -78,10 +80,11 @@ async def campaign(request: Request) -> Response:
         at, others = Counter[str](), 0
         for version, position, count in runs.positions(connection, key):
             running = book.version(connection, key, version)
-            if running is None or position >= len(running.steps):
+            step = running.steps[position].id if running and position < len(running.steps) else None
+            if step is None or found.position_of(step) is None:
                 others += count
             else:
-                at[running.steps[position].id] += count
+                at[step] += count
         period = Period(key, now - timedelta(days=days), now)
         report = report_of(connection, board.site.settings, found, period, "total", now)
         return at, others, report, control.held_scopes(connection).get(key)
@@ -92,7 +95,7 @@ async def campaign(request: Request) -> Response:
         "campaign": {"key": key, "title": found.title, "topic": found.topic, "version": found.version[:12], "place": str(found.place),
                      "holdout": found.holdout, "goal": found.goal.event if found.goal else None},
         "state": _state(board, found, held is not None), "hold": held,
-        "steps": _drawn(found, at), "elsewhere": others, "days": days, "spans": SPANS, "report": _report(reported),
+        "steps": _drawn(found, at), "elsewhere": others, "days": days, "spans": SPANS, "report": _report(board, reported),
         "yaml": loaded.texts.get(found.version, ""), "problems": [_problem(each) for each in loaded.problems
                                                                   if each.place.file == found.place.file],
     }  # fmt: skip
@@ -121,7 +124,7 @@ async def reports(request: Request) -> Response:
     board, days = board_of(request), _days(request)
     found = await _reports(board, days)
     return await board.show(
-        request, "reports.html", {"days": days, "spans": SPANS, "reports": [_report(each) for each in found]}
+        request, "reports.html", {"days": days, "spans": SPANS, "reports": [_report(board, each) for each in found]}
     )
 
 
@@ -153,7 +156,7 @@ def _days(request: Request) -> int:
     return int(asked) if asked in {str(each) for each in SPANS} else 30
 
 
-def _report(found: Report) -> dict[str, Any]:
+def _report(board: Board, found: Report) -> dict[str, Any]:
     lift = found.lift
     return {
         "campaign": found.campaign, "began": found.began, "steps": list(rows(found)),
@@ -161,9 +164,15 @@ def _report(found: Report) -> dict[str, Any]:
         "treated": _side(found.treated), "held_out": _side(found.held_out),
         "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
         "caps": {"skipped": found.caps.skipped, "deferred": found.caps.deferred, "displaced_by": dict(found.caps.displaced_by),
-                 "weeks": found.caps.weeks},
+                 "weeks": [_local(board, each) for each in found.caps.weeks]},
         "arms": [{"split": each.split, "arm": each.arm, "side": _side(each.side)} for each in found.arms],
     }  # fmt: skip
+
+
+def _local(board: Board, stretch: Stretch) -> dict[str, Any]:
+    """A stretch by the day on which it begins here."""
+    day = local(stretch.start, zone(board.site.settings.timezone)).date()
+    return {"start": day, "sent": stretch.sent, "skipped": stretch.skipped, "deferred": stretch.deferred}
 
 
 def _side(side: Any) -> dict[str, Any] | None:

@@ -44,7 +44,8 @@ def staff(page: Page) -> Page:
         if "\0" in unquote(str(request.url)):
             # No database holds it.
             return PlainTextResponse("There is no such page.\n", 404)
-        if "authorization" in request.headers:
+        # Anything else is for the web server before us.
+        if request.headers.get("authorization", "").lower().startswith("bearer"):
             refused = await _program(board, request)
             return refused or await page(request)
         session = await session_of(board, request)
@@ -81,7 +82,8 @@ async def log_in(request: Request) -> Response:
     form = dict(await form_of(request))
     name, password = form.get("name", "")[:200], form.get("password", "")[: LONGEST + 1]
     to = _own_path(form.get("next", "/"))
-    if not (board.logins.spend(f"from {whose(request)}") and board.logins.spend(f"as {name}")):
+    # Whoever tries somebody's name from elsewhere does not keep them out.
+    if not (board.logins.spend(whose(request)) and board.names.spend(name)):
         return await _form(board, to, "Too many tries. Wait a minute.", 429)
     known = await board.site.read(lambda connection: operators.find(connection, name))
     fitting = await run_sync(fits, known.password if known else None, password, limiter=board.site.few)
@@ -154,7 +156,7 @@ def _is_ours(request: Request) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    return origin is None or _netloc(origin) == request.headers.get("host", "")
 
 
 def _csrf(token: str) -> str:
@@ -164,6 +166,13 @@ def _csrf(token: str) -> str:
 
 def _own_path(asked: str) -> str:
     """Where to go on: a path here, never another site."""
-    parts = urlsplit(asked)
-    here = asked.startswith("/") and not asked.startswith(("//", "/\\")) and not parts.netloc and asked.isprintable()
+    here = asked.startswith("/") and not asked.startswith(("//", "/\\")) and not _netloc(asked) and asked.isprintable()
     return asked if here and "\\" not in asked else "/"
+
+
+def _netloc(address: str) -> str | None:
+    """Host and port of an address; None for what is none."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from drip.workspace import Workspace
 AHEAD = timedelta(days=30)
 # One that is older is made anew when somebody looks.
 STALE_S = 300.0
+# To clear away.
+PATIENCE_S = 10.0
 log = logging.getLogger("drip.web")
 
 
@@ -42,7 +45,7 @@ class Forecasts:
         self._lock = threading.Lock()
         self._process: SpawnProcess | None = None
         self._made_of: object = None
-        self._made_s = 0.0
+        self._made_s, self._pause_s = 0.0, STALE_S
         self.newest: Forecast | None = None
         self.trouble: str | None = None
 
@@ -52,36 +55,51 @@ class Forecasts:
             if self._process is not None:
                 return True
             seen, passed_s = self._site.workspace.fingerprint(), self._site.passed_s()
-            if seen == self._made_of and passed_s - self._made_s < STALE_S:
+            if seen == self._made_of and passed_s - self._made_s < self._pause_s:
                 return False
-            self._made_of, self._made_s = seen, passed_s
             context = multiprocessing.get_context("spawn")
             own, theirs = context.Pipe(duplex=False)
             workspace, now = self._site.workspace, self._site.clock()
-            self._process = context.Process(
+            process = context.Process(
                 target=_foresee, args=(workspace.root, dict(workspace.environment), now, theirs), name="drip-forecast"
             )
-            self._process.start()
+            process.start()
             theirs.close()
-            threading.Thread(target=self._take, args=(self._process, own), name="drip-forecast", daemon=True).start()
+            self._process, self._made_of = process, seen
+            taker = threading.Thread(
+                target=self._take, args=(process, own, passed_s), name="drip-forecast", daemon=True
+            )
+            taker.start()
             return True
 
     def close(self) -> None:
-        """Ends the one that is being made."""
-        with self._lock:
-            if self._process is not None:
-                self._process.terminate()
-                self._process.join()
+        """Ends the one that is being made, with those that it shares its work with; each clears away its copy."""
+        process = self._process
+        if process is None or process.pid is None:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            # It is not so far that it has a group of its own.
+            process.terminate()
+        process.join(PATIENCE_S)
+        if process.is_alive():
+            process.kill()
 
-    def _take(self, process: SpawnProcess, pipe: Pipe) -> None:
+    def _take(self, process: SpawnProcess, pipe: Pipe, began_s: float) -> None:
+        found: object
         try:
             found = pipe.recv()
-        except (EOFError, OSError):
+        except Exception:
+            # It died, or is of another version than this process.
             found = "It was ended before it was through."
         pipe.close()
         process.join()
         with self._lock:
             self._process = None
+            # As long a pause as it took, at least.
+            self._made_s = self._site.passed_s()
+            self._pause_s = max(STALE_S, self._made_s - began_s)
             if isinstance(found, Forecast):
                 self.newest, self.trouble = found, None
             else:
@@ -90,13 +108,17 @@ class Forecasts:
 
 
 def _foresee(root: Path, environment: Mapping[str, str], now: datetime, pipe: Pipe) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C is the server's, who ends the whole group in order.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unhurried()
     own_zones()
     try:
         workspace = Workspace(root, environment)
         with workspace.database(now) as database:
             pipe.send(Forecast(now, now + AHEAD, summed(workspace, database, now, now + AHEAD)))
+    except KeyboardInterrupt:
+        return
     except DripError as error:
         pipe.send(str(error))
     except Exception as error:

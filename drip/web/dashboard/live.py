@@ -16,8 +16,10 @@ from starlette.responses import HTMLResponse, Response
 
 from drip.core.message import Message, with_pictures
 from drip.core.segments import segments
+from drip.core.settings import CHANNELS
 from drip.core.steps import Send
 from drip.engine.again import written_for
+from drip.engine.composing import nobody
 from drip.errors import DripError, Problem
 from drip.storage import people
 from drip.web.dashboard.board import Board, board_of, wants_json
@@ -55,8 +57,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A message, or why there is none: the problems of its campaign's file, or of its template."""
+    """A message, or why there is none: the problems of its campaign's file, or of its template. `version` is that of the files."""
 
+    version: str
     message: Message | None
     problems: tuple[dict[str, Any], ...] = ()
 
@@ -83,6 +86,11 @@ class Live:
                 self._fingerprint, self.version = seen, sha256(repr(seen).encode()).hexdigest()[:16]
             return self._workspace
 
+    def forget(self) -> None:
+        """What is known of people may have changed: messages are written anew."""
+        with self._lock:
+            self._written.clear()
+
     def written(self, asked: Asked) -> Written:
         """The message that is asked for."""
         with self._lock:
@@ -99,28 +107,20 @@ class Live:
         campaign = loaded.campaigns.get(asked.campaign)
         if campaign is None or loaded.settings is None:
             own = [each for each in broken if each.place.file.endswith((f"/{asked.campaign}.yaml", "_settings.yaml"))]
-            return Written(None, tuple(_told(each) for each in own or broken))
+            return Written(self.version, None, tuple(_told(each) for each in own or broken))
         step = next((each for each in campaign.steps if isinstance(each, Send) and each.id == asked.step), None)
         if step is None:
-            return Written(
-                None,
-                (
-                    {
-                        "place": str(campaign.place),
-                        "sentence": f"There is no step `{asked.step}` any more.",
-                        "help": None,
-                    },
-                ),
-            )
+            sentence = f"There is no step `{asked.step}` any more."
+            return Written(self.version, None, ({"place": str(campaign.place), "sentence": sentence, "help": None},))
         try:
             with self._site.database.read() as connection:
                 contact = people.contact_of_key(connection, asked.contact)
                 contact = replace(contact, locale=asked.locale) if asked.locale else contact
-                about = (campaign, step, contact, asked.channel, self._site.clock())
-                return Written(written_for(connection, loaded.settings, workspace.templates, *about))
+                about = (campaign, step, contact, asked.channel, self._site.clock(), nobody())
+                return Written(self.version, written_for(connection, loaded.settings, workspace.templates, *about))
         except DripError as error:
             place = str(error.place) if error.place else None
-            return Written(None, ({"place": place, "sentence": error.sentence, "help": error.help},))
+            return Written(self.version, None, ({"place": place, "sentence": error.sentence, "help": error.help},))
 
 
 def _told(problem: Problem) -> dict[str, Any]:
@@ -131,6 +131,7 @@ async def live(request: Request) -> Response:
     """Which message to look at, and the message."""
     board = board_of(request)
     keeper: Live = request.app.state.live
+    keeper.forget()
     workspace = await run_sync(keeper.look, limiter=board.few)
     steps = [
         {"campaign": key, "step": step.id, "channels": step.channels}
@@ -151,13 +152,12 @@ async def live_message(request: Request) -> Response:
     """The message alone, for a page that asks again and again; nothing (204) while the files are as that page has them."""
     board = board_of(request)
     keeper: Live = request.app.state.live
-    workspace = await run_sync(keeper.look, limiter=board.few)
+    await run_sync(keeper.look, limiter=board.few)
     if request.query_params.get("seen") == keeper.version and not wants_json(request):
         return Response(status_code=204)
     asked = await _asked(request, board, [])
     if asked is None:
         return Response(status_code=204)
-    del workspace
     return await board.show(request, "_message.html", {"asked": asked, **await _shown(board, keeper, asked)})
 
 
@@ -185,6 +185,8 @@ async def _asked(request: Request, board: Board, steps: list[dict[str, Any]]) ->
         return None
     channels = next((each["channels"] for each in steps if (each["campaign"], each["step"]) == (campaign, step)), None)
     channel = query.get("channel", "")
+    if channel not in CHANNELS:
+        channel = ""
     if channels and channel not in channels:
         channel = channels[0]
     return Asked(campaign, step, contact, channel or "email", query.get("locale") or None)
@@ -195,7 +197,7 @@ async def _shown(board: Board, keeper: Live, asked: Asked) -> dict[str, Any]:
     found = await run_sync(partial(keeper.written, asked), limiter=board.few)
     message = found.message
     told: dict[str, Any] = {
-        "version": keeper.version,
+        "version": found.version,
         "query": asked.query,
         "problems": found.problems,
         "message": None,
