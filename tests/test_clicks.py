@@ -10,7 +10,7 @@ import pytest
 
 from drip.core.message import Message
 from drip.engine.composing import TRAP
-from drip.rendering.templates import tracked_links
+from drip.rendering.links import tracked_links
 from drip.storage import deliveries, people
 from tests.web import Pages, pages
 from tests.world import World, at

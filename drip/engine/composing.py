@@ -18,8 +18,9 @@ from drip.core.settings import Settings
 from drip.core.steps import Send
 from drip.core.token import Link, message_name, sign
 from drip.engine.facts import Batch, heard_by
+from drip.rendering.links import links_in
 from drip.rendering.messages import Letterhead, Request, render, signed_links
-from drip.rendering.templates import Templates, links_in
+from drip.rendering.templates import Templates
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code
 from drip.storage.people import Contact, Event, Record, address_of

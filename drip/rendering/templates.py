@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from hashlib import sha256
 from html import unescape
 from pathlib import Path
@@ -24,6 +23,7 @@ from markdown_it import MarkdownIt
 
 from drip.core.message import Attachment, Pieced
 from drip.errors import DripError, Place, nearest
+from drip.rendering.links import links_in, tracked_links
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
 from drip.rendering.specialising import Specialised, specialised
@@ -49,14 +49,8 @@ BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
-LINK = re.compile(r"\w+_link\b")
 # A picture whose address is neither a whole one nor filled in.
 PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
-# A link and its address, which may have expressions in it.
-HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
-# Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.
-CHARACTER = re.compile(r"&#?\w+;")
-EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -428,40 +422,6 @@ class Templates:
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
         return self.plain.parse(text)
-
-
-@lru_cache(1024)
-def links_in(*texts: str) -> frozenset[str]:
-    """The links that texts ask for, by name."""
-    return frozenset(LINK.findall("\n".join(texts)))
-
-
-def tracked_links(html: str) -> str:
-    """The page with its links given to `tracked`: those that are web addresses, or begin with an expression of a template."""
-
-    def led(match: re.Match[str]) -> str:
-        quote = '"' if match[2] else "'"
-        address = _put_together(match[2] or match[3])
-        return f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}" if address else match[0]
-
-    return HREF.sub(led, html)
-
-
-def _put_together(address: str) -> str | None:
-    """An address as one expression; None for one that is to stay as it is: no web address, or with a statement in it."""
-    # Texts and expressions take turns.
-    parts = EXPRESSION.split(address)
-    texts = parts[::2]
-    if any("{" in text or "}" in text or " " in text.strip() for text in texts):
-        return None
-    if not re.match("https?://.", texts[0], re.I) and (texts[0].strip() or len(parts) == 1):
-        return None
-    written = [
-        f"({part})" if n % 2 else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
-        for n, part in enumerate(parts)
-        if part
-    ]
-    return " ~ ".join(written)
 
 
 def endings_of(channel: str) -> tuple[str, ...]:

@@ -1,0 +1,48 @@
+"""Links in the text of a template: which of ours it asks for, and how those of a mail are given to `tracked`."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html import unescape
+
+LINK = re.compile(r"\w+_link\b")
+# A link and its address, which may have expressions in it.
+HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
+# Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.
+CHARACTER = re.compile(r"&#?\w+;")
+EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
+
+
+@lru_cache(1024)
+def links_in(*texts: str) -> frozenset[str]:
+    """The links that texts ask for, by name."""
+    return frozenset(LINK.findall("\n".join(texts)))
+
+
+def tracked_links(html: str) -> str:
+    """The page with its links given to `tracked`: those that are web addresses, or begin with an expression of a template."""
+
+    def led(match: re.Match[str]) -> str:
+        quote = '"' if match[2] else "'"
+        address = _put_together(match[2] or match[3])
+        return f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}" if address else match[0]
+
+    return HREF.sub(led, html)
+
+
+def _put_together(address: str) -> str | None:
+    """An address as one expression; None for one that is to stay as it is: no web address, or with a statement in it."""
+    # Texts and expressions take turns.
+    parts = EXPRESSION.split(address)
+    texts = parts[::2]
+    if any("{" in text or "}" in text or " " in text.strip() for text in texts):
+        return None
+    if not re.match("https?://.", texts[0], re.I) and (texts[0].strip() or len(parts) == 1):
+        return None
+    written = [
+        f"({part})" if n % 2 else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
+        for n, part in enumerate(parts)
+        if part
+    ]
+    return " ~ ".join(written)
