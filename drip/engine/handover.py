@@ -145,7 +145,9 @@ class Handover:
             self._keep_links(connection, ready)
         self._stored(counted)
         self._begun |= set(begun)
-        return [self._may(message, each, begun) for message, each in zip(ready, lot, strict=True)]
+        # One look at the clock for all of them: between two looks the program may stand still, and the first would be late.
+        now = self.clock()
+        return [self._may(message, each, begun, now) for message, each in zip(ready, lot, strict=True)]
 
     def _keep_links(self, connection: Connection, ready: Sequence[Message]) -> None:
         """Where their links lead is known before they leave."""
@@ -167,9 +169,9 @@ class Handover:
         self._ended = []
         self.tally.add(counted)
 
-    def _may(self, message: Message, each: Ready, begun: dict[int, Begun]) -> bool:
+    def _may(self, message: Message, each: Ready, begun: dict[int, Begun], now: datetime) -> bool:
         """Whether it was begun, and there is still time: committing may have taken long."""
-        if each.outgoing.id in begun and _in_time(each, begun[each.outgoing.id], self.clock()):
+        if each.outgoing.id in begun and _in_time(each, begun[each.outgoing.id], now):
             return True
         del self._hand[message.message_id]
         if each.outgoing.id in begun:
