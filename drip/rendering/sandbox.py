@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import islice
@@ -45,6 +45,8 @@ REMOVED_FILTERS = (
 ROUND, JOIN = "0round", "0join"
 GROWING = {"ljust", "rjust", "center", "zfill", "format", "format_map", "expandtabs", "replace", "join", "translate"}
 REMOVED_GLOBALS = ("lipsum", "cycler", "joiner")
+# What `{{ product.items }}` means is the method, as everywhere in Jinja.
+METHODS_OF_DICT = frozenset(dir(dict))
 
 
 class TooMuch(Exception):
@@ -87,7 +89,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         of_values = {"money": _money(currency), "date": _date, "number": _number}
         self.filters |= {name: _of_known(each) for name, each in of_values.items()} | {"plural": _plural}
         self.filters["replace"] = _replace
-        self.globals |= {ROUND: self._round, JOIN: _join}
+        self._guard = self._round
+        self.globals |= {ROUND: self._guard, JOIN: _join}
         self._rounds = 0
         self._ends = 0.0
 
@@ -113,9 +116,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if self._rounds > MOST_ROUNDS or time.monotonic() > self._ends:
             raise TooMuch(f"it takes more than {MOST_ROUNDS:,} rounds and calls, or {LONGEST_S:g} seconds")
 
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
+        return {**self.globals, **(d or {})}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As Jinja's, which looks for a method first and so raises an exception for each key of a dictionary."""
+        if type(obj) is dict and attribute not in METHODS_OF_DICT:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Counts what a template calls: a macro can call itself."""
         self._round()
+        if obj is self._guard:
+            return ""
         return super().call(context, obj, *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:

@@ -22,6 +22,7 @@ COLUMNS = 76
 LONG = 400
 # A piece as long as this is worth looking up.
 SHARED = 12
+LEADING_DOTS = re.compile(rb"^\.+", re.M)
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
@@ -130,11 +131,21 @@ def _piece(text: str) -> tuple[bytes, int]:
         return text.encode() + b"=\r\n", len(text)
     lines = LINE.split(text)
     body = "\n".join(lines).encode("utf-8", "replace")
+    data = binascii.b2a_qp(body)
+    if b"\n." in data or data.startswith(b"."):
+        # So that SMTP has nothing to stuff: it would have to look at every message, and this is done once for all of them.
+        data = LEADING_DOTS.sub(_encoded_dots, data)
     # The C encoder ends soft breaks in a bare LF.
-    data = binascii.b2a_qp(body).replace(b"\n", b"\r\n")
+    data = data.replace(b"\n", b"\r\n")
     if data and not data.endswith(b"\r\n"):
         data = _softly_ended(data)
     return data, len(body) + len(lines) - 1
+
+
+def _encoded_dots(found: re.Match[bytes]) -> bytes:
+    """Escaped, as many on each line as it has room for; what follows them stands on a line of its own."""
+    full, rest = divmod(len(found[0]), COLUMNS // 3 - 1)
+    return (b"=2E" * (COLUMNS // 3 - 1) + b"=\n") * full + (b"=2E" * rest + b"=\n" if rest else b"")
 
 
 def _softly_ended(data: bytes) -> bytes:

@@ -174,6 +174,9 @@ class Round:
 
     def _letter(self, message: Message) -> Letter[Message]:
         """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
-        text = self._server.written(message).replace(b"\r\n.", b"\r\n..")
+        text = self._server.written(message)
+        # Looking is ten times faster than replacing, and quoted-printable leaves none.
+        if b"\r\n." in text:
+            text = text.replace(b"\r\n.", b"\r\n..")
         sender, recipient = ascii_domain(self._server.sender_of(message)), ascii_domain(message.to.address)
         return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())
