@@ -20,8 +20,6 @@ COLUMNS = 76
 # What is longer is written in words of RFC 2047, each on a line of its own: a line has 998 octets (RFC 5322 section 2.1.1),
 # and quoting may double a name.
 LONG = 400
-# A piece as long as this is worth looking up.
-SHARED = 12
 LEADING_DOTS = re.compile(rb"^\.+", re.M)
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
@@ -106,18 +104,12 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
 
     A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
     """
-    shared = isinstance(text, Pieced)
-    pieces = text.pieces if isinstance(text, Pieced) else (text,)
-    if "\r" in text and any(piece.endswith("\r") for piece in pieces[:-1]):
-        pieces = (text,)  # A line end may have been cut in two.
-    known: dict[str, tuple[bytes, int]] = {}
-    encoded, size = [], 0
-    for piece in pieces:
-        found = known.get(piece)
-        if found is None:
-            found = known[piece] = _shared(piece) if shared and len(piece) >= SHARED else _piece(piece)
-        encoded.append(found[0])
-        size += found[1]
+    if isinstance(text, Pieced) and not ("\r" in text and any(piece.endswith("\r") for piece in text.pieces[:-1])):
+        found = [*map(_shared, text.pieces)]
+    else:
+        # It is in one piece, or a line end may have been cut in two.
+        found = [_piece(text)]
+    encoded, size = [data for data, _ in found], sum([length for _, length in found])
     fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}
     if size < 200 or size < 1.2 * len(text):
         return fields, b"".join([*encoded, b"\r\n"])
@@ -127,8 +119,6 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
 
 def _piece(text: str) -> tuple[bytes, int]:
     """One piece, and how many bytes it has before it is encoded."""
-    if len(text) < 70 and text.isalnum() and text.isascii():
-        return text.encode() + b"=\r\n", len(text)
     lines = LINE.split(text)
     body = "\n".join(lines).encode("utf-8", "replace")
     data = binascii.b2a_qp(body)
