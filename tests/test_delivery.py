@@ -241,7 +241,7 @@ def test_messages_go_encrypted_and_with_a_login(security: str, context: ssl.SSLC
     extensions = ("PIPELINING", "AUTH PLAIN")
     names = [f"p{n}" for n in range(50)]
     with MailServer({}, extensions, context, encrypted=security == "tls") as server:
-        transport, book = smtp(server, security=security, user="user", password="right"), Book()
+        transport, book = smtp(server, security=security, user="user", password="right", timeout="20"), Book()
         big = replace(MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big")
         transport.deliver(iter([*messages(*names), big]), book)
         transport.close()

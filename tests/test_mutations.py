@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from drip.cli.sample import copy_sample
 from drip.cli.test import play
-from drip.language.files import load_folder
+from drip.language.files import Loaded, load_folder
 from drip.language.reader import parse
 from drip.preview.simulator import Nowhere, simulate
 from drip.workspace import Workspace
@@ -67,7 +67,7 @@ def mutated(text: str, chance: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-def held_to_it(root: Path, key: str) -> None:
+def held_to_it(root: Path, key: str) -> Loaded:
     """Every problem has its place and a sentence; a campaign that has none can be played."""
     workspace = Workspace(root, {})
     for problem in workspace.problems():
@@ -78,6 +78,7 @@ def held_to_it(root: Path, key: str) -> None:
         json.dumps(problem.text())
     if key in workspace.loaded.campaigns:
         play(workspace, (key,))
+    return workspace.loaded
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -91,8 +92,7 @@ def test_two_hundred_mutations_of_the_gallery(sample: Path, tmp_path: Path, part
         target = tmp_path / "shop" / "campaigns" / path.name
         good = path.read_text("utf-8")
         target.write_text(mutated(good, chance), "utf-8")
-        held_to_it(tmp_path / "shop", path.stem)
-        loaded = load_folder(tmp_path / "shop")
+        loaded = held_to_it(tmp_path / "shop", path.stem)
         errors = [each for each in loaded.problems if each.level == "error"]
         found += bool(errors)
         assert all(each.place.line for each in errors)
