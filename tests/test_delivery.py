@@ -71,7 +71,7 @@ def test_many_messages_go_over_few_connections(extensions: tuple[str, ...]) -> N
         assert server.texts[0].endswith(b"\r\n")
 
 
-class Undotted(SmtpTransport):
+class Dotted(SmtpTransport):
     """One whose messages have lines that begin with dots."""
 
     def written(self, message: Message) -> bytes:
@@ -80,7 +80,7 @@ class Undotted(SmtpTransport):
 
 def test_a_line_that_begins_with_a_dot_ends_no_message() -> None:
     with MailServer() as server:
-        transport, book = Undotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}), Book()
+        transport, book = Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}), Book()
         transport.deliver(messages("p1", "p2"), book)
         transport.close()
         assert server.texts == [b"Subject: Dots\r\n\r\n.\r\n.dot\r\n..\r\n"] * 2

@@ -17,6 +17,9 @@ from hashlib import sha256
 
 from itsdangerous import BadSignature, Signer
 
+# Made once: `json.dumps` makes an encoder for each link.
+_written = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -32,7 +35,7 @@ class Link:
 def sign(link: Link, key_id: str, secret: bytes) -> str:
     """The token of a link, safe in a URL."""
     said = (link.purpose, link.contact, link.topic, link.run, link.detail)
-    payload = _json(said).encode()
+    payload = _written(said).encode()
     body = f"{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.{key_id}"
     return _signer(secret).sign(body).decode()
 
@@ -84,9 +87,6 @@ def coupon_code(prefix: str, about: str, secret: bytes) -> str:
         digest, rest = divmod(digest, len(ALPHABET))
         letters.append(ALPHABET[rest])
     return "-".join([*([prefix] if prefix else []), "".join(letters)])
-
-
-_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @lru_cache(16)

@@ -89,6 +89,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         of_values = {"money": _money(currency), "date": _date, "number": _number}
         self.filters |= {name: _of_known(each) for name, each in of_values.items()} | {"plural": _plural}
         self.filters["replace"] = _replace
+        # Kept, as `self._round` is another object each time; its calls are told from others by it.
         self._guard = self._round
         self.globals |= {ROUND: self._guard, JOIN: _join}
         self._rounds = 0
@@ -127,10 +128,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Counts what a template calls: a macro can call itself."""
+        """Counts what a template calls: a macro can call itself. A round of a loop is such a call, and nothing else."""
         self._round()
         if obj is self._guard:
-            return ""
+            return None
         return super().call(context, obj, *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:

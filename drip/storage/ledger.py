@@ -88,12 +88,12 @@ def _columns(
         records.c.key.label("record"),
         runs.c.occurrence.label("occurrence"),
         channel.label("channel"),
-        reason.c.code.label("code"),
-        reason.c.sentence.label("sentence"),
-        reason.c.place.label("place"),
+        reason.code.label("code"),
+        reason.sentence.label("sentence"),
+        reason.place.label("place"),
         until.label("until"),
         contacts.c.zone.label("zone"),
-        getattr(reason.c, "filled_by", null()).label("filled_by"),
+        getattr(reason, "filled_by", null()).label("filled_by"),
         literal(rank).label("rank"),
         number.label("number"),
     )
@@ -108,10 +108,9 @@ def _of_run(statement: Select[Any]) -> Select[Any]:
 class _NoReason:
     """Columns of nothing, for what needs no reason."""
 
-    class c:  # noqa: N801 - as a table's
-        code = null()
-        sentence = null()
-        place = null()
+    code = null()
+    sentence = null()
+    place = null()
 
 
 def _entered() -> tuple[Select[Any], Any]:
@@ -123,7 +122,7 @@ def _entered() -> tuple[Select[Any], Any]:
 
 def _exited() -> tuple[Select[Any], Any]:
     at = runs.c.ended_at
-    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs, until=NO_INSTANT, rank=5,
+    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs.c, until=NO_INSTANT, rank=5,
                        number=runs.c.id)  # fmt: skip
     return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
 
@@ -131,10 +130,9 @@ def _exited() -> tuple[Select[Any], Any]:
 class _Task:
     """A task's title, where other lines have their reason."""
 
-    class c:  # noqa: N801 - as a table's
-        code = null()
-        sentence = tasks.c.title
-        place = tasks.c.place
+    code = null()
+    sentence = tasks.c.title
+    place = tasks.c.place
 
 
 def _given() -> tuple[Select[Any], Any]:
@@ -157,7 +155,7 @@ def _sent() -> tuple[Select[Any], Any]:
 
 def _settled() -> tuple[Select[Any], Any]:
     at = messages.c.settled_at
-    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages,
+    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages.c,
                        until=NO_INSTANT, rank=4, number=messages.c.id)  # fmt: skip
     statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
     return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
@@ -166,7 +164,7 @@ def _settled() -> tuple[Select[Any], Any]:
 def _judged() -> tuple[Select[Any], Any]:
     at = judgements.c.at
     outcome = case((judgements.c.until.is_(None), "skipped"), else_="deferred")
-    columns = _columns(at, outcome, step=messages.c.step, channel=messages.c.channel, reason=reasons,
+    columns = _columns(at, outcome, step=messages.c.step, channel=messages.c.channel, reason=reasons.c,
                        until=judgements.c.until, rank=1, number=judgements.c.id)  # fmt: skip
     statement = (
         select(*columns)

@@ -20,6 +20,8 @@ COLUMNS = 76
 # What is longer is written in words of RFC 2047, each on a line of its own: a line has 998 octets (RFC 5322 section 2.1.1),
 # and quoting may double a name.
 LONG = 400
+# So many escaped characters have room on a line that ends softly.
+ESCAPED = (COLUMNS - 1) // 3
 LEADING_DOTS = re.compile(rb"^\.+", re.M)
 LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
@@ -134,8 +136,8 @@ def _piece(text: str) -> tuple[bytes, int]:
 
 def _encoded_dots(found: re.Match[bytes]) -> bytes:
     """Escaped, as many on each line as it has room for; what follows them stands on a line of its own."""
-    full, rest = divmod(len(found[0]), COLUMNS // 3 - 1)
-    return (b"=2E" * (COLUMNS // 3 - 1) + b"=\n") * full + (b"=2E" * rest + b"=\n" if rest else b"")
+    full, rest = divmod(len(found[0]), ESCAPED)
+    return (b"=2E" * ESCAPED + b"=\n") * full + (b"=2E" * rest + b"=\n" if rest else b"")
 
 
 def _softly_ended(data: bytes) -> bytes:
