@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ settings.register_profile(
 )
 settings.load_profile("drip")
 own_zones()
+# A job in the background ignores Ctrl-C, and so would every program that the tests start and stop by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
 

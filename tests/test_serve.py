@@ -185,7 +185,7 @@ def test_the_dashboard_needs_no_public_address(shop: Path) -> None:
         assert "drip operators add" in httpx.get(f"http://127.0.0.1:{board}/login").text
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def test_keys_of_links_are_rotated_and_old_links_stay_good_unless_they_leaked(shop: Path) -> None:
