@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import resource
 import shutil
 import smtplib
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from functools import partial
@@ -20,7 +22,7 @@ from pathlib import Path
 import jinja2
 
 from drip.cli.context import read_clock
-from drip.core.message import Mailbox, Message, Pieced, Receipt
+from drip.core.message import Mailbox, Message, Pieced, Receipt, Sent
 from drip.daemon.senders import Senders
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
@@ -33,6 +35,7 @@ from tests.benchmarks.sink import Running, sink
 from tests.world import World
 
 SIZE = 20_000
+SIZES = (10_000, 100_000, 1_000_000)
 ALONE = 20_000
 SENDERS = 2
 # Of each process: a turn at the database is for all that are ready, so that more of them cost less each.
@@ -59,8 +62,18 @@ SUBJECT = "{{ contact.first_name|default('Hello') }}, ten new things"
 PLAIN = "{% set locale = locale %}"
 
 
-def sending(size: int = SIZE, runs: int = RUNS) -> None:
-    """Messages of 18 KB with ten products: plain and specialised templates, the obvious way, and SMTP alone."""
+def sending(runs: int = RUNS) -> None:
+    """Messages of 18 KB with ten products: plain and specialised templates, the obvious way, SMTP alone, and memory over size."""
+    _from_the_outbox(SIZE, runs)
+    _alone(runs)
+    for size in SIZES:
+        with folder() as root, sink() as server:
+            _outbox(root, size, server.port)
+            sent = _sent(root, size, server)
+            say(f"sending {size:,} messages: memory of the largest process", [sent.memory_mb], "MB")
+
+
+def _from_the_outbox(size: int, runs: int) -> None:
     with folder() as root, sink() as server:
         file = _outbox(root, size, server.port)
         rates: dict[str, list[float]] = {"specialised": [], "plain": [], "obvious": []}
@@ -69,9 +82,9 @@ def sending(size: int = SIZE, runs: int = RUNS) -> None:
             for name, page in (("specialised", PAGE), ("plain", PLAIN + PAGE)):
                 _write_page(root, page)
                 _put_back(file, root)
-                seconds, cpu = _sent(root, size, server)
-                rates[name].append(size / seconds)
-                costs[name].append(1e6 * cpu / size)
+                sent = _sent(root, size, server)
+                rates[name].append(size / sent.seconds)
+                costs[name].append(1e6 * sent.cpu_s / size)
             shutil.copy(file, root / "obvious.db")
             some = size // 20
             rates["obvious"].append(some / timed(partial(_the_obvious_way, root / "obvious.db", server.port, some)))
@@ -80,16 +93,10 @@ def sending(size: int = SIZE, runs: int = RUNS) -> None:
         for name in ("specialised", "plain"):
             say(f"  beside the obvious way, {name}", _ratios(rates[name], rates["obvious"]), "times")
             say(f"  CPU for each message, all processes, {name}", costs[name], "µs")
-        sys.stdout.write(f"  memory of the largest process {_memory()} MB\n")
-    _alone(runs)
 
 
 def _ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
     return [this / that for this, that in zip(these, those, strict=True)]
-
-
-def _memory() -> int:
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
 
 
 def _outbox(root: Path, size: int, port: int) -> Path:
@@ -127,8 +134,17 @@ def _write_page(root: Path, page: str) -> None:
     (root / "templates" / "blast.html").write_text(f'---\nsubject: "{SUBJECT}"\n---\n{page}', "utf-8")
 
 
-def _sent(root: Path, size: int, server: Running) -> tuple[float, float]:
-    """Seconds from the outbox to `sent`, and those of the processors, in processes that have been started before."""
+@dataclass(frozen=True)
+class _Sent:
+    """How long it took, what it cost the processors, and the most memory that one of the processes had."""
+
+    seconds: float
+    cpu_s: float
+    memory_mb: float
+
+
+def _sent(root: Path, size: int, server: Running) -> _Sent:
+    """Everything from the outbox to `sent`, in processes that have been started before."""
     senders = Senders(root, {}, partial(read_clock, BLAST_AT - read_clock()), SENDERS)
     senders.start()
     before, used = server.taken(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -137,10 +153,17 @@ def _sent(root: Path, size: int, server: Running) -> tuple[float, float]:
     while more:
         more = senders.hand_over(1, lambda: False).more
     seconds = time.perf_counter() - began
+    memory_mb = max(_most_memory(process.pid) for process in multiprocessing.active_children())
     senders.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert server.taken() - before == size
-    return seconds, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return _Sent(seconds, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, memory_mb)
+
+
+def _most_memory(pid: int | None) -> float:
+    """In megabytes. What `getrusage` says of a process counts what started it, too."""
+    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def _the_obvious_way(file: Path, port: int, some: int) -> None:
@@ -172,9 +195,12 @@ def _the_obvious_way(file: Path, port: int, some: int) -> None:
 
 
 class _Book:
-    """A desk that writes nothing down."""
+    """A desk that counts what was sent."""
+
+    sent = 0
 
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+        self.sent += sum(isinstance(receipt, Sent) for _, receipt in ended)
         return [True] * len(ready)
 
 
@@ -186,7 +212,7 @@ def _alone(runs: int) -> None:
         "abc@maple.example", datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
     )  # fmt: skip
     for delay_s, count in ((0.0, ALONE), (0.01, 500)):
-        rates, ratios, source = [], [], []
+        rates, ratios, source, postfix = [], [], [], []
         with sink(delay_s) as server:
             for _ in range(runs):
                 rates.append(count / timed(partial(_delivered, server.port, message, count, ALONE_CONNECTIONS)))
@@ -196,18 +222,25 @@ def _alone(runs: int) -> None:
                 ratios.append(one / obvious)
                 if not delay_s and shutil.which("smtp-source"):
                     source.append(rates[-1] / (count / timed(partial(_by_smtp_source, server.port, count))))
+                if not delay_s and shutil.which("smtp-sink"):
+                    with _smtp_sink() as port:
+                        postfix.append(count / timed(partial(_delivered, port, message, count, ALONE_CONNECTIONS)))
         where = "near" if not delay_s else f"at {delay_s * 1000:.0f} ms"
         say(f"SMTP alone, {ALONE_CONNECTIONS} connections, {where}: messages a second", rates, "")
         say(f"  one connection beside smtplib, {where}", ratios, "times")
         if source:
             say("  beside smtp-source at as many connections", source, "times")
+        if postfix:
+            say("  to smtp-sink instead of the benchmark's own sink", postfix, "")
 
 
 def _delivered(port: int, message: Message, count: int, connections: int) -> None:
     options = {"host": "127.0.0.1", "port": str(port), "security": "none", "connections": str(connections)}
     transport = SmtpTransport(options)
-    transport.deliver(_copies(message, count), _Book())
+    book = _Book()
+    transport.deliver(_copies(message, count), book)
     transport.close()
+    assert book.sent == count
 
 
 def _copies(message: Message, count: int) -> Iterator[Message]:
@@ -225,16 +258,22 @@ def _by_smtplib(port: int, message: Message, count: int) -> None:
 
 
 def _by_smtp_source(port: int, count: int) -> None:
-    command = [
-        "smtp-source",
-        "-s",
-        str(ALONE_CONNECTIONS),
-        "-m",
-        str(count),
-        "-l",
-        "18000",
-        "-d",
-        "-f",
-        "a@maple.example",
-    ]
-    subprocess.run([*command, "-t", "ana@example.com", f"inet:127.0.0.1:{port}"], check=True)
+    options = ["-s", str(ALONE_CONNECTIONS), "-m", str(count), "-l", "18000", "-d"]
+    addresses = ["-f", "a@maple.example", "-t", "ana@example.com"]
+    subprocess.run(["smtp-source", *options, *addresses, f"inet:127.0.0.1:{port}"], check=True)
+
+
+@contextlib.contextmanager
+def _smtp_sink() -> Iterator[int]:
+    """Postfix' sink, which knows pipelining: its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    user = ["-u", "nobody"] if os.getuid() == 0 else []
+    with subprocess.Popen(["smtp-sink", *user, f"inet:127.0.0.1:{port}", "100"]) as process:
+        while True:
+            assert process.poll() is None
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.01)
+        yield port
+        process.terminate()
