@@ -148,13 +148,13 @@ def instant(wall: datetime, where: ZoneInfo) -> datetime:
 
 
 # Many rows have the same few instants, so they are remembered.
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=4096)
 def millis(at: datetime) -> int:
     """An instant in whole milliseconds since 1970."""
     return (at - EPOCH) // MILLISECOND
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=4096)
 def from_millis(milliseconds: int) -> datetime:
     """The instant so many milliseconds after the beginning of 1970."""
     return EPOCH + milliseconds * MILLISECOND
