@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import random
@@ -154,6 +155,64 @@ def test_a_report_says_what_it_means(diagnostic: str, status: str, meaning: str)
     assert "7b.0123456789abcdef0123456789abcdef@maple.example" in found.about
 
 
+def test_answers_of_many_servers_mean_what_they_say() -> None:
+    with (Path(__file__).parent / "answers.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    wrong = [
+        (row, found.meaning)
+        for row in rows
+        if (found := read(report(row["answer"], row["status"]))[0]).meaning != row["class"]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    [
+        "550 5.1.1 <back+1f.0123@maple.example>: Recipient address rejected: User unknown",
+        "550 5.1.1 <carl@example.com>: Recipient address rejected: User unknown",
+        "550 5.1.2 maple.example: unknown host",
+        "450 4.1.1 <ana@example.com>: User unknown",
+        "550 5.1.1 <ana@example.com>: undeliverable address: host mx[192.0.2.1] said: 554 5.7.1 you are blocked",
+    ],
+)
+def test_only_a_final_answer_about_the_recipient_proves_that_nobody_is_there(diagnostic: str) -> None:
+    (found,) = read(report(diagnostic, "5.1.1"))
+    assert (found.kind, found.recipient) == ("bounce", "ana@example.com")
+    assert found.meaning in ("policy", "temporary")
+
+
+@pytest.mark.parametrize(
+    ("written", "final", "meaning"),
+    [
+        ("info@example.com", "carl@example.com", "temporary"),
+        ("ana@example.com", "ana@inner.example.net", "address-dead"),
+        ("ana@example.com", "Ana@example.com", "address-dead"),
+    ],
+)
+def test_whoever_a_message_is_passed_on_to_is_not_whom_we_wrote_to(written: str, final: str, meaning: str) -> None:
+    fields = f"Final-Recipient: rfc822; {final}\nOriginal-Recipient: rfc822;{written}\n".encode()
+    told = report("550 5.1.1 User unknown", "5.1.1").replace(b"Final-Recipient: rfc822; ana@example.com\n", fields)
+    assert short(read(told)) == [("bounce", written, meaning)]
+
+
+def test_a_list_that_others_got_the_message_by_is_left_alone() -> None:
+    block = "\nFinal-Recipient: rfc822; {}\nOriginal-Recipient: rfc822;info@example.com\nAction: {}\nStatus: {}\n"
+    blocks = block.format("bo@example.com", "relayed", "2.0.0") + block.format("carl@example.com", "failed", "5.1.1")
+    text = f"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n{blocks}\n--b--\n"
+    found = read(mail(text, Content_Type='multipart/report; report-type=delivery-status; boundary="b"'))
+    assert short(found) == [("delivered", "info@example.com", "unknown"), ("bounce", "info@example.com", "unknown")]
+
+
+def test_a_report_is_read_though_it_was_encoded() -> None:
+    fields = "Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822; ana@example.com\nAction: failed\nStatus: 5.1.1\n"
+    encoded = base64.encodebytes(fields.encode()).decode()
+    head = "--b\nContent-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\n"
+    text = f"{head}{encoded}\n--b--\n"
+    found = read(mail(text, Content_Type='multipart/report; report-type=delivery-status; boundary="b"'))
+    assert short(found) == [("bounce", "ana@example.com", "address-dead")]
+
+
 @pytest.mark.parametrize(
     ("action", "kind"), [("delayed", "delayed"), ("delivered", "delivered"), ("relayed", "delivered")]
 )
@@ -277,6 +336,44 @@ NOTICES = [
         """,
         [("bounce", "ana@example.com", "policy")],
     ),
+    (
+        """\
+        Ihre E-Mail an den folgenden Empfänger konnte leider nicht zugestellt werden:
+
+        ana@example.com
+
+        Die Empfängeradresse existiert nicht.
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+        Le message n'a pas pu être remis.
+
+        ana@example.com : la boîte aux lettres du destinataire est pleine
+        """,
+        [("bounce", "ana@example.com", "temporary")],
+    ),
+    (
+        """\
+        The following message could not be delivered:
+
+        Message ID: <1f.0123456789abcdef@maple.example>
+        Recipient: ana@example.com
+        550 5.1.1 unknown user
+        """,
+        [("bounce", "ana@example.com", "address-dead")],
+    ),
+    (
+        """\
+        Hi. This is the qmail-send program at example.net.
+
+        <ana@example.com>:
+        CNAME lookup failed temporarily. (#4.4.3)
+        I'm not going to try again; this message has been in the queue too long.
+        """,
+        [("bounce", "ana@example.com", "temporary")],
+    ),
 ]
 
 
@@ -311,7 +408,14 @@ def test_complaints_name_whom_they_are_of() -> None:
         ("Re: Hello", {"Auto_Submitted": "auto-replied"}, "auto-reply"),
         ("Out of office: Hello", {}, "auto-reply"),
         ("Abwesenheitsnotiz", {}, "auto-reply"),
+        ("Re: Hello", {"Auto_Submitted": "auto-replied", "Return_Path": "<>"}, "auto-reply"),
         ("unsubscribe eyJ.k1.abc", {}, "unsubscribe"),
+        ("AW: Unsubscribe", {}, "unsubscribe"),
+        ("Please remove me from this list.", {}, "unsubscribe"),
+        ("Désabonner", {}, "unsubscribe"),
+        ("Desinscripción", {}, "unsubscribe"),
+        ("Re: Remove stains in five minutes", {}, "other"),
+        ("Re: Baja California 2026", {}, "other"),
         ("Re: Hello", {}, "other"),
         ("My delivery failed to arrive", {}, "other"),
     ],
@@ -321,6 +425,80 @@ def test_mails_of_people_are_told_apart(subject: str, headers: dict[str, str], k
     (found,) = read(mail("I was away, and the mailbox is full of joy.\n", subject, **headers))
     assert found.kind == kind
     assert found.meaning == "unknown"
+
+
+def test_an_automatic_answer_is_no_bounce_whatever_it_says() -> None:
+    text = "Ana has left, this address is no longer valid. Your message has not been delivered. Ask bo@example.com.\n"
+    headers = {"From": "Ana <ana@example.com>", "Return_Path": "<>", "Auto_Submitted": "auto-replied"}
+    assert short(read(mail(text, "Re: Hello", **headers))) == [("auto-reply", "ana@example.com", "unknown")]
+
+
+def test_a_receipt_is_no_bounce() -> None:
+    kind = "multipart/report; report-type=disposition-notification; boundary=b"
+    text = "--b\nContent-Type: text/plain\n\nana@example.com could not be delivered: user unknown\n--b--\n"
+    (found,) = read(mail(text, "Read: Hello", Content_Type=kind))
+    assert found.kind == "auto-reply"
+
+
+def test_what_a_person_tells_of_a_mail_that_came_back_proves_nothing() -> None:
+    text = """\
+        --b
+        Content-Type: text/plain
+
+        My answer was returned, see below.
+
+        bo@example.com: User unknown
+
+        --b
+        Content-Type: message/rfc822
+
+        From: hello@maple.example
+        To: ana@example.com
+        Subject: Hello
+
+        Hello
+        --b--
+        """
+    found = read(mail(text, "Fwd: Hello", From="Ana <ana@example.com>", Content_Type="multipart/mixed; boundary=b"))
+    assert [each.meaning for each in found] == ["unknown"]
+
+
+def test_complaints_of_outlook_name_whom_they_are_of_within_the_copy() -> None:
+    text = """\
+        --b
+        Content-Type: message/rfc822
+
+        X-HmXmrOriginalRecipient: ana@outlook.example
+        From: hello@maple.example
+        Subject: Hello
+
+        Hello
+        --b--
+        """
+    (found,) = read(mail(text, "complaint about message from 192.0.2.1", Content_Type="multipart/mixed; boundary=b"))
+    assert (found.kind, found.recipient) == ("complaint", "ana@outlook.example")
+
+
+NESTED = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1000))
+# Each of these took the reading minutes, or raised an error.
+HOSTILE = {
+    "mails in mails": b"Content-Type: message/rfc822\n\n" * 1000,
+    "parts in parts": NESTED,
+    "parts in parts of many lines": NESTED[:4000] + b"\n" * 900_000,
+    "a type with parameters without end": b"Content-Type: text/plain" + b"; a=b" * 100_000 + b"\n\nHello\n",
+    "lines of blanks": b"\n" + (b"Recipient" + b" " * 900 + b"!\n") * 1000,
+    "tags without end": b"Content-Type: text/html\n\n" + (b"<br <a <script>" * 60 + b"\n") * 100,
+    "nothing but line ends": b"\n" * 1_000_000,
+    "a report of blocks without end": b'Content-Type: multipart/report; boundary="b"\n\n--b\n'
+    b"Content-Type: message/delivery-status\n\n" + b"\n \n" * 300_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_no_mail_makes_the_reading_take_for_ever(data: bytes) -> None:
+    whole = b"From: MAILER-DAEMON@mx.example.net\nSubject: Returned mail\n" + data
+    assert read(whole)
+    assert identity_of(whole)
 
 
 @pytest.mark.parametrize(

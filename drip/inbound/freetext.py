@@ -28,10 +28,10 @@ _HEADING = re.compile(
     r"(?i)transcript|following addresses|delivery errors|permanent fatal|details|recipient|error|reason|diagnos|failed|deliver(y|ed) (report|status|notif)|explanation"
 )
 _LABEL = r"(?:[-*>•·|+ \t]|\d+[.)])*(?:(?:final |original |failed |intended )?(?:recipient|addressee|address|to|user|rcpt to|sent to|could not be delivered to|(?:unable to|could not) deliver (?:message|mail|your message) to|delivery to|message to|e-?mail)(?: address)?(?:\(s\)|\(es\)|s|es)?\s*(?:[:=]|is\b)?\s*)?"
-_RECIPIENT = re.compile(rf"(?i)^\s*{_LABEL}(?:rfc822;\s*|smtp:\s*|mailto:)?[<\"'\[(]*({ADDRESS.pattern})")
+_RECIPIENT = re.compile(rf"(?i)^{_LABEL}(?:rfc822;\s*|smtp:\s*|mailto:)?[<\"'\[(]*({ADDRESS.pattern})")
 # After these comes somebody else's address.
 _NOT = re.compile(
-    r"(?i)^[\s>*-]*(from|sender|reply-to|subject|date|message-id|mail from|cc|return-path|references|in-reply-to|by|x-[\w-]+|envelope-sender|sent by|reporting-mta|received)\b\s*[:<]|MAIL FROM|postmaster@|contact|support@|abuse@"
+    r"(?i)^[\s>*-]*(from|sender|reply-to|subject|date|message[- ]id|mail from|cc|return-path|references|in-reply-to|by|x-[\w-]+|envelope-sender|sent by|reporting-mta|received)\b\s*[:<]|MAIL FROM|postmaster@|contact|support@|abuse@"
 )
 # `550 <ana@example.com>... User unknown`
 _TRANSCRIPT = re.compile(rf"(?i)^\s*[245]\d\d[ -](?:[245]\.\d+\.\d+ )?<({ADDRESS.pattern})>\s*\.\.\.")
@@ -84,7 +84,8 @@ def _recipient(line: str, known: set[str], apart: set[str]) -> str | None:
     """The address that a line begins with, if it is a recipient's."""
     if _NOT.search(line) or _QUOTED_TO.match(line):
         return None
-    found = _TRANSCRIPT.match(line) or _RECIPIENT.match(line)
+    # Runs of blanks would be tried in every way.
+    found = _TRANSCRIPT.match(line) or _RECIPIENT.match(" ".join(line.split()))
     if not found:
         return None
     address = found[1].rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import html
 import re
@@ -9,14 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message as Parsed
+from email.parser import BytesHeaderParser
+from email.policy import Compat32
 from typing import TypeVar
 
 T = TypeVar("T")
 # What a notice or a report never needs more of.
-MOST_BYTES = 5_000_000
+MOST_BYTES = 1_000_000
+# The library looks at each line once for each boundary, and makes a message of each block of a report.
+MOST_LOOKS = 5_000_000
+MOST_BLOCKS = 10_000
 MOST_PARTS = 100
 MOST_CHARACTERS = 100_000
 LONGEST_LINE = 1_000
+LONGEST_FIELD = 10 * LONGEST_LINE
+_HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
 ADDRESS = re.compile(
     r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
 )
@@ -34,7 +42,7 @@ class Mail:
     """The header by name, and the parts in order."""
 
     def __init__(self, data: bytes) -> None:
-        self._parsed = email.message_from_bytes(data[:MOST_BYTES].lstrip(b"\r\n"))
+        self._parsed = _parsed(data[:MOST_BYTES].lstrip(b"\r\n"))
         self.report = str(_parameter(self._parsed, "report-type") or "").lower()
         self.parts = list(_parts(self._parsed))
 
@@ -55,7 +63,7 @@ def in_words(value: object) -> str:
     """A header's value without line ends, its RFC 2047 words decoded where they can be."""
     if value is None:
         return ""
-    text = " ".join(str(value)[: 10 * LONGEST_LINE].split())
+    text = " ".join(str(value).split())
     if "=?" not in text:
         return text
     # Words that end in the middle stay as they are.
@@ -83,12 +91,40 @@ def fields(text: str) -> dict[str, str]:
     return dict(reversed(lines_of(text)))
 
 
+class _Bounded(Compat32):
+    """The library takes time that grows with the square of a field's length, and knows nothing of RFC 6532."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:LONGEST_FIELD]
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_BOUNDED = _Bounded()
+
+
+def _parsed(data: bytes) -> Parsed:
+    """The mail with its parts; where these are too many, or too many within each other, its header and one text."""
+    nested = len(re.findall(rb"(?i)boundary|message/rfc822", data))
+    blocks = len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
+    if data.count(b"\n") * nested <= MOST_LOOKS and blocks <= MOST_BLOCKS:
+        # Raises RecursionError.
+        whole = _tried(lambda: email.message_from_bytes(data, policy=_BOUNDED), None)
+        if whole is not None:
+            return whole
+    return BytesHeaderParser(policy=_BOUNDED).parsebytes(data)
+
+
 def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
     if isinstance(payload, list) and depth < 20:
         if kind in ("message/delivery-status", "message/feedback-report", "message/rfc822", "text/rfc822-headers"):
             text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
+            if in_words(parsed.get("Content-Transfer-Encoding")).lower() == "base64":
+                text = _from_base64(text)
             yield Part(kind, text)
             return
         for each in payload[:MOST_PARTS]:
@@ -106,6 +142,11 @@ def _as_text(part: object) -> str:
     header = "\n".join(f"{name}: {value}" for name, value in part.items()) if isinstance(part, Parsed) else ""
     text = _tried(lambda: part.as_string() if isinstance(part, Parsed) else str(part), header)
     return _lines(text).strip("\n")
+
+
+def _from_base64(text: str) -> str:
+    """What a report says; by RFC 2046 it is never encoded, which some servers do not know."""
+    return _tried(lambda: _lines(_decoded(base64.b64decode(text, validate=False), None)), text)
 
 
 def _kind(parsed: Parsed) -> str:
@@ -152,6 +193,17 @@ def _lines(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    text = re.sub(r"(?is)<(style|script|head)\b.*?</\1\s*>", " ", text)
-    text = re.sub(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^>]*>", "\n", text)
-    return html.unescape(re.sub(r"<[/!A-Za-z][^>@]*>", " ", text))
+    """In time that grows with the length alone: a tag ends where the next one begins."""
+    text = re.sub(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>", "\n", _without_hidden(text))
+    return html.unescape(re.sub(r"<[/!A-Za-z][^<>@]*>", " ", text))
+
+
+def _without_hidden(text: str) -> str:
+    kept, at = [], 0
+    while found := _HIDDEN.search(text, at):
+        end = re.compile(rf"(?i)</{found[1]}\s*>").search(text, found.end())
+        if end is None:
+            break
+        kept.append(text[at : found.start()])
+        at = end.end()
+    return " ".join([*kept, text[at:]])

@@ -21,13 +21,16 @@ _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
     r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
 )
+_NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
-    r"non[- ]?delivery|not (be )?delivered|mail (delivery )?(error|system error)|rejected mail|bounce|could not send|user unknown|message (denied|rejected)|unzustellbar|"
-    r"non remis|no se (pudo|ha podido) entregar|delay|warning: (message|could not)|配信|送信できません|mail error"
+    r"non[- ]?delivery|not (be )?delivered|nicht zu(gestellt|stellbar)|mail (delivery )?(error|system error)|rejected mail|bounce|could not send|user unknown|message (denied|rejected)|unzustellbar|"
+    r"non (remis|distribu|consegna)|no se (pudo|ha podido) entregar|não (foi )?entreg|niet (afgeleverd|bezorgd)|не доставлен|退信|delay|warning: (message|could not)|配信|送信できません|mail error"
 )
 _SAYS_FAILED = re.compile(
     r"(?i)(could ?n.t|could not|can ?not|unable to|was(n.t| not)|did not|not been|has not|failed to|were not)( yet)? (be(en)? )?(deliver|reach|sen[dt])|permanent (fatal )?(error|fail)|"
+    r"(konnte|kann|wurde) .{0,60}nicht (\w+ )?(zugestellt|ausgeliefert)|nicht zustellbar|n'a pas pu|no (se )?(ha )?(podido|pudo) entregar|"
+    r"non è stato possibile|não (pôde|foi possível)|niet (worden )?(afgeleverd|bezorgd)|не (может|удалось|было) .{0,20}доставлен|无法|"
     r"delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
     r"(550|552|553|554|551|421|450|451|452)[ -]"
 )
@@ -41,8 +44,12 @@ _AWAY = re.compile(
 _COMPLAINS = re.compile(
     r"(?i)complaint about message|abuse report|spam (report|complaint)|email feedback report|fbl\b|feedback loop"
 )
+# The whole subject, our token aside: newsletters have subjects that begin with such a word, and people answer them.
 _LEAVE = re.compile(
-    r"(?i)^\s*(re:\s*)?(unsubscribe|remove|abmelden|abbestellen|désabonn|desinscri|baja|darse de baja)\b"
+    r"(?i)\s*(?:(?:re|aw|antw|antwort|sv|rv|rif|odp|fwd?|wg|tr)\s*:\s*)*(?:please |bitte )?"
+    r"(?:unsubscribe|remove|stop|abmeld(?:en|ung)|abbestell(?:en|ung)|d[ée]sabonn\w+|desinscri\w+|desuscri\w+|desabonar|"
+    r"(?:darse de |dar de |darme de )?baja|disiscri\w+|uitschrijven|afmelden)"
+    r"(?: (?:me|mich|please|bitte|from|von|vom|this|the|your|der|newsletter|(?:mailing )?list|e?mails?))*\s*[.!]*(?:\s+[\w-]+\.[\w-]+\.[\w-]+)?\s*"
 )
 
 
@@ -96,14 +103,14 @@ def _feedback(mail: Mail) -> list[Finding]:
         kind: Kind = "unsubscribe" if told.kind == "opt-out" else "complaint"
         return [Finding(kind, who, reason=told.kind) for who in told.recipients or to[:1] or [""]]
     if about and _COMPLAINS.search(mail.header("Subject")):
-        who = next(iter(addresses_in(mail.header("X-HmXmrOriginalRecipient"))), "") or next(iter(to), "")
+        who = next(iter(addresses_in(" ".join(_original(mail, "x-hmxmroriginalrecipient")))), "") or next(iter(to), "")
         return [Finding("complaint", who, reason="abuse")]
     return []
 
 
 def _unsubscribe(mail: Mail) -> list[Finding]:
     subject = mail.header("Subject")
-    if not _LEAVE.search(subject) or _from_a_machine(mail):
+    if not _LEAVE.fullmatch(subject) or _from_a_machine(mail):
         return []
     return [Finding("unsubscribe", _sender(mail), reason=subject)]
 
@@ -118,14 +125,20 @@ def _report(mail: Mail) -> list[Finding]:
     told = statuses(part.text)
     notice = _words(mail)
     said = _said(mail, notice)
+    ours = _our_domains(mail)
     words = {each.recipient.lower(): each.text for each in said}
+    arrived = {each.recipient.lower() for each in told if _kind_of(each.action) == "delivered"}
     found = []
     for each in told[:MOST_RECIPIENTS]:
         around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
         text = each.diagnostic or _answer(around)
-        evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, sure=True)
         recipient = each.recipient or next(iter(_failed(mail)), "") or _addressee(mail)
-        found.append(_finding(_kind_of(each.action), recipient, evidence))
+        evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, True, recipient, ours)
+        finding = _finding(_kind_of(each.action), recipient, evidence)
+        if each.passed_on and finding.meaning == "address-dead":
+            # Whom it is passed on to may be gone; whoever we wrote to is not.
+            finding = replace(finding, meaning="unknown" if recipient.lower() in arrived else "temporary")
+        found.append(finding)
     return found
 
 
@@ -141,6 +154,8 @@ def _notice(mail: Mail) -> list[Finding]:
     subject = mail.header("Subject")
     sure = bool(mail.header("X-Failed-Recipients")) or mail.report == "delivery-status"
     machine = _from_a_machine(mail)
+    if mail.report == "disposition-notification" or (not sure and _is_answered(mail)):
+        return []
     copied = mail.part("message/rfc822", "text/rfc822-headers") is not None
     fails = _SAYS_FAILED.search(notice) is not None
     if not sure and not (machine and (fails or _FAILED.search(subject))) and not (copied and fails):
@@ -149,29 +164,42 @@ def _notice(mail: Mail) -> list[Finding]:
         r"(?i)permanent|given up|failed", subject
     )
     kind: Kind = "delayed" if delayed else "bounce"
-    told = _said(mail, notice)
-    if not told:
-        return [_finding(kind, _addressee(mail), Evidence(notice or subject, notice))]
-    head = _before(notice, told)
+    told = _said(mail, notice) or [Said(_addressee(mail), notice or subject)]
+    head, ours = _before(notice, told), _our_domains(mail)
+    found = []
+    for each in told[:MOST_RECIPIENTS]:
+        evidence = Evidence(_answer(each.text), each.text, head, recipient=each.recipient, ours=ours)
+        found.append(_finding(kind, each.recipient, evidence))
+    # A person who tells of a mail that came back proves nothing, nor does a machine that does not say of whom.
+    proves = sure or machine or _NO_REPLY.search(mail.header("From")) is not None
     return [
-        _finding(kind, each.recipient, Evidence(_answer(each.text), each.text, head)) for each in told[:MOST_RECIPIENTS]
+        each if proves and (each.recipient or each.meaning != "address-dead") else replace(each, meaning="unknown")
+        for each in found
     ]
 
 
 def _answer(text: str) -> str:
     """Of a transcript the server's lines alone."""
-    said = re.findall(r"(?m)^\s*<<< ?(.*)$", text)
+    said = re.findall(r"(?m)^[ \t]*<<< ?(.*)$", text)
     return "\n".join(said) or text
 
 
 def _before(notice: str, said: list[Said]) -> str:
     """What the notice says before it comes to the first recipient."""
-    return notice.partition(said[0].recipient)[0] if said else ""
+    return notice.partition(said[0].recipient)[0] if said and said[0].recipient else ""
 
 
 def _said(mail: Mail, notice: str) -> list[Said]:
-    senders = addresses_in(" ".join((mail.header("From"), mail.header("To"), *_original(mail, "from", "return-path"))))
-    return said_in(notice, _failed(mail), senders)
+    return said_in(notice, _failed(mail), [*addresses_in(mail.header("From")), *_our_addresses(mail)])
+
+
+def _our_addresses(mail: Mail) -> list[str]:
+    """Those that the message was sent from."""
+    return addresses_in(" ".join((mail.header("To"), *_original(mail, "from", "return-path"))))
+
+
+def _our_domains(mail: Mail) -> frozenset[str]:
+    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail))
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
@@ -242,14 +270,22 @@ def _addressed(mail: Mail) -> list[str]:
 
 
 def _reply(mail: Mail) -> list[Finding]:
+    if _is_automatic(mail) or _AWAY.search(mail.header("Subject")):
+        return [Finding("auto-reply", _sender(mail), reason=mail.header("Subject"))]
+    return []
+
+
+def _is_answered(mail: Mail) -> bool:
+    """Whether somebody's own program answers. Notices of servers are automatic too, and come from no path either."""
+    return _is_automatic(mail) and _DAEMON.search(mail.header("From")) is None
+
+
+def _is_automatic(mail: Mail) -> bool:
     """RFC 3834, and what is older than it."""
     automatic = mail.header("Auto-Submitted").lower().startswith("auto-") or any(
         mail.header(name) for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Response-From")
     )
-    automatic = automatic or mail.header("Precedence").lower() == "auto_reply"
-    if automatic or _AWAY.search(mail.header("Subject")):
-        return [Finding("auto-reply", _sender(mail), reason=mail.header("Subject"))]
-    return []
+    return automatic or mail.header("Precedence").lower() == "auto_reply" or mail.report == "disposition-notification"
 
 
 def _from_a_machine(mail: Mail) -> bool:

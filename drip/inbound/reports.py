@@ -11,12 +11,16 @@ from drip.inbound.mail import addresses_in, lines_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded."""
+    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded.
+
+    `passed_on`: it is about somebody else, to whom what is written to the recipient is passed on (an alias, a list).
+    """
 
     recipient: str
     action: str
     status: str
     diagnostic: str
+    passed_on: bool
 
 
 def statuses(text: str) -> list[Status]:
@@ -27,10 +31,13 @@ def statuses(text: str) -> list[Status]:
         if not who and not ("action" in named and "status" in named):
             continue
         # `X-Actual-Recipient` and `Original-Recipient` are whom we wrote to, where an alias led on.
-        written = named.get("original-recipient") or named.get("x-actual-recipient") or ""
-        address = _address(written) or _address(who)
+        written = _address(named.get("original-recipient") or named.get("x-actual-recipient") or "")
+        final = _address(who)
+        # A server may write another domain, or only the name before it.
+        passed_on = bool(written and final) and final.partition("@")[0].lower() != written.partition("@")[0].lower()
         action = re.split(r"[\s;(]", named.get("action", "").strip().lower() or "failed")[0]
-        found.append(Status(address, action, named.get("status", ""), _diagnostic(named.get("diagnostic-code", ""))))
+        diagnostic = _diagnostic(named.get("diagnostic-code", ""))
+        found.append(Status(written or final, action, named.get("status", ""), diagnostic, passed_on))
     return found
 
 

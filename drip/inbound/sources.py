@@ -44,7 +44,9 @@ def mails_in(path: Path) -> Iterator[Incoming]:
 
 def split(name: str, data: bytes) -> Iterator[Incoming]:
     """The mails of a file: several where it is an mbox (RFC 4155)."""
-    begins = [found.start() for found in re.finditer(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From \S+[^\n]*\d\d:\d\d", data)]
+    begins = [
+        found.start() for found in re.finditer(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From \S[^\n]{0,300}?\d\d:\d\d", data)
+    ]
     if not begins or begins[0] != 0:
         yield Incoming(name, data)
         return
