@@ -341,7 +341,7 @@ def _finding(said: _Said, about: tuple[str, ...]) -> Finding:
     meaning: Class = "unknown"
     status = said.status[:20]
     if said.kind in ("bounce", "delayed"):
-        evidence = Evidence(text, text, "", status, sure=True)
+        evidence = Evidence(text, text, "", status, True, said.recipient)
         status = status_of(evidence)
         meaning = class_of(evidence) if text or status else "unknown"
         meaning = said.by if meaning == "unknown" else meaning

@@ -112,17 +112,23 @@ NO_SUCH = (
     "invalid (recipient|mailbox|user)|no mailbox (here|by that name)|not a valid (mailbox|user)|"
     "(account|mailbox) (has been |is |was )?(disabled|closed|deleted|inactive|suspended|terminated)|not our customer"
 )
+OF_SENDER = "sender address rejected|sender verif|verification failed for|domain of sender|sender (domain|user)"
+EXCUSE = "too many|\\bspam|blocked|bl(ac|o)ck.?list|\\blisted (at|in|by|on)|polic(y|ies)|client host|helo|\\bsaid: 5\\d\\d.5\\.7"
 THROTTLE = "rate|throttl|too (many|fast|much)|unusual|defer|slow down|temporarily (blocked|rejected)|reputation|limit"
-NO_RELAY = "relay(ing)?( access)? (is )?(denied|not (permitted|allowed)|prohibited)|(unable to|not) relay"
 NO_RELAY = "relay(ing)?( access)? (is )?(denied|not (permitted|allowed)|prohibited)|(unable to|not) relay"
 RULES = (
     # --- for good: nothing at all can leave
     Rule("MAIL RCPT DATA TEXT", "53[0458]", "", "", "transport"),
     Rule("MAIL RCPT DATA TEXT", "5", "5\\.7\\.[089]", "authenti", "transport"),
     Rule("RCPT", "5", "", NO_RELAY, "transport"),
+    # --- for good, though the address may be there: it is the sender who is unknown, or this is a filter's excuse
+    Rule("RCPT DATA TEXT", "5", "", OF_SENDER, "sender"),
+    Rule("RCPT DATA TEXT", "5", "5\\.1\\.[0-6]|5\\.2\\.1|(5\\.0\\.0)?", EXCUSE, "message"),
     # --- for good: the address is dead
     Rule("RCPT DATA TEXT", "5", "5\\.1\\.(1|2|3|4|6|10)|5\\.2\\.1", "", "address"),
     Rule("RCPT", "556", "", "", "address"),
+    # Microsoft 365, of a recipient that its directory does not have.
+    Rule("RCPT", "5", "5\\.4\\.1", "recipient address rejected: access denied", "address"),
     # --- for good: this message
     Rule("MAIL", "552", "", "", "message"),
     Rule("MAIL", "5", "5\\.2\\.[23]|5\\.3\\.4", "", "message"),
