@@ -57,6 +57,8 @@ class Workspace:
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
         """Changes when a file of the workspace does."""
         paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (self.root / folder).rglob("*")]
+        # A secret is renewed where it is short-lived, as a token of OAuth is.
+        paths += [path for folder in self._secret_folders() if folder.is_dir() for path in folder.iterdir()]
         found = []
         for path in sorted(paths):
             with contextlib.suppress(OSError):
@@ -195,12 +197,17 @@ class Workspace:
             raise DripError(f"`{name}` cannot be a secret's name.", help="use letters, digits and _", place=place)
         if name in self.environment:
             return self.environment[name]
-        for folder in (self.environment.get("CREDENTIALS_DIRECTORY"), "/run/secrets"):
-            path = Path(folder or "/nonexistent") / name
+        for folder in self._secret_folders():
+            path = folder / name
             if path.is_file():
                 return path.read_text("utf-8").strip()
         help = f"set the environment variable {name}, or put it into a file of that name in the secrets folder"
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
+
+    def _secret_folders(self) -> list[Path]:
+        """systemd's and Docker's."""
+        own = self.environment.get("CREDENTIALS_DIRECTORY")
+        return [*([Path(own)] if own else []), Path("/run/secrets")]
 
     def problems(self, people: People | None = None, events: Collection[str] = ()) -> list[Problem]:
         """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.

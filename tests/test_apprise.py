@@ -31,7 +31,7 @@ def test_a_message_goes_to_its_recipient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, Refused), (404, Refused), (429, Unsent), (500, Unsent), (503, Unsent)]
+    ("status", "kind"), [(400, Refused), (404, Refused), (429, Unsent), (500, Unknown), (504, Unknown), (503, Unsent)]
 )
 def test_what_an_answer_means(status: int, kind: type[Receipt]) -> None:
     with server(status) as taken:

@@ -147,6 +147,30 @@ def test_addresses_beyond_ascii_need_a_server_that_takes_them() -> None:
         assert ends(dialogue) == ([] if said else [("ü", Refused)])
 
 
+@pytest.mark.parametrize(("sender", "scope"), [("jörg@maple.example", "sender"), ("shop@maple.example", "message")])
+def test_nobodys_address_is_given_up_because_a_server_knows_ascii_only(sender: str, scope: str) -> None:
+    dialogue = opened(PLAIN)
+    dialogue.take(Letter("x", sender, "ana@example.com", "From: ü\r\n\r\n".encode(), international=True))
+    ((_, receipt),) = dialogue.ended
+    assert isinstance(receipt, Refused) and receipt.scope == scope
+
+
+def test_relaying_is_denied_to_one_recipient_where_another_was_taken() -> None:
+    for before, scope in (("250 ok\r\n354 go\r\n", "message"), ("", "transport")):
+        dialogue = opened()
+        if before:
+            dialogue.take(letter("bo"))
+            say(dialogue, f"250 ok\r\n{before}")
+            dialogue.go()
+            heard(dialogue)
+            say(dialogue, "250 taken\r\n")
+            dialogue.ended.clear()
+        dialogue.take(letter("ana"))
+        say(dialogue, "250 ok\r\n550 5.7.1 Relay access denied\r\n503 no\r\n")
+        ((_, receipt),) = dialogue.ended
+        assert isinstance(receipt, Refused) and receipt.scope == scope
+
+
 @pytest.mark.parametrize(
     "address",
     ["a b@example.com", "a\r\nRCPT TO:<b@c>@example.com", "a>@example.com", "<a@example.com", "a@b@c", "@example.com",
@@ -273,6 +297,17 @@ MEANINGS = [
     ("RCPT", "452 4.3.1 Insufficient system storage", Unsent, "transport"),
     ("RCPT", "451 4.7.650 The mail server has been temporarily rate limited", Unsent, "domain"),
     ("RCPT", "450 4.4.1 host not found", Unsent, "domain"),
+    ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "message"),
+    ("RCPT", "550 Callout verification failed: 550 user unknown", Refused, "message"),
+    ("RCPT", "550 5.2.1 The user you are trying to contact is receiving mail at a rate that", Refused, "message"),
+    ("RCPT", "550 Your account has been suspended", Refused, "transport"),
+    ("RCPT", "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org", Refused, "transport"),
+    ("MAIL", "550 5.7.1 Client host [192.0.2.1] rejected", Refused, "transport"),
+    ("RCPT", "550 5.4.5 Daily user sending quota exceeded", Refused, "transport"),
+    ("RCPT", "452 4.2.2 Mailbox size limit exceeded", Unsent, "address"),
+    ("RCPT", "450 <bob@corporate.example>: Recipient address rejected: unverified address", Unsent, "address"),
+    ("RCPT", "451 4.3.0 <x>: Temporary lookup failure", Unsent, "address"),
+    ("MAIL", "450 4.1.8 <b@n>: Sender address rejected: Domain not found", Unsent, "message"),
     ("MAIL", "530 5.7.0 Authentication required", Refused, "transport"),
     ("MAIL", "553 5.7.1 Sender address rejected: not owned by user", Refused, "sender"),
     ("MAIL", "552 5.3.4 Message size exceeds fixed limit", Refused, "message"),

@@ -192,6 +192,12 @@ ENDLESS = (
     "{% for a in range(99999) if (range(99999)|list|length) < 0 %}{% endfor %}",
     "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
     "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{{ range(9)|slice(1000000000000)|map('length')|sum }}",
+    "{{ [1]|batch(1000000000, 'x')|list|length }}",
+    "{{ range(99999)|join(big)|length }}",
+    "{{ 1.5|round(300000000, 'ceil') }}",
+    "{{ (range(99999)|join('<!---->'))|striptags|length }}",
+    "{{ range(99999)|map('string')|map('replace', '', big)|list|length }}",
     "{% set a = 'a' * 1 if false else 'aaaaaaaaaa' %}" + "{% set a = 'aaaaaaaaaa'|replace('a', a) %}" * 12,
 )
 
@@ -207,7 +213,8 @@ def test_a_template_without_end_is_stopped(text: str) -> None:
     "text",
     ["{{ 'x' * 100000000 }}", "{{ 'x'.ljust(9000000000) }}", "{{ '{:>900000000}'.format(1) }}", "{{ 5|dictsort }}",
      "{{ 5|date }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% set n = namespace(x=9) %}{% for a in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}", "{{ 9 ** 9 ** 9 }}", "{{ '%99999999d' % 1 }}", "{{ ''.__class__.__mro__ }}", "{{ contact.update({}) }}",
-     "{{ ''.join.__globals__ }}", "{{ self.__init__ }}", "{{ range(10000000)|list }}"],
+     "{{ ''.join.__globals__ }}", "{{ self.__init__ }}", "{{ range(10000000)|list }}",
+     "{{ [[1], [2]]|sum(start=[]) }}"],
 )  # fmt: skip
 def test_the_sandbox_holds(templates: Templates, write: Write, text: str) -> None:
     write("evil.md", f"---\nsubject: s\n---\n{text}")

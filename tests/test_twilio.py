@@ -60,7 +60,7 @@ def test_a_message_is_posted_as_twilio_has_it() -> None:
     [
         (400, 21211, Refused, "address"), (400, 21610, Refused, "address"), (400, 21614, Refused, "address"),
         (400, 21606, Refused, "sender"), (400, 21617, Refused, "message"), (400, 99999, Refused, "message"),
-        (429, 20429, Unsent, "transport"), (500, 20500, Unsent, "message"), (503, 0, Unsent, "message"),
+        (429, 20429, Unsent, "transport"), (503, 0, Unsent, "message"),
     ],
 )  # fmt: skip
 def test_what_a_code_means(status: int, code: int, kind: type[Refused | Unsent], scope: str) -> None:
@@ -68,6 +68,12 @@ def test_what_a_code_means(status: int, code: int, kind: type[Refused | Unsent],
         receipt = twilio(taken.port).send(SMS)
     assert isinstance(receipt, kind)
     assert (receipt.scope, receipt.answer) == (scope, f"{status} because")
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_service_that_fails_may_have_taken_it(status: int) -> None:
+    with server(status) as taken:
+        assert isinstance(twilio(taken.port).send(SMS), Unknown)
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"<html>", b'{"code": "x"}', b"\xff"])

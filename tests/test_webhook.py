@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import http.server
 import json
@@ -54,6 +55,13 @@ def server(
                 self.wfile.write(b"\x00\xff\r\n\r\n")
             elif does == "endless":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5_000_000)
+            elif does == "trickle":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                # Whoever asked may have gone.
+                with contextlib.suppress(OSError):
+                    for n in range(40):
+                        time.sleep(0.2)
+                        self.wfile.write(b"X-%d: x\r\n" % n)
             elif does == "answer":
                 self.send_response(status)
                 if 300 <= status < 400:
@@ -107,9 +115,8 @@ def test_a_message_arrives_whole_signed_and_recognisable() -> None:
     [
         (200, Sent),
         (202, Sent),
-        (302, Refused),
         (400, Refused),
-        (410, Refused),
+        (422, Refused),
         (408, Unsent),
         (429, Unsent),
         (503, Unsent),
@@ -122,11 +129,43 @@ def test_what_an_answer_means(status: int, kind: type[Receipt]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("does", "kind"), [("hang", Unknown), ("close", Unknown), ("garbage", Unknown), ("endless", Sent)]
+    ("does", "kind"),
+    [("hang", Unknown), ("trickle", Unknown), ("close", Unknown), ("garbage", Unknown), ("endless", Sent)],
 )
 def test_a_server_that_does_not_answer_as_it_should(does: str, kind: type[Receipt]) -> None:
     with server(does=does) as taken:
         assert isinstance(webhook(taken.port).send(MESSAGE), kind)
+
+
+@pytest.mark.parametrize("status", [302, 404, 410])
+def test_an_address_at_which_nothing_is_taken_closes_the_way(status: int) -> None:
+    with server(status) as taken, pytest.raises(TransportDown, match="is not where messages are taken"):
+        webhook(taken.port).send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True), ("2001:4860:4860::8888", True), ("2002:808:808::", True), ("64:ff9b::808:808", True),
+        ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False),
+        ("::1", False), ("fe80::1%eth0", False), ("fec0::1", False), ("fd00::1", False), ("ff02::1", False),
+        ("::ffff:127.0.0.1", False), ("::127.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("64:ff9b::a9fe:a9fe", False),
+    ],
+)  # fmt: skip
+def test_private_addresses_are_known_in_every_disguise(
+    address: str, public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", _not_here)
+    said = "does not answer" if public else "leads into a private network"
+    with pytest.raises(TransportDown, match=said):
+        webhook(1, url="https://hooks.example/in", private="no").send(MESSAGE)
+
+
+def _not_here(*_: object) -> socket.socket:
+    raise ConnectionRefusedError("refused")
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -69,9 +69,16 @@ NAME = re.compile(r"(?<![0-9a-f.])([0-9a-f]{1,15})\.([0-9a-f]{32})(?![0-9a-f])")
 def message_name(workspace: str, run_id: int, step: str, channel: str) -> str:
     """What a message is called outside: its run's number and what only this workspace can have worked out of it.
 
-    The same for every attempt at the same message, so that a resend can be recognised.
+    The same for every attempt at the same message, so that a resend can be recognised. `workspace` is the workspace's id, which
+    is the secret of it: whoever knew it could make up what came back.
     """
-    return f"{run_id:x}.{sha256(f'{workspace}/{run_id}/{step}/{channel}'.encode()).hexdigest()[:32]}"
+    about = f"{run_id}/{step}/{channel}".encode()
+    return f"{run_id:x}.{hmac.digest(workspace.encode(), about, 'sha256').hex()[:32]}"
+
+
+def public_name(workspace: str) -> str:
+    """What the workspace itself is called outside, where its id has to stay unknown."""
+    return hmac.digest(workspace.encode(), b"drip.workspace", "sha256").hex()[:16]
 
 
 # Without the letters and digits that people take for one another.

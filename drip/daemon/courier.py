@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from drip.core.message import TransportDown
 from drip.core.rates import backoff
 from drip.core.settings import Webhook
+from drip.core.token import public_name
 from drip.errors import DripError
 from drip.storage import notices
 from drip.storage.database import Database, workspace_id
@@ -43,7 +44,7 @@ class Courier:
         """Posts what each webhook of the settings was not told of yet."""
         hooks = workspace.settings.webhooks
         with self._database.read() as connection:
-            name, known = workspace_id(connection), notices.known(connection)
+            name, known = public_name(workspace_id(connection)), notices.known(connection)
         if not hooks and not known:
             return
         for each in hooks.values():

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.rates import backoff
+from drip.core.token import public_name
 from drip.errors import DripError
 from drip.storage import alarms
 from drip.storage.alarms import Alarm
@@ -34,7 +35,7 @@ class Teller:
         if not workspace.settings.alarms or (self._again_at and now < self._again_at):
             return
         with self._database.read() as connection:
-            name, waiting = workspace_id(connection), alarms.untold(connection, now - NEWS)
+            name, waiting = public_name(workspace_id(connection)), alarms.untold(connection, now - NEWS)
         if not waiting:
             return
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 from sqlalchemy import Connection
 
+from drip.core.addresses import ascii_domain
 from drip.core.campaign import Campaign
 from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
@@ -108,7 +109,7 @@ def compose(
             **({"tracked": tracked} if tracked else {}),
         },
         attach=step.attach,
-        message_id=f"{name}@{sender.address.rpartition('@')[2]}",
+        message_id=f"{name}@{ascii_domain(sender.address).rpartition('@')[2]}",
         date=now,
         letterhead=letterhead,
         topic=campaign.topic,

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -227,9 +228,10 @@ class Handover:
             case Sent() | Assigned():
                 return True
             case Refused(answer, "transport") | Unsent(answer, "transport"):
-                # About nobody in particular: it is as if it had not been tried.
+                # About nobody in particular: it is as if it had not been tried. It goes behind the others, in whose way it
+                # would stand if it was about this message after all.
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
-                              attempts=outgoing.attempts)  # fmt: skip
+                              attempts=outgoing.attempts, due_at=now)  # fmt: skip
                 counted.again += 1
                 counted.trouble = counted.trouble or f"The other side takes nothing ({answer})."
                 return False
@@ -251,7 +253,7 @@ class Handover:
                               attempts=outgoing.attempts)  # fmt: skip
                 counted.given_back += 1
                 return False
-            case Unsent(answer) if now - outgoing.planned_at > GIVE_UP_AFTER:
+            case Unsent(answer) if _tried_for(outgoing.attempts) >= GIVE_UP_AFTER:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
                 counted.failed += 1
                 return True
@@ -306,6 +308,12 @@ def domain_of(contact: Contact, channel: str) -> str:
     """The domain that a message goes to; none by other channels than e-mail."""
     address = contact.email if channel == "email" else None
     return address.rpartition("@")[2].lower() if address else ""
+
+
+@cache
+def _tried_for(attempts: int) -> timedelta:
+    """How long a message was tried at least: it may have been held before, or stood behind others."""
+    return sum((backoff(FIRST_RETRY, each + 1, LONGEST_RETRY) for each in range(attempts)), timedelta())
 
 
 def next_try(outgoing: Outgoing) -> timedelta:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from jinja2 import Template
 from markupsafe import Markup, escape
 
+from drip.core.addresses import ascii_domain
 from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.errors import DripError, Place
 from drip.rendering.templates import Compiled, Source, Templates, endings_of
@@ -220,7 +221,7 @@ def _piece_without_gaps(piece: str) -> str:
 def _list_headers(request: Request) -> dict[str, str]:
     """RFC 2369 List-Unsubscribe and RFC 2919 List-Id; RFC 8058 one-click where there is a web address."""
     assert request.letterhead
-    domain = request.sender.address.rpartition("@")[2]
+    domain = ascii_domain(request.sender.address).rpartition("@")[2]
     headers = {"List-Id": f"<{request.topic}.{domain}>"}
     if request.unsubscribe_url:
         headers["List-Unsubscribe"] = f"<{request.unsubscribe_url}>, <{request.unsubscribe_mail}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, MutableMapping
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any
 
@@ -13,8 +13,18 @@ from babel import UnknownLocaleError
 from babel.core import Locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, format_decimal
-from jinja2 import Template, TemplateSyntaxError, Undefined, nodes, pass_context
+from jinja2 import (
+    Environment,
+    Template,
+    TemplateSyntaxError,
+    Undefined,
+    nodes,
+    pass_context,
+    pass_environment,
+    pass_eval_context,
+)
 from jinja2.exceptions import SecurityError
+from jinja2.filters import do_batch, do_round, do_striptags, sync_do_join, sync_do_slice, sync_do_sum
 from jinja2.runtime import Context, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -24,6 +34,8 @@ from drip.core.fields import parse_date, parse_number
 
 MOST_CHARACTERS = 2_000_000
 MOST_ROUNDS = 100_000
+# Filters may write so many times as much as the text may be: what they write need not stand in it.
+MOST_DRAFTS = 10
 LONGEST_S = 2.0
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
@@ -88,11 +100,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.globals.pop(name, None)
         of_values = {"money": _money(currency), "date": _date, "number": _number}
         self.filters |= {name: _of_known(each) for name, each in of_values.items()} | {"plural": _plural}
-        self.filters["replace"] = _replace
+        limited = {
+            "replace": _replace,
+            "join": _joined,
+            "slice": _slice,
+            "batch": _batch,
+            "round": _rounded,
+            "sum": _sum,
+        }
+        self.filters |= limited | {"striptags": _striptags}
+        self.filters = {name: self._counted(each) for name, each in self.filters.items()}
         # Kept, as `self._round` is another object each time; its calls are told from others by it.
         self._guard = self._round
         self.globals |= {ROUND: self._guard, JOIN: _join}
         self._rounds = 0
+        self._made = 0
         self._ends = 0.0
 
     def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
@@ -116,6 +138,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._rounds += 1
         if self._rounds > MOST_ROUNDS or time.monotonic() > self._ends:
             raise TooMuch(f"it takes more than {MOST_ROUNDS:,} rounds and calls, or {LONGEST_S:g} seconds")
+
+    def _counted(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter whose every use counts, as `map` uses it for each of many, and what it writes too."""
+
+        @wraps(filter_)
+        def filtered(*arguments: Any, **named: Any) -> Any:
+            self._round()
+            made = filter_(*arguments, **named)
+            if isinstance(made, str):
+                self._made += len(made)
+                not_too_long(self._made // MOST_DRAFTS)
+            return made
+
+        return filtered
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
@@ -154,7 +190,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def begin(self) -> None:
         """From here on rounds, calls and time count anew."""
-        self._rounds, self._ends = 0, time.monotonic() + LONGEST_S
+        self._rounds, self._made, self._ends = 0, 0, time.monotonic() + LONGEST_S
 
     def render(self, template: Template, values: dict[str, Any]) -> str:
         """The template's output. Raises TooMuch past the limits, and what Jinja raises."""
@@ -218,6 +254,53 @@ def _replace(text: Any, old: str, new: str) -> str:
     whole: str = text if isinstance(text, str) else str(text)
     not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
     return whole.replace(old, new)
+
+
+@pass_eval_context
+def _joined(context: nodes.EvalContext, value: Any, d: str = "", attribute: str | int | None = None) -> str:
+    """Jinja's `join`, within the limit."""
+    items = [*value]
+    not_too_long(len(str(d)) * len(items) + sum(len(each) for each in items if isinstance(each, str)))
+    joined: str = sync_do_join(context, items, d, attribute)
+    return joined
+
+
+def _slice(value: Any, slices: int, fill_with: Any = None) -> Any:
+    """Jinja's `slice`, into no more lists than a loop has rounds."""
+    return sync_do_slice(value, _not_too_many(slices), fill_with)
+
+
+def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
+    """Jinja's `batch`, in lines of no more than a loop has rounds."""
+    return do_batch(value, _not_too_many(linecount), fill_with)
+
+
+def _not_too_many(count: int) -> int:
+    if count > MOST_ROUNDS:
+        raise TooMuch(f"it makes more than {MOST_ROUNDS:,} of one")
+    return count
+
+
+def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+    """Jinja's `round`, to no more places than a number has."""
+    if abs(precision) > 100:
+        raise TooMuch("a number is rounded to more than 100 places")
+    return do_round(value, precision, method)
+
+
+@pass_environment
+def _sum(environment: Environment, iterable: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
+    """Jinja's `sum`, of numbers alone: lists added to lists take time that grows with the square."""
+    if isinstance(start, list | tuple | str):
+        raise SecurityError("`sum` works on numbers only")
+    return sync_do_sum(environment, iterable, attribute, start)
+
+
+def _striptags(value: Any) -> str:
+    """Jinja's `striptags`, whose time grows with the square of the comments."""
+    text = str(value)
+    not_too_long(len(text) * 20)
+    return do_striptags(text)
 
 
 def locale_of(name: object) -> Locale:

@@ -121,7 +121,7 @@ class Notes:
 
 
 def workspace_id(connection: Connection) -> str:
-    """The id that tells this workspace's messages from every other's."""
+    """The id that tells this workspace's messages from every other's. It never leaves (`core.token.public_name`)."""
     return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "workspace")).scalar_one()).decode()
 
 

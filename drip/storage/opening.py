@@ -139,7 +139,7 @@ def _fill(connection: Connection, now: datetime) -> None:
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
     connection.execute(insert(meta), [
-        {"name": "workspace", "value": secrets.token_hex(8).encode()},
+        {"name": "workspace", "value": secrets.token_hex(16).encode()},
         {"name": "suppression-key", "value": secrets.token_bytes(32)},
     ])  # fmt: skip
     add_link_key(connection, now)

@@ -13,11 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.transports.posting import LATER, MAYBE, OURS
 
 RECIPIENT = "{to}"
-# What a service answers that may go another time, and what says that it does not know us.
-LATER = (408, 425, 429)
-OURS = (401, 402, 403, 407)
 _STATUS = re.compile(r"error=(\d{3})")
 # Nothing was written yet.
 _NOT_BEGUN = re.compile(
@@ -66,7 +64,9 @@ class AppriseTransport:
         code = int(status[1])
         if code in OURS:
             raise TransportDown(f"The service does not know us ({told}).", "check the names and secrets in `url`")
-        return Unsent(told) if code in LATER or code >= 500 else Refused(told)
+        if code in MAYBE:
+            return Unknown(told)
+        return Unsent(told) if code in LATER else Refused(told)
 
     def close(self) -> None:
         """Nothing is kept open."""

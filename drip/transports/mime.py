@@ -12,8 +12,8 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
+from drip.core.addresses import ascii_domain
 from drip.core.message import Attachment, Mailbox, Message, Pieced
-from drip.transports.addresses import ascii_domain
 
 # RFC 2045 section 6.7.
 COLUMNS = 76

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,11 @@ BASE64 = "whsec_"
 # RFC 9110 section 15: what may go another time, and what is wrong with us, so that every message would be refused.
 LATER = (408, 425, 429, *range(500, 600))
 OURS = (401, 402, 403, 407)
+# Of these it may have been taken all the same; a 503 says that it was not (RFC 9110 section 15.6.4).
+MAYBE = tuple(set(range(500, 600)) - {501, 503, 505})
+# What is at fault is the address that is posted to, so that every message would be refused.
+ELSEWHERE = (*range(300, 400), 404, 405, 410)
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Broken(Exception):
@@ -89,13 +96,19 @@ def _asked(
     method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, timeout_s: float, private: bool
 ) -> Answer:
     connection, begun = _connection(url, timeout_s, private), False
+    # A socket's own time limit is for each piece of an answer, and there may be many.
+    ends = threading.Timer(timeout_s, connection.cut)
     try:
         connection.connect()
         begun = True
+        ends.start()
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
-        return Answer(answer.status, answer.read(MOST_ANSWERED))
+        whole = Answer(answer.status, answer.read(MOST_ANSWERED))
+        if connection.late:
+            raise Broken(f"the answer took more than {timeout_s:g} seconds")
+        return whole
     except (OSError, http.client.HTTPException) as error:
         if begun:
             raise Broken(_said(error)) from None
@@ -106,6 +119,7 @@ def _asked(
         )
         raise down(url, what) from None
     finally:
+        ends.cancel()
         connection.close()
 
 
@@ -114,7 +128,7 @@ def down(url: SplitResult, what: str) -> TransportDown:
     return TransportDown(f"{url.hostname} {what}.", "check `url` and what it is given as secrets, and whether it runs")
 
 
-def _connection(url: SplitResult, timeout_s: float, private: bool) -> http.client.HTTPConnection:
+def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Pinned:
     """By one of the addresses that were looked at: a name that is looked up again may lead elsewhere."""
     host, secure = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if secure else 80)
@@ -123,11 +137,24 @@ def _connection(url: SplitResult, timeout_s: float, private: bool) -> http.clien
     except (OSError, UnicodeError) as error:
         raise down(url, f"cannot be looked up ({_said(error)})") from None
     addresses = [str(each[4][0]) for each in found]
-    inside = [each for each in addresses if not ipaddress.ip_address(each.partition("%")[0]).is_global]
+    inside = [each for each in addresses if not _is_public(each)]
     if inside and not private:
         help = "write `private: yes` if it is a machine of yours that is meant to get them"
         raise TransportDown(f"{host} leads into a private network ({inside[0]}), to which nothing is sent.", help)
     return _Pinned(host, port, addresses[0], ssl.create_default_context() if secure else None, timeout_s)
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address is one of the internet's, and an IPv4 address within it too (RFC 4291, RFC 3056, RFC 6052, RFC 4380)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found in TRANSLATED:
+        return _is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
+    if not found.is_global or found.is_multicast or found.is_reserved:
+        return False
+    if not isinstance(found, ipaddress.IPv6Address):
+        return True
+    within = [each for each in (found.ipv4_mapped, found.sixtofour, *(found.teredo or ())) if each is not None]
+    return not found.is_site_local and all(each.is_global and not each.is_multicast for each in within)
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -135,7 +162,7 @@ class _Pinned(http.client.HTTPConnection):
 
     def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext | None, timeout_s: float) -> None:
         super().__init__(host, port, timeout=timeout_s)
-        self._pinned, self._tls = address, context
+        self._pinned, self._tls, self.late = address, context, False
         # As http.client has it for https, so that the port is named only where it is an odd one.
         self.default_port = 443 if context else 80
 
@@ -143,6 +170,12 @@ class _Pinned(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._pinned, self.port), self.timeout)
         if self._tls:
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+
+    def cut(self) -> None:
+        """Ends it, whatever it waits for."""
+        self.late = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _said(error: Exception) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from drip.core.message import Message, Receipt, Refused, Scope, Sent, Unknown, Unsent
 from drip.core.segments import segments
 from drip.transports.options import number, only
-from drip.transports.posting import LATER, OURS, Answer, Broken, address_of, down, post
+from drip.transports.posting import LATER, MAYBE, OURS, Answer, Broken, address_of, down, post
 
 OPTIONS = {"account", "token", "from", "service", "url", "timeout", "segments", "private"}
 URL = "https://api.twilio.com"
@@ -79,7 +79,8 @@ class TwilioTransport:
         if code in TOO_MUCH or answer.status == 429:
             return Unsent(said, "transport")
         if answer.status in LATER:
-            return Unsent(said)
+            # There is no key by which the service would know a repeat.
+            return Unknown(said) if answer.status in MAYBE else Unsent(said)
         return Refused(said, SCOPES.get(code, "message") if isinstance(code, int) else "message")
 
 

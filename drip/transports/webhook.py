@@ -13,7 +13,7 @@ from typing import Any
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
-from drip.transports.posting import LATER, OURS, Broken, address_of, down, post, signed
+from drip.transports.posting import ELSEWHERE, LATER, OURS, Broken, address_of, down, post, signed
 
 OPTIONS = {"url", "secret", "timeout", "private"}
 TIMEOUT_S, LONGEST_S = 30, 600
@@ -46,10 +46,10 @@ class WebhookTransport:
             return Sent(str(answer))
         if answer.status in OURS:
             raise down(self._url, f"does not know us ({answer})")
-        if answer.status in LATER:
-            return Unsent(str(answer))
-        more = ": redirects are not followed" if 300 <= answer.status < 400 else ""
-        return Refused(f"{answer}{more}")
+        if answer.status in ELSEWHERE:
+            more = ": redirects are not followed" if answer.status < 400 else ""
+            raise down(self._url, f"is not where messages are taken ({answer}{more})")
+        return Unsent(str(answer)) if answer.status in LATER else Refused(str(answer))
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from drip.core.message import Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.message import Receipt, Refused, Scope, Sent, Unknown, Unsent
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
 
@@ -107,6 +107,7 @@ class Dialogue(Generic[T]):
     _begun: int = 0
     _written: int = 0
     _unclean: bool = False
+    _took_others: bool = False
     _steps: Iterator[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -340,10 +341,11 @@ class Dialogue(Generic[T]):
         assert letter
         if reply.code in fine:
             letter.accepted |= at == "MAIL"
+            self._took_others |= at == "RCPT"
         elif reply.code < 400:
             self.lost(f"the server's answer to {at} makes no sense: {reply}")
         else:
-            letter.no = letter.no or verdict(at, reply)
+            letter.no = letter.no or verdict(at, reply, self._took_others)
             if self._later and self._later[0][0] in ("RCPT", "DATA"):
                 # One at a time: what has not been asked need not be.
                 while self._later and self._later[0][0] in ("RCPT", "DATA"):
@@ -422,7 +424,8 @@ class Dialogue(Generic[T]):
         if most is not None and len(letter.text) > most:
             return Refused(f"the message has {len(letter.text):,} bytes, and the server takes {most:,} at most")
         if letter.international and "SMTPUTF8" not in self.extensions:
-            return Refused("the server cannot take addresses with characters beyond ASCII", "address")
+            about: Scope = "message" if letter.sender.isascii() else "sender"
+            return Refused("the server cannot take addresses with characters beyond ASCII", about)
         if not letter.text.isascii() and "8BITMIME" not in self.extensions:
             return Refused("the server cannot take characters beyond ASCII")
         return None

@@ -20,6 +20,9 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.S)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ :-]|$)")
 
 
+_ADDRESS = re.compile(r"<[^<>\s]*@[^<>\s]*>|[^\s<>@]{1,64}@[^\s<>@]{1,255}")
+
+
 class Garbage(Exception):
     """What came is no answer of SMTP."""
 
@@ -103,6 +106,8 @@ class Rule:
     enhanced: str
     says: str
     scope: Scope
+    # Only as long as the server has not taken another recipient over the same connection.
+    of_all: bool = False
 
 
 GREY = "gr[ea]y|try again (in|after) \\d+ (sec|min)"
@@ -113,14 +118,24 @@ NO_SUCH = (
     "(account|mailbox) (has been |is |was )?(disabled|closed|deleted|inactive|suspended|terminated)|not our customer"
 )
 OF_SENDER = "sender address rejected|sender verif|verification failed for|domain of sender|sender (domain|user)"
-EXCUSE = "too many|\\bspam|blocked|bl(ac|o)ck.?list|\\blisted (at|in|by|on)|polic(y|ies)|client host|helo|\\bsaid: 5\\d\\d.5\\.7"
-THROTTLE = "rate|throttl|too (many|fast|much)|unusual|defer|slow down|temporarily (blocked|rejected)|reputation|limit"
+EXCUSE = "too many|\\bspam|blocked|bl(ac|o)ck.?list|\\blisted (at|in|by|on)|polic(y|ies)|at a rate"
+# What another server said, told by this one: of whom and why is not known.
+TOLD = "\\b(said|callout)\\b[^:]*: ?[45]\\d\\d\\b"
+# Said of this machine or this account, whatever the message.
+OF_US = (
+    "client host|blocked using|(helo|ehlo) (command )?rejected|(daily|hourly|sending|outbound)\\b.{0,30}\\b(quota|limit)|"
+    "\\byour (account|ip|server|host)\\b.{0,40}(suspend|block|listed|banned|disabled|limit)"
+)
+THROTTLE = "\\brate\\b|\\brate.?limit|throttl|too (many|fast|much)|unusual|defer|slow down|temporarily (blocked|rejected)|reputation|\\blimit"
 NO_RELAY = "relay(ing)?( access)? (is )?(denied|not (permitted|allowed)|prohibited)|(unable to|not) relay"
 RULES = (
     # --- for good: nothing at all can leave
     Rule("MAIL RCPT DATA TEXT", "53[0458]", "", "", "transport"),
     Rule("MAIL RCPT DATA TEXT", "5", "5\\.7\\.[089]", "authenti", "transport"),
-    Rule("RCPT", "5", "", NO_RELAY, "transport"),
+    Rule("RCPT", "5", "", NO_RELAY, "transport", of_all=True),
+    Rule("RCPT DATA TEXT", "5", "", TOLD, "message"),
+    Rule("MAIL RCPT", "5", "", OF_US, "transport"),
+    Rule("MAIL RCPT DATA TEXT", "5", "5\\.4\\.5", "", "transport"),
     # --- for good, though the address may be there: it is the sender who is unknown, or this is a filter's excuse
     Rule("RCPT DATA TEXT", "5", "", OF_SENDER, "sender"),
     Rule("RCPT DATA TEXT", "5", "5\\.1\\.[0-6]|5\\.2\\.1|(5\\.0\\.0)?", EXCUSE, "message"),
@@ -136,28 +151,35 @@ RULES = (
     Rule("MAIL RCPT DATA TEXT", "5", "5\\.1\\.[78]|5\\.7\\.(2[0-79]|30)", "", "sender"),
     Rule("MAIL", "5", "", "", "sender"),
     Rule("RCPT", "55[013]", "(5\\.0\\.0)?", NO_SUCH, "address"),
+    # --- for now: this sender
+    Rule("MAIL", "4", "4\\.1\\.[78]", "", "message"),
     # --- for now: nothing at all can leave
     Rule("MAIL", "4", "", "", "transport"),
     Rule("RCPT DATA TEXT", "421", "", "", "transport"),
-    Rule("RCPT DATA TEXT", "45[123]", "4\\.3\\.[0125]", "", "transport"),
+    Rule("RCPT DATA TEXT", "45[123]", "4\\.3\\.[125]", "", "transport"),
     # --- for now: greylisting (RFC 6647) is about one address, throttling about all of its domain
     Rule("RCPT DATA TEXT", "4", "", GREY, "address"),
+    Rule("RCPT DATA TEXT", "4", "4\\.2\\.[0-9]+", "", "address"),
     Rule("RCPT DATA TEXT", "4", "4\\.7\\.[0-9]+|4\\.4\\.[0-9]+", "", "domain"),
     Rule("RCPT DATA TEXT", "4", "", THROTTLE, "domain"),
     Rule("RCPT", "4", "", "", "address"),
 )
 
 
-def verdict(at: str, reply: Reply) -> Receipt:
+def verdict(at: str, reply: Reply, took_others: bool = False) -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx."""
-    scope: Scope = next((rule.scope for rule in RULES if _fits(rule, at, reply)), "message")
+    # An address is anybody's text.
+    said = _ADDRESS.sub("", " ".join(reply.lines))
+    scope: Scope = next(
+        (rule.scope for rule in RULES if _fits(rule, at, reply, said) and not (rule.of_all and took_others)), "message"
+    )
     return Unsent(str(reply), scope) if reply.code < 500 else Refused(str(reply), scope)
 
 
-def _fits(rule: Rule, at: str, reply: Reply) -> bool:
+def _fits(rule: Rule, at: str, reply: Reply, said: str) -> bool:
     return (
         at in rule.at.split()
         and re.match(rule.code, str(reply.code)) is not None
         and (not rule.enhanced or re.fullmatch(rule.enhanced, reply.enhanced) is not None)
-        and (not rule.says or re.search(rule.says, " ".join(reply.lines), re.I) is not None)
+        and (not rule.says or re.search(rule.says, said, re.I) is not None)
     )

@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from drip.core.addresses import ascii_domain
 from drip.core.message import Desk, Message, Receipt, Refused, TransportDown, Unsent
-from drip.transports.addresses import ascii_domain
 from drip.transports.smtp.dialogue import Down, Letter
 from drip.transports.smtp.link import Link
 
@@ -179,4 +179,6 @@ class Round:
         if b"\r\n." in text:
             text = text.replace(b"\r\n.", b"\r\n..")
         sender, recipient = ascii_domain(self._server.sender_of(message)), ascii_domain(message.to.address)
-        return Letter(message, sender, recipient, text, international=not (sender + recipient).isascii())
+        # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for servers that know it.
+        international = not (sender + recipient).isascii() or not text[: text.find(b"\r\n\r\n")].isascii()
+        return Letter(message, sender, recipient, text, international=international)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import idna
 
 
+@lru_cache(1024)
 def ascii_domain(address: str) -> str:
     """The address with its domain in letters of ASCII (RFC 5891), where it can be written so."""
     local, at, domain = address.rpartition("@")
