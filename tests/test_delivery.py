@@ -7,17 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
-from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import Desk, Mailbox, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.engine.dispatcher import Dispatcher
+from drip.engine.entry import Doorkeeper
+from drip.engine.planner import plan
+from drip.storage import control
 from drip.storage.control import held_scopes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import CLOSE, HANG, MailServer
-from tests.world import LETTER, World
+from tests.world import LETTER, World, at
 
 MESSAGE = Message(
     channel="email", to=Mailbox("Ana Morales", "ana@example.com"), sender=Mailbox("Maple", "hello@maple.example"),
@@ -310,6 +315,70 @@ def test_an_end_is_recorded_and_the_others_are_sent(
         assert tally.again == (0 if outcome else 1)
         for transport in made.transports.values():
             transport.close()
+
+
+class Timed(MailServer):
+    """Notes when it took what for whom, in seconds of its own clock."""
+
+    def _take(self, client: Any, to: str) -> None:
+        self.times[to] = time.monotonic()
+        super()._take(client, to)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.times: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("count", [6, 150])
+def test_a_domain_that_hangs_does_not_hold_up_the_others(world: Worlds, count: int) -> None:
+    slow = [f"s{n}" for n in range(count)]
+    server = Timed({(name, "RCPT"): HANG for name in slow})
+    with server:
+        made = world({"letter": LETTER})
+        rows = [f"{name},{name}@slow.example" for name in slow]
+        made.contacts("key,email", *rows, *[f"p{n},p{n}@example.com" for n in range(OTHERS)])
+        made.transports = {"email": smtp(server, timeout="8")}
+        made.beat("2026-11-26 09:00")
+        began = time.monotonic()
+        tally = made.beat("2026-11-26 16:00")
+        made.transports["email"].close()
+    assert (tally.sent, tally.failed, tally.held) == (OTHERS, 0, 0)
+    # One connection is left for the others; what waits for a slow domain is left after five seconds.
+    assert max(server.times.values()) - began < 7
+
+
+def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
+    made = world({"letter": LETTER})
+    made.contacts("key,email", *[f"p{n},p{n}@example.com" for n in range(OTHERS)])
+    made.beat("2026-11-26 09:00")
+    passed = [at("2026-11-26 16:00")]
+
+    class Hangs:
+        """The first message ends after all others; each of them takes two seconds."""
+
+        channels = frozenset({"email"})
+
+        def send(self, message: Message) -> Receipt:
+            raise NotImplementedError
+
+        def close(self) -> None:
+            pass
+
+        def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+            first = next(messages)
+            desk.turn([], [first])
+            for message in messages:
+                desk.turn([], [message])
+                passed[0] += timedelta(seconds=2)
+                desk.turn([(message, Sent("taken"))], [])
+            desk.turn([(first, Sent("taken"))], [])
+
+    with made.database.write() as connection:
+        number = control.start_daemon(connection, 1, passed[0])
+    book = made.workspace.book(made.database, passed[0])
+    plan(made.database, book, made.workspace.templates, Doorkeeper(), passed[0])
+    dispatcher = Dispatcher(made.database, made.workspace.templates, {"email": Hangs()}, lambda: passed[0], number)
+    assert dispatcher.hand_over(book).sent == OTHERS
 
 
 def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:

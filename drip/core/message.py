@@ -172,5 +172,6 @@ class Stream(Protocol):
     """Of a transport that has several messages under way at once: as many are of unknown outcome if the program dies."""
 
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
-        """Hands over all that the iterator has. Raises TransportDown if this way is closed; the rest has not begun."""
+        """Hands over what the iterator has; what it leaves untold of has not begun, and comes again. Raises TransportDown if
+        this way is closed; the rest has not begun."""
         ...

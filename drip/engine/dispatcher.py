@@ -29,6 +29,8 @@ BATCH = 200
 DOWN_MS = (10_000, 300_000)
 # So long one channel hands over before the planner and the other channels get their turn.
 SLICE = timedelta(seconds=5)
+# As long as a mail server may take for one answer (RFC 5321 section 4.5.3.2.6).
+LONGEST_SLICE = timedelta(minutes=10)
 log = logging.getLogger("drip.dispatcher")
 
 
@@ -89,6 +91,7 @@ class Dispatcher:
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
             stream.deliver(self._messages(book, channel, desk), desk)
+            desk.put_behind()
         except TransportDown as down:
             tally.trouble, tally.help = str(down), down.help
         finally:
@@ -107,13 +110,15 @@ class Dispatcher:
 
     def _messages(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
         """The channel's messages, rendered, for as long as it has its turn."""
-        tally, until = desk.tally, self.clock() + SLICE
+        tally, began = desk.tally, self.clock()
         while True:
             batch = self._claim(book, channel, desk)
             for each in batch:
                 if self.stop() or tally.trouble:
                     return
-                if self.clock() > until:
+                now = self.clock()
+                # Nobody gets a turn before all have ended: while one is waited for, the others may as well go.
+                if now > began + (LONGEST_SLICE if desk.held_up(now - SLICE) else SLICE):
                     tally.more = True
                     return
                 message = self._rendered(each, tally)

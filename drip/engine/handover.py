@@ -103,6 +103,7 @@ class Ready:
     step: Send
     contact: Contact
     facts: Batch
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,13 @@ class Handover:
 
     def take(self, ready: Ready, message: Message) -> None:
         """This message is given to the transport."""
+        ready.taken_at = self.clock()
         self._hand[message.message_id] = ready
+
+    def held_up(self, since: datetime) -> bool:
+        """Whether one that was taken before then has not ended."""
+        oldest = next(iter(self._hand.values()), None)
+        return oldest is not None and oldest.taken_at is not None and oldest.taken_at < since
 
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
         """Stores how messages ended, makes the last check of those that are ready, and marks those that may begin (G4)."""
@@ -163,6 +170,14 @@ class Handover:
             with self.database.write() as connection:
                 counted = self._record(connection)
             self._stored(counted)
+
+    def put_behind(self) -> None:
+        """What the transport left for another time goes behind what is due now."""
+        left = self.in_hand - self._begun
+        if left:
+            self.tally.more = True
+            with self.database.write() as connection:
+                outbox.put_off(connection, dict.fromkeys(left, millis(self.clock())))
 
     def _stored(self, counted: Tally) -> None:
         """What had ended is in the database now."""

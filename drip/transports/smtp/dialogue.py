@@ -52,6 +52,8 @@ class Letter(Generic[T]):
     recipient: str
     text: bytes
     international: bool = False
+    # When it was given to a connection, in seconds of the transport's clock.
+    taken_s: float = 0.0
     # What was said of it before its text could go: the first no decides.
     no: Receipt | None = None
     accepted: bool = False
@@ -124,6 +126,11 @@ class Dialogue(Generic[T]):
     def idle(self) -> bool:
         """Whether no letter is under way."""
         return self._ahead is None and self._under_way is None
+
+    @property
+    def carried(self) -> list[Letter[T]]:
+        """The letters that have not ended."""
+        return [each for each in (self._under_way, self._ahead) if each is not None]
 
     @property
     def under_way(self) -> bool:

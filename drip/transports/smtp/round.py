@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -19,6 +20,14 @@ MOST_CUTS = 2
 MOST_DEATHS = 5
 # The desk is asked at least so often, so that whoever sends is known to be alive.
 KEEP_ALIVE_S = 30.0
+# A domain is quick whose last message was taken so soon. All connections at once are for quick ones alone.
+QUICK_S = 2.0
+# While one has taken so long, no more of its domain is begun, so that the round has an end.
+SLOW_S = 5.0
+# So many messages are looked at for one to another domain.
+LOOK_AHEAD = 100
+# So many are left for another round before nothing more is begun in this one.
+MOST_LEFT = 5_000
 # So long answers are waited for when something went wrong on this side.
 HEAR_OUT_S = 30.0
 
@@ -48,6 +57,8 @@ class Round:
         self._waiting: deque[Letter[Message]] = deque()
         self._ended: list[tuple[Message, Receipt]] = []
         self._cuts: Counter[str] = Counter()
+        self._quick: set[str] = set()
+        self._left = 0
         self._more = True
         self._most = server.most
         self._deaths = 0
@@ -65,7 +76,7 @@ class Round:
                 if not self._waiting and all(link.dialogue.idle for link in self._server.links):
                     break
                 self._server.flush()
-                self._server.wait(self._asked_at + KEEP_ALIVE_S)
+                self._server.wait(min(self._asked_at + KEEP_ALIVE_S, self._slow_at()))
             self._collect()
             self._ask()
         except BaseException:
@@ -81,7 +92,9 @@ class Round:
             dialogue = link.dialogue
             if dialogue.ended or dialogue.ready:
                 self._deaths = 0
-            self._ended += [(letter.of, receipt) for letter, receipt in dialogue.ended]
+            for letter, receipt in dialogue.ended:
+                self._ended.append((letter.of, receipt))
+                self._note(letter)
             dialogue.ended.clear()
             if dialogue.cut:
                 self._cut(dialogue.cut, dialogue.why)
@@ -134,13 +147,61 @@ class Round:
         """Messages to connections: first to those that wait for nothing; and more connections for more messages."""
         links = sorted(self._server.links, key=lambda link: not link.dialogue.idle)
         for link in links:
-            while link.dialogue.free and self._next():
-                link.dialogue.take(self._waiting.popleft())
+            while link.dialogue.free and (letter := self._letter_for(link)) is not None:
+                letter.taken_s = self._server.passed_s()
+                link.dialogue.take(letter)
         opening = sum(not link.dialogue.open for link in links)
         for count in range(opening + 1, opening + 1 + self._most - len(links)):
             if not self._next(count):
                 break
             self._server.connect()
+
+    def _note(self, letter: Letter[Message]) -> None:
+        domain = _domain(letter)
+        if self._server.passed_s() - letter.taken_s < QUICK_S:
+            self._quick.add(domain)
+        else:
+            self._quick.discard(domain)
+
+    def _letter_for(self, link: Link[Message]) -> Letter[Message] | None:
+        """The next one in order, unless its domain has all other connections already and may be slow: then one to another
+        domain, and none if there is none."""
+        while True:
+            for place in range(LOOK_AHEAD):
+                if not self._next(place + 1):
+                    break
+                letter = self._waiting[place]
+                domain = _domain(letter)
+                if domain in self._quick or not self._has_all_but(link, domain):
+                    del self._waiting[place]
+                    return letter
+            if not self._leave_slow():
+                return None
+
+    def _has_all_but(self, link: Link[Message], domain: str) -> bool:
+        others = [each for each in self._server.links if each is not link]
+        enough = len(others) >= self._most - 1 > 0
+        return enough and all(domain in map(_domain, each.dialogue.carried) for each in others)
+
+    def _leave_slow(self) -> bool:
+        """Leaves what waits for a slow domain for another round; whether there is anything."""
+        before = self._server.passed_s() - SLOW_S
+        slow = {_domain(each) for each in self._carried() if each.taken_s <= before}
+        rest = deque(each for each in self._waiting if _domain(each) not in slow)
+        left = len(self._waiting) - len(rest)
+        self._waiting, self._left = rest, self._left + left
+        self._more = self._more and self._left < MOST_LEFT
+        return left > 0
+
+    def _slow_at(self) -> float:
+        """When a domain that messages wait for will have been slow."""
+        if not self._waiting:
+            return math.inf
+        now = self._server.passed_s()
+        return min((at for each in self._carried() if (at := each.taken_s + SLOW_S) > now), default=math.inf)
+
+    def _carried(self) -> list[Letter[Message]]:
+        return [each for link in self._server.links for each in link.dialogue.carried]
 
     def _next(self, count: int = 1) -> bool:
         """Whether so many messages wait; takes them out of the iterator where it has them."""
@@ -182,3 +243,7 @@ class Round:
         # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for servers that know it.
         international = not (sender + recipient).isascii() or not text[: text.find(b"\r\n\r\n")].isascii()
         return Letter(message, sender, recipient, text, international=international)
+
+
+def _domain(letter: Letter[Message]) -> str:
+    return letter.recipient.rpartition("@")[2].lower()
