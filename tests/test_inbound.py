@@ -6,14 +6,17 @@ import base64
 import csv
 import json
 import random
+import socket
+import threading
 from collections import Counter
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
-from drip.inbound.sources import mails_in, split
+from drip.inbound.sources import mails_by_imap, mails_in, split
 from tests.cli import drip
 
 # How the labels' reasons read in our classes. The others are of no class in particular.
@@ -516,6 +519,38 @@ def test_a_file_of_several_mails_is_taken_apart(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "a.eml").write_bytes(b"Subject: a\n\nFrom here on\n")
     assert [each.name for each in mails_in(tmp_path)] == ["a.eml"]
+
+
+def test_a_mailbox_that_breaks_off_says_so_wherever_it_does() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client, client.makefile("rwb") as file:
+            file.write(b"* OK here\r\n")
+            file.flush()
+            for line in file:
+                tag, _, said = line.partition(b" ")
+                verb = said.upper()
+                if b"STORE" in verb:
+                    return
+                more = {b"SEAR": b"* SEARCH 1\r\n", b"FETC": b"* 1 FETCH (UID 1 BODY[] {4}\r\nA: b)\r\n"}
+                told = next((text for name, text in more.items() if name in verb), b"* CAPABILITY IMAP4rev1\r\n")
+                file.write(told + tag + b" OK done\r\n")
+                file.flush()
+
+    threading.Thread(target=serve, daemon=True).start()
+    options = {
+        "host": "127.0.0.1",
+        "port": str(listening.getsockname()[1]),
+        "security": "none",
+        "user": "u",
+        "password": "p",
+    }
+    with listening, pytest.raises(DripError, match="The mailbox at 127.0.0.1 broke off"):
+        for each in mails_by_imap(options):
+            assert each.data == b"A: b"
+            each.taken()
 
 
 def test_the_command_says_what_mails_are_without_knowing_any_message(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:
     finally:
         with suppress(OSError, imaplib.IMAP4.error):
             box.logout()
+        # A link that is dead already is not closed by saying goodbye.
+        with suppress(OSError):
+            box.shutdown()
 
 
 def _unseen(box: imaplib.IMAP4, host: str) -> Iterator[Incoming]:
@@ -108,12 +111,19 @@ def _unseen(box: imaplib.IMAP4, host: str) -> Iterator[Incoming]:
                 continue
 
             def taken(uid: bytes = uid) -> None:
-                box.uid("STORE", uid.decode(), "+FLAGS.SILENT", "(\\Seen)")
+                try:
+                    box.uid("STORE", uid.decode(), "+FLAGS.SILENT", "(\\Seen)")
+                except (OSError, imaplib.IMAP4.error) as error:
+                    raise _broke_off(host, error) from None
 
             yield Incoming(f"{host}#{uid.decode()}", data, taken)
     except (OSError, imaplib.IMAP4.error) as error:
-        help = "what was taken before is marked as seen; run it again for the rest"
-        raise DripError(f"The mailbox at {host} broke off ({_said(error)}).", help=help) from None
+        raise _broke_off(host, error) from None
+
+
+def _broke_off(host: str, error: Exception) -> DripError:
+    help = "what was taken before is marked as seen; run it again for the rest"
+    return DripError(f"The mailbox at {host} broke off ({_said(error)}).", help=help)
 
 
 def _quoted(name: str) -> str:
