@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from drip.core.message import Message, Sent, Unsent
+from drip.workspace import Workspace
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer
@@ -126,3 +127,24 @@ def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_
         assert tally.trouble and "no storage" in tally.trouble
     made.answer = None
     assert made.beat("2026-11-26 16:00:30").sent == 12
+
+
+def test_five_days_of_trying_count_from_the_first_attempt(world: Worlds) -> None:
+    made = world({"letter": LETTER.replace("topic:", "grace: 30 days\ntopic:", 1)})
+    made.contacts("key,email", "ana,ana@example.com")
+    made.beat("2026-11-26 09:00")
+    made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
+    made.beat("2026-11-26 16:00")
+    made.answer = lambda message: Unsent("450 4.2.0 greylisted", "address")
+    tally = made.beat("2026-12-03 16:00")
+    assert (tally.again, tally.failed) == (1, 0)
+
+
+def test_a_secret_that_is_renewed_is_read_anew(tmp_path: Path) -> None:
+    (tmp_path / "campaigns").mkdir()
+    workspace = Workspace(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "secrets")})
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "TOKEN").write_text("old")
+    before = workspace.fingerprint()
+    (tmp_path / "secrets" / "TOKEN").write_text("renewed")
+    assert workspace.fingerprint() != before
