@@ -58,7 +58,10 @@ class Workspace:
         """Changes when a file of the workspace does."""
         paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (self.root / folder).rglob("*")]
         # A secret is renewed where it is short-lived, as a token of OAuth is.
-        paths += [path for folder in self._secret_folders() if folder.is_dir() for path in folder.iterdir()]
+        for folder in self._secret_folders():
+            # There may be none, or one in which only names that are known may be looked up.
+            with contextlib.suppress(OSError):
+                paths += folder.iterdir()
         found = []
         for path in sorted(paths):
             with contextlib.suppress(OSError):

@@ -55,8 +55,8 @@ def server(
                 self.wfile.write(b"\x00\xff\r\n\r\n")
             elif does == "endless":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5_000_000)
-            elif does == "trickle":
-                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            elif does in ("trickle", "dribble"):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if does == "dribble" else b""))
                 # Whoever asked may have gone.
                 with contextlib.suppress(OSError):
                     for n in range(40):
@@ -130,7 +130,14 @@ def test_what_an_answer_means(status: int, kind: type[Receipt]) -> None:
 
 @pytest.mark.parametrize(
     ("does", "kind"),
-    [("hang", Unknown), ("trickle", Unknown), ("close", Unknown), ("garbage", Unknown), ("endless", Sent)],
+    [
+        ("hang", Unknown),
+        ("trickle", Unknown),
+        ("dribble", Unknown),
+        ("close", Unknown),
+        ("garbage", Unknown),
+        ("endless", Sent),
+    ],
 )
 def test_a_server_that_does_not_answer_as_it_should(does: str, kind: type[Receipt]) -> None:
     with server(does=does) as taken:

@@ -7,13 +7,15 @@ from functools import lru_cache
 import idna
 
 
-@lru_cache(1024)
 def ascii_domain(address: str) -> str:
     """The address with its domain in letters of ASCII (RFC 5891), where it can be written so."""
     local, at, domain = address.rpartition("@")
-    if domain.isascii():
-        return address
+    return address if domain.isascii() else f"{local}{at}{_in_ascii(domain)}"
+
+
+@lru_cache(1024)
+def _in_ascii(domain: str) -> str:
     try:
-        return f"{local}{at}{idna.encode(domain, uts46=True).decode()}"
+        return idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
-        return address
+        return domain

@@ -123,7 +123,7 @@ class Dispatcher:
                     return
                 message = self._rendered(each, tally)
                 if message is not None:
-                    desk.take(each, message)
+                    desk.take(each, message, now)
                     yield message
             if not batch:
                 return

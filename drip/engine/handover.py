@@ -133,9 +133,9 @@ class Handover:
         """The messages that were taken and have not ended."""
         return {each.outgoing.id for each in self._hand.values()}
 
-    def take(self, ready: Ready, message: Message) -> None:
+    def take(self, ready: Ready, message: Message, now: datetime) -> None:
         """This message is given to the transport."""
-        ready.taken_at = self.clock()
+        ready.taken_at = now
         self._hand[message.message_id] = ready
 
     def held_up(self, since: datetime) -> bool:

@@ -34,8 +34,10 @@ from drip.core.fields import parse_date, parse_number
 
 MOST_CHARACTERS = 2_000_000
 MOST_ROUNDS = 100_000
-# Filters may write so many times as much as the text may be: what they write need not stand in it.
-MOST_DRAFTS = 10
+# What filters write in all need not stand in the text.
+MOST_DRAFTED = 10 * MOST_CHARACTERS
+# Of a text whose comments are taken out one by one.
+MOST_MARKED_UP = 100_000
 LONGEST_S = 2.0
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
@@ -148,7 +150,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             made = filter_(*arguments, **named)
             if isinstance(made, str):
                 self._made += len(made)
-                not_too_long(self._made // MOST_DRAFTS)
+                not_too_long(self._made, MOST_DRAFTED)
             return made
 
         return filtered
@@ -236,10 +238,10 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
     return nodes.Call(nodes.Name(name, "load", lineno=line), arguments, [], None, None, lineno=line)
 
 
-def not_too_long(length: int) -> None:
+def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:
     """Raises TooMuch for a text of more characters than the limit."""
-    if length > MOST_CHARACTERS:
-        raise TooMuch(f"the text has more than {MOST_CHARACTERS:,} characters")
+    if length > most:
+        raise TooMuch(f"the text has more than {most:,} characters")
 
 
 def _join(*parts: Any) -> str:
@@ -299,7 +301,7 @@ def _sum(environment: Environment, iterable: Any, attribute: str | int | None = 
 def _striptags(value: Any) -> str:
     """Jinja's `striptags`, whose time grows with the square of the comments."""
     text = str(value)
-    not_too_long(len(text) * 20)
+    not_too_long(len(text), MOST_MARKED_UP)
     return do_striptags(text)
 
 

@@ -170,12 +170,14 @@ class _Pinned(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._pinned, self.port), self.timeout)
         if self._tls:
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+        # `sock` is let go of as soon as the last answer's body begins.
+        self._link = self.sock
 
     def cut(self) -> None:
         """Ends it, whatever it waits for."""
         self.late = True
         with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            self._link.shutdown(socket.SHUT_RDWR)
 
 
 def _said(error: Exception) -> str:

@@ -338,16 +338,15 @@ class Dialogue(Generic[T]):
             self.fail(Down(sentence, help, for_good=reply.code >= 500))
 
     def _answered_mail(self, reply: Reply) -> None:
-        self._note("MAIL", reply)
+        self._note("MAIL", reply, {250})
 
     def _answered_rcpt(self, reply: Reply) -> None:
-        self._note("RCPT", reply)
+        self._note("RCPT", reply, {250, 251, 252})
 
-    def _note(self, at: str, reply: Reply) -> None:
+    def _note(self, at: str, reply: Reply, fine: set[int]) -> None:
         letter = self._ahead
         assert letter
-        if reply.code < 300:
-            # RFC 5321 section 4.2: of a code that is not known the first digit counts.
+        if reply.code in fine:
             letter.accepted |= at == "MAIL"
             self._took_others |= at == "RCPT"
         elif reply.code < 400:

@@ -170,9 +170,8 @@ def verdict(at: str, reply: Reply, took_others: bool = False) -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx."""
     # An address is anybody's text.
     said = _ADDRESS.sub("", " ".join(reply.lines))
-    scope: Scope = next(
-        (rule.scope for rule in RULES if _fits(rule, at, reply, said) and not (rule.of_all and took_others)), "message"
-    )
+    rules = (rule for rule in RULES if not (rule.of_all and took_others))
+    scope: Scope = next((rule.scope for rule in rules if _fits(rule, at, reply, said)), "message")
     return Unsent(str(reply), scope) if reply.code < 500 else Refused(str(reply), scope)
 
 
