@@ -79,16 +79,22 @@ class Sent:
     answer: str
 
 
-# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, everything.
-Scope = Literal["address", "message", "sender", "domain", "transport"]
+# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, how much this server wants
+# at once, how the two of us talk, everything.
+Scope = Literal["address", "message", "sender", "domain", "rate", "dialogue", "transport"]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The other side will never take this one; nothing left."""
+    """The other side will never take this one; nothing left.
+
+    `at_recipient`: it was said of the recipient before the text could go. That counts only from a server that has accepted
+    somebody: one that accepts nobody may mean us.
+    """
 
     answer: str
     scope: Scope = "message"
+    at_recipient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
