@@ -85,19 +85,22 @@ class Dispatcher:
             return tally
         with self.database.read() as connection:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
-            probing = self.pacing and lanes.troubled(connection, channel)
+            trouble = lanes.trouble(connection, channel) if self.pacing else None
         if closed:
             tally.trouble = closed.reason
             return tally
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
-            stream.deliver(self._probe(book, channel, desk) if probing else self._messages(book, channel, desk), desk)
+            messages = self._probe(book, channel, desk) if trouble else self._messages(book, channel, desk)
+            stream.deliver(messages, desk)
             desk.put_behind()
         except TransportDown as down:
             tally.stuck(str(down), down.help, COSTLY_MS if down.costly else DOWN_MS)
         finally:
             desk.finish()
+        if trouble and tally.unknown:
+            tally.stuck(trouble, "it is tried again", COSTLY_MS)
         if self.pacing and (tally.trouble or tally.sent):
             self._leave_alone(channel, tally)
         return tally
