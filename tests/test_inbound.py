@@ -97,9 +97,9 @@ def test_real_mails_are_recognised_and_put_into_the_right_class(corpora: Path) -
 
 def _right(label: dict[str, str], found: Finding) -> bool:
     if label["hardbounce"] == "1":
-        return found.meaning == "address-dead"
+        return found.meaning in ("address-dead", "no-domain")
     if label["reason"] in ANY:
-        return found.meaning != "address-dead"
+        return found.meaning not in ("address-dead", "no-domain")
     return found.meaning == ("temporary" if label["reason"] in TEMPORARY else "policy")
 
 
@@ -139,7 +139,8 @@ def _mutate(data: bytearray, chance: random.Random) -> None:
         ("550 5.1.1 <ana@example.com>: Recipient address rejected: User unknown", "5.1.1", "address-dead"),
         ("550-5.1.1 The email account that you tried to reach does not exist. Please try", "5.1.1", "address-dead"),
         ("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup", "5.1.10", "address-dead"),
-        ("550 5.4.4 Host or domain name not found. Name service error for name=exmple.com", "5.4.4", "address-dead"),
+        ("Host or domain name not found. Name service error for name=example.com type=A: Host not found", "5.4.4", "no-domain"),
+        ("Host or domain name not found. Name service error for name=mx.nowhere.example type=A: Host not found", "5.4.4", "temporary"),
         ("556 5.1.10 Domain does not accept mail (nullMX)", "5.1.10", "address-dead"),
         ("552 5.2.2 Mailbox full", "5.2.2", "temporary"),
         ("452-4.2.2 The email account that you tried to reach is over quota.", "4.2.2", "temporary"),
@@ -320,7 +321,7 @@ NOTICES = [
         From: hello@maple.example
         To: bo@example.com
         """,
-        [("bounce", "ana@nowhere.example", "address-dead")],
+        [("bounce", "ana@nowhere.example", "no-domain")],
     ),
     (
         """\

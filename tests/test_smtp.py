@@ -277,7 +277,7 @@ def test_a_refused_login_closes_the_way(code: str, for_good: bool) -> None:
 MEANINGS = [
     ("RCPT", "550 5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table", Refused, "address"),
     ("RCPT", "550 No such user here", Refused, "address"),
-    ("RCPT", "550 5.2.1 The email account that you tried to reach is disabled", Refused, "address"),
+    ("RCPT", "550 5.2.1 The email account that you tried to reach is disabled", Refused, "message"),
     ("RCPT", "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)", Refused, "address"),
     ("RCPT", "556 5.1.10 Recipient address has null MX", Refused, "address"),
     ("RCPT", "550 5.7.1 Message rejected due to policy", Refused, "message"),
@@ -297,7 +297,7 @@ MEANINGS = [
     ("RCPT", "452 4.3.1 Insufficient system storage", Unsent, "transport"),
     ("RCPT", "451 4.7.650 The mail server has been temporarily rate limited", Unsent, "domain"),
     ("RCPT", "450 4.4.1 host not found", Unsent, "domain"),
-    ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "message"),
+    ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "address"),
     ("RCPT", "550 Callout verification failed: 550 user unknown", Refused, "message"),
     ("RCPT", "550 5.2.1 The user you are trying to contact is receiving mail at a rate that", Refused, "message"),
     ("RCPT", "550 Your account has been suspended", Refused, "transport"),

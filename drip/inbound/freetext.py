@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drip.inbound.mail import ADDRESS, addresses_in
+from drip.core.answers import ADDRESS, addresses_in
 
 # Behind these the message itself is copied.
 _COPY = re.compile(

@@ -25,9 +25,6 @@ MOST_CHARACTERS = 100_000
 LONGEST_LINE = 1_000
 LONGEST_FIELD = 10 * LONGEST_LINE
 _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
-ADDRESS = re.compile(
-    r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +66,6 @@ def in_words(value: object) -> str:
     # Words that end in the middle stay as they are.
     pieces: list[tuple[str | bytes, str | None]] = _tried(lambda: decode_header(text), [(text, None)])
     return "".join(_decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces)
-
-
-def addresses_in(text: str) -> list[str]:
-    """The addresses in a text, in their order, each once."""
-    return list(dict.fromkeys(found[0].rstrip(".") for found in ADDRESS.finditer(text)))
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:

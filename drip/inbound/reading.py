@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
+from drip.core.answers import addresses_in
 from drip.inbound.freetext import Said, notice_of, said_in
-from drip.inbound.mail import Mail, addresses_in, fields
+from drip.inbound.mail import Mail, fields
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
 from drip.inbound.reports import feedback, statuses
 
@@ -19,7 +20,7 @@ SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
-    r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
+    r"mdaemon|\bbounce|-(admin|owner|request)@|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
 )
 _NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
@@ -31,7 +32,7 @@ _SAYS_FAILED = re.compile(
     r"(?i)(could ?n.t|could not|can ?not|unable to|was(n.t| not)|did not|not been|has not|failed to|were not)( yet)? (be(en)? )?(deliver|reach|sen[dt])|permanent (fatal )?(error|fail)|"
     r"(konnte|kann|wurde) .{0,60}nicht (\w+ )?(zugestellt|ausgeliefert)|nicht zustellbar|n'a pas pu|no (se )?(ha )?(podido|pudo) entregar|"
     r"non è stato possibile|não (pôde|foi possível)|niet (worden )?(afgeleverd|bezorgd)|не (может|удалось|было) .{0,20}доставлен|无法|"
-    r"delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
+    r"not (a )?member|not allowed to post|delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
     r"(550|552|553|554|551|421|450|451|452)[ -]"
 )
 _DELAYED = re.compile(

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drip.inbound.mail import addresses_in, lines_of
+from drip.core.answers import addresses_in
+from drip.inbound.mail import lines_of
 
 
 @dataclass(frozen=True, slots=True)
