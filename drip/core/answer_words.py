@@ -53,21 +53,21 @@ SETS = {
         not (in|on) (this|our|the) (server|directory|database|system|domain|list|organi[sz]ation|recipient), has no (mailbox|account), not here, unlisted, user does not have
         unbekannt, existiert (hier |leider |auf diesem \w+ )?nicht, nicht (mehr )?(gefunden|bekannt|vorhanden|existent|verfugbar|auffindbar|registriert|gultig), gibt es nicht, wurde (geloscht|entfernt), ungultig
         inconnue?s?, n existe (pas|plus), introuvable, inexistante?, pas (ete )?(trouvee?|valide|reconnue?), non trouvee?, invalide, a ete (supprimee?|fermee?)
-        no existe, desconocid\w+, no (se )?(ha (sido |podido )?|pudo |puede )?(encontr\w+|hall\w+|localiz\w+), inexistente, no es valid[oa], (fue|ha sido) eliminad[oa], invalid[oa]
+        no existe, desconocid\w+, no (se )?(ha (sido |podido )?|fue |pudo |puede )?(encontr\w+|hall\w+|localiz\w+), inexistente, no es valid[oa], (fue|ha sido) eliminad[oa], invalid[oa]
         (non|piu) esist\w+, sconosciut\w+, non (e )?(stat[oa] )?(trovat\w|valid\w|presente|riconosciut\w)
         nao existe, nao (foi |esta )?(encontrad\w|localizad\w|cadastrad\w|valid\w), desconhecid\w+, bestaat niet, onbekend, niet (gevonden|bekend|geldig), ongeldig
         nie istnieje, nieznan\w+, nie (zostal\w* )?(znalezion\w+|odnalezion\w+), nieprawidlow\w+, не (существует|наиден\w*|зарегистрирован\w*|обнаружен\w*|известен)
-        неизвест\w+, недеиствител\w+, не існуе\w*, невідом\w+, не знаидено, удален\w*, finns inte, finns ej, okan[dt], saknas, (findes|eksisterer|finnes) ikke, ukendt, ukjent
+        неизвест\w+, недеиствител\w+, не існуе\w*, невідом\w+, не знаидено, удален\w*, нет$, finns inte, finns ej, okan[dt], saknas, (findes|eksisterer|finnes) ikke, ukendt, ukjent
         ei (ole olemassa|loydy|loytynyt), tuntematon, neexistuje, neznam\w+, nenalezen\w*, bulunamadi, bulunmuyor, (mevcut|gecerli) degil, gecersiz, bilinmiyor
-        nem (letezik|talalhato), ismeretlen, nu (exista|a fost gasit\w*), necunoscut\w*, δεν (υπαρχει|βρεθηκε), αγνωστ\w+
+        nem (letezik|talalhato), ismeretlen, nu (exista|a fost gasit\w*), necunoscut\w*, inesistente, yok\b, недопустим\w+, δεν (υπαρχει|βρεθηκε), αγνωστ\w+
     """,
     # The same before it.
     "NO_SUCH": r"""
         unknown, no such, invalid, illegal, unrecogni[sz]ed, nonexist[ae]nt, non exist[ae]nt, wrong, incorrect, undeliverable, bad, not an? (valid|known|registered), not a
-        no (valid|known|local), (cannot|cant|could not|couldnt) find( any| an?| the| this| that)?
+        no (valid|known|local), (cannot|cant|could not|couldnt|unable to) find( any| an?| the| this| that)?
         unbekannte\w*, ungultige\w*, keine?\w?, kein solche\w*, aucune?, no existe (el|la|ese|tal|este), ningun\w?, no se (encontro|encuentra) (el|la)
-        nessun\w?, nao existe \w, onbekende, ongeldige?, geen, nieznany, brak, nie ma (takiego)?, неизвестныи, несуществующи\w+, нет (такого)?, невідомии
-        okand, ukendt, ukjent, ingen, tuntematon, neznamy, bilinmeyen, gecersiz, ismeretlen, nincs (ilyen)?, αγνωστος
+        nessun\w?, nao existe \w, onbekende, ongeldige?, geen, nieznany, brak, nie ma, nie znaleziono, не наиден, неизвестныи, недопустим\w+, несуществующи\w+, нет (такого)?, невідомии
+        okand, ukendt, ukjent, ingen, tuntematon, neznamy, bilinmeyen, gecersiz, ismeretlen, nincs (ilyen)?, αγνωστ\w+
     """,
     "FULL_OF": r"""
         full, over ?quota, over (its|the|their|his)? ?(quota|limit), voll, pleine?, llen[oa], pien[oa], cheia, lotada, vol, pelny, pelna, przepelnion\w+, переполнен\w*, заполнен\w*, full[ta]?
@@ -98,7 +98,7 @@ def words(phrases: str) -> re.Pattern[str]:
 
 def _phrase(line: str) -> str:
     # Chinese, Japanese and Korean put no blanks between words.
-    begins = r"\b" if line[0] < "\u2e80" else ""
+    begins = r"\b" if max(line) < "\u2e80" else ""
     line = re.sub(r"[A-Z]{2}[A-Z_]*", lambda found: _any_of(found[0]), line)
     return begins + _gaps(line)
 
@@ -116,6 +116,7 @@ def _gaps(line: str) -> str:
 # --- who is meant, and how the two servers talk
 
 LOGIN = words(r"""
+    (authentifizier\w+|authentifiez|autentiq\w+|autentic(a|ar)se|autenticati|autenticarsi)
     authentication (is )?(required|failed|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
     (must|need to|please) (first )?(log ?in|authenticate)
@@ -189,8 +190,10 @@ US = words(r"""
     (ip|server) ... (gesperrt|blockiert|bloque\w*|bloquead\w+|bloccat\w+|заблокирован\w*|черн\w+ спис\w+)
     """)
 SENDER = words(r"""
+    SENT_BY ... (?<!\w)GONE
+    (NO_SUCH) (envelope |return )?SENT_BY\b
     SENT_BY ... (reject\w*|denied|refused|not (exists?|found|valid|allowed|permitted|authori[sz]ed|accepted|owned|resolv\w+|verified|local|recogni[sz]ed)|invalid|unknown|unroutable|unrouteable|no mx|does( not|nt) (exist|resolve|match|pass|have)|verif\w+|blocked|banned|illegal|failed|unverif\w+|abgelehnt|ungultig|unbekannt|invalide|inconnue?|refusee?|rechazad[oa]|rifiutat[oa]|rejeitad[oa]|inesistente|inexistente|inconnu|geweigerd|odrzucon\w+|отклонен\w*|неизвест\w+|has no (mx|a|dns)|is unknown|domain)
-    (unknown|invalid|bad|illegal|unroutable|unrouteable|unresolvable|forged|unverif\w+|spoofed|unauthori[sz]ed|blocked) (envelope )?sender
+    (unroutable|unrouteable|unresolvable|forged|unverif\w+|spoofed|unauthori[sz]ed|blocked) (envelope )?sender
     sender (address |domain )?(reject|verif|is invalid|unknown|denied)
     domain of sender
     verification failed for
@@ -308,7 +311,7 @@ LATER = words(r"""
     (please )?(try|retry|resend|re send) ... (later|again|shortly|soon|minutes?|hours?|another time)
     (retry|again|back) (later|soon|shortly|in)\b
     (at|for) (the|this) (moment|time)\b
-    (currently|presently|momentarily|right now|for now|not yet)\b
+    (currently|presently|momentarily|right now|for now|not yet|in progress)\b
     """)
 BUSY = words(r"""
     (server|system|service|host|site|gateway|resources?|database|directory|backend|machine|domain) ... (busy|unavailable|not available|not reach\w+|unreachable|overload\w*|not respond\w*|isnt responding|down\b|offline|out of|maintenance|failure|failed|error|problem|not ready|is closed)
@@ -361,11 +364,14 @@ POLICY = words(r"""
     (block(ed|ing)?|black ?list\w*|block ?list\w*|deny ?list\w*|white ?list\w*|allow ?list\w*|reputation|rbl|dnsbl|urib?l|surbl|banned|blacklisted|quarantin\w+)\b
     (polic(y|ies)|prohibit\w*|administrativ\w*|compliance|regulation\w*|restrict\w*|forbidden|disallow\w*|unwanted|unwelcome|refuses? (mail|messages)|permission\w*)\b
     (not|isnt|arent|never) (allowed|authori[sz]ed|permitted|welcome|wanted|entitled)
-    (message|mail|content|email|attachment|letter|transaction|text|header|subject|body)s? ... (reject\w*|refused|denied|blocked|unacceptable|discarded|bounced|filtered|declined)
+    (message|mail|content|email|attachment|letter|transaction|text|header|subject|body)s? ... (reject(ed|s|ion|ing)?|refused|denied|blocked|unacceptable|discarded|bounced|filtered|declined)\b(?! ?[:,-] ?(the )?(unknown|no such|user|recipient|invalid|mailbox|address|nonexist))
     (content|message|mail) (filter\w*|reject\w*|denied|refused|scan\w*)
     (reject\w*|refus\w*|denied|declin\w*|filtered) (by|due|because|for|as|under|on) (?!unknown|invalid|no such|recipient|user|address)
     (rejected|refused|denied|blocked|filtered|discarded) (mail|message|content|email)
     access ... denied
+    (may|can|must|are) (not|only) (post|write|send)
+    only (members|subscribers|employees|internal|authori[sz]ed|registered)
+    (tls|starttls|encryption) (is )?(required|needed|mandatory)
     (only accepts?|accepts? only|does( not|nt) accept (this|mail from|messages? from|email from)|no mail from|from (external|outside)|external senders?|internal (use|only)|members only|moderat\w+|subscribers? only|subscribed|not a member)
     (unusual|complaint\w*|purported|mismatch\w*|challenge|captcha|confirm you)
     (header|mime|encoding|charset|url|uri|hyperlink|link|attachment)s?\b
@@ -410,7 +416,7 @@ SURELY_NO_DOMAIN = words(r"""
     """)
 DOMAIN_GONE = words(r"""
     (dns )?(domain|itsdomain)( name)? ... (unknown|not (be )?found|does( not|nt) exist|not exist|non ?exist\w*|is invalid|not valid|not registered|expired|no longer exists?|existiert nicht|unbekannt|n existe pas|inconnue?|no existe|inexistente|non esiste|nao existe|bestaat niet|nie istnieje|не существует|finns inte|neexistuje|nicht gefunden|introuvable)
-    (unknown|no such|bad|invalid|illegal|non ?exist\w*|unrouteable|unroutable|unresolvable|unbekannte) (mail |recipient |destination |email )?(domain|host domain|destination)
+    (unknown|no such|bad|invalid|illegal|non ?exist\w*|unrouteable|unroutable|unresolvable|unbekannte) (mail |recipient |destination |email )?(domain|host domain|destination(?! (mail ?box|address|user|recipient)))
     (unknown|no such|bad|invalid|illegal|non ?existent) host
     host or domain name not found
     (host|itsdomain)( or domain)?( name)? ... (unknown|not (be )?found|does( not|nt) exist|nonexist\w*|is invalid|not valid)
@@ -424,14 +430,17 @@ DOMAIN_GONE = words(r"""
     """)
 NOBODY = words(r"""
     (USER) ... GONE
-    \b(NO_SUCH) (or illegal |or unknown |or invalid |local |destination |email |final |recipient |virtual |target |user |mail |such )*(USER)
+    \b(NO_SUCH) (or illegal |or unknown |or invalid |local |destination |email |final |recipient |virtual |target |user |mail |such |takiego |такого |bir )*(USER)
     no mailbox (here|by)
     no one (here )?(by|with) (that|this) name
     no (user|account|mailbox|recipient|one|person) (by|with|here|named|of|called)
     nobody (here )?(by|with|of|named)
     (user|recipient|address|account)\w* ... not (on|in) (this|our|the|my) (?!policy|block|black|white|allow)
     isnt in my (validrcptto|list of (valid )?(recipient|user|address)\w*)
-    (recipnotfound|recipientnotfound|recipient not found)
+    (ex)?(recipnotfound|recipientnotfound)
+    (user|mail ?box|account|address)( is| was)? (closed|deleted|removed|terminated|gone)\b
+    no forwarding address
+    (user|mail ?box|recipient|address) (has )?moved\b
     (mailbox|address|account|email) (is )?(unavailable|not available)
     (recipient|user|person|employee|he|she) ... (has left|left the|no longer works?|no longer (with|at|employed))
     unrout(e)?able address
@@ -446,17 +455,32 @@ NOBODY = words(r"""
     存在しません
     (사용자|수신자|메일박스|메일 주소|주소|계정|받는 사람).{0,12}(없|존재하지|찾을 수|알 수)
     """)
+# Where the code says already that it is about the address.
+GONE = words(r"""
+    GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
+    not (our|a|in) (customer|user|use)\b
+    """)
 # How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").
 NOT_IN_DIRECTORY = words("recipient address rejected: access denied")
 # Beyond doubt, at whatever command.
 SURELY_NOBODY = words(r"""
     (doesnt|does not) have an?\s+\S+\s+account
-    recipnotfound
-    recipientnotfound
+    (ex)?(recipnotfound|recipientnotfound)
     no mailbox here by that name
     """)
-# Nothing particular, and yet enough that a code alone is no proof.
-DOUBT = words(r"""
-    (later|again|wait|retry|hours?|minutes?|seconds?|soon|until|delay\w*|defer\w*|limit\w*|quota|exceed\w*|maximum|unavailable|unreachable|failure|failed|error|try|lookup|internal|problem|unable|(can|could) ?not)\b
-    (sender|sending|your|you|from|helo|ehlo|header|message|content|client|connection|session|server|system|database|directory|policy|allow\w*|permit\w*|authori\w+|deny|denied|accept\w*|filter\w*|verif\w+|callout|relay\w*|protocol|command|sequence)\b
+# Advice that stands beside many a final answer: to look at the address, and to try again then.
+ADVICE = words(r"""
+    (?<!not )(?<!nt )(?<!to )(?<!unable )(check|checking|verify|correct|confirm|review) (the|your|for|that|whether|if|it|its|spelling|recipient|address|email) ... (try|retry|send|resend|resending|trying)\b( to| it| your| the| again| message| mail| email| resend| resending| send| delivery)*
+    (prufen|uberprufen|kontrollieren) sie ... (erneut|noch einmal|nochmals?)( zu)?( senden| versuchen)?
+    verifi(ez|er) ... (reessay\w+|renvoy\w+)
+    (compruebe|verifique|revise|confira) ... (intent\w+|envi\w+|tente|reenvi\w+)( de nuevo| nuevamente| otra vez| novamente| outra vez)?
+    (controll\w+|verific\w+) ... riprov\w+
+    (проверьте) ... (попробуите|повторите|отправьте)( еще раз| снова)?
     """)
+# Words that say nothing in particular: beside these alone a code says what is meant.
+NEUTRAL = frozenset(
+    """the this that for and not was has been see sorry please error errors failed failure fatal permanent permanently reject rejected
+    rejecting refused bounce bounced undeliverable recipient recipients address addresses user mail email mailbox account delivery
+    deliver delivered destination bad rcpt smtp esmtp command reply response requested action taken code status reason remote local host
+    name unknown invalid""".split()
+)

@@ -47,6 +47,7 @@ CODE = re.compile(r"(?<![\d.:/-])([245][0-5]\d)(?=[\s:;,.)-]|$)(?![.-]\d{1,3}\.\
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']{1,500}", re.I)
 _MACHINE = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7})(?![\w.]*\d)", re.I)
 _NUMBERS = re.compile(r"(?<![\w.])#?[245]\.\d{1,3}\.\d{1,3}\b|(?<![\w.])[245]\d\d(?=[ -])")
+_WORD = re.compile(r"(?<![\w.#-])[^\W\d_]{3,}(?![\w-]|\.\w)")
 # The answer of another server, told within an answer.
 _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 
@@ -130,6 +131,7 @@ RULES = (
     # --- the domain, and the address
     Rule("no-domain", words.DOMAIN_GONE),
     Rule("nobody", words.NOBODY),
+    Rule("nobody", words.GONE, enhanced=r"1\.[016]"),
     # --- codes alone
     Rule("syntax", code="501|555"),
     Rule("dialogue", code="50[024]"),
@@ -143,6 +145,8 @@ BY_CODE: Mapping[str, Cause] = {
 }  # fmt: skip
 # Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
 _OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.10", "4.4")
+# To whom questions go: nobody's mail is about them. RFC 2142.
+_ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
 _DEAD: tuple[Cause, ...] = ("nobody", "no-mail")
 
 
@@ -162,7 +166,7 @@ def judge(answer: Answer) -> Verdict:
         return Verdict("somebody-else", final)
     if cause == "no-domain":
         return Verdict(cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy", final)
-    if by_words and not _is_proof(said, kind, answer.at):
+    if by_words and not _is_proof(said, kind, code, answer.at):
         return Verdict("policy" if answer.at or code else "unknown", final)
     return Verdict(cause, final, dead=final and answer.at != "MAIL")
 
@@ -199,7 +203,7 @@ def _innermost(answer: Answer) -> tuple[str, int, str]:
 def _marked(text: str, answer: Answer) -> str:
     """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
-    said = words.plain(_MACHINE.sub(words.MACHINE, text))
+    said = words.ADVICE.sub(" ", words.plain(_MACHINE.sub(words.MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
         said = _named(each, words.OUR_DOMAIN, said)
@@ -220,20 +224,21 @@ def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
 
 def _by_code(kind: str, said: str) -> Cause:
     cause: Cause = BY_CODE.get(kind, "policy" if kind.startswith(("6.", "7.")) else "unknown")
-    return "unknown" if cause in _DEAD and words.DOUBT.search(said) else cause
+    others = set(_WORD.findall(said)) - words.NEUTRAL
+    return "unknown" if cause in _DEAD and others else cause
 
 
 def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
     """Whether other addresses are named and not the recipient's, or the domain that we write from."""
     local = answer.recipient.lower().rpartition("@")[0]
-    named = [each.lower().rpartition("@")[0] for each in addresses_in(text)]
+    named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
     if local in named or not answer.recipient:
         return False
     return bool(named) or words.OUR_DOMAIN in said
 
 
-def _is_proof(said: str, kind: str, at: At) -> bool:
+def _is_proof(said: str, kind: str, code: int, at: At) -> bool:
     """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
-    if kind.startswith("7.") or kind == "2.0" or at == "MAIL":
+    if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
         return False
     return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.search(said) is not None

@@ -132,7 +132,8 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
 def _as_text(part: object) -> str:
     # Of what cannot be written again its header at least.
     header = "\n".join(f"{name}: {value}" for name, value in part.items()) if isinstance(part, Parsed) else ""
-    text = _tried(lambda: part.as_string() if isinstance(part, Parsed) else str(part), header)
+    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a report, into words of RFC 2047.
+    text = _tried(lambda: _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part), header)
     return _lines(text).strip("\n")
 
 
