@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cached_property, lru_cache
 
 # What stands for an address of the Internet, for the recipient's own domain, and for one that we write from.
 MACHINE, ITS_DOMAIN, OUR_DOMAIN = "ipaddress", "itsdomain", "ourdomain"
@@ -91,9 +92,19 @@ SETS = {
 }  # fmt: skip
 
 
-def words(phrases: str) -> re.Pattern[str]:
-    """Phrases, one a line, as one pattern."""
-    return re.compile("|".join(_phrase(line.strip()) for line in phrases.strip().splitlines()))
+class Words:
+    """Phrases, one a line, as one pattern. It is compiled when it is asked for first: all of them take 50 ms."""
+
+    def __init__(self, phrases: str) -> None:
+        self._phrases = phrases
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(_phrase(line.strip()) for line in self._phrases.strip().splitlines()))
+
+    def said_in(self, text: str) -> bool:
+        """Whether one of them is in a text that is `plain`."""
+        return self.pattern.search(text) is not None
 
 
 def _phrase(line: str) -> str:
@@ -103,6 +114,7 @@ def _phrase(line: str) -> str:
     return begins + _gaps(line)
 
 
+@lru_cache
 def _any_of(name: str) -> str:
     each = [text.strip() for line in SETS[name].strip().splitlines() for text in line.split(",")]
     return f"(?:{'|'.join(each)})"
@@ -115,7 +127,7 @@ def _gaps(line: str) -> str:
 
 # --- who is meant, and how the two servers talk
 
-LOGIN = words(r"""
+LOGIN = Words(r"""
     (authentifizier\w+|authentifiez|autentiq\w+|autentic(a|ar)se|autenticati|autenticarsi)
     authentication (is )?(required|failed|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
@@ -130,7 +142,7 @@ LOGIN = words(r"""
     autenti[cf]\w+ (es |e )?(requerida|necesaria|obligatori\w|richiesta|necessaria)
     требуется (аутентификация|авторизация)
     """)
-RELAY = words(r"""
+RELAY = Words(r"""
     relay(ing|ed)?( mail| access| is| was| to| for|  this)* ... (denied|not (permitted|allowed|authori[sz]ed|supported)|prohibited|disallowed|refused|rejected|forbidden|disabled|blocked)
     (unable to|not|cannot|cant|wont|will not|refus\w+ to|may not|not (permitted|allowed|authori[sz]ed) to) relay
     (insecure mail|open|no) relay
@@ -141,7 +153,7 @@ RELAY = words(r"""
     (weiterleitung|relaying|relais|relay|reenvio|retransmision|inoltro|retransmissao|reencaminhamento) ... (verweigert|nicht (erlaubt|gestattet)|abgelehnt|refuse\w?|interdit|denegad\w|no permitid\w|negat\w|non (permess|consentit)\w|negad\w|nao permitid\w|niet toegestaan|zabronion\w+|запрещен\w*)
     """)
 # How much comes from us. What one connection carries is another matter.
-RATE = words(r"""
+RATE = Words(r"""
     rate ?limit
     (rate|frequency|volume|allowance) ... exceeded
     exceed\w* ... (rate|limit|quota|threshold|number of|maximum|allowance) ... (messages|mails|emails|recipients|connections|sessions|hour|day|minute|sending|sent)
@@ -160,18 +172,18 @@ RATE = words(r"""
     (너무 많|전송 제한|초과)
     """)
 # Whatever the message: this machine, or the account that we send by.
-IN_SESSION = words(r"""
+IN_SESSION = Words(r"""
     too many (messages|mails|recipients|transactions|emails|deliveries) ... (in|per|for|on|over|during|within) (this|one|a|each|the|the same|single) (smtp )?(connection|session)
     (messages?|recipients?|transactions?) (limit )?per (smtp )?(connection|session)
     """)
-OUR_RATE = words(r"""
+OUR_RATE = Words(r"""
     (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*) ... (WE|from (you|ipaddress)|by you|for you)
     (WE|you (have|ve|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
     too (many|much) (recipients|messages|mails?|emails?|errors|commands|mail)
     (sending|send|outbound|outgoing|hourly|daily|submission|monthly) (mail |email |user |user sending |message |sending )?(rate|limit|quota)
     (sent|sends|sending) ... (per|this|in (the|an|one) (last|past)?) ?(hour|day|minute)
     """)
-US = words(r"""
+US = Words(r"""
     WE ... (reject\w*|block\w*|suspend\w*|listed|banned|denied|disabled|not (allowed|authori[sz]ed|permitted|welcome)|refused|restricted|reputation|black ?list\w*|locked)
     ipaddress (is |was |has been )?(currently |temporarily |being )?(reject\w*|block\w*|listed|banned|denied|not allowed|refused|restricted|black ?list\w*)
     (blocked|listed|rejected|banned|refused|denied) (using|by|in|at|on|from|for|because of) ... (ipaddress|your|rbl|dnsbl|spamhaus|spamcop|barracuda|block ?list|black ?list|client)
@@ -189,7 +201,7 @@ US = words(r"""
     adresse ip (source )?(bloque|black)\w*
     (ip|server) ... (gesperrt|blockiert|bloque\w*|bloquead\w+|bloccat\w+|заблокирован\w*|черн\w+ спис\w+)
     """)
-SENDER = words(r"""
+SENDER = Words(r"""
     SENT_BY ... (?<!\w)GONE
     (NO_SUCH) (envelope |return )?SENT_BY\b
     SENT_BY ... (reject\w*|denied|refused|not (exists?|found|valid|allowed|permitted|authori[sz]ed|accepted|owned|resolv\w+|verified|local|recogni[sz]ed)|invalid|unknown|unroutable|unrouteable|no mx|does( not|nt) (exist|resolve|match|pass|have)|verif\w+|blocked|banned|illegal|failed|unverif\w+|abgelehnt|ungultig|unbekannt|invalide|inconnue?|refusee?|rechazad[oa]|rifiutat[oa]|rejeitad[oa]|inesistente|inexistente|inconnu|geweigerd|odrzucon\w+|отклонен\w*|неизвест\w+|has no (mx|a|dns)|is unknown|domain)
@@ -205,13 +217,13 @@ SENDER = words(r"""
     (in|of) (the |your )?(from|cc|sender|reply to):? header
     """)
 # Who tells what another server said may have asked it about the sender.
-TOLD_OF_SENDER = words(r"""
+TOLD_OF_SENDER = Words(r"""
     sender\b
     (callout|call ?back)\b
     (?<!recipient )(address )?verification (failed|of)
     """)
 # What the two say to each other, whatever it is about.
-DIALOGUE = words(r"""
+DIALOGUE = Words(r"""
     (bad|out of|wrong|invalid|incorrect|improper) (command )?(sequence|order)
     (unknown|unrecogni[sz]ed|invalid|unimplemented|unsupported|bad|not a valid|unexpected) (smtp )?(command|parameter|argument|verb|option)
     command (not|unrecogni[sz]ed|unknown|out of|is not|line|rejected|order|sequence)
@@ -231,7 +243,7 @@ DIALOGUE = words(r"""
     starttls (first|required)
     must issue a starttls
     """)
-ADDRESS_SYNTAX = words(r"""
+ADDRESS_SYNTAX = Words(r"""
     (bad|invalid|illegal|malformed|wrong|incorrect|improper) ... (syntax|format|characters?)
     syntax ... (address|recipient|mailbox|local part|domain|path)
     (address|recipient|mailbox|local part|domain|path) ... (syntax|format|malformed|badly formed|not (rfc|fully qualified|compliant)|too long|illegal char\w*|invalid char\w*)
@@ -245,19 +257,19 @@ ADDRESS_SYNTAX = words(r"""
 
 # --- for now
 
-GREYLISTED = words(r"""
+GREYLISTED = Words(r"""
     gr[ea]y ?list\w*
     (try|come|retry|again|please|back|wait) ... (in|after|for|within) (a few |\d+ ?)(s|sec\w*|min\w*|hours?|h)\b
     (graylist|liste grise|lista gris|lista grigia|lista cinza|graue liste|серыи список|szara lista|灰名单|グレイリスト)
     """)
-SERVER_FULL = words(r"""
+SERVER_FULL = Words(r"""
     insufficient system (storage|space|resources|disk)
     (mail )?system (is )?full
     space shortage
     (not enough|insufficient|low|no|out of) (free )?(disk|spool|queue|system) ?(space|storage)
     (disk|file ?system|partition|spool|queue|server) (is )?full
     """)
-FULL = words(r"""
+FULL = Words(r"""
     (USER|mail|folder|storage|quota|directory|disk|maildir|spool|file system|filesystem) ... (?<!\w)FULL_OF\b
     full ... USER
     (over|exceed(s|ed|ing)?|out of|reached|above|beyond|at|hit) ... (quota|storage|disk ?space|mailbox size|allotment|space|size limit for this mailbox)
@@ -270,7 +282,7 @@ FULL = words(r"""
     (容量|邮箱.{0,8}满|已满|空间不足|超出.{0,8}(配额|容量)|いっぱい|満杯|용량|가득)
     (recipient|user|mailbox|inbox) ... out of (storage|space)
     """)
-DISABLED = words(r"""
+DISABLED = Words(r"""
     (USER|email address) ... (?<!\w)OFF\b
     (temporarily|currently) (disabled|inactive|suspended|closed)
     (disabled|suspended|inactive|deactivated|locked|frozen|dormant) (USER)
@@ -281,7 +293,7 @@ DISABLED = words(r"""
     invalid inactive user
     (已?被?(停用|冻结|禁用|锁定)|(アカウント|メールボックス).{0,12}(停止|無効)|(정지|중지|휴면|비활성))
     """)
-EXPIRED = words(r"""
+EXPIRED = Words(r"""
     (message|delivery|envelope|mail|queue|time|lifetime|retry|retries)( time| timeout| period| lifetime)? (has |have |had |is |was )?(expired|exceeded|exhausted|timed out|elapsed)
     (delivery|message|mail|queue) ... (expired|too old|given up)
     (retry|delivery) (time ?out|time) (exceeded|reached)
@@ -293,7 +305,7 @@ EXPIRED = words(r"""
     (undelivered|unable to deliver|tried|delayed) (for|in|after|over) (more than )?\d+
     (zustellfrist|abgelaufen|delai ... (expire|depasse)|plazo ... (expirad|vencid)\w|tempo ... (scadut|esaurit|esgotad)\w|expirado|scadut[oa]|верем\w+ ... истек\w*|истек\w*)
     """)
-LATER = words(r"""
+LATER = Words(r"""
     temp(orar(y|il\w*|ement|iament\w+|iamente))?\b(?! file)
     temporal(ly|mente)?\b
     (vorubergehend\w*|zeitweis\w*|zeitweilig\w*|zurzeit|zur zeit|momentan\w*|derzeit|gerade nicht|spater|erneut|noch ?einmal versuchen)
@@ -313,7 +325,7 @@ LATER = words(r"""
     (at|for) (the|this) (moment|time)\b
     (currently|presently|momentarily|right now|for now|not yet|in progress)\b
     """)
-BUSY = words(r"""
+BUSY = Words(r"""
     (server|system|service|host|site|gateway|resources?|database|directory|backend|machine|domain) ... (busy|unavailable|not available|not reach\w+|unreachable|overload\w*|not respond\w*|isnt responding|down\b|offline|out of|maintenance|failure|failed|error|problem|not ready|is closed)
     (busy|overload\w*|unreachable|not reachable|unavailable (now|due|because)|under maintenance|maintenance)
     service (not available|unavailable|denied|closing)
@@ -346,19 +358,19 @@ BUSY = words(r"""
 
 # --- this message
 
-SIZE = words(r"""
+SIZE = Words(r"""
     (message|mail|email|attachment|content|body|data)( size| length)?( is| was)? (too long|... (too (large|big)|exceed\w*|over ... limit))
     exceed\w* ... (message|mail|fixed|maximum|max)( message| mail)? (size|length)
     size limit exceeded
     too (large|big)\b
     (nachricht|message|mensaje|messaggio|mensagem|bericht|wiadomosc|сообщение|письмо) ... (zu gross|trop (volumineux|gros|grand)|demasiado grande|troppo grande|muito grande|te groot|zbyt duz\w+|слишком больш\w+)
     """)
-INTERNATIONAL = words(r"""
+INTERNATIONAL = Words(r"""
     smtputf8
     (utf ?8|international\w*|non ascii|beyond ascii|8 ?bit|unicode|eai) ... (address\w*|mailbox|sender|recipient|not support\w*|unsupported|envelope)
     (does|do)( not|nt) support ... (utf ?8|international\w*|eai)
     """)
-POLICY = words(r"""
+POLICY = Words(r"""
     (spam|ube|uce|unsolicited|bulk|junk|virus\w*|malware|phish\w*|trojan|worm|scam|fraud\w*|abus\w+|infected|suspicious|suspected|suspicion)\b
     (antispam|antivirus|eicar|spamassassin|rspamd|amavis|bayes\w*)
     (block(ed|ing)?|black ?list\w*|block ?list\w*|deny ?list\w*|white ?list\w*|allow ?list\w*|reputation|rbl|dnsbl|urib?l|surbl|banned|blacklisted|quarantin\w+)\b
@@ -383,14 +395,14 @@ POLICY = words(r"""
 
 # --- the domain, and the address
 
-NULL_MX = words(r"""
+NULL_MX = Words(r"""
     null ?mx
     null (mx )?record
     (domain|host|itsdomain) ... (never|does( not|nt)|do( not|nt)|not|wont|will not) (accept|receive|want)(s|ing)? (any )?(e?mails?|messages)(?= ?[.,;()]|$)
     (domain|host|itsdomain) ... (not|isnt) (configured|set up) (for|to) (accept |receive )?(e?mail)(?= ?[.,;()]|$)
     """)
 # Of a host that an MX names: a slip in DNS, which is mended.
-MX_HOST = words(r"""
+MX_HOST = Words(r"""
     all relevant mx records
     no (valid )?data record
     host found but
@@ -407,14 +419,14 @@ MX_HOST = words(r"""
     lowest numbered mx
     """)
 # Said by whoever has asked the name server, beyond doubt, of the recipient's own domain.
-SURELY_NO_DOMAIN = words(r"""
+SURELY_NO_DOMAIN = Words(r"""
     nxdomain
     name service error for name=itsdomain type=\w+: (host not found(?!, try)|malformed)
     name server: itsdomain: host not found(?!, try)
     host unknown \(authoritative
     because the domain is not reachable
     """)
-DOMAIN_GONE = words(r"""
+DOMAIN_GONE = Words(r"""
     (dns )?(domain|itsdomain)( name)? ... (unknown|not (be )?found|does( not|nt) exist|not exist|non ?exist\w*|is invalid|not valid|not registered|expired|no longer exists?|existiert nicht|unbekannt|n existe pas|inconnue?|no existe|inexistente|non esiste|nao existe|bestaat niet|nie istnieje|не существует|finns inte|neexistuje|nicht gefunden|introuvable)
     (unknown|no such|bad|invalid|illegal|non ?exist\w*|unrouteable|unroutable|unresolvable|unbekannte) (mail |recipient |destination |email )?(domain|host domain|destination(?! (mail ?box|address|user|recipient)))
     (unknown|no such|bad|invalid|illegal|non ?existent) host
@@ -428,7 +440,7 @@ DOMAIN_GONE = words(r"""
     [\w-]+\.[\w.-]+ does not exist
     (domain|域名|ドメイン).{0,10}(不存在|存在しません|見つかりません)
     """)
-NOBODY = words(r"""
+NOBODY = Words(r"""
     (USER) ... GONE
     \b(NO_SUCH) (or illegal |or unknown |or invalid |local |destination |email |final |recipient |virtual |target |user |mail |such |takiego |такого |bir )*(USER)
     no mailbox (here|by)
@@ -456,20 +468,20 @@ NOBODY = words(r"""
     (사용자|수신자|메일박스|메일 주소|주소|계정|받는 사람).{0,12}(없|존재하지|찾을 수|알 수)
     """)
 # Where the code says already that it is about the address.
-GONE = words(r"""
+GONE = Words(r"""
     GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
     not (our|a|in) (customer|user|use)\b
     """)
 # How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").
-NOT_IN_DIRECTORY = words("recipient address rejected: access denied")
+NOT_IN_DIRECTORY = Words("recipient address rejected: access denied")
 # Beyond doubt, at whatever command.
-SURELY_NOBODY = words(r"""
+SURELY_NOBODY = Words(r"""
     (doesnt|does not) have an?\s+\S+\s+account
     (ex)?(recipnotfound|recipientnotfound)
     no mailbox here by that name
     """)
 # Advice that stands beside many a final answer: to look at the address, and to try again then.
-ADVICE = words(r"""
+ADVICE = Words(r"""
     (?<!not )(?<!nt )(?<!to )(?<!unable )(check|checking|verify|correct|confirm|review) (the|your|for|that|whether|if|it|its|spelling|recipient|address|email) ... (try|retry|send|resend|resending|trying)\b( to| it| your| the| again| message| mail| email| resend| resending| send| delivery)*
     (prufen|uberprufen|kontrollieren) sie ... (erneut|noch einmal|nochmals?)( zu)?( senden| versuchen)?
     verifi(ez|er) ... (reessay\w+|renvoy\w+)

@@ -82,7 +82,7 @@ class Rule:
     about `cause`. What is not given fits everything."""
 
     cause: Cause
-    says: re.Pattern[str] | None = None
+    says: words.Words | None = None
     enhanced: str = ""
     code: str = ""
 
@@ -152,7 +152,8 @@ _DEAD: tuple[Cause, ...] = ("nobody", "no-mail")
 
 def judge(answer: Answer) -> Verdict:
     """What an answer means. Never raises, whatever the text."""
-    text, code, enhanced = _innermost(answer)
+    whole = answer.text[:LONGEST]
+    text, code, enhanced = _innermost(whole, answer)
     final = code // 100 != 4 and not enhanced.startswith("4")
     said, kind = _marked(text, answer), enhanced.partition(".")[2]
     rule = next((each for each in RULES if _fits(each, said, kind, code)), None)
@@ -160,9 +161,8 @@ def judge(answer: Answer) -> Verdict:
     cause: Cause = rule.cause if rule else _by_code(kind, said if code else "")
     if cause not in (*_DEAD, "no-domain"):
         return Verdict(cause, final)
-    if text != answer.text and words.TOLD_OF_SENDER.search(words.plain(answer.text[: -len(text)][-LONGEST_TELLING:])):
-        return Verdict("somebody-else", final)
-    if _is_of_somebody_else(text, said, answer):
+    telling = words.plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
+    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(text, said, answer):
         return Verdict("somebody-else", final)
     if cause == "no-domain":
         return Verdict(cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy", final)
@@ -188,9 +188,8 @@ def innermost(text: str) -> str:
     return text[found.end() :] if found else text
 
 
-def _innermost(answer: Answer) -> tuple[str, int, str]:
+def _innermost(whole: str, answer: Answer) -> tuple[str, int, str]:
     """The answer that counts, with its basic and its enhanced code."""
-    whole = answer.text[:LONGEST]
     text = innermost(whole)
     code, enhanced = answer.code, answer.enhanced or enhanced_in(text)
     found = CODE.search(text)
@@ -203,7 +202,7 @@ def _innermost(answer: Answer) -> tuple[str, int, str]:
 def _marked(text: str, answer: Answer) -> str:
     """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
-    said = words.ADVICE.sub(" ", words.plain(_MACHINE.sub(words.MACHINE, text)))
+    said = words.ADVICE.pattern.sub(" ", words.plain(_MACHINE.sub(words.MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
         said = _named(each, words.OUR_DOMAIN, said)
@@ -218,7 +217,7 @@ def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
     return (
         (not rule.enhanced or re.fullmatch(rule.enhanced, kind) is not None)
         and (not rule.code or re.fullmatch(rule.code, str(code)) is not None)
-        and (rule.says is None or rule.says.search(said) is not None)
+        and (rule.says is None or rule.says.said_in(said))
     )
 
 
@@ -241,4 +240,4 @@ def _is_proof(said: str, kind: str, code: int, at: At) -> bool:
     """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
     if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
         return False
-    return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.search(said) is not None
+    return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.said_in(said)

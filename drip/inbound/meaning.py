@@ -68,7 +68,7 @@ def class_of(evidence: Evidence) -> Class:
     if at == "MAIL" and found.final and CODE.search(evidence.text):
         return "policy"
     meaning = _class(found)
-    if found.cause == "nobody" and DISABLED.search(plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])):
+    if found.cause == "nobody" and DISABLED.said_in(plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])):
         return "temporary"
     if at == "MAIL" and meaning in ("address-dead", "no-domain"):
         return "policy"
