@@ -85,9 +85,8 @@ SETS = {
     "WE": r"""
         your (ip|ips|server|host|mail ?server|mail system|isp|network|account|client|machine|smtp\w*|connection)( address)?, client host, sending (host|server|ip|mta)( address)?, (this|the) client, (the )?connecting (ip|host|server)
     """,
-    "SENT_BY": r"""
-        (envelope )?sender( email)?( address| domain| id| identity| user)?, return path, reverse path, from (address|domain|header), mail from( address| domain)?, envelope from, absender\w*, expediteur, emetteur, remitente, mittente, remetente, afzender\w*, nadawc\w*, отправител\w*, avsandar\w*, afsender\w*, avsender\w*, lahettaja\w*, odesilatel\w*, gonderen\w*, felado\w*, expeditor\w*
-        your (email )?(domain|address), ourdomain, header from, from
+    "SENDER": r"""
+        (envelope )?sender( email)?( address| domain| id| identity| user)?, return path, reverse path, mail from( address| domain)?, envelope from, absender\w*, expediteur, emetteur, remitente, mittente, remetente, afzender\w*, nadawc\w*, отправител\w*, avsandar\w*, afsender\w*, avsender\w*, lahettaja\w*, odesilatel\w*, gonderen\w*, felado\w*, expeditor\w*
     """,
 }  # fmt: skip
 
@@ -129,6 +128,7 @@ def _gaps(line: str) -> str:
 
 LOGIN = Words(r"""
     (authentifizier\w+|authentifiez|autentiq\w+|autentic(a|ar)se|autenticati|autenticarsi)
+    requires? (smtp |valid )?authentication
     authentication (is )?(required|failed|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
     (must|need to|please) (first )?(log ?in|authenticate)
@@ -202,16 +202,23 @@ US = Words(r"""
     (ip|server) ... (gesperrt|blockiert|bloque\w*|bloquead\w+|bloccat\w+|заблокирован\w*|черн\w+ спис\w+)
     """)
 SENDER = Words(r"""
-    SENT_BY ... (?<!\w)GONE
-    (NO_SUCH) (envelope |return )?SENT_BY\b
-    SENT_BY ... (reject\w*|denied|refused|not (exists?|found|valid|allowed|permitted|authori[sz]ed|accepted|owned|resolv\w+|verified|local|recogni[sz]ed)|invalid|unknown|unroutable|unrouteable|no mx|does( not|nt) (exist|resolve|match|pass|have)|verif\w+|blocked|banned|illegal|failed|unverif\w+|abgelehnt|ungultig|unbekannt|invalide|inconnue?|refusee?|rechazad[oa]|rifiutat[oa]|rejeitad[oa]|inesistente|inexistente|inconnu|geweigerd|odrzucon\w+|отклонен\w*|неизвест\w+|has no (mx|a|dns)|is unknown|domain)
-    (unroutable|unrouteable|unresolvable|forged|unverif\w+|spoofed|unauthori[sz]ed|blocked) (envelope )?sender
-    sender (address |domain )?(reject|verif|is invalid|unknown|denied)
+    SENDER( is| was| has been)? (reject\w*|denied|refused|verif\w+|unverif\w+|not (verified|owned|resolv\w+|local)|no mx|unrout\w+|illegal|abgelehnt|refusee?|rechazad[oa]|rifiutat[oa]|rejeitad[oa]|geweigerd|odrzucon\w+|отклонен\w*)
+    SENDER ... (?<!\w)GONE
+    SENDER ... (does( not|nt) resolve|has no (mx|a|dns)|cant be verified|could not be verified)
+    (NO_SUCH) (envelope |return )?SENDER\b
+    (unroutable|unrouteable|unresolvable|forged|unverif\w+|spoofed) (envelope )?sender
     domain of sender
     verification failed for
     valid mx for sender
-    (spf|dkim|dmarc|sender policy framework|unauthenticated)
-    not (owned by|authori[sz]ed to send|permitted to send|allowed to send|listed as an allowed sender)
+    verified sender identity
+    not owned by
+    """)
+# Said of the sender, of its domain or of how it proves itself, and mostly by a filter of this one recipient.
+MAYBE_SENDER = Words(r"""
+    (SENDER|your (email )?(domain|address)|ourdomain|header from|from( address| domain| header)?) ... (?<!\w)(GONE|reject\w*|denied|refused|not (allowed|permitted|authori[sz]ed|accepted|verified)|block\w*|banned|failed|no mx|has no|does( not|nt) (match|pass|have|resolve))
+    (NO_SUCH) (from|header from|your domain)\b
+    (spf|dkim|dmarc|arc|sender policy framework|unauthenticated)\b
+    not (authori[sz]ed to send|permitted to send|allowed to send|listed as an allowed sender)
     send (as|on behalf)
     (header|line) from
     (in|of) (the |your )?(from|cc|sender|reply to):? header
@@ -233,7 +240,7 @@ DIALOGUE = Words(r"""
     no valid recipients
     (already|nested|duplicate|second) (have |has |specified |given )?(mail|sender|transaction)
     sender already (specified|given)
-    syntax error
+    (syntax error|bad syntax)
     syntax: (mail|rcpt|ehlo|helo|data)
     pipelin\w+
     synchroni[sz]ation error

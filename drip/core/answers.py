@@ -106,6 +106,7 @@ RULES = (
     Rule("nobody", words.NOT_IN_DIRECTORY, enhanced=r"4\.1"),
     Rule("us", words.US),
     Rule("sender", words.SENDER),
+    Rule("policy", words.MAYBE_SENDER),
     # --- what passes
     Rule("greylisted", words.GREYLISTED),
     Rule("session", words.IN_SESSION),
@@ -125,9 +126,9 @@ RULES = (
     Rule("policy", words.POLICY),
     Rule("no-mail-host", words.MX_HOST),
     Rule("busy", words.BUSY),
-    Rule("syntax", words.ADDRESS_SYNTAX),
     Rule("dialogue", words.DIALOGUE, enhanced=r"5\.[124]"),
     Rule("dialogue", words.DIALOGUE, code="50[0124]|55[45]"),
+    Rule("syntax", words.ADDRESS_SYNTAX),
     # --- the domain, and the address
     Rule("no-domain", words.DOMAIN_GONE),
     Rule("nobody", words.NOBODY),

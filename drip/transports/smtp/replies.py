@@ -101,6 +101,7 @@ FOR_NOW: Mapping[Cause, Scope] = {
     "sender": "message", "session": "message", "greylisted": "address", "full": "address", "disabled": "address",
     "crowded": "domain",
 }  # fmt: skip
+AT_MAIL: Mapping[Cause, Scope] = {"rate": "rate", "crowded": "rate", "sender": "message", "session": "message"}
 # At MAIL nobody has been named but the sender: what is not about the message or the server is about the sender.
 OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
 OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
@@ -113,7 +114,8 @@ def verdict(at: At, reply: Reply, took_others: bool = False, recipient: str = ""
     whom it is about, where that is known.
     """
     found = judge(Answer(" ".join(reply.lines), at, reply.code, reply.enhanced, recipient))
-    if found.cause == "dialogue":
+    # At RCPT a fault of syntax is the address's.
+    if found.cause == "dialogue" and not (at == "RCPT" and reply.code in (501, 553, 555)):
         return Unsent(str(reply), "dialogue")
     if found.cause == "relay" and took_others:
         scope: Scope = "message"
@@ -138,7 +140,7 @@ def _for_now(at: At, reply: Reply, found: Verdict) -> Scope:
     """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
     scope = FOR_NOW.get(found.cause)
     if at == "MAIL":
-        return scope if scope and found.cause in ("rate", "sender", "session") else "transport"
+        return AT_MAIL.get(found.cause, "transport")
     kind = reply.enhanced.partition(".")[2]
     if kind in ("3.1", "3.2", "3.5") or (reply.code == 421 and scope != "rate"):
         return "transport"
