@@ -77,7 +77,10 @@ def test_an_answer_means_the_same_in_the_dialogue_and_in_a_mail(corpora: Path) -
         ("550 5.4.4 Name service error for name=example.com type=MX: Host not found", "no-domain"),
         ("550 5.4.4 Name service error for name=example.com type=MX: Host not found, try again", "busy"),
         ("550 5.4.4 Name service error for name=mx.example.net type=A: Host not found", "no-mail-host"),
-        ("550 5.1.2 <ana@example.com>... Host unknown (Name server: mx.nowhere.example.: host not found)", "no-mail-host"),
+        (
+            "550 5.1.2 <ana@example.com>... Host unknown (Name server: mx.nowhere.example.: host not found)",
+            "no-mail-host",
+        ),
         ("550 5.1.2 <ana@example.com>... Host unknown (Name server: example.com.: host not found)", "no-domain"),
         ("550 all relevant MX records point to non-existent hosts", "no-mail-host"),
         ("550 5.6.7 SMTPUTF8 is required, but was not offered by host mx.example.com", "international"),
@@ -103,7 +106,21 @@ def test_a_code_alone_proves_only_beside_words_that_say_nothing_else() -> None:
 def test_no_text_takes_the_judge_long() -> None:
     """5 ms for an answer of the greatest length; one that took 100 would let a mail of a thousand recipients take minutes."""
     chance = random.Random(1)
-    pieces = ["user ", "unknown ", "not ", "5.1.1 ", ": 550 ", "try ", "check the ", "a", "@x ", "mail ", "over ", "your ", "ящик "]
+    pieces = [
+        "user ",
+        "unknown ",
+        "not ",
+        "5.1.1 ",
+        ": 550 ",
+        "try ",
+        "check the ",
+        "a",
+        "@x ",
+        "mail ",
+        "over ",
+        "your ",
+        "ящик ",
+    ]
     for text in [each * 2000 for each in pieces] + ["".join(chance.choices(pieces, k=1000)) for _ in range(20)]:
         began = time.process_time()
         judge(Answer(text, "RCPT", 550, "5.1.1", "ana@example.com", frozenset({"maple.example"})))

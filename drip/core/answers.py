@@ -24,9 +24,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drip.core import answer_words as words
+from drip.core.phrases import ITS_DOMAIN, MACHINE, OUR_DOMAIN, Words, plain
 
-# At which command: the text itself is TEXT; empty where that is not known.
-At = Literal["MAIL", "RCPT", "DATA", "TEXT", ""]
 # What it is about: us; the sender; how we talk; what passes; this message; the recipient's domain; the address.
 Cause = Literal[
     "login", "relay", "us", "rate", "sender", "dialogue",
@@ -54,13 +53,13 @@ _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said, at which command, with its codes where they are known (`code` 0, `enhanced` empty where not).
+    """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
 
-    `recipient` is the address that it is about; `ours` are the domains that we write from.
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the address that it is about; `ours` are the domains that we write from.
     """
 
     text: str
-    at: At = ""
+    at: str = ""
     code: int = 0
     enhanced: str = ""
     recipient: str = ""
@@ -82,7 +81,7 @@ class Rule:
     about `cause`. What is not given fits everything."""
 
     cause: Cause
-    says: words.Words | None = None
+    says: Words | None = None
     enhanced: str = ""
     code: str = ""
 
@@ -148,6 +147,7 @@ BY_CODE: Mapping[str, Cause] = {
 _OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
 _ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
+_NEUTRAL = frozenset(words.NEUTRAL.split())
 _DEAD: tuple[Cause, ...] = ("nobody", "no-mail")
 
 
@@ -162,7 +162,7 @@ def judge(answer: Answer) -> Verdict:
     cause: Cause = rule.cause if rule else _by_code(kind, said if code else "")
     if cause not in (*_DEAD, "no-domain"):
         return Verdict(cause, final)
-    telling = words.plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
+    telling = plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
     if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(text, said, answer):
         return Verdict("somebody-else", final)
     if cause == "no-domain":
@@ -203,11 +203,11 @@ def _innermost(whole: str, answer: Answer) -> tuple[str, int, str]:
 def _marked(text: str, answer: Answer) -> str:
     """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
-    said = words.ADVICE.pattern.sub(" ", words.plain(_MACHINE.sub(words.MACHINE, text)))
+    said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
-        said = _named(each, words.OUR_DOMAIN, said)
-    return _named(domain, words.ITS_DOMAIN, said)
+        said = _named(each, OUR_DOMAIN, said)
+    return _named(domain, ITS_DOMAIN, said)
 
 
 def _named(domain: str, mark: str, said: str) -> str:
@@ -224,7 +224,7 @@ def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
 
 def _by_code(kind: str, said: str) -> Cause:
     cause: Cause = BY_CODE.get(kind, "policy" if kind.startswith(("6.", "7.")) else "unknown")
-    others = set(_WORD.findall(said)) - words.NEUTRAL
+    others = set(_WORD.findall(said)) - _NEUTRAL
     return "unknown" if cause in _DEAD and others else cause
 
 
@@ -234,10 +234,10 @@ def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
     named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
     if local in named or not answer.recipient:
         return False
-    return bool(named) or words.OUR_DOMAIN in said
+    return bool(named) or OUR_DOMAIN in said
 
 
-def _is_proof(said: str, kind: str, code: int, at: At) -> bool:
+def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
     """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
     if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
         return False

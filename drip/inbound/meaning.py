@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from drip.core.answer_words import DISABLED, plain
-from drip.core.answers import CODE, ENHANCED, LONGEST, Answer, At, Cause, Verdict, enhanced_in, innermost, judge
+from drip.core.answer_words import DISABLED
+from drip.core.answers import CODE, ENHANCED, LONGEST, Answer, Cause, Verdict, enhanced_in, innermost, judge
+from drip.core.phrases import plain
 
 # `no-domain`: the recipient's domain is said not to exist, which one answer alone does not prove.
 Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
@@ -87,7 +88,7 @@ def _class(found: Verdict) -> Class:
     return "policy" if meaning == "address-dead" and not found.dead else meaning
 
 
-def _command(evidence: Evidence, status: str) -> At:
+def _command(evidence: Evidence, status: str) -> str:
     """At which command it was said, as far as anything tells."""
     around = evidence.around
     maybe = _MAYBE_AT_RECIPIENT.search(around) is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,7 +11,7 @@ from typing import Literal
 
 from drip.core.answers import addresses_in
 from drip.inbound.freetext import Said, notice_of, said_in
-from drip.inbound.mail import Mail, fields
+from drip.inbound.mail import COPIES, RECEIPT, STATUSES, Mail, fields
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
 from drip.inbound.reports import Status, feedback, statuses
 
@@ -20,6 +20,8 @@ Kind = Literal["bounce", "delayed", "delivered", "complaint", "feedback", "unsub
 # spam, that it failed a check (`auth-failure`, `dmarc`), or what a scanner found.
 COMPLAINING = ("abuse", "fraud")
 OPTING_OUT = ("opt-out", "opt-out-list")
+# RFC 6531 section 3.5: X.6.7 says it, in words that name an extension.
+NO_SMTPUTF8 = "a server on the way cannot take addresses beyond ASCII"
 REASON_LENGTH = 300
 # What is said of one recipient, in characters; and of how many recipients one mail can be.
 SAID_LENGTH = 2_000
@@ -28,7 +30,7 @@ _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
     r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
 )
-_REPORTS = ("message/delivery-status", "message/feedback-report", "message/disposition-notification")
+_REPORTS = (*STATUSES, "message/feedback-report", RECEIPT)
 _LIST_MANAGER = re.compile(r"(?i)-(admin|owner|request)@")
 _FORWARDED = re.compile(r"(?i)\s*(fwd?|wg|tr|rv|i|enc|doorst|vs|pd|пересл)\s*:")
 # Who tells a person's program to refuse a mail has it say so in a receipt (RFC 5429 section 2.1.2).
@@ -122,7 +124,7 @@ def _with_ids(each: Finding, ids: tuple[str, ...]) -> Finding:
 
 def _feedback(mail: Mail) -> list[Finding]:
     part = mail.part("message/feedback-report")
-    about = mail.part("message/rfc822", "text/rfc822-headers")
+    about = mail.part(*COPIES)
     to = addresses_in(fields(about.text).get("to", "")) if about else []
     if part:
         told = feedback(part.text)
@@ -150,7 +152,7 @@ def _unsubscribe(mail: Mail) -> list[Finding]:
 
 
 def _report(mail: Mail) -> list[Finding]:
-    part = mail.part("message/delivery-status", "message/global-delivery-status")
+    part = mail.part(*STATUSES)
     if part is None:
         return []
     told = statuses(part.text)
@@ -183,7 +185,7 @@ def _members(mail: Mail, notice: str) -> set[str]:
 
 
 def _reported(mail: Mail) -> set[str]:
-    part = mail.part("message/delivery-status", "message/global-delivery-status")
+    part = mail.part(*STATUSES)
     return {each.recipient.lower() for each in statuses(part.text)} if part else set()
 
 
@@ -207,7 +209,9 @@ def _by_a_person(mail: Mail) -> bool:
 
 def _posted(mail: Mail) -> list[Finding]:
     """What Amazon posts, by mail."""
-    text = "\n".join(part.text for part in mail.parts if part.kind in ("text/plain", "application/json")).replace('\\"', '"')
+    text = "\n".join(part.text for part in mail.parts if part.kind in ("text/plain", "application/json")).replace(
+        '\\"', '"'
+    )
     if not _POSTED.search(text):
         return []
     passing = re.search(r'"bounceType"\s*:\s*"(?!Permanent)', text) is not None
@@ -232,7 +236,7 @@ def _objects(text: str) -> Iterator[dict[str, object]]:
 
 def _rejection(mail: Mail) -> list[Finding]:
     """A receipt that says that a filter of the recipient's has refused the message (Pigeonhole's `reject`)."""
-    part = mail.part("message/disposition-notification")
+    part = mail.part(RECEIPT)
     if mail.report != "disposition-notification" or part is None:
         return []
     named, notice = fields(part.text), _words(mail)
@@ -251,10 +255,15 @@ def _notice(mail: Mail) -> list[Finding]:
     machine = _from_a_machine(mail)
     if mail.report == "disposition-notification" or (not sure and _is_answered(mail)):
         return []
-    copied = mail.part("message/rfc822", "text/rfc822-headers") is not None
+    copied = mail.part(*COPIES) is not None
     fails = _SAYS_FAILED.search(notice) is not None
     told_by_list = _LIST_MANAGER.search(mail.header("From")) is not None and fails
-    if not sure and not told_by_list and not (machine and (fails or _FAILED.search(subject))) and not (copied and fails):
+    if (
+        not sure
+        and not told_by_list
+        and not (machine and (fails or _FAILED.search(subject)))
+        and not (copied and fails)
+    ):
         return []
     delayed = _DELAYED.search(f"{subject}\n{notice}") is not None and not re.search(
         r"(?i)permanent|given up|failed", subject
@@ -270,9 +279,7 @@ def _notice(mail: Mail) -> list[Finding]:
     proves = sure or not _by_a_person(mail)
     members = _members(mail, notice)
     found = [replace(each, meaning="unknown") if each.recipient.lower() in members else each for each in found]
-    return [
-        each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown") for each in found
-    ]
+    return [each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown") for each in found]
 
 
 def _holds(each: Finding, proves: bool, told_by_list: bool) -> bool:
@@ -317,14 +324,16 @@ def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
             meaning = "policy"
     if kind == "delayed" and meaning != "policy":
         meaning = "temporary"
-    return Finding(kind, recipient, status_of(evidence), meaning, evidence.text or evidence.status)
+    status = status_of(evidence)
+    said = evidence.text or evidence.status
+    return Finding(kind, recipient, status, meaning, f"{NO_SMTPUTF8}: {said}" if status.endswith(".6.7") else said)
 
 
 def _words(mail: Mail) -> str:
     """The notice: the words before the copy of the message."""
     texts: list[str] = []
     for part in mail.parts:
-        if part.kind in ("message/rfc822", "text/rfc822-headers"):
+        if part.kind in COPIES:
             break
         if part.kind in ("text/plain", "text/html") and not (part.kind == "text/html" and texts):
             texts.append(part.text)
@@ -339,7 +348,7 @@ def _failed(mail: Mail) -> list[str]:
 
 def _original(mail: Mail, *names: str) -> list[str]:
     """Fields of the message that the mail is about, where a copy of it is there."""
-    about = mail.part("message/rfc822", "text/rfc822-headers")
+    about = mail.part(*COPIES)
     if about is not None:
         named = fields(about.text.split("\n\n")[0])
     else:

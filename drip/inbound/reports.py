@@ -40,7 +40,11 @@ def statuses(text: str) -> list[Status]:
         passed_on = bool(written and final) and final.partition("@")[0].lower() != written.partition("@")[0].lower()
         action = re.split(r"[\s;(]", named.get("action", "").strip().lower() or "failed")[0]
         diagnostic = _diagnostic(named.get("diagnostic-code", ""))
-        found.append(Status(written or final, action, named.get("status", ""), diagnostic, passed_on, "will-retry-until" in named))
+        found.append(
+            Status(
+                written or final, action, named.get("status", ""), diagnostic, passed_on, "will-retry-until" in named
+            )
+        )
     return found
 
 
@@ -80,7 +84,7 @@ _EXIT = re.compile(r"(?i)x-unix\s*;\s*(\d{1,3})\s*")
 
 def _diagnostic(value: str) -> str:
     if exited := _EXIT.fullmatch(value):
-        return f"{EXITS.get(int(exited[1]), 'a program failed')} (exit code {int(exited[1])})"
+        return f"{EXITS.get(int(exited[1]), 'system error')} (exit code {int(exited[1])})"
     return re.sub(r"(?i)^(smtp|unknown|x-[\w-]+)\s*;\s*", "", value).strip()
 
 

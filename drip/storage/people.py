@@ -420,7 +420,11 @@ def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
     for channel in CHANNELS:
         address = address_of(contact, channel)
         of_address = select(suppressions.c.reason, suppressions.c.at)
-        row = connection.execute(of_address.where(suppressions.c.digest == digest(key, address))).first() if address else None
+        row = (
+            connection.execute(of_address.where(suppressions.c.digest == digest(key, address))).first()
+            if address
+            else None
+        )
         if address and row:
             found.append(GivenUp(channel, address, row.reason, row.at))
     return found

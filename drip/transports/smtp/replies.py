@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from drip.core.answers import Answer, At, Cause, Verdict, judge
+from drip.core.answers import Answer, Cause, Verdict, judge
 from drip.core.message import Receipt, Refused, Scope, Unsent
 
 # Longer answers than any real server gives: RFC 5321 section 4.5.3.1.5 has lines of 512 octets.
@@ -107,7 +107,7 @@ OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
 OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
 
 
-def verdict(at: At, reply: Reply, took_others: bool = False, recipient: str = "") -> Receipt:
+def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "") -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx.
 
     `took_others`: the server has taken some recipient, so that leave to relay is denied for this one alone. `recipient` is
@@ -126,7 +126,7 @@ def verdict(at: At, reply: Reply, took_others: bool = False, recipient: str = ""
     return Refused(str(reply), scope, at_recipient=at == "RCPT")
 
 
-def _for_good(at: At, found: Verdict) -> Scope:
+def _for_good(at: str, found: Verdict) -> Scope:
     scope = FOR_GOOD.get(found.cause, "message")
     if scope == "transport" and at == "TEXT" and found.cause == "us":
         # A filter that has read the text says it of this text.
@@ -136,7 +136,7 @@ def _for_good(at: At, found: Verdict) -> Scope:
     return "message" if scope == "address" and not found.dead else scope
 
 
-def _for_now(at: At, reply: Reply, found: Verdict) -> Scope:
+def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
     """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
     scope = FOR_NOW.get(found.cause)
     if at == "MAIL":
@@ -149,5 +149,5 @@ def _for_now(at: At, reply: Reply, found: Verdict) -> Scope:
     return scope
 
 
-def _of_one(at: At) -> Scope:
+def _of_one(at: str) -> Scope:
     return "address" if at == "RCPT" else "message"
