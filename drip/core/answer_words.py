@@ -269,6 +269,7 @@ POLICY = Words(r"""
     (reject\w*|refus\w*|denied|declin\w*|filtered) (by|due|because|for|as|under|on) (?!unknown|invalid|no such|recipient|user|address)
     (rejected|refused|denied|blocked|filtered|discarded) (mail|message|content|email)
     access ... denied
+    suppress(ed|ion)\b
     (may|can|must|are) (not|only) (post|write|send)
     only (members|subscribers|employees|internal|authori[sz]ed|registered)
     (tls|starttls|encryption) (is )?(required|needed|mandatory)
@@ -382,5 +383,5 @@ NEUTRAL = """
     the this that for and not was has been see sorry please error errors failed failure fatal permanent permanently reject rejected
     rejecting refused bounce bounced undeliverable recipient recipients address addresses user mail email mailbox account delivery
     deliver delivered destination bad rcpt smtp esmtp command reply response requested action taken code status reason remote local host
-    name unknown invalid
+    name unknown invalid itsdomain ipaddress
     """

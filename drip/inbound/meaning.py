@@ -35,6 +35,11 @@ _AT_TEXT = re.compile(
     r"end of (data|message)|>>> ?DATA|(after|to|for)\s+(the\s+)?(end of\s+)?(DATA|TEXT)\b|after i sent the message|transmission failure",
     re.I,
 )
+# A label that filters give as well.
+_LABEL = re.compile(
+    r"\b(user|recipient|mailbox|address|account) (unknown|not found)\b|\b(unknown|no such|invalid) (user|recipient|mailbox|address|account)\b",
+    re.I,
+)
 # More than a label: somebody has written a sentence.
 _SENTENCE = re.compile(
     r"\b(is|was|are|isn'?t|does|doesn'?t|do|did|has|had|have|not recogni[sz]ed|couldn'?t|cannot|ist|existiert|est|existe|n'existe|esiste|è|bestaat|существует)\b|"
@@ -103,7 +108,8 @@ def _command(evidence: Evidence, status: str) -> str:
     if evidence.sure or maybe:
         return "RCPT"
     # Where no server is quoted, whoever writes the notice says it himself.
-    return "RCPT" if not CODE.search(evidence.text) and _SENTENCE.search(evidence.text) else ""
+    label = _LABEL.search(evidence.text) is not None and _SENTENCE.search(evidence.text) is None
+    return "" if label or CODE.search(evidence.text) else "RCPT"
 
 
 def status_of(evidence: Evidence) -> str:

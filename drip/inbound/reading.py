@@ -28,7 +28,7 @@ SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
-    r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
+    r"mdaemon|\bbounce|maildelivery|microsoft ?exchange|mail administrator|mmdf|uucp"
 )
 _REPORTS = (*STATUSES, "message/feedback-report", RECEIPT)
 _LIST_MANAGER = re.compile(r"(?i)-(admin|owner|request)@")
@@ -290,7 +290,7 @@ def _holds(each: Finding, proves: bool, told_by_list: bool) -> bool:
 
 def _answer(text: str) -> str:
     """Of a transcript the server's lines alone."""
-    said = re.findall(r"(?m)^[ \t]*<<< ?(.*)$", text)
+    said = re.findall(r"(?m)^(?:[ \t]*<<<|[^\n<]{0,60}<--) ?(.*)$", text)
     return "\n".join(said) or text
 
 
@@ -318,7 +318,8 @@ def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
     meaning: Class = "unknown" if kind in ("delivered", "other") else class_of(evidence)
     if kind == "bounce" and meaning == "unknown" and evidence.head:
         # It may have been said before the recipients are named.
-        evidence = replace(evidence, text=f"{evidence.head}\n{evidence.text}", sure=False)
+        text, around = _answer(f"{head}\n{text}"), f"{head}\n{around}"
+        evidence = replace(evidence, text=text, around=around, sure=False)
         meaning = class_of(evidence)
         if meaning in ("address-dead", "no-domain") and not status_of(evidence):
             meaning = "policy"
