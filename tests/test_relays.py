@@ -20,7 +20,7 @@ from tests.world import LETTER, World, at
 
 Worlds = Callable[..., World]
 NOON = at("2026-11-26 16:00")
-TRANSACTIONAL = LETTER.replace("steps: [send: letter]", "steps: [{ send: letter, kind: transactional }]")
+TRANSACTIONAL = LETTER.replace("topic: service", "transactional: yes")
 
 
 class Shop:
@@ -152,6 +152,7 @@ def test_an_address_that_once_worked_is_asked_for_first(shop: Callable[..., Shop
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         made.connect(server)
+        made.beat(30)
         made.beat(60)
         server.news()
         made.beat(61.5)
@@ -221,7 +222,7 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_message_twice_in_a_row_is_lef
     with Asked(Everybody("TEXT", CLOSE)) as server:
         made = shop(server, connections="1")
         tally = made.beat()
-        assert tally.trouble and "in the middle of a message 2 times in a row" in tally.trouble
+        assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
         assert made.states() == {"held": 2, "pending": 18}
         times = []
         for minute in range(1, 20):
@@ -232,8 +233,7 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_message_twice_in_a_row_is_lef
 
 def test_by_resend_a_message_goes_three_times_more_an_hour_apart_and_is_held_then(shop: Callable[..., Shop]) -> None:
     with Asked({("p0", "TEXT"): CLOSE}) as server:
-        campaign = TRANSACTIONAL.replace("topic:", "on_unknown: resend\ntopic:", 1)
-        made = shop(server, people=2, campaign=campaign, connections="1")
+        made = shop(server, people=2, campaign=TRANSACTIONAL, connections="1")
         asked = []
         for minute in range(0, 400, 5):
             made.beat(minute)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from drip.core.message import Receipt, Refused, Sent, Unknown, Unsent
-from drip.transports.smtp.dialogue import Dialogue, Letter, possible
+from drip.transports.smtp.dialogue import Dialogue
+from drip.transports.smtp.letter import Letter, possible
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.replies import Garbage, Replies, verdict
 
@@ -167,7 +168,7 @@ def test_a_session_that_the_server_ends_after_so_many_messages_has_not_died() ->
         dialogue.take(letter("bo"))
         heard(dialogue)
         dialogue.lost("the server closed the connection")
-        assert dialogue.cut and dialogue.died is died
+        assert dialogue.cut and (dialogue.died_on is not None) is died
 
 
 def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> None:
@@ -178,7 +179,7 @@ def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_
     dialogue.go()
     heard(dialogue)
     dialogue.lost("the server closed the connection")
-    assert ends(dialogue) == [("bo", Unknown)] and dialogue.died
+    assert ends(dialogue) == [("bo", Unknown)] and dialogue.died_on
 
 
 def test_what_is_not_permitted_after_354_ends_with_the_connection() -> None:
