@@ -108,7 +108,7 @@ class Dispatcher:
 
     def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
         """The desk of a delivery."""
-        server = transport.server if isinstance(transport, Relayed) else None
+        server = transport.server if isinstance(transport, Relayed) and isinstance(transport, Stream) else None
         accepts = True
         if server is not None:
             with self.database.read() as connection:
