@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.mailservers.server import Certificate, Missing, Program, Running, Security, certificate, free_port, once
 
@@ -39,9 +40,14 @@ class Place:
         return [str(self.port), self.notes, *([shown.chain, shown.key] if shown else [])]
 
 
+def written(place: Place) -> list[str]:
+    """A line for each `session` and each recipient, as our own programs write them."""
+    return place.notes.read_text("utf-8").splitlines()
+
+
 @dataclass(frozen=True)
 class OnLoopback:
-    """`make` fetches and builds it into an empty folder; `command` writes what it is configured by and says how to start it."""
+    """`make` fetches and builds it into an empty folder; `command` writes what it is configured by and says how to start it; `events` is what it took."""
 
     name: str
     version: str
@@ -50,7 +56,8 @@ class OnLoopback:
     tools: tuple[str, ...] = ()
     securities: tuple[Security, ...] = ("none", "starttls")
     login: bool = True
-    environment: Callable[[Place], Mapping[str, str]] = field(default=lambda place: {})
+    environment: Callable[[Place], Mapping[str, str]] = lambda place: {}
+    events: Callable[[Place], list[str]] = written
 
     def missing(self) -> str | None:
         wanted = [tool for tool in self.tools if not shutil.which(tool)]
@@ -70,7 +77,7 @@ class OnLoopback:
         login = {"user": USER, "password": PASSWORD} if self.login and shown else {}
         program = Noting(
             self.command(place), folder, Counter, self.environment(place),
-            notes=place.notes, port=place.port, security=security, authority=shown and shown.authority, **login,
+            events=lambda: self.events(place), port=place.port, security=security, authority=shown and shown.authority, **login,
         )  # fmt: skip
         with program.running() as running:
             yield running
@@ -80,20 +87,17 @@ class OnLoopback:
 
 
 class Noting(Program):
-    """Counts by what the server wrote down."""
+    """Counts by what the server says it took."""
 
-    def __init__(self, *of_program: object, notes: Path, **more: object) -> None:
-        super().__init__(*of_program, **more)  # type: ignore[arg-type]
-        self._notes = notes
+    def __init__(self, *of_program: Any, events: Callable[[], list[str]], **more: Any) -> None:
+        super().__init__(*of_program, **more)
+        self._events = events
 
     def delivered(self) -> Counter[str]:
-        return Counter(line for line in self._lines() if line != SESSION)
+        return Counter(event.lower() for event in self._events() if event != SESSION)
 
     def sessions(self) -> int:
-        return self._lines().count(SESSION)
-
-    def _lines(self) -> list[str]:
-        return self._notes.read_text("utf-8").lower().splitlines()
+        return self._events().count(SESSION)
 
 
 def fetch(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
