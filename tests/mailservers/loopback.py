@@ -58,6 +58,7 @@ class OnLoopback:
     login: bool = True
     environment: Callable[[Place], Mapping[str, str]] = lambda place: {}
     events: Callable[[Place], list[str]] = written
+    tells_sessions: bool = True
 
     def missing(self) -> str | None:
         wanted = [tool for tool in self.tools if not shutil.which(tool)]
@@ -77,7 +78,7 @@ class OnLoopback:
         login = {"user": USER, "password": PASSWORD} if self.login and shown else {}
         program = Noting(
             self.command(place), folder, Counter, self.environment(place),
-            events=lambda: self.events(place), port=place.port, security=security, authority=shown and shown.authority, **login,
+            events=lambda: self.events(place), tells_sessions=self.tells_sessions, port=place.port, security=security, authority=shown and shown.authority, **login,
         )  # fmt: skip
         with program.running() as running:
             yield running
@@ -89,15 +90,16 @@ class OnLoopback:
 class Noting(Program):
     """Counts by what the server says it took."""
 
-    def __init__(self, *of_program: Any, events: Callable[[], list[str]], **more: Any) -> None:
+    def __init__(self, *of_program: Any, events: Callable[[], list[str]], tells_sessions: bool, **more: Any) -> None:
         super().__init__(*of_program, **more)
         self._events = events
+        self._tells_sessions = tells_sessions
 
     def delivered(self) -> Counter[str]:
         return Counter(event.lower() for event in self._events() if event != SESSION)
 
-    def sessions(self) -> int:
-        return self._events().count(SESSION)
+    def sessions(self) -> int | None:
+        return self._events().count(SESSION) if self._tells_sessions else None
 
 
 def fetch(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
