@@ -17,7 +17,7 @@ def _make(folder: Path) -> None:
 
 
 def _command(place: Place) -> Sequence[str | Path]:
-    listening = [str(place.port), place.notes]
+    listening: list[str | Path] = [str(place.port), place.notes]
     if place.certificate is None:
         return [*java.command(place.home, PROGRAM), *listening]
     store = java.key_store(place.certificate, place.folder)
