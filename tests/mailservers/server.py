@@ -31,8 +31,8 @@ import trustme
 Security = Literal["none", "starttls", "tls"]
 STARTING_S = 30.0
 STOPPING_S = 10.0
-# The name in every server's certificate.
-HOST = "localhost"
+# What every server's certificate is for.
+HOST = "127.0.0.1"
 
 
 class Missing(Exception):
@@ -147,7 +147,7 @@ class Program(Running):
     def pids(self) -> Sequence[int]:
         """All of its process group."""
         process = self._process
-        return [] if process is None else [pid for pid in _pids() if _group(pid) == process.pid]
+        return [] if process is None else [pid for pid in everything() if _group(pid) == process.pid]
 
     def start_again(self) -> None:
         with (self._folder / "log").open("ab") as log:
@@ -185,7 +185,8 @@ class Program(Running):
             self.stop()
 
 
-def _pids() -> list[int]:
+def everything() -> list[int]:
+    """All processes of this machine."""
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
@@ -206,10 +207,10 @@ class Certificate:
 
 
 def certificate(folder: Path) -> Certificate:
-    """A certificate for `localhost` and 127.0.0.1, of an authority that nobody else knows."""
+    """A certificate for 127.0.0.1, of an authority that nobody else knows."""
     made = Certificate(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
     authority = trustme.CA()
-    issued = authority.issue_cert(HOST, "127.0.0.1")
+    issued = authority.issue_cert(HOST)
     authority.cert_pem.write_to_path(str(made.authority))
     for blob in issued.cert_chain_pems:
         blob.write_to_path(str(made.chain), append=True)
