@@ -22,11 +22,12 @@ from pathlib import Path
 from tests.mailservers.server import STOPPING_S, Missing, everything, once
 
 TOOLS = ("unshare", "nsenter", "ip", "apt-get", "dpkg-deb")
-# Addresses that are here, and that no server takes for its own.
-NETWORK, FAR = "10.9.0.0/24", "10.9.0.2"
+# The server's address, and one that it does not take for its own.
+HERE, FAR = "10.9.0.1", "10.9.0.2"
 HOSTNAME = "mail.maple.example"
 HOSTS = f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME} mail\n"
 CLONE_NEWNET = 0x40000000
+# Whoever has no address but loopback's looks up no addresses, says getaddrinfo (AI_ADDRCONFIG): hence mail0, which leads nowhere.
 # $1: the unpacked packages, $2: files of ours, $3: an empty folder. The first process says what it is told, ends when nobody can
 # tell it any more, and buries the others, which is what ignoring SIGCHLD does.
 BEGIN = f"""
@@ -36,7 +37,8 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$3/upper,workdir=$3/work" "$3/r
 mount --rbind /dev "$3/root/dev" && mount -t proc proc "$3/root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$3/root/run" && mount -t tmpfs -o mode=1777 tmpfs "$3/root/tmp"
 hostname {HOSTNAME}
-ip link set lo up && ip route add local {NETWORK} dev lo
+ip link set lo up && ip route add local {FAR} dev lo
+ip link add mail0 type veth peer name mail1 && ip addr add {HERE}/32 dev mail0 && ip link set mail0 up
 exec chroot "$3/root" env --ignore-signal=CHLD cat
 """
 
@@ -104,7 +106,12 @@ class Cage:
         # A file, not a pipe: of a pipe a daemon would keep the other end.
         with tempfile.TemporaryFile() as said:
             done = subprocess.run(
-                [*self._inside, *command], env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60
+                [*self._inside, *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                timeout=60,
             )
             said.seek(0)
             text = said.read().decode("utf-8", "replace")
@@ -119,6 +126,13 @@ class Cage:
     def path(self, inside: str) -> Path:
         """A file of it, as seen from outside."""
         return Path(f"/proc/{self.first}/root{inside}")
+
+    def connections(self) -> int:
+        """How many TCP connections anybody in it has taken until now."""
+        names, numbers = (
+            line.split() for line in Path(f"/proc/{self.first}/net/snmp").read_text().splitlines() if line[:4] == "Tcp:"
+        )
+        return int(numbers[names.index("PassiveOpens")])
 
     def pids(self) -> list[int]:
         """All processes in it but the first, as seen from outside."""

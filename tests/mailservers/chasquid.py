@@ -22,7 +22,6 @@ class Chasquid(Debian):
     users = ("chasquid",)
     securities = ("starttls", "tls")
     login = ("maple@maple.example", "right")
-    connected = r"SMTP connection from|\bconnected\b"
     log = "/tmp/said"
 
     def files(self, security: Security) -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from tests.mailservers import cage
-from tests.mailservers.cage import FAR, HOSTNAME, Cage
+from tests.mailservers.cage import FAR, HERE, HOSTNAME, Cage
 from tests.mailservers.far_side import FarSide, far_side
 from tests.mailservers.names import Zone, name_server
 from tests.mailservers.server import Running, Security, certificate
@@ -20,7 +19,7 @@ PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 # Where the server finds what `certificate` made.
 CHAIN, KEY = "/etc/mail-tls/chain.pem", "/etc/mail-tls/key.pem"
 ZONE: Zone = {
-    HOSTNAME: ["A 10.9.0.1"],
+    HOSTNAME: [f"A {HERE}"],
     "shop.example": ["MX 10 far.example."],
     "far.example": [f"A {FAR}"],
 }
@@ -43,7 +42,7 @@ class Caged(Running):
         return self.far.delivered()
 
     def sessions(self) -> int | None:
-        return self._server.sessions(self.cage)
+        return self.cage.connections() - self.far.sessions
 
     def pids(self) -> Sequence[int]:
         return self.cage.pids()
@@ -74,8 +73,6 @@ class Debian(ABC):
     users: tuple[str, ...]
     securities: tuple[Security, ...] = ("none", "starttls", "tls")
     login: tuple[str, str] | None = None
-    # How its log says that somebody has connected; None where nothing says so.
-    connected: str | None = None
     log = "/var/log/mail.log"
 
     def missing(self) -> str | None:
@@ -104,14 +101,6 @@ class Debian(ABC):
             running = Caged(self, inside, far, security, made.authority)
             running.start_again()
             yield running
-
-    def sessions(self, inside: Cage) -> int | None:
-        log = inside.path(self.log)
-        return (
-            len(re.findall(self.connected, log.read_text("utf-8", "replace")))
-            if self.connected and log.exists()
-            else None
-        )
 
     @abstractmethod
     def files(self, security: Security) -> Mapping[str, str]:

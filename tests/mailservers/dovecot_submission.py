@@ -50,7 +50,6 @@ class DovecotSubmission(Debian):
     packages = ("dovecot-submissiond", "dovecot-core")
     users = ("dovecot", "dovenull")
     login = (USER, PASSWORD)
-    connected = r"submission-login: Login"
 
     def files(self, security: Security) -> Mapping[str, str]:
         return {"/etc/dovecot/dovecot.conf": CONFIGURATION}

@@ -46,7 +46,6 @@ class Exim(Debian):
     name = "Exim"
     packages = ("exim4-daemon-light", "exim4-base")
     users = ("Debian-exim",)
-    connected = r"SMTP connection from \S+ .*\(TCP/IP connection count"
     log = "/var/log/exim4/mainlog"
 
     def files(self, security: Security) -> Mapping[str, str]:

@@ -32,7 +32,6 @@ class Postfix(Debian):
     name = "Postfix"
     packages = ("postfix",)
     users = ("postfix", "postdrop")
-    connected = r"smtpd\[\d+\]: connect from"
 
     def files(self, security: Security) -> Mapping[str, str]:
         return {"/etc/postfix/main.cf": MAIN}

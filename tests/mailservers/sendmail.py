@@ -9,7 +9,6 @@ from tests.mailservers.debian import CHAIN, KEY, PORTS, Debian
 from tests.mailservers.server import Security
 
 MACROS = f"""divert(0)dnl
-VERSIONID(`bench')dnl
 OSTYPE(`debian')dnl
 DOMAIN(`debian-mta')dnl
 define(`confDOMAIN_NAME', `{HOSTNAME}')dnl
@@ -25,8 +24,6 @@ define(`confDONT_PROBE_INTERFACES', `True')dnl
 define(`confBIND_OPTS', `-DNSRCH -DEFNAMES')dnl
 undefine(`confHOST_STATUS_DIRECTORY')dnl
 FEATURE(`no_default_msa')dnl
-FEATURE(`relay_entire_domain')dnl
-FEATURE(`promiscuous_relay')dnl
 FEATURE(`accept_unresolvable_domains')dnl
 FEATURE(`nocanonify')dnl
 DAEMON_OPTIONS(`Family=inet, Name=MTA, Port={PORTS["none"]}, Addr=127.0.0.1')dnl
@@ -61,7 +58,7 @@ class Sendmail(Debian):
         inside.run("chmod", "600", KEY)
 
     def begin(self, inside: Cage) -> None:
-        inside.begin("/usr/lib/sm.bin/sendmail", "-bD", "-q5s")
+        inside.begin("/usr/libexec/sendmail/sendmail", "-bD", "-q5s")
 
 
 SERVERS = (Sendmail(),)
