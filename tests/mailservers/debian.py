@@ -20,6 +20,7 @@ PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 CHAIN, KEY = "/etc/mail-tls/chain.pem", "/etc/mail-tls/key.pem"
 ZONE: Zone = {
     HOSTNAME: [f"A {HERE}"],
+    "maple.example": [f"MX 10 {HOSTNAME}."],
     "shop.example": ["MX 10 far.example."],
     "far.example": [f"A {FAR}"],
 }
