@@ -80,7 +80,7 @@ class Debian(ABC):
         return cage.missing()
 
     def prepare(self, cache: Path) -> None:
-        cage.unpack(cache, self.packages)
+        cage.unpack(self._home(cache), self.packages)
 
     @contextlib.contextmanager
     def start(
@@ -95,13 +95,16 @@ class Debian(ABC):
         made = certificate(folder)
         files = {CHAIN: made.chain.read_bytes(), KEY: made.key.read_bytes(), **self.files(security)}
         with ExitStack() as stack:
-            inside = stack.enter_context(cage.cage(cache, folder, files, self.users))
+            inside = stack.enter_context(cage.cage(self._home(cache), folder, files, self.users))
             stack.enter_context(name_server(zone, inside.within()))
             far = stack.enter_context(far_side(refusals, (FAR, 25), inside.within()))
             self.set_up(inside)
             running = Caged(self, inside, far, security, made.authority)
             running.start_again()
             yield running
+
+    def _home(self, cache: Path) -> Path:
+        return cache / f"debian-{self.packages[0]}"
 
     @abstractmethod
     def files(self, security: Security) -> Mapping[str, str]:

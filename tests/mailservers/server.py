@@ -49,7 +49,7 @@ class MailServer(Protocol):
         """What is not here and how to get it; None if it can be prepared. Looks only, and quickly."""
 
     def prepare(self, cache: Path) -> None:
-        """Fetches, unpacks, builds, once, into this server's folder of the cache. Raises Missing."""
+        """Fetches, unpacks, builds, once, into a folder of its own in the cache. Raises Missing."""
 
     def start(self, cache: Path, folder: Path, security: Security) -> AbstractContextManager[Running]:
         """The server, which answers and is ended with the context; `folder` is empty and its own."""

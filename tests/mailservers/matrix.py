@@ -1,0 +1,191 @@
+"""`drip run --once` against a server: straight on, with the server paused in the middle, and with it stopped there and started again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Literal
+
+from tests.cli import command, drip, environment, shop
+from tests.mailservers.server import MailServer, Running, Security, client
+from tests.world import SETTINGS
+
+Situation = Literal["straight on", "paused", "stopped"]
+SITUATIONS: tuple[Situation, ...] = ("straight on", "paused", "stopped")
+# A marketing letter, which is held where nobody knows whether it left, and a receipt, which is sent again then.
+KINDS = ("letter", "receipt")
+BEFORE = "2026-11-26 09:00"
+# When drip is called: at the second it finds what a stopped server left; what may have left is offered again an hour later.
+TIMES = ("2026-11-26 10:30", "2026-11-26 10:45", "2026-11-26 12:00", "2026-11-26 14:00")
+PAUSE_S = 3.0
+RUN_S = 180.0
+ARRIVING_S = 60.0
+FILES = {
+    "campaigns/letter.yaml": "name: Letter\ntopic: service\ntrigger: { schedule: 2026-11-26 10:00 }\n"
+    "audience: { contact.kind: letter }\nsteps: [send: letter]\n",
+    "campaigns/receipt.yaml": "name: Receipt\ntransactional: yes\ntrigger: { schedule: 2026-11-26 10:00 }\n"
+    "audience: { contact.kind: receipt }\nsteps: [send: letter]\n",
+    "templates/letter.md": "---\nsubject: Hello {{ contact.key }}\n---\nA *short* text.\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of the messages to so many `people`, half of them of each kind.
+
+    `lost` are those of whom drip does not say that they are held or failed, and who got nothing. `seconds` are of all calls
+    of drip together, their starts included; `plain_seconds` of `smtplib` for as many, over one connection, where it was run.
+    """
+
+    server: str
+    security: Security
+    situation: Situation
+    people: int
+    once: int
+    twice: int
+    lost: int
+    held: int
+    failed: int
+    calls: int
+    sessions: int | None
+    seconds: float
+    plain_seconds: float | None
+
+    @property
+    def all_once(self) -> bool:
+        return self.once == self.people and not self.held
+
+
+def run(
+    server: MailServer,
+    cache: Path,
+    folder: Path,
+    security: Security,
+    situation: Situation,
+    each: int,
+    *,
+    plain: bool = False,
+) -> Found:
+    """One server, one situation, `each` people for each kind of campaign; with `plain` also `smtplib` beside it."""
+    home = folder / "server"
+    home.mkdir()
+    with server.start(cache, home, security) as running:
+        root = folder / "shop"
+        shop(root, {**FILES, "campaigns/_settings.yaml": _settings(running)}, _people(each))
+        assert drip(root, "run", "--once", "--now", BEFORE).code == 0
+        before, seconds, calls = running.sessions(), 0.0, 0
+        for calls, now in enumerate(TIMES, 1):
+            seconds += _call(root, running, now, situation if calls == 1 else "straight on", each)
+            outcomes = _outcomes(root)
+            if len(outcomes) == 2 * each:
+                break
+        said = Counter(outcomes.values())
+        arrived = _arrived(running, said["sent"])
+        after = running.sessions()
+        nothing = [to for to in _recipients(each) if not arrived[f"{to}@shop.example"]]
+        return Found(
+            server.name, security, situation, 2 * each,
+            once=sum(arrived[f"{to}@shop.example"] == 1 for to in _recipients(each)),
+            twice=sum(arrived[f"{to}@shop.example"] > 1 for to in _recipients(each)),
+            lost=sum(outcomes.get(to) not in ("held", "failed") for to in nothing),
+            held=said["held"], failed=said["failed"], calls=calls,
+            sessions=None if before is None or after is None else after - before,
+            seconds=seconds, plain_seconds=_plainly(running, 2 * each) if plain else None,
+        )  # fmt: skip
+
+
+def _call(root: Path, running: Running, now: str, situation: Situation, each: int) -> float:
+    """One `drip run --once`, and what happens to the server meanwhile."""
+    began = time.monotonic()
+    more = {"SMTP_PASSWORD": running.password or ""}
+    if running.authority:
+        more["SSL_CERT_FILE"] = str(running.authority)
+    arguments = [*running.inside, *command(root, "run", "--once", "--now", now)]
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(arguments, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
+        stack.callback(process.kill)
+        if situation != "straight on":
+            _wait_for_the_middle(process, running, each)
+        if situation == "paused":
+            running.pause()
+            time.sleep(PAUSE_S)
+            running.resume()
+        if situation == "stopped":
+            running.stop()
+        said, _ = process.communicate(timeout=RUN_S)
+        assert process.returncode in (0, 1, 2), said.decode()
+    seconds = time.monotonic() - began
+    if situation == "stopped":
+        running.start_again()
+    return seconds
+
+
+def _wait_for_the_middle(process: subprocess.Popen[bytes], running: Running, each: int) -> None:
+    """A tenth has arrived, which is a while after it was taken. Fails if drip was done before."""
+    while sum(running.delivered().values()) < each // 5:
+        assert process.poll() is None, "drip was done before the middle"
+        time.sleep(0.002)
+
+
+def _arrived(running: Running, expected: int) -> Counter[str]:
+    """What has arrived once as many have as were sent, and nothing more comes."""
+    until = time.monotonic() + ARRIVING_S
+    arrived = running.delivered()
+    while time.monotonic() < until:
+        time.sleep(0.3)
+        now = running.delivered()
+        if len(now) >= expected and now == arrived:
+            break
+        arrived = now
+    return arrived
+
+
+def _outcomes(root: Path) -> dict[str, str]:
+    """What is said of each contact's message, where it has an end."""
+    rows = drip(root, "log", "--json").rows
+    return {
+        row["contact"]: row["outcome"] for row in rows if row["step"] and row["outcome"] in ("sent", "held", "failed")
+    }
+
+
+def _settings(running: Running) -> str:
+    login = f", user: {running.user}, password: secret:SMTP_PASSWORD" if running.user else ""
+    options = f"use: smtp, host: {running.host}, port: {running.port}, security: {running.security}{login}"
+    return (
+        SETTINGS.replace("use: memory", options)
+        .replace("contact: {", "contact: { kind: text,")
+        .replace("maplestreet.example", "maple.example")
+    )
+
+
+def _recipients(each: int) -> list[str]:
+    return [f"{kind}{n}" for n in range(each) for kind in KINDS]
+
+
+def _people(each: int) -> str:
+    rows = [f"{to},{to}@shop.example,{to.rstrip('0123456789')}\n" for to in _recipients(each)]
+    return f"key,email,kind\n{''.join(rows)}"
+
+
+def _plainly(running: Running, count: int) -> float:
+    """Seconds that `smtplib` takes for so many, over one connection, connecting included."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = (
+        "Maple Street <hello@maple.example>",
+        "you@shop.example",
+        "Hello",
+    )
+    message["Message-ID"], message["Date"] = "<plain@maple.example>", "Thu, 26 Nov 2026 10:30:00 -0600"
+    message.set_content("A *short* text.\n")
+    began = time.monotonic()
+    with running.within(), client(running) as connection:
+        for n in range(count):
+            connection.send_message(message, "hello@maple.example", f"plain{n}@shop.example")
+    return time.monotonic() - began
