@@ -48,21 +48,53 @@ def ends(dialogue: Dialogue[str]) -> list[tuple[str, type[Receipt]]]:
 
 
 def envelope(name: str, text: bytes = b"Subject: x\r\n\r\nHello\r\n") -> bytes:
-    return f"MAIL FROM:<shop@maple.example> SIZE={len(text)}\r\nRCPT TO:<{name}@example.com>\r\nDATA\r\n".encode()
+    return f"MAIL FROM:<shop@maple.example> SIZE={len(text)}\r\nRCPT TO:<{name}@example.com>\r\n".encode()
 
 
-def test_a_text_and_the_next_envelope_leave_together() -> None:
+def sent(dialogue: Dialogue[str], name: str) -> None:
+    """One message more has gone over this connection."""
+    dialogue.take(letter(name))
+    say(dialogue, "250 ok\r\n250 ok\r\n")
+    say(dialogue, "354 go\r\n")
+    dialogue.go()
+    heard(dialogue)
+    say(dialogue, "250 taken\r\n")
+    dialogue.ended.clear()
+
+
+def test_the_answer_to_a_messages_end_is_awaited_before_anything_else_is_written() -> None:
     dialogue = opened()
-    dialogue.take(letter("ana"))
-    assert heard(dialogue) == envelope("ana")
+    sent(dialogue, "ana")
+    dialogue.take(letter("bo"))
+    assert heard(dialogue) == envelope("bo") + b"DATA\r\n"
     assert not dialogue.free
     say(dialogue, "250 ok\r\n250 ok\r\n354 go\r\n")
     dialogue.go()
+    assert heard(dialogue) == b"Subject: x\r\n\r\nHello\r\n.\r\n"
+    assert not dialogue.free
+    say(dialogue, "250 taken\r\n")
+    assert ends(dialogue) == [("bo", Sent)]
+    assert dialogue.free and not dialogue.output
+
+
+def test_data_waits_for_rcpt_until_the_connection_has_taken_somebody_and_after_whoever_it_has_not() -> None:
+    dialogue = opened()
+    dialogue.take(letter("ana"))
+    assert heard(dialogue) == envelope("ana")
+    say(dialogue, "250 ok\r\n550 5.1.1 no such user\r\n")
+    assert ends(dialogue) == [("ana", Refused)] and not dialogue.output
     dialogue.take(letter("bo"))
-    assert heard(dialogue) == b"Subject: x\r\n\r\nHello\r\n.\r\n" + envelope("bo")
-    say(dialogue, "250 taken\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-    assert ends(dialogue) == [("ana", Sent)]
-    assert dialogue.ready and dialogue.ready.of == "bo"
+    assert heard(dialogue) == b"RSET\r\n"
+    say(dialogue, "250 ok\r\n")
+    assert heard(dialogue) == envelope("bo")
+    say(dialogue, "250 ok\r\n250 ok\r\n")
+    assert heard(dialogue) == b"DATA\r\n"
+    say(dialogue, "354 go\r\n")
+    dialogue.go()
+    heard(dialogue)
+    say(dialogue, "250 taken\r\n")
+    dialogue.take(letter("cy"))
+    assert heard(dialogue) == envelope("cy") + b"DATA\r\n"
 
 
 def test_a_server_without_pipelining_is_asked_one_thing_at_a_time() -> None:
@@ -75,9 +107,9 @@ def test_a_server_without_pipelining_is_asked_one_thing_at_a_time() -> None:
     assert heard(dialogue) == b"DATA\r\n"
     say(dialogue, "354 go\r\n")
     dialogue.go()
-    dialogue.take(letter("bo"))
     assert heard(dialogue) == b"Subject: x\r\n\r\nHello\r\n.\r\n"
     say(dialogue, "250 taken\r\n")
+    dialogue.take(letter("bo"))
     assert heard(dialogue) == b"MAIL FROM:<shop@maple.example>\r\n"
     say(dialogue, "250 ok\r\n")
     assert heard(dialogue) == b"RCPT TO:<bo@example.com>\r\n"
@@ -87,34 +119,74 @@ def test_a_server_without_pipelining_is_asked_one_thing_at_a_time() -> None:
     assert heard(dialogue) == b"RSET\r\n"
 
 
-def test_a_recipient_refused_after_data_was_sent_ahead_leaks_into_nothing() -> None:
+def test_a_recipient_refused_beside_data_leaks_into_nothing() -> None:
     dialogue = opened()
-    dialogue.take(letter("ana"))
+    sent(dialogue, "ana")
+    dialogue.take(letter("bo"))
     heard(dialogue)
     say(dialogue, "250 ok\r\n550 5.1.1 no such user\r\n354 go\r\n")
-    assert ends(dialogue) == [("ana", Refused)]
     assert heard(dialogue) == b".\r\n"
-    dialogue.take(letter("bo"))
-    assert heard(dialogue) == envelope("bo")
-    say(dialogue, "554 no valid recipients\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-    assert dialogue.ready and dialogue.ready.of == "bo"
+    assert not dialogue.ended and not dialogue.free
+    say(dialogue, "554 no valid recipients\r\n")
+    assert ends(dialogue) == [("bo", Refused)]
+    dialogue.take(letter("cy"))
+    assert heard(dialogue) == envelope("cy")
+    say(dialogue, "250 ok\r\n250 ok\r\n")
+    say(dialogue, "354 go\r\n")
+    assert dialogue.ready and dialogue.ready.of == "cy"
 
 
 def test_what_is_left_of_a_refused_envelope_is_reset_before_the_next() -> None:
     dialogue = opened()
-    dialogue.take(letter("ana"))
-    heard(dialogue)
-    say(dialogue, "250 ok\r\n450 4.2.0 greylisted\r\n503 no recipients\r\n")
-    assert ends(dialogue) == [("ana", Unsent)]
+    sent(dialogue, "ana")
     dialogue.take(letter("bo"))
-    assert heard(dialogue) == b"RSET\r\n" + envelope("bo")
+    heard(dialogue)
+    say(dialogue, "250 ok\r\n450 4.2.0 greylisted\r\n")
+    assert not dialogue.ended
+    say(dialogue, "503 no recipients\r\n")
+    assert ends(dialogue) == [("bo", Unsent)]
+    dialogue.take(letter("cy"))
+    assert heard(dialogue) == b"RSET\r\n"
+
+
+def test_what_was_refused_before_the_connection_ended_is_refused() -> None:
+    dialogue = opened()
+    sent(dialogue, "ana")
+    dialogue.take(letter("bo"))
+    heard(dialogue)
+    say(dialogue, "250 ok\r\n550 5.1.1 no such user\r\n")
+    dialogue.lost("the server closed the connection")
+    assert ends(dialogue) == [("bo", Refused)] and dialogue.cut is None
+
+
+def test_a_session_that_the_server_ends_after_so_many_messages_has_not_died() -> None:
+    for before, died in ((1, False), (0, True)):
+        dialogue = opened()
+        for n in range(before):
+            sent(dialogue, f"p{n}")
+        dialogue.take(letter("bo"))
+        heard(dialogue)
+        dialogue.lost("the server closed the connection")
+        assert dialogue.cut and dialogue.died is died
+
+
+def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> None:
+    dialogue = opened()
+    sent(dialogue, "ana")
+    dialogue.take(letter("bo"))
+    say(dialogue, "250 ok\r\n250 ok\r\n354 go\r\n")
+    dialogue.go()
+    heard(dialogue)
+    dialogue.lost("the server closed the connection")
+    assert ends(dialogue) == [("bo", Unknown)] and dialogue.died
 
 
 def test_what_is_not_permitted_after_354_ends_with_the_connection() -> None:
     dialogue = opened()
     dialogue.take(letter("ana"))
+    say(dialogue, "250 ok\r\n250 ok\r\n")
+    say(dialogue, "354 go\r\n")
     heard(dialogue)
-    say(dialogue, "250 ok\r\n250 ok\r\n354 go\r\n")
     dialogue.drop()
     assert dialogue.over and not dialogue.output and not dialogue.ended
 

@@ -136,12 +136,13 @@ Receipt = Sent | Refused | Unsent | Unknown | Assigned
 class TransportDown(Exception):
     """Nothing can leave this way at the moment (login refused, no connection, disk full). Nothing left.
 
-    `str()` is a sentence for the operator, `help` the remedy.
+    `str()` is a sentence for the operator, `help` the remedy. `costly`: somebody is there, and each further try costs
+    something, so that the next one can wait.
     """
 
-    def __init__(self, sentence: str, help: str) -> None:
+    def __init__(self, sentence: str, help: str, *, costly: bool = False) -> None:
         super().__init__(sentence)
-        self.help = help
+        self.help, self.costly = help, costly
 
 
 class Transport(Protocol):
@@ -170,6 +171,24 @@ class Desk(Protocol):
         It is called right before the first byte of a text leaves, and with nothing now and then, so that a sender who
         waits is known to be alive. What has ended is kept even if it raises.
         """
+        ...
+
+    def wants(self, message: Message) -> bool:
+        """Whether it is worth offering a message: it comes again when it is not. Asked before anything is said of it."""
+        ...
+
+    def waits(self, sentence: str | None) -> None:
+        """The other side has not answered for long; None: it has, or is not asked any more."""
+        ...
+
+
+@runtime_checkable
+class Relayed(Protocol):
+    """Of a transport whose other side passes on what it takes from those it knows, and refuses the others' recipients."""
+
+    @property
+    def server(self) -> str:
+        """Who that is, and as whom we log in there."""
         ...
 
 

@@ -39,7 +39,7 @@ log = logging.getLogger("drip.daemon")
 logging.getLogger("apscheduler").setLevel(logging.ERROR)
 LOCK_AGAIN_S = 1.0
 # Alarms that are over once a beat went well.
-TROUBLES = ("trouble", "transport-down")
+TROUBLES = ("trouble", "transport-down", "slow-answer")
 # Between two beats, whatever the rate.
 SHORTEST = timedelta(milliseconds=50)
 

@@ -10,23 +10,23 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.calendar import from_millis, millis
-from drip.core.message import Desk, Message, Receipt, Stream, Transport, TransportDown, Unknown, Unsent
+from drip.core.message import Desk, Message, Receipt, Relayed, Stream, Transport, TransportDown, Unknown, Unsent
 from drip.core.rates import Rates, pace
 from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.composing import Identity, compose_for_run, identity
 from drip.engine.facts import Batch
-from drip.engine.handover import SETTLE, Handover, Ready, Tally, domain_of, go_on
+from drip.engine.handover import COSTLY_MS, DOWN_MS, SETTLE, Handover, Ready, Tally, domain_of, go_on
 from drip.engine.judging import load_of_runs, step_of
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import control, lanes, outbox, runs
+from drip.storage import control, lanes, outbox, relays, runs
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 
 BATCH = 200
-# What takes nothing at all is tried again after ten seconds first, after five minutes at most.
-DOWN_MS = (10_000, 300_000)
+# A server that has taken nobody for so long: a person decides.
+UNPROVEN = timedelta(days=3)
 # So long one channel hands over before the planner and the other channels get their turn.
 SLICE = timedelta(seconds=5)
 # As long as a mail server may take for one answer (RFC 5321 section 4.5.3.2.6).
@@ -58,6 +58,7 @@ class Dispatcher:
         """Looks after what was left behind, and hands over what is granted and due."""
         with self.database.write() as connection:
             reap(connection, book, self.fence, self.clock())
+            hold_unproven(connection, self.clock())
         return self.hand_over(book)
 
     def hand_over(self, book: Book) -> Tally:
@@ -84,29 +85,60 @@ class Dispatcher:
             return tally
         with self.database.read() as connection:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
+            probing = self.pacing and lanes.troubled(connection, channel)
         if closed:
             tally.trouble = closed.reason
             return tally
-        desk = Handover(self.database, book, self.clock, self.fence, tally)
+        desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
-            stream.deliver(self._messages(book, channel, desk), desk)
+            stream.deliver(self._probe(book, channel, desk) if probing else self._messages(book, channel, desk), desk)
             desk.put_behind()
         except TransportDown as down:
-            tally.trouble, tally.help = str(down), down.help
+            tally.stuck(str(down), down.help, COSTLY_MS if down.costly else DOWN_MS)
         finally:
             desk.finish()
         if self.pacing and (tally.trouble or tally.sent):
-            self._leave_alone(channel, tally.trouble)
+            self._leave_alone(channel, tally)
         return tally
 
-    def _leave_alone(self, channel: str, trouble: str | None) -> None:
+    def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
+        """The desk of a delivery. A server that the channel did not have before has to get to know us first."""
+        server = transport.server if isinstance(transport, Relayed) else None
+        accepts: bool | None = True
+        if server is not None:
+            with self.database.read() as connection:
+                accepts = relays.accepts(connection, channel, server)
+            if accepts is None:
+                with self.database.write() as connection:
+                    relays.change(connection, channel, server)
+                    relays.offer_again(connection, channel, self.clock())
+        return Handover(
+            self.database, book, self.clock, self.fence, tally, channel, server, bool(accepts), self.stop
+        )  # fmt: skip
+
+    def _leave_alone(self, channel: str, tally: Tally) -> None:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
         with self.database.write() as connection:
-            if trouble:
-                lanes.close(connection, channel, "", millis(self.clock()), *DOWN_MS, reason=trouble)
+            if tally.trouble:
+                lanes.close(connection, channel, "", millis(self.clock()), *tally.pause_ms, reason=tally.trouble)
             else:
                 lanes.reopened(connection, channel)
+
+    def _probe(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
+        """One message, after a stop: only once it has left do the others follow. One to a recipient to whom another has left
+        before, if there is any."""
+        batch = self._claim(book, channel, desk)
+        with self.database.read() as connection:
+            known = relays.known_to_work(connection, channel, [each.contact.id for each in batch])
+        batch.sort(key=lambda each: (each.contact.id != known, each.outgoing.code == "provisional"))
+        for each in batch:
+            message = self._rendered(each, desk.tally)
+            if message is not None:
+                desk.take(each, message, self.clock())
+                yield message
+                desk.tally.more = desk.tally.trouble is None
+                return
 
     def _messages(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
         """The channel's messages, rendered, for as long as it has its turn."""
@@ -215,6 +247,17 @@ class Dispatcher:
             each.outgoing.channel,
             self.clock(),
         )
+
+
+def hold_unproven(connection: Connection, now: datetime) -> None:
+    """Has a person decide of those whom a server refused that has taken nobody for days; their runs go on."""
+    overdue = relays.overdue(connection, now - UNPROVEN)
+    if overdue:
+        outbox.hold_waiting(connection, overdue, now, "unproven")
+        relays.forget(connection, overdue)
+        runs.wake(connection, set(overdue.values()))
+        said = f"{len(overdue)} message(s) were refused for {UNPROVEN.days} days by a server that has taken nobody, and are held."
+        alarm(connection, log, "unproven", "", said, now, SETTLE)
 
 
 def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:

@@ -26,7 +26,7 @@ from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
-from drip.storage import consents, control, lanes, links, notices, outbox, people, runs, tasks
+from drip.storage import alarms, consents, control, lanes, links, notices, outbox, people, relays, runs, tasks
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
@@ -36,12 +36,27 @@ FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 # A domain that wants less is left alone for half a minute first, for half an hour at most.
 CLOSED_MS = (30_000, 1_800_000)
+# A channel of which nothing leaves is left alone for so long, first and at most: where nobody answers; where somebody does and
+# each try costs something; where the other side wants less at once.
+DOWN_MS = (10_000, 300_000)
+COSTLY_MS = (60_000, 3_600_000)
+# So many different recipients a server may refuse before it has taken anybody.
+MOST_REFUSED = 5
+# What a session died on is offered again so often, and so long after it.
+MOST_RESENT = 3
+RESENT_AFTER = timedelta(hours=1)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
 # Between the last check and its turn too much time had passed.
 STALE = Unsent("its time had passed when its turn came")
 # So long after the last check a message is not begun any more: its lease would hardly outlast it.
 TURN = control.LEASE / 4
+REFUSES = (
+    "check `user` and the password, and ask whoever runs the server whether this machine may send through it. Nobody was given "
+    "up; one recipient at a time is tried, and what is still refused after three days waits for `drip release`"
+)
+SLOWER = "it is tried again; give the transport a `rate:` (or fewer `connections`) that the server allows"
+SLOW = "it is waited for as long as RFC 5321 says; the mail server's log tells more"
 SETTLE = "`drip status` lists what is held, `drip release` settles it"
 log = logging.getLogger("drip.dispatcher")
 
@@ -67,13 +82,19 @@ class Tally:
     again_at: datetime | None = None
     trouble: str | None = None
     help: str | None = None
-    # The channel by which nothing leaves.
+    # The channel by which nothing leaves, and for how long it is left alone (milliseconds, first and at most).
     troubled: str = ""
+    pause_ms: tuple[int, int] = DOWN_MS
 
     @property
     def moved(self) -> bool:
         """Whether anything has changed that the planner has to look at."""
         return bool(self.sent or self.failed or self.held or self.given_back)
+
+    def stuck(self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS) -> None:
+        """Nothing more leaves; what was said first counts."""
+        if not self.trouble:
+            self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
 
     def wait_until(self, at: datetime) -> None:
         """There is something to do then; the earliest counts."""
@@ -89,7 +110,8 @@ class Tally:
         self.given_back += other.given_back
         if other.again_at is not None:
             self.wait_until(other.again_at)
-        self.trouble, self.help = other.trouble or self.trouble, other.help or self.help
+        if other.trouble:
+            self.trouble, self.help, self.pause_ms = other.trouble, other.help, other.pause_ms
         self.troubled = other.troubled or self.troubled
 
 
@@ -123,10 +145,18 @@ class Handover:
     clock: Callable[[], datetime]
     fence: int
     tally: Tally
+    channel: str
+    # Of the server behind the channel; None where nobody has to get to know us.
+    server: str | None = None
+    # Whether it has taken a recipient before.
+    accepts: bool = True
+    stop: Callable[[], bool] = lambda: False
     _hand: dict[str, Ready] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
     _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
     _links: set[str] = field(default_factory=set)
+    _closed: set[str] = field(default_factory=set)
+    _withdrawn: set[int] = field(default_factory=set)
 
     @property
     def in_hand(self) -> set[int]:
@@ -143,11 +173,33 @@ class Handover:
         oldest = next(iter(self._hand.values()), None)
         return oldest is not None and oldest.taken_at is not None and oldest.taken_at < since
 
+    def wants(self, message: Message) -> bool:
+        """Whether a message is worth offering, by what is known since it was taken: it was not stopped or held, and neither the
+        server nor its domain has asked for less."""
+        each = self._hand[message.message_id]
+        if self.tally.trouble or self.stop() or domain_of(each.contact, self.channel) in self._closed:
+            return False
+        if self.book.paused(each.campaign) is None:
+            return True
+        self._withdrawn.add(each.outgoing.id)
+        return False
+
+    def waits(self, sentence: str | None) -> None:
+        """An answer takes long: said at once, and over when it has come."""
+        with self.database.write() as connection:
+            if sentence:
+                alarm(connection, log, "slow-answer", self.channel, sentence, self.clock(), SLOW)
+            else:
+                alarms.over(connection, ["slow-answer"], self.clock())
+
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
         """Stores how messages ended, makes the last check of those that are ready, and marks those that may begin (G4)."""
         self._ended += [(self._hand.pop(message.message_id), receipt) for message, receipt in ended]
         lot = [self._hand[message.message_id] for message in ready]
         with self.database.write() as connection:
+            if ready and not self.accepts and self.server is not None:
+                relays.accepted(connection, self.channel, self.server, self.clock())
+                self.accepts = True
             counted = self._record(connection)
             begun = self._begin(connection, lot, counted)
             self._keep_links(connection, ready)
@@ -172,9 +224,13 @@ class Handover:
             self._stored(counted)
 
     def put_behind(self) -> None:
-        """What the transport left for another time goes behind what is due now."""
-        left = self.in_hand - self._begun
-        if left:
+        """What the transport left for another time goes behind what is due now; what was stopped or held is judged anew."""
+        if self._withdrawn:
+            with self.database.write() as connection:
+                outbox.give_back(connection, self._withdrawn, self.clock())
+            self.tally.given_back += len(self._withdrawn)
+        left = self.in_hand - self._begun - self._withdrawn
+        if left and not self.tally.trouble:
             self.tally.more = True
             with self.database.write() as connection:
                 outbox.put_off(connection, dict.fromkeys(left, millis(self.clock())))
@@ -248,7 +304,20 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts, due_at=now)  # fmt: skip
                 counted.again += 1
-                counted.trouble = counted.trouble or f"The other side takes nothing ({answer})."
+                pause_ms = COSTLY_MS if isinstance(receipt, Refused) else DOWN_MS
+                counted.stuck(f"The other side takes nothing ({answer}).", "it is tried again", pause_ms)
+                return False
+            case Unsent(answer, "rate"):
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
+                              attempts=outgoing.attempts, due_at=now)  # fmt: skip
+                counted.again += 1
+                counted.stuck(f"The other side wants fewer messages at once ({answer}).", SLOWER, CLOSED_MS)
+                return False
+            case Refused(answer, _, True) if not self._has_accepted(connection):
+                outbox.settle(connection, outgoing, fence, "pending", now, code="provisional", sentence=answer,
+                              due_at=now + next_try(outgoing))  # fmt: skip
+                counted.again += 1
+                self._doubt(connection, each, answer, now, counted)
                 return False
             case Refused(answer, "sender"):
                 self._hold_campaign(connection, each, answer, now)
@@ -276,15 +345,16 @@ class Handover:
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
                     lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS)
+                    self._closed.add(domain)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
                 return False
-            case Unknown(answer) if each.campaign.on_unknown == "resend" and outgoing.maybe_left_at is None:
-                # It may have left, so whether it may go once more is for the caps to say. Twice of unknown outcome is
-                # for a person to settle.
+            case Unknown(answer) if self._may_resend(connection, each):
+                # It may have left, so whether it may go once more is for the caps to say.
+                relays.died(connection, outgoing.id, now)
                 outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer,
-                              due_at=now + next_try(outgoing), maybe_left=True)  # fmt: skip
+                              due_at=now + max(next_try(outgoing), RESENT_AFTER), maybe_left=True)  # fmt: skip
                 counted.again += 1
                 return False
             case Unknown(answer):
@@ -293,6 +363,28 @@ class Handover:
                 alarm(connection, log, "unknown", each.campaign.key, said, now, SETTLE)
                 counted.held += 1
                 return True
+
+    def _has_accepted(self, connection: Connection) -> bool:
+        """Whether the server has taken somebody, by what all who send together know."""
+        if not self.accepts and self.server is not None:
+            self.accepts = bool(relays.accepts(connection, self.channel, self.server))
+        return self.accepts
+
+    def _doubt(self, connection: Connection, each: Ready, answer: str, now: datetime, counted: Tally) -> None:
+        """The server has refused one recipient more, and taken nobody: too many, and it is about us."""
+        count = relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, now)
+        if count >= MOST_REFUSED:
+            said = f"{self.server} has refused {count} recipients and taken nobody yet, so this may be about us ({answer})."
+            counted.stuck(f"The mail server {said}", REFUSES, COSTLY_MS)
+
+    def _may_resend(self, connection: Connection, each: Ready) -> bool:
+        """Whether a message that may have left goes once more: what caps count once only, as each copy would use a slot."""
+        outgoing = each.outgoing
+        if each.campaign.on_unknown != "resend":
+            return False
+        if outgoing.counted:
+            return outgoing.maybe_left_at is None
+        return relays.deaths(connection, outgoing.id) < MOST_RESENT
 
     def _hold_campaign(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
         """Every other message of the campaign would be refused too."""

@@ -13,12 +13,27 @@ from sqlalchemy import JSON, Connection, Table, text
 from drip.storage.columns import kept
 from drip.storage.database import Database
 from drip.storage.schema import contacts, deliveries, events, judgements, metadata
-from drip.storage.schema_operating import alarms, answered, api_keys, lanes, links, notices, operators, sessions, told
+from drip.storage.schema_operating import (
+    alarms,
+    answered,
+    api_keys,
+    lanes,
+    links,
+    notices,
+    operators,
+    refusals,
+    relays,
+    session_deaths,
+    sessions,
+    told,
+)
 from drip.storage.sqlite import SqliteDatabase
 
 AT_ONCE = 10_000
-# Nothing that is judged looks at what came back, at how fast messages leave, or at what people and programs were told.
-APART = (deliveries, lanes, alarms, api_keys, answered, notices, told, links, operators, sessions)
+# Nothing that is judged looks at what came back, at how servers take messages, or at what people and programs were told.
+APART = (
+    deliveries, lanes, relays, refusals, session_deaths, alarms, api_keys, answered, notices, told, links, operators, sessions,
+)  # fmt: skip
 COPIED = [table for table in metadata.sorted_tables if table not in APART]
 
 

@@ -23,7 +23,7 @@ from drip.storage.schema import (
     tags,
     tasks,
 )
-from drip.storage.schema_operating import notices
+from drip.storage.schema_operating import notices, refusals
 
 REASON = "the person was erased"
 # What the key of an erased contact begins with.
@@ -76,6 +76,7 @@ def _still(connection: Connection, contact_id: int, now: datetime) -> None:
     judged = [outbox.Judgement(each, now, "exited", REASON, "", None, None) for each in waiting]
     outbox.save_judgements(connection, judged)
     connection.execute(update(messages).where(of_contact, messages.c.state != "skipped").values(sentence=null()))
+    connection.execute(delete(refusals).where(refusals.c.contact_id == contact_id))
     sent = select(messages.c.id).where(of_contact)
     connection.execute(update(deliveries).where(deliveries.c.message_id.in_(sent)).values(reason=""))
     # What a run is about can be named by an event's id.

@@ -76,6 +76,12 @@ class Closed:
     reason: str
 
 
+def troubled(connection: Connection, channel: str) -> bool:
+    """Whether a channel was closed as a whole for a reason, and nothing has left since."""
+    own = (lanes.c.channel == channel, lanes.c.domain == "", lanes.c.reason.is_not(None))
+    return connection.execute(select(lanes.c.domain).where(*own)).first() is not None
+
+
 def closed(connection: Connection, channel: str, now: int) -> Closed | None:
     """Whether a channel is closed as a whole at the moment, for a reason."""
     rows = _CLOSED.rows(connection, of_channel=channel, now=now)

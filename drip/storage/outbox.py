@@ -404,6 +404,12 @@ def close(connection: Connection, message: Outgoing, state: str, now: datetime, 
     connection.execute(update(messages).where(*where).values(values))
 
 
+def hold_waiting(connection: Connection, ids: Collection[int], now: datetime, code: str) -> None:
+    """Messages that wait are for a person to settle, with what was said of them last."""
+    where = (messages.c.id.in_(ids), messages.c.state.in_(("pending", "deferred")))
+    connection.execute(update(messages).where(*where).values(state="held", code=code, settled_at=now))
+
+
 def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
     """Messages that this daemon, or one that has ended, was handing over, and of which no end was recorded."""
     return [Outgoing(*row) for row in connection.execute(_LEFT_BEHIND, {"mine": fence})]

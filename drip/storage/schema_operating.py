@@ -23,6 +23,37 @@ lanes = Table(
     **KEY_ALONE,
 )
 
+# The server behind a channel, and as whom we log in there; when it took a recipient for the first time.
+relays = Table(
+    "relays",
+    metadata,
+    Column("channel", Words, primary_key=True),
+    Column("server", Words, nullable=False),
+    Column("accepted_at", Instant),
+    **KEY_ALONE,
+)
+
+# Messages whose recipient a server refused that has taken nobody yet: they prove nothing, and are offered again.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True),
+    Column("channel", Words, nullable=False),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Index("refusals_by_channel", "channel"),
+)
+
+# Sessions that ended while it was open whether a message had been taken.
+session_deaths = Table(
+    "session_deaths",
+    metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True),
+    Column("number", Number, primary_key=True),
+    Column("at", Instant, nullable=False),
+    **KEY_ALONE,
+)
+
 # Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
 # beaten lately (`heartbeat_at`, its lease) and has not ended.
 daemons = Table(

@@ -203,6 +203,12 @@ class _Book:
         self.sent += sum(isinstance(receipt, Sent) for _, receipt in ended)
         return [True] * len(ready)
 
+    def wants(self, message: Message) -> bool:
+        return True
+
+    def waits(self, sentence: str | None) -> None:
+        raise AssertionError(sentence)
+
 
 def _alone(runs: int) -> None:
     """The transport by itself, near and far, beside `smtplib` and (where Postfix is here) `smtp-source`."""

@@ -1,20 +1,25 @@
 """One session with a mail server, without a socket: bytes come in, bytes go out, and each message's stage is known.
 
-RFC 5321, with PIPELINING (RFC 2920): a message's text and the next one's MAIL, RCPT and DATA leave together, so that a
-message costs one round trip. Only what DATA was answered with 354 for is ever followed by a text, and what has not been
-permitted by then is dropped with the connection, so that nothing of one message can get into another.
+RFC 5321. The answer to a message's end is awaited before anything of the next one is written: RFC 2920 would allow more, and
+several servers do not take it. MAIL, RCPT and DATA of one message leave together where the server offers PIPELINING, so that
+a message costs two round trips; DATA waits for the answer to RCPT until this connection has taken a recipient, and again after
+one that it has not, since servers count each command that fails.
+
+Only what DATA was answered with 354 for is ever followed by a text, and what has not been permitted by then is dropped with the
+connection, so that nothing of one message can get into another.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from drip.core.message import Receipt, Refused, Scope, Sent, Unknown, Unsent
-from drip.transports.smtp.login import Login
+from drip.transports.smtp.login import Login, Steps
 from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
 
 # RFC 5321 section 4.5.3.2: how long each answer may take, in seconds.
@@ -56,9 +61,17 @@ class Letter(Generic[T]):
     taken_s: float = 0.0
     # What was said of it before its text could go: the first no decides.
     no: Receipt | None = None
-    accepted: bool = False
     # Where its last byte stands in all that was ever written, once its text goes.
     dot_at: int | None = None
+
+
+@dataclass(slots=True)
+class Server:
+    """What is known of one server and login over all connections: whether it has taken any recipient, and how often in a row
+    it answered as if we did not speak SMTP."""
+
+    accepts: bool = False
+    wrong_answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ class Down:
     sentence: str
     help: str
     for_good: bool
+    costly: bool = False
 
 
 @dataclass
@@ -84,6 +98,7 @@ class Dialogue(Generic[T]):
     hello: str
     security: str
     login: Login | None
+    known: Server = field(default_factory=Server)
     output: bytearray = field(default_factory=bytearray)
     ready: Letter[T] | None = None
     ended: list[tuple[Letter[T], Receipt]] = field(default_factory=list)
@@ -92,6 +107,11 @@ class Dialogue(Generic[T]):
     # Why the connection ended, if it was not this side that ended it.
     why: str = ""
     dropped: bool = False
+    # How many texts it took; whether it ended while a message was under way, which is no way to end a session.
+    taken: int = 0
+    died: bool = False
+    # Whether it ended because an answer to a message took too long.
+    silent: bool = False
     # The connection is to be closed, is to be encrypted.
     over: bool = False
     wants_tls: bool = False
@@ -100,17 +120,18 @@ class Dialogue(Generic[T]):
     extensions: dict[str, str] = field(default_factory=dict)
     _replies: Replies = field(default_factory=Replies)
     _expected: deque[tuple[str, Callable[[Reply], None]]] = field(default_factory=deque)
-    # Commands that wait until what was asked before them is answered: all, where the server has no PIPELINING.
+    # Commands that wait until what was asked before them is answered.
     _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(default_factory=deque)
     # The largest message the server takes (RFC 1870), None where it does not say.
     most_bytes: int | None = None
-    _ahead: Letter[T] | None = None
-    _under_way: Letter[T] | None = None
+    _letter: Letter[T] | None = None
+    # How many bytes were ever put into the output, and handed over.
     _begun: int = 0
     _written: int = 0
     _unclean: bool = False
-    _took_others: bool = False
-    _steps: Iterator[bytes] | None = None
+    _data_along: bool = False
+    _leaving: bool = False
+    _steps: Steps | None = None
 
     def __post_init__(self) -> None:
         self._expect("GREETING", self._greeted)
@@ -120,39 +141,43 @@ class Dialogue(Generic[T]):
     @property
     def free(self) -> bool:
         """Whether the next letter can be taken."""
-        return self.open and not self.over and self._ahead is None
+        return self.open and not self.over and not self._leaving and self._letter is None
 
     @property
     def idle(self) -> bool:
         """Whether no letter is under way."""
-        return self._ahead is None and self._under_way is None
+        return self._letter is None
 
     @property
-    def carried(self) -> list[Letter[T]]:
-        """The letters that have not ended."""
-        return [each for each in (self._under_way, self._ahead) if each is not None]
+    def letter(self) -> Letter[T] | None:
+        """The letter that has not ended."""
+        return self._letter
 
     @property
     def under_way(self) -> bool:
         """Whether a text was begun and not answered yet."""
-        return self._under_way is not None
+        return self._letter is not None and self._letter.dot_at is not None
 
     @property
     def patience_s(self) -> float | None:
         """How long to wait for what comes next; None while nothing is awaited."""
-        if self._under_way and not self._all_written(self._under_way):
+        if self.under_way and not self._all_written:
             return BLOCK_S
         if self.wants_tls:
             return PATIENCE["HELLO"]
         return PATIENCE[self._expected[0][0]] if self._expected else None
 
+    @property
+    def awaits(self) -> str:
+        """What the server has not answered yet; empty if nothing is asked."""
+        return self._expected[0][0] if self._expected else ""
+
     def take(self, letter: Letter[T]) -> None:
         """Begins a letter: its envelope goes out. Only if `free`."""
-        self._ahead = letter
         if no := self._impossible(letter):
-            self._ahead = None
             self.ended.append((letter, no))
             return
+        self._letter = letter
         if self._unclean:
             self._command("RSET", b"RSET", lambda reply: None)
             self._unclean = False
@@ -169,9 +194,8 @@ class Dialogue(Generic[T]):
 
     def go(self) -> None:
         """The text of the letter that is `ready` goes out."""
-        letter, self.ready, self._ahead = self.ready, None, None
+        letter, self.ready = self.ready, None
         assert letter
-        self._under_way = letter
         self._write(letter.text)
         self._write(b".\r\n")
         letter.dot_at = self._begun
@@ -179,12 +203,13 @@ class Dialogue(Generic[T]):
 
     def drop(self) -> None:
         """The letter that is `ready` is not to go: after 354 only the end of the connection says so."""
-        self.ready, self._ahead, self.dropped = None, None, True
+        self.ready, self._letter, self.dropped = None, None, True
         self._finish()
 
     def quit(self) -> None:
         """Says goodbye, if there is still somebody to say it to."""
         if self.open and not self.over and self.idle:
+            self._leaving = True
             self._command("QUIT", b"QUIT", lambda reply: self._finish())
         else:
             self._finish()
@@ -221,8 +246,8 @@ class Dialogue(Generic[T]):
         self.down = down
         self._finish()
 
-    def lost(self, why: str) -> None:
-        """The connection has ended, or makes no sense any more."""
+    def lost(self, why: str, *, silent: bool = False) -> None:
+        """The connection has ended, or makes no sense any more; `silent` if it was this side that had waited for too long."""
         if self.over:
             return
         if not self.open and not self.down:
@@ -231,13 +256,20 @@ class Dialogue(Generic[T]):
                 "check `host`, `port` and `security`, and whether the server runs",
                 for_good=False,
             )
-        letter, self._under_way = self._under_way, None
-        if letter:
-            gone = self._all_written(letter)
-            receipt = Unknown(f"{why} after the message was written") if gone else Unsent(why)
-            self.ended.append((letter, receipt))
-        self.cut, self.why = self._ahead, why
-        self.ready, self._ahead = None, None
+        letter, gone, self.why = self._letter, self._all_written, why
+        # A server that ends a session after so many messages has taken some, and none is under way in full.
+        self.died = letter is not None and (gone or (not silent and (self.under_way or not self.taken)))
+        self.silent = letter is not None and silent
+        if letter and silent and self.awaits == "RCPT":
+            # Servers that ask the recipient's own server first are as slow as that is.
+            letter.no = letter.no or Unsent(why, "domain")
+        if letter and letter.no:
+            self.ended.append((letter, letter.no))
+        elif letter and self.under_way:
+            self.ended.append((letter, Unknown(f"{why} after the message was written") if gone else Unsent(why)))
+        else:
+            self.cut = letter
+        self.ready, self._letter = None, None
         self._finish()
 
     # --- answers, in the order of what was asked
@@ -247,7 +279,7 @@ class Dialogue(Generic[T]):
             # Mostly 421: it was idle for too long.
             self.lost(str(reply))
             return
-        if reply.code == 421 and self._expected[0][0] != "TEXT":
+        if reply.code == 421 and self.awaits != "TEXT":
             self._leaves(reply)
             return
         _, answered = self._expected.popleft()
@@ -260,6 +292,10 @@ class Dialogue(Generic[T]):
         """421: the server closes the connection, whatever was asked (RFC 5321 section 3.8)."""
         if not self.open:
             self.down = Down(f"{self._server} is not available ({reply}).", "it is tried again", for_good=False)
+        no = verdict(self.awaits, reply)
+        if self._letter and isinstance(no, Unsent) and no.scope == "rate":
+            letter, self._letter, self.ready = self._letter, None, None
+            self.ended.append((letter, no))
         self.lost(str(reply))
 
     def _greeted(self, reply: Reply) -> None:
@@ -317,7 +353,7 @@ class Dialogue(Generic[T]):
 
     def _log_in(self, login: Login) -> None:
         offered = self.extensions.get("AUTH", "").upper().split()
-        steps = login.steps(offered)
+        steps = login.steps(offered, encrypted=self.secure)
         if steps is None:
             sentence = f"{self._server} offers no way to log in that fits ({', '.join(offered) or 'none at all'})."
             self.fail(Down(sentence, "check `port` and `security`", for_good=True))
@@ -327,7 +363,7 @@ class Dialogue(Generic[T]):
 
     def _answered_login(self, reply: Reply) -> None:
         assert self._steps
-        following = next(self._steps, None) if reply.code == 334 else None
+        following = self._following_step(reply) if reply.code == 334 else None
         if reply.code == 235:
             self._steps, self.open = None, True
         elif following is not None:
@@ -337,65 +373,90 @@ class Dialogue(Generic[T]):
             sentence = f"The login at the mail server {self.server} was refused ({reply})."
             self.fail(Down(sentence, help, for_good=reply.code >= 500))
 
+    def _following_step(self, reply: Reply) -> bytes | None:
+        assert self._steps
+        try:
+            # RFC 4954 section 4: the challenge is base64; nothing that is not is worth an answer of its own.
+            return self._steps.send(base64.b64decode("".join(reply.lines)))
+        except (StopIteration, ValueError):
+            return None
+
     def _answered_mail(self, reply: Reply) -> None:
-        self._note("MAIL", reply, {250})
+        if self._agrees("MAIL", reply, {250}):
+            self._unclean = True
 
     def _answered_rcpt(self, reply: Reply) -> None:
-        self._note("RCPT", reply, {250, 251, 252})
+        self._data_along = self._agrees("RCPT", reply, {250, 251, 252})
+        self.known.accepts |= self._data_along
 
-    def _note(self, at: str, reply: Reply, fine: set[int]) -> None:
-        letter = self._ahead
+    def _agrees(self, at: str, reply: Reply, fine: set[int]) -> bool:
+        """Whether the server goes along with a letter's envelope."""
+        letter = self._letter
         assert letter
         if reply.code in fine:
-            letter.accepted |= at == "MAIL"
-            self._took_others |= at == "RCPT"
+            agrees = letter.no is None
         elif reply.code < 400:
             self.lost(f"the server's answer to {at} makes no sense: {reply}")
+            return False
         else:
-            letter.no = letter.no or verdict(at, reply, self._took_others)
-            if self._later and self._later[0][0] in ("RCPT", "DATA"):
-                # One at a time: what has not been asked need not be.
-                while self._later and self._later[0][0] in ("RCPT", "DATA"):
-                    self._later.popleft()
-                self._refused(letter)
+            agrees = False
+            letter.no = letter.no or verdict(at, reply, self.known.accepts)
+        if letter.no:
+            # What has not been asked need not be.
+            self._later.clear()
+            self._end_envelope(letter)
+        return agrees
 
     def _answered_data(self, reply: Reply) -> None:
-        letter = self._ahead
+        letter = self._letter
         assert letter
         if reply.code == 354 and letter.no is None:
             self.ready = letter
         elif reply.code == 354:
             # RFC 2920 section 3.1: nobody is to get it, so that a single dot ends it.
             self._write(b".\r\n")
-            self._expect("TEXT", lambda reply: None)
-            letter.accepted = False
-            self._refused(letter)
+            self._expect("TEXT", lambda reply: self._end_envelope(letter))
+            self._unclean = False
         elif reply.code < 400:
             self.lost(f"the server's answer to DATA makes no sense: {reply}")
         else:
             letter.no = letter.no or verdict("DATA", reply)
-            self._refused(letter)
+            self._end_envelope(letter)
 
-    def _refused(self, letter: Letter[T]) -> None:
+    def _end_envelope(self, letter: Letter[T]) -> None:
+        """The letter was refused: it ends once all that was asked is answered."""
+        if self._expected:
+            return
         assert letter.no
-        self._ahead, self._unclean = None, letter.accepted
-        self.ended.append((letter, letter.no))
+        self._letter = None
+        self._end(letter, letter.no)
 
     def _answered_text(self, reply: Reply) -> None:
-        letter, self._under_way = self._under_way, None
+        letter, early = self._letter, not self._all_written
         assert letter
-        early = not self._all_written(letter)
+        self._letter, self._unclean = None, False
         if 200 <= reply.code < 300 and not early:
             receipt: Receipt = Sent(str(reply))
+            self.taken += 1
         elif reply.code >= 400:
             receipt = verdict("TEXT", reply)
         elif early:
             receipt = Unsent(f"the server answered before it had the message: {reply}")
         else:
             receipt = Unknown(f"the server's answer to the message makes no sense: {reply}")
-        self.ended.append((letter, receipt))
+        self._end(letter, receipt)
         if early or (reply.code < 400 and reply.code >= 300):
             self.lost("the server answered out of turn")
+
+    def _end(self, letter: Letter[T], receipt: Receipt) -> None:
+        self.ended.append((letter, receipt))
+        if isinstance(receipt, Unsent) and receipt.scope == "dialogue":
+            # Where the two of us stand is not known any more.
+            self.known.wrong_answers += 1
+            self.why, self.dropped = receipt.answer, True
+            self._finish()
+        elif not isinstance(receipt, Unknown):
+            self.known.wrong_answers = 0
 
     # --- writing
 
@@ -404,12 +465,19 @@ class Dialogue(Generic[T]):
         self._next_command()
 
     def _next_command(self) -> None:
-        """Writes what may be written now: everything, or with no PIPELINING the next command once all is answered."""
-        pipelining = self.open and "PIPELINING" in self.extensions
-        while self._later and not self.over and (pipelining or not self._expected):
+        """Writes what may be written now."""
+        while self._later and not self.over and self._may_follow(self._later[0][0]):
             kind, line, answered = self._later.popleft()
             self._write(line + b"\r\n")
             self._expect(kind, answered)
+
+    def _may_follow(self, kind: str) -> bool:
+        """Whether a command may be written before what was asked is answered."""
+        if not self._expected:
+            return True
+        if not self.open or "PIPELINING" not in self.extensions:
+            return False
+        return kind == "RCPT" or (kind == "DATA" and self._data_along)
 
     def _write(self, data: bytes) -> None:
         self.output += data
@@ -418,8 +486,11 @@ class Dialogue(Generic[T]):
     def _expect(self, kind: str, answered: Callable[[Reply], None]) -> None:
         self._expected.append((kind, answered))
 
-    def _all_written(self, letter: Letter[T]) -> bool:
-        return letter.dot_at is not None and self._written >= letter.dot_at
+    @property
+    def _all_written(self) -> bool:
+        """Whether the last byte of the letter's text was handed over."""
+        at = self._letter.dot_at if self._letter else None
+        return at is not None and self._written >= at
 
     def _impossible(self, letter: Letter[T]) -> Receipt | None:
         """What this server can never take, known without asking it."""

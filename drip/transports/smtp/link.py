@@ -53,6 +53,10 @@ class Link(Generic[T]):
         patience = self._patience_s()
         return None if patience is None else self._since + min(patience, self._most_s)
 
+    def silent_s(self, now: float) -> float:
+        """For how long an answer has been waited for."""
+        return now - self._since if self._connected and self._patience_s() is not None else 0.0
+
     def _patience_s(self) -> float | None:
         if not self._connected:
             return CONNECT_S
@@ -204,7 +208,7 @@ class Link(Generic[T]):
     def _untrusted(self, error: Exception) -> None:
         if isinstance(error, ssl.SSLCertVerificationError):
             sentence = f"The certificate of {self._server} cannot be trusted ({error.verify_message})."
-            self._fail(sentence, "check `host`; the name there has to be the one in the certificate", for_good=True)
+            self._fail(sentence, _remedy(error), for_good=True)
         else:
             reason = getattr(error, "reason", None) or _said(error)
             sentence = f"The connection to {self._server} cannot be encrypted ({reason})."
@@ -219,12 +223,28 @@ class Link(Generic[T]):
         if not self._connected:
             self._next_address("it does not answer", now)
             return
-        self.dialogue.lost("the server did not answer in time")
+        self.dialogue.lost("the server did not answer in time", silent=True)
         self._close_if_over()
 
     def _close_if_over(self) -> None:
         if self.dialogue.over:
             self.close()
+
+
+# OpenSSL's X509_V_ERR_…: self-signed, its authority unknown, expired or not yet good.
+_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
+_OUT_OF_DATE = (9, 10)
+
+
+def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        return (
+            "nobody whom this machine trusts vouches for the certificate: give the server one of a known authority, or have this "
+            "machine trust its own (SSL_CERT_FILE names a file with its PEM)"
+        )
+    if error.verify_code in _OUT_OF_DATE:
+        return "have the server's certificate renewed, and check this machine's clock"
+    return "check `host`; the name there has to be the one in the certificate"
 
 
 def _said(error: Exception) -> str:

@@ -1,10 +1,15 @@
-"""Logging in: PLAIN (RFC 4616), LOGIN (as servers have it), and XOAUTH2 (as Google and Microsoft describe it)."""
+"""Logging in: PLAIN (RFC 4616), LOGIN (as servers have it), XOAUTH2 (as Google and Microsoft describe it), and CRAM-MD5
+(RFC 2195) where an encrypted server offers nothing else, as Debian's sendmail does."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import hmac
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+
+# The lines to be sent, the next one for the challenge of each 334.
+Steps = Generator[bytes, bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,23 +20,30 @@ class Login:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
 
-    def steps(self, offered: Sequence[str]) -> Iterator[bytes] | None:
-        """The lines to be sent, the next one after each 334; None if the server offers nothing that fits."""
+    def steps(self, offered: Sequence[str], *, encrypted: bool) -> Steps | None:
+        """What is to be said; None if the server offers nothing that fits."""
         if self.token is not None:
             return self._xoauth2() if "XOAUTH2" in offered else None
         if "PLAIN" in offered:
             return self._plain()
-        return self._login() if "LOGIN" in offered else None
+        if "LOGIN" in offered:
+            return self._login()
+        return self._cram_md5() if "CRAM-MD5" in offered and encrypted else None
 
-    def _plain(self) -> Iterator[bytes]:
+    def _plain(self) -> Steps:
         yield b"AUTH PLAIN " + _coded(f"\0{self.user}\0{self.password}")
 
-    def _login(self) -> Iterator[bytes]:
+    def _login(self) -> Steps:
         yield b"AUTH LOGIN"
         yield _coded(self.user)
         yield _coded(str(self.password))
 
-    def _xoauth2(self) -> Iterator[bytes]:
+    def _cram_md5(self) -> Steps:
+        challenge = yield b"AUTH CRAM-MD5"
+        digest = hmac.new(str(self.password).encode(), challenge, "md5").hexdigest()
+        yield _coded(f"{self.user} {digest}")
+
+    def _xoauth2(self) -> Steps:
         yield b"AUTH XOAUTH2 " + _coded(f"user={self.user}\x01auth=Bearer {self.token}\x01\x01")
         # What is wrong comes as a challenge; the server says 535 after an empty answer.
         yield b""

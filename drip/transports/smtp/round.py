@@ -9,17 +9,24 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from drip.core.addresses import ascii_domain
-from drip.core.message import Desk, Message, Receipt, Refused, TransportDown, Unsent
+from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
 from drip.transports.smtp.dialogue import Down, Letter
 from drip.transports.smtp.link import Link
 
 log = logging.getLogger("drip.transports")
 # A message whose connection ended twice before its text could go waits until its next turn.
 MOST_CUTS = 2
-# So many connections may end one after the other without any message having ended.
-MOST_DEATHS = 5
+# So many sessions in a row may end while a message is under way, give no answer in time, or answer as if we did not speak SMTP.
+MOST_DEATHS = 2
+MOST_SILENCES = 5
+MOST_WRONG_ANSWERS = 3
+# How messages ended is told with the next ones that are ready, or after this time.
+TELL_S = 1.0
 # The desk is asked at least so often, so that whoever sends is known to be alive.
 KEEP_ALIVE_S = 30.0
+# An answer that takes longer is told of; how often that is looked at.
+SLOW_ANSWER_S = 60.0
+LOOK_S = 5.0
 # A domain is quick whose last message was taken so soon. All connections at once are for quick ones alone.
 QUICK_S = 2.0
 # While one has taken so long, no more of its domain is begun, so that the round has an end.
@@ -36,6 +43,7 @@ class Links(Protocol):
     """The connections as a round needs them."""
 
     most: int
+    per_connection: int | None
 
     @property
     def links(self) -> Sequence[Link[Message]]: ...
@@ -61,9 +69,10 @@ class Round:
         self._left = 0
         self._more = True
         self._most = server.most
-        self._deaths = 0
+        self._deaths = self._silences = 0
         self._down: Down | None = None
-        self._asked_at = server.passed_s()
+        self._asked_at = self._looked_at = server.passed_s()
+        self._slow = False
 
     def run(self) -> None:
         """Until every message has ended or nothing can leave. Raises TransportDown, and whatever the desk raises."""
@@ -76,22 +85,32 @@ class Round:
                 if not self._waiting and all(link.dialogue.idle for link in self._server.links):
                     break
                 self._server.flush()
-                self._server.wait(min(self._asked_at + KEEP_ALIVE_S, self._slow_at()))
+                self._server.wait(self._wake_at())
+                self._notice_silence()
             self._collect()
-            self._ask()
+            if self._ended:
+                self._tell([])
         except BaseException:
             self._let_end()
             raise
+        finally:
+            if self._slow:
+                self._desk.waits(None)
         if self._down:
-            raise TransportDown(self._down.sentence, self._down.help)
+            raise TransportDown(self._down.sentence, self._down.help, costly=self._down.costly)
+
+    def _wake_at(self) -> float:
+        most = TELL_S if self._ended else KEEP_ALIVE_S
+        return min(self._asked_at + most, self._slow_at())
 
     def _collect(self) -> None:
         """Takes what ended from the connections, and from those that died what has to go by another one."""
         dead = self._server.without_ended()
         for link in (*self._server.links, *dead):
             dialogue = link.dialogue
-            if dialogue.ended or dialogue.ready:
-                self._deaths = 0
+            took = any(isinstance(receipt, Sent) for _, receipt in dialogue.ended)
+            if took or (dialogue.ended and not dialogue.died and not dialogue.silent):
+                self._deaths = self._silences = 0
             for letter, receipt in dialogue.ended:
                 self._ended.append((letter.of, receipt))
                 self._note(letter)
@@ -103,35 +122,51 @@ class Round:
             self._died(link)
 
     def _cut(self, letter: Letter[Message], why: str) -> None:
+        """Behind the others: one that makes the server hang up is not to be tried twice in a row."""
         key = letter.of.message_id
         self._cuts[key] += 1
         if self._cuts[key] < MOST_CUTS:
-            self._waiting.appendleft(letter)
+            self._waiting.append(letter)
         else:
             self._ended.append((letter.of, Unsent(why)))
 
     def _died(self, link: Link[Message]) -> None:
         """Fewer connections, where the server lets no more in; none, where there is nothing to be done with it."""
-        down, left = link.dialogue.down, len(self._server.links)
-        if down is None and not link.dialogue.dropped:
-            self._deaths += 1
-            if self._deaths >= MOST_DEATHS:
-                sentence = f"The mail server {link.dialogue.server} ended the connection {self._deaths} times in a row"
-                down = Down(f"{sentence} ({link.dialogue.why}).", "it is tried again", for_good=False)
-                left = 0
+        dialogue = link.dialogue
+        down, left = dialogue.down, len(self._server.links)
+        self._deaths += dialogue.died
+        self._silences += dialogue.silent
+        if self._deaths >= MOST_DEATHS:
+            said = f"ended the session in the middle of a message {self._deaths} times in a row ({dialogue.why})"
+            down, left = self._left_alone(link, said), 0
+        elif self._silences >= MOST_SILENCES:
+            said = f"gave no answer in time, {self._silences} times in a row"
+            down, left = self._left_alone(link, said), 0
+        elif dialogue.known.wrong_answers >= MOST_WRONG_ANSWERS:
+            said = (
+                f"answered {dialogue.known.wrong_answers} times in a row as if drip did not speak SMTP ({dialogue.why})"
+            )
+            down, left = self._left_alone(link, said), 0
         if down is None:
             return
         self._most = max(left, 1)
         if down.for_good or not left:
             self._down, self._more = self._down or down, False
+            cut = [letter for letter in self._waiting if letter.of.message_id in self._cuts]
+            self._ended += [(letter.of, Unsent(down.sentence)) for letter in cut]
             self._waiting.clear()
+
+    def _left_alone(self, link: Link[Message], said: str) -> Down:
+        help = "it is tried again with one message at a time; what the mail server's log says of this time tells more"
+        return Down(f"The mail server {link.dialogue.server} {said}.", help, for_good=False, costly=True)
 
     def _ask(self) -> None:
         """Tells the desk what ended, and asks which of those that could go now may."""
         links = [link for link in self._server.links if link.dialogue.ready]
-        now = self._server.passed_s()
-        if not links and not self._ended and now < self._asked_at + KEEP_ALIVE_S:
-            return
+        if links or self._server.passed_s() >= self._asked_at + (TELL_S if self._ended else KEEP_ALIVE_S):
+            self._tell(links)
+
+    def _tell(self, links: list[Link[Message]]) -> None:
         ended, self._ended = self._ended, []
         ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
         may = self._desk.turn(ended, ready)
@@ -143,15 +178,38 @@ class Round:
                 link.dialogue.drop()
                 link.close()
 
+    def _notice_silence(self) -> None:
+        """Tells the desk of an answer that takes long, and when that is over."""
+        now = self._server.passed_s()
+        if now < self._looked_at + LOOK_S:
+            return
+        self._looked_at = now
+        silent = max(self._server.links, key=lambda link: link.silent_s(now), default=None)
+        slow = silent is not None and silent.silent_s(now) >= SLOW_ANSWER_S
+        if silent is not None and slow and not self._slow:
+            self._desk.waits(f"The mail server {silent.dialogue.server} has not answered for more than a minute.")
+        elif self._slow and not slow:
+            self._desk.waits(None)
+        self._slow = slow
+
     def _hand_out(self) -> None:
-        """Messages to connections: first to those that wait for nothing; and more connections for more messages."""
-        links = sorted(self._server.links, key=lambda link: not link.dialogue.idle)
+        """Messages to connections that wait for nothing; and more connections for more messages."""
+        links = list(self._server.links)
         for link in links:
+            if (
+                self._server.per_connection
+                and link.dialogue.idle
+                and link.dialogue.taken >= self._server.per_connection
+            ):
+                link.dialogue.quit()
             while link.dialogue.free and (letter := self._letter_for(link)) is not None:
                 letter.taken_s = self._server.passed_s()
                 link.dialogue.take(letter)
+        missing = self._most - len(links)
+        if missing > 0:
+            self._waiting = deque(letter for letter in self._waiting if self._desk.wants(letter.of))
         opening = sum(not link.dialogue.open for link in links)
-        for count in range(opening + 1, opening + 1 + self._most - len(links)):
+        for count in range(opening + 1, opening + 1 + missing):
             if not self._next(count):
                 break
             self._server.connect()
@@ -167,21 +225,25 @@ class Round:
         """The next one in order, unless its domain has all other connections already and may be slow: then one to another
         domain, and none if there is none."""
         while True:
-            for place in range(LOOK_AHEAD):
-                if not self._next(place + 1):
-                    break
+            place = 0
+            while place < LOOK_AHEAD and self._next(place + 1):
                 letter = self._waiting[place]
                 domain = _domain(letter)
-                if domain in self._quick or not self._has_all_but(link, domain):
+                if not self._desk.wants(letter.of):
+                    # It comes again when it may.
+                    del self._waiting[place]
+                elif domain in self._quick or not self._has_all_but(link, domain):
                     del self._waiting[place]
                     return letter
+                else:
+                    place += 1
             if not self._leave_slow():
                 return None
 
     def _has_all_but(self, link: Link[Message], domain: str) -> bool:
         others = [each for each in self._server.links if each is not link]
         enough = len(others) >= self._most - 1 > 0
-        return enough and all(domain in map(_domain, each.dialogue.carried) for each in others)
+        return enough and all(each.dialogue.letter and _domain(each.dialogue.letter) == domain for each in others)
 
     def _leave_slow(self) -> bool:
         """Leaves what waits for a slow domain for another round; whether there is anything."""
@@ -201,7 +263,7 @@ class Round:
         return min((at for each in self._carried() if (at := each.taken_s + SLOW_S) > now), default=math.inf)
 
     def _carried(self) -> list[Letter[Message]]:
-        return [each for link in self._server.links for each in link.dialogue.carried]
+        return [link.dialogue.letter for link in self._server.links if link.dialogue.letter]
 
     def _next(self, count: int = 1) -> bool:
         """Whether so many messages wait; takes them out of the iterator where it has them."""
@@ -210,6 +272,8 @@ class Round:
             if message is None:
                 self._more = False
                 break
+            if not self._desk.wants(message):
+                continue
             try:
                 self._waiting.append(self._letter(message))
             except Exception as error:

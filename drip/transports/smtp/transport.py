@@ -14,13 +14,13 @@ from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
 from drip.transports.options import number, only
-from drip.transports.smtp.dialogue import Dialogue
+from drip.transports.smtp.dialogue import Dialogue, Server
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.round import Round
 
 OPTIONS = {
-    "host", "port", "user", "password", "token", "security", "timeout", "connections", "hello", "bounces", "dkim_domain",
+    "host", "port", "user", "password", "token", "security", "timeout", "connections", "messages_per_connection", "hello", "bounces", "dkim_domain",
     "dkim_selector", "dkim_key", "dkim_second_selector", "dkim_second_key", "provider",
 }  # fmt: skip
 # Fields that a provider gives back in what it posts about a message, for those that put a Message-ID of their own.
@@ -39,8 +39,9 @@ LONGEST_WAIT_S = 600
 
 class SmtpTransport:
     """Options: `host`, `port` (587), `user` with `password` or `token` (XOAUTH2), `security`, `connections` (4),
-    `hello` (how this machine calls itself), `timeout` (the most seconds for any answer), and `bounces`: the address that
-    what cannot be delivered comes back to, with the message's name behind a `+`; else it comes back to the sender.
+    `messages_per_connection` (after so many a connection is made anew; no limit), `hello` (how this machine calls itself),
+    `timeout` (the most seconds for any answer), and `bounces`: the address that what cannot be delivered comes back to, with
+    the message's name behind a `+`; else it comes back to the sender.
 
     `dkim_domain`, `dkim_selector` and `dkim_key` (PEM) sign what is sent; a second selector and key sign it once more, as
     for RSA and Ed25519 side by side.
@@ -61,6 +62,8 @@ class SmtpTransport:
         self._port = number(options, "port", 587, 65535)
         self._timeout = float(number(options, "timeout", LONGEST_WAIT_S, 3600))
         self.most = number(options, "connections", DEFAULT_CONNECTIONS, 100)
+        limited = "messages_per_connection" in options
+        self.per_connection = number(options, "messages_per_connection", 0, 10_000) if limited else None
         self._login = _login(options)
         self._security = options.get("security", self._usual_security())
         if self._security not in SECURITIES:
@@ -77,6 +80,7 @@ class SmtpTransport:
         self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = ssl.create_default_context()
+        self._known = Server()
         self._links: list[Link[Message]] = []
         self._selector = selectors.DefaultSelector()
         self._watched: dict[Link[Message], tuple[int, int]] = {}
@@ -84,6 +88,12 @@ class SmtpTransport:
     def _usual_security(self) -> str:
         bare = self._host in HERE or (self._port == 25 and self._login is None)
         return "tls" if self._port == 465 else "none" if bare else "starttls"
+
+    @property
+    def server(self) -> str:
+        """Who takes messages on, and as whom we log in: `ana at mail.example:587`."""
+        name = f"{self._host}:{self._port}"
+        return f"{self._login.user} at {name}" if self._login else name
 
     def send(self, message: Message) -> Receipt:
         """Hands one message over. Raises TransportDown if the server cannot be used at all."""
@@ -136,7 +146,7 @@ class SmtpTransport:
     def connect(self) -> None:
         """Begins one more connection. Raises TransportDown if the host is not known."""
         dialogue: Dialogue[Message] = Dialogue(
-            self._host, f"{self._host}:{self._port}", self._hello, self._security, self._login
+            self._host, f"{self._host}:{self._port}", self._hello, self._security, self._login, self._known
         )
         self._links.append(Link(dialogue, self._addresses(), self._context, self._timeout, self.passed_s()))
 
@@ -203,6 +213,12 @@ class _Alone:
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
         self.receipts += [receipt for _, receipt in ended]
         return [True] * len(ready)
+
+    def wants(self, message: Message) -> bool:
+        return True
+
+    def waits(self, sentence: str | None) -> None:
+        """There is nobody to tell."""
 
 
 def _login(options: Mapping[str, str]) -> Login | None:

@@ -1,0 +1,90 @@
+"""Whether the server behind a channel has ever taken a recipient, whom it refused before that, and what sessions died on.
+
+A server that takes nobody may mean us: that it refuses somebody proves nothing about the recipient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, distinct, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from drip.storage.columns import kept
+from drip.storage.schema import in_state, messages
+from drip.storage.schema_operating import refusals, relays, session_deaths
+from drip.storage.sql import Prepared
+
+_WAITS = or_(in_state("pending"), in_state("deferred"))
+_OVERDUE = Prepared(
+    select(refusals.c.message_id, messages.c.run_id)
+    .join(messages, messages.c.id == refusals.c.message_id)
+    .where(refusals.c.first_at <= bindparam("before"), _WAITS)
+)
+
+
+def accepts(connection: Connection, channel: str, server: str) -> bool | None:
+    """Whether this server has taken a recipient; None if it is not the one that the channel had until now."""
+    statement = select(relays.c.accepted_at).where(relays.c.channel == channel, relays.c.server == server)
+    row = connection.execute(statement).first()
+    return None if row is None else row.accepted_at is not None
+
+
+def change(connection: Connection, channel: str, server: str) -> None:
+    """The channel has this server now. What another one refused is offered to it at once."""
+    values = {"server": server, "accepted_at": None}
+    statement = insert_or(relays).values(channel=channel, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=values))
+
+
+def accepted(connection: Connection, channel: str, server: str, now: datetime) -> None:
+    """It has taken a recipient for the first time: what it had refused is offered once more, and counts from now on."""
+    own = (relays.c.channel == channel, relays.c.server == server)
+    connection.execute(update(relays).where(*own).values(accepted_at=now))
+    offer_again(connection, channel, now)
+
+
+def offer_again(connection: Connection, channel: str, now: datetime) -> None:
+    """The provisional refusals of a channel are forgotten, and their messages due at once."""
+    refused = select(refusals.c.message_id).where(refusals.c.channel == channel)
+    waiting = (messages.c.id.in_(refused), _WAITS, messages.c.due_at > now)
+    connection.execute(update(messages).where(*waiting).values(due_at=now))
+    connection.execute(delete(refusals).where(refusals.c.channel == channel))
+
+
+def refused(connection: Connection, channel: str, message_id: int, contact_id: int, now: datetime) -> int:
+    """Notes a provisional refusal; how many different recipients have such a one by now."""
+    row = {"message_id": message_id, "channel": channel, "contact_id": contact_id, "first_at": now}
+    connection.execute(insert_or(refusals).values(row).on_conflict_do_nothing())
+    count = select(func.count(distinct(refusals.c.contact_id))).where(refusals.c.channel == channel)
+    return int(connection.execute(count).scalar_one())
+
+
+def overdue(connection: Connection, before: datetime) -> dict[int, int]:
+    """Messages that wait and were refused provisionally before an instant, for the first time; each with its run."""
+    return dict(map(tuple, _OVERDUE.rows(connection, before=kept(before))))
+
+
+def forget(connection: Connection, message_ids: Collection[int]) -> None:
+    """These refusals are for a person to settle."""
+    connection.execute(delete(refusals).where(refusals.c.message_id.in_(message_ids)))
+
+
+def deaths(connection: Connection, message_id: int) -> int:
+    """How many sessions ended while the outcome of this message was open."""
+    found = connection.execute(select(func.count()).where(session_deaths.c.message_id == message_id))
+    return int(found.scalar_one())
+
+
+def died(connection: Connection, message_id: int, now: datetime) -> None:
+    """One more did."""
+    number = deaths(connection, message_id) + 1
+    connection.execute(insert(session_deaths).values(message_id=message_id, number=number, at=now))
+
+
+def known_to_work(connection: Connection, channel: str, contact_ids: list[int]) -> int | None:
+    """One of these contacts to whom a message has left by this channel before; None if there is none."""
+    own = (messages.c.contact_id.in_(contact_ids), messages.c.channel == channel, messages.c.state == "sent")
+    found: int | None = connection.execute(select(messages.c.contact_id).where(*own).limit(1)).scalar()
+    return found
