@@ -139,10 +139,9 @@ class Cage:
         own = _space(self.first)
         return [pid for pid in everything() if pid != self.first and _space(pid) == own]
 
-    def end_all(self) -> None:
-        """Ends all processes in it but the first, and waits for that."""
+    def end_all(self, number: int) -> None:
+        """Ends all processes in it but the first, at last by SIGKILL, and waits for that."""
         until = time.monotonic() + STOPPING_S
-        number = signal.SIGTERM
         while pids := self.pids():
             if time.monotonic() > until:
                 number = signal.SIGKILL

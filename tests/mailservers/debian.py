@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +50,7 @@ class Caged(Running):
         return self.cage.pids()
 
     def stop(self) -> None:
-        self.cage.end_all()
+        self.cage.end_all(self._server.stopped_by)
 
     def start_again(self) -> None:
         self._server.begin(self.cage)
@@ -75,6 +76,7 @@ class Debian(ABC):
     securities: tuple[Security, ...] = ("none", "starttls", "tls")
     login: tuple[str, str] | None = None
     log = "/var/log/mail.log"
+    stopped_by = signal.SIGTERM
 
     def missing(self) -> str | None:
         return cage.missing()

@@ -76,12 +76,12 @@ def run(
     home.mkdir()
     with server.start(cache, home, security) as running:
         root = folder / "shop"
-        shop(root, {**FILES, "campaigns/_settings.yaml": _settings(running)}, _people(each))
-        assert drip(root, "run", "--once", "--now", BEFORE).code == 0
+        shop(root, {**FILES, "campaigns/_settings.yaml": _settings(running)}, _people(each), **_secrets(running))
+        assert drip(root, "run", "--once", "--now", BEFORE, **_secrets(running)).code == 0
         before, seconds, calls = running.sessions(), 0.0, 0
         for calls, now in enumerate(TIMES, 1):
             seconds += _call(root, running, now, situation if calls == 1 else "straight on", each)
-            outcomes = _outcomes(root)
+            outcomes = _outcomes(root, running)
             if len(outcomes) == 2 * each:
                 break
         said = Counter(outcomes.values())
@@ -102,13 +102,12 @@ def run(
 def _call(root: Path, running: Running, now: str, situation: Situation, each: int) -> float:
     """One `drip run --once`, and what happens to the server meanwhile."""
     began = time.monotonic()
-    more = {"SMTP_PASSWORD": running.password or ""}
-    if running.authority:
-        more["SSL_CERT_FILE"] = str(running.authority)
     arguments = [*running.inside, *command(root, "run", "--once", "--now", now)]
     with ExitStack() as stack:
         process = stack.enter_context(
-            subprocess.Popen(arguments, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                arguments, env=environment(**_secrets(running)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
         )
         stack.callback(process.kill)
         if situation != "straight on":
@@ -147,9 +146,9 @@ def _arrived(running: Running, expected: int) -> Counter[str]:
     return arrived
 
 
-def _outcomes(root: Path) -> dict[str, str]:
+def _outcomes(root: Path, running: Running) -> dict[str, str]:
     """What is said of each contact's message, where it has an end."""
-    rows = drip(root, "log", "--json").rows
+    rows = drip(root, "log", "--json", **_secrets(running)).rows
     return {
         row["contact"]: row["outcome"] for row in rows if row["step"] and row["outcome"] in ("sent", "held", "failed")
     }
@@ -163,6 +162,12 @@ def _settings(running: Running) -> str:
         .replace("contact: {", "contact: { kind: text,")
         .replace("maplestreet.example", "maple.example")
     )
+
+
+def _secrets(running: Running) -> dict[str, str]:
+    """What drip's environment needs: the password, and whose certificates are good."""
+    trusted = {"SSL_CERT_FILE": str(running.authority)} if running.authority else {}
+    return {**trusted, "SMTP_PASSWORD": running.password or "none"}
 
 
 def _recipients(each: int) -> list[str]:

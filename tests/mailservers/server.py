@@ -86,7 +86,7 @@ class Running(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends it as its keeper would (SIGTERM), and waits; what it has taken it keeps."""
+        """Ends it and its sessions as a machine does that is shut down, and waits; what it has taken it keeps."""
 
     @abstractmethod
     def start_again(self) -> None:
