@@ -41,6 +41,12 @@ smtp:
 begin retry
 * * F,2h,5s
 """
+LISTS = """
+lists:
+  driver = redirect
+  domains = lists.example
+  data = ${lookup{$local_part}lsearch{/etc/exim4/lists}}
+"""
 
 
 class Exim(Debian):
@@ -61,7 +67,18 @@ class Exim(Debian):
         inside.run("chmod", "-R", "g+rX", "/etc/mail-tls")
 
     def begin(self, inside: Cage) -> None:
-        inside.run("exim4", "-bd", "-q5s")
+        inside.run("exim4", "-bd", "-q2s")
+
+
+class BouncingExim(Exim):
+    """It gives a message up after seconds, tells of delays, and knows a list and an alias."""
+
+    def files(self, security: Security) -> Mapping[str, str]:
+        patient = CONFIGURATION.replace("begin routers\n", f"delay_warning = 3s\n\nbegin routers\n{LISTS}")
+        return {
+            "/etc/exim4/exim4.conf": patient.replace("* * F,2h,5s", "* * F,10s,2s"),
+            "/etc/exim4/lists": "team: tina@shop.example, paul@shop.example\nalias: paul@shop.example\n",
+        }
 
 
 SERVERS = (Exim(),)

@@ -85,7 +85,7 @@ def run(
         assert drip(root, "run", "--once", "--now", BEFORE, **_secrets(running)).code == 0
         before, seconds, calls = running.sessions(), 0.0, 0
         for calls, now in enumerate(TIMES, 1):
-            seconds += _call(root, running, now, situation if calls == 1 else "straight on", each)
+            seconds += call(root, running, now, situation if calls == 1 else "straight on", each // 5)
             outcomes = _outcomes(root, running)
             if len(outcomes) == 2 * each:
                 break
@@ -107,8 +107,8 @@ def run(
         )  # fmt: skip
 
 
-def _call(root: Path, running: Running, now: str, situation: Situation, each: int) -> float:
-    """One `drip run --once`, and what happens to the server meanwhile."""
+def call(root: Path, running: Running, now: str, situation: Situation = "straight on", middle: int = 0) -> float:
+    """One `drip run --once`, and what happens to the server once so many have arrived. The seconds it took."""
     began = time.monotonic()
     arguments = [*running.inside, *command(root, "run", "--once", "--now", now)]
     with ExitStack() as stack:
@@ -119,7 +119,7 @@ def _call(root: Path, running: Running, now: str, situation: Situation, each: in
         )
         stack.callback(process.kill)
         if situation != "straight on":
-            _wait_for_the_middle(process, running, each)
+            _wait_for_the_middle(process, running, middle)
         if situation == "paused":
             running.pause()
             time.sleep(PAUSE_S)
@@ -134,9 +134,9 @@ def _call(root: Path, running: Running, now: str, situation: Situation, each: in
     return seconds
 
 
-def _wait_for_the_middle(process: subprocess.Popen[bytes], running: Running, each: int) -> None:
-    """A tenth has arrived, which is a while after it was taken. Fails if drip was done before."""
-    while sum(running.delivered().values()) < each // 5:
+def _wait_for_the_middle(process: subprocess.Popen[bytes], running: Running, middle: int) -> None:
+    """So many have arrived, which is a while after they were taken. Fails if drip was done before."""
+    while sum(running.delivered().values()) < middle:
         assert process.poll() is None, "drip was done before the middle"
         time.sleep(0.002)
 

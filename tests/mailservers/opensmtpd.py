@@ -13,6 +13,14 @@ listen on lo inet4 port {PORTS["none"]} hostname {HOSTNAME}
 action "onward" relay
 match from any for any action "onward"
 """
+# The first action that matches counts, so what is said before is for the lists' domain alone.
+IMPATIENT = """
+queue ttl 10s
+bounce warn-interval 3s
+table lists file:/etc/lists
+action "lists" maildir virtual <lists>
+match from any for domain "lists.example" action "lists"
+"""
 
 
 class OpenSmtpd(Debian):
@@ -31,6 +39,17 @@ class OpenSmtpd(Debian):
 
     def begin(self, inside: Cage) -> None:
         inside.begin("smtpd", "-d")
+
+
+class BouncingOpenSmtpd(OpenSmtpd):
+    """It gives a message up after seconds, tells of delays, and knows a list and an alias."""
+
+    def files(self, security: Security) -> Mapping[str, str]:
+        return {
+            **super().files(security),
+            "/etc/smtpd.conf": IMPATIENT + CONFIGURATION,
+            "/etc/lists": "team@lists.example tina@shop.example,paul@shop.example\nalias@lists.example paul@shop.example\n",
+        }
 
 
 SERVERS = (OpenSmtpd(),)

@@ -21,6 +21,17 @@ smtpd_tls_security_level = may
 smtp_tls_security_level = none
 alias_maps =
 """
+IMPATIENT = """
+maximal_queue_lifetime = 10s
+bounce_queue_lifetime = 60s
+delay_warning_time = 3s
+queue_run_delay = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 3s
+virtual_alias_domains = lists.example
+virtual_alias_maps = inline:{
+ { team@lists.example = tina@shop.example, paul@shop.example }, { alias@lists.example = paul@shop.example } }
+"""
 SERVICES = f"""
 {PORTS["none"]} inet n - n - - smtpd
 {PORTS["starttls"]} inet n - n - - smtpd -o smtpd_tls_security_level=encrypt
@@ -47,6 +58,13 @@ class Postfix(Debian):
 
     def begin(self, inside: Cage) -> None:
         inside.run("postfix", "start")
+
+
+class BouncingPostfix(Postfix):
+    """It gives a message up after seconds, tells of delays, and knows a list and an alias."""
+
+    def files(self, security: Security) -> Mapping[str, str]:
+        return {"/etc/postfix/main.cf": MAIN + IMPATIENT}
 
 
 SERVERS = (Postfix(),)

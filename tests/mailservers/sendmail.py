@@ -33,6 +33,12 @@ MAILER_DEFINITIONS
 MAILER(`local')dnl
 MAILER(`smtp')dnl
 """
+IMPATIENT = """define(`confTO_QUEUERETURN', `10s')dnl
+define(`confTO_QUEUERETURN_DSN', `60s')dnl
+define(`confTO_QUEUEWARN', `3s')dnl
+define(`ALIAS_FILE', `/etc/mail/aliases')dnl
+"""
+PROGRAM = "/usr/libexec/sendmail/sendmail"
 
 
 class Sendmail(Debian):
@@ -58,7 +64,23 @@ class Sendmail(Debian):
         inside.run("chmod", "600", KEY)
 
     def begin(self, inside: Cage) -> None:
-        inside.begin("/usr/libexec/sendmail/sendmail", "-bD", "-q5s")
+        inside.begin(PROGRAM, "-bD", "-q2s")
+
+
+class BouncingSendmail(Sendmail):
+    """It gives a message up after seconds, tells of delays, and knows a list and an alias."""
+
+    def files(self, security: Security) -> Mapping[str, str]:
+        return {
+            **super().files(security),
+            "/etc/mail/bench.mc": MACROS.replace("FEATURE(`no_default_msa", f"{IMPATIENT}FEATURE(`no_default_msa"),
+            "/etc/mail/local-host-names": "lists.example\n",
+            "/etc/mail/aliases": "team: tina@shop.example, paul@shop.example\nalias: paul@shop.example\n",
+        }
+
+    def set_up(self, inside: Cage) -> None:
+        super().set_up(inside)
+        inside.run(PROGRAM, "-bi")
 
 
 SERVERS = (Sendmail(),)
