@@ -1,7 +1,8 @@
 -- Refuses the recipients that are meant to be, and writes down who had a message.
 local function note(line)
   local notes = assert(io.open(os.getenv("NOTES"), "a"))
-  notes:write(line, "\n")
+  -- In one piece: others may write at the same time.
+  notes:write(line .. "\n")
   notes:close()
 end
 
