@@ -37,6 +37,7 @@ IMPATIENT = """define(`confTO_QUEUERETURN', `10s')dnl
 define(`confTO_QUEUERETURN_DSN', `60s')dnl
 define(`confTO_QUEUEWARN', `3s')dnl
 define(`ALIAS_FILE', `/etc/mail/aliases')dnl
+FEATURE(`use_cw_file')dnl
 """
 PROGRAM = "/usr/libexec/sendmail/sendmail"
 
