@@ -1,4 +1,4 @@
-"""Servers that are one program on loopback, which writes a line per event: `session`, or the recipient of a message taken."""
+"""Servers that are one program on loopback, and say line by line what they took: a `session`, or a message's recipient."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def written(place: Place) -> list[str]:
 
 @dataclass(frozen=True)
 class OnLoopback:
-    """`make` fetches and builds it into an empty folder; `command` writes what it is configured by and says how to start it; `events` is what it took."""
+    """`make` fetches and builds it into an empty folder; `command` configures it and says how to start it.
+
+    `events` is what it took; `login` says whether it wants one over an encrypted connection.
+    """
 
     name: str
     version: str
@@ -62,9 +65,7 @@ class OnLoopback:
 
     def missing(self) -> str | None:
         wanted = [tool for tool in self.tools if not shutil.which(tool)]
-        return (
-            f"{', '.join(wanted)} for {self.name} {self.version}: install it and put it on the PATH" if wanted else None
-        )
+        return f"{self.name} {self.version} needs {', '.join(wanted)} on the PATH" if wanted else None
 
     def prepare(self, cache: Path) -> None:
         if self.make:
@@ -78,7 +79,8 @@ class OnLoopback:
         login = {"user": USER, "password": PASSWORD} if self.login and shown else {}
         program = Noting(
             self.command(place), folder, Counter, self.environment(place),
-            events=lambda: self.events(place), tells_sessions=self.tells_sessions, port=place.port, security=security, authority=shown and shown.authority, **login,
+            events=lambda: self.events(place), tells_sessions=self.tells_sessions, port=place.port,
+            security=security, authority=shown and shown.authority, **login,
         )  # fmt: skip
         with program.running() as running:
             yield running
