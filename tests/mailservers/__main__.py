@@ -10,8 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.mailservers.bounces import SERVERS as BOUNCING
-from tests.mailservers.bounces import Came, bounces
+from tests.mailservers.bounces import BOUNCING, Came, bounces
 from tests.mailservers.matrix import SITUATIONS, Found, run
 from tests.mailservers.server import MailServer, Missing, Security, cache, servers
 

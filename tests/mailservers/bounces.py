@@ -29,7 +29,7 @@ from tests.mailservers.sendmail import BouncingSendmail
 from tests.mailservers.server import Running
 from tests.world import SETTINGS, at
 
-SERVERS: tuple[Debian, ...] = (BouncingPostfix(), BouncingExim(), BouncingOpenSmtpd(), BouncingSendmail())
+BOUNCING: tuple[Debian, ...] = (BouncingPostfix(), BouncingExim(), BouncingOpenSmtpd(), BouncingSendmail())
 BACK = "back@maple.example"
 ZONE: Zone = {
     HOSTNAME: ["A 10.9.0.1"],
