@@ -188,7 +188,7 @@ DOWNS = [
     ({}, {"security": "starttls"}, "STARTTLS"),
     ({}, {"security": "tls", "timeout": "2"}, "cannot be encrypted"),
     ({}, {"user": "user", "password": "right"}, "offers no way to log in"),
-    ({("*", "MAIL"): CLOSE}, {}, "2 times in a row"),
+    ({("*", "MAIL"): CLOSE}, {}, "middle of 2 messages in a row"),
 ]  # fmt: skip
 
 

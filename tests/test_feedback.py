@@ -117,6 +117,55 @@ def test_policy_and_what_is_about_a_forwarded_address_suppress_nobody(world: Wor
     assert not suppressed(made)
 
 
+@pytest.mark.parametrize("said", ["550 5.1.1 user unknown", "552 5.2.2 mailbox full"])
+def test_what_bounces_for_a_member_of_a_list_counts_for_nothing(world: Worlds, said: str) -> None:
+    made = sent(world)
+    for day in range(26, 26 + MOST_TEMPORARY):
+        made.beat(f"2026-11-{day} 16:00")
+    for n, each in enumerate(made.transport.messages):
+        take(made, bounce(each, said, n).replace(b"rfc822; p0@example.com", b"rfc822; paul@elsewhere.example"))
+    assert not suppressed(made)
+
+
+@pytest.mark.parametrize(("hours", "given_up"), [(1, False), (23, False), (24, True)])
+def test_a_domain_is_gone_if_it_is_said_twice_a_day_apart(world: Worlds, hours: int, given_up: bool) -> None:
+    made = sent(world)
+    said = "550 5.1.2 Domain example.com does not exist"
+    first = at("2026-11-25 18:00")
+    assert take(made, bounce(made.transport.messages[0], said, 1)).suppressed == 0
+    made.beat("2026-11-26 16:00")
+    later = first + timedelta(hours=hours)
+    take(made, bounce(made.transport.messages[-1], said, 2), now=f"{later:%Y-%m-%d %H:%M}")
+    expected = ["its domain does not exist (550 5.1.2 Domain example.com does not exist)"] if given_up else []
+    assert suppressed(made) == expected
+
+
+def test_a_domain_that_took_something_between_is_not_gone(world: Worlds) -> None:
+    made = sent(world)
+    said = "550 5.1.2 Domain example.com does not exist"
+    take(made, bounce(made.transport.messages[0], said, 1))
+    made.beat("2026-11-26 16:00")
+    arrived = bounce(made.transport.messages[-1], "250 2.0.0 delivered", 2).replace(
+        b"Action: failed", b"Action: delivered"
+    )
+    take(made, arrived, now="2026-11-26 18:00")
+    take(made, bounce(made.transport.messages[-1], said, 3), now="2026-11-28 18:00")
+    assert not suppressed(made)
+
+
+def test_explain_says_what_an_address_was_given_up_for(world: Worlds) -> None:
+    made = sent(world)
+    take(made, bounce(made.transport.messages[0]))
+    made.database.close()
+    reason = "the address is dead (550 5.1.1 user unknown)"
+    shown = drip(made.root, "explain", "p0", "--now", "2026-11-26 12:00")
+    assert f"p0@example.com is never written to again since Wed 25 Nov 2026 12:00: {reason}" in " ".join(
+        shown.out.split()
+    )
+    told = drip(made.root, "explain", "p0", "--json", "--now", "2026-11-26 12:00").rows[-1]
+    assert (told["code"], told["channel"], told["sentence"]) == ("suppressed", "email", reason)
+
+
 def test_what_came_back_has_left(world: Worlds) -> None:
     made = sent(world)
     made.answer = lambda message: Unknown("the link died")
@@ -164,6 +213,17 @@ def test_who_complains_is_never_written_to_again_and_too_many_hold_the_campaign(
     with made.database.read() as connection:
         assert "letter" in control.held_scopes(connection)
     assert take(made, complaint(made.transport.messages[3], "auth-failure", 9)).suppressed == 0
+
+
+@pytest.mark.parametrize("kind", ["not-spam", "auth-failure", "virus", "dmarc"])
+def test_reports_that_are_no_complaints_count_in_no_rate(world: Worlds, kind: str) -> None:
+    made = sent(world, 5)
+    report = take(made, *[complaint(each, kind, n) for n, each in enumerate(made.transport.messages)])
+    assert report.counts == {"feedback": 5} and report.suppressed == 0
+    found = take(made, complaint(made.transport.messages[0], number=9))
+    assert found.alarms == [] and found.counts == {"complaint": 1}
+    with made.database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM deliveries")).scalar() == 1
 
 
 @pytest.mark.parametrize("by", ["opt-out", "subject"])
@@ -237,6 +297,7 @@ def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(imap: ImapSe
     first = drip(root, "inbound", "--json", BACK=PASSWORD)
     assert first.code == 0, first.err
     assert first.rows[0]["mails"] == 3 and first.rows[0]["unmatched"] == 3
+    assert [each["recipient"] for each in first.rows[0]["about_no_message"]] == [f"x{n}@example.com" for n in range(3)]
     assert drip(root, "inbound", "--json", BACK=PASSWORD).rows[0]["mails"] == 0
     assert len(list((imap.mailbox / "cur").iterdir())) == 3
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from drip.core.message import Receipt, Refused, Sent, Unknown, Unsent
-from drip.transports.smtp.dialogue import Dialogue, Letter, possible
+from drip.transports.smtp.dialogue import Dialogue
+from drip.transports.smtp.letter import Letter, possible
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.replies import Garbage, Replies, verdict
 
@@ -167,7 +168,7 @@ def test_a_session_that_the_server_ends_after_so_many_messages_has_not_died() ->
         dialogue.take(letter("bo"))
         heard(dialogue)
         dialogue.lost("the server closed the connection")
-        assert dialogue.cut and dialogue.died is died
+        assert dialogue.cut and (dialogue.died_on is not None) is died
 
 
 def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> None:
@@ -178,7 +179,7 @@ def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_
     dialogue.go()
     heard(dialogue)
     dialogue.lost("the server closed the connection")
-    assert ends(dialogue) == [("bo", Unknown)] and dialogue.died
+    assert ends(dialogue) == [("bo", Unknown)] and dialogue.died_on
 
 
 def test_what_is_not_permitted_after_354_ends_with_the_connection() -> None:
@@ -349,7 +350,7 @@ def test_a_refused_login_closes_the_way(code: str, for_good: bool) -> None:
 MEANINGS = [
     ("RCPT", "550 5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table", Refused, "address"),
     ("RCPT", "550 No such user here", Refused, "address"),
-    ("RCPT", "550 5.2.1 The email account that you tried to reach is disabled", Refused, "address"),
+    ("RCPT", "550 5.2.1 The email account that you tried to reach is disabled", Refused, "message"),
     ("RCPT", "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)", Refused, "address"),
     ("RCPT", "556 5.1.10 Recipient address has null MX", Refused, "address"),
     ("RCPT", "550 5.7.1 Message rejected due to policy", Refused, "message"),
@@ -369,7 +370,7 @@ MEANINGS = [
     ("RCPT", "452 4.3.1 Insufficient system storage", Unsent, "transport"),
     ("RCPT", "451 4.7.650 The mail server has been temporarily rate limited", Unsent, "domain"),
     ("RCPT", "450 4.4.1 host not found", Unsent, "domain"),
-    ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "message"),
+    ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "address"),
     ("RCPT", "550 Callout verification failed: 550 user unknown", Refused, "message"),
     ("RCPT", "550 5.2.1 The user you are trying to contact is receiving mail at a rate that", Refused, "message"),
     ("RCPT", "550 Your account has been suspended", Refused, "transport"),
@@ -390,6 +391,53 @@ MEANINGS = [
     ("TEXT", "451 4.7.28 rate limit exceeded", Unsent, "domain"),
     ("TEXT", "451 later", Unsent, "message"),
     ("TEXT", "550 5.1.1 user unknown", Refused, "address"),
+    # Whoever is over quota, grey or gone for now is not dead.
+    ("RCPT", "550 5.1.1 <x>: Recipient address rejected: greylisted", Refused, "message"),
+    ("RCPT", "550 5.1.1 user is over quota", Refused, "message"),
+    ("RCPT", "550 5.1.1 Service unavailable, try again later", Refused, "message"),
+    ("RCPT", "550 5.1.1 callout timed out", Refused, "message"),
+    ("RCPT", "550 5.1.1 message rejected due to content", Refused, "message"),
+    ("RCPT", "501 5.1.3 Bad recipient address syntax", Refused, "message"),
+    ("RCPT", "555 5.5.2 Syntax error in address", Refused, "message"),
+    ("RCPT", "550 5.6.7 SMTPUTF8 is required", Refused, "message"),
+    ("RCPT", "550 Unrouteable address", Refused, "address"),
+    ("RCPT", "550 5.1.2 Domain example.com does not exist", Refused, "message"),
+    # Who refuses one sender for one recipient says nothing of the others.
+    ("RCPT", "550 5.7.1 Sender is not allowed to send to this group", Refused, "message"),
+    ("RCPT", "550 sender maple.example is blocked by this user", Refused, "message"),
+    ("TEXT", "554 5.7.1 Rejected by the DMARC policy of maple.example", Refused, "message"),
+    ("MAIL", "550 Sender unknown", Refused, "sender"),
+    ("RCPT", "550 Sender verify failed", Refused, "sender"),
+    # How much we send.
+    ("MAIL", "450 4.7.1 Error: too much mail from 127.0.0.1", Unsent, "rate"),
+    ("MAIL", "451 4.7.0 Slow down", Unsent, "rate"),
+    ("MAIL", "452 4.5.3 Your sending limit is reached", Unsent, "rate"),
+    ("MAIL", "421 4.7.0 Rate limit exceeded", Unsent, "rate"),
+    ("RCPT", "450 4.7.1 Error: too many recipients from 127.0.0.1", Unsent, "rate"),
+    ("RCPT", "451 4.7.1 Your IP sends too fast", Unsent, "rate"),
+    ("RCPT", "550 5.1.1 rate exceeded", Refused, "message"),
+    ("RCPT", "550 5.7.1 You have exceeded your hourly sending limit", Refused, "transport"),
+    ("RCPT", "450 4.2.1 The user you are trying to contact is receiving mail too quickly", Unsent, "address"),
+    ("RCPT", "452 4.5.3 Too many messages in this connection", Unsent, "message"),
+    ("MAIL", "452 4.5.3 Too many messages in this session", Unsent, "message"),
+    # How the two talk.
+    ("MAIL", "503 5.5.1 Bad sequence of commands", Unsent, "dialogue"),
+    ("MAIL", "503 5.5.1 Sender already specified", Unsent, "dialogue"),
+    ("MAIL", "500 5.5.2 Error: bad syntax", Unsent, "dialogue"),
+    ("MAIL", "501 5.5.4 Syntax: MAIL FROM:<address>", Unsent, "dialogue"),
+    ("RCPT", "503 5.5.1 Error: need MAIL command", Unsent, "dialogue"),
+    ("DATA", "554 5.5.1 Error: no valid recipients", Unsent, "dialogue"),
+    ("DATA", "502 5.5.2 Error: command not recognized", Unsent, "dialogue"),
+    ("MAIL", "501 5.1.7 Bad sender address syntax", Refused, "sender"),
+    # Nothing can leave.
+    ("RCPT", "503 5.7.1 Relay not permitted", Refused, "transport"),
+    ("RCPT", "503 This server requires authentication", Refused, "transport"),
+    ("RCPT", "454 4.7.1 <x>: Relay access denied", Unsent, "transport"),
+    ("RCPT", "550 relay not permitted", Refused, "transport"),
+    ("RCPT", "452 Insufficient system storage", Unsent, "transport"),
+    ("RCPT", "452 4.3.1 Mail system full", Unsent, "transport"),
+    ("RCPT", "450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.1]", Unsent, "transport"),
+    ("MAIL", "554 5.3.2 System is shutting down, try again later", Refused, "transport"),
 ]  # fmt: skip
 
 
@@ -400,6 +448,7 @@ def test_what_an_answer_means(at: str, said: str, kind: type[Refused | Unsent], 
     assert isinstance(receipt, kind)
     assert receipt.scope == scope
     assert receipt.answer == said
+    assert isinstance(receipt, Unsent) or receipt.at_recipient is (at == "RCPT")
 
 
 @pytest.mark.parametrize("line", [b"hello\r\n", b"99 x\r\n", b"250-a\r\n251 b\r\n", b"\r\n", b"2500\r\n", b"x" * 9000])

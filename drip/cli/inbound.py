@@ -64,26 +64,28 @@ def _mails(app: App, source: str | None) -> Iterator[Incoming]:
 
 def _print(name: str, finding: Finding, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "file": name,
-                "kind": finding.kind,
-                "recipient": finding.recipient or None,
-                "status": finding.status or None,
-                "class": finding.meaning,
-                "reason": finding.reason,
-            }
-        )
+        print_json({"file": name, **_row(finding)})
         return
     who = finding.recipient or "nobody in particular"
     meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
     click.echo(f"{name}: {finding.kind} of {who}{meaning}: {finding.reason}")
 
 
+def _row(finding: Finding) -> dict[str, str | None]:
+    return {
+        "kind": finding.kind,
+        "recipient": finding.recipient or None,
+        "status": finding.status or None,
+        "class": finding.meaning,
+        "reason": finding.reason,
+    }
+
+
 def _tell(report: Report, count: int, as_json: bool) -> None:
     if as_json:
         numbers = {"suppressed": report.suppressed, "known": report.known, "unmatched": len(report.unmatched)}
-        print_json({"mails": count, **report.counts, **numbers, "alarms": report.alarms})
+        unmatched = [_row(finding) for finding in report.unmatched]
+        print_json({"mails": count, **report.counts, **numbers, "about_no_message": unmatched, "alarms": report.alarms})
         return
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items())) or "nothing new"
     before = f", {report.known} known before" if report.known else ""

@@ -12,6 +12,7 @@ from rich.text import Text
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json, read_clock
 from drip.cli.preview import progress_bar
 from drip.cli.show import Shown, timeline
+from drip.core.calendar import local, zone
 from drip.preview.explaining import AHEAD, TICK, Explained, explained
 from drip.storage.ledger import Entry, entries
 from drip.workspace import Workspace
@@ -88,7 +89,14 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
                 place = str(reason.place)
                 print_json({"contact": contact, "campaign": name, "outcome": None, "code": reason.code,
                             "sentence": reason.sentence, "place": place})  # fmt: skip
+            for each in found.given_up:
+                print_json({"contact": contact, "campaign": None, "outcome": None, "code": "suppressed",
+                            "channel": each.channel, "sentence": each.reason, "at": each.at.isoformat()})  # fmt: skip
             return
+        for each in found.given_up:
+            since = local(each.at, zone(timezone))
+            said = f"{each.address} is never written to again since {since:%a %-d %b %Y %H:%M}: {each.reason}"
+            console().print(Text(said, style="red"))
         if found.past or found.coming:
             _show_explained(workspace, found, at)
         for name, reason in found.nothing.items():

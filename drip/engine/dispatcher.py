@@ -64,6 +64,7 @@ class Dispatcher:
     def hand_over(self, book: Book) -> Tally:
         """Hands over each channel's messages for a while, in order of priority, until told to stop."""
         tally = Tally()
+        self._meet_servers()
         with self.database.read() as connection:
             waiting = outbox.channels_waiting(connection, self.clock(), self.share)
             self._identity = identity(connection)
@@ -85,37 +86,44 @@ class Dispatcher:
             return tally
         with self.database.read() as connection:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
-            probing = self.pacing and lanes.troubled(connection, channel)
+            trouble = lanes.trouble(connection, channel) if self.pacing else None
         if closed:
             tally.trouble = closed.reason
             return tally
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
-            stream.deliver(self._probe(book, channel, desk) if probing else self._messages(book, channel, desk), desk)
+            messages = self._probe(book, channel, desk) if trouble else self._messages(book, channel, desk)
+            stream.deliver(messages, desk)
             desk.put_behind()
         except TransportDown as down:
             tally.stuck(str(down), down.help, COSTLY_MS if down.costly else DOWN_MS)
         finally:
             desk.finish()
+        if trouble and tally.unknown:
+            tally.stuck(trouble, "it is tried again", COSTLY_MS)
         if self.pacing and (tally.trouble or tally.sent):
             self._leave_alone(channel, tally)
         return tally
 
     def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
-        """The desk of a delivery. A server that the channel did not have before has to get to know us first."""
+        """The desk of a delivery."""
         server = transport.server if isinstance(transport, Relayed) else None
-        accepts: bool | None = True
+        accepts = True
         if server is not None:
             with self.database.read() as connection:
                 accepts = relays.accepts(connection, channel, server)
-            if accepts is None:
+        return Handover(self.database, book, self.clock, self.fence, tally, channel, server, accepts, self.stop)
+
+    def _meet_servers(self) -> None:
+        """A server that a channel did not have before has to get to know us; whom another one refused is offered to it."""
+        with self.database.read() as connection:
+            known = relays.servers(connection)
+        for channel, transport in self.transports.items():
+            if isinstance(transport, Relayed) and known.get(channel) != transport.server:
                 with self.database.write() as connection:
-                    relays.change(connection, channel, server)
-                    relays.offer_again(connection, channel, self.clock())
-        return Handover(
-            self.database, book, self.clock, self.fence, tally, channel, server, bool(accepts), self.stop
-        )  # fmt: skip
+                    relays.change(connection, channel, transport.server, self.clock())
+                    lanes.reopened(connection, channel)
 
     def _leave_alone(self, channel: str, tally: Tally) -> None:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
@@ -131,7 +139,8 @@ class Dispatcher:
         batch = self._claim(book, channel, desk)
         with self.database.read() as connection:
             known = relays.known_to_work(connection, channel, [each.contact.id for each in batch])
-        batch.sort(key=lambda each: (each.contact.id != known, each.outgoing.code == "provisional"))
+            refused = relays.refused_by(connection, channel)
+        batch.sort(key=lambda each: (each.contact.id != known, each.contact.id in refused))
         for each in batch:
             message = self._rendered(each, desk.tally)
             if message is not None:

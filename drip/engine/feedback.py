@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.addresses import ascii_domain
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
@@ -31,8 +32,8 @@ ALARM_RATE, PAUSE_RATE = 0.001, 0.003
 COMPLAINT_SPAN = timedelta(days=30)
 # Fewer than these say nothing about a campaign: of fifty mails one complaint is 2 %.
 FEWEST_COMPLAINTS = 3
-# Of feedback reports (RFC 5965 section 7.3) those by which somebody complains of our mail.
-COMPLAINING = ("abuse", "fraud")
+# A domain is gone that was said not to exist twice, so long apart: a slip in DNS is mended by then.
+DOMAIN_SPAN = timedelta(days=1)
 # What other programs are told of.
 TOLD = {"bounce": "bounced", "complaint": "complained"}
 log = logging.getLogger("drip.feedback")
@@ -69,7 +70,7 @@ class Feedback:
 
     def _take(self, connection: Connection, finding: Finding, source: str) -> None:
         report = self.report
-        if finding.kind in ("auto-reply", "other"):
+        if finding.kind in ("auto-reply", "feedback", "other"):
             report.count(finding.kind)
             return
         if finding.kind == "unsubscribe" and self._unsubscribed(connection, finding.reason):
@@ -81,6 +82,11 @@ class Feedback:
         if finding.kind == "unsubscribe":
             self._opted_out(connection, message.contact_id, message.topic, message.channel)
             return
+        contact = people.contacts_by_id(connection, [message.contact_id]).get(message.contact_id)
+        address = address_of(contact, message.channel) if contact else None
+        if finding.kind in ("bounce", "delayed") and address and not _same(finding.recipient, address):
+            # It is about somebody behind our address (an alias, a list), of which that says nothing.
+            finding = replace(finding, meaning="unknown")
         made = Delivery(
             message.id, finding.kind, self._now, finding.meaning, finding.status, finding.reason, source
         )  # fmt: skip
@@ -89,7 +95,10 @@ class Feedback:
             return
         report.count(finding.kind)
         self._settle(connection, message)
-        self._follow(connection, message, finding)
+        if contact is not None:
+            self._tell(connection, message, contact, finding)
+        if contact is not None and address is not None:
+            self._follow(connection, message, contact, address, finding)
 
     def _message(self, connection: Connection, about: Iterable[str]) -> Outgoing | None:
         """The message of ours that one of these names."""
@@ -106,25 +115,26 @@ class Feedback:
         if message.state == "held" and message.code == "unknown":
             outbox.release(connection, [message.id], "sent", self._now)
 
-    def _follow(self, connection: Connection, message: Outgoing, finding: Finding) -> None:
-        contact = people.contacts_by_id(connection, [message.contact_id]).get(message.contact_id)
-        if contact is not None and finding.kind in TOLD:
+    def _tell(self, connection: Connection, message: Outgoing, contact: Contact, finding: Finding) -> None:
+        if finding.kind in TOLD:
             told = {"message": message.id, "campaign": message.campaign, "step": message.step, "channel": message.channel,
                     "contact": contact.key, "class": finding.meaning, "status": finding.status}  # fmt: skip
             notices.add(connection, TOLD[finding.kind], [told], self._now)
-        address = address_of(contact, message.channel) if contact else None
-        if contact is None or address is None:
-            return
-        if finding.kind == "complaint" and finding.reason in COMPLAINING:
+
+    def _follow(
+        self, connection: Connection, message: Outgoing, contact: Contact, address: str, finding: Finding
+    ) -> None:
+        if finding.kind == "complaint":
             self._suppress(connection, address, "a complaint came in")
             self._look_at_complaints(connection, message.campaign)
-        elif finding.kind == "bounce" and finding.meaning == "address-dead" and _same(finding.recipient, address):
+        elif finding.kind == "bounce" and finding.meaning == "address-dead":
             self._suppress(connection, address, f"the address is dead ({finding.reason})")
-        elif finding.kind == "bounce" and finding.meaning in ("temporary", "address-dead"):
-            since = self._now - TEMPORARY_SPAN
-            count = deliveries.temporary_bounces(connection, contact.id, message.channel, since)
-            if count >= MOST_TEMPORARY:
-                self._suppress(connection, address, f"{count} messages came back ({finding.reason})")
+        elif finding.kind == "bounce" and finding.meaning in ("temporary", "no-domain"):
+            back = deliveries.came_back(connection, contact.id, message.channel, self._now - TEMPORARY_SPAN)
+            if finding.meaning == "no-domain" and back.no_domain_at and back.no_domain_at <= self._now - DOMAIN_SPAN:
+                self._suppress(connection, address, f"its domain does not exist ({finding.reason})")
+            elif back.count >= MOST_TEMPORARY:
+                self._suppress(connection, address, f"{back.count} messages came back ({finding.reason})")
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
         people.suppress(connection, address, reason, self._now)
@@ -166,4 +176,4 @@ class Feedback:
 
 def _same(recipient: str, address: str) -> bool:
     """Whether the report is about the address itself, not about one that it is passed on to."""
-    return not recipient or recipient.lower() == address.lower()
+    return not recipient or ascii_domain(recipient).casefold() == ascii_domain(address).casefold()

@@ -76,6 +76,8 @@ class Tally:
     sent: int = 0
     failed: int = 0
     held: int = 0
+    # Held, or to go again: nobody knows whether they left.
+    unknown: int = 0
     again: int = 0
     given_back: int = 0
     more: bool = False
@@ -106,6 +108,7 @@ class Tally:
         self.sent += other.sent
         self.failed += other.failed
         self.held += other.held
+        self.unknown += other.unknown
         self.again += other.again
         self.given_back += other.given_back
         if other.again_at is not None:
@@ -353,6 +356,7 @@ class Handover:
             case Unknown(answer) if self._may_resend(connection, each):
                 # It may have left, so whether it may go once more is for the caps to say.
                 relays.died(connection, outgoing.id, now)
+                counted.unknown += 1
                 outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer,
                               due_at=now + max(next_try(outgoing), RESENT_AFTER), maybe_left=True)  # fmt: skip
                 counted.again += 1
@@ -362,6 +366,7 @@ class Handover:
                 said = f"A message of {each.campaign.key} may have left or not, and is held ({answer})."
                 alarm(connection, log, "unknown", each.campaign.key, said, now, SETTLE)
                 counted.held += 1
+                counted.unknown += 1
                 return True
 
     def _has_accepted(self, connection: Connection) -> bool:

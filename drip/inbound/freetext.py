@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drip.inbound.mail import ADDRESS, addresses_in
+from drip.core.answers import ADDRESS, addresses_in
 
+# Exchange names people as its directory does, without any address.
+_NAME_ALONE = re.compile(r"(?im)recipient\(s\)[^\n]{0,60}\n\s*[^\n@]{2,80} on (?:\w{2,4},? )?\d{1,4}[ ./-]")
 # Behind these the message itself is copied.
 _COPY = re.compile(
     r"""(?im)^[ \t>]*(
@@ -62,6 +64,8 @@ def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
     apart = {each.lower() for each in others} - known
     lines = notice.split("\n")
     marks = [(number, address) for number, line in enumerate(lines) if (address := _recipient(line, known, apart))]
+    if not marks and not failed and _NAME_ALONE.search(notice):
+        return [Said("", notice)]
     if not marks:
         whole = [each for each in addresses_in(_without_senders(notice)) if each.lower() not in apart]
         return [Said(each, notice) for each in failed or whole[:1]]

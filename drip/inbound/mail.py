@@ -17,6 +17,11 @@ from typing import TypeVar
 T = TypeVar("T")
 # What a notice or a report never needs more of.
 MOST_BYTES = 1_000_000
+# A copy of the message that a mail is about, a report of its delivery (RFC 3464; RFC 6533 for addresses beyond ASCII), and a
+# receipt (RFC 8098).
+COPIES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
+STATUSES = ("message/delivery-status", "message/global-delivery-status")
+RECEIPT = "message/disposition-notification"
 # The library looks at each line once for each boundary, and makes a message of each block of a report.
 MOST_LOOKS = 5_000_000
 MOST_BLOCKS = 10_000
@@ -25,9 +30,6 @@ MOST_CHARACTERS = 100_000
 LONGEST_LINE = 1_000
 LONGEST_FIELD = 10 * LONGEST_LINE
 _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
-ADDRESS = re.compile(
-    r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,6 @@ def in_words(value: object) -> str:
     return "".join(_decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces)
 
 
-def addresses_in(text: str) -> list[str]:
-    """The addresses in a text, in their order, each once."""
-    return list(dict.fromkeys(found[0].rstrip(".") for found in ADDRESS.finditer(text)))
-
-
 def lines_of(text: str) -> list[tuple[str, str]]:
     """A block of `Name: value` lines, folded ones unfolded; names in small letters."""
     found = []
@@ -107,7 +104,7 @@ _BOUNDED = _Bounded()
 
 def _parsed(data: bytes) -> Parsed:
     """The mail with its parts; where these are too many, or too many within each other, its header and one text."""
-    nested = len(re.findall(rb"(?i)boundary|message/rfc822", data))
+    nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
     blocks = len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
     if data.count(b"\n") * nested <= MOST_LOOKS and blocks <= MOST_BLOCKS:
         # Raises RecursionError.
@@ -121,7 +118,7 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
     if isinstance(payload, list) and depth < 20:
-        if kind in ("message/delivery-status", "message/feedback-report", "message/rfc822", "text/rfc822-headers"):
+        if kind in (*COPIES, *STATUSES, "message/feedback-report", RECEIPT):
             text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
             if in_words(parsed.get("Content-Transfer-Encoding")).lower() == "base64":
                 text = _from_base64(text)
@@ -140,7 +137,8 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
 def _as_text(part: object) -> str:
     # Of what cannot be written again its header at least.
     header = "\n".join(f"{name}: {value}" for name, value in part.items()) if isinstance(part, Parsed) else ""
-    text = _tried(lambda: part.as_string() if isinstance(part, Parsed) else str(part), header)
+    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a report, into words of RFC 2047.
+    text = _tried(lambda: _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part), header)
     return _lines(text).strip("\n")
 
 

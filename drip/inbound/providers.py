@@ -26,7 +26,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from cryptography.x509.oid import NameOID
 
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
-from drip.inbound.reading import REASON_LENGTH, SAID_LENGTH, Finding, Kind
+from drip.inbound.reading import REASON_LENGTH, SAID_LENGTH, Finding, Kind, kind_of_feedback
 
 # Where a message's name may stand; in so many texts of an event it is looked for.
 MOST_TEXTS, TEXT_LENGTH, DEEPEST = 500, 1_000, 8
@@ -311,7 +311,7 @@ def _of_ses(event: Mapping[str, Any]) -> Iterator[_Said]:
     elif kind == "Complaint":
         reason = _text(told, "complaintFeedbackType") or "abuse"
         for each in _list(told, "complainedRecipients"):
-            yield _Said("complaint", _text(each, "emailAddress"), reason)
+            yield _Said(kind_of_feedback(reason), _text(each, "emailAddress"), reason)
     elif kind == "Delivery":
         for who in told.get("recipients") or []:
             yield _Said("delivered", str(who), _text(told, "smtpResponse"))

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
+from drip.core.answers import addresses_in
 from drip.inbound.freetext import Said, notice_of, said_in
-from drip.inbound.mail import Mail, addresses_in, fields
+from drip.inbound.mail import COPIES, RECEIPT, STATUSES, Mail, fields
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
-from drip.inbound.reports import feedback, statuses
+from drip.inbound.reports import Status, feedback, statuses
 
-Kind = Literal["bounce", "delayed", "delivered", "complaint", "unsubscribe", "auto-reply", "other"]
+Kind = Literal["bounce", "delayed", "delivered", "complaint", "feedback", "unsubscribe", "auto-reply", "other"]
+# Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains of our mail. The others say that a mail was no
+# spam, that it failed a check (`auth-failure`, `dmarc`), or what a scanner found.
+COMPLAINING = ("abuse", "fraud")
+OPTING_OUT = ("opt-out", "opt-out-list")
+# RFC 6531 section 3.5: X.6.7 says it, in words that name an extension.
+NO_SMTPUTF8 = "a server on the way cannot take addresses beyond ASCII"
 REASON_LENGTH = 300
 # What is said of one recipient, in characters; and of how many recipients one mail can be.
 SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
-    r"mdaemon|\bbounce|maildelivery|microsoft exchange|mail administrator|mmdf|uucp"
+    r"mdaemon|\bbounce|maildelivery|microsoft ?exchange|mail administrator|mmdf|uucp"
 )
+_REPORTS = (*STATUSES, "message/feedback-report", RECEIPT)
+_LIST_MANAGER = re.compile(r"(?i)-(admin|owner|request)@")
+_FORWARDED = re.compile(r"(?i)\s*(fwd?|wg|tr|rv|i|enc|doorst|vs|pd|пересл)\s*:")
+# Who tells a person's program to refuse a mail has it say so in a receipt (RFC 5429 section 2.1.2).
+_REJECTED = re.compile(
+    r"(?i)\b(reject|refus|abgelehnt|abgewiesen|zurückgewiesen|rejet|rechaz|rifiut|respint|rejeit|recus|geweiger|odrzuc|avvis|afvis|odmít|redded|elutas|respins)|"
+    r"отклон|отказ|拒|거부"
+)
+# Amazon's notifications, where somebody has them sent by mail.
+_POSTED = re.compile(r'"(?:notificationType|eventType)"\s*:\s*"Bounce"')
+_POSTED_RECIPIENT = re.compile(r'\{[^{}]{0,1000}"emailAddress"[^{}]{0,1000}\}')
+_GENERATED = re.compile(r"(?i)([^\s<>()]{1,64}@[^\s<>()]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
 _NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
@@ -31,7 +52,7 @@ _SAYS_FAILED = re.compile(
     r"(?i)(could ?n.t|could not|can ?not|unable to|was(n.t| not)|did not|not been|has not|failed to|were not)( yet)? (be(en)? )?(deliver|reach|sen[dt])|permanent (fatal )?(error|fail)|"
     r"(konnte|kann|wurde) .{0,60}nicht (\w+ )?(zugestellt|ausgeliefert)|nicht zustellbar|n'a pas pu|no (se )?(ha )?(podido|pudo) entregar|"
     r"non è stato possibile|não (pôde|foi possível)|niet (worden )?(afgeleverd|bezorgd)|не (может|удалось|было) .{0,20}доставлен|无法|"
-    r"delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
+    r"not (a )?member|not allowed to post|delivery (to|failed|of)|undeliver|following (address|recipient)|user unknown|mailbox (is )?full|returned|failed permanently|"
     r"(550|552|553|554|551|421|450|451|452)[ -]"
 )
 _DELAYED = re.compile(
@@ -74,7 +95,14 @@ def read(data: bytes) -> list[Finding]:
     mail = Mail(data)
     ids = (*_message_ids(mail), *_addressed(mail))
     found = (
-        _feedback(mail) or _unsubscribe(mail) or _report(mail) or _notice(mail) or _reply(mail) or [Finding("other")]
+        _feedback(mail)
+        or _unsubscribe(mail)
+        or _posted(mail)
+        or _report(mail)
+        or _rejection(mail)
+        or _notice(mail)
+        or _reply(mail)
+        or [Finding("other")]
     )
     return [_with_ids(each, ids) for each in found]
 
@@ -96,16 +124,21 @@ def _with_ids(each: Finding, ids: tuple[str, ...]) -> Finding:
 
 def _feedback(mail: Mail) -> list[Finding]:
     part = mail.part("message/feedback-report")
-    about = mail.part("message/rfc822", "text/rfc822-headers")
+    about = mail.part(*COPIES)
     to = addresses_in(fields(about.text).get("to", "")) if about else []
     if part:
         told = feedback(part.text)
-        kind: Kind = "unsubscribe" if told.kind == "opt-out" else "complaint"
+        kind = kind_of_feedback(told.kind)
         return [Finding(kind, who, reason=told.kind) for who in told.recipients or to[:1] or [""]]
     if about and _COMPLAINS.search(mail.header("Subject")):
         who = next(iter(addresses_in(" ".join(_original(mail, "x-hmxmroriginalrecipient")))), "") or next(iter(to), "")
         return [Finding("complaint", who, reason="abuse")]
     return []
+
+
+def kind_of_feedback(said: str) -> Kind:
+    """What a report by this name is for us."""
+    return "complaint" if said in COMPLAINING else "unsubscribe" if said in OPTING_OUT else "feedback"
 
 
 def _unsubscribe(mail: Mail) -> list[Finding]:
@@ -119,7 +152,7 @@ def _unsubscribe(mail: Mail) -> list[Finding]:
 
 
 def _report(mail: Mail) -> list[Finding]:
-    part = mail.part("message/delivery-status", "message/global-delivery-status")
+    part = mail.part(*STATUSES)
     if part is None:
         return []
     told = statuses(part.text)
@@ -127,25 +160,91 @@ def _report(mail: Mail) -> list[Finding]:
     said = _said(mail, notice)
     ours = _our_domains(mail)
     words = {each.recipient.lower(): each.text for each in said}
-    arrived = {each.recipient.lower() for each in told if _kind_of(each.action) == "delivered"}
+    arrived = {each.recipient.lower() for each in told if _kind_of(each) == "delivered"}
+    members, proves = _members(mail, notice), mail.report == "delivery-status" or not _by_a_person(mail)
     found = []
     for each in told[:MOST_RECIPIENTS]:
         around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
         text = each.diagnostic or _answer(around)
         recipient = each.recipient or next(iter(_failed(mail)), "") or _addressee(mail)
         evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, True, recipient, ours)
-        finding = _finding(_kind_of(each.action), recipient, evidence)
-        if each.passed_on and finding.meaning == "address-dead":
-            # Whom it is passed on to may be gone; whoever we wrote to is not.
-            finding = replace(finding, meaning="unknown" if recipient.lower() in arrived else "temporary")
+        finding = _finding(_kind_of(each), recipient, evidence)
+        if each.passed_on or recipient.lower() in arrived | members or not proves:
+            # Whom it is passed on to may be gone, or full; whoever we wrote to is not.
+            finding = replace(finding, meaning="unknown")
         found.append(finding)
     return found
 
 
-def _kind_of(action: str) -> Kind:
-    if action in ("delivered", "relayed", "expanded"):
+def _members(mail: Mail, notice: str) -> set[str]:
+    """Lists and aliases that a report is about by name, while it is somebody behind them who did not get it. Exim writes so."""
+    failed = {each.lower() for each in _failed(mail)}
+    behind = {(each[2].lower(), each[1].lower()) for each in _GENERATED.finditer(notice)}
+    named = behind | {(told, each) for told in _reported(mail) - failed for each in failed}
+    return {told for told, each in named if told.rpartition("@")[0] != each.rpartition("@")[0]}
+
+
+def _reported(mail: Mail) -> set[str]:
+    part = mail.part(*STATUSES)
+    return {each.recipient.lower() for each in statuses(part.text)} if part else set()
+
+
+def _kind_of(each: Status) -> Kind:
+    if each.action in ("delivered", "relayed", "expanded"):
         return "delivered"
-    return "delayed" if action == "delayed" else "bounce"
+    if each.action == "deliverable":
+        # Whoever runs the server has asked whether an address is one (`sendmail -bv`): nothing was sent.
+        return "other"
+    expired = re.search(r"\b[45]\.4\.7\b|\bexpired\b", f"{each.status} {each.diagnostic}") is not None
+    # OpenSMTPD calls its last word "delayed".
+    return "delayed" if each.action == "delayed" and (each.retried or not expired) else "bounce"
+
+
+def _by_a_person(mail: Mail) -> bool:
+    """Whoever tells of a mail that came back proves nothing."""
+    sender = mail.header("From")
+    machine = _from_a_machine(mail) or _NO_REPLY.search(sender) is not None or _is_automatic(mail)
+    return not machine or (_FORWARDED.match(mail.header("Subject")) is not None and not _DAEMON.search(sender))
+
+
+def _posted(mail: Mail) -> list[Finding]:
+    """What Amazon posts, by mail."""
+    text = "\n".join(part.text for part in mail.parts if part.kind in ("text/plain", "application/json")).replace(
+        '\\"', '"'
+    )
+    if not _POSTED.search(text):
+        return []
+    passing = re.search(r'"bounceType"\s*:\s*"(?!Permanent)', text) is not None
+    found = []
+    for each in _objects(text):
+        who, status = str(each.get("emailAddress", "")), str(each.get("status", ""))
+        said = re.sub(r"(?i)^\s*smtp\s*;\s*", "", str(each.get("diagnosticCode", "")))
+        finding = _finding("bounce", who, Evidence(said, said, "", status, True, who))
+        doubtful = passing and finding.meaning in ("address-dead", "no-domain", "unknown")
+        found.append(replace(finding, meaning="temporary") if doubtful else finding)
+    return found[:MOST_RECIPIENTS]
+
+
+def _objects(text: str) -> Iterator[dict[str, object]]:
+    for found in _POSTED_RECIPIENT.finditer(text):
+        try:
+            each = json.loads(found[0])
+        except (ValueError, RecursionError):
+            continue
+        yield each
+
+
+def _rejection(mail: Mail) -> list[Finding]:
+    """A receipt that says that a filter of the recipient's has refused the message (Pigeonhole's `reject`)."""
+    part = mail.part(RECEIPT)
+    if mail.report != "disposition-notification" or part is None:
+        return []
+    named, notice = fields(part.text), _words(mail)
+    automatic = named.get("disposition", "").lower().startswith("automatic-action")
+    if not automatic or not (_REJECTED.match(mail.header("Subject")) or _REJECTED.search(notice)):
+        return []
+    who = next(iter(addresses_in(named.get("final-recipient", "") + " " + named.get("original-recipient", ""))), "")
+    return [Finding("bounce", who, meaning="policy", reason=notice)]
 
 
 def _notice(mail: Mail) -> list[Finding]:
@@ -156,9 +255,15 @@ def _notice(mail: Mail) -> list[Finding]:
     machine = _from_a_machine(mail)
     if mail.report == "disposition-notification" or (not sure and _is_answered(mail)):
         return []
-    copied = mail.part("message/rfc822", "text/rfc822-headers") is not None
+    copied = mail.part(*COPIES) is not None
     fails = _SAYS_FAILED.search(notice) is not None
-    if not sure and not (machine and (fails or _FAILED.search(subject))) and not (copied and fails):
+    told_by_list = _LIST_MANAGER.search(mail.header("From")) is not None and fails
+    if (
+        not sure
+        and not told_by_list
+        and not (machine and (fails or _FAILED.search(subject)))
+        and not (copied and fails)
+    ):
         return []
     delayed = _DELAYED.search(f"{subject}\n{notice}") is not None and not re.search(
         r"(?i)permanent|given up|failed", subject
@@ -171,16 +276,21 @@ def _notice(mail: Mail) -> list[Finding]:
         evidence = Evidence(_answer(each.text), each.text, head, recipient=each.recipient, ours=ours)
         found.append(_finding(kind, each.recipient, evidence))
     # A person who tells of a mail that came back proves nothing, nor does a machine that does not say of whom.
-    proves = sure or machine or _NO_REPLY.search(mail.header("From")) is not None
-    return [
-        each if proves and (each.recipient or each.meaning != "address-dead") else replace(each, meaning="unknown")
-        for each in found
-    ]
+    proves = sure or not _by_a_person(mail)
+    members = _members(mail, notice)
+    found = [replace(each, meaning="unknown") if each.recipient.lower() in members else each for each in found]
+    return [each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown") for each in found]
+
+
+def _holds(each: Finding, proves: bool, told_by_list: bool) -> bool:
+    if told_by_list and each.meaning == "policy":
+        return True
+    return proves and (each.recipient != "" or each.meaning not in ("address-dead", "no-domain"))
 
 
 def _answer(text: str) -> str:
     """Of a transcript the server's lines alone."""
-    said = re.findall(r"(?m)^[ \t]*<<< ?(.*)$", text)
+    said = re.findall(r"(?m)^(?:[ \t]*<<<|[^\n<]{0,60}<--) ?(.*)$", text)
     return "\n".join(said) or text
 
 
@@ -205,23 +315,26 @@ def _our_domains(mail: Mail) -> frozenset[str]:
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
     text, around, head = evidence.text[:SAID_LENGTH], evidence.around[:SAID_LENGTH], evidence.head[:SAID_LENGTH]
     evidence = replace(evidence, text=text, around=around, head=head)
-    meaning: Class = "unknown" if kind == "delivered" else class_of(evidence)
+    meaning: Class = "unknown" if kind in ("delivered", "other") else class_of(evidence)
     if kind == "bounce" and meaning == "unknown" and evidence.head:
         # It may have been said before the recipients are named.
-        evidence = replace(evidence, text=f"{evidence.head}\n{evidence.text}", sure=False)
+        text, around = _answer(f"{head}\n{text}"), f"{head}\n{around}"
+        evidence = replace(evidence, text=text, around=around, sure=False)
         meaning = class_of(evidence)
-        if meaning == "address-dead" and not status_of(evidence):
+        if meaning in ("address-dead", "no-domain") and not status_of(evidence):
             meaning = "policy"
     if kind == "delayed" and meaning != "policy":
         meaning = "temporary"
-    return Finding(kind, recipient, status_of(evidence), meaning, evidence.text or evidence.status)
+    status = status_of(evidence)
+    said = evidence.text or evidence.status
+    return Finding(kind, recipient, status, meaning, f"{NO_SMTPUTF8}: {said}" if status.endswith(".6.7") else said)
 
 
 def _words(mail: Mail) -> str:
     """The notice: the words before the copy of the message."""
     texts: list[str] = []
     for part in mail.parts:
-        if part.kind in ("message/rfc822", "text/rfc822-headers"):
+        if part.kind in COPIES:
             break
         if part.kind in ("text/plain", "text/html") and not (part.kind == "text/html" and texts):
             texts.append(part.text)
@@ -236,7 +349,7 @@ def _failed(mail: Mail) -> list[str]:
 
 def _original(mail: Mail, *names: str) -> list[str]:
     """Fields of the message that the mail is about, where a copy of it is there."""
-    about = mail.part("message/rfc822", "text/rfc822-headers")
+    about = mail.part(*COPIES)
     if about is not None:
         named = fields(about.text.split("\n\n")[0])
     else:
@@ -254,7 +367,7 @@ def _message_ids(mail: Mail) -> tuple[str, ...]:
     """The Message-IDs of the message that this is about: of its copy, and what this is a reply to."""
     said = " ".join(
         [*_original(mail, "message-id"), mail.header("In-Reply-To"), mail.header("References"),
-         *(each.text for each in mail.parts if each.kind in ("message/delivery-status", "message/feedback-report"))]
+         *(each.text for each in mail.parts if each.kind in _REPORTS)]
     )  # fmt: skip
     found = re.findall(r"<([^<>@\s]{1,200}@[^<>@\s]{1,200})>", said)
     return tuple(dict.fromkeys(found))

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drip.inbound.mail import addresses_in, lines_of
+from drip.core.answers import addresses_in
+from drip.inbound.mail import lines_of
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded.
+    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded, or what its
+    server has made up. `retried`: it says until when it will be tried again.
 
     `passed_on`: it is about somebody else, to whom what is written to the recipient is passed on (an alias, a list).
     """
@@ -21,6 +23,7 @@ class Status:
     status: str
     diagnostic: str
     passed_on: bool
+    retried: bool = False
 
 
 def statuses(text: str) -> list[Status]:
@@ -37,7 +40,11 @@ def statuses(text: str) -> list[Status]:
         passed_on = bool(written and final) and final.partition("@")[0].lower() != written.partition("@")[0].lower()
         action = re.split(r"[\s;(]", named.get("action", "").strip().lower() or "failed")[0]
         diagnostic = _diagnostic(named.get("diagnostic-code", ""))
-        found.append(Status(written or final, action, named.get("status", ""), diagnostic, passed_on))
+        found.append(
+            Status(
+                written or final, action, named.get("status", ""), diagnostic, passed_on, "will-retry-until" in named
+            )
+        )
     return found
 
 
@@ -64,7 +71,20 @@ def _address(value: str) -> str:
     return rest if re.fullmatch(r"[^\s@]+@[^\s@]+", rest) else ""
 
 
+# How a program on the server ended that was to take the mail (sysexits.h), which sendmail reports as `X-Unix; 67`.
+EXITS = {
+    64: "the program was called wrongly", 65: "the program does not accept the message", 66: "the program found no input",
+    67: "user unknown", 68: "no data record for the host", 69: "service unavailable", 70: "internal error",
+    71: "system error", 72: "system error: a file is missing", 73: "could not create the mailbox",
+    74: "input/output error", 75: "temporary failure, try again later", 76: "protocol error", 77: "permission denied",
+    78: "configuration error",
+}  # fmt: skip
+_EXIT = re.compile(r"(?i)x-unix\s*;\s*(\d{1,3})\s*")
+
+
 def _diagnostic(value: str) -> str:
+    if exited := _EXIT.fullmatch(value):
+        return f"{EXITS.get(int(exited[1]), 'system error')} (exit code {int(exited[1])})"
     return re.sub(r"(?i)^(smtp|unknown|x-[\w-]+)\s*;\s*", "", value).strip()
 
 

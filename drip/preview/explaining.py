@@ -21,7 +21,7 @@ from drip.storage import audience, people
 from drip.storage.copying import Part
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
-from drip.storage.people import Contact, Event, Record
+from drip.storage.people import Contact, Event, GivenUp, Record
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
@@ -30,13 +30,14 @@ TICK = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A contact's lines up to an instant, those of the `AHEAD` after it if nothing new happens, and for each campaign that
-    has none the reason."""
+    """A contact's lines up to an instant, those of the `AHEAD` after it if nothing new happens, for each campaign that has
+    none the reason, and which of its addresses were given up."""
 
     contact: Contact
     past: tuple[Entry, ...]
     coming: tuple[Entry, ...]
     nothing: dict[str, Reason]
+    given_up: tuple[GivenUp, ...]
 
 
 def explained(
@@ -64,7 +65,8 @@ def explained(
     with database.read() as connection:
         silent = [book.campaigns[name] for name in names if name not in told]
         nothing = {each.key: why_nothing(connection, book, each, person, now) for each in silent}
-    return Explained(person, past, coming, nothing)
+        given_up = tuple(people.given_up(connection, person))
+    return Explained(person, past, coming, nothing, given_up)
 
 
 def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact: Contact, now: datetime) -> Reason:

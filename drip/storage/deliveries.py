@@ -32,20 +32,26 @@ def record(connection: Connection, each: Delivery) -> bool:
     return connection.execute(statement).first() is not None
 
 
-def temporary_bounces(connection: Connection, contact_id: int, channel: str, since: datetime) -> int:
-    """How many of a contact's messages came back since an instant, after the last one that is known to have arrived."""
-    back = ("temporary", "address-dead")
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """How many of a contact's messages came back for the time being, and when its domain was first said not to exist."""
+
+    count: int
+    no_domain_at: datetime | None
+
+
+def came_back(connection: Connection, contact_id: int, channel: str, since: datetime) -> CameBack:
+    """What came back of a contact's messages since an instant, after the last one that is known to have arrived."""
     of_contact = (messages.c.contact_id == contact_id, messages.c.channel == channel)
     joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
     arrived = select(func.max(deliveries.c.at)).select_from(joined).where(*of_contact, deliveries.c.kind == "delivered")
     last = connection.execute(arrived).scalar()
     after = max(since, last) if last else since
-    statement = (
-        select(func.count(func.distinct(deliveries.c.message_id)))
-        .select_from(joined)
-        .where(*of_contact, deliveries.c.kind == "bounce", deliveries.c.meaning.in_(back), deliveries.c.at > after)
-    )
-    return int(connection.execute(statement).scalar() or 0)
+    of_now = (*of_contact, deliveries.c.kind == "bounce", deliveries.c.at > after)
+    count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(joined)
+    first = select(func.min(deliveries.c.at)).select_from(joined).where(*of_now, deliveries.c.meaning == "no-domain")
+    number = connection.execute(count.where(*of_now, deliveries.c.meaning.in_(("temporary", "no-domain")))).scalar()
+    return CameBack(int(number or 0), connection.execute(first).scalar())
 
 
 @dataclass(frozen=True, slots=True)

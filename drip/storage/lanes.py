@@ -76,10 +76,11 @@ class Closed:
     reason: str
 
 
-def troubled(connection: Connection, channel: str) -> bool:
-    """Whether a channel was closed as a whole for a reason, and nothing has left since."""
-    own = (lanes.c.channel == channel, lanes.c.domain == "", lanes.c.reason.is_not(None))
-    return connection.execute(select(lanes.c.domain).where(*own)).first() is not None
+def trouble(connection: Connection, channel: str) -> str | None:
+    """Why a channel was closed as a whole, if nothing has left since."""
+    own = (lanes.c.channel == channel, lanes.c.domain == "")
+    reason: str | None = connection.execute(select(lanes.c.reason).where(*own)).scalar()
+    return reason
 
 
 def closed(connection: Connection, channel: str, now: int) -> Closed | None:

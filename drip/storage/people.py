@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
+from drip.core.settings import CHANNELS
 from drip.errors import DripError
 from drip.storage.schema import (
     contacts,
@@ -401,6 +402,32 @@ def any_suppressed(connection: Connection) -> bool:
 def suppressed(connection: Connection, digests: Collection[str]) -> dict[str, str]:
     """Those of these hashes of addresses that are suppressed, with the reason."""
     return dict(_SUPPRESSED.rows(connection, digests=json.dumps(list(digests))))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Since when an address is never written to again, and what for."""
+
+    channel: str
+    address: str
+    reason: str
+    at: datetime
+
+
+def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
+    """Those of a contact's addresses that are suppressed."""
+    key, found = suppression_key(connection), []
+    for channel in CHANNELS:
+        address = address_of(contact, channel)
+        of_address = select(suppressions.c.reason, suppressions.c.at)
+        row = (
+            connection.execute(of_address.where(suppressions.c.digest == digest(key, address))).first()
+            if address
+            else None
+        )
+        if address and row:
+            found.append(GivenUp(channel, address, row.reason, row.at))
+    return found
 
 
 def digest(key: bytes, address: str) -> str:

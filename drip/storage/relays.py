@@ -17,6 +17,7 @@ from drip.storage.schema_operating import refusals, relays, session_deaths
 from drip.storage.sql import Prepared
 
 _WAITS = or_(in_state("pending"), in_state("deferred"))
+_SERVERS = Prepared(select(relays.c.channel, relays.c.server))
 _OVERDUE = Prepared(
     select(refusals.c.message_id, messages.c.run_id)
     .join(messages, messages.c.id == refusals.c.message_id)
@@ -24,18 +25,23 @@ _OVERDUE = Prepared(
 )
 
 
-def accepts(connection: Connection, channel: str, server: str) -> bool | None:
-    """Whether this server has taken a recipient; None if it is not the one that the channel had until now."""
-    statement = select(relays.c.accepted_at).where(relays.c.channel == channel, relays.c.server == server)
-    row = connection.execute(statement).first()
-    return None if row is None else row.accepted_at is not None
+def accepts(connection: Connection, channel: str, server: str) -> bool:
+    """Whether this server has taken a recipient."""
+    own = (relays.c.channel == channel, relays.c.server == server)
+    return connection.execute(select(relays.c.accepted_at).where(*own)).scalar() is not None
 
 
-def change(connection: Connection, channel: str, server: str) -> None:
+def servers(connection: Connection) -> dict[str, str]:
+    """The server that each channel had last."""
+    return dict(map(tuple, _SERVERS.rows(connection)))
+
+
+def change(connection: Connection, channel: str, server: str, now: datetime) -> None:
     """The channel has this server now. What another one refused is offered to it at once."""
     values = {"server": server, "accepted_at": None}
     statement = insert_or(relays).values(channel=channel, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=values))
+    offer_again(connection, channel, now)
 
 
 def accepted(connection: Connection, channel: str, server: str, now: datetime) -> None:
@@ -59,6 +65,11 @@ def refused(connection: Connection, channel: str, message_id: int, contact_id: i
     connection.execute(insert_or(refusals).values(row).on_conflict_do_nothing())
     count = select(func.count(distinct(refusals.c.contact_id))).where(refusals.c.channel == channel)
     return int(connection.execute(count).scalar_one())
+
+
+def refused_by(connection: Connection, channel: str) -> set[int]:
+    """The contacts whom the channel's server has refused, and nobody taken."""
+    return set(connection.scalars(select(refusals.c.contact_id).where(refusals.c.channel == channel)))
 
 
 def overdue(connection: Connection, before: datetime) -> dict[int, int]:

@@ -16,9 +16,10 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
 
-from drip.core.message import Receipt, Refused, Scope, Sent, Unknown, Unsent
+from drip.core.message import Receipt, Sent, Unknown, Unsent
+from drip.transports.smtp.letter import Letter, T, impossible
 from drip.transports.smtp.login import Login, Steps
 from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
 
@@ -36,33 +37,6 @@ PATIENCE = {
 }
 # The same section: between two pieces of a text.
 BLOCK_S = 180
-# RFC 5321 sections 4.1.2 and 4.5.3.1; nothing that could end the path or the line.
-_ADDRESS = re.compile(r"""(?:[^\s<>"@\x00-\x20\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])+")@[^\s<>"@\x00-\x20\x7f]+""")
-T = TypeVar("T")
-
-
-def possible(address: str) -> bool:
-    """Whether an address can stand in an envelope."""
-    local, _, _ = address.rpartition("@")
-    size = len(address.encode("utf-8", "replace"))
-    return size <= 254 and len(local.encode("utf-8", "replace")) <= 64 and bool(_ADDRESS.fullmatch(address))
-
-
-@dataclass(slots=True)
-class Letter(Generic[T]):
-    """A message as a session needs it: what it is for the caller, its envelope, and its bytes with dots stuffed."""
-
-    of: T
-    sender: str
-    recipient: str
-    text: bytes
-    international: bool = False
-    # When it was given to a connection, in seconds of the transport's clock.
-    taken_s: float = 0.0
-    # What was said of it before its text could go: the first no decides.
-    no: Receipt | None = None
-    # Where its last byte stands in all that was ever written, once its text goes.
-    dot_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,9 +81,9 @@ class Dialogue(Generic[T]):
     # Why the connection ended, if it was not this side that ended it.
     why: str = ""
     dropped: bool = False
-    # How many texts it took; whether it ended while a message was under way, which is no way to end a session.
+    # How many texts it took; on which message it ended, where that is no way to end a session.
     taken: int = 0
-    died: bool = False
+    died_on: Letter[T] | None = None
     # Whether it ended because an answer to a message took too long.
     silent: bool = False
     # The connection is to be closed, is to be encrypted.
@@ -174,7 +148,7 @@ class Dialogue(Generic[T]):
 
     def take(self, letter: Letter[T]) -> None:
         """Begins a letter: its envelope goes out. Only if `free`."""
-        if no := self._impossible(letter):
+        if no := impossible(letter, self.extensions, self.most_bytes):
             self.ended.append((letter, no))
             return
         self._letter = letter
@@ -258,7 +232,8 @@ class Dialogue(Generic[T]):
             )
         letter, gone, self.why = self._letter, self._all_written, why
         # A server that ends a session after so many messages has taken some, and none is under way in full.
-        self.died = letter is not None and (gone or (not silent and (self.under_way or not self.taken)))
+        if gone or (not silent and (self.under_way or not self.taken)):
+            self.died_on = letter
         self.silent = letter is not None and silent
         if letter and silent and self.awaits == "RCPT":
             # Servers that ask the recipient's own server first are as slow as that is.
@@ -491,22 +466,6 @@ class Dialogue(Generic[T]):
         """Whether the last byte of the letter's text was handed over."""
         at = self._letter.dot_at if self._letter else None
         return at is not None and self._written >= at
-
-    def _impossible(self, letter: Letter[T]) -> Receipt | None:
-        """What this server can never take, known without asking it."""
-        if not possible(letter.recipient):
-            return Refused("this address cannot be", "address")
-        if not possible(letter.sender):
-            return Refused("the sender's address cannot be", "sender")
-        most = self.most_bytes
-        if most is not None and len(letter.text) > most:
-            return Refused(f"the message has {len(letter.text):,} bytes, and the server takes {most:,} at most")
-        if letter.international and "SMTPUTF8" not in self.extensions:
-            about: Scope = "message" if letter.sender.isascii() else "sender"
-            return Refused("the server cannot take addresses with characters beyond ASCII", about)
-        if not letter.text.isascii() and "8BITMIME" not in self.extensions:
-            return Refused("the server cannot take characters beyond ASCII")
-        return None
 
     # --- ends
 

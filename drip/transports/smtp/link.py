@@ -11,7 +11,8 @@ import ssl
 from collections import deque
 from typing import Any, Generic
 
-from drip.transports.smtp.dialogue import Dialogue, Down, T
+from drip.transports.smtp.dialogue import Dialogue, Down
+from drip.transports.smtp.letter import T
 
 CONNECT_S = 30.0
 PIECE = 1 << 18

@@ -1,16 +1,13 @@
-"""What a server's answer means: whether it is for good, and whom it is about.
-
-Basic codes are RFC 5321 section 4.2, enhanced ones RFC 3463 with the IANA registry's additions (RFC 7372 about
-authentication, RFC 7505 about null MX). The rules are data; the first that fits decides.
-"""
+"""A server's answers, taken apart, and what becomes of a message that is refused: `core.answers` judges, this says whom it hits."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from drip.core.answers import Answer, Cause, Verdict, judge
 from drip.core.message import Receipt, Refused, Scope, Unsent
 
 # Longer answers than any real server gives: RFC 5321 section 4.5.3.1.5 has lines of 512 octets.
@@ -18,9 +15,6 @@ LONGEST_LINE = 8192
 MOST_LINES = 200
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.S)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ :-]|$)")
-
-
-_ADDRESS = re.compile(r"<[^<>\s]*@[^<>\s]*>|[^\s<>@]{1,64}@[^\s<>@]{1,255}")
 
 
 class Garbage(Exception):
@@ -97,88 +91,63 @@ def _shown(line: bytes) -> str:
     return repr(line[:80].decode("utf-8", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Answers to these commands with this code, enhanced code and text (regular expressions; empty fits all) are about `scope`."""
-
-    at: str
-    code: str
-    enhanced: str
-    says: str
-    scope: Scope
-    # Only as long as the server has not taken another recipient over the same connection.
-    of_all: bool = False
-
-
-GREY = "gr[ea]y|try again (in|after) \\d+ (sec|min)"
-NO_SUCH = (
-    "user unknown|unknown (user|recipient|local part|mailbox)|no such (user|recipient|mailbox|address|person)|"
-    "(user|recipient|mailbox|address|account)( \\S+)? (not found|does ?n.t exist|does not exist|unknown|is unknown|is disabled)|"
-    "invalid (recipient|mailbox|user)|no mailbox (here|by that name)|not a valid (mailbox|user)|"
-    "(account|mailbox) (has been |is |was )?(disabled|closed|deleted|inactive|suspended|terminated)|not our customer"
-)
-OF_SENDER = "sender address rejected|sender verif|verification failed for|domain of sender|sender (domain|user)"
-EXCUSE = "too many|\\bspam|blocked|bl(ac|o)ck.?list|\\blisted (at|in|by|on)|polic(y|ies)|at a rate"
-# What another server said, told by this one: of whom and why is not known.
-TOLD = "\\b(said|callout)\\b[^:]*: ?[45]\\d\\d\\b"
-# Said of this machine or this account, whatever the message.
-OF_US = (
-    "client host|blocked using|(helo|ehlo) (command )?rejected|(daily|hourly|sending|outbound)\\b.{0,30}\\b(quota|limit)|"
-    "\\byour (account|ip|server|host)\\b.{0,40}(suspend|block|listed|banned|disabled|limit)"
-)
-THROTTLE = "\\brate\\b|\\brate.?limit|throttl|too (many|fast|much)|unusual|defer|slow down|temporarily (blocked|rejected)|reputation|\\blimit"
-NO_RELAY = "relay(ing)?( access)? (is )?(denied|not (permitted|allowed)|prohibited)|(unable to|not) relay"
-RULES = (
-    # --- for good: nothing at all can leave
-    Rule("MAIL RCPT DATA TEXT", "53[0458]", "", "", "transport"),
-    Rule("MAIL RCPT DATA TEXT", "5", "5\\.7\\.[089]", "authenti", "transport"),
-    Rule("RCPT", "5", "", NO_RELAY, "transport", of_all=True),
-    Rule("RCPT DATA TEXT", "5", "", TOLD, "message"),
-    Rule("MAIL RCPT", "5", "", OF_US, "transport"),
-    Rule("MAIL RCPT DATA TEXT", "5", "5\\.4\\.5", "", "transport"),
-    # --- for good, though the address may be there: it is the sender who is unknown, or this is a filter's excuse
-    Rule("RCPT DATA TEXT", "5", "", OF_SENDER, "sender"),
-    Rule("RCPT DATA TEXT", "5", "5\\.1\\.[0-6]|5\\.2\\.1|(5\\.0\\.0)?", EXCUSE, "message"),
-    # --- for good: the address is dead
-    Rule("RCPT DATA TEXT", "5", "5\\.1\\.(1|2|3|4|6|10)|5\\.2\\.1", "", "address"),
-    Rule("RCPT", "556", "", "", "address"),
-    # Microsoft 365, of a recipient that its directory does not have.
-    Rule("RCPT", "5", "5\\.4\\.1", "recipient address rejected: access denied", "address"),
-    # --- for good: this message
-    Rule("MAIL", "552", "", "", "message"),
-    Rule("MAIL", "5", "5\\.2\\.[23]|5\\.3\\.4", "", "message"),
-    # --- for good: its sender, so that all others would be refused too (RFC 7372 for 5.7.20 to 5.7.26)
-    Rule("MAIL RCPT DATA TEXT", "5", "5\\.1\\.[78]|5\\.7\\.(2[0-79]|30)", "", "sender"),
-    Rule("MAIL", "5", "", "", "sender"),
-    Rule("RCPT", "55[013]", "(5\\.0\\.0)?", NO_SUCH, "address"),
-    # --- for now: this sender
-    Rule("MAIL", "4", "4\\.1\\.[78]", "", "message"),
-    # --- for now: nothing at all can leave
-    Rule("MAIL", "4", "", "", "transport"),
-    Rule("RCPT DATA TEXT", "421", "", "", "transport"),
-    Rule("RCPT DATA TEXT", "45[123]", "4\\.3\\.[125]", "", "transport"),
-    # --- for now: greylisting (RFC 6647) is about one address, throttling about all of its domain
-    Rule("RCPT DATA TEXT", "4", "", GREY, "address"),
-    Rule("RCPT DATA TEXT", "4", "4\\.2\\.[0-9]+", "", "address"),
-    Rule("RCPT DATA TEXT", "4", "4\\.7\\.[0-9]+|4\\.4\\.[0-9]+", "", "domain"),
-    Rule("RCPT DATA TEXT", "4", "", THROTTLE, "domain"),
-    Rule("RCPT", "4", "", "", "address"),
-)
+# Whom an answer is about, by what it means: where it is for good, and where it is for now. What is not here is about the message.
+FOR_GOOD: Mapping[Cause, Scope] = {
+    "login": "transport", "relay": "transport", "us": "transport", "rate": "transport", "server-full": "transport",
+    "sender": "sender", "nobody": "address", "no-mail": "address",
+}  # fmt: skip
+FOR_NOW: Mapping[Cause, Scope] = {
+    "login": "transport", "relay": "transport", "us": "transport", "rate": "rate", "server-full": "transport",
+    "sender": "message", "session": "message", "greylisted": "address", "full": "address", "disabled": "address",
+    "crowded": "domain",
+}  # fmt: skip
+AT_MAIL: Mapping[Cause, Scope] = {"rate": "rate", "crowded": "rate", "sender": "message", "session": "message"}
+# At MAIL nobody has been named but the sender: what is not about the message or the server is about the sender.
+OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
+OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
 
 
-def verdict(at: str, reply: Reply, took_others: bool = False) -> Receipt:
-    """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx."""
-    # An address is anybody's text.
-    said = _ADDRESS.sub("", " ".join(reply.lines))
-    rules = (rule for rule in RULES if not (rule.of_all and took_others))
-    scope: Scope = next((rule.scope for rule in rules if _fits(rule, at, reply, said)), "message")
-    return Unsent(str(reply), scope) if reply.code < 500 else Refused(str(reply), scope)
+def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "") -> Receipt:
+    """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx.
+
+    `took_others`: the server has taken some recipient, so that leave to relay is denied for this one alone. `recipient` is
+    whom it is about, where that is known.
+    """
+    found = judge(Answer(" ".join(reply.lines), at, reply.code, reply.enhanced, recipient))
+    # At RCPT a fault of syntax is the address's.
+    if found.cause == "dialogue" and not (at == "RCPT" and reply.code in (501, 553, 555)):
+        return Unsent(str(reply), "dialogue")
+    if found.cause == "relay" and took_others:
+        scope: Scope = "message"
+    else:
+        scope = _for_now(at, reply, found) if reply.code < 500 else _for_good(at, found)
+    if reply.code < 500:
+        return Unsent(str(reply), scope)
+    return Refused(str(reply), scope, at_recipient=at == "RCPT")
 
 
-def _fits(rule: Rule, at: str, reply: Reply, said: str) -> bool:
-    return (
-        at in rule.at.split()
-        and re.match(rule.code, str(reply.code)) is not None
-        and (not rule.enhanced or re.fullmatch(rule.enhanced, reply.enhanced) is not None)
-        and (not rule.says or re.search(rule.says, said, re.I) is not None)
-    )
+def _for_good(at: str, found: Verdict) -> Scope:
+    scope = FOR_GOOD.get(found.cause, "message")
+    if scope == "transport" and at == "TEXT" and found.cause == "us":
+        # A filter that has read the text says it of this text.
+        return "message"
+    if at == "MAIL" and scope in ("message", "address") and found.cause not in OF_MESSAGE:
+        return "transport" if found.cause in OF_SERVER else "sender"
+    return "message" if scope == "address" and not found.dead else scope
+
+
+def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
+    """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
+    scope = FOR_NOW.get(found.cause)
+    if at == "MAIL":
+        return AT_MAIL.get(found.cause, "transport")
+    kind = reply.enhanced.partition(".")[2]
+    if kind in ("3.1", "3.2", "3.5") or (reply.code == 421 and scope != "rate"):
+        return "transport"
+    if scope is None or (scope == "domain" and kind.startswith("2.")):
+        return "address" if kind.startswith("2.") else "domain" if kind.startswith(("4.", "7.")) else _of_one(at)
+    return scope
+
+
+def _of_one(at: str) -> Scope:
+    return "address" if at == "RCPT" else "message"

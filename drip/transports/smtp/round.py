@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from drip.core.addresses import ascii_domain
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
-from drip.transports.smtp.dialogue import Down, Letter
+from drip.transports.smtp.dialogue import Dialogue, Down
+from drip.transports.smtp.letter import Letter
 from drip.transports.smtp.link import Link
 
 log = logging.getLogger("drip.transports")
+LEADING_DOT = re.compile(rb"\n\.")
 # A message whose connection ended twice before its text could go waits until its next turn.
 MOST_CUTS = 2
-# So many sessions in a row may end while a message is under way, give no answer in time, or answer as if we did not speak SMTP.
+# On so many messages in a row a session may end; so many answers in a row may never come, or be as if we did not speak SMTP.
 MOST_DEATHS = 2
 MOST_SILENCES = 5
 MOST_WRONG_ANSWERS = 3
+# Those that are ready wait so long for most of the others that are under way: asking costs as much for one as for ten.
+GATHER_S = 0.005
 # How messages ended is told with the next ones that are ready, or after this time.
 TELL_S = 1.0
 # The desk is asked at least so often, so that whoever sends is known to be alive.
@@ -64,14 +69,19 @@ class Round:
         self._server, self._messages, self._desk = server, messages, desk
         self._waiting: deque[Letter[Message]] = deque()
         self._ended: list[tuple[Message, Receipt]] = []
+        # What did not leave is told at once: it may be a reason to offer no more.
+        self._bad_news = False
         self._cuts: Counter[str] = Counter()
         self._quick: set[str] = set()
         self._left = 0
         self._more = True
         self._most = server.most
-        self._deaths = self._silences = 0
+        # The messages on which sessions ended, and how many answers never came, since one was last taken.
+        self._deaths: set[str] = set()
+        self._silences = 0
         self._down: Down | None = None
         self._asked_at = self._looked_at = server.passed_s()
+        self._ready_at: float | None = None
         self._slow = False
 
     def run(self) -> None:
@@ -101,7 +111,8 @@ class Round:
 
     def _wake_at(self) -> float:
         most = TELL_S if self._ended else KEEP_ALIVE_S
-        return min(self._asked_at + most, self._slow_at())
+        gathered = math.inf if self._ready_at is None else self._ready_at + GATHER_S
+        return min(self._asked_at + most, self._slow_at(), gathered)
 
     def _collect(self) -> None:
         """Takes what ended from the connections, and from those that died what has to go by another one."""
@@ -109,35 +120,38 @@ class Round:
         for link in (*self._server.links, *dead):
             dialogue = link.dialogue
             took = any(isinstance(receipt, Sent) for _, receipt in dialogue.ended)
-            if took or (dialogue.ended and not dialogue.died and not dialogue.silent):
-                self._deaths = self._silences = 0
+            if took or (dialogue.ended and not dialogue.died_on and not dialogue.silent):
+                self._deaths.clear()
+                self._silences = 0
             for letter, receipt in dialogue.ended:
                 self._ended.append((letter.of, receipt))
+                self._bad_news |= not isinstance(receipt, Sent)
                 self._note(letter)
             dialogue.ended.clear()
             if dialogue.cut:
-                self._cut(dialogue.cut, dialogue.why)
+                self._cut(dialogue, dialogue.cut)
                 dialogue.cut = None
         for link in dead:
             self._died(link)
 
-    def _cut(self, letter: Letter[Message], why: str) -> None:
+    def _cut(self, dialogue: Dialogue[Message], letter: Letter[Message]) -> None:
         """Behind the others: one that makes the server hang up is not to be tried twice in a row."""
         key = letter.of.message_id
-        self._cuts[key] += 1
+        self._cuts[key] += dialogue.died_on is not None or dialogue.silent
         if self._cuts[key] < MOST_CUTS:
             self._waiting.append(letter)
         else:
-            self._ended.append((letter.of, Unsent(why)))
+            self._ended.append((letter.of, Unsent(dialogue.why)))
 
     def _died(self, link: Link[Message]) -> None:
         """Fewer connections, where the server lets no more in; none, where there is nothing to be done with it."""
         dialogue = link.dialogue
         down, left = dialogue.down, len(self._server.links)
-        self._deaths += dialogue.died
+        if dialogue.died_on:
+            self._deaths.add(dialogue.died_on.of.message_id)
         self._silences += dialogue.silent
-        if self._deaths >= MOST_DEATHS:
-            said = f"ended the session in the middle of a message {self._deaths} times in a row ({dialogue.why})"
+        if len(self._deaths) >= MOST_DEATHS:
+            said = f"ended the session in the middle of {len(self._deaths)} messages in a row ({dialogue.why})"
             down, left = self._left_alone(link, said), 0
         elif self._silences >= MOST_SILENCES:
             said = f"gave no answer in time, {self._silences} times in a row"
@@ -152,7 +166,7 @@ class Round:
         self._most = max(left, 1)
         if down.for_good or not left:
             self._down, self._more = self._down or down, False
-            cut = [letter for letter in self._waiting if letter.of.message_id in self._cuts]
+            cut = [letter for letter in self._waiting if self._cuts[letter.of.message_id]]
             self._ended += [(letter.of, Unsent(down.sentence)) for letter in cut]
             self._waiting.clear()
 
@@ -163,11 +177,21 @@ class Round:
     def _ask(self) -> None:
         """Tells the desk what ended, and asks which of those that could go now may."""
         links = [link for link in self._server.links if link.dialogue.ready]
-        if links or self._server.passed_s() >= self._asked_at + (TELL_S if self._ended else KEEP_ALIVE_S):
+        now = self._server.passed_s()
+        late = now >= self._asked_at + (TELL_S if self._ended else KEEP_ALIVE_S)
+        if (links and self._gathered(links, now)) or late or self._bad_news:
+            self._ready_at = None
             self._tell(links)
 
+    def _gathered(self, links: list[Link[Message]], now: float) -> bool:
+        """Whether most of those under way are ready, or have been waited for."""
+        if self._ready_at is None:
+            self._ready_at = now
+        under_way = sum(not link.dialogue.idle for link in self._server.links)
+        return len(links) * 4 >= under_way * 3 or now >= self._ready_at + GATHER_S
+
     def _tell(self, links: list[Link[Message]]) -> None:
-        ended, self._ended = self._ended, []
+        ended, self._ended, self._bad_news = self._ended, [], False
         ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
         may = self._desk.turn(ended, ready)
         self._asked_at = self._server.passed_s()
@@ -300,8 +324,8 @@ class Round:
     def _letter(self, message: Message) -> Letter[Message]:
         """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
         text = self._server.written(message)
-        # Looking is ten times faster than replacing, and quoted-printable leaves none.
-        if b"\r\n." in text:
+        # Quoted-printable leaves none. The pattern looks through 18 KB in 4 µs, `in` takes 16.
+        if LEADING_DOT.search(text):
             text = text.replace(b"\r\n.", b"\r\n..")
         sender, recipient = ascii_domain(self._server.sender_of(message)), ascii_domain(message.to.address)
         # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for servers that know it.

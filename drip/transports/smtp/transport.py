@@ -32,6 +32,8 @@ PROVIDERS = {
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
 GOODBYE_S = 2.0
+# So often it is looked at whether an answer has taken too long.
+DEADLINES_EVERY_S = 0.2
 DEFAULT_CONNECTIONS = 4
 # As long as RFC 5321 section 4.5.3.2 gives to the slowest answer.
 LONGEST_WAIT_S = 600
@@ -82,6 +84,7 @@ class SmtpTransport:
         self._context = ssl.create_default_context()
         self._known = Server()
         self._links: list[Link[Message]] = []
+        self._deadlines_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._watched: dict[Link[Message], tuple[int, int]] = {}
 
@@ -160,24 +163,28 @@ class SmtpTransport:
         """Writes what is to be written."""
         now = self.passed_s()
         for link in self._links:
-            link.write(now)
+            if link.dialogue.output:
+                link.write(now)
 
     def look(self) -> None:
         """Reads what has come meanwhile: a server drops connections that idle for too long."""
         self.wait(self.passed_s())
 
     def wait(self, until: float) -> None:
-        """Until something has come, can be written, or has taken too long."""
+        """Until something has come, can be written, or `until`, and for a fifth of a second at most."""
         self._watch()
-        deadlines = [link.deadline for link in self._links if link.deadline is not None]
-        rest = min([*deadlines, until]) - self.passed_s()
+        now = self.passed_s()
+        rest = min(until, now + DEADLINES_EVERY_S) - now
         ready = self._selector.select(max(rest, 0.0)) if self._watched else []
         now = self.passed_s()
         for key, events in ready:
             key.data.turn(events, now)
-        for link in self._links:
-            if link.deadline is not None and now >= link.deadline:
-                link.too_late(now)
+        if now >= self._deadlines_at:
+            # With many connections under way it would cost more than what they do.
+            self._deadlines_at = now + DEADLINES_EVERY_S
+            for link in self._links:
+                if link.deadline is not None and now >= link.deadline:
+                    link.too_late(now)
 
     def _watch(self) -> None:
         """Tells the selector what each connection waits for."""

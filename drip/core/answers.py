@@ -1,0 +1,244 @@
+"""What a no of a mail server means, whether it was heard in the dialogue or came back in a mail.
+
+A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is dead only where an answer says so, for good, of
+this very address. The order of judgement, and why:
+
+1. Where one server tells what another said, the innermost answer is the one that counts; the others only pass it on.
+2. Words come before codes, since servers give one code for many things: half of all `5.1.1` of filters and of servers whose
+   directory is down mean something else. Codes decide alone only where they have one meaning everywhere (`CERTAIN`).
+3. Who is meant comes first: us (our login, our leave to relay, how much we send, our machine), then the sender. What is said of
+   these proves nothing about a recipient, whatever else stands there.
+4. Then whatever passes: greylisting, a full or disabled mailbox, time that ran out, servers that are busy or cannot look something
+   up. A final code does not make it final.
+5. Then what is said of this message (its size, its content, a policy, the way its address is written).
+6. Then the domain, and the address at last: there is no mail (RFC 7505), no such domain, nobody of that name.
+7. Where no words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321 section 4.2. A code alone is no
+   proof if the words around it hint at anything else (`DOUBT`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from drip.core import answer_words as words
+from drip.core.phrases import ITS_DOMAIN, MACHINE, OUR_DOMAIN, Words, plain
+
+# What it is about: us; the sender; how we talk; what passes; this message; the recipient's domain; the address.
+Cause = Literal[
+    "login", "relay", "us", "rate", "sender", "dialogue",
+    "greylisted", "full", "disabled", "crowded", "session", "expired", "busy",
+    "server-full", "size", "international", "policy", "syntax",
+    "no-mail", "no-mail-host", "no-domain",
+    "nobody", "somebody-else", "unknown",
+]  # fmt: skip
+# Longer than any answer of a server; what follows is a copy of something.
+LONGEST = 2_000
+# So far back from an answer stands what is told of it.
+LONGEST_TELLING = 200
+ADDRESS = re.compile(
+    r"""(?<![\w.!#$%&'*+/=?^`{|}~@-])[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}@[\w-]+(?:\.[\w-]+)*"""
+)
+ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+CODE = re.compile(r"(?<![\d.:/-])([245][0-5]\d)(?=[\s:;,.)-]|$)(?![.-]\d{1,3}\.\d)")
+_URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']{1,500}", re.I)
+_MACHINE = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7})(?![\w.]*\d)", re.I)
+_NUMBERS = re.compile(r"(?<![\w.])#?[245]\.\d{1,3}\.\d{1,3}\b|(?<![\w.])[245]\d\d(?=[ -])")
+_WORD = re.compile(r"(?<![\w.#-])[^\W\d_]{3,}(?![\w-]|\.\w)")
+# The answer of another server, told within an answer.
+_INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
+
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the address that it is about; `ours` are the domains that we write from.
+    """
+
+    text: str
+    at: str = ""
+    code: int = 0
+    enhanced: str = ""
+    recipient: str = ""
+    ours: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What it means. `final`: the server means it for good. `dead`: this very address will never take a mail again."""
+
+    cause: Cause
+    final: bool
+    dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An answer with one of these words, one of these enhanced codes (without their class) and one of these basic codes is
+    about `cause`. What is not given fits everything."""
+
+    cause: Cause
+    says: Words | None = None
+    enhanced: str = ""
+    code: str = ""
+
+
+RULES = (
+    # --- us, our leave to send, and the dialogue
+    Rule("login", code="53[0458]"),
+    # Microsoft: who may write to a group.
+    Rule("policy", enhanced=r"7\.1\d\d"),
+    Rule("login", words.LOGIN),
+    Rule("relay", words.RELAY),
+    Rule("dialogue", code="503"),
+    # --- codes of one meaning
+    Rule("sender", enhanced=r"1\.[78]|7\.(2[0-79]|30)"),
+    Rule("full", enhanced=r"2\.2"),
+    Rule("expired", enhanced=r"4\.7"),
+    Rule("us", enhanced=r"4\.5", code="5.."),
+    Rule("international", enhanced=r"6\.7"),
+    Rule("no-mail", code="556"),
+    # --- us, and the sender
+    Rule("nobody", words.NOT_IN_DIRECTORY, enhanced=r"4\.1"),
+    Rule("us", words.US),
+    Rule("sender", words.SENDER),
+    Rule("policy", words.MAYBE_SENDER),
+    # --- what passes
+    Rule("greylisted", words.GREYLISTED),
+    Rule("session", words.IN_SESSION),
+    Rule("rate", words.OUR_RATE),
+    Rule("server-full", words.SERVER_FULL),
+    Rule("full", words.FULL),
+    Rule("no-domain", words.SURELY_NO_DOMAIN),
+    Rule("policy", words.POLICY, enhanced=r"7\..*"),
+    Rule("busy", words.LATER),
+    Rule("no-mail", words.NULL_MX),
+    Rule("disabled", words.DISABLED),
+    Rule("size", words.SIZE),
+    Rule("crowded", words.RATE),
+    Rule("expired", words.EXPIRED),
+    # --- this message
+    Rule("international", words.INTERNATIONAL),
+    Rule("policy", words.POLICY),
+    Rule("no-mail-host", words.MX_HOST),
+    Rule("busy", words.BUSY),
+    Rule("dialogue", words.DIALOGUE, enhanced=r"5\.[124]"),
+    Rule("dialogue", words.DIALOGUE, code="50[0124]|55[45]"),
+    Rule("syntax", words.ADDRESS_SYNTAX),
+    # --- the domain, and the address
+    Rule("no-domain", words.DOMAIN_GONE),
+    Rule("nobody", words.NOBODY),
+    Rule("nobody", words.GONE, enhanced=r"1\.[016]"),
+    # --- codes alone
+    Rule("syntax", code="501|555"),
+    Rule("dialogue", code="50[024]"),
+)
+BY_CODE: Mapping[str, Cause] = {
+    "1.1": "nobody", "1.2": "no-domain", "1.3": "syntax", "1.4": "policy", "1.6": "nobody", "1.10": "no-mail",
+    "2.1": "disabled", "2.3": "size", "2.4": "policy",
+    "3.1": "server-full", "3.2": "busy", "3.3": "policy", "3.4": "size", "3.5": "busy",
+    "4.0": "busy", "4.1": "busy", "4.2": "busy", "4.3": "busy", "4.4": "no-mail-host", "4.6": "busy",
+    "5.1": "dialogue", "5.2": "dialogue", "5.3": "policy", "5.4": "dialogue",
+}  # fmt: skip
+# Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
+_OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.10", "4.4")
+# To whom questions go: nobody's mail is about them. RFC 2142.
+_ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
+_NEUTRAL = frozenset(words.NEUTRAL.split())
+_DEAD: tuple[Cause, ...] = ("nobody", "no-mail")
+
+
+def judge(answer: Answer) -> Verdict:
+    """What an answer means. Never raises, whatever the text."""
+    whole = answer.text[:LONGEST]
+    text, code, enhanced = _innermost(whole, answer)
+    final = code // 100 != 4 and not enhanced.startswith("4")
+    said, kind = _marked(text, answer), enhanced.partition(".")[2]
+    rule = next((each for each in RULES if _fits(each, said, kind, code)), None)
+    by_words = rule is not None
+    cause: Cause = rule.cause if rule else _by_code(kind, said if code else "")
+    if cause not in (*_DEAD, "no-domain"):
+        return Verdict(cause, final)
+    telling = plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
+    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(text, said, answer):
+        return Verdict("somebody-else", final)
+    if cause == "no-domain":
+        return Verdict(cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy", final)
+    if by_words and not _is_proof(said, kind, code, answer.at):
+        return Verdict("policy" if answer.at or code else "unknown", final)
+    return Verdict(cause, final, dead=final and answer.at != "MAIL")
+
+
+def enhanced_in(text: str) -> str:
+    """The enhanced code in words, a particular one before one that says nothing (`5.0.0`); empty if there is none."""
+    found = [".".join(each.groups()) for each in ENHANCED.finditer(text)]
+    return next((each for each in found if not each.endswith(".0.0")), next(iter(found), ""))
+
+
+def addresses_in(text: str) -> list[str]:
+    """The addresses in a text, in their order, each once."""
+    return list(dict.fromkeys(found[0].rstrip(".") for found in ADDRESS.finditer(text)))
+
+
+def innermost(text: str) -> str:
+    """Where a server tells what another one said: the last answer that is told."""
+    found = _INNER.match(text)
+    return text[found.end() :] if found else text
+
+
+def _innermost(whole: str, answer: Answer) -> tuple[str, int, str]:
+    """The answer that counts, with its basic and its enhanced code."""
+    text = innermost(whole)
+    code, enhanced = answer.code, answer.enhanced or enhanced_in(text)
+    found = CODE.search(text)
+    if text != whole and found:
+        code, inner = int(found[1]), enhanced_in(text)
+        enhanced = inner or (enhanced if enhanced[:1] == found[1][:1] else "")
+    return text, code or (int(found[1]) if found else 0), enhanced
+
+
+def _marked(text: str, answer: Answer) -> str:
+    """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
+    text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
+    said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
+    domain = answer.recipient.rpartition("@")[2].lower()
+    for each in answer.ours - {domain}:
+        said = _named(each, OUR_DOMAIN, said)
+    return _named(domain, ITS_DOMAIN, said)
+
+
+def _named(domain: str, mark: str, said: str) -> str:
+    return re.sub(rf"(?<![\w.-]){re.escape(domain.lower())}\.?(?![\w-])", mark, said) if domain else said
+
+
+def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
+    return (
+        (not rule.enhanced or re.fullmatch(rule.enhanced, kind) is not None)
+        and (not rule.code or re.fullmatch(rule.code, str(code)) is not None)
+        and (rule.says is None or rule.says.said_in(said))
+    )
+
+
+def _by_code(kind: str, said: str) -> Cause:
+    cause: Cause = BY_CODE.get(kind, "policy" if kind.startswith(("6.", "7.")) else "unknown")
+    others = set(_WORD.findall(said)) - _NEUTRAL
+    return "unknown" if cause in _DEAD and others else cause
+
+
+def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
+    """Whether other addresses are named and not the recipient's, or the domain that we write from."""
+    local = answer.recipient.lower().rpartition("@")[0]
+    named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
+    if local in named or not answer.recipient:
+        return False
+    return bool(named) or OUR_DOMAIN in said
+
+
+def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
+    """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
+    if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
+        return False
+    return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.said_in(said)
