@@ -1,11 +1,14 @@
-"""drip against real mail servers: everybody gets one message, whatever a server does in the middle."""
+"""drip against real mail servers: everybody gets one message, whatever a server does in the middle; what comes back is understood."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from tests.mailservers.bounces import BOUNCING, bounces
+from tests.mailservers.debian import Debian
 from tests.mailservers.matrix import SITUATIONS, Situation, run
 from tests.mailservers.server import MailServer, Missing, cache, servers
 from tests.servers import missing
@@ -19,7 +22,10 @@ EACH = 30
 pytestmark = pytest.mark.slow
 
 
-def prepared(server: MailServer) -> MailServer:
+Server = TypeVar("Server", bound=MailServer)
+
+
+def prepared(server: Server) -> Server:
     """Fetched, where it can run here; else the test skips, or fails where it is meant to run."""
     if why := server.missing():
         missing(why)
@@ -45,3 +51,8 @@ def test_letters_and_receipts_arrive_once_over_tls(server: MailServer, situation
 def test_letters_and_receipts_arrive_once_without_encryption(server: MailServer, tmp_path: Path) -> None:
     found = run(prepared(server), cache(), tmp_path, "none", "straight on", EACH)
     assert found.good, found
+
+
+@pytest.mark.parametrize("server", BOUNCING, ids=lambda server: server.name)
+def test_what_a_server_sends_back_gives_up_dead_addresses_alone(server: Debian, tmp_path: Path) -> None:
+    assert [came for came in bounces(prepared(server), cache(), tmp_path) if not came.good] == []

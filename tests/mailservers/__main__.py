@@ -9,11 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tests.mailservers.bounces import BOUNCING, Came, bounces
+from tests.mailservers.debian import Debian
 from tests.mailservers.matrix import SITUATIONS, Found, run
 from tests.mailservers.server import MailServer, Missing, Security, cache, servers
 
+Server = TypeVar("Server", bound=MailServer)
 HEAD = (
     "server", "security", "server meanwhile", "once", "twice", "lost", "held", "failed", "sessions", "seconds", "`smtplib`"
 )  # fmt: skip
@@ -27,13 +30,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--bounces", action="store_true", help="what comes back, in place of what leaves")
     parser.add_argument("--json", action="store_true", help="a JSON line for each row")
     options = parser.parse_args(arguments)
-    wanted = {name.lower() for name in options.names}
-    known = BOUNCING if options.bounces else servers()
-    chosen = [server for server in known if not wanted or server.name.lower() in wanted]
-    if unknown := wanted - {server.name.lower() for server in known}:
-        parser.error(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in known)}")
-    rows = _came(chosen) if options.bounces else _found(chosen, options.contacts // 2)
-    head = tuple(field.name for field in dataclasses.fields(Came)) if options.bounces else HEAD
+    if options.bounces:
+        rows: Iterator[Found] | Iterator[Came] = _came(_named(options.names, BOUNCING))
+        head = tuple(field.name.replace("_", " ") for field in dataclasses.fields(Came))
+    else:
+        rows, head = _found(_named(options.names, servers()), options.contacts // 2), HEAD
     if not options.json:
         _say(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     good = True
@@ -44,6 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if good else 1
 
 
+def _named(names: Sequence[str], known: Sequence[Server]) -> list[Server]:
+    """Those of these names, or all. Raises SystemExit for a name that none has."""
+    wanted = {name.lower() for name in names}
+    if unknown := wanted - {server.name.lower() for server in known}:
+        raise SystemExit(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in known)}")
+    return [server for server in known if not wanted or server.name.lower() in wanted]
+
+
 def _found(chosen: Sequence[MailServer], each: int) -> Iterator[Found]:
     for server, folder in _prepared(chosen):
         for security in _compared(server):
@@ -52,12 +61,12 @@ def _found(chosen: Sequence[MailServer], each: int) -> Iterator[Found]:
                     yield run(server, cache(), Path(place), security, situation, each, plain=situation == SITUATIONS[0])
 
 
-def _came(chosen: Sequence[MailServer]) -> Iterator[Came]:
+def _came(chosen: Sequence[Debian]) -> Iterator[Came]:
     for server, folder in _prepared(chosen):
         yield from bounces(server, cache(), folder)
 
 
-def _prepared(chosen: Sequence[MailServer]) -> Iterator[tuple[MailServer, Path]]:
+def _prepared(chosen: Sequence[Server]) -> Iterator[tuple[Server, Path]]:
     """Those that can run here, each with an empty folder; of the others it is said why not."""
     for server in chosen:
         try:

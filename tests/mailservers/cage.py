@@ -193,7 +193,7 @@ def cage(unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     kinds = ("--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
-    script = ["sh", "-e", "-c", BEGIN, "sh", unpacked / "root", ours, place]
+    script: list[str | Path] = ["sh", "-e", "-c", BEGIN, "sh", unpacked / "root", ours, place]
     keeper = subprocess.Popen(
         ["unshare", *kinds, *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

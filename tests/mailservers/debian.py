@@ -95,7 +95,11 @@ class Debian(ABC):
         refusals: Mapping[str, str] | None = None,
     ) -> Iterator[Caged]:
         made = certificate(folder)
-        files = {CHAIN: made.chain.read_bytes(), KEY: made.key.read_bytes(), **self.files(security)}
+        files: dict[str, str | bytes] = {
+            CHAIN: made.chain.read_bytes(),
+            KEY: made.key.read_bytes(),
+            **self.files(security),
+        }
         with ExitStack() as stack:
             inside = stack.enter_context(cage.cage(self._home(cache), folder, files, self.users))
             stack.enter_context(name_server(zone, inside.within()))
