@@ -21,7 +21,7 @@ FLOORS = (
     {"cli", "pytest_plugin"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
-TOP_LEVEL = {"pyproject.toml", "README.md", "campaigns", "templates", "drip", "tests", "LICENSE"}
+TOP_LEVEL = {"pyproject.toml", "README.md", "campaigns", "templates", "drip", "tests", "findings", "LICENSE"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",))
 
 
