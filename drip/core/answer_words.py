@@ -269,7 +269,6 @@ POLICY = Words(r"""
     (reject\w*|refus\w*|denied|declin\w*|filtered) (by|due|because|for|as|under|on) (?!unknown|invalid|no such|recipient|user|address)
     (rejected|refused|denied|blocked|filtered|discarded) (mail|message|content|email)
     access ... denied
-    suppress(ed|ion)\b
     (may|can|must|are) (not|only) (post|write|send)
     only (members|subscribers|employees|internal|authori[sz]ed|registered)
     (tls|starttls|encryption) (is )?(required|needed|mandatory)
