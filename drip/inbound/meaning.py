@@ -17,7 +17,7 @@ Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
 
 _CLASSES: Mapping[Cause, Class] = {
     "greylisted": "temporary", "full": "temporary", "server-full": "temporary", "disabled": "temporary",
-    "crowded": "temporary", "rate": "temporary", "session": "temporary", "expired": "temporary", "busy": "temporary",
+    "crowded": "temporary", "expired": "temporary", "busy": "temporary",
     "no-mail-host": "temporary", "no-domain": "no-domain", "nobody": "address-dead", "no-mail": "address-dead",
     "unknown": "unknown",
 }  # fmt: skip

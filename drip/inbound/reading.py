@@ -41,7 +41,7 @@ _REJECTED = re.compile(
 # Amazon's notifications, where somebody has them sent by mail.
 _POSTED = re.compile(r'"(?:notificationType|eventType)"\s*:\s*"Bounce"')
 _POSTED_RECIPIENT = re.compile(r'\{[^{}]{0,1000}"emailAddress"[^{}]{0,1000}\}')
-_GENERATED = re.compile(r"(?i)([^\s<>()]{1,64}@[^\s<>()]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
+_GENERATED = re.compile(r"(?i)([^\s<>()@]{1,64}@[^\s<>()@]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
 _NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
