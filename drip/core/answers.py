@@ -55,7 +55,8 @@ _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 class Answer:
     """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
 
-    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the address that it is about; `ours` are the domains that we write from.
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the
+    address that it is about, `ours` are the domains that we write from.
     """
 
     text: str
@@ -206,12 +207,13 @@ def _marked(text: str, answer: Answer) -> str:
     said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
-        said = _named(each, OUR_DOMAIN, said)
-    return _named(domain, ITS_DOMAIN, said)
+        # Our hosts are ours as well, while an MX of the recipient's domain is not the domain.
+        said = _named(rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said)
+    return _named(re.escape(plain(domain)), ITS_DOMAIN, said) if domain else said
 
 
 def _named(domain: str, mark: str, said: str) -> str:
-    return re.sub(rf"(?<![\w.-]){re.escape(domain.lower())}\.?(?![\w-])", mark, said) if domain else said
+    return re.sub(rf"(?<![\w.-]){domain}\.?(?![\w-])", mark, said)
 
 
 def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:

@@ -76,8 +76,6 @@ def class_of(evidence: Evidence) -> Class:
     meaning = _class(found)
     if found.cause == "nobody" and DISABLED.said_in(plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])):
         return "temporary"
-    if at == "MAIL" and meaning in ("address-dead", "no-domain"):
-        return "policy"
     if meaning != "unknown":
         return meaning
     code = CODE.search(evidence.text)

@@ -26,6 +26,8 @@ REASON_LENGTH = 300
 # What is said of one recipient, in characters; and of how many recipients one mail can be.
 SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
+# The addresses that one message was sent from are few.
+MOST_OURS = 20
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
     r"mdaemon|\bbounce|maildelivery|microsoft ?exchange|mail administrator|mmdf|uucp"
@@ -309,7 +311,7 @@ def _our_addresses(mail: Mail) -> list[str]:
 
 
 def _our_domains(mail: Mail) -> frozenset[str]:
-    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail))
+    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail)[:MOST_OURS])
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
