@@ -231,6 +231,7 @@ BUSY = Words(r"""
     unverified address
     (ldap|mysql|sql|database|imap|lmtp|dovecot|cyrus|active directory|\bad\b|radius|nis|yp|nfs|file ?system|disk|i o) ... (error|fail\w*|not|un\w+|down|problem|lost|refused|closed|busy|defer\w*)
     (connection|connect|session|socket|link|network|tls|ssl|starttls) ... (refused|reset|dropped|lost|closed|died|fail\w*|unreachable|error|problem|handshake|unavailable|timed|aborted|interrupted|terminated)
+    (lost|no) connection
     no route to host
     no (route|connection|connectivity)
     (could|did|can|has|have)( ?not|nt) (respond|accept (our|your)|connect)
@@ -310,6 +311,7 @@ MX_HOST = Words(r"""
     (unable|cannot|could not|couldnt|cant) (to )?(route|resolve)
     (domain|host) ... not reachable
     lowest numbered mx
+    no mail servers?
     """)
 # Said by whoever has asked the name server, beyond doubt, of the recipient's own domain.
 SURELY_NO_DOMAIN = Words(r"""
