@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -394,6 +395,22 @@ def test_a_notice_in_words_is_understood(text: str, expected: list[tuple[str, st
     assert short(read(mail(text))) == expected
 
 
+def notices() -> list[dict[str, Any]]:
+    with (Path(__file__).parent / "notices.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("row", notices(), ids=lambda row: row["name"])
+def test_whole_notices_of_many_servers_say_who_is_dead(row: dict[str, Any]) -> None:
+    headers = {"Content_Type": "text/plain; charset=utf-8", **row.get("header", {})}
+    subject = headers.pop("subject", "Undelivered Mail Returned to Sender")
+    if "report" in row:
+        data = dsn(row["text"], row["report"], "To: ana@example.com", **headers)
+    else:
+        data = mail("", subject, **headers) + row["text"].encode()
+    assert any(each.meaning == "address-dead" for each in read(data)) is row["dead"]
+
+
 # --- who is meant
 
 
@@ -407,7 +424,7 @@ def dsn(notice: str, block: str, copy: str = "To: team@shop.example", **headers:
         ]
     )  # fmt: skip
     kind = 'multipart/report; report-type=delivery-status; boundary="b"'
-    return mail("", Content_Type=kind, **headers) + text.encode()
+    return mail("", **{**headers, "Content_Type": kind}) + text.encode()
 
 
 EXIM = """\
