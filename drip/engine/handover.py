@@ -357,7 +357,7 @@ class Handover:
             case Unsent(answer, scope):
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
-                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS)
+                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS, reason=answer)
                     self._closed.add(domain)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
