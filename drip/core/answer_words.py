@@ -57,9 +57,14 @@ IN_SESSION = Words(r"""
     too many (messages|mails|recipients|transactions|emails|deliveries) ... (in|per|for|on|over|during|within) (this|one|a|each|the|the same|single) (smtp )?(connection|session)
     (messages?|recipients?|transactions?) (limit )?per (smtp )?(connection|session)
     """)
+THEIR_RATE = Words(r"""
+    (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*) ... (for|to|at|by) (this |that |the |its )?(recipient|destination|domain|mailbox|user|itsdomain)\b
+    (recipient|destination|itsdomain|domain) ... over (its|the) ((rate|message|receiving) )?limit
+    (recipient|user|mailbox) ... receiv\w+ ... (too (many|much|fast|often|quickly)|at a rate|rate limit)
+    """)
 OUR_RATE = Words(r"""
     (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*) ... (WE|from (you|ipaddress)|by you|for you)
-    (WE|you (have|ve|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
+    (WE|you (have|ve|re|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
     too (many|much) (recipients|messages|mails?|emails?|errors|commands|mail)
     (sending|send|outbound|outgoing|hourly|daily|submission|monthly) (mail |email |user |user sending |message |sending )?(rate|limit|quota)
     (sent|sends|sending) ... (per|this|in (the|an|one) (last|past)?) ?(hour|day|minute)
