@@ -13,7 +13,7 @@ LOGIN = Words(r"""
     (?<!spf )(?<!dkim )(?<!dmarc )(?<!sender )authentication (is )?(required|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
     (must|need to|please) (first )?(log ?in|authenticate)
-    (invalid|bad|wrong) (login|credentials|password)
+    (invalid|bad|wrong|unknown|incorrect) (user ?(name)? (or|and) )?(login|credentials|password)
     (not|client was not) authenticated
     smtp ?auth(entication)? (is )?(required|needed)
     log ?in (first|required)
@@ -226,6 +226,7 @@ BUSY = Words(r"""
     (busy|overload\w*|unreachable|not reachable|unavailable (now|due|because)|under maintenance|maintenance)
     service (not available|unavailable|denied|closing)
     (find|found) (a|no) gateway
+    (database|table|file|store|server|backend|config\w*|certificate|key|socket|service|daemon|script|transport|home ?dir\w*|maildir|folder|quota)( \w+)? (not (be )?(found|known|defined|available)|does( not|nt) exist|missing|unknown)
     (outage|replicat\w+|migrat\w+|synchroni[sz]\w+)\b
     (mailbox|account|recipient|user) (is )?(busy|in use|locked for|being (moved|migrated))
     timed? ?out
@@ -370,7 +371,7 @@ NOBODY = Words(r"""
     """)
 # Where the code says already that it is about the address.
 GONE = Words(r"""
-    GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
+    ^\W*((error|sorry|rejected|recipient|address|that|this|it|he|she|the|is|was|are)\W+){0,5}GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
     not (our|a|in) (customer|user|use)\b
     """)
 # How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").
