@@ -226,7 +226,7 @@ BUSY = Words(r"""
     (busy|overload\w*|unreachable|not reachable|unavailable (now|due|because)|under maintenance|maintenance)
     service (not available|unavailable|denied|closing)
     (find|found) (a|no) gateway
-    (database|table|file|store|server|backend|config\w*|certificate|key|socket|service|daemon|script|transport|home ?dir\w*|maildir|folder|quota)( \w+)? (not (be )?(found|known|defined|available)|does( not|nt) exist|missing|unknown)
+    (database|table|file|store|server|backend|config\w*|certificate|key|socket|service|daemon|script|transport|home ?dir\w*|maildir|folder|quota)( is| was| file| entry)? (not (be )?(found|known|defined|available)|does( not|nt) exist|missing|unknown)
     (outage|replicat\w+|migrat\w+|synchroni[sz]\w+)\b
     (mailbox|account|recipient|user) (is )?(busy|in use|locked for|being (moved|migrated))
     timed? ?out
