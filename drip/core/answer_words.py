@@ -13,7 +13,7 @@ LOGIN = Words(r"""
     (?<!spf )(?<!dkim )(?<!dmarc )(?<!sender )authentication (is )?(required|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
     (must|need to|please) (first )?(log ?in|authenticate)
-    (invalid|bad|wrong) (login|credentials|password)
+    (invalid|bad|wrong|unknown|incorrect) (user ?(name)? (or|and) )?(login|credentials|password)
     (not|client was not) authenticated
     smtp ?auth(entication)? (is )?(required|needed)
     log ?in (first|required)
@@ -57,9 +57,14 @@ IN_SESSION = Words(r"""
     too many (messages|mails|recipients|transactions|emails|deliveries) ... (in|per|for|on|over|during|within) (this|one|a|each|the|the same|single) (smtp )?(connection|session)
     (messages?|recipients?|transactions?) (limit )?per (smtp )?(connection|session)
     """)
+THEIR_RATE = Words(r"""
+    (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*) ... (for|to|at|by) (this |that |the |its )?(recipient|destination|domain|mailbox|user|itsdomain)\b
+    (recipient|destination|itsdomain|domain) ... over (its|the) ((rate|message|receiving) )?limit
+    (recipient|user|mailbox) ... receiv\w+ ... (too (many|much|fast|often|quickly)|at a rate|rate limit)
+    """)
 OUR_RATE = Words(r"""
     (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*) ... (WE|from (you|ipaddress)|by you|for you)
-    (WE|you (have|ve|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
+    (WE|you (have|ve|re|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
     too (many|much) (recipients|messages|mails?|emails?|errors|commands|mail)
     (sending|send|outbound|outgoing|hourly|daily|submission|monthly) (mail |email |user |user sending |message |sending )?(rate|limit|quota)
     (sent|sends|sending) ... (per|this|in (the|an|one) (last|past)?) ?(hour|day|minute)
@@ -221,6 +226,7 @@ BUSY = Words(r"""
     (busy|overload\w*|unreachable|not reachable|unavailable (now|due|because)|under maintenance|maintenance)
     service (not available|unavailable|denied|closing)
     (find|found) (a|no) gateway
+    (database|table|file|store|server|backend|config\w*|certificate|key|socket|service|daemon|script|transport|home ?dir\w*|maildir|folder|quota)( is| was| file| entry)? (not (be )?(found|known|defined|available)|does( not|nt) exist|missing|unknown)
     (outage|replicat\w+|migrat\w+|synchroni[sz]\w+)\b
     (mailbox|account|recipient|user) (is )?(busy|in use|locked for|being (moved|migrated))
     timed? ?out
@@ -365,7 +371,7 @@ NOBODY = Words(r"""
     """)
 # Where the code says already that it is about the address.
 GONE = Words(r"""
-    GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
+    ^\W*((error|sorry|rejected|recipient|address|that|this|it|he|she|the|is|was|are)\W+){0,5}GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
     not (our|a|in) (customer|user|use)\b
     """)
 # How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").

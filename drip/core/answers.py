@@ -110,6 +110,7 @@ RULES = (
     # --- what passes
     Rule("greylisted", words.GREYLISTED),
     Rule("session", words.IN_SESSION),
+    Rule("crowded", words.THEIR_RATE),
     Rule("rate", words.OUR_RATE),
     Rule("server-full", words.SERVER_FULL),
     Rule("full", words.FULL),
@@ -145,7 +146,7 @@ BY_CODE: Mapping[str, Cause] = {
     "5.1": "dialogue", "5.2": "dialogue", "5.3": "policy", "5.4": "dialogue",
 }  # fmt: skip
 # Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
-_OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.10", "4.4")
+_OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
 _ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
 _NEUTRAL = frozenset(words.NEUTRAL.split())
@@ -241,6 +242,11 @@ def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
 
 def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
     """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
-    if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
+    if (
+        kind.startswith(("5.2", "5.4", "7."))
+        or kind in ("1.3", "2.0")
+        or at == "MAIL"
+        or (code in (501, 555) and kind != "1.1")
+    ):
         return False
     return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.said_in(said)

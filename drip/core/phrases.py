@@ -34,7 +34,7 @@ def plain(text: str) -> str:
 SETS = {
     # Where a mail would go.
     "USER": r"""
-        users?, user ?(name|id)s?, recipients?, mail ?box(es)?, addresse?s?, addressees?, accounts?, alias(es)?, persons?, inbox, local part, login
+        users?, user ?(name|id)s?, recipients?, mail ?box(es)?, addresse?s?, addressees?, accounts?, alias(es)?, persons?, inbox, local part
         employees?, members?, subscribers?, persona, email, mailto, rcpt
         emp?fa?e?nger\w*, benutzer\w*, nutzer\w*, postfach, mailbox, (e?mail ?)?adress\w*, konto, teilnehmer
         destinataires?, utilisateur, boite( aux lettres)?, compte, usuari\w+, destinatari\w+, buzon, cuenta, direccion, casilla, correo
@@ -108,7 +108,7 @@ class Words:
 
 def _phrase(line: str) -> str:
     # Chinese, Japanese and Korean put no blanks between words.
-    begins = r"\b" if max(line) < "\u2e80" else ""
+    begins = r"\b" if line[0] != "^" and max(line) < "\u2e80" else ""
     line = re.sub(r"[A-Z]{2}[A-Z_]*", lambda found: _any_of(found[0]), line)
     return begins + _gaps(line)
 
