@@ -158,6 +158,7 @@ class Handover:
     _begun: set[int] = field(default_factory=set)
     _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
     _links: set[str] = field(default_factory=set)
+    _stopped: bool = False
     _closed: set[str] = field(default_factory=set)
     # What was heard before the server had taken anybody, as far as was known then.
     _unproven: set[int] = field(default_factory=set)
@@ -181,8 +182,12 @@ class Handover:
     def wants(self, message: Message) -> bool:
         """Whether a message is worth offering, by what is known since it was taken: it was not stopped or held, and neither the
         server nor its domain has asked for less."""
+        if self.tally.trouble or self._stopped:
+            return False
+        if not self._closed and not self.book.holds:
+            return True
         each = self._hand[message.message_id]
-        if self.tally.trouble or self.stop() or domain_of(each.contact, self.channel) in self._closed:
+        if domain_of(each.contact, self.channel) in self._closed:
             return False
         if self.book.paused(each.campaign) is None:
             return True
@@ -213,6 +218,7 @@ class Handover:
             begun = self._begin(connection, lot, counted)
             self._keep_links(connection, ready)
         self._stored(counted)
+        self._stopped = self.stop()
         self._begun |= set(begun)
         # One look at the clock for all of them: between two looks the program may stand still, and the first would be late.
         now = self.clock()

@@ -23,8 +23,10 @@ MOST_CUTS = 2
 MOST_DEATHS = 2
 MOST_SILENCES = 5
 MOST_WRONG_ANSWERS = 3
-# Those that are ready wait so long for most of the others that are under way: asking costs as much for one as for ten.
-GATHER_S = 0.005
+# Those that are ready wait for the others that are under way, so many times as long as the last asking took, and so many
+# seconds at most: it costs nearly as much for one as for thirty.
+GATHER_TIMES = 2
+LONGEST_GATHER_S = 0.02
 # How messages ended is told with the next ones that are ready, or after this time.
 TELL_S = 1.0
 # The desk is asked at least so often, so that whoever sends is known to be alive.
@@ -82,6 +84,7 @@ class Round:
         self._down: Down | None = None
         self._asked_at = self._looked_at = server.passed_s()
         self._ready_at: float | None = None
+        self._gather_s = 0.0
         self._slow = False
 
     def run(self) -> None:
@@ -111,7 +114,7 @@ class Round:
 
     def _wake_at(self) -> float:
         most = TELL_S if self._ended else KEEP_ALIVE_S
-        gathered = math.inf if self._ready_at is None else self._ready_at + GATHER_S
+        gathered = math.inf if self._ready_at is None else self._ready_at + self._gather_s
         return min(self._asked_at + most, self._slow_at(), gathered)
 
     def _collect(self) -> None:
@@ -184,17 +187,20 @@ class Round:
             self._tell(links)
 
     def _gathered(self, links: list[Link[Message]], now: float) -> bool:
-        """Whether most of those under way are ready, or have been waited for."""
+        """Whether all of those under way are ready, or have been waited for."""
         if self._ready_at is None:
             self._ready_at = now
-        under_way = sum(not link.dialogue.idle for link in self._server.links)
-        return len(links) * 4 >= under_way * 3 or now >= self._ready_at + GATHER_S
+        return now >= self._ready_at + self._gather_s or all(
+            link.dialogue.ready or link.dialogue.idle for link in self._server.links
+        )
 
     def _tell(self, links: list[Link[Message]]) -> None:
         ended, self._ended, self._bad_news = self._ended, [], False
         ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
+        began = self._server.passed_s()
         may = self._desk.turn(ended, ready)
         self._asked_at = self._server.passed_s()
+        self._gather_s = min(GATHER_TIMES * (self._asked_at - began), LONGEST_GATHER_S)
         for link, permitted in zip(links, may, strict=True):
             if permitted:
                 link.dialogue.go()
