@@ -95,6 +95,16 @@ def test_it_counts_who_is_meant(text: str, cause: str) -> None:
     assert found.cause == cause
 
 
+def test_domains_are_known_however_they_are_written() -> None:
+    said = "550 5.1.2 Name service error for name=Bücher-Shop.example type=MX: Host not found"
+    assert judge(Answer(said, "RCPT", recipient="ana@bücher-shop.example")).cause == "no-domain"
+    ours = frozenset({"maple-shop.example"})
+    assert (
+        judge(Answer("550 mail.maple-shop.example is unknown", "RCPT", 550, "", "ana@example.com", ours)).cause
+        == "policy"
+    )
+
+
 def test_a_code_alone_proves_only_beside_words_that_say_nothing_else() -> None:
     assert judge(Answer("550 5.1.1 Recipient rejected", "RCPT")).dead
     assert judge(Answer("550 5.1.1", "RCPT")).dead

@@ -166,6 +166,15 @@ def test_explain_says_what_an_address_was_given_up_for(world: Worlds) -> None:
     assert (told["code"], told["channel"], told["sentence"]) == ("suppressed", "email", reason)
 
 
+def test_how_much_we_send_is_not_laid_to_the_recipients_charge(world: Worlds) -> None:
+    made = sent(world)
+    for day in range(26, 26 + MOST_TEMPORARY):
+        made.beat(f"2026-11-{day} 16:00")
+    said = "550 5.1.1 shop@maple.example has sent to too many recipients this hour"
+    take(made, *(bounce(each, said, n) for n, each in enumerate(made.transport.messages)))
+    assert not suppressed(made)
+
+
 def test_what_came_back_has_left(world: Worlds) -> None:
     made = sent(world)
     made.answer = lambda message: Unknown("the link died")

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,13 @@ def test_whoever_a_message_is_passed_on_to_is_not_whom_we_wrote_to(written: str,
     assert short(read(told)) == [("bounce", written, meaning)]
 
 
+def test_sendmail_calls_final_whom_we_wrote_to_and_actual_whom_that_led_to() -> None:
+    for actual, meaning in (("carl@other.example", "unknown"), ("ana@inner.example", "address-dead")):
+        more = f"Final-Recipient: rfc822; ana@example.com\nX-Actual-Recipient: rfc822; {actual}\n".encode()
+        told = report("550 5.1.1 User unknown", "5.1.1").replace(b"Final-Recipient: rfc822; ana@example.com\n", more)
+        assert short(read(told)) == [("bounce", "ana@example.com", meaning)]
+
+
 def test_a_list_that_others_got_the_message_by_is_left_alone() -> None:
     block = "\nFinal-Recipient: rfc822; {}\nOriginal-Recipient: rfc822;info@example.com\nAction: {}\nStatus: {}\n"
     blocks = block.format("bo@example.com", "relayed", "2.0.0") + block.format("carl@example.com", "failed", "5.1.1")
@@ -387,6 +395,22 @@ def test_a_notice_in_words_is_understood(text: str, expected: list[tuple[str, st
     assert short(read(mail(text))) == expected
 
 
+def notices() -> list[dict[str, Any]]:
+    with (Path(__file__).parent / "notices.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("row", notices(), ids=lambda row: row["name"])
+def test_whole_notices_of_many_servers_say_who_is_dead(row: dict[str, Any]) -> None:
+    headers = {"Content_Type": "text/plain; charset=utf-8", **row.get("header", {})}
+    subject = headers.pop("subject", "Undelivered Mail Returned to Sender")
+    if "report" in row:
+        data = dsn(row["text"], row["report"], "To: ana@example.com", **headers)
+    else:
+        data = mail("", subject, **headers) + row["text"].encode()
+    assert any(each.meaning == "address-dead" for each in read(data)) is row["dead"]
+
+
 # --- who is meant
 
 
@@ -400,7 +424,7 @@ def dsn(notice: str, block: str, copy: str = "To: team@shop.example", **headers:
         ]
     )  # fmt: skip
     kind = 'multipart/report; report-type=delivery-status; boundary="b"'
-    return mail("", Content_Type=kind, **headers) + text.encode()
+    return mail("", **{**headers, "Content_Type": kind}) + text.encode()
 
 
 EXIM = """\
@@ -702,6 +726,11 @@ HOSTILE = {
     "nothing but line ends": b"\n" * 1_000_000,
     "a report of blocks without end": b'Content-Type: multipart/report; boundary="b"\n\n--b\n'
     b"Content-Type: message/delivery-status\n\n" + b"\n \n" * 300_000,
+    "addresses without end": b"\n" + (b"a@" * 450 + b" (generated from " + b"@" * 80 + b"\n") * 100,
+    "recipients of many words": b"\n"
+    + b"".join(b"p%d@example.com: user mailbox account is not unknown over the quota try again\n" % n for n in range(1200)),
+    "braces without end": b'\n"notificationType":"Bounce"' + b'{"emailAddress"' * 6_000,
+    "names without end": b"\nrecipient(s)\n" + (b" " * 900 + b"on\n") * 100,
 }  # fmt: skip
 
 

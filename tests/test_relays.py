@@ -11,9 +11,11 @@ import pytest
 
 from drip.core.message import Sent, TransportDown, Unknown
 from drip.engine.handover import MOST_REFUSED, Tally
+from drip.engine.health import health
 from drip.storage import alarms, control, outbox, people
 from drip.storage.outbox import Outgoing
 from drip.transports.smtp import SmtpTransport
+from tests.cli import drip
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.test_delivery import Book, messages
 from tests.world import LETTER, World, at
@@ -125,6 +127,19 @@ def test_a_server_that_has_taken_nobody_gives_nobody_up_and_is_asked_for_five_at
 def control_holds(made: Shop) -> dict[str, control.Hold]:
     with made.world.database.read() as connection:
         return control.held_scopes(connection)
+
+
+def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(shop: Callable[..., Shop]) -> None:
+    with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
+        made = shop(server, connections="1")
+        made.beat()
+        found = health(made.world.database, NOON + timedelta(seconds=59))
+        (shut,), (doubted,) = found.left_alone, found.doubted
+        assert (shut.channel, shut.domain, shut.until) == ("email", "", NOON + timedelta(minutes=1))
+        assert (doubted.server, doubted.messages) == (f"127.0.0.1:{server.port}", MOST_REFUSED)
+        assert not health(made.world.database, NOON + timedelta(seconds=61)).left_alone
+        said = drip(made.world.root, "status")
+        assert "has taken nobody yet, and refused 5 message(s) by email. Nobody was given up." in said.out
 
 
 def test_then_it_is_asked_for_one_other_recipient_at_a_time_and_ever_more_seldom(shop: Callable[..., Shop]) -> None:
@@ -283,12 +298,18 @@ def test_a_server_that_ends_each_session_after_some_messages_is_well() -> None:
 
 
 def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
-    with MailServer() as server:
+    class Counts(MailServer):
+        def _take(self, client: Any, to: str) -> None:
+            super()._take(client, to)
+            client.count = getattr(client, "count", 0) + 1
+            self.most = max(client.count, getattr(self, "most", 0))
+
+    with Counts() as server:
         options = {"host": "127.0.0.1", "port": str(server.port), "connections": "2", "messages_per_connection": "10"}
         transport, book = SmtpTransport(options), Book()
         transport.deliver(messages(*(f"p{n}" for n in range(60))), book)
         transport.close()
-    assert len(server.taken) == 60 and server.connections == 6
+    assert len(server.taken) == 60 and server.most == 10 and server.connections <= 8
 
 
 # --- silence
@@ -382,6 +403,9 @@ def test_a_domain_that_wants_fewer_messages_is_heeded_at_once(shop: Callable[...
         asked = server.news()
         assert len([name for name in asked if name in slow]) <= 3
         assert made.states() == {"pending": 33, "sent": 66}
+        (shut,) = health(made.world.database, NOON).left_alone
+        assert (shut.domain, shut.until) == ("d0.example", NOON + timedelta(seconds=30))
+        assert "rate limit" in shut.reason
         server.faults = {}
         made.beat(0.6)
         assert made.states() == {"sent": 99}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -439,6 +441,19 @@ MEANINGS = [
     ("RCPT", "450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.1]", Unsent, "transport"),
     ("MAIL", "554 5.3.2 System is shutting down, try again later", Refused, "transport"),
 ]  # fmt: skip
+
+
+def scopes() -> list[dict[str, str]]:
+    with (Path(__file__).parent / "scopes.tsv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize("row", scopes(), ids=lambda row: f"{row['at']} {row['answer'][:50]}")
+def test_whom_an_answer_hits(row: dict[str, str]) -> None:
+    (reply,) = Replies().feed(f"{row['answer']}\r\n".encode())
+    receipt = verdict(row["at"], reply)
+    assert isinstance(receipt, Refused | Unsent) and receipt.scope == row["scope"]
+    assert isinstance(receipt, Unsent) is (reply.code < 500 or row["scope"] == "dialogue")
 
 
 @pytest.mark.parametrize(("at", "said", "kind", "scope"), MEANINGS)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 import click
 from rich import box
 from rich.table import Table
 
-from drip.cli.context import App, ago, console, instant_text, json_option, pass_app, print_json
+from drip.cli.context import App, ago, console, instant_text, json_option, local_text, pass_app, print_json
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
@@ -17,6 +18,7 @@ from drip.storage import control, outbox, people
 from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING
 from drip.storage.opening import is_missing, upgrade
+from drip.workspace import Workspace
 
 MOST_ALARMS = 10
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
@@ -31,8 +33,7 @@ def status(app: App, as_json: bool) -> None:
     Example: drip status
     """
     with app.opened(None) as (workspace, database, now):
-        settings = workspace.loaded.settings
-        found = health(database, list(settings.transports) if settings else [], now)
+        found = health(database, now)
         holds, counts, inside, back, raised = found.holds, found.counts, found.inside, found.back, found.alarms
         with database.read() as connection:
             held = outbox.held(connection)
@@ -42,6 +43,8 @@ def status(app: App, as_json: bool) -> None:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
             print_json({"daemon": _daemon_row(found), "held": {k: instant_text(v.at) for k, v in holds.items()},
                         "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
+                        "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
+                        "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
                         "alarms": [_alarm_row(each) for each in raised],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
@@ -50,6 +53,14 @@ def status(app: App, as_json: bool) -> None:
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
             click.echo(f"{what} since {ago(held_back.at, now)}{why}.")
+        for shut in found.left_alone[:MOST_ALARMS]:
+            to = f" to {shut.domain}" if shut.domain else ""
+            click.echo(f"Nothing leaves by {shut.channel}{to} until {_clock(workspace, shut.until)}: {shut.reason}")
+        for server in found.doubted:
+            click.echo(
+                f"{server.server} has taken nobody yet, and refused {server.messages} message(s) by {server.channel}. "
+                "Nobody was given up."
+            )
         for each in raised[:MOST_ALARMS]:
             over = f", over {ago(each.ended_at, now)}" if each.ended_at else ""
             click.echo(f"Alarm {ago(each.at, now)}{over}: {each.sentence} [{each.action}]")
@@ -76,6 +87,11 @@ def status(app: App, as_json: bool) -> None:
             click.echo(
                 f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
             )
+
+
+def _clock(workspace: Workspace, at: datetime) -> str:
+    settings = workspace.loaded.settings
+    return local_text(at, settings.timezone) if settings else instant_text(at)
 
 
 def _alarm_row(alarm: Alarm) -> dict[str, object]:

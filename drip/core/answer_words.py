@@ -10,10 +10,10 @@ from drip.core.phrases import Words
 LOGIN = Words(r"""
     (authentifizier\w+|authentifiez|autentiq\w+|autentic(a|ar)se|autenticati|autenticarsi)
     requires? (smtp |valid )?authentication
-    authentication (is )?(required|failed|needed)
+    (?<!spf )(?<!dkim )(?<!dmarc )(?<!sender )authentication (is )?(required|needed)
     (must|need to|please) (first )?(be )?(log ?in|authenticat\w+|turn on|enable|use) ... (smtp|authentication|login|log in|before|first)
     (must|need to|please) (first )?(log ?in|authenticate)
-    (invalid|bad|wrong) (login|credentials|password)
+    (invalid|bad|wrong|unknown|incorrect) (user ?(name)? (or|and) )?(login|credentials|password)
     (not|client was not) authenticated
     smtp ?auth(entication)? (is )?(required|needed)
     log ?in (first|required)
@@ -57,15 +57,20 @@ IN_SESSION = Words(r"""
     too many (messages|mails|recipients|transactions|emails|deliveries) ... (in|per|for|on|over|during|within) (this|one|a|each|the|the same|single) (smtp )?(connection|session)
     (messages?|recipients?|transactions?) (limit )?per (smtp )?(connection|session)
     """)
+THEIR_RATE = Words(r"""
+    (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*) ... (for|to|at|by) (this |that |the |its )?(recipient|destination|domain|mailbox|user|itsdomain)\b
+    (recipient|destination|itsdomain|domain) ... over (its|the) ((rate|message|receiving) )?limit
+    (recipient|user|mailbox) ... receiv\w+ ... (too (many|much|fast|often|quickly)|at a rate|rate limit)
+    """)
 OUR_RATE = Words(r"""
     (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*) ... (WE|from (you|ipaddress)|by you|for you)
-    (WE|you (have|ve|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
+    (WE|you (have|ve|re|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
     too (many|much) (recipients|messages|mails?|emails?|errors|commands|mail)
     (sending|send|outbound|outgoing|hourly|daily|submission|monthly) (mail |email |user |user sending |message |sending )?(rate|limit|quota)
     (sent|sends|sending) ... (per|this|in (the|an|one) (last|past)?) ?(hour|day|minute)
     """)
 US = Words(r"""
-    WE ... (reject\w*|block\w*|suspend\w*|listed|banned|denied|disabled|not (allowed|authori[sz]ed|permitted|welcome)|refused|restricted|reputation|black ?list\w*|locked)
+    WE ... (reject\w*|block\w*|suspend\w*|listed|banned|denied|disabled|not (allowed|authori[sz]ed|permitted|welcome)|refused|restricted|reputation|black ?list\w*|locked|unknown|not known|not recogni[sz]ed)
     ipaddress (is |was |has been )?(currently |temporarily |being )?(reject\w*|block\w*|listed|banned|denied|not allowed|refused|restricted|black ?list\w*)
     (blocked|listed|rejected|banned|refused|denied) (using|by|in|at|on|from|for|because of) ... (ipaddress|your|rbl|dnsbl|spamhaus|spamcop|barracuda|block ?list|black ?list|client)
     blocked using
@@ -89,6 +94,7 @@ SENDER = Words(r"""
     (NO_SUCH) (envelope |return )?SENDER\b
     (unroutable|unrouteable|unresolvable|forged|unverif\w+|spoofed) (envelope )?sender
     domain of sender
+    (发件人|寄件人|發件人|寄件者|差出人|送信者|送信元|보낸 사람|발신자)
     verification failed for
     valid mx for sender
     verified sender identity
@@ -98,6 +104,7 @@ SENDER = Words(r"""
 MAYBE_SENDER = Words(r"""
     (SENDER|your (email )?(domain|address)|ourdomain|header from|from( address| domain| header)?) ... (?<!\w)(GONE|reject\w*|denied|refused|not (allowed|permitted|authori[sz]ed|accepted|verified)|block\w*|banned|failed|no mx|has no|does( not|nt) (match|pass|have|resolve))
     (NO_SUCH) (from|header from|your domain)\b
+    authentication (fail\w*|checks?|error|results?)
     (spf|dkim|dmarc|arc|sender policy framework|unauthenticated)\b
     not (authori[sz]ed to send|permitted to send|allowed to send|listed as an allowed sender)
     send (as|on behalf)
@@ -210,6 +217,7 @@ LATER = Words(r"""
     (?<!going to )try (it |sending |delivery |your request )?(again|later)
     (please )?(try|retry|resend|re send) ... (later|again|shortly|soon|minutes?|hours?|another time)
     (retry|again|back) (later|soon|shortly|in)\b
+    (?<!going to )retry\b(?! (time|limit))
     (at|for) (the|this) (moment|time)\b
     (currently|presently|momentarily|right now|for now|not yet|in progress)\b
     """)
@@ -218,6 +226,8 @@ BUSY = Words(r"""
     (busy|overload\w*|unreachable|not reachable|unavailable (now|due|because)|under maintenance|maintenance)
     service (not available|unavailable|denied|closing)
     (find|found) (a|no) gateway
+    (database|table|file|store|server|backend|config\w*|certificate|key|socket|service|daemon|script|transport|home ?dir\w*|maildir|folder|quota)( is| was| file| entry)? (not (be )?(found|known|defined|available)|does( not|nt) exist|missing|unknown)
+    (outage|replicat\w+|migrat\w+|synchroni[sz]\w+)\b
     (mailbox|account|recipient|user) (is )?(busy|in use|locked for|being (moved|migrated))
     timed? ?out
     time ?out
@@ -227,6 +237,7 @@ BUSY = Words(r"""
     unverified address
     (ldap|mysql|sql|database|imap|lmtp|dovecot|cyrus|active directory|\bad\b|radius|nis|yp|nfs|file ?system|disk|i o) ... (error|fail\w*|not|un\w+|down|problem|lost|refused|closed|busy|defer\w*)
     (connection|connect|session|socket|link|network|tls|ssl|starttls) ... (refused|reset|dropped|lost|closed|died|fail\w*|unreachable|error|problem|handshake|unavailable|timed|aborted|interrupted|terminated)
+    (lost|no) connection
     no route to host
     no (route|connection|connectivity)
     (could|did|can|has|have)( ?not|nt) (respond|accept (our|your)|connect)
@@ -264,12 +275,12 @@ POLICY = Words(r"""
     (block(ed|ing)?|black ?list\w*|block ?list\w*|deny ?list\w*|white ?list\w*|allow ?list\w*|reputation|rbl|dnsbl|urib?l|surbl|banned|blacklisted|quarantin\w+)\b
     (polic(y|ies)|prohibit\w*|administrativ\w*|compliance|regulation\w*|restrict\w*|forbidden|disallow\w*|unwanted|unwelcome|refuses? (mail|messages)|permission\w*)\b
     (not|isnt|arent|never) (allowed|authori[sz]ed|permitted|welcome|wanted|entitled)
-    (message|mail|content|email|attachment|letter|transaction|text|header|subject|body)s? ... (reject(ed|s|ion|ing)?|refused|denied|blocked|unacceptable|discarded|bounced|filtered|declined)\b(?! ?[:,-] ?(the )?(unknown|no such|user|recipient|invalid|mailbox|address|nonexist))
-    (content|message|mail) (filter\w*|reject\w*|denied|refused|scan\w*)
+    (message|mail|content|email|attachment|letter|transaction|text|header|subject|body)s? ... (reject(ed|s|ion|ing)?|refused|denied|blocked|unacceptable|discarded|bounced|filtered|declined)\b(?! ?[.;!)]|$|, no such)(?! ?[:,-] ?(the )?(unknown|no such|user|recipient|invalid|mailbox|address|nonexist))
+    (content|message|mail) (filter\w*|scan\w*)
+    content (reject\w*|denied|refused)
     (reject\w*|refus\w*|denied|declin\w*|filtered) (by|due|because|for|as|under|on) (?!unknown|invalid|no such|recipient|user|address)
     (rejected|refused|denied|blocked|filtered|discarded) (mail|message|content|email)
     access ... denied
-    suppress(ed|ion)\b
     (may|can|must|are) (not|only) (post|write|send)
     only (members|subscribers|employees|internal|authori[sz]ed|registered)
     (tls|starttls|encryption) (is )?(required|needed|mandatory)
@@ -306,6 +317,7 @@ MX_HOST = Words(r"""
     (unable|cannot|could not|couldnt|cant) (to )?(route|resolve)
     (domain|host) ... not reachable
     lowest numbered mx
+    no mail servers?
     """)
 # Said by whoever has asked the name server, beyond doubt, of the recipient's own domain.
 SURELY_NO_DOMAIN = Words(r"""
@@ -354,11 +366,12 @@ NOBODY = Words(r"""
     (不存在|无效|没有|无此|查无).{0,6}(用户|收件人|帐号|账号|邮箱|地址)
     (宛先|受信者|ユーザ|アドレス|メールアドレス|メールボックス|アカウント).{0,16}(不明|存在しません|存在しない|見つかりません|無効|ありません)
     存在しません
+    존재하지 않는 (계정|사용자|주소|수신자|메일)
     (사용자|수신자|메일박스|메일 주소|주소|계정|받는 사람).{0,12}(없|존재하지|찾을 수|알 수)
     """)
 # Where the code says already that it is about the address.
 GONE = Words(r"""
-    GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
+    ^\W*((error|sorry|rejected|recipient|address|that|this|it|he|she|the|is|was|are)\W+){0,5}GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
     not (our|a|in) (customer|user|use)\b
     """)
 # How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").
@@ -381,7 +394,6 @@ ADVICE = Words(r"""
 # Words that say nothing in particular: beside these alone a code says what is meant.
 NEUTRAL = """
     the this that for and not was has been see sorry please error errors failed failure fatal permanent permanently reject rejected
-    rejecting refused bounce bounced undeliverable recipient recipients address addresses user mail email mailbox account delivery
-    deliver delivered destination bad rcpt smtp esmtp command reply response requested action taken code status reason remote local host
-    name unknown invalid itsdomain ipaddress
+    rejecting refused bounce bounced undeliverable recipient recipients address addresses user mailbox account delivery deliver
+    delivered destination bad rcpt code status reason remote local host name itsdomain ipaddress
     """

@@ -4,8 +4,8 @@ A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is 
 this very address. The order of judgement, and why:
 
 1. Where one server tells what another said, the innermost answer is the one that counts; the others only pass it on.
-2. Words come before codes, since servers give one code for many things: half of all `5.1.1` of filters and of servers whose
-   directory is down mean something else. Codes decide alone only where they have one meaning everywhere (`CERTAIN`).
+2. Words come before codes, since servers give one code for many things: `5.1.1` comes with greylisting, full mailboxes and
+   directories that are down. Only codes that have one meaning everywhere go before words (`535`, `X.2.2`, `X.4.7`).
 3. Who is meant comes first: us (our login, our leave to relay, how much we send, our machine), then the sender. What is said of
    these proves nothing about a recipient, whatever else stands there.
 4. Then whatever passes: greylisting, a full or disabled mailbox, time that ran out, servers that are busy or cannot look something
@@ -13,7 +13,7 @@ this very address. The order of judgement, and why:
 5. Then what is said of this message (its size, its content, a policy, the way its address is written).
 6. Then the domain, and the address at last: there is no mail (RFC 7505), no such domain, nobody of that name.
 7. Where no words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321 section 4.2. A code alone is no
-   proof if the words around it hint at anything else (`DOUBT`).
+   proof if there are words beside it that say anything else (`NEUTRAL` are those that do not).
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 class Answer:
     """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
 
-    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the address that it is about; `ours` are the domains that we write from.
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the
+    address that it is about, `ours` are the domains that we write from.
     """
 
     text: str
@@ -109,6 +110,7 @@ RULES = (
     # --- what passes
     Rule("greylisted", words.GREYLISTED),
     Rule("session", words.IN_SESSION),
+    Rule("crowded", words.THEIR_RATE),
     Rule("rate", words.OUR_RATE),
     Rule("server-full", words.SERVER_FULL),
     Rule("full", words.FULL),
@@ -144,7 +146,7 @@ BY_CODE: Mapping[str, Cause] = {
     "5.1": "dialogue", "5.2": "dialogue", "5.3": "policy", "5.4": "dialogue",
 }  # fmt: skip
 # Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
-_OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.10", "4.4")
+_OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
 _ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
 _NEUTRAL = frozenset(words.NEUTRAL.split())
@@ -206,12 +208,13 @@ def _marked(text: str, answer: Answer) -> str:
     said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
-        said = _named(each, OUR_DOMAIN, said)
-    return _named(domain, ITS_DOMAIN, said)
+        # Our hosts are ours as well, while an MX of the recipient's domain is not the domain.
+        said = _named(rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said)
+    return _named(re.escape(plain(domain)), ITS_DOMAIN, said) if domain else said
 
 
 def _named(domain: str, mark: str, said: str) -> str:
-    return re.sub(rf"(?<![\w.-]){re.escape(domain.lower())}\.?(?![\w-])", mark, said) if domain else said
+    return re.sub(rf"(?<![\w.-]){domain}\.?(?![\w-])", mark, said)
 
 
 def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
@@ -239,6 +242,11 @@ def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
 
 def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
     """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
-    if kind.startswith(("5.2", "5.4", "7.")) or kind == "2.0" or at == "MAIL" or (code in (501, 555) and kind != "1.1"):
+    if (
+        kind.startswith(("5.2", "5.4", "7."))
+        or kind in ("1.3", "2.0")
+        or at == "MAIL"
+        or (code in (501, 555) and kind != "1.1")
+    ):
         return False
     return at == "RCPT" or kind in _OF_RECIPIENT or words.SURELY_NOBODY.said_in(said)

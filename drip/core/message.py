@@ -184,7 +184,8 @@ class Desk(Protocol):
 
 @runtime_checkable
 class Relayed(Protocol):
-    """Of a transport whose other side passes on what it takes from those it knows, and refuses the others' recipients."""
+    """Of a stream whose other side passes on what it takes from those it knows, and refuses the others' recipients. What it
+    asks the desk about has been taken so far."""
 
     @property
     def server(self) -> str:

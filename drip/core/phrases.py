@@ -34,8 +34,8 @@ def plain(text: str) -> str:
 SETS = {
     # Where a mail would go.
     "USER": r"""
-        users?, user ?(name|id)s?, recipients?, mail ?box(es)?, addresse?s?, addressees?, accounts?, alias(es)?, persons?, inbox, local part, login
-        employees?, members?, subscribers?, email, mailto, rcpt
+        users?, user ?(name|id)s?, recipients?, mail ?box(es)?, addresse?s?, addressees?, accounts?, alias(es)?, persons?, inbox, local part
+        employees?, members?, subscribers?, persona, email, mailto, rcpt
         emp?fa?e?nger\w*, benutzer\w*, nutzer\w*, postfach, mailbox, (e?mail ?)?adress\w*, konto, teilnehmer
         destinataires?, utilisateur, boite( aux lettres)?, compte, usuari\w+, destinatari\w+, buzon, cuenta, direccion, casilla, correo
         indirizzo, utente, casella, endereco, conta, caixa( postal)?, adres, e?mailadres, gebruiker\w*, ontvanger\w*, geadresseerde, postvak, postbus
@@ -51,10 +51,10 @@ SETS = {
         (does|do|did)( not|nt) (seem to |appear to )?exists?, not exists?, nonexist\w*, non exist\w*, never existed, doesnt have an? ... account, does not have an? ... account
         no longer (exists?|valid|active|available|here|with|in use|works?|employed|on|used|part of|accepts), (is )?(not (a )?valid|invalid|undefined)
         isnt (known|listed|valid|registered|here), not our customer, (has|have|had|was|is|been) (left|deleted|removed|closed|terminated|cancel?led)\b, is gone, not hosted
-        not (in|on) (this|our|the) (server|directory|database|system|domain|list|organi[sz]ation|recipient), has no (mailbox|account), not here, unlisted, user does not have
+        not (in|on) (this|our|the) (server|directory|database|system|domain|list|organi[sz]ation|recipient), has no (mailbox|account), no longer has, not here, unlisted, user does not have
         unbekannt, existiert (hier |leider |auf diesem \w+ )?nicht, nicht (mehr )?(gefunden|bekannt|vorhanden|existent|verfugbar|auffindbar|registriert|gultig), gibt es nicht, wurde (geloscht|entfernt), ungultig
         inconnue?s?, n existe (pas|plus), introuvable, inexistante?, pas (ete )?(trouvee?|valide|reconnue?), non trouvee?, invalide, a ete (supprimee?|fermee?)
-        no existe, desconocid\w+, no (se )?(ha (sido |podido )?|fue |pudo |puede )?(encontr\w+|hall\w+|localiz\w+), inexistente, no es valid[oa], (fue|ha sido) eliminad[oa], invalid[oa]
+        no existe, desconocid\w+, no (se )?(ha (sido |podido )?|fue |pudo |puede )?(encontr\w+|hall\w+|localiz\w+), inexistente, no (es )?valid[oa], (fue|ha sido) eliminad[oa], invalid[oa]
         (non|piu) esist\w+, sconosciut\w+, non (e )?(stat[oa] )?(trovat\w|valid\w|presente|riconosciut\w)
         nao existe, nao (foi |esta )?(encontrad\w|localizad\w|cadastrad\w|valid\w), desconhecid\w+, bestaat niet, onbekend, niet (gevonden|bekend|geldig), ongeldig
         nie istnieje, nieznan\w+, nie (zostal\w* )?(znalezion\w+|odnalezion\w+), nieprawidlow\w+, не (существует|наиден\w*|зарегистрирован\w*|обнаружен\w*|известен)
@@ -66,7 +66,7 @@ SETS = {
     "NO_SUCH": r"""
         unknown, no such, invalid, illegal, unrecogni[sz]ed, nonexist[ae]nt, non exist[ae]nt, wrong, incorrect, undeliverable, bad, not an? (valid|known|registered), not a
         no (valid|known|local), (cannot|cant|could not|couldnt|unable to) find( any| an?| the| this| that)?
-        unbekannte\w*, ungultige\w*, keine?\w?, kein solche\w*, aucune?, no existe (el|la|ese|tal|este), ningun\w?, no se (encontro|encuentra) (el|la)
+        unbekannte\w*, ungultige\w*, keine?\w?, kein solche\w*, aucune?, no existe (el|la|ese|esa|tal|este|esta|dich[oa]), ningun\w?, no se (encontro|encuentra) (el|la)
         nessun\w?, nao existe \w, onbekende, ongeldige?, geen, nieznany, brak, nie ma, nie znaleziono, не наиден, неизвестныи, недопустим\w+, несуществующи\w+, нет (такого)?, невідомии
         okand, ukendt, ukjent, ingen, tuntematon, neznamy, bilinmeyen, gecersiz, ismeretlen, nincs (ilyen)?, αγνωστ\w+
     """,
@@ -108,7 +108,7 @@ class Words:
 
 def _phrase(line: str) -> str:
     # Chinese, Japanese and Korean put no blanks between words.
-    begins = r"\b" if max(line) < "\u2e80" else ""
+    begins = r"\b" if line[0] != "^" and max(line) < "\u2e80" else ""
     line = re.sub(r"[A-Z]{2}[A-Z_]*", lambda found: _any_of(found[0]), line)
     return begins + _gaps(line)
 

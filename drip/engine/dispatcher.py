@@ -88,7 +88,7 @@ class Dispatcher:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
             trouble = lanes.trouble(connection, channel) if self.pacing else None
         if closed:
-            tally.trouble = closed.reason
+            tally.trouble = closed
             return tally
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
@@ -97,7 +97,7 @@ class Dispatcher:
             stream.deliver(messages, desk)
             desk.put_behind()
         except TransportDown as down:
-            tally.stuck(str(down), down.help, COSTLY_MS if down.costly else DOWN_MS)
+            tally.trouble, tally.help, tally.pause_ms = str(down), down.help, COSTLY_MS if down.costly else DOWN_MS
         finally:
             desk.finish()
         if trouble and tally.unknown:
@@ -108,7 +108,7 @@ class Dispatcher:
 
     def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
         """The desk of a delivery."""
-        server = transport.server if isinstance(transport, Relayed) else None
+        server = transport.server if isinstance(transport, Relayed) and isinstance(transport, Stream) else None
         accepts = True
         if server is not None:
             with self.database.read() as connection:

@@ -159,6 +159,8 @@ class Handover:
     _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
     _links: set[str] = field(default_factory=set)
     _closed: set[str] = field(default_factory=set)
+    # What was heard before the server had taken anybody, as far as was known then.
+    _unproven: set[int] = field(default_factory=set)
     _withdrawn: set[int] = field(default_factory=set)
 
     @property
@@ -197,13 +199,17 @@ class Handover:
 
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
         """Stores how messages ended, makes the last check of those that are ready, and marks those that may begin (G4)."""
-        self._ended += [(self._hand.pop(message.message_id), receipt) for message, receipt in ended]
+        heard = [(self._hand.pop(message.message_id), receipt) for message, receipt in ended]
+        self._ended += heard
+        if not self.accepts:
+            self._unproven |= {each.outgoing.id for each, _ in heard}
         lot = [self._hand[message.message_id] for message in ready]
         with self.database.write() as connection:
+            counted = self._record(connection)
             if ready and not self.accepts and self.server is not None:
+                # What it refused before this proves nothing, and is offered once more.
                 relays.accepted(connection, self.channel, self.server, self.clock())
                 self.accepts = True
-            counted = self._record(connection)
             begun = self._begin(connection, lot, counted)
             self._keep_links(connection, ready)
         self._stored(counted)
@@ -240,7 +246,9 @@ class Handover:
 
     def _stored(self, counted: Tally) -> None:
         """What had ended is in the database now."""
-        self._begun -= {each.outgoing.id for each, _ in self._ended}
+        ended = {each.outgoing.id for each, _ in self._ended}
+        self._begun -= ended
+        self._unproven -= ended
         self._ended = []
         self.tally.add(counted)
 
@@ -316,11 +324,13 @@ class Handover:
                 counted.again += 1
                 counted.stuck(f"The other side wants fewer messages at once ({answer}).", SLOWER, CLOSED_MS)
                 return False
-            case Refused(answer, _, True) if not self._has_accepted(connection):
+            case Refused(answer, _, True) if outgoing.id in self._unproven:
+                proven = self._has_accepted(connection)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="provisional", sentence=answer,
-                              due_at=now + next_try(outgoing))  # fmt: skip
+                              due_at=now if proven else now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
-                self._doubt(connection, each, answer, now, counted)
+                if not proven:
+                    self._doubt(connection, each, answer, now, counted)
                 return False
             case Refused(answer, "sender"):
                 self._hold_campaign(connection, each, answer, now)
@@ -347,7 +357,7 @@ class Handover:
             case Unsent(answer, scope):
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
-                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS)
+                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS, reason=answer)
                     self._closed.add(domain)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from drip.core.calendar import millis
-from drip.storage import alarms, control, deliveries, lanes, outbox, runs
+from drip.storage import alarms, control, deliveries, lanes, outbox, relays, runs
 from drip.storage.alarms import Alarm
 from drip.storage.control import Daemon, Hold
 from drip.storage.database import Database
-from drip.storage.lanes import Closed
+from drip.storage.lanes import LeftAlone
 from drip.storage.outbox import Queue
+from drip.storage.relays import Doubted
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
@@ -23,7 +23,8 @@ ALARM_SPAN = timedelta(days=1)
 @dataclass(frozen=True, slots=True)
 class Health:
     """At `now`. `counts` are messages by campaign and state, `inside` active runs by campaign; `back` is what came back in
-    `BACK_SPAN`, by kind and meaning; `alarms` are those of `ALARM_SPAN`; `closed` are the channels that take nothing."""
+    `BACK_SPAN`, by kind and meaning; `alarms` are those of `ALARM_SPAN`; `left_alone` are channels and domains that take nothing for a
+    time, `doubted` servers that have taken nobody yet."""
 
     now: datetime
     daemon: Daemon | None
@@ -34,7 +35,8 @@ class Health:
     inside: Mapping[str, int]
     queues: Sequence[Queue]
     back: Sequence[tuple[str, str, int]]
-    closed: Mapping[str, Closed]
+    left_alone: Sequence[LeftAlone]
+    doubted: Sequence[Doubted]
 
     @property
     def stopped(self) -> Hold | None:
@@ -51,10 +53,9 @@ class Health:
         return sum(count for (_, each), count in self.counts.items() if each == state)
 
 
-def health(database: Database, channels: Sequence[str], now: datetime) -> Health:
-    """Read at once. `channels` are those by which messages can leave."""
+def health(database: Database, now: datetime) -> Health:
+    """Read at once."""
     with database.read() as connection:
-        shut = {channel: lanes.closed(connection, channel, millis(now)) for channel in channels}
         return Health(
             now,
             control.last_daemon(connection),
@@ -65,5 +66,6 @@ def health(database: Database, channels: Sequence[str], now: datetime) -> Health
             runs.runs_per_campaign(connection),
             outbox.queues(connection, now),
             deliveries.counts(connection, now - BACK_SPAN),
-            {channel: each for channel, each in shut.items() if each},
+            lanes.left_alone(connection, now),
+            relays.doubted(connection),
         )

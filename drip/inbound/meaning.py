@@ -17,7 +17,7 @@ Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
 
 _CLASSES: Mapping[Cause, Class] = {
     "greylisted": "temporary", "full": "temporary", "server-full": "temporary", "disabled": "temporary",
-    "crowded": "temporary", "rate": "temporary", "session": "temporary", "expired": "temporary", "busy": "temporary",
+    "crowded": "temporary", "expired": "temporary", "busy": "temporary",
     "no-mail-host": "temporary", "no-domain": "no-domain", "nobody": "address-dead", "no-mail": "address-dead",
     "unknown": "unknown",
 }  # fmt: skip
@@ -76,8 +76,6 @@ def class_of(evidence: Evidence) -> Class:
     meaning = _class(found)
     if found.cause == "nobody" and DISABLED.said_in(plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])):
         return "temporary"
-    if at == "MAIL" and meaning in ("address-dead", "no-domain"):
-        return "policy"
     if meaning != "unknown":
         return meaning
     code = CODE.search(evidence.text)

@@ -26,6 +26,8 @@ REASON_LENGTH = 300
 # What is said of one recipient, in characters; and of how many recipients one mail can be.
 SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
+# The addresses that one message was sent from are few.
+MOST_OURS = 20
 _DAEMON = re.compile(
     r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
     r"mdaemon|\bbounce|maildelivery|microsoft ?exchange|mail administrator|mmdf|uucp"
@@ -41,7 +43,7 @@ _REJECTED = re.compile(
 # Amazon's notifications, where somebody has them sent by mail.
 _POSTED = re.compile(r'"(?:notificationType|eventType)"\s*:\s*"Bounce"')
 _POSTED_RECIPIENT = re.compile(r'\{[^{}]{0,1000}"emailAddress"[^{}]{0,1000}\}')
-_GENERATED = re.compile(r"(?i)([^\s<>()]{1,64}@[^\s<>()]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
+_GENERATED = re.compile(r"(?i)([^\s<>()@]{1,64}@[^\s<>()@]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
 _NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
@@ -309,7 +311,7 @@ def _our_addresses(mail: Mail) -> list[str]:
 
 
 def _our_domains(mail: Mail) -> frozenset[str]:
-    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail))
+    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail)[:MOST_OURS])
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:

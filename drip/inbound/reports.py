@@ -30,21 +30,17 @@ def statuses(text: str) -> list[Status]:
     """The recipients' blocks. Some servers leave out the empty line between them: a field that comes again begins a block."""
     found = []
     for named in _blocks(text):
-        who = named.get("final-recipient") or named.get("original-recipient") or named.get("x-actual-recipient") or ""
-        if not who and not ("action" in named and "status" in named):
+        who = [named.get(f"{each}-recipient", "") for each in ("original", "final", "x-actual")]
+        if not any(who) and not ("action" in named and "status" in named):
             continue
-        # `X-Actual-Recipient` and `Original-Recipient` are whom we wrote to, where an alias led on.
-        written = _address(named.get("original-recipient") or named.get("x-actual-recipient") or "")
-        final = _address(who)
+        # Where an alias led on, `Original-Recipient` is whom we wrote to; sendmail calls that final, and the other one actual.
+        addresses = [address for each in who if (address := _address(each))]
         # A server may write another domain, or only the name before it.
-        passed_on = bool(written and final) and final.partition("@")[0].lower() != written.partition("@")[0].lower()
+        passed_on = len({each.partition("@")[0].lower() for each in addresses}) > 1
         action = re.split(r"[\s;(]", named.get("action", "").strip().lower() or "failed")[0]
         diagnostic = _diagnostic(named.get("diagnostic-code", ""))
-        found.append(
-            Status(
-                written or final, action, named.get("status", ""), diagnostic, passed_on, "will-retry-until" in named
-            )
-        )
+        status, written = named.get("status", ""), next(iter(addresses), "")
+        found.append(Status(written, action, status, diagnostic, passed_on, "will-retry-until" in named))
     return found
 
 

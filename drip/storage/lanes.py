@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
+from drip.core.calendar import from_millis, millis
 from drip.storage.schema_operating import lanes
 from drip.storage.sql import Prepared, texts_in
 
@@ -19,7 +21,7 @@ _LANES = Prepared(
 )
 
 _CLOSED = Prepared(
-    select(lanes.c.closed_until, lanes.c.reason).where(
+    select(lanes.c.reason).where(
         lanes.c.channel == bindparam("of_channel"),
         lanes.c.domain == "",
         lanes.c.closed_until > bindparam("now"),
@@ -53,7 +55,7 @@ def close(
     now: int,
     first_ms: int,
     longest_ms: int,
-    reason: str | None = None,
+    reason: str,
 ) -> None:
     """The other side wants less, or takes nothing: nothing begins for a time, twice as long each time it says so again."""
     own = (lanes.c.channel == channel, lanes.c.domain == domain)
@@ -69,11 +71,21 @@ def close(
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """A channel by which nothing leaves: until when (milliseconds), and why."""
+class LeftAlone:
+    """A channel, or one domain of it, to which nothing leaves until an instant, and why."""
 
-    until: float
+    channel: str
+    domain: str
+    until: datetime
     reason: str
+
+
+def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
+    """What is left alone at the moment, whole channels first."""
+    columns = (lanes.c.channel, lanes.c.domain, lanes.c.closed_until, lanes.c.reason)
+    shut = (lanes.c.closed_until > millis(now), lanes.c.reason.is_not(None))
+    rows = connection.execute(select(*columns).where(*shut).order_by(lanes.c.domain, lanes.c.channel))
+    return [LeftAlone(channel, domain, from_millis(round(until)), reason) for channel, domain, until, reason in rows]
 
 
 def trouble(connection: Connection, channel: str) -> str | None:
@@ -83,10 +95,10 @@ def trouble(connection: Connection, channel: str) -> str | None:
     return reason
 
 
-def closed(connection: Connection, channel: str, now: int) -> Closed | None:
-    """Whether a channel is closed as a whole at the moment, for a reason."""
+def closed(connection: Connection, channel: str, now: int) -> str | None:
+    """Why a channel is closed as a whole at the moment, if it is."""
     rows = _CLOSED.rows(connection, of_channel=channel, now=now)
-    return Closed(*rows[0]) if rows else None
+    return rows[0][0] if rows else None
 
 
 def reopened(connection: Connection, channel: str) -> None:

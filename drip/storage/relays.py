@@ -6,6 +6,7 @@ A server that takes nobody may mean us: that it refuses somebody proves nothing 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, distinct, func, insert, or_, select, update
@@ -92,6 +93,22 @@ def died(connection: Connection, message_id: int, now: datetime) -> None:
     """One more did."""
     number = deaths(connection, message_id) + 1
     connection.execute(insert(session_deaths).values(message_id=message_id, number=number, at=now))
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """A server that has refused so many messages of a channel and taken nobody yet."""
+
+    channel: str
+    server: str
+    messages: int
+
+
+def doubted(connection: Connection) -> list[Doubted]:
+    """The servers whose refusals prove nothing yet."""
+    count = func.count(refusals.c.message_id)
+    joined = select(relays.c.channel, relays.c.server, count).join(refusals, refusals.c.channel == relays.c.channel)
+    return [Doubted(*row) for row in connection.execute(joined.group_by(relays.c.channel, relays.c.server))]
 
 
 def known_to_work(connection: Connection, channel: str, contact_ids: list[int]) -> int | None:

@@ -256,7 +256,7 @@ deliveries = Table(
     # bounce, delayed, delivered, complaint, opened, clicked
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
-    # address-dead, temporary, policy, unknown; of what was opened or clicked: person, machine
+    # address-dead, no-domain, temporary, policy, unknown; of what was opened or clicked: person, machine
     Column("meaning", Words, nullable=False),
     Column("status", Words, nullable=False),
     Column("reason", Words, nullable=False),

@@ -23,7 +23,7 @@ from drip.engine.handover import LeaseLost
 from drip.errors import DripError
 from drip.importing.importer import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage import consents, control, outbox, people
+from drip.storage import consents, control, outbox, people, relays
 from drip.storage.consents import Consent
 from drip.storage.database import Database
 from drip.storage.ledger import Entry, entries
@@ -80,6 +80,9 @@ class Trace:
     unknown: set[str] = field(default_factory=set)
     # Who took consent back, in which turn, and which messages were on their way just then.
     withdrawn: dict[tuple[str, str], tuple[int, set[int]]] = field(default_factory=dict)
+    # Whether the server has taken a recipient, and the messages that it refused for good after it had.
+    accepts: bool = False
+    proven: set[str] = field(default_factory=set)
     turn: int = 0
 
     def next(self) -> int:
@@ -129,12 +132,20 @@ class Wire:
             raise TransportDown("nobody answers", "look at the server")
         if stage == "mail" and self._fate(0.06, "451 later"):
             return Unsent("451 later")
+        if stage == "mail" and not self._relays():
+            return Refused("550 no such user", "address", at_recipient=True)
         bad = self._machine.faulty and message.to.address.startswith("refused")
         if stage == "mail" and (bad or self._fate(0.02, "550 no")):
-            return Refused("550 no such user")
+            if self._trace.accepts:
+                self._trace.proven.add(message.message_id)
+            return Refused("550 no such user", at_recipient=True)
         if self._fate(0.01, f"link died at {stage}"):
             return Unsent("the link died")
         return None
+
+    def _relays(self) -> bool:
+        """Whether the server takes anybody from us."""
+        return True
 
     def _idle(self, stage: str) -> bool:
         """Whether the server has waited too long; it may be slow itself."""
@@ -158,6 +169,11 @@ class Lanes(Wire):
     """The same with several connections: envelopes first, then the texts of all that may go begin at once."""
 
     WIDTH = 3
+    # In some workspaces it has to be told first that we may send through it.
+    server = "mail.example"
+
+    def _relays(self) -> bool:
+        return self._machine.true >= START + self._machine.relays_after
 
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
         ended: list[tuple[Message, Receipt]] = []
@@ -175,6 +191,7 @@ class Lanes(Wire):
             except TransportDown:
                 desk.turn(ended, [])
                 raise
+            self._trace.accepts |= bool(ready)
             may = desk.turn(ended, ready)
             since = self._machine.true
             going = [
@@ -385,6 +402,9 @@ class House:
             for key in self.rules:
                 control.let_go(connection, key)
             outbox.wake_paused(connection, None, machine.true)
+            # A preview knows of no server that takes nobody.
+            for channel, server in relays.servers(connection).items():
+                relays.accepted(connection, channel, server, machine.true)
             sql = "SELECT id FROM messages WHERE state IN ('pending', 'sending')"
             self.granted_before = set(connection.exec_driver_sql(sql).scalars())
             self.judged_before = connection.exec_driver_sql("SELECT max(id) FROM judgements").scalar() or 0

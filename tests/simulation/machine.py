@@ -57,6 +57,9 @@ class Machine:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.true, self.offset = self.start, timedelta(0)
+        # Drawn apart, so that all the rest of a seed is what it was.
+        apart = random.Random(f"relay {self.seed}")
+        self.relays_after = timedelta(hours=apart.choice([0, 0, 10, 30]))
         self._actors: list[Actor] = []
         self._current: Actor | None = None
         self._main = greenlet.getcurrent()

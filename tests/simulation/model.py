@@ -50,6 +50,7 @@ class Model:
     def check(self) -> None:
         self.everything_has_an_end()
         self.everybody_who_was_due_entered()
+        self.nobody_was_given_up_by_a_server_that_takes_nobody()
         self.nothing_left_twice()
         self.no_cap_was_broken()
         self.no_cap_held_back_without_need()
@@ -113,6 +114,14 @@ class Model:
         import json
 
         return str(json.loads(contact["attributes"])["birthday"])[-5:]
+
+    def nobody_was_given_up_by_a_server_that_takes_nobody(self) -> None:
+        if self.house.seed % 2:
+            for message_id, row in self.by_message_id.items():
+                given_up = (row["state"], row["code"]) == ("failed", "refused")
+                assert not given_up or message_id in self.house.trace.proven, (
+                    f"G1 given up without proof: {row['campaign']}"
+                )
 
     # --- G2
 

@@ -151,6 +151,17 @@ def gap_forgotten(patch: Patch) -> None:
     patch.setattr(decide, "first_full", days_only)
 
 
+def refusals_believed(patch: Patch) -> None:
+    """What a server says of a recipient counts, whether it has ever taken anybody or not."""
+    right = handover.Handover.turn
+
+    def turn(self: Any, *given: Any) -> Any:
+        self.accepts = True
+        return right(self, *given)
+
+    patch.setattr(handover.Handover, "turn", turn)
+
+
 MUTANTS: dict[str, Callable[[Patch], None]] = {
     "checkpoint at fetch": checkpoint_at_fetch,
     "send then mark": send_then_mark,
@@ -161,6 +172,7 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {
     "no last check before the transport": no_last_check,
     "what may have left is sent again": sent_again_blindly,
     "hours counted as days": gap_forgotten,
+    "a server that takes nobody is believed": refusals_believed,
 }
 
 

@@ -375,7 +375,7 @@ class Dialogue(Generic[T]):
             return False
         else:
             agrees = False
-            letter.no = letter.no or verdict(at, reply, self.known.accepts)
+            letter.no = letter.no or verdict(at, reply, self.known.accepts, letter.recipient)
         if letter.no:
             # What has not been asked need not be.
             self._later.clear()
@@ -395,7 +395,7 @@ class Dialogue(Generic[T]):
         elif reply.code < 400:
             self.lost(f"the server's answer to DATA makes no sense: {reply}")
         else:
-            letter.no = letter.no or verdict("DATA", reply)
+            letter.no = letter.no or verdict("DATA", reply, recipient=letter.recipient)
             self._end_envelope(letter)
 
     def _end_envelope(self, letter: Letter[T]) -> None:
@@ -414,7 +414,7 @@ class Dialogue(Generic[T]):
             receipt: Receipt = Sent(str(reply))
             self.taken += 1
         elif reply.code >= 400:
-            receipt = verdict("TEXT", reply)
+            receipt = verdict("TEXT", reply, recipient=letter.recipient)
         elif early:
             receipt = Unsent(f"the server answered before it had the message: {reply}")
         else:

@@ -16,6 +16,8 @@ from drip.transports.smtp.letter import T
 
 CONNECT_S = 30.0
 PIECE = 1 << 18
+# Linux has a word for it; elsewhere it says again what was said at the start.
+QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 # One record of TLS, so that a write is whole or not at all.
 RECORD = 1 << 14
 _WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
@@ -135,6 +137,10 @@ class Link(Generic[T]):
             if self.dialogue.wants_tls:
                 self._encrypt(now)
                 return
+            if self.dialogue.awaits:
+                # A server that gives its answers one by one waits with the next until this one is acknowledged, which this side
+                # would put off: 44 ms for each message at Haraka, 1 ms with this.
+                connection.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
             if len(data) < 1 << 16 and not self.encrypted:
                 return
 

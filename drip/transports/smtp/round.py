@@ -92,7 +92,7 @@ class Round:
                 self._collect()
                 self._ask()
                 self._hand_out()
-                if not self._waiting and all(link.dialogue.idle for link in self._server.links):
+                if not self._next() and all(link.dialogue.idle for link in self._server.links):
                     break
                 self._server.flush()
                 self._server.wait(self._wake_at())

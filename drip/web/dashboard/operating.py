@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from drip.core.calendar import from_millis
 from drip.engine.health import ALARM_SPAN, BACK_SPAN
 from drip.engine.health import health as health_of
 from drip.importing.settling import settle_task
@@ -27,14 +26,14 @@ async def health(request: Request) -> Response:
     """Heartbeat, queues and their age, what came back, alarms, what is held."""
     board = board_of(request)
     site = board.site
-    channels = list(site.settings.transports)
-    found = await run_sync(partial(health_of, site.database, channels, site.clock()))
+    found = await run_sync(partial(health_of, site.database, site.clock()))
     values = {
         "daemon": found.daemon, "running": found.running, "silent": found.silent, "stopped": found.stopped,
         "holds": [{"scope": scope, "at": each.at, "reason": each.reason} for scope, each in found.holds.items() if scope != control.EVERYTHING],
         "alarms": found.alarms, "alarm_span": ALARM_SPAN, "back_days": BACK_SPAN.days,
         "queues": [{"channel": each.channel, "count": each.count, "oldest": each.oldest} for each in found.queues],
-        "closed": [{"channel": channel, "until": from_millis(int(each.until)), "reason": each.reason} for channel, each in found.closed.items()],
+        "left_alone": [{"channel": each.channel, "domain": each.domain, "until": each.until, "reason": each.reason} for each in found.left_alone],
+        "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
         "back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in found.back],
         "messages": {state: found.waiting(state) for state in ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")},
     }  # fmt: skip
