@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -198,6 +199,35 @@ def test_one_wrong_address_in_a_run_that_works_is_one_wrong_address(shop: Callab
         assert server.asked.count("p0") <= 2
 
 
+RELAYING = [
+    "454 4.7.1 <ana@example.com>: Relay access denied",
+    "554 5.7.1 <ana@example.com>: Relay access denied",
+    "550 relay not permitted",
+    "503 5.7.1 relay not allowed",
+]
+
+
+@pytest.mark.parametrize("says", RELAYING)
+def test_who_may_not_relay_is_told_at_the_first_recipient(shop: Callable[..., Shop], says: str) -> None:
+    with Asked(Everybody("RCPT", says)) as server:
+        made = shop(server, connections="1")
+        tally = made.beat()
+        assert server.news() and not server.news()
+        assert tally.trouble and says in tally.trouble
+        assert made.states() == {"pending": 20} and made.suppressed() == 0
+
+
+def test_one_recipient_of_whom_a_server_says_that_we_are_blocked_keeps_nobody_for_long(
+    shop: Callable[..., Shop],
+) -> None:
+    with Asked({("p0", "RCPT"): "554 5.7.1 Client host [192.0.2.1] blocked using zen.example"}) as server:
+        made = shop(server, connections="1")
+        for minute in range(180):
+            made.beat(minute + 0.1)
+        assert made.states()["sent"] == 19 and "failed" not in made.states() and made.suppressed() == 0
+        assert server.asked.count("p0") <= 9
+
+
 def test_what_nobody_proved_in_three_days_is_for_a_person(shop: Callable[..., Shop]) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(server, people=2, campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1))
@@ -226,6 +256,36 @@ def test_another_login_is_asked_anew_and_at_once(shop: Callable[..., Shop]) -> N
         made.connect(other)
         made.beat(0.01)
         assert made.states() == {"sent": 3}
+
+
+# --- answers as if we did not speak SMTP
+
+
+def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_nothing_is_held(
+    shop: Callable[..., Shop],
+) -> None:
+    with Asked({("*", "MAIL"): "503 5.5.1 Bad sequence of commands"}) as server:
+        made = shop(server, connections="1")
+        tally = made.beat()
+        assert tally.trouble and "3 times in a row" in tally.trouble and "Bad sequence of commands" in tally.trouble
+        assert made.states() == {"pending": 20} and not control_holds(made)
+        server.faults = {}
+        for minute in range(1, 5):
+            made.beat(minute + 0.1)
+        assert made.states() == {"sent": 20}
+
+
+def test_a_server_that_does_not_understand_us_now_and_then_gets_everything(shop: Callable[..., Shop]) -> None:
+    class Confused(Asked):
+        def _fault(self, to: str, stage: str) -> str | None:
+            self.count = getattr(self, "count", 0) + (stage == "MAIL")
+            return "503 5.5.1 Bad sequence" if stage == "MAIL" and self.count % 3 == 0 else super()._fault(to, stage)
+
+    with Confused() as server:
+        made = shop(server, connections="2")
+        for minute in range(12):
+            made.beat(minute + 0.1)
+        assert made.states() == {"sent": 20} and len(server.taken) == 20
 
 
 # --- sessions that end in the middle of a message
@@ -419,9 +479,12 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
     shop: Callable[..., Shop], scope: str
 ) -> None:
     class Stops(Asked):
+        stopped = threading.Event()
+
         def _take(self, client: Any, to: str) -> None:
             super()._take(client, to)
-            if len(self.taken) == 10:
+            if len(self.taken) >= 10 and not self.stopped.is_set():
+                self.stopped.set()
                 with made.world.database.write() as connection:
                     control.hold(connection, scope, NOON)
                 self.asked.clear()
@@ -430,7 +493,7 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
         made = shop(server, people=100, connections="3")
         made.beat()
         # What had been offered by then, over each connection one.
-        assert len(server.asked) <= 2 * 3 and len(server.taken) <= 10 + 3
+        assert len(server.asked) <= 2 * 3 and len(server.taken) <= 10 + 2 * 3
         assert server.connections <= 3
         states = made.states()
         assert states["sent"] == len(server.taken) and set(states) <= {"sent", "deferred"}

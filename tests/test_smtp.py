@@ -402,7 +402,7 @@ MEANINGS = [
     ("RCPT", "501 5.1.3 Bad recipient address syntax", Refused, "message"),
     ("RCPT", "555 5.5.2 Syntax error in address", Refused, "message"),
     ("RCPT", "550 5.6.7 SMTPUTF8 is required", Refused, "message"),
-    ("RCPT", "550 Unrouteable address", Refused, "address"),
+    ("RCPT", "550 Unrouteable address", Refused, "message"),
     ("RCPT", "550 5.1.2 Domain example.com does not exist", Refused, "message"),
     # Who refuses one sender for one recipient says nothing of the others.
     ("RCPT", "550 5.7.1 Sender is not allowed to send to this group", Refused, "message"),

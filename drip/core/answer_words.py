@@ -334,6 +334,7 @@ DOMAIN_GONE = Words(r"""
     host or domain name not found
     (host|itsdomain)( or domain)?( name)? ... (unknown|not (be )?found|does( not|nt) exist|nonexist\w*|is invalid|not valid)
     illegal host
+    unrout(e)?able address
     (couldnt|could not|cannot|cant) find (any|a) (host|mail exchanger|mx|domain)
     no (mail exchanger|mx|such domain|dns (entry|record)|a or mx|mx or a)
     account or domain may not exist
@@ -356,7 +357,6 @@ NOBODY = Words(r"""
     (user|mail ?box|recipient|address) (has )?moved\b
     (mailbox|address|account|email) (is )?(unavailable|not available)
     (recipient|user|person|employee|he|she) ... (has left|left the|no longer works?|no longer (with|at|employed))
-    unrout(e)?able address
     address does not exist
     isnt a (valid|known) (user|mailbox|address|recipient|account)
     (destinataire|destinatario) inconnu\w*

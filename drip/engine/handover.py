@@ -309,7 +309,14 @@ class Handover:
         match receipt:
             case Sent() | Assigned():
                 return True
-            case Refused(answer, "transport") | Unsent(answer, "transport"):
+            case Refused(answer, "transport", True) if _tried_for(outgoing.attempts) < GIVE_UP_AFTER:
+                # By its words about us; should it be about this recipient after all, it comes ever more seldom, and not for ever.
+                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
+                              due_at=now + next_try(outgoing))  # fmt: skip
+                counted.again += 1
+                counted.stuck(f"The other side takes nothing ({answer}).", "it is tried again", COSTLY_MS)
+                return False
+            case Refused(answer, "transport", False) | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried. It goes behind the others, in whose way it
                 # would stand if it was about this message after all.
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
