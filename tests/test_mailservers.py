@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,20 +21,18 @@ PLAIN = [server for server in CHOSEN if "none" in server.securities]
 EACH = 30
 
 pytestmark = pytest.mark.slow
+Result = TypeVar("Result")
 
 
-Server = TypeVar("Server", bound=MailServer)
-
-
-def prepared(server: Server) -> Server:
-    """Fetched, where it can run here; else the test skips, or fails where it is meant to run."""
-    if why := server.missing():
-        missing(why)
+def where_it_can_run(server: MailServer, act: Callable[[], Result]) -> Result:
+    """Done with the server fetched; where it cannot be had or run the test skips, or fails where it is meant to run."""
     try:
+        if why := server.missing():
+            raise Missing(why)
         server.prepare(cache())
+        return act()
     except Missing as why_not:
         missing(str(why_not))
-    return server
 
 
 def test_these_servers_are_in_the_bench() -> None:
@@ -43,16 +42,17 @@ def test_these_servers_are_in_the_bench() -> None:
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("server", CHOSEN, ids=lambda server: server.name)
 def test_letters_and_receipts_arrive_once_over_tls(server: MailServer, situation: Situation, tmp_path: Path) -> None:
-    found = run(prepared(server), cache(), tmp_path, "starttls", situation, EACH)
+    found = where_it_can_run(server, lambda: run(server, cache(), tmp_path, "starttls", situation, EACH))
     assert found.good, found
 
 
 @pytest.mark.parametrize("server", PLAIN, ids=lambda server: server.name)
 def test_letters_and_receipts_arrive_once_without_encryption(server: MailServer, tmp_path: Path) -> None:
-    found = run(prepared(server), cache(), tmp_path, "none", "straight on", EACH)
+    found = where_it_can_run(server, lambda: run(server, cache(), tmp_path, "none", "straight on", EACH))
     assert found.good, found
 
 
 @pytest.mark.parametrize("server", BOUNCING, ids=lambda server: server.name)
 def test_what_a_server_sends_back_gives_up_dead_addresses_alone(server: Debian, tmp_path: Path) -> None:
-    assert [came for came in bounces(prepared(server), cache(), tmp_path) if not came.good] == []
+    came = where_it_can_run(server, lambda: bounces(server, cache(), tmp_path))
+    assert [each for each in came if not each.good] == []

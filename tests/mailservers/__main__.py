@@ -17,9 +17,8 @@ from tests.mailservers.matrix import SITUATIONS, Found, run
 from tests.mailservers.server import MailServer, Missing, Security, cache, servers
 
 Server = TypeVar("Server", bound=MailServer)
-HEAD = (
-    "server", "security", "server meanwhile", "once", "twice", "lost", "held", "failed", "sessions", "seconds", "`smtplib`"
-)  # fmt: skip
+HEAD = ("server", "security", *SITUATIONS, "sessions", "seconds", "`smtplib`")
+BOUNCES_HEAD = ("server", "case", "came back", "given up", "as it should be")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,18 +30,34 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="a JSON line for each row")
     options = parser.parse_args(arguments)
     if options.bounces:
-        rows: Iterator[Found] | Iterator[Came] = _came(_named(options.names, BOUNCING))
-        head = tuple(field.name.replace("_", " ") for field in dataclasses.fields(Came))
-    else:
-        rows, head = _found(_named(options.names, servers()), options.contacts // 2), HEAD
-    if not options.json:
-        _say(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    good = True
-    for row in rows:
-        good = good and row.good
-        cells = _cells(row) if isinstance(row, Found) else [str(cell) for cell in dataclasses.astuple(row)]
-        _say(json.dumps(dataclasses.asdict(row)) if options.json else f"| {' | '.join(cells)} |")
-    return 0 if good else 1
+        return _show_bounces(_named(options.names, BOUNCING), as_json=options.json)
+    return _show_matrix(_named(options.names, servers()), options.contacts // 2, as_json=options.json)
+
+
+def _show_matrix(chosen: Sequence[MailServer], each: int, *, as_json: bool) -> int:
+    bad = False
+    if not as_json:
+        _head(HEAD)
+    for runs in _found(chosen, each):
+        bad = bad or not all(found.good for found in runs)
+        if as_json:
+            _say("\n".join(json.dumps(dataclasses.asdict(found)) for found in runs))
+        else:
+            _row(_cells(runs))
+    return int(bad)
+
+
+def _show_bounces(chosen: Sequence[Debian], *, as_json: bool) -> int:
+    bad = False
+    if not as_json:
+        _head(BOUNCES_HEAD)
+    for came in _came(chosen):
+        bad = bad or not came.good
+        if as_json:
+            _say(json.dumps(dataclasses.asdict(came)))
+        else:
+            _row([came.server, came.case, came.came, *("yes" if each else "no" for each in (came.given_up, came.good))])
+    return int(bad)
 
 
 def _named(names: Sequence[str], known: Sequence[Server]) -> list[Server]:
@@ -53,12 +68,16 @@ def _named(names: Sequence[str], known: Sequence[Server]) -> list[Server]:
     return [server for server in known if not wanted or server.name.lower() in wanted]
 
 
-def _found(chosen: Sequence[MailServer], each: int) -> Iterator[Found]:
+def _found(chosen: Sequence[MailServer], each: int) -> Iterator[list[Found]]:
+    """For each server and security a run for each situation."""
     for server, folder in _prepared(chosen):
         for security in _compared(server):
+            runs = []
             for situation in SITUATIONS:
                 with tempfile.TemporaryDirectory(dir=folder) as place:
-                    yield run(server, cache(), Path(place), security, situation, each, plain=situation == SITUATIONS[0])
+                    plain = situation == SITUATIONS[0]
+                    runs.append(run(server, cache(), Path(place), security, situation, each, plain=plain))
+            yield runs
 
 
 def _came(chosen: Sequence[Debian]) -> Iterator[Came]:
@@ -86,11 +105,27 @@ def _compared(server: MailServer) -> list[Security]:
     return [*(security for security in server.securities if security == "none"), *encrypted[:1]]
 
 
-def _cells(found: Found) -> list[str]:
-    plain = "" if found.plain_seconds is None else f"{found.plain_seconds:.1f}"
-    numbers = (found.once, found.twice, found.lost, found.held, found.failed)
-    sessions = "" if found.sessions is None else str(found.sessions)
-    return [found.server, found.security, found.situation, *map(str, numbers), sessions, f"{found.seconds:.1f}", plain]
+def _cells(runs: Sequence[Found]) -> list[str]:
+    """Sessions and seconds are of the first run."""
+    first = runs[0]
+    sessions = "" if first.sessions is None else str(first.sessions)
+    seconds = [f"{each:.1f}" for each in (first.seconds, first.plain_seconds) if each is not None]
+    return [first.server, first.security, *map(_outcome, runs), sessions, *seconds]
+
+
+def _outcome(found: Found) -> str:
+    """`300`, or `296, 4 held`: who got it once, and what else there is to say."""
+    counts = {"twice": found.twice, "lost": found.lost, "held": found.held, "failed": found.failed}
+    return ", ".join([str(found.once), *(f"{count} {what}" for what, count in counts.items() if count)])
+
+
+def _head(cells: Sequence[str]) -> None:
+    _row(cells)
+    _row(["---"] * len(cells))
+
+
+def _row(cells: Sequence[str]) -> None:
+    _say(f"| {' | '.join(cells)} |")
 
 
 def _say(line: str) -> None:

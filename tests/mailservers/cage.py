@@ -102,7 +102,6 @@ class Cage:
             "HOME": "/root",
             "LC_ALL": "C",
         }
-        # Into a file: a daemon that keeps the pipe open would have us wait for it.
         # A file, not a pipe: of a pipe a daemon would keep the other end.
         with tempfile.TemporaryFile() as said:
             done = subprocess.run(
