@@ -75,7 +75,7 @@ class MailServer:
         if self.encrypted:
             self._encrypt(client)
         self._say(client, self.faults.get(("*", "CONNECT"), "220 mail.example"))
-        to = ""
+        to, mail = "", False
         while line := client.rfile.readline():
             verb = line[:4].upper().decode("latin-1")
             if verb == "EHLO":
@@ -88,7 +88,7 @@ class MailServer:
                 self._say(client, "235 welcome" if good else "535 5.7.8 wrong password")
             elif verb == "RCPT":
                 to = line.decode().partition("<")[2].partition("@")[0]
-                said = self._fault(to, "RCPT")
+                said = self._fault(to, "RCPT") if mail else "503 no sender"
                 self._say(client, said or "250 ok")
                 to = to if not said or said.startswith("250") else ""
             elif verb == "DATA":
@@ -100,9 +100,11 @@ class MailServer:
                 self._say(client, "221 bye")
                 return
             else:
+                said = self._fault("*", verb)
                 if verb == "MAIL":
                     self.senders.append(line.decode().partition("<")[2].partition(">")[0])
-                self._say(client, self._fault("*", verb) or "250 ok")
+                    mail = not said or said.startswith("250")
+                self._say(client, said or "250 ok")
 
     def _take(self, client: Any, to: str) -> None:
         early = self._fault(to, "EARLY")

@@ -372,6 +372,27 @@ def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
     assert len(server.taken) == 60 and server.most == 10 and server.connections <= 8
 
 
+def test_a_connection_that_has_had_enough_is_followed_by_another_one(shop: Callable[..., Shop]) -> None:
+    class Sessions(Asked):
+        def _talk(self, client: Any) -> None:
+            self.talking = client
+            super()._talk(client)
+
+        def _take(self, client: Any, to: str) -> None:
+            super()._take(client, to)
+            client.count = getattr(client, "count", 0) + 1
+
+        def _fault(self, to: str, stage: str) -> str | None:
+            full = stage == "MAIL" and getattr(self.talking, "count", 0) >= 5
+            return "452 4.5.3 Too many recipients: Too many messages sent" if full else super()._fault(to, stage)
+
+    with Sessions() as server:
+        made = shop(server, connections="1")
+        tally = made.beat()
+        assert made.states() == {"sent": 20} and tally.trouble is None
+        assert server.connections == 4
+
+
 # --- silence
 
 

@@ -413,15 +413,15 @@ MEANINGS = [
     # How much we send.
     ("MAIL", "450 4.7.1 Error: too much mail from 127.0.0.1", Unsent, "rate"),
     ("MAIL", "451 4.7.0 Slow down", Unsent, "rate"),
-    ("MAIL", "452 4.5.3 Your sending limit is reached", Unsent, "rate"),
+    ("MAIL", "452 4.5.3 Your sending limit is reached", Unsent, "session"),
     ("MAIL", "421 4.7.0 Rate limit exceeded", Unsent, "rate"),
     ("RCPT", "450 4.7.1 Error: too many recipients from 127.0.0.1", Unsent, "rate"),
     ("RCPT", "451 4.7.1 Your IP sends too fast", Unsent, "rate"),
     ("RCPT", "550 5.1.1 rate exceeded", Refused, "message"),
     ("RCPT", "550 5.7.1 You have exceeded your hourly sending limit", Refused, "transport"),
     ("RCPT", "450 4.2.1 The user you are trying to contact is receiving mail too quickly", Unsent, "address"),
-    ("RCPT", "452 4.5.3 Too many messages in this connection", Unsent, "message"),
-    ("MAIL", "452 4.5.3 Too many messages in this session", Unsent, "message"),
+    ("RCPT", "452 4.5.3 Too many messages in this connection", Unsent, "session"),
+    ("MAIL", "452 4.5.3 Too many messages in this session", Unsent, "session"),
     # How the two talk.
     ("MAIL", "503 5.5.1 Bad sequence of commands", Unsent, "dialogue"),
     ("MAIL", "503 5.5.1 Sender already specified", Unsent, "dialogue"),

@@ -79,9 +79,9 @@ class Sent:
     answer: str
 
 
-# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, how much this server wants
-# at once, how the two of us talk, everything.
-Scope = Literal["address", "message", "sender", "domain", "rate", "dialogue", "transport"]
+# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, this connection, how much
+# this server wants at once, how the two of us talk, everything.
+Scope = Literal["address", "message", "sender", "domain", "session", "rate", "dialogue", "transport"]
 
 
 @dataclass(frozen=True, slots=True)

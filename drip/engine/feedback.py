@@ -131,9 +131,10 @@ class Feedback:
             self._suppress(connection, address, f"the address is dead ({finding.reason})")
         elif finding.kind == "bounce" and finding.meaning in ("temporary", "no-domain"):
             back = deliveries.came_back(connection, contact.id, message.channel, self._now - TEMPORARY_SPAN)
-            if finding.meaning == "no-domain" and back.no_domain_at and back.no_domain_at <= self._now - DOMAIN_SPAN:
+            gone = back.no_domain_at is not None and back.no_domain_at <= self._now - DOMAIN_SPAN
+            if finding.meaning == "no-domain" and gone:
                 self._suppress(connection, address, f"its domain does not exist ({finding.reason})")
-            elif back.count >= MOST_TEMPORARY:
+            elif finding.meaning == "temporary" and back.count >= MOST_TEMPORARY:
                 self._suppress(connection, address, f"{back.count} messages came back ({finding.reason})")
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:

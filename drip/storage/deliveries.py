@@ -50,7 +50,7 @@ def came_back(connection: Connection, contact_id: int, channel: str, since: date
     of_now = (*of_contact, deliveries.c.kind == "bounce", deliveries.c.at > after)
     count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(joined)
     first = select(func.min(deliveries.c.at)).select_from(joined).where(*of_now, deliveries.c.meaning == "no-domain")
-    number = connection.execute(count.where(*of_now, deliveries.c.meaning.in_(("temporary", "no-domain")))).scalar()
+    number = connection.execute(count.where(*of_now, deliveries.c.meaning == "temporary")).scalar()
     return CameBack(int(number or 0), connection.execute(first).scalar())
 
 

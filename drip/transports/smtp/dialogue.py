@@ -15,7 +15,7 @@ import base64
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from drip.core.message import Receipt, Sent, Unknown, Unsent
@@ -424,6 +424,13 @@ class Dialogue(Generic[T]):
             self.lost("the server answered out of turn")
 
     def _end(self, letter: Letter[T], receipt: Receipt) -> None:
+        if isinstance(receipt, Unsent) and receipt.scope == "session":
+            if self.taken:
+                # So many over one connection, and no more: another one takes it.
+                self.cut, self.why, self.dropped = replace(letter, no=None), receipt.answer, True
+                self._finish()
+                return
+            receipt = Unsent(receipt.answer, "rate")
         self.ended.append((letter, receipt))
         if isinstance(receipt, Unsent) and receipt.scope == "dialogue":
             # Where the two of us stand is not known any more.

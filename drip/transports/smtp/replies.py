@@ -98,10 +98,10 @@ FOR_GOOD: Mapping[Cause, Scope] = {
 }  # fmt: skip
 FOR_NOW: Mapping[Cause, Scope] = {
     "login": "transport", "relay": "transport", "us": "transport", "rate": "rate", "server-full": "transport",
-    "sender": "message", "session": "message", "greylisted": "address", "full": "address", "disabled": "address",
+    "sender": "message", "session": "session", "greylisted": "address", "full": "address", "disabled": "address",
     "crowded": "domain",
 }  # fmt: skip
-AT_MAIL: Mapping[Cause, Scope] = {"rate": "rate", "crowded": "rate", "sender": "message", "session": "message"}
+AT_MAIL: Mapping[Cause, Scope] = {"rate": "rate", "crowded": "rate", "sender": "message", "session": "session"}
 # At MAIL nobody has been named but the sender: what is not about the message or the server is about the sender.
 OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
 OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
@@ -140,7 +140,8 @@ def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
     """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
     scope = FOR_NOW.get(found.cause)
     if at == "MAIL":
-        return AT_MAIL.get(found.cause, "transport")
+        # Too many recipients, before one was named: of this connection (RFC 3463 section 3.6).
+        return "session" if reply.enhanced == "4.5.3" else AT_MAIL.get(found.cause, "transport")
     kind = reply.enhanced.partition(".")[2]
     if kind in ("3.1", "3.2", "3.5") or (reply.code == 421 and scope != "rate"):
         return "transport"
