@@ -274,8 +274,9 @@ def test_a_wrong_password_is_explained(context: ssl.SSLContext) -> None:
 @pytest.mark.parametrize("security", ["tls", "starttls"])
 def test_a_certificate_that_nobody_vouches_for_is_not_trusted(security: str, context: ssl.SSLContext) -> None:
     with MailServer({}, (), context, encrypted=security == "tls") as server:
-        with pytest.raises(TransportDown, match="certificate .* cannot be trusted"):
+        with pytest.raises(TransportDown, match="certificate .* cannot be trusted") as down:
             smtp(server, security=security).send(MESSAGE)
+        assert "SSL_CERT_FILE" in down.value.help and "`host`" not in down.value.help
         assert server.taken == []
 
 

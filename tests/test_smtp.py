@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import random
 from collections.abc import Sequence
@@ -328,11 +329,46 @@ def test_logging_in(offered: str, login: Login, lines: list[bytes]) -> None:
     say(dialogue, f"250-mail.example\r\n250 AUTH {offered}\r\n")
     for line in lines[:-1]:
         assert heard(dialogue) == line
-        say(dialogue, "334 VXNlcm5hbWU6\r\n")
+        # Mostly base64; some servers say it in words.
+        say(dialogue, "334 your name, please\r\n")
     assert heard(dialogue) == lines[-1]
     assert not dialogue.free
     say(dialogue, "235 welcome\r\n")
     assert dialogue.free
+
+
+def test_cram_md5_is_for_an_encrypted_server_that_offers_nothing_else() -> None:
+    # The example of RFC 2195 section 2.
+    login = Login("tim", "tanstaaftanstaaf")
+    challenge = base64.b64encode(b"<1896.697170952@postoffice.reston.mci.net>").decode()
+    dialogue = begin("starttls", login)
+    say(dialogue, "250-mail.example\r\n250 STARTTLS\r\n")
+    say(dialogue, "220 go\r\n")
+    dialogue.secured()
+    heard(dialogue)
+    say(dialogue, "250-mail.example\r\n250 AUTH DIGEST-MD5 CRAM-MD5\r\n")
+    assert heard(dialogue) == b"AUTH CRAM-MD5\r\n"
+    say(dialogue, f"334 {challenge}\r\n")
+    assert base64.b64decode(heard(dialogue)) == b"tim b913a602c7eda7a495b4e6e7334d3890"
+    say(dialogue, "235 welcome\r\n")
+    assert dialogue.free
+
+
+@pytest.mark.parametrize("challenge", ["%%%", "PDE4OTY", "Hello there"])
+def test_a_challenge_that_is_none_is_a_login_that_failed(challenge: str) -> None:
+    dialogue = begin("starttls", Login("tim", "secret"))
+    say(dialogue, "250-mail.example\r\n250 STARTTLS\r\n")
+    say(dialogue, "220 go\r\n")
+    dialogue.secured()
+    say(dialogue, "250-mail.example\r\n250 AUTH CRAM-MD5\r\n")
+    say(dialogue, f"334 {challenge}\r\n")
+    assert dialogue.down and "login" in dialogue.down.sentence
+
+
+def test_cram_md5_in_the_clear_is_not_offered_to_anybody() -> None:
+    dialogue = begin(login=Login("tim", "secret"))
+    say(dialogue, "250-mail.example\r\n250 AUTH CRAM-MD5\r\n")
+    assert dialogue.down and "offers no way to log in" in dialogue.down.sentence
 
 
 @pytest.mark.parametrize(("code", "for_good"), [("535 5.7.8 wrong", True), ("454 4.7.0 later", False)])

@@ -11,7 +11,6 @@ connection, so that nothing of one message can get into another.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import deque
 from collections.abc import Callable
@@ -351,8 +350,7 @@ class Dialogue(Generic[T]):
     def _following_step(self, reply: Reply) -> bytes | None:
         assert self._steps
         try:
-            # RFC 4954 section 4: the challenge is base64; nothing that is not is worth an answer of its own.
-            return self._steps.send(base64.b64decode("".join(reply.lines)))
+            return self._steps.send("".join(reply.lines))
         except (StopIteration, ValueError):
             return None
 

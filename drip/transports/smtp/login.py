@@ -8,8 +8,8 @@ import hmac
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-# The lines to be sent, the next one for the challenge of each 334.
-Steps = Generator[bytes, bytes, None]
+# The lines to be sent, the next one for what each 334 says. Raises ValueError where that is no challenge.
+Steps = Generator[bytes, str, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Login:
 
     def _cram_md5(self) -> Steps:
         challenge = yield b"AUTH CRAM-MD5"
-        digest = hmac.new(str(self.password).encode(), challenge, "md5").hexdigest()
+        # RFC 4954 section 4.
+        said = base64.b64decode(challenge, validate=True)
+        digest = hmac.new(str(self.password).encode(), said, "md5").hexdigest()
         yield _coded(f"{self.user} {digest}")
 
     def _xoauth2(self) -> Steps:
