@@ -41,6 +41,8 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
 class Book:
     """A desk that writes everything down, and permits what it is not told to refuse."""
 
+    accepts = True
+
     def __init__(self, refuse: Sequence[str] = ()) -> None:
         self.ends: dict[str, Receipt] = {}
         self.begun: list[str] = []

@@ -162,6 +162,10 @@ class Transport(Protocol):
         ...
 
 
+# So many different recipients a server may refuse, over all connections, before it has taken anybody.
+MOST_REFUSED = 5
+
+
 class Desk(Protocol):
     """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
 
@@ -171,6 +175,11 @@ class Desk(Protocol):
         It is called right before the first byte of a text leaves, and with nothing now and then, so that a sender who
         waits is known to be alive. What has ended is kept even if it raises.
         """
+        ...
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the other side is known to have taken somebody."""
         ...
 
     def wants(self, message: Message) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
-from drip.core.message import Assigned, Message, Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.message import MOST_REFUSED, Assigned, Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.rates import backoff
 from drip.core.steps import Send
 from drip.engine.alarming import alarm
@@ -40,8 +40,6 @@ CLOSED_MS = (30_000, 1_800_000)
 # each try costs something; where the other side wants less at once.
 DOWN_MS = (10_000, 300_000)
 COSTLY_MS = (60_000, 3_600_000)
-# So many different recipients a server may refuse before it has taken anybody.
-MOST_REFUSED = 5
 # What a session died on is offered again so often, and so long after it.
 MOST_RESENT = 3
 RESENT_AFTER = timedelta(hours=1)

@@ -197,6 +197,8 @@ def _the_obvious_way(file: Path, port: int, some: int) -> None:
 class _Book:
     """A desk that counts what was sent."""
 
+    accepts = False
+
     sent = 0
 
     def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:

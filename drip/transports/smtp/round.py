@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from drip.core.addresses import ascii_domain
-from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
+from drip.core.message import MOST_REFUSED, Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
 from drip.transports.smtp.dialogue import Dialogue, Down
 from drip.transports.smtp.letter import Letter
 from drip.transports.smtp.link import Link
@@ -53,6 +53,8 @@ class Links(Protocol):
     per_connection: int | None
 
     @property
+    def accepts(self) -> bool: ...
+    @property
     def links(self) -> Sequence[Link[Message]]: ...
     def passed_s(self) -> float: ...
     def sender_of(self, message: Message) -> str: ...
@@ -73,6 +75,7 @@ class Round:
         self._ended: list[tuple[Message, Receipt]] = []
         # What did not leave is told at once: it may be a reason to offer no more.
         self._bad_news = False
+        self._refused = 0
         self._cuts: Counter[str] = Counter()
         self._quick: set[str] = set()
         self._left = 0
@@ -129,6 +132,7 @@ class Round:
             for letter, receipt in dialogue.ended:
                 self._ended.append((letter.of, receipt))
                 self._bad_news |= not isinstance(receipt, Sent)
+                self._refused += isinstance(receipt, Refused) and receipt.at_recipient
                 self._note(letter)
             dialogue.ended.clear()
             if dialogue.cut:
@@ -232,7 +236,7 @@ class Round:
                 and link.dialogue.taken >= self._server.per_connection
             ):
                 link.dialogue.quit()
-            while link.dialogue.free and (letter := self._letter_for(link)) is not None:
+            while link.dialogue.free and self._may_offer() and (letter := self._letter_for(link)) is not None:
                 letter.taken_s = self._server.passed_s()
                 link.dialogue.take(letter)
         missing = self._most - len(links)
@@ -243,6 +247,13 @@ class Round:
             if not self._next(count):
                 break
             self._server.connect()
+
+    def _may_offer(self) -> bool:
+        """A server that has taken nobody yet is not asked for more recipients at once than it may refuse."""
+        if self._server.accepts or self._desk.accepts:
+            return True
+        under_way = sum(not link.dialogue.idle for link in self._server.links)
+        return not under_way or under_way + self._refused < MOST_REFUSED
 
     def _note(self, letter: Letter[Message]) -> None:
         domain = _domain(letter)

@@ -142,6 +142,11 @@ class SmtpTransport:
     # --- the connections, for one round
 
     @property
+    def accepts(self) -> bool:
+        """Whether the server has taken a recipient by now."""
+        return self._known.accepts
+
+    @property
     def links(self) -> Sequence[Link[Message]]:
         """The connections that have not ended."""
         return [link for link in self._links if not link.over]
@@ -213,6 +218,8 @@ class SmtpTransport:
 
 class _Alone:
     """The desk for one message that nobody keeps a book of."""
+
+    accepts = True
 
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
