@@ -113,6 +113,14 @@ class Workspace:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
         return {channel: self._transport(channel, options) for channel, options in self.settings.transports.items()}
 
+    def transport_options(self) -> dict[str, dict[str, str]]:
+        """The options of each channel's transport, secrets and all: what is compared to see whether one has changed."""
+        places = self.settings.transport_places
+        return {
+            channel: {name: self.secret(value, places[channel]) for name, value in options.items()}
+            for channel, options in self.settings.transports.items()
+        }
+
     def _transport_problems(self) -> Iterator[Problem]:
         """Transports that do not exist, or cannot send by their channel. Their options are tried when they are opened."""
         known = _transports_known()

@@ -430,10 +430,10 @@ MEANINGS = [
     ("TEXT", "451 later", Unsent, "message"),
     ("TEXT", "550 5.1.1 user unknown", Refused, "address"),
     # Whoever is over quota, grey or gone for now is not dead.
-    ("RCPT", "550 5.1.1 <x>: Recipient address rejected: greylisted", Refused, "message"),
+    ("RCPT", "550 5.1.1 <x>: Recipient address rejected: greylisted", Unsent, "address"),
     ("RCPT", "550 5.1.1 user is over quota", Refused, "message"),
-    ("RCPT", "550 5.1.1 Service unavailable, try again later", Refused, "message"),
-    ("RCPT", "550 5.1.1 callout timed out", Refused, "message"),
+    ("RCPT", "550 5.1.1 Service unavailable, try again later", Unsent, "address"),
+    ("RCPT", "550 5.1.1 callout timed out", Unsent, "address"),
     ("RCPT", "550 5.1.1 message rejected due to content", Refused, "message"),
     ("RCPT", "501 5.1.3 Bad recipient address syntax", Refused, "message"),
     ("RCPT", "555 5.5.2 Syntax error in address", Refused, "message"),

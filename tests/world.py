@@ -11,7 +11,7 @@ from drip.core.message import Message, Receipt
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
-from drip.engine.handover import Tally
+from drip.engine.tally import Tally
 from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate

@@ -14,7 +14,7 @@ from drip.cli.context import App, ago, console, instant_text, json_option, local
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
-from drip.storage import control, outbox, people
+from drip.storage import control, lanes, outbox, people
 from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING
 from drip.storage.opening import is_missing, upgrade
@@ -180,6 +180,8 @@ def stop(app: App, off: bool) -> None:
         if off:
             was = control.let_go(connection, EVERYTHING)
             outbox.wake_paused(connection, None, now)
+            # Whoever says so has looked: what was left alone is tried at once.
+            lanes.open_all(connection)
         else:
             control.hold(connection, EVERYTHING, now)
     if off:

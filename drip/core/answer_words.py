@@ -33,7 +33,7 @@ RELAY = Words(r"""
     (we|this server) (do|does)( not|nt) (relay|accept mail for other)
     (weiterleitung|relaying|relais|relay|reenvio|retransmision|inoltro|retransmissao|reencaminhamento) ... (verweigert|nicht (erlaubt|gestattet)|abgelehnt|refuse\w?|interdit|denegad\w|no permitid\w|negat\w|non (permess|consentit)\w|negad\w|nao permitid\w|niet toegestaan|zabronion\w+|запрещен\w*)
     """)
-# How much comes from us. What one connection carries is another matter.
+# How much comes from somebody, whoever that is.
 RATE = Words(r"""
     rate ?limit
     (rate|frequency|volume|allowance) ... exceeded
@@ -52,7 +52,7 @@ RATE = Words(r"""
     (送信(数|制限)|制限を超え|多すぎ)
     (너무 많|전송 제한|초과)
     """)
-# Whatever the message: this machine, or the account that we send by.
+# What one connection carries.
 IN_SESSION = Words(r"""
     too many (messages|mails|recipients|transactions|emails|deliveries) ... (in|per|for|on|over|during|within) (this|one|a|each|the|the same|single) (smtp )?(connection|session)
     (messages?|recipients?|transactions?) (limit )?per (smtp )?(connection|session)
@@ -62,6 +62,7 @@ THEIR_RATE = Words(r"""
     (recipient|destination|itsdomain|domain) ... over (its|the) ((rate|message|receiving) )?limit
     (recipient|user|mailbox) ... receiv\w+ ... (too (many|much|fast|often|quickly)|at a rate|rate limit)
     """)
+# How much comes from us.
 OUR_RATE = Words(r"""
     (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*) ... (WE|from (you|ipaddress)|by you|for you)
     (WE|you (have|ve|re|are (?!trying))|youve) ... (rate|limit|quota|too (many|much|fast|often|quickly)|slow down|throttl\w*|unusual\w*|exceed\w*)
@@ -69,6 +70,7 @@ OUR_RATE = Words(r"""
     (sending|send|outbound|outgoing|hourly|daily|submission|monthly) (mail |email |user |user sending |message |sending )?(rate|limit|quota)
     (sent|sends|sending) ... (per|this|in (the|an|one) (last|past)?) ?(hour|day|minute)
     """)
+# Whatever the message: this machine, or the account that we send by.
 US = Words(r"""
     WE ... (reject\w*|block\w*|suspend\w*|listed|banned|denied|disabled|not (allowed|authori[sz]ed|permitted|welcome)|refused|restricted|reputation|black ?list\w*|locked|unknown|not known|not recogni[sz]ed)
     ipaddress (is |was |has been )?(currently |temporarily |being )?(reject\w*|block\w*|listed|banned|denied|not allowed|refused|restricted|black ?list\w*)

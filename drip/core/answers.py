@@ -185,6 +185,11 @@ def addresses_in(text: str) -> list[str]:
     return list(dict.fromkeys(found[0].rstrip(".") for found in ADDRESS.finditer(text)))
 
 
+def without_addresses(text: str) -> str:
+    """A text as it may be kept of nobody in particular."""
+    return ADDRESS.sub("…", text)
+
+
 def innermost(text: str) -> str:
     """Where a server tells what another one said: the last answer that is told."""
     found = _INNER.match(text)

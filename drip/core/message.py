@@ -177,10 +177,8 @@ class Desk(Protocol):
         """
         ...
 
-    @property
-    def accepts(self) -> bool:
-        """Whether the other side is known to have taken somebody."""
-        ...
+    # Whether the other side is known to have taken somebody; a transport that finds out says so.
+    accepts: bool
 
     def wants(self, message: Message) -> bool:
         """Whether it is worth offering a message: it comes again when it is not. Asked before anything is said of it."""
@@ -197,7 +195,7 @@ class Relayed(Protocol):
     asks the desk about has been taken so far."""
 
     @property
-    def server(self) -> str:
+    def relay_name(self) -> str:
         """Who that is, and as whom we log in there."""
         ...
 

@@ -28,7 +28,8 @@ from drip.engine.alarming import alarm
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
-from drip.engine.handover import LeaseLost, Tally
+from drip.engine.handover import LeaseLost
+from drip.engine.tally import Tally
 from drip.errors import DripError, Problems
 from drip.storage import alarms, control, lanes, outbox
 from drip.storage.database import Database, workspace_id
@@ -294,7 +295,9 @@ class Daemon:
         files, database, stop = self._files, self._database, self.stop.is_set
         templates = files.workspace.templates
         if self._senders:
-            return SharedDispatcher(database, templates, {}, self._clock, self._number, stop, senders=self._senders)
+            return SharedDispatcher(
+                database, templates, files.transports, self._clock, self._number, stop, senders=self._senders
+            )
         return Dispatcher(database, templates, files.transports, self._clock, self._number, stop)
 
     def _read_files(self, now: datetime) -> None:
@@ -302,9 +305,9 @@ class Daemon:
         if not self._files.read(self._database, now, self._found):
             return
         with self._database.write() as connection:
-            # A campaign may be live again, and what a server refused may be mended.
+            # A campaign may be live again, and a transport mended.
             outbox.wake_paused(connection, None, now)
-            lanes.open_all(connection)
+            lanes.open_channels(connection, self._files.changed)
         assert self._files.book
         broken = sorted(self._files.workspace.loaded.broken)
         with self._database.write() as connection:

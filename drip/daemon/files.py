@@ -12,12 +12,17 @@ from drip.workspace import Workspace
 
 
 class Files:
-    """`workspace`, `book` and `transports` are those in force. Settings that cannot be read leave the last good ones."""
+    """`workspace`, `book` and `transports` are those in force. Settings that cannot be read leave the last good ones.
+
+    `changed` are the channels whose transport was set up otherwise at the last reading than before it.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.book: Book | None = None
         self.transports: Mapping[str, Transport] = {}
+        self.changed: set[str] = set()
+        self._options: Mapping[str, Mapping[str, str]] = {}
         self._seen: object = None
 
     def read(self, database: Database, now: datetime, found: Callable[[Workspace], None] = lambda fresh: None) -> bool:
@@ -34,6 +39,9 @@ class Files:
         if good:
             transports, book = fresh.transports(), fresh.book(database, now)
             self.close()
+            options, before = fresh.transport_options(), self._options
+            self.changed = {channel for channel in before if options.get(channel) != before[channel]}
+            self._options = options
             self.workspace, self.book, self.transports = fresh, book, transports
         self._seen = seen
         return good

@@ -20,7 +20,8 @@ from pathlib import Path
 from drip.daemon.files import Files
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.handover import LeaseLost, Tally
+from drip.engine.handover import LeaseLost
+from drip.engine.tally import Tally
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
 from drip.storage import outbox
@@ -39,6 +40,7 @@ class SharedDispatcher(Dispatcher):
 
     def hand_over(self, book: Book) -> Tally:
         """Has all of them hand over for a while. Raises LeaseLost, and DripError for what one of them ran into."""
+        self.meet_servers()
         with self.database.read() as connection:
             if not outbox.channels_waiting(connection, self.clock(), self.share):
                 return Tally()

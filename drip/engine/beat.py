@@ -5,8 +5,8 @@ from __future__ import annotations
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
-from drip.engine.handover import Tally
 from drip.engine.planner import has_news, is_due, plan
+from drip.engine.tally import Tally
 
 # A message can be given back and judged again at one instant, and a run can send several in a row.
 MOST_ROUNDS = 100

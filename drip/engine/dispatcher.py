@@ -16,8 +16,9 @@ from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.composing import Identity, compose_for_run, identity
 from drip.engine.facts import Batch
-from drip.engine.handover import COSTLY_MS, DOWN_MS, SETTLE, Handover, Ready, Tally, domain_of, go_on
+from drip.engine.handover import AGAIN, SETTLE, Handover, Ready, domain_of, go_on
 from drip.engine.judging import load_of_runs, step_of
+from drip.engine.tally import COSTLY_MS, DOWN_MS, Tally
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage import control, lanes, outbox, relays, runs
@@ -25,6 +26,8 @@ from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
 
 BATCH = 200
+# A probe is nobody else's for so long.
+PROBE_MS = 60_000
 # A server that has taken nobody for so long: a person decides.
 UNPROVEN = timedelta(days=3)
 # So long one channel hands over before the planner and the other channels get their turn.
@@ -64,7 +67,7 @@ class Dispatcher:
     def hand_over(self, book: Book) -> Tally:
         """Hands over each channel's messages for a while, in order of priority, until told to stop."""
         tally = Tally()
-        self._meet_servers()
+        self.meet_servers()
         with self.database.read() as connection:
             waiting = outbox.channels_waiting(connection, self.clock(), self.share)
             self._identity = identity(connection)
@@ -87,8 +90,8 @@ class Dispatcher:
         with self.database.read() as connection:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
             trouble = lanes.trouble(connection, channel) if self.pacing else None
-        if closed:
-            tally.trouble = closed
+        if closed or (trouble and not self._may_probe(channel)):
+            tally.trouble = closed or trouble
             return tally
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
@@ -100,53 +103,67 @@ class Dispatcher:
             tally.trouble, tally.help, tally.pause_ms = str(down), down.help, COSTLY_MS if down.costly else DOWN_MS
         finally:
             desk.finish()
-        if trouble and tally.unknown:
-            tally.stuck(trouble, "it is tried again", COSTLY_MS)
-        if self.pacing and (tally.trouble or tally.sent):
-            self._leave_alone(channel, tally)
+        if trouble and not tally.sent and (tally.again or tally.unknown):
+            tally.stuck(trouble, AGAIN, COSTLY_MS)
+        if self.pacing and (tally.trouble or trouble):
+            self._leave_alone(channel, tally, probed=trouble is not None)
         return tally
 
     def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
         """The desk of a delivery."""
-        server = transport.server if isinstance(transport, Relayed) and isinstance(transport, Stream) else None
+        relay = _relay_name(transport)
         accepts = True
-        if server is not None:
+        if relay is not None:
             with self.database.read() as connection:
-                accepts = relays.accepts(connection, channel, server)
-        return Handover(self.database, book, self.clock, self.fence, tally, channel, server, accepts, self.stop)
+                accepts = relays.accepts(connection, channel, relay)
+        return Handover(self.database, book, self.clock, self.fence, tally, channel, relay, accepts, self.stop)
 
-    def _meet_servers(self) -> None:
+    def meet_servers(self) -> None:
         """A server that a channel did not have before has to get to know us; whom another one refused is offered to it."""
+        names = {channel: _relay_name(each) for channel, each in self.transports.items()}
         with self.database.read() as connection:
             known = relays.servers(connection)
-        for channel, transport in self.transports.items():
-            if isinstance(transport, Relayed) and known.get(channel) != transport.server:
-                with self.database.write() as connection:
-                    relays.change(connection, channel, transport.server, self.clock())
-                    lanes.reopened(connection, channel)
+        fresh = {channel: name for channel, name in names.items() if name is not None and known.get(channel) != name}
+        if fresh:
+            with self.database.write() as connection:
+                known = relays.servers(connection)
+                for channel, name in fresh.items():
+                    if known.get(channel) != name:
+                        relays.change(connection, channel, name, self.clock())
+                        lanes.open_channels(connection, [channel])
 
-    def _leave_alone(self, channel: str, tally: Tally) -> None:
+    def _may_probe(self, channel: str) -> bool:
+        now = millis(self.clock())
+        with self.database.write() as connection:
+            return lanes.may_probe(connection, channel, now, now + PROBE_MS)
+
+    def _leave_alone(self, channel: str, tally: Tally, *, probed: bool) -> None:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
+        now = millis(self.clock())
         with self.database.write() as connection:
             if tally.trouble:
-                lanes.close(connection, channel, "", millis(self.clock()), *tally.pause_ms, reason=tally.trouble)
-            else:
+                lanes.close(connection, channel, "", now, *tally.pause_ms, reason=tally.trouble, probed=probed)
+            elif tally.sent:
                 lanes.reopened(connection, channel)
+            else:
+                lanes.probed(connection, channel, now)
 
     def _probe(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
         """One message, after a stop: only once it has left do the others follow. One to a recipient to whom another has left
         before, if there is any."""
-        batch = self._claim(book, channel, desk)
+        batch = self._claim(book, channel, desk, probing=True)
         with self.database.read() as connection:
-            known = relays.known_to_work(connection, channel, [each.contact.id for each in batch])
             refused = relays.refused_by(connection, channel)
-        batch.sort(key=lambda each: (each.contact.id != known, each.contact.id in refused))
+            others = [each.contact.id for each in batch if each.contact.id not in refused]
+            known = relays.known_to_work(connection, channel, others)
+        batch.sort(key=lambda each: (each.contact.id in refused, each.contact.id != known))
         for each in batch:
             message = self._rendered(each, desk.tally)
             if message is not None:
                 desk.take(each, message, self.clock())
+                # Whatever becomes of it, the others are looked at again.
+                desk.tally.more = True
                 yield message
-                desk.tally.more = desk.tally.trouble is None
                 return
 
     def _messages(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
@@ -169,7 +186,7 @@ class Dispatcher:
             if not batch:
                 return
 
-    def _claim(self, book: Book, channel: str, desk: Handover) -> list[Ready]:
+    def _claim(self, book: Book, channel: str, desk: Handover, *, probing: bool = False) -> list[Ready]:
         """The next messages with their runs, steps and facts; those whose campaign cannot be read any more are given back."""
         rates = book.settings.rates.get(channel, Rates()) if self.pacing else None
         more, ready = True, list[Ready]()
@@ -180,7 +197,13 @@ class Dispatcher:
                 facts = Batch(connection, book.settings, {each.contact_id for each in waiting}, now)
                 begin = waiting
                 if rates is not None:
-                    begin, more = self._paced(connection, rates, channel, waiting, facts, desk.tally)
+                    domains = {each.id: domain_of(facts.contacts[each.contact_id], channel) for each in waiting}
+                    known = lanes.read(connection, channel, set(domains.values()))
+                    if probing:
+                        # It is closed to all others meanwhile.
+                        known.pop("", None)
+                    if rates.limited or known:
+                        begin, more = self._paced(connection, rates, channel, waiting, domains, known, desk.tally)
                 ready = self._ready(connection, book, facts, begin)
                 unreadable = {each.id for each in begin} - {each.outgoing.id for each in ready}
                 outbox.give_back(connection, unreadable, now)
@@ -192,13 +215,16 @@ class Dispatcher:
         return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
 
     def _paced(
-        self, connection: Connection, rates: Rates, channel: str, waiting: list[Outgoing], facts: Batch, tally: Tally
+        self,
+        connection: Connection,
+        rates: Rates,
+        channel: str,
+        waiting: list[Outgoing],
+        domains: Mapping[int, str],
+        known: Mapping[str, float],
+        tally: Tally,
     ) -> tuple[list[Outgoing], bool]:
         """Those that may begin now by the rates of the channel and its domains, and whether more may; the others are put off."""
-        domains = {each.id: domain_of(facts.contacts[each.contact_id], channel) for each in waiting}
-        known = lanes.read(connection, channel, set(domains.values()))
-        if not rates.limited and not known:
-            return waiting, True
         paced = pace([(each.id, domains[each.id]) for each in waiting], known, rates, millis(self.clock()))
         lanes.save(connection, channel, {name: at for name, at in paced.lanes.items() if at != known.get(name)})
         outbox.put_off(connection, paced.later)
@@ -288,6 +314,10 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     said = f"{len(left)} message(s) were being handed over when the program ended; {len(left) - len(again)} are held."
     alarm(connection, log, "reaped", str(fence), said, now, SETTLE)
     return len(left)
+
+
+def _relay_name(transport: Transport) -> str | None:
+    return transport.relay_name if isinstance(transport, Relayed) and isinstance(transport, Stream) else None
 
 
 class OneByOne:

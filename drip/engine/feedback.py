@@ -130,7 +130,7 @@ class Feedback:
         elif finding.kind == "bounce" and finding.meaning == "address-dead":
             self._suppress(connection, address, f"the address is dead ({finding.reason})")
         elif finding.kind == "bounce" and finding.meaning in ("temporary", "no-domain"):
-            back = deliveries.came_back(connection, contact.id, message.channel, self._now - TEMPORARY_SPAN)
+            back = deliveries.came_back(connection, contact.id, message.channel, self._now - TEMPORARY_SPAN, message.id)
             gone = back.no_domain_at is not None and back.no_domain_at <= self._now - DOMAIN_SPAN
             if finding.meaning == "no-domain" and gone:
                 self._suppress(connection, address, f"its domain does not exist ({finding.reason})")

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from drip.core.answers import without_addresses
 from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
@@ -26,6 +27,7 @@ from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
+from drip.engine.tally import CLOSED_MS, COSTLY_MS, Tally
 from drip.storage import alarms, consents, control, lanes, links, notices, outbox, people, relays, runs, tasks
 from drip.storage.database import Database
 from drip.storage.outbox import Outgoing
@@ -34,12 +36,6 @@ from drip.storage.runs import Run
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
-# A domain that wants less is left alone for half a minute first, for half an hour at most.
-CLOSED_MS = (30_000, 1_800_000)
-# A channel of which nothing leaves is left alone for so long, first and at most: where nobody answers; where somebody does and
-# each try costs something; where the other side wants less at once.
-DOWN_MS = (10_000, 300_000)
-COSTLY_MS = (60_000, 3_600_000)
 # What a session died on is offered again so often, and so long after it.
 MOST_RESENT = 3
 RESENT_AFTER = timedelta(hours=1)
@@ -53,67 +49,16 @@ REFUSES = (
     "check `user` and the password, and ask whoever runs the server whether this machine may send through it. Nobody was given "
     "up; one recipient at a time is tried, and what is still refused after three days waits for `drip release`"
 )
+AGAIN = "it is tried again with one message; `drip stop --off` tries at once"
 SLOWER = "it is tried again; give the transport a `rate:` (or fewer `connections`) that the server allows"
 SLOW = "it is waited for as long as RFC 5321 says; the mail server's log tells more"
+DEAD = "the address is dead"
 SETTLE = "`drip status` lists what is held, `drip release` settles it"
 log = logging.getLogger("drip.dispatcher")
 
 
 class LeaseLost(Exception):
     """This daemon was taken for dead, so that it may not begin anything: it has to start anew under another number."""
-
-
-@dataclass
-class Tally:
-    """What one call of `dispatch` did. `trouble` says what keeps messages from leaving, if anything does.
-
-    `more`: it ended before everything was handed over, so that others get their turn. `again_at`: the next message may
-    begin then, by a rate.
-    """
-
-    sent: int = 0
-    failed: int = 0
-    held: int = 0
-    # Held, or to go again: nobody knows whether they left.
-    unknown: int = 0
-    again: int = 0
-    given_back: int = 0
-    more: bool = False
-    again_at: datetime | None = None
-    trouble: str | None = None
-    help: str | None = None
-    # The channel by which nothing leaves, and for how long it is left alone (milliseconds, first and at most).
-    troubled: str = ""
-    pause_ms: tuple[int, int] = DOWN_MS
-
-    @property
-    def moved(self) -> bool:
-        """Whether anything has changed that the planner has to look at."""
-        return bool(self.sent or self.failed or self.held or self.given_back)
-
-    def stuck(self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS) -> None:
-        """Nothing more leaves; what was said first counts."""
-        if not self.trouble:
-            self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
-
-    def wait_until(self, at: datetime) -> None:
-        """There is something to do then; the earliest counts."""
-        self.again_at = at if self.again_at is None else min(at, self.again_at)
-
-    def add(self, other: Tally) -> None:
-        """Counts another round's together with this one's; the newest trouble is the one that is told."""
-        self.more |= other.more
-        self.sent += other.sent
-        self.failed += other.failed
-        self.held += other.held
-        self.unknown += other.unknown
-        self.again += other.again
-        self.given_back += other.given_back
-        if other.again_at is not None:
-            self.wait_until(other.again_at)
-        if other.trouble:
-            self.trouble, self.help, self.pause_ms = other.trouble, other.help, other.pause_ms
-        self.troubled = other.troubled or self.troubled
 
 
 @dataclass
@@ -147,9 +92,9 @@ class Handover:
     fence: int
     tally: Tally
     channel: str
-    # Of the server behind the channel; None where nobody has to get to know us.
-    server: str | None = None
-    # Whether it has taken a recipient before.
+    # The server behind the channel; None where nobody has to get to know us.
+    relay: str | None = None
+    # Whether it has taken a recipient; a transport says so before what is ready does.
     accepts: bool = True
     stop: Callable[[], bool] = lambda: False
     _hand: dict[str, Ready] = field(default_factory=dict)
@@ -160,6 +105,13 @@ class Handover:
     _closed: set[str] = field(default_factory=set)
     # What was heard before the server had taken anybody, as far as was known then.
     _unproven: set[int] = field(default_factory=set)
+    # Whether the database knows that the server takes somebody, and of refusals since it last did.
+    _known: bool = False
+    _refusals: bool = True
+
+    def __post_init__(self) -> None:
+        self._known = self.accepts
+
     _withdrawn: set[int] = field(default_factory=set)
 
     @property
@@ -208,11 +160,13 @@ class Handover:
             self._unproven |= {each.outgoing.id for each, _ in heard}
         lot = [self._hand[message.message_id] for message in ready]
         with self.database.write() as connection:
+            if ready and self._known and self._refusals:
+                # Of several connections one was refused while another was taken.
+                self._accepted(connection)
             counted = self._record(connection)
-            if ready and not self.accepts and self.server is not None:
+            if (ready or self.accepts) and not self._known:
                 # What it refused before this proves nothing, and is offered once more.
-                relays.accepted(connection, self.channel, self.server, self.clock())
-                self.accepts = True
+                self._accepted(connection)
             begun = self._begin(connection, lot, counted)
             self._keep_links(connection, ready)
         self._stored(counted)
@@ -269,9 +223,9 @@ class Handover:
         now = self.clock()
         if not control.renew(connection, self.fence, now):
             raise LeaseLost
+        self.book.refresh(connection)
         if not lot:
             return {}
-        self.book.refresh(connection)
         good: dict[int, Begun] = {}
         refused: set[int] = set()
         for each, same in zip(lot, _unchanged(connection, lot), strict=True):
@@ -318,7 +272,7 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
-                counted.stuck(f"The other side takes nothing ({answer}).", "it is tried again", COSTLY_MS)
+                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", AGAIN, COSTLY_MS)
                 return False
             case Refused(answer, "transport", False) | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried. It goes behind the others, in whose way it
@@ -326,16 +280,16 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts, due_at=now)  # fmt: skip
                 counted.again += 1
-                pause_ms = COSTLY_MS if isinstance(receipt, Refused) else DOWN_MS
-                counted.stuck(f"The other side takes nothing ({answer}).", "it is tried again", pause_ms)
+                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", AGAIN, COSTLY_MS)
                 return False
             case Unsent(answer, "rate"):
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts, due_at=now)  # fmt: skip
                 counted.again += 1
-                counted.stuck(f"The other side wants fewer messages at once ({answer}).", SLOWER, CLOSED_MS)
+                said = without_addresses(answer)
+                counted.stuck(f"The other side wants fewer messages at once ({said}).", SLOWER, CLOSED_MS)
                 return False
-            case Refused(answer, _, True) if outgoing.id in self._unproven:
+            case Refused(answer, _, True) if outgoing.id in self._unproven or self._doubtful(connection, each, now):
                 proven = self._has_accepted(connection)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="provisional", sentence=answer,
                               due_at=now if proven else now + next_try(outgoing))  # fmt: skip
@@ -353,7 +307,7 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
                 address = address_of(each.contact, outgoing.channel)
                 if scope == "address" and address:
-                    people.suppress(connection, address, f"the address is dead ({answer})", now)
+                    people.suppress(connection, address, f"{DEAD} ({answer})", now)
                 counted.failed += 1
                 return True
             case Unsent(answer) if receipt is STALE:
@@ -368,7 +322,8 @@ class Handover:
             case Unsent(answer, scope):
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
-                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS, reason=answer)
+                    said = without_addresses(answer)
+                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS, reason=said)
                     self._closed.add(domain)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
@@ -392,16 +347,38 @@ class Handover:
 
     def _has_accepted(self, connection: Connection) -> bool:
         """Whether the server has taken somebody, by what all who send together know."""
-        if not self.accepts and self.server is not None:
-            self.accepts = bool(relays.accepts(connection, self.channel, self.server))
+        if not self.accepts and self.relay is not None:
+            self.accepts = self._known = relays.accepts(connection, self.channel, self.relay)
         return self.accepts
+
+    def _accepted(self, connection: Connection) -> None:
+        """The server has just taken somebody."""
+        if self.relay is not None:
+            relays.accepted(connection, self.channel, self.relay, self.clock())
+        self.accepts = self._known = True
+        self._refusals = False
+
+    def _doubtful(self, connection: Connection, each: Ready, now: datetime) -> bool:
+        """Whether a server that took somebody once has refused so many in a row that it may be about us after all. Those whom
+        it has refused are not given up then."""
+        if self.relay is None:
+            return False
+        self._refusals = True
+        if relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, now) < MOST_REFUSED:
+            return False
+        self.accepts = self._known = False
+        known = people.contacts_by_id(connection, relays.doubt(connection, self.channel))
+        for contact in known.values():
+            if address := address_of(contact, self.channel):
+                people.take_back(connection, address, DEAD)
+        return True
 
     def _doubt(self, connection: Connection, each: Ready, answer: str, now: datetime, counted: Tally) -> None:
         """The server has refused one recipient more, and taken nobody: too many, and it is about us."""
         count = relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, now)
         if count >= MOST_REFUSED:
-            said = f"{self.server} has refused {count} recipients and taken nobody yet, so this may be about us ({answer})."
-            counted.stuck(f"The mail server {said}", REFUSES, COSTLY_MS)
+            said = f"has refused {count} recipients and taken nobody since, so this may be about us"
+            counted.stuck(f"The mail server {self.relay} {said} ({without_addresses(answer)}).", REFUSES, COSTLY_MS)
 
     def _may_resend(self, connection: Connection, each: Ready) -> bool:
         """Whether a message that may have left goes once more: what caps count once only, as each copy would use a slot."""

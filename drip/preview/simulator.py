@@ -18,8 +18,9 @@ from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper, coming_entries
 from drip.engine.following import next_regrouping
-from drip.engine.handover import Ready, Tally
+from drip.engine.handover import Ready
 from drip.engine.planner import next_due
+from drip.engine.tally import Tally
 from drip.preview.wholesale import EACH_STEP, Wholesale
 from drip.rendering.templates import Templates
 from drip.storage import control, people

@@ -18,8 +18,9 @@ from drip.core.message import Message
 from drip.engine.book import Book
 from drip.engine.composing import name_of
 from drip.engine.dispatcher import BATCH, Dispatcher, reap
-from drip.engine.handover import Ready, Tally
+from drip.engine.handover import Ready
 from drip.engine.judging import step_of
+from drip.engine.tally import Tally
 from drip.storage import outbox, runs, wholesale
 from drip.storage.outbox import Outgoing
 from drip.storage.sql import parsed

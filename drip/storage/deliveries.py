@@ -40,8 +40,9 @@ class CameBack:
     no_domain_at: datetime | None
 
 
-def came_back(connection: Connection, contact_id: int, channel: str, since: datetime) -> CameBack:
-    """What came back of a contact's messages since an instant, after the last one that is known to have arrived."""
+def came_back(connection: Connection, contact_id: int, channel: str, since: datetime, now_about: int) -> CameBack:
+    """What came back of a contact's messages since an instant, after the last one that is known to have arrived. What was said
+    of the domain counts by other messages than the one that it is about now."""
     of_contact = (messages.c.contact_id == contact_id, messages.c.channel == channel)
     joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
     arrived = select(func.max(deliveries.c.at)).select_from(joined).where(*of_contact, deliveries.c.kind == "delivered")
@@ -50,6 +51,7 @@ def came_back(connection: Connection, contact_id: int, channel: str, since: date
     of_now = (*of_contact, deliveries.c.kind == "bounce", deliveries.c.at > after)
     count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(joined)
     first = select(func.min(deliveries.c.at)).select_from(joined).where(*of_now, deliveries.c.meaning == "no-domain")
+    first = first.where(deliveries.c.message_id != now_about)
     number = connection.execute(count.where(*of_now, deliveries.c.meaning == "temporary")).scalar()
     return CameBack(int(number or 0), connection.execute(first).scalar())
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis, millis
@@ -56,11 +56,16 @@ def close(
     first_ms: int,
     longest_ms: int,
     reason: str,
+    *,
+    probed: bool = False,
 ) -> None:
-    """The other side wants less, or takes nothing: nothing begins for a time, twice as long each time it says so again."""
+    """The other side wants less, or takes nothing: nothing begins for a time, twice as long each time it says so again.
+
+    `probed`: it was closed before, and a probe has failed.
+    """
     own = (lanes.c.channel == channel, lanes.c.domain == domain)
     row = connection.execute(select(lanes.c.closed_until, lanes.c.refusals).where(*own)).first()
-    if row is not None and row.closed_until > now:
+    if row is not None and row.closed_until > now and not probed:
         return  # Of many messages that are refused at once each says so.
     lately = row is not None and row.closed_until > now - longest_ms
     refusals = row.refusals + 1 if row is not None and lately else 1
@@ -101,13 +106,28 @@ def closed(connection: Connection, channel: str, now: int) -> str | None:
     return rows[0][0] if rows else None
 
 
-def reopened(connection: Connection, channel: str) -> None:
-    """By this channel messages leave again."""
-    connection.execute(
-        delete(lanes).where(lanes.c.channel == channel, lanes.c.domain == "", lanes.c.reason.is_not(None))
-    )
+def may_probe(connection: Connection, channel: str, now: int, until: int) -> bool:
+    """Whether the one message that a closed channel is tried with is this caller's; then it is nobody else's until `until`."""
+    own = (lanes.c.channel == channel, lanes.c.domain == "", lanes.c.closed_until <= now)
+    return connection.execute(update(lanes).where(*own).values(closed_until=float(until))).rowcount == 1
+
+
+def probed(connection: Connection, channel: str, now: int) -> None:
+    """The probe said nothing of the other side: another one may be made at once."""
+    own = (lanes.c.channel == channel, lanes.c.domain == "")
+    connection.execute(update(lanes).where(*own).values(closed_until=float(now)))
+
+
+def open_channels(connection: Connection, channels: Collection[str]) -> None:
+    """By these channels, and to all of their domains, messages may begin at once again."""
+    connection.execute(delete(lanes).where(lanes.c.channel.in_(channels)))
 
 
 def open_all(connection: Connection) -> None:
     """All may begin at once again."""
     connection.execute(delete(lanes))
+
+
+def reopened(connection: Connection, channel: str) -> None:
+    """By this channel messages leave again."""
+    connection.execute(delete(lanes).where(lanes.c.channel == channel, lanes.c.domain == ""))

@@ -394,6 +394,12 @@ def forget_reason(connection: Connection, address: str) -> None:
     )
 
 
+def take_back(connection: Connection, address: str, reason: str) -> None:
+    """An address that was given up for a reason that begins so is not."""
+    own = suppressions.c.digest == digest(suppression_key(connection), address)
+    connection.execute(delete(suppressions).where(own, suppressions.c.reason.startswith(reason, autoescape=True)))
+
+
 def any_suppressed(connection: Connection) -> bool:
     """Whether any address is: if none is, nobody's has to be hashed to see."""
     return bool(_ANY_SUPPRESSED.rows(connection))

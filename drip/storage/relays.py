@@ -46,14 +46,20 @@ def change(connection: Connection, channel: str, server: str, now: datetime) -> 
 
 
 def accepted(connection: Connection, channel: str, server: str, now: datetime) -> None:
-    """It has taken a recipient for the first time: what it had refused is offered once more, and counts from now on."""
-    own = (relays.c.channel == channel, relays.c.server == server)
+    """It has taken a recipient: what it had refused before that it ever did is offered once more, and counts from now on."""
+    own = (relays.c.channel == channel, relays.c.server == server, relays.c.accepted_at.is_(None))
     connection.execute(update(relays).where(*own).values(accepted_at=now))
     offer_again(connection, channel, now)
 
 
+def doubt(connection: Connection, channel: str) -> set[int]:
+    """It has refused too many in a row: it has to show anew that it takes anybody. The contacts whom it refused."""
+    connection.execute(update(relays).where(relays.c.channel == channel).values(accepted_at=None))
+    return refused_by(connection, channel)
+
+
 def offer_again(connection: Connection, channel: str, now: datetime) -> None:
-    """The provisional refusals of a channel are forgotten, and their messages due at once."""
+    """The refusals of a channel are forgotten, and messages that wait for it due at once."""
     refused = select(refusals.c.message_id).where(refusals.c.channel == channel)
     waiting = (messages.c.id.in_(refused), _WAITS, messages.c.due_at > now)
     connection.execute(update(messages).where(*waiting).values(due_at=now))
@@ -61,7 +67,7 @@ def offer_again(connection: Connection, channel: str, now: datetime) -> None:
 
 
 def refused(connection: Connection, channel: str, message_id: int, contact_id: int, now: datetime) -> int:
-    """Notes a provisional refusal; how many different recipients have such a one by now."""
+    """Notes a refusal; how many different recipients were refused since the server last took somebody."""
     row = {"message_id": message_id, "channel": channel, "contact_id": contact_id, "first_at": now}
     connection.execute(insert_or(refusals).values(row).on_conflict_do_nothing())
     count = select(func.count(distinct(refusals.c.contact_id))).where(refusals.c.channel == channel)
@@ -69,7 +75,7 @@ def refused(connection: Connection, channel: str, message_id: int, contact_id: i
 
 
 def refused_by(connection: Connection, channel: str) -> set[int]:
-    """The contacts whom the channel's server has refused, and nobody taken."""
+    """The contacts whom the channel's server has refused since it last took somebody."""
     return set(connection.scalars(select(refusals.c.contact_id).where(refusals.c.channel == channel)))
 
 
@@ -107,8 +113,13 @@ class Doubted:
 def doubted(connection: Connection) -> list[Doubted]:
     """The servers whose refusals prove nothing yet."""
     count = func.count(refusals.c.message_id)
-    joined = select(relays.c.channel, relays.c.server, count).join(refusals, refusals.c.channel == relays.c.channel)
-    return [Doubted(*row) for row in connection.execute(joined.group_by(relays.c.channel, relays.c.server))]
+    found = (
+        select(relays.c.channel, relays.c.server, count)
+        .join(refusals, refusals.c.channel == relays.c.channel)
+        .join(messages, messages.c.id == refusals.c.message_id)
+        .where(relays.c.accepted_at.is_(None), _WAITS)
+    )
+    return [Doubted(*row) for row in connection.execute(found.group_by(relays.c.channel, relays.c.server))]
 
 
 def known_to_work(connection: Connection, channel: str, contact_ids: list[int]) -> int | None:

@@ -33,7 +33,7 @@ relays = Table(
     **KEY_ALONE,
 )
 
-# Messages whose recipient a server refused that has taken nobody yet: they prove nothing, and are offered again.
+# Messages whose recipient a server refused, and it has taken nobody since. If it never did, they prove nothing.
 refusals = Table(
     "refusals",
     metadata,

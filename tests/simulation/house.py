@@ -170,7 +170,7 @@ class Lanes(Wire):
 
     WIDTH = 3
     # In some workspaces it has to be told first that we may send through it.
-    server = "mail.example"
+    relay_name = "mail.example"
 
     def _relays(self) -> bool:
         return self._machine.true >= START + self._machine.relays_after

@@ -21,6 +21,7 @@ from drip.core.message import Receipt, Sent, Unknown, Unsent
 from drip.transports.smtp.letter import Letter, T, impossible
 from drip.transports.smtp.login import Login, Steps
 from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
+from drip.transports.smtp.server import Down, Server
 
 # RFC 5321 section 4.5.3.2: how long each answer may take, in seconds.
 PATIENCE = {
@@ -36,25 +37,6 @@ PATIENCE = {
 }
 # The same section: between two pieces of a text.
 BLOCK_S = 180
-
-
-@dataclass(slots=True)
-class Server:
-    """What is known of one server and login over all connections: whether it has taken any recipient, and how often in a row
-    it answered as if we did not speak SMTP."""
-
-    accepts: bool = False
-    wrong_answers: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Down:
-    """Nothing can leave by this server at the moment. `for_good`: until somebody changes something."""
-
-    sentence: str
-    help: str
-    for_good: bool
-    costly: bool = False
 
 
 @dataclass
@@ -83,7 +65,8 @@ class Dialogue(Generic[T]):
     # How many texts it took; on which message it ended, where that is no way to end a session.
     taken: int = 0
     died_on: Letter[T] | None = None
-    # Whether it ended because an answer to a message took too long.
+    # Whether it ended because the server answered as if we did not speak SMTP; because an answer to a message took too long.
+    misunderstood: bool = False
     silent: bool = False
     # The connection is to be closed, is to be encrypted.
     over: bool = False
@@ -103,6 +86,7 @@ class Dialogue(Generic[T]):
     _written: int = 0
     _unclean: bool = False
     _data_along: bool = False
+    _took_others: bool = False
     _leaving: bool = False
     _steps: Steps | None = None
 
@@ -266,10 +250,9 @@ class Dialogue(Generic[T]):
         """421: the server closes the connection, whatever was asked (RFC 5321 section 3.8)."""
         if not self.open:
             self.down = Down(f"{self._server} is not available ({reply}).", "it is tried again", for_good=False)
-        no = verdict(self.awaits, reply)
-        if self._letter and isinstance(no, Unsent) and no.scope == "rate":
-            letter, self._letter, self.ready = self._letter, None, None
-            self.ended.append((letter, no))
+        no, letter = verdict(self.awaits, reply), self._letter
+        if letter and letter.no is None and isinstance(no, Unsent) and no.scope == "rate":
+            letter.no = no
         self.lost(str(reply))
 
     def _greeted(self, reply: Reply) -> None:
@@ -345,7 +328,7 @@ class Dialogue(Generic[T]):
         else:
             help = "check `user` and the password or token it is given in the environment"
             sentence = f"The login at the mail server {self.server} was refused ({reply})."
-            self.fail(Down(sentence, help, for_good=reply.code >= 500))
+            self.fail(Down(sentence, help, for_good=reply.code >= 500, costly=True))
 
     def _following_step(self, reply: Reply) -> bytes | None:
         assert self._steps
@@ -360,7 +343,8 @@ class Dialogue(Generic[T]):
 
     def _answered_rcpt(self, reply: Reply) -> None:
         self._data_along = self._agrees("RCPT", reply, {250, 251, 252})
-        self.known.accepts |= self._data_along
+        self._took_others |= self._data_along
+        self.known.recipients += self._data_along
 
     def _agrees(self, at: str, reply: Reply, fine: set[int]) -> bool:
         """Whether the server goes along with a letter's envelope."""
@@ -373,7 +357,7 @@ class Dialogue(Generic[T]):
             return False
         else:
             agrees = False
-            letter.no = letter.no or verdict(at, reply, self.known.accepts, letter.recipient)
+            letter.no = letter.no or verdict(at, reply, self._took_others, letter.recipient)
         if letter.no:
             # What has not been asked need not be.
             self._later.clear()
@@ -423,9 +407,14 @@ class Dialogue(Generic[T]):
 
     def _end(self, letter: Letter[T], receipt: Receipt) -> None:
         if isinstance(receipt, Unsent) and receipt.scope == "session":
-            if self.taken:
+            begun = letter.dot_at is not None
+            if begun or self.taken:
                 # So many over one connection, and no more: another one takes it.
-                self.cut, self.why, self.dropped = replace(letter, no=None), receipt.answer, True
+                if begun:
+                    self.ended.append((letter, Unsent(receipt.answer)))
+                else:
+                    self.cut = replace(letter, no=None)
+                self.why, self.dropped = receipt.answer, True
                 self._finish()
                 return
             receipt = Unsent(receipt.answer, "rate")
@@ -433,10 +422,10 @@ class Dialogue(Generic[T]):
         if isinstance(receipt, Unsent) and receipt.scope == "dialogue":
             # Where the two of us stand is not known any more.
             self.known.wrong_answers += 1
-            self.why, self.dropped = receipt.answer, True
+            self.why, self.dropped, self.misunderstood = receipt.answer, True, True
             self._finish()
         elif not isinstance(receipt, Unknown):
-            self.known.wrong_answers = 0
+            self.known.is_well()
 
     # --- writing
 
@@ -480,7 +469,8 @@ class Dialogue(Generic[T]):
 
     def _unwilling(self, reply: Reply) -> None:
         sentence = f"{self._server} does not talk to this machine ({reply})."
-        self.fail(Down(sentence, "ask whoever runs it", for_good=reply.code >= 500))
+        refuses = reply.code >= 500
+        self.fail(Down(sentence, "ask whoever runs it", for_good=refuses, costly=refuses))
 
     def _finish(self) -> None:
         self.over = True

@@ -11,8 +11,9 @@ import ssl
 from collections import deque
 from typing import Any, Generic
 
-from drip.transports.smtp.dialogue import Dialogue, Down
+from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.letter import T
+from drip.transports.smtp.server import Down
 
 CONNECT_S = 30.0
 PIECE = 1 << 18
@@ -140,7 +141,8 @@ class Link(Generic[T]):
             if self.dialogue.awaits:
                 # A server that gives its answers one by one waits with the next until this one is acknowledged, which this side
                 # would put off: 44 ms for each message at Haraka, 1 ms with this.
-                connection.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
             if len(data) < 1 << 16 and not self.encrypted:
                 return
 

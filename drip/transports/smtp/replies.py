@@ -107,6 +107,9 @@ OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
 OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
 
 
+AGAIN: tuple[Cause, ...] = ("greylisted", "busy")
+
+
 def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "") -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx.
 
@@ -117,6 +120,9 @@ def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "
     # At RCPT a fault of syntax is the address's.
     if found.cause == "dialogue" and not (at == "RCPT" and reply.code in (501, 553, 555)):
         return Unsent(str(reply), "dialogue")
+    if at != "MAIL" and reply.code >= 500 and found.cause in AGAIN:
+        # By its code for good; by its words it may be taken later.
+        return Unsent(str(reply), "address")
     if found.cause == "relay" and took_others:
         scope: Scope = "message"
     else:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from drip.core.addresses import ascii_domain
+from drip.core.answers import without_addresses
 from drip.core.message import MOST_REFUSED, Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
-from drip.transports.smtp.dialogue import Dialogue, Down
+from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.letter import Letter
 from drip.transports.smtp.link import Link
+from drip.transports.smtp.server import Down
 
 log = logging.getLogger("drip.transports")
 LEADING_DOT = re.compile(rb"\n\.")
@@ -53,7 +55,7 @@ class Links(Protocol):
     per_connection: int | None
 
     @property
-    def accepts(self) -> bool: ...
+    def recipients(self) -> int: ...
     @property
     def links(self) -> Sequence[Link[Message]]: ...
     def passed_s(self) -> float: ...
@@ -76,14 +78,12 @@ class Round:
         # What did not leave is told at once: it may be a reason to offer no more.
         self._bad_news = False
         self._refused = 0
+        self._taken_before = server.recipients
         self._cuts: Counter[str] = Counter()
         self._quick: set[str] = set()
         self._left = 0
         self._more = True
         self._most = server.most
-        # The messages on which sessions ended, and how many answers never came, since one was last taken.
-        self._deaths: set[str] = set()
-        self._silences = 0
         self._down: Down | None = None
         self._asked_at = self._looked_at = server.passed_s()
         self._ready_at: float | None = None
@@ -125,10 +125,6 @@ class Round:
         dead = self._server.without_ended()
         for link in (*self._server.links, *dead):
             dialogue = link.dialogue
-            took = any(isinstance(receipt, Sent) for _, receipt in dialogue.ended)
-            if took or (dialogue.ended and not dialogue.died_on and not dialogue.silent):
-                self._deaths.clear()
-                self._silences = 0
             for letter, receipt in dialogue.ended:
                 self._ended.append((letter.of, receipt))
                 self._bad_news |= not isinstance(receipt, Sent)
@@ -154,20 +150,8 @@ class Round:
         """Fewer connections, where the server lets no more in; none, where there is nothing to be done with it."""
         dialogue = link.dialogue
         down, left = dialogue.down, len(self._server.links)
-        if dialogue.died_on:
-            self._deaths.add(dialogue.died_on.of.message_id)
-        self._silences += dialogue.silent
-        if len(self._deaths) >= MOST_DEATHS:
-            said = f"ended the session in the middle of {len(self._deaths)} messages in a row ({dialogue.why})"
-            down, left = self._left_alone(link, said), 0
-        elif self._silences >= MOST_SILENCES:
-            said = f"gave no answer in time, {self._silences} times in a row"
-            down, left = self._left_alone(link, said), 0
-        elif dialogue.known.wrong_answers >= MOST_WRONG_ANSWERS:
-            said = (
-                f"answered {dialogue.known.wrong_answers} times in a row as if drip did not speak SMTP ({dialogue.why})"
-            )
-            down, left = self._left_alone(link, said), 0
+        if said := _unwell(dialogue):
+            down, left = self._left_alone(link, without_addresses(said)), 0
         if down is None:
             return
         self._most = max(left, 1)
@@ -184,6 +168,8 @@ class Round:
     def _ask(self) -> None:
         """Tells the desk what ended, and asks which of those that could go now may."""
         links = [link for link in self._server.links if link.dialogue.ready]
+        if not links:
+            self._ready_at = None
         now = self._server.passed_s()
         late = now >= self._asked_at + (TELL_S if self._ended else KEEP_ALIVE_S)
         if (links and self._gathered(links, now)) or late or self._bad_news:
@@ -203,6 +189,9 @@ class Round:
         ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
         began = self._server.passed_s()
         may = self._desk.turn(ended, ready)
+        if self._server.recipients > self._taken_before:
+            # What was told just now it had refused before.
+            self._desk.accepts = True
         self._asked_at = self._server.passed_s()
         self._gather_s = min(GATHER_TIMES * (self._asked_at - began), LONGEST_GATHER_S)
         for link, permitted in zip(links, may, strict=True):
@@ -250,7 +239,7 @@ class Round:
 
     def _may_offer(self) -> bool:
         """A server that has taken nobody yet is not asked for more recipients at once than it may refuse."""
-        if self._server.accepts or self._desk.accepts:
+        if self._desk.accepts or self._server.recipients > self._taken_before:
             return True
         under_way = sum(not link.dialogue.idle for link in self._server.links)
         return not under_way or under_way + self._refused < MOST_REFUSED
@@ -348,6 +337,22 @@ class Round:
         # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for servers that know it.
         international = not (sender + recipient).isascii() or not text[: text.find(b"\r\n\r\n")].isascii()
         return Letter(message, sender, recipient, text, international=international)
+
+
+def _unwell(dialogue: Dialogue[Message]) -> str:
+    """What a server did too often in a row, and now again over this connection that has ended; nothing if it did not."""
+    known = dialogue.known
+    if dialogue.died_on:
+        known.deaths.add(dialogue.died_on.of.message_id)
+        if len(known.deaths) >= MOST_DEATHS:
+            return f"ended the session in the middle of {len(known.deaths)} messages in a row ({dialogue.why})"
+    if dialogue.silent:
+        known.silences += 1
+        if known.silences >= MOST_SILENCES:
+            return f"gave no answer in time, {known.silences} times in a row"
+    if dialogue.misunderstood and known.wrong_answers >= MOST_WRONG_ANSWERS:
+        return f"answered {known.wrong_answers} times in a row as if drip did not speak SMTP ({dialogue.why})"
+    return ""
 
 
 def _domain(letter: Letter[Message]) -> str:

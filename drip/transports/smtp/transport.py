@@ -14,10 +14,11 @@ from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
 from drip.transports.options import number, only
-from drip.transports.smtp.dialogue import Dialogue, Server
+from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.round import Round
+from drip.transports.smtp.server import Server
 
 OPTIONS = {
     "host", "port", "user", "password", "token", "security", "timeout", "connections", "messages_per_connection", "hello", "bounces", "dkim_domain",
@@ -93,7 +94,7 @@ class SmtpTransport:
         return "tls" if self._port == 465 else "none" if bare else "starttls"
 
     @property
-    def server(self) -> str:
+    def relay_name(self) -> str:
         """Who takes messages on, and as whom we log in: `ana at mail.example:587`."""
         name = f"{self._host}:{self._port}"
         return f"{self._login.user} at {name}" if self._login else name
@@ -142,9 +143,9 @@ class SmtpTransport:
     # --- the connections, for one round
 
     @property
-    def accepts(self) -> bool:
-        """Whether the server has taken a recipient by now."""
-        return self._known.accepts
+    def recipients(self) -> int:
+        """How many the server has taken by now."""
+        return self._known.recipients
 
     @property
     def links(self) -> Sequence[Link[Message]]:
