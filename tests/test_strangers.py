@@ -35,7 +35,7 @@ def kills(row: dict[str, str]) -> bool:
     # Several lines of one answer stand in one here.
     text = row["answer"].replace("-", " ", 1) if row["answer"][3:4] == "-" else row["answer"]
     (reply,) = Replies().feed(f"{text}\r\n".encode())
-    receipt = verdict(row["stage"], reply, recipient="jana.novak@shop.example")
+    receipt = verdict(row["stage"], reply, "jana.novak@shop.example")
     return isinstance(receipt, Refused) and receipt.scope == "address"
 
 

@@ -288,9 +288,9 @@ def hold_unproven(connection: Connection, now: datetime) -> None:
     """Has a person decide of those whom a server refused that has taken nobody for days; their runs go on."""
     overdue = relays.overdue(connection, now - UNPROVEN)
     if overdue:
-        outbox.hold_waiting(connection, overdue, now, "unproven")
-        relays.forget(connection, overdue)
-        runs.wake(connection, set(overdue.values()))
+        outbox.hold_waiting(connection, {each.message_id: each.answer for each in overdue}, now, "unproven")
+        relays.forget(connection, [each.message_id for each in overdue])
+        runs.wake(connection, {each.run_id for each in overdue})
         said = f"{len(overdue)} message(s) were refused for {UNPROVEN.days} days by a server that has taken nobody, and are held."
         alarm(connection, log, "unproven", "", said, now, SETTLE)
 

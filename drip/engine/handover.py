@@ -39,6 +39,8 @@ LONGEST_RETRY = timedelta(hours=1)
 # What a session died on is offered again so often, and so long after it.
 MOST_RESENT = 3
 RESENT_AFTER = timedelta(hours=1)
+# What is put off for so long is told of.
+LONG_PUT_OFF = timedelta(days=1)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
 # Between the last check and its turn too much time had passed.
@@ -49,8 +51,13 @@ REFUSES = (
     "check `user` and the password, and ask whoever runs the server whether this machine may send through it. Nobody was given "
     "up; one recipient at a time is tried, and what is still refused after three days waits for `drip release`"
 )
+WHY_US = (
+    "check `user` and the password, and ask whoever runs the server what it has against this machine; it is tried again with "
+    "one message, and `drip stop --off` tries at once"
+)
 AGAIN = "it is tried again with one message; `drip stop --off` tries at once"
 SLOWER = "it is tried again; give the transport a `rate:` (or fewer `connections`) that the server allows"
+PUT_OFF = "after five days of it they fail; the mail server's log tells more, and `drip log` whom it is about"
 SLOW = "it is waited for as long as RFC 5321 says; the mail server's log tells more"
 DEAD = "the address is dead"
 SETTLE = "`drip status` lists what is held, `drip release` settles it"
@@ -108,6 +115,8 @@ class Handover:
     # Whether the database knows that the server takes somebody, and of refusals since it last did.
     _known: bool = False
     _refusals: bool = True
+    # Whether it has taken a recipient in this delivery.
+    _took: bool = False
 
     def __post_init__(self) -> None:
         self._known = self.accepts
@@ -160,9 +169,11 @@ class Handover:
             self._unproven |= {each.outgoing.id for each, _ in heard}
         lot = [self._hand[message.message_id] for message in ready]
         with self.database.write() as connection:
-            if ready and self._known and self._refusals:
-                # Of several connections one was refused while another was taken.
-                self._accepted(connection)
+            self._took |= bool(ready)
+            if self._known and self._refusals and any(isinstance(receipt, Sent) for _, receipt in self._ended):
+                # It takes messages, so that what it refuses is not about us.
+                relays.sent(connection, self.channel)
+                self._refusals = False
             counted = self._record(connection)
             if (ready or self.accepts) and not self._known:
                 # What it refused before this proves nothing, and is offered once more.
@@ -272,7 +283,9 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
-                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", AGAIN, COSTLY_MS)
+                in_row = self._refused_in_row(connection, each, now, answer)
+                if not self._took or in_row >= MOST_REFUSED:
+                    counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", WHY_US, COSTLY_MS)
                 return False
             case Refused(answer, "transport", False) | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried. It goes behind the others, in whose way it
@@ -280,7 +293,7 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               attempts=outgoing.attempts, due_at=now)  # fmt: skip
                 counted.again += 1
-                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", AGAIN, COSTLY_MS)
+                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", WHY_US, COSTLY_MS)
                 return False
             case Unsent(answer, "rate"):
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
@@ -289,7 +302,9 @@ class Handover:
                 said = without_addresses(answer)
                 counted.stuck(f"The other side wants fewer messages at once ({said}).", SLOWER, CLOSED_MS)
                 return False
-            case Refused(answer, _, True) if outgoing.id in self._unproven or self._doubtful(connection, each, now):
+            case Refused(answer, scope, early) if (early or scope == "address") and self._proves_nothing(
+                connection, each, answer, now
+            ):
                 proven = self._has_accepted(connection)
                 outbox.settle(connection, outgoing, fence, "pending", now, code="provisional", sentence=answer,
                               due_at=now if proven else now + next_try(outgoing))  # fmt: skip
@@ -320,6 +335,11 @@ class Handover:
                 counted.failed += 1
                 return True
             case Unsent(answer, scope):
+                if _tried_for(outgoing.attempts) >= LONG_PUT_OFF:
+                    said = (
+                        f"Messages by {outgoing.channel} are put off for more than a day ({without_addresses(answer)})."
+                    )
+                    alarm(connection, log, "put-off", outgoing.channel, said, now, PUT_OFF)
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
                     said = without_addresses(answer)
@@ -356,15 +376,18 @@ class Handover:
         if self.relay is not None:
             relays.accepted(connection, self.channel, self.relay, self.clock())
         self.accepts = self._known = True
-        self._refusals = False
 
-    def _doubtful(self, connection: Connection, each: Ready, now: datetime) -> bool:
-        """Whether a server that took somebody once has refused so many in a row that it may be about us after all. Those whom
-        it has refused are not given up then."""
-        if self.relay is None:
-            return False
+    def _refused_in_row(self, connection: Connection, each: Ready, now: datetime, answer: str) -> int:
+        """How many different recipients it has refused since it last took a message, this one among them."""
         self._refusals = True
-        if relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, now) < MOST_REFUSED:
+        return relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, answer, now)
+
+    def _proves_nothing(self, connection: Connection, each: Ready, answer: str, now: datetime) -> bool:
+        """Whether a refusal may be about us: the server had taken nobody when it was heard; or it has refused so many in a row
+        that this is so again, and nobody of these is given up."""
+        if each.outgoing.id in self._unproven:
+            return True
+        if self.relay is None or self._refused_in_row(connection, each, now, answer) < MOST_REFUSED:
             return False
         self.accepts = self._known = False
         known = people.contacts_by_id(connection, relays.doubt(connection, self.channel))
@@ -375,7 +398,7 @@ class Handover:
 
     def _doubt(self, connection: Connection, each: Ready, answer: str, now: datetime, counted: Tally) -> None:
         """The server has refused one recipient more, and taken nobody: too many, and it is about us."""
-        count = relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, now)
+        count = self._refused_in_row(connection, each, now, answer)
         if count >= MOST_REFUSED:
             said = f"has refused {count} recipients and taken nobody since, so this may be about us"
             counted.stuck(f"The mail server {self.relay} {said} ({without_addresses(answer)}).", REFUSES, COSTLY_MS)

@@ -404,10 +404,12 @@ def close(connection: Connection, message: Outgoing, state: str, now: datetime, 
     connection.execute(update(messages).where(*where).values(values))
 
 
-def hold_waiting(connection: Connection, ids: Collection[int], now: datetime, code: str) -> None:
-    """Messages that wait are for a person to settle, with what was said of them last."""
-    where = (messages.c.id.in_(ids), messages.c.state.in_(("pending", "deferred")))
-    connection.execute(update(messages).where(*where).values(state="held", code=code, settled_at=now))
+def hold_waiting(connection: Connection, said: Mapping[int, str], now: datetime, code: str) -> None:
+    """Messages that wait are for a person to settle, each with what was said of it."""
+    for number, sentence in said.items():
+        where = (messages.c.id == number, messages.c.state.in_(("pending", "deferred")))
+        values = {"state": "held", "code": code, "sentence": sentence, "settled_at": now}
+        connection.execute(update(messages).where(*where).values(values))
 
 
 def left_behind(connection: Connection, fence: int) -> list[Outgoing]:

@@ -20,9 +20,10 @@ from drip.storage.sql import Prepared
 _WAITS = or_(in_state("pending"), in_state("deferred"))
 _SERVERS = Prepared(select(relays.c.channel, relays.c.server))
 _OVERDUE = Prepared(
-    select(refusals.c.message_id, messages.c.run_id)
+    select(refusals.c.message_id, messages.c.run_id, refusals.c.answer)
     .join(messages, messages.c.id == refusals.c.message_id)
-    .where(refusals.c.first_at <= bindparam("before"), _WAITS)
+    .join(relays, relays.c.channel == refusals.c.channel)
+    .where(refusals.c.first_at <= bindparam("before"), relays.c.accepted_at.is_(None), _WAITS)
 )
 
 
@@ -52,6 +53,11 @@ def accepted(connection: Connection, channel: str, server: str, now: datetime) -
     offer_again(connection, channel, now)
 
 
+def sent(connection: Connection, channel: str) -> None:
+    """It has taken a message: what it refused until then stands, and refusals are counted anew."""
+    connection.execute(delete(refusals).where(refusals.c.channel == channel))
+
+
 def doubt(connection: Connection, channel: str) -> set[int]:
     """It has refused too many in a row: it has to show anew that it takes anybody. The contacts whom it refused."""
     connection.execute(update(relays).where(relays.c.channel == channel).values(accepted_at=None))
@@ -59,17 +65,19 @@ def doubt(connection: Connection, channel: str) -> set[int]:
 
 
 def offer_again(connection: Connection, channel: str, now: datetime) -> None:
-    """The refusals of a channel are forgotten, and messages that wait for it due at once."""
-    refused = select(refusals.c.message_id).where(refusals.c.channel == channel)
-    waiting = (messages.c.id.in_(refused), _WAITS, messages.c.due_at > now)
-    connection.execute(update(messages).where(*waiting).values(due_at=now))
-    connection.execute(delete(refusals).where(refusals.c.channel == channel))
+    """Messages of a channel that wait because they were refused are due at once, as if they had not been."""
+    own = refusals.c.channel == channel
+    waiting = select(messages.c.id).where(messages.c.id.in_(select(refusals.c.message_id).where(own)), _WAITS)
+    connection.execute(update(messages).where(messages.c.id.in_(waiting), messages.c.due_at > now).values(due_at=now))
+    connection.execute(delete(refusals).where(own, refusals.c.message_id.in_(waiting)))
 
 
-def refused(connection: Connection, channel: str, message_id: int, contact_id: int, now: datetime) -> int:
+def refused(connection: Connection, channel: str, message_id: int, contact_id: int, answer: str, now: datetime) -> int:
     """Notes a refusal; how many different recipients were refused since the server last took somebody."""
-    row = {"message_id": message_id, "channel": channel, "contact_id": contact_id, "first_at": now}
-    connection.execute(insert_or(refusals).values(row).on_conflict_do_nothing())
+    row = {"message_id": message_id, "channel": channel, "contact_id": contact_id, "answer": answer, "first_at": now}
+    statement = insert_or(refusals).values(row)
+    newer = {"answer": statement.excluded.answer}
+    connection.execute(statement.on_conflict_do_update(index_elements=["message_id"], set_=newer))
     count = select(func.count(distinct(refusals.c.contact_id))).where(refusals.c.channel == channel)
     return int(connection.execute(count).scalar_one())
 
@@ -79,9 +87,18 @@ def refused_by(connection: Connection, channel: str) -> set[int]:
     return set(connection.scalars(select(refusals.c.contact_id).where(refusals.c.channel == channel)))
 
 
-def overdue(connection: Connection, before: datetime) -> dict[int, int]:
-    """Messages that wait and were refused provisionally before an instant, for the first time; each with its run."""
-    return dict(map(tuple, _OVERDUE.rows(connection, before=kept(before))))
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A message that waits, its run, and with which answer it was refused last."""
+
+    message_id: int
+    run_id: int
+    answer: str
+
+
+def overdue(connection: Connection, before: datetime) -> list[Overdue]:
+    """Messages that wait and were refused provisionally before an instant, for the first time."""
+    return [Overdue(*row) for row in _OVERDUE.rows(connection, before=kept(before))]
 
 
 def forget(connection: Connection, message_ids: Collection[int]) -> None:

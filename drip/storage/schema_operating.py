@@ -40,6 +40,7 @@ refusals = Table(
     Column("message_id", ForeignKey("messages.id"), primary_key=True),
     Column("channel", Words, nullable=False),
     Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("answer", Words, nullable=False),
     Column("first_at", Instant, nullable=False),
     Index("refusals_by_channel", "channel"),
 )

@@ -86,7 +86,6 @@ class Dialogue(Generic[T]):
     _written: int = 0
     _unclean: bool = False
     _data_along: bool = False
-    _took_others: bool = False
     _leaving: bool = False
     _steps: Steps | None = None
 
@@ -214,8 +213,9 @@ class Dialogue(Generic[T]):
                 for_good=False,
             )
         letter, gone, self.why = self._letter, self._all_written, why
-        # A server that ends a session after so many messages has taken some, and none is under way in full.
-        if gone or (not silent and (self.under_way or not self.taken)):
+        # A server that ends a session after so many messages has taken some, and says nothing of the next one.
+        unanswered = self.awaits in ("RSET", "MAIL")
+        if gone or (not silent and not (self.taken and unanswered)):
             self.died_on = letter
         self.silent = letter is not None and silent
         if letter and silent and self.awaits == "RCPT":
@@ -343,7 +343,6 @@ class Dialogue(Generic[T]):
 
     def _answered_rcpt(self, reply: Reply) -> None:
         self._data_along = self._agrees("RCPT", reply, {250, 251, 252})
-        self._took_others |= self._data_along
         self.known.recipients += self._data_along
 
     def _agrees(self, at: str, reply: Reply, fine: set[int]) -> bool:
@@ -357,7 +356,7 @@ class Dialogue(Generic[T]):
             return False
         else:
             agrees = False
-            letter.no = letter.no or verdict(at, reply, self._took_others, letter.recipient)
+            letter.no = letter.no or verdict(at, reply, letter.recipient)
         if letter.no:
             # What has not been asked need not be.
             self._later.clear()
@@ -377,7 +376,7 @@ class Dialogue(Generic[T]):
         elif reply.code < 400:
             self.lost(f"the server's answer to DATA makes no sense: {reply}")
         else:
-            letter.no = letter.no or verdict("DATA", reply, recipient=letter.recipient)
+            letter.no = letter.no or verdict("DATA", reply, letter.recipient)
             self._end_envelope(letter)
 
     def _end_envelope(self, letter: Letter[T]) -> None:
@@ -396,7 +395,7 @@ class Dialogue(Generic[T]):
             receipt: Receipt = Sent(str(reply))
             self.taken += 1
         elif reply.code >= 400:
-            receipt = verdict("TEXT", reply, recipient=letter.recipient)
+            receipt = verdict("TEXT", reply, letter.recipient)
         elif early:
             receipt = Unsent(f"the server answered before it had the message: {reply}")
         else:

@@ -110,11 +110,10 @@ OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "se
 AGAIN: tuple[Cause, ...] = ("greylisted", "busy")
 
 
-def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "") -> Receipt:
+def verdict(at: str, reply: Reply, recipient: str = "") -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx.
 
-    `took_others`: the server has taken some recipient, so that leave to relay is denied for this one alone. `recipient` is
-    whom it is about, where that is known.
+    `recipient` is whom it is about, where that is known.
     """
     found = judge(Answer(" ".join(reply.lines), at, reply.code, reply.enhanced, recipient))
     # At RCPT a fault of syntax is the address's.
@@ -123,10 +122,7 @@ def verdict(at: str, reply: Reply, took_others: bool = False, recipient: str = "
     if at != "MAIL" and reply.code >= 500 and found.cause in AGAIN:
         # By its code for good; by its words it may be taken later.
         return Unsent(str(reply), "address")
-    if found.cause == "relay" and took_others:
-        scope: Scope = "message"
-    else:
-        scope = _for_now(at, reply, found) if reply.code < 500 else _for_good(at, found)
+    scope = _for_now(at, reply, found) if reply.code < 500 else _for_good(at, found)
     if reply.code < 500:
         return Unsent(str(reply), scope)
     return Refused(str(reply), scope, at_recipient=at == "RCPT")

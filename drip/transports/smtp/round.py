@@ -207,6 +207,7 @@ class Round:
         if now < self._looked_at + LOOK_S:
             return
         self._looked_at = now
+        self._let_go_unwanted(now)
         silent = max(self._server.links, key=lambda link: link.silent_s(now), default=None)
         slow = silent is not None and silent.silent_s(now) >= SLOW_ANSWER_S
         if silent is not None and slow and not self._slow:
@@ -214,6 +215,19 @@ class Round:
         elif self._slow and not slow:
             self._desk.waits(None)
         self._slow = slow
+
+    def _let_go_unwanted(self, now: float) -> None:
+        """After a stop or a hold nobody is waited for who has nothing of a text yet."""
+        silent = [link for link in self._server.links if not link.dialogue.under_way and link.silent_s(now) >= LOOK_S]
+        if not silent:
+            return
+        self._tell([])
+        self._waiting = deque(letter for letter in self._waiting if self._desk.wants(letter.of))
+        for link in silent:
+            letter = link.dialogue.letter
+            if letter and not link.dialogue.ready and not self._desk.wants(letter.of):
+                link.dialogue.drop()
+                link.close()
 
     def _hand_out(self) -> None:
         """Messages to connections that wait for nothing; and more connections for more messages."""
@@ -345,7 +359,7 @@ def _unwell(dialogue: Dialogue[Message]) -> str:
     if dialogue.died_on:
         known.deaths.add(dialogue.died_on.of.message_id)
         if len(known.deaths) >= MOST_DEATHS:
-            return f"ended the session in the middle of {len(known.deaths)} messages in a row ({dialogue.why})"
+            return f"broke off in the middle of {len(known.deaths)} messages in a row ({dialogue.why})"
     if dialogue.silent:
         known.silences += 1
         if known.silences >= MOST_SILENCES:

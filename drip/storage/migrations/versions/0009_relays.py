@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("message_id", Number, sa.ForeignKey("messages.id"), primary_key=True),
         sa.Column("channel", Words, nullable=False),
         sa.Column("contact_id", Number, sa.ForeignKey("contacts.id"), nullable=False),
+        sa.Column("answer", Words, nullable=False),
         sa.Column("first_at", Instant, nullable=False),
     )
     op.create_index("refusals_by_channel", "refusals", ["channel"])
