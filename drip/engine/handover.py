@@ -101,7 +101,7 @@ class Handover:
     channel: str
     # The server behind the channel; None where nobody has to get to know us.
     relay: str | None = None
-    # Whether it has taken a recipient; a transport says so before what is ready does.
+    # Whether it has taken a recipient: what is ready says so, and the transport.
     accepts: bool = True
     stop: Callable[[], bool] = lambda: False
     _hand: dict[str, Ready] = field(default_factory=dict)
@@ -117,11 +117,11 @@ class Handover:
     _refusals: bool = True
     # Whether it has taken a recipient in this delivery.
     _took: bool = False
+    # What was not worth offering any more, to be judged anew.
+    _withdrawn: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._known = self.accepts
-
-    _withdrawn: set[int] = field(default_factory=set)
 
     @property
     def in_hand(self) -> set[int]:
@@ -283,7 +283,7 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
                               due_at=now + next_try(outgoing))  # fmt: skip
                 counted.again += 1
-                in_row = self._refused_in_row(connection, each, now, answer)
+                in_row = self._refused_in_row(connection, each, answer, now)
                 if not self._took or in_row >= MOST_REFUSED:
                     counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", WHY_US, COSTLY_MS)
                 return False
@@ -377,7 +377,7 @@ class Handover:
             relays.accepted(connection, self.channel, self.relay, self.clock())
         self.accepts = self._known = True
 
-    def _refused_in_row(self, connection: Connection, each: Ready, now: datetime, answer: str) -> int:
+    def _refused_in_row(self, connection: Connection, each: Ready, answer: str, now: datetime) -> int:
         """How many different recipients it has refused since it last took a message, this one among them."""
         self._refusals = True
         return relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, answer, now)
@@ -387,7 +387,7 @@ class Handover:
         that this is so again, and nobody of these is given up."""
         if each.outgoing.id in self._unproven:
             return True
-        if self.relay is None or self._refused_in_row(connection, each, now, answer) < MOST_REFUSED:
+        if self.relay is None or self._refused_in_row(connection, each, answer, now) < MOST_REFUSED:
             return False
         self.accepts = self._known = False
         known = people.contacts_by_id(connection, relays.doubt(connection, self.channel))
@@ -398,7 +398,7 @@ class Handover:
 
     def _doubt(self, connection: Connection, each: Ready, answer: str, now: datetime, counted: Tally) -> None:
         """The server has refused one recipient more, and taken nobody: too many, and it is about us."""
-        count = self._refused_in_row(connection, each, now, answer)
+        count = self._refused_in_row(connection, each, answer, now)
         if count >= MOST_REFUSED:
             said = f"has refused {count} recipients and taken nobody since, so this may be about us"
             counted.stuck(f"The mail server {self.relay} {said} ({without_addresses(answer)}).", REFUSES, COSTLY_MS)
