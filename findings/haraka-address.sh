@@ -12,7 +12,7 @@
 #   3.3.4 message: 451
 #   3.3.4 log: connection.transaction.rcpt_to[0].address is not a function
 #
-# Needs node, npm and python3. Exits 1 if a version does otherwise.
+# Installs Haraka@3.2.1 and Haraka@3.3.4. Needs node, npm and python3. Exits 1 if a version does otherwise.
 set -euo pipefail
 
 folder=$(mktemp -d)
