@@ -313,8 +313,12 @@ def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(tmp
         drip(root, "run", "--once", "--now", "2026-11-26 09:00")
         drip(root, "run", "--once", "--now", "2026-11-26 10:30")
         assert server.news()
-        drip(root, "run", "--once", "--now", "2026-11-26 10:30:05")
+        said = drip(root, "run", "--once", "--now", "2026-11-26 10:30:05")
         assert server.news() == []
+        assert "has refused 5 recipients" in said.err and "`drip stop --off` tries at once" in said.err
+        drip(root, "stop", "--off")
+        drip(root, "run", "--once", "--now", "2026-11-26 10:30:10")
+        assert server.news()
         drip(root, "run", "--once", "--now", "2026-11-26 10:31:05")
         assert len(server.news()) <= 1
 

@@ -28,6 +28,9 @@ from drip.storage.outbox import Outgoing
 BATCH = 200
 # A probe is nobody else's for so long.
 PROBE_MS = 60_000
+LEFT_ALONE = (
+    "nothing is tried for a while, `drip status` says until when; if it is mended, `drip stop --off` tries at once"
+)
 # A server that has taken nobody for so long: a person decides.
 UNPROVEN = timedelta(days=3)
 # So long one channel hands over before the planner and the other channels get their turn.
@@ -91,7 +94,7 @@ class Dispatcher:
             closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
             trouble = lanes.trouble(connection, channel) if self.pacing else None
         if closed or (trouble and not self._may_probe(channel)):
-            tally.trouble = closed or trouble
+            tally.trouble, tally.help = closed or trouble, LEFT_ALONE
             return tally
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
