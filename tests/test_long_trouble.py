@@ -13,8 +13,8 @@ from drip.core.message import MOST_REFUSED
 from drip.storage import alarms
 from tests import cli as command_line
 from tests.mail_server import CLOSE, HANG
-from tests.test_relays import NOON, Asked, Everybody, Shop, control_holds, shop
-from tests.world import LETTER, SETTINGS, TEMPLATE
+from tests.test_relays import NOON, Asked, Everybody, Shop, control_holds, relaying, shop
+from tests.world import LETTER
 
 __all__ = ["shop"]
 
@@ -71,13 +71,7 @@ def test_a_server_that_has_taken_no_message_gives_nobody_up_whatever_it_says_lat
 
 def test_a_server_that_is_left_alone_stays_so_for_the_next_process(tmp_path: Path) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
-        relay = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        files = {
-            "campaigns/_settings.yaml": SETTINGS.replace("use: memory", relay),
-            "campaigns/letter.yaml": LETTER,
-            "templates/letter.md": TEMPLATE,
-        }
-        command_line.shop(tmp_path, files, command_line.everybody(40))
+        relaying(tmp_path, server, 40)
         command_line.drip(tmp_path, "run", "--once", "--now", "2026-11-26 9:50")
         command_line.drip(tmp_path, "run", "--once", "--now", "2026-11-26 10:00")
         first = len(server.news())
@@ -148,13 +142,7 @@ def test_one_recipient_of_the_servers_own_does_not_prove_all_the_others_dead(
 @pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "RCPT"])
 def test_a_stop_waits_for_no_answer_of_a_server_that_has_no_text_of_ours(tmp_path: Path, stage: str) -> None:
     with Asked(Everybody("RCPT", HANG) if stage == "RCPT" else {("*", stage): HANG}) as server:
-        relay = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        files = {
-            "campaigns/_settings.yaml": SETTINGS.replace("use: memory", relay),
-            "campaigns/letter.yaml": LETTER,
-            "templates/letter.md": TEMPLATE,
-        }
-        command_line.shop(tmp_path, files, command_line.everybody(10))
+        relaying(tmp_path, server, 10)
         command_line.drip(tmp_path, "run", "--once", "--now", "2026-11-26 9:50")
         started = command_line.command(tmp_path, "run", "--every", "1", "--now", "2026-11-26 10:00")
         with subprocess.Popen(started, env=command_line.environment(), stderr=subprocess.DEVNULL) as daemon:

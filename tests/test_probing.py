@@ -21,13 +21,12 @@ from drip.storage.erasing import erase
 from drip.storage.people import contacts_by_key
 from drip.transports.smtp import SmtpTransport
 from drip.transports.smtp.round import Round
-from tests.cli import drip, everybody
-from tests.cli import shop as made_of
+from tests.cli import drip
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.test_delivery import Book, messages
 from tests.test_feedback import bounce, sent, suppressed, take
-from tests.test_relays import NOON, Asked, Everybody, Shop, Worlds, shop
-from tests.world import LETTER, SETTINGS
+from tests.test_relays import NOON, Asked, Everybody, Shop, Worlds, relaying, shop
+from tests.world import LETTER
 
 __all__ = ["shop"]
 
@@ -303,13 +302,7 @@ def test_a_hold_is_noticed_while_every_recipient_is_refused(shop: Callable[..., 
 def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
-        options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        files = {
-            "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options),
-            "campaigns/letter.yaml": LETTER,
-            "templates/letter.md": "---\nsubject: Hello {{ contact.key }}\n---\nHello\n",
-        }
-        made_of(root, files, everybody(50))
+        relaying(root, server, 50)
         drip(root, "run", "--once", "--now", "2026-11-26 09:00")
         drip(root, "run", "--once", "--now", "2026-11-26 10:30")
         assert server.news()

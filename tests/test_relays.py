@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from drip.engine.tally import Tally
 from drip.storage import alarms, control, outbox, people
 from drip.storage.outbox import Outgoing
 from drip.transports.smtp import SmtpTransport
-from tests.cli import drip
+from tests.cli import drip, everybody
+from tests.cli import shop as made_of
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.test_delivery import Book, messages
-from tests.world import LETTER, World, at
+from tests.world import LETTER, SETTINGS, TEMPLATE, World, at
 
 Worlds = Callable[..., World]
 NOON = at("2026-11-26 16:00")
@@ -104,6 +106,17 @@ def shop(world: Worlds) -> Iterator[Callable[..., Shop]]:
     yield make
     for each in made:
         each.close()
+
+
+def relaying(root: Path, server: MailServer, people: int) -> None:
+    """A workspace in files whose letters go to a mail server, for the program itself."""
+    relay = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
+    files = {
+        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", relay),
+        "campaigns/letter.yaml": LETTER,
+        "templates/letter.md": TEMPLATE,
+    }
+    made_of(root, files, everybody(people))
 
 
 # --- who has taken nobody is asked about us first

@@ -174,6 +174,17 @@ def test_a_session_that_the_server_ends_after_so_many_messages_has_not_died() ->
         assert dialogue.cut and (dialogue.died_on is not None) is died
 
 
+def test_goodbye_is_said_once() -> None:
+    dialogue = opened()
+    sent(dialogue, "ana")
+    dialogue.quit()
+    assert not dialogue.free
+    dialogue.quit()
+    assert heard(dialogue) == b"QUIT\r\n" and not dialogue.over
+    say(dialogue, "221 bye\r\n")
+    assert dialogue.over
+
+
 def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> None:
     dialogue = opened()
     sent(dialogue, "ana")

@@ -163,7 +163,9 @@ class Dialogue(Generic[T]):
         self._finish()
 
     def quit(self) -> None:
-        """Says goodbye, if there is still somebody to say it to."""
+        """Says goodbye, if there is still somebody to say it to. May be called twice."""
+        if self._leaving:
+            return
         if self.open and not self.over and self.idle:
             self._leaving = True
             self._command("QUIT", b"QUIT", lambda reply: self._finish())
