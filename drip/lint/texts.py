@@ -20,7 +20,7 @@ from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, ending
 
 GLOBALS = frozenset(
     ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
+     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self")
 )  # fmt: skip
 ADDRESSED_BY = {"email": "email", "sms": "phone", "push": "push_token", "letter": "postal_address"}
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
