@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from itertools import chain
@@ -29,6 +28,10 @@ LONGEST_S = 2.0
 USE = 20
 # So many characters count as one step: printed (they may be escaped), made, or only looked at.
 PRINTED, MADE, READ = 2, 10, 100
+# A text of no more characters costs nothing beyond the use, or the step, by which it comes about.
+SHORT = USE * MADE
+# The clock is looked at after so many steps: 50 uses of the slowest filter take 3 ms.
+BETWEEN_LOOKS = 50 * USE
 # A message, and so any text that is put together for it.
 MOST_CHARACTERS = 2_000_000
 # What a filter or a method takes: some of them make a list of every letter.
@@ -46,27 +49,39 @@ class TooMuch(Exception):
     """A template that does not end, or makes more than a message holds."""
 
 
-class Budget(threading.local):
-    """What is left for the text that this thread fills in: nothing before it begins and once it is done."""
+class Budget:
+    """What is left for a text that is being filled in, from `with budget:` on; outside of that, nothing.
+
+    Threads that share one take turns.
+    """
+
+    __slots__ = ("_ends", "_left", "_next_look", "_turn")
 
     def __init__(self) -> None:
-        self._left, self._ends = 0, 0.0
+        self._turn = threading.Lock()
+        self._left = self._next_look = 0
+        self._ends = 0.0
 
-    @contextmanager
-    def begun(self) -> Iterator[None]:
-        """Meanwhile there are steps and time to spend, counted from here on."""
-        self._left, self._ends = MOST_STEPS, time.monotonic() + LONGEST_S
-        try:
-            yield
-        finally:
-            self._left = 0
+    def __enter__(self) -> None:
+        self._turn.acquire()
+        self._left, self._next_look = MOST_STEPS, MOST_STEPS - BETWEEN_LOOKS
+        self._ends = time.monotonic() + LONGEST_S
+
+    def __exit__(self, *_: object) -> None:
+        self._left = self._next_look = 0
+        self._turn.release()
 
     def spend(self, steps: int = USE) -> None:
         """Raises TooMuch when steps or time are used up."""
         self._left -= steps
+        if self._left < self._next_look:
+            self._look()
+
+    def _look(self) -> None:
         if self._left < 0 or time.monotonic() > self._ends:
             most = f"{MOST_STEPS // USE:,} rounds of loops and uses of filters, or {LONGEST_S:g} seconds"
             raise TooMuch(f"it takes more than {most}")
+        self._next_look = max(0, self._left - BETWEEN_LOOKS)
 
 
 def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:

@@ -28,6 +28,7 @@ from drip.rendering.limits import (
     MOST_FILTERED,
     PRINTED,
     READ,
+    SHORT,
     SMALL,
     TEXTS,
     USE,
@@ -47,17 +48,20 @@ GLOBALS = ("dict", "namespace", "range")
 ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
     "0round", "0looped", "0built", "0joined", "0sliced", "0compared", "0shown",
 )  # fmt: skip
+# Filters that give a text or a number, whatever they take.
+GIVE_TEXT = {JOINED, *OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default"}
 OF_TEXTS = (
     "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal", "isdigit", "islower",
     "isnumeric", "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind",
     "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
 )  # fmt: skip
+OF_DICTS = frozenset(("get", "items", "keys", "values"))
 OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
 # What of a value can be asked for by name. `{{ product.items }}` is the method, as everywhere in Jinja.
 ATTRIBUTES: Mapping[type, frozenset[str]] = {
     str: frozenset(OF_TEXTS),
     Markup: frozenset((*OF_TEXTS, "unescape")),
-    dict: frozenset(("get", "items", "keys", "values")),
+    dict: OF_DICTS,
     list: frozenset(("count", "index")),
     tuple: frozenset(("count", "grouper", "index", "list")),
     date: frozenset(OF_DATES),
@@ -105,7 +109,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         listed = {name: FILTERS[name] for name in LISTED_FILTERS} | own
         self.filters = {name: self._counted(name, filter_) for name, filter_ in listed.items()}
         self.filters |= {
-            ROUND: self._round,
+            ROUND: self.budget.spend,
             LOOPED: self._looped,
             BUILT: self._built,
             JOINED: self._joined,
@@ -151,7 +155,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """The output as it is made: texts of the template, each the same object every time, and what is filled in."""
         parts: list[str] = []
         length = 0
-        with self.budget.begun():
+        with self.budget:
             made = template.generate(values)
             while some := list(islice(made, AT_ONCE)):
                 length += sum(map(len, some))
@@ -171,9 +175,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A value of a dictionary, or what is listed of another kind of value."""
         kind = type(obj)
-        known = ATTRIBUTES.get(kind) or (ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset())
-        if kind is dict and attribute not in known:
+        if kind is dict and attribute not in OF_DICTS:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        known = ATTRIBUTES.get(kind) or (ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset())
         if isinstance(obj, Undefined) or attribute in known:
             if kind in TEXTS:
                 not_too_long(len(obj), MOST_FILTERED)
@@ -226,8 +230,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         def filtered(*arguments: Any, **named: Any) -> Any:
             value = arguments[first]
             if type(value) in TEXTS:
-                not_too_long(len(value), MOST_FILTERED)
-                spend(USE + len(value) // READ)
+                if len(value) > SHORT:
+                    not_too_long(len(value), MOST_FILTERED)
+                    spend(len(value) // READ)
+                spend()
             elif type(value) in SMALL or isinstance(value, Undefined) or name in ("d", "default"):
                 spend()
             elif name in OF_ONE or not is_collection(value):
@@ -235,7 +241,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             else:
                 names = [more for more in (*arguments[first + 1 :], *named.values()) if isinstance(more, str)]
                 spend(USE + len(value) * max([1, *map(_names_in, names)]))
-            return self._made(filter_(*arguments, **named))
+            made = filter_(*arguments, **named)
+            return made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
 
         return filtered
 
@@ -253,11 +260,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _made(self, value: Any) -> Any:
         """What an operation gave, counted; what would be made later is made now."""
         kind = type(value)
-        if kind in SMALL:
-            return value
         if kind in TEXTS:
-            if len(value) >= MADE:
+            if len(value) > SHORT:
                 self.budget.spend(len(value) // MADE)
+            return value
+        if kind in SMALL:
             return value
         if isinstance(value, Iterator | KeysView | ItemsView | ValuesView):
             value = gathered(iter(value), self.budget)
@@ -274,9 +281,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return steps
 
     # --- what `_Guard` puts in
-
-    def _round(self, steps: int) -> None:
-        self.budget.spend(USE + steps)
 
     def _looped(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -311,7 +315,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _shown(self, value: Any) -> Any:
         kind = type(value)
         if kind in TEXTS:
-            self.budget.spend(1 + len(value) // PRINTED)
+            if len(value) > SHORT:
+                self.budget.spend(len(value) // PRINTED)
         elif kind not in SMALL and not isinstance(value, Undefined):
             raise SecurityError(f"{_called(value)} cannot be written out: name what of it is to stand there")
         return value
@@ -414,9 +419,9 @@ def _compared(operand: nodes.Expr) -> nodes.Expr:
 
 
 def _is_text(node: nodes.Expr) -> bool:
-    """Whether it prints no more than what stands there, or was counted as it was joined."""
-    joined = isinstance(node, nodes.Filter) and node.name == JOINED
-    return joined or isinstance(node, nodes.TemplateData | nodes.Const)
+    """Whether it is a text that stands there, or one that was counted as it was made."""
+    made = isinstance(node, nodes.Filter) and node.name in GIVE_TEXT
+    return made or isinstance(node, nodes.TemplateData | nodes.Const)
 
 
 Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
@@ -424,7 +429,7 @@ Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 def _with_round(node: Body) -> Body:
     """Each time that the body is run counts, by what stands in it."""
-    steps = nodes.Const(_steps_of(node.body), lineno=node.lineno)
+    steps = nodes.Const(USE + _steps_of(node.body), lineno=node.lineno)
     node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
     return node
 

@@ -187,7 +187,7 @@ class _Specialiser:
         assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=node.lineno), node, lineno=node.lineno)
         try:
             template = _compiled(self.sandbox, [assign])
-            with self.sandbox.budget.begun():
+            with self.sandbox.budget:
                 return vars(template.make_module(dict(env)))[RESULT]
         except Exception:
             # It fails for everybody, and says so when it is filled in.
