@@ -22,7 +22,7 @@ from drip.rendering.templates import Compiled, Source, Templates, endings_of
 FOR_ALL = ("business", "topic")
 # RFC 3834 section 5: no auto-reply is wanted; the headers of lists say so too.
 ANSWERED_BY_NOBODY = {"Auto-Submitted": "auto-generated"}
-_BODY = re.compile(r"<body\b[^>]*>", re.I)
+_BODY = re.compile(r"<body\b[^<>]*>", re.I)
 _GAP = re.compile(r"\n\s*\n\s*\n+")
 
 

@@ -25,6 +25,7 @@ from drip.core.calendar import Birthday
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, own_filters
 from drip.rendering.limits import (
     MADE,
+    MOST_CHARACTERS,
     MOST_FILTERED,
     PRINTED,
     READ,
@@ -41,8 +42,6 @@ from drip.rendering.limits import (
 
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
-# A template of more characters takes seconds to be made ready. Mail programs cut a page of a twentieth.
-LONGEST_SOURCE = 500_000
 GLOBALS = ("dict", "namespace", "range")
 # Filters by which `_Guard` counts. No template can write these names.
 ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
@@ -130,8 +129,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError("the template is nested too deep", 1) from None
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        if len(source) > LONGEST_SOURCE:
-            raise TemplateSyntaxError(f"the template has more than {LONGEST_SOURCE:,} characters", 1, name, filename)
+        if len(source) > MOST_CHARACTERS:
+            raise TemplateSyntaxError(f"the template has more than {MOST_CHARACTERS:,} characters", 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
             guarded = _Guard().visit(tree)
