@@ -24,6 +24,7 @@ from markdown_it import MarkdownIt
 from drip.core.message import Attachment, Pieced
 from drip.errors import DripError, Place, nearest
 from drip.rendering.bounds import check_bounds
+from drip.rendering.limits import TooMuch
 from drip.rendering.links import links_in, tracked_links
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
@@ -43,6 +44,8 @@ ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
 PLAIN = ("sms", "push")
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
+# After so many messages in a row that went past the limits, no more are tried until the file changes.
+MOST_EXCEEDED = 3
 # From so many messages of one occurrence on a template is specialised for it, which takes as long as filling in some hundred.
 WORTH_IT = 30
 MOST_SPECIAL = 20
@@ -96,6 +99,7 @@ class Compiled:
     links: frozenset[str] = frozenset()
     # Files of the folder that the HTML shows.
     pictures: tuple[Attachment, ...] = ()
+    _exceeded: list[str] = field(default_factory=list, repr=False)
     _uses: Counter[str] = field(default_factory=Counter, repr=False)
     _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
 
@@ -114,6 +118,18 @@ class Compiled:
         if self.html is not None:
             html = _filled(templates.html, self.html, special_html, values)
         return html, _filled(templates.plain, self.text, special_text, values)
+
+    def tried(self, exceeded: TooMuch | None) -> None:
+        """Remembers whether a message went past the limits. Each may take two seconds, and ten thousand may wait."""
+        if exceeded is None:
+            self._exceeded.clear()
+        else:
+            self._exceeded.append(str(exceeded))
+
+    @property
+    def given_up(self) -> str | None:
+        """Why no more messages are tried by it; None as long as they are."""
+        return self._exceeded[-1] if len(self._exceeded) >= MOST_EXCEEDED else None
 
     def _specialised(
         self, templates: Templates, known: Mapping[str, Any]
