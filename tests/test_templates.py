@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from drip.core.message import Mailbox, Message, with_pictures
 from drip.errors import DripError
+from drip.rendering.limits import TooMuch
 from drip.rendering.messages import Letterhead, RenderError, Request, render
-from drip.rendering.sandbox import Sandbox, TooMuch
+from drip.rendering.sandbox import Sandbox
 from drip.rendering.shield import shielded_html
 from drip.rendering.templates import Templates
 from drip.rendering.text import text_of_html, text_of_markdown

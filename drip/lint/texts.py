@@ -16,17 +16,17 @@ from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
 from drip.rendering.names import Used, names_in, names_in_text
+from drip.rendering.shield import replace_tags
 from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
 
 GLOBALS = frozenset(
     ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self", "0round", "0join")
+     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self")
 )  # fmt: skip
 ADDRESSED_BY = {"email": "email", "sms": "phone", "push": "push_token", "letter": "postal_address"}
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70
 LARGEST_BYTES = 100 * 1024
-JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.S)
 SELLING = re.compile(
     r"\b(\d+ ?% (off|discount)|discounts?|on sale|special offers?|promo(tion)? codes?|coupon|buy now|shop now|"
     r"limited time|best price|save \$?\d+)\b", re.I,
@@ -213,7 +213,7 @@ class TextRules:
             return
         self._seen.add((source.name, "looks"))
         subject = source.front.get("subject", "")
-        bare = JINJA.sub("", subject).strip()
+        bare = replace_tags(subject, lambda _: "").strip()
         line = Place(source.name, source.front_line("subject"))
         if len(bare) > LONGEST_SUBJECT:
             yield finding("long-subject", line, f"the subject has {len(bare)} characters and what is filled in")
@@ -261,14 +261,13 @@ class TextRules:
         if (source.name, "sms") in self._seen:
             return
         self._seen.add((source.name, "sms"))
-        text = JINJA.sub(self._longest, source.body).strip()
+        text = replace_tags(source.body, self._longest).strip()
         parts = sms_parts(text)
         if parts > 1:
             sentence = f"with the longest names it has {len(text)} characters, which is {parts} SMS"
             yield finding("sms-parts", Place(source.name, source.first_line), sentence)
 
-    def _longest(self, found: re.Match[str]) -> str:
-        tag = found[0]
+    def _longest(self, tag: str) -> str:
         if not tag.startswith("{{"):
             return ""
         name = re.match(r"\{\{-?\s*([\w.]+)", tag)
@@ -295,7 +294,7 @@ def _markdown(source: Source) -> Iterator[Problem]:
         for found in re.finditer(r"!\[\s*\]\(", line):
             place = Place(source.name, number, found.start() + 1)
             yield finding("no-alt", place, "this picture has no text", source=line)
-        for found in re.finditer(r"(?<!!)\[([^\]]*)\]\(", line):
+        for found in re.finditer(r"(?<!!)\[([^\]]{0,200}+)\]\(", line):
             said = found[1].strip("*_ ").casefold()
             if said in VAGUE or not said:
                 place = Place(source.name, number, found.start() + 1)
@@ -304,11 +303,11 @@ def _markdown(source: Source) -> Iterator[Problem]:
 
 def _html(source: Source) -> Iterator[Problem]:
     reader = _Page(source)
-    reader.feed(JINJA.sub(lambda found: "x" + "\n" * found[0].count("\n"), source.body))
+    reader.feed(replace_tags(source.body, lambda tag: "x" + "\n" * tag.count("\n")))
     reader.close()
     yield from reader.problems
     whole = "<html" in source.body.lower()
-    if whole and not re.search(r"<html[^>]*\slang\s*=", source.body, re.I):
+    if whole and not re.search(r"<html[^<>]*\slang\s*=", source.body, re.I):
         yield finding("no-lang", Place(source.name, source.first_line), "the page does not say its language")
     for number, sentence in low_contrasts(source.body):
         yield finding("low-contrast", Place(source.name, source.first_line + number - 1), sentence)

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from html import unescape
 
-LINK = re.compile(r"\w+_link\b")
+LINK = re.compile(r"\b\w+_link\b")
 # A link and its address, which may have expressions in it.
 HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
 # Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.

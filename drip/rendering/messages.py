@@ -16,13 +16,14 @@ from markupsafe import Markup, escape
 from drip.core.addresses import ascii_domain
 from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.errors import DripError, Place
-from drip.rendering.templates import Compiled, Source, Templates, endings_of
+from drip.rendering.limits import TooMuch
+from drip.rendering.templates import MOST_EXCEEDED, Compiled, Source, Templates, endings_of
 
 # Values that are the same for everybody who gets a message at one occurrence.
 FOR_ALL = ("business", "topic")
 # RFC 3834 section 5: no auto-reply is wanted; the headers of lists say so too.
 ANSWERED_BY_NOBODY = {"Auto-Submitted": "auto-generated"}
-_BODY = re.compile(r"<body\b[^>]*>", re.I)
+_BODY = re.compile(r"<body\b[^<>]*>", re.I)
 _GAP = re.compile(r"\n\s*\n\s*\n+")
 
 
@@ -80,11 +81,19 @@ def render(templates: Templates, request: Request) -> Message:
         attachments = tuple(templates.attachment(name) for name in request.attach)
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
+    if reason := compiled.given_up:
+        sentence = f"{request.template} is not tried any more, since {MOST_EXCEEDED} messages in a row failed: {reason}"
+        raise RenderError(sentence, help="write it simpler; a changed file is tried at once", place=compiled.place)
     try:
-        return _filled(templates, compiled, request, attachments)
+        message = _filled(templates, compiled, request, attachments)
+    except TooMuch as error:
+        compiled.tried(error)
+        raise _explained(templates, compiled, request, error) from None
     except Exception as error:
         # Filters and templates can fail in any way; whatever it was, it is this one message's.
         raise _explained(templates, compiled, request, error) from None
+    compiled.tried(None)
+    return message
 
 
 def signed_links(public_url: str | None, purpose: str, token: str, sender: Mailbox) -> tuple[str | None, str]:

@@ -1,70 +1,77 @@
-"""The Jinja environment: an immutable sandbox with limits on time and size, and the filters of the guides."""
+"""The Jinja environment of templates: plain data, what is listed here and no more, and every operation counted.
+
+`limits` says what may be spent; `_Guard` puts the counting into a template's syntax tree, where Jinja has no hook for it.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, MutableMapping
-from datetime import date, datetime
-from functools import lru_cache, wraps
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from datetime import date, datetime, timedelta
+from functools import wraps
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
-from babel import UnknownLocaleError
-from babel.core import Locale
-from babel.dates import format_date, format_datetime
-from babel.numbers import format_currency, format_decimal
-from jinja2 import (
-    Environment,
-    Template,
-    TemplateSyntaxError,
-    Undefined,
-    nodes,
-    pass_context,
-    pass_environment,
-    pass_eval_context,
-)
+from jinja2 import Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.filters import do_batch, do_round, do_striptags, sync_do_join, sync_do_slice, sync_do_sum
-from jinja2.runtime import Context, markup_join
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context, LoopContext, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import TESTS
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
 
 from drip.core.calendar import Birthday
-from drip.core.fields import parse_date, parse_number
+from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, own_filters
+from drip.rendering.limits import (
+    MADE,
+    MOST_CHARACTERS,
+    MOST_FILTERED,
+    PRINTED,
+    READ,
+    SHORT,
+    SMALL,
+    TEXTS,
+    USE,
+    Budget,
+    gathered,
+    is_collection,
+    not_too_long,
+    size,
+)
 
-MOST_CHARACTERS = 2_000_000
-MOST_ROUNDS = 100_000
-# What filters write in all need not stand in the text.
-MOST_DRAFTED = 10 * MOST_CHARACTERS
-# Of a text whose comments are taken out one by one.
-MOST_MARKED_UP = 100_000
-LONGEST_S = 2.0
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
-# Filters and globals that can make much of little, or leave what templates are for.
-REMOVED_FILTERS = (
-    "indent",
-    "wordwrap",
-    "center",
-    "format",
-    "pprint",
-    "random",
-    "xmlattr",
-    "filesizeformat",
-    "attr",
-    "tojson",
-    "urlize",
-)
-# Names that no template can write, and so not take away.
-ROUND, JOIN = "0round", "0join"
-GROWING = {"ljust", "rjust", "center", "zfill", "format", "format_map", "expandtabs", "replace", "join", "translate"}
-REMOVED_GLOBALS = ("lipsum", "cycler", "joiner")
-# What `{{ product.items }}` means is the method, as everywhere in Jinja.
-METHODS_OF_DICT = frozenset(dir(dict))
-
-
-class TooMuch(Exception):
-    """A template that does not end, or writes without end."""
+GLOBALS = ("dict", "namespace", "range")
+# Filters by which `_Guard` counts. No template can write these names.
+ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
+    "0round", "0looped", "0built", "0joined", "0sliced", "0compared", "0shown",
+)  # fmt: skip
+# Filters that give a text or a number, whatever they take.
+GIVE_TEXT = {JOINED, *OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default"}
+OF_TEXTS = (
+    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal", "isdigit", "islower",
+    "isnumeric", "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind",
+    "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+)  # fmt: skip
+OF_DICTS = frozenset(("get", "items", "keys", "values"))
+OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
+# What of a value can be asked for by name. `{{ product.items }}` is the method, as everywhere in Jinja.
+ATTRIBUTES: Mapping[type, frozenset[str]] = {
+    str: frozenset(OF_TEXTS),
+    Markup: frozenset((*OF_TEXTS, "unescape")),
+    dict: OF_DICTS,
+    list: frozenset(("count", "index")),
+    tuple: frozenset(("count", "grouper", "index", "list")),
+    date: frozenset(OF_DATES),
+    datetime: frozenset((*OF_DATES, "hour", "minute", "second", "date", "time")),
+    timedelta: frozenset(("days", "seconds", "total_seconds")),
+    Birthday: frozenset(("year", "month", "day")),
+    LoopContext: frozenset(
+        ("changed", "cycle", "depth", "depth0", "first", "index", "index0", "last", "length", "nextitem", "previtem",
+         "revindex", "revindex0")
+    ),
+}  # fmt: skip
 
 
 class Unknown(Undefined):
@@ -90,34 +97,29 @@ class Blank(Undefined):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Templates get plain data only. Every round of every loop and every call counts against a limit."""
+    """Fills in templates, each within a budget of its own. Threads may share one."""
 
-    intercepted_binops = frozenset(("*", "**", "%", "+"))
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
     def __init__(self, *, autoescape: bool, currency: str, unknown: type[Undefined] = Unknown) -> None:
         super().__init__(autoescape=autoescape, undefined=unknown, keep_trailing_newline=True)
-        for name in REMOVED_FILTERS:
-            self.filters.pop(name, None)
-        for name in REMOVED_GLOBALS:
-            self.globals.pop(name, None)
-        of_values = {"money": _money(currency), "date": _date, "number": _number}
-        self.filters |= {name: _of_known(each) for name, each in of_values.items()} | {"plural": _plural}
-        limited = {
-            "replace": _replace,
-            "join": _joined,
-            "slice": _slice,
-            "batch": _batch,
-            "round": _rounded,
-            "sum": _sum,
+        self.budget = Budget()
+        own = own_filters(currency)
+        listed = {name: FILTERS[name] for name in LISTED_FILTERS} | own
+        self.filters = {name: self._counted(name, filter_) for name, filter_ in listed.items()}
+        self.filters |= {
+            ROUND: self.budget.spend,
+            LOOPED: self._looped,
+            BUILT: self._built,
+            JOINED: self._joined,
+            SLICED: self._sliced,
+            COMPARED: self._compared,
+            SHOWN: self._shown,
         }
-        self.filters |= limited | {"striptags": _striptags}
-        self.filters = {name: self._counted(each) for name, each in self.filters.items()}
-        # Kept, as `self._round` is another object each time; its calls are told from others by it.
-        self._guard = self._round
-        self.globals |= {ROUND: self._guard, JOIN: _join}
-        self._rounds = 0
-        self._made = 0
-        self._ends = 0.0
+        self.tests = {name: self._looked_into(cast(Callable[..., bool], TESTS[name])) for name in LISTED_TESTS}
+        self.globals = {name: self.globals[name] for name in GLOBALS}
+
+    # --- making ready
 
     def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
         """Python nests less deep than Jinja. Raises TemplateSyntaxError."""
@@ -127,6 +129,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError("the template is nested too deep", 1) from None
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        if len(source) > MOST_CHARACTERS:
+            raise TemplateSyntaxError(f"the template has more than {MOST_CHARACTERS:,} characters", 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
             guarded = _Guard().visit(tree)
@@ -136,63 +140,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         guarded.set_environment(self)
         return guarded
 
-    def _round(self) -> None:
-        self._rounds += 1
-        if self._rounds > MOST_ROUNDS or time.monotonic() > self._ends:
-            raise TooMuch(f"it takes more than {MOST_ROUNDS:,} rounds and calls, or {LONGEST_S:g} seconds")
-
-    def _counted(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter whose every use counts, as `map` uses it for each of many, and what it writes too."""
-
-        @wraps(filter_)
-        def filtered(*arguments: Any, **named: Any) -> Any:
-            self._round()
-            made = filter_(*arguments, **named)
-            if isinstance(made, str):
-                self._made += len(made)
-                not_too_long(self._made, MOST_DRAFTED)
-            return made
-
-        return filtered
-
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
         return {**self.globals, **(d or {})}
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """As Jinja's, which looks for a method first and so raises an exception for each key of a dictionary."""
-        if type(obj) is dict and attribute not in METHODS_OF_DICT:
-            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
-        return super().getattr(obj, attribute)
-
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Counts what a template calls: a macro can call itself. A round of a loop is such a call, and nothing else."""
-        self._round()
-        if obj is self._guard:
-            return None
-        return super().call(context, obj, *args, **kwargs)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Also unsafe: methods that make gigabytes of a few characters."""
-        return not (isinstance(obj, str) and attr in GROWING) and super().is_safe_attribute(obj, attr, value)
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
-        self._round()
-        numbers = isinstance(left, int | float) and isinstance(right, int | float)
-        if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
-            raise SecurityError("a power this large is not computed")
-        if operator in ("*", "%") and not numbers:
-            raise SecurityError(f"`{operator}` works on numbers only")
-        if any(isinstance(each, int) and each.bit_length() > 256 for each in (left, right)):
-            raise SecurityError("a number this large is not computed")
-        if operator == "+" and isinstance(left, str | list | tuple):
-            not_too_long(len(left) + len(right))
-        return super().call_binop(context, operator, left, right)
-
-    def begin(self) -> None:
-        """From here on rounds, calls and time count anew."""
-        self._rounds, self._made, self._ends = 0, 0, time.monotonic() + LONGEST_S
+    # --- filling in
 
     def render(self, template: Template, values: dict[str, Any]) -> str:
         """The template's output. Raises TooMuch past the limits, and what Jinja raises."""
@@ -200,29 +152,247 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def pieces(self, template: Template, values: dict[str, Any]) -> list[str]:
         """The output as it is made: texts of the template, each the same object every time, and what is filled in."""
-        self.begin()
         parts: list[str] = []
         length = 0
-        made = template.generate(values)
-        while some := list(islice(made, AT_ONCE)):
-            length += sum(map(len, some))
-            not_too_long(length)
-            # Half a character of UTF-16 is no text.
-            parts += [part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8") for part in some]
+        with self.budget:
+            made = template.generate(values)
+            while some := list(islice(made, AT_ONCE)):
+                length += sum(map(len, some))
+                not_too_long(length)
+                # Half a character of UTF-16 is no text.
+                parts += [part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8") for part in some]
         return parts
+
+    def concat(self, pieces: Any) -> str:
+        """What a macro, a block or `{% set %}` wrote, within the limit."""
+        parts = list(pieces)
+        length = sum(map(len, parts))
+        not_too_long(length)
+        self.budget.spend(length // MADE)
+        return "".join(parts)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A value of a dictionary, or what is listed of another kind of value."""
+        kind = type(obj)
+        if kind is dict and attribute not in OF_DICTS:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        known = ATTRIBUTES.get(kind) or (ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset())
+        if isinstance(obj, Undefined) or attribute in known:
+            if kind in TEXTS:
+                not_too_long(len(obj), MOST_FILTERED)
+            return super().getattr(obj, attribute)
+        if kind is Namespace and not attribute.startswith("_"):
+            return super().getattr(obj, attribute)
+        if hasattr(kind, attribute):
+            return self.unsafe_undefined(obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """A value by its place or name; else as `getattr`. Raises SecurityError for a key that is no text or number."""
+        if not isinstance(argument, str | int | Undefined):
+            raise SecurityError("what stands between [ and ] is a text or a whole number")
+        if is_collection(obj) or isinstance(obj, str):
+            try:
+                return obj[argument]
+            except (TypeError, LookupError):
+                pass
+        return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj=obj, name=str(argument))
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Counts what a template calls, with what, and what it gives: a macro can call itself."""
+        self.budget.spend(USE + self._read(*args, *kwargs.values()))
+        return self._made(super().call(context, obj, *args, **kwargs))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
+            raise SecurityError("a power this large is not computed")
+        if operator in ("*", "%") and not numbers:
+            raise SecurityError(f"`{operator}` works on numbers only")
+        if any(isinstance(each, int) and each.bit_length() > 256 for each in (left, right)):
+            raise SecurityError("a number this large is not computed")
+        if operator == "+" and not numbers and (isinstance(left, str) or is_collection(left)):
+            not_too_long(len(left) + len(right))
+        self.budget.spend()
+        return self._made(super().call_binop(context, operator, left, right))
+
+    # --- counting
+
+    def _counted(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter whose every use counts, as `map` uses it for each of many, and what it takes and makes."""
+        # Jinja puts its context before the value for some.
+        first = int(hasattr(filter_, "jinja_pass_arg"))
+        spend = self.budget.spend
+
+        @wraps(filter_)
+        def filtered(*arguments: Any, **named: Any) -> Any:
+            value = arguments[first]
+            if type(value) in TEXTS:
+                if len(value) > SHORT:
+                    not_too_long(len(value), MOST_FILTERED)
+                    spend(len(value) // READ)
+                spend()
+            elif type(value) in SMALL or isinstance(value, Undefined) or name in ("d", "default"):
+                spend()
+            elif name in OF_ONE or not is_collection(value):
+                raise SecurityError(f"`{name}` cannot be used on {_called(value)}")
+            else:
+                names = [more for more in (*arguments[first + 1 :], *named.values()) if isinstance(more, str)]
+                spend(USE + len(value) * max([1, *map(_names_in, names)]))
+            made = filter_(*arguments, **named)
+            return made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
+
+        return filtered
+
+    def _looked_into(self, test: Callable[..., bool]) -> Callable[..., bool]:
+        """A test whose every use counts, with what it looks at."""
+        first = int(hasattr(test, "jinja_pass_arg"))
+
+        @wraps(test)
+        def tested(*arguments: Any, **named: Any) -> bool:
+            self.budget.spend(USE + self._read(*arguments[first:], *named.values()))
+            return test(*arguments, **named)
+
+        return tested
+
+    def _made(self, value: Any) -> Any:
+        """What an operation gave, counted; what would be made later is made now."""
+        kind = type(value)
+        if kind in TEXTS:
+            if len(value) > SHORT:
+                self.budget.spend(len(value) // MADE)
+            return value
+        if kind in SMALL:
+            return value
+        if isinstance(value, Iterator | KeysView | ItemsView | ValuesView):
+            value = gathered(iter(value), self.budget)
+        return self._built(value) if is_collection(value) else value
+
+    def _read(self, *values: Any) -> int:
+        """How many steps it takes to look at all of some values."""
+        steps = 0
+        for value in values:
+            if type(value) in TEXTS:
+                steps += len(value) // READ
+            elif is_collection(value):
+                steps += size(value)[0]
+        return steps
+
+    # --- what `_Guard` puts in
+
+    def _looped(self, value: Any) -> Any:
+        if isinstance(value, str):
+            not_too_long(len(value), MOST_FILTERED)
+        elif not is_collection(value):
+            if not isinstance(value, Undefined) and type(value) not in SMALL:
+                raise SecurityError(f"a loop cannot go through {_called(value)}")
+            return value
+        self.budget.spend(len(value))
+        return value
+
+    def _built(self, value: Any) -> Any:
+        self.budget.spend(size(value)[0])
+        return value
+
+    def _joined(self, *parts: Any) -> str:
+        texts = [part if isinstance(part, str) else str(self._shown(part)) for part in parts]
+        length = sum(map(len, texts))
+        not_too_long(length)
+        self.budget.spend(USE + length // MADE)
+        return markup_join(texts)
+
+    def _sliced(self, value: Any, start: int | None, stop: int | None, step: int | None) -> Any:
+        self.budget.spend(USE + (len(value) if is_collection(value) else self._read(value)))
+        return value[start:stop:step]
+
+    def _compared(self, value: Any) -> Any:
+        if type(value) not in SMALL and (steps := self._read(value)):
+            self.budget.spend(steps)
+        return value
+
+    def _shown(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in TEXTS:
+            if len(value) > SHORT:
+                self.budget.spend(len(value) // PRINTED)
+        elif kind not in SMALL and not isinstance(value, Undefined):
+            raise SecurityError(f"{_called(value)} cannot be written out: name what of it is to stand there")
+        return value
+
+
+def _called(value: Any) -> str:
+    """What a marketer calls it."""
+    if isinstance(value, dict):
+        return "a record (a value with fields of its own)"
+    if is_collection(value):
+        return "a list (`|join(', ')` makes a text of it)"
+    return "a function (it lacks its brackets)" if callable(value) else f"a {type(value).__name__}"
+
+
+def _names_in(attribute: str) -> int:
+    """How many names are looked up for each value: `attribute="vehicle.model, year"`."""
+    return attribute.count(".") + attribute.count(",") + 1
 
 
 class _Guard(NodeTransformer):
-    """Puts the limits into a template: a call in every loop, and joins that look at their length."""
+    """Puts the counting into a template: into its loops and macros, where lists are made, compared, joined and printed."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
         self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(_call(ROUND, [], node.lineno), lineno=node.lineno))
+        assert isinstance(node.iter, nodes.Expr)
+        node.iter = _guarded(LOOPED, node.iter)
+        return _with_round(node)
+
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _with_round(node)
+
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _with_round(node)
+
+    def visit_Block(self, node: nodes.Block) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _with_round(node)
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.nodes = [each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes]
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _guarded(BUILT, node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _guarded(BUILT, node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _guarded(BUILT, node) if node.ctx == "load" else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _compared(node.expr)
+        return node
+
+    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _compared(node.expr)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _call(JOIN, node.nodes, node.lineno)
+        return _guarded(JOINED, *node.nodes)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        if not isinstance(node.arg, nodes.Slice):
+            return node
+        bounds = (node.arg.start, node.arg.stop, node.arg.step)
+        return _guarded(SLICED, node.node, *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds))
 
     def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
         raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
@@ -234,135 +404,42 @@ class _Guard(NodeTransformer):
         raise TemplateSyntaxError("`{% import %}` is not built yet", node.lineno)
 
 
-def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
-    return nodes.Call(nodes.Name(name, "load", lineno=line), arguments, [], None, None, lineno=line)
+def is_guard(node: nodes.Node) -> bool:
+    """Whether it counts a round of a loop."""
+    return isinstance(node, nodes.ExprStmt) and isinstance(node.node, nodes.Filter) and node.node.name == ROUND
 
 
-def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:
-    """Raises TooMuch for a text of more characters than the limit."""
-    if length > most:
-        raise TooMuch(f"the text has more than {most:,} characters")
+def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, name, list(more), [], None, None, lineno=value.lineno)
 
 
-def _join(*parts: Any) -> str:
-    """What `~` does, within the limit."""
-    texts = [part if isinstance(part, str) else str(part) for part in parts]
-    not_too_long(sum(len(text) for text in texts))
-    return markup_join(texts)
+def _compared(operand: nodes.Expr) -> nodes.Expr:
+    return operand if isinstance(operand, nodes.Const) else _guarded(COMPARED, operand)
 
 
-def _replace(text: Any, old: str, new: str) -> str:
-    """Jinja's `replace`, within the limit."""
-    whole: str = text if isinstance(text, str) else str(text)
-    not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
-    return whole.replace(old, new)
+def _is_text(node: nodes.Expr) -> bool:
+    """Whether it is a text that stands there, or one that was counted as it was made."""
+    made = isinstance(node, nodes.Filter) and node.name in GIVE_TEXT
+    return made or isinstance(node, nodes.TemplateData | nodes.Const)
 
 
-@pass_eval_context
-def _joined(context: nodes.EvalContext, value: Any, d: str = "", attribute: str | int | None = None) -> str:
-    """Jinja's `join`, within the limit."""
-    items = [*value]
-    not_too_long(len(str(d)) * len(items) + sum(len(each) for each in items if isinstance(each, str)))
-    joined: str = sync_do_join(context, items, d, attribute)
-    return joined
+Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 
-def _slice(value: Any, slices: int, fill_with: Any = None) -> Any:
-    """Jinja's `slice`, into no more lists than a loop has rounds."""
-    return sync_do_slice(value, _not_too_many(slices), fill_with)
+def _with_round(node: Body) -> Body:
+    """Each time that the body is run counts, by what stands in it."""
+    steps = nodes.Const(USE + _steps_of(node.body), lineno=node.lineno)
+    node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
+    return node
 
 
-def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
-    """Jinja's `batch`, in lines of no more than a loop has rounds."""
-    return do_batch(value, _not_too_many(linecount), fill_with)
-
-
-def _not_too_many(count: int) -> int:
-    if count > MOST_ROUNDS:
-        raise TooMuch(f"it makes more than {MOST_ROUNDS:,} of one")
-    return count
-
-
-def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
-    """Jinja's `round`, to no more places than a number has."""
-    if abs(precision) > 100:
-        raise TooMuch("a number is rounded to more than 100 places")
-    return do_round(value, precision, method)
-
-
-@pass_environment
-def _sum(environment: Environment, iterable: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
-    """Jinja's `sum`, of numbers alone: lists added to lists take time that grows with the square."""
-    if isinstance(start, list | tuple | str):
-        raise SecurityError("`sum` works on numbers only")
-    return sync_do_sum(environment, iterable, attribute, start)
-
-
-def _striptags(value: Any) -> str:
-    """Jinja's `striptags`, whose time grows with the square of the comments."""
-    text = str(value)
-    not_too_long(len(text), MOST_MARKED_UP)
-    return do_striptags(text)
-
-
-def locale_of(name: object) -> Locale:
-    """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not know."""
-    return _locale_of(str(name))
-
-
-@lru_cache
-def _locale_of(name: str) -> Locale:
-    try:
-        return Locale.parse(name.replace("-", "_"))
-    except (UnknownLocaleError, ValueError):
-        return Locale.parse("en")
-
-
-def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
-    """A filter of values that are known; one that is not says so, or is blank where a colleague reads it."""
-
-    @pass_context
-    def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
-        return str(value) if isinstance(value, Undefined) else filter_(context, value, *more, **named)
-
-    return filtered
-
-
-def _money(currency: str) -> Callable[..., str]:
-    def money(context: Context, value: Any, unit: str = currency) -> str:
-        amount = parse_number(value) if isinstance(value, str) else value
-        locale = locale_of(context.get("locale"))
-        # Both zeros are one to a cache.
-        return _as_money(amount, unit, locale) if amount else format_currency(amount, unit, locale=locale)
-
-    return money
-
-
-# Many messages name few amounts, and Babel takes 50 µs for each.
-@lru_cache(10_000, typed=True)
-def _as_money(amount: Any, unit: str, locale: Locale) -> str:
-    return format_currency(amount, unit, locale=locale)
-
-
-def _number(context: Context, value: Any) -> str:
-    amount = parse_number(value) if isinstance(value, str) else value
-    return format_decimal(amount, locale=locale_of(context.get("locale")))
-
-
-def _date(context: Context, value: Any, length: str = "long") -> str:
-    locale = locale_of(context.get("locale"))
-    if isinstance(value, str):
-        value = parse_date(value)
-    if isinstance(value, Birthday):
-        return format_date(date(2000, value.month, value.day), "MMMM d" if length == "long" else "MMM d", locale=locale)
-    if isinstance(value, datetime) and length == "time":
-        return format_datetime(value, "short", locale=locale)
-    if not isinstance(value, date):
-        raise ValueError(f"`{value}` is no date")
-    return format_date(value, length, locale=locale)
-
-
-def _plural(number: Any, one: str, many: str) -> str:
-    """`{{ 3|plural("day", "days") }}` is `3 days`."""
-    count = parse_number(number) if isinstance(number, str) else number
-    return f"{count} {one if count == 1 else many}"
+def _steps_of(body: list[nodes.Node]) -> int:
+    """How many nodes are run in one round; those of loops and macros within count by themselves."""
+    steps = 0
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        steps += 1
+        if not isinstance(node, Body):
+            waiting += node.iter_child_nodes()
+    return steps

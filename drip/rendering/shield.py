@@ -7,23 +7,48 @@ exchanged for a token that such tools leave alone, and put back afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.S)
+_OPENING = re.compile(r"\{[{%#]")
+_CLOSING = {"{{": "}}", "{%": "%}", "{#": "#}"}
 WORD = re.compile(r"dripq(\d+)qpird")
 COMMENT = re.compile(r"<!--dripq(\d+)qpird-->")
-RAW = ("style", "title", "textarea", "script")
+_RAW = re.compile("<(/?)(style|title|textarea|script)", re.I)
+
+
+def tags_in(source: str) -> Iterator[tuple[int, int]]:
+    """Where Jinja's tags begin and end, each up to the first end of its kind."""
+    at = 0
+    endless: set[str] = set()
+    while opening := _OPENING.search(source, at):
+        end = -1 if opening[0] in endless else source.find(_CLOSING[opening[0]], opening.end())
+        if end < 0:
+            # Looked for once: a text may begin thousands.
+            endless.add(opening[0])
+            at = opening.start() + 1
+        else:
+            at = end + 2
+            yield opening.start(), at
+
+
+def replace_tags(source: str, instead: Callable[[str], str]) -> str:
+    """The text with something else in the place of each of Jinja's tags."""
+    parts, last = [], 0
+    for start, end in tags_in(source):
+        parts += [source[last:start], instead(source[start:end])]
+        last = end
+    return "".join([*parts, source[last:]])
 
 
 def shielded(source: str, work: Callable[[str], str]) -> str:
     """`work` done on a Markdown text whose tags are words meanwhile."""
     tags: list[str] = []
 
-    def hide(found: re.Match[str]) -> str:
-        tags.append(found[0])
+    def hide(tag: str) -> str:
+        tags.append(tag)
         return f"dripq{len(tags) - 1}qpird"
 
-    done = work(TAG.sub(hide, source))
+    done = work(replace_tags(source, hide))
     # A block tag on a line of its own is no paragraph.
     alone = re.compile(r"<p>\s*((?:dripq\d+qpird\s*)+)</p>")
 
@@ -38,21 +63,28 @@ def shielded_html(source: str, work: Callable[[str], str]) -> str:
     """`work` done on an HTML text whose tags are comments, or words inside of tags and raw text."""
     tags: list[str] = []
     parts: list[str] = []
-    seen, last = "", 0
-    for found in TAG.finditer(source):
-        text = source[last : found.start()]
-        seen += text.lower()
-        parts += [text, _token(seen, len(tags))]
-        tags.append(found[0])
-        last = found.end()
+    where, last = _Where(), 0
+    for start, end in tags_in(source):
+        where.go_on(source[last:start])
+        word = f"dripq{len(tags)}qpird"
+        parts += [source[last:start], word if where.in_tag or where.raw else f"<!--{word}-->"]
+        tags.append(source[start:end])
+        last = end
     parts.append(source[last:])
     done = work("".join(parts))
     done = COMMENT.sub(lambda found: tags[int(found[1])], done)
     return WORD.sub(lambda found: tags[int(found[1])], done)
 
 
-def _token(seen: str, number: int) -> str:
-    word = f"dripq{number}qpird"
-    in_tag = seen.rfind("<") > seen.rfind(">")
-    in_raw = any(seen.rfind(f"<{name}") > seen.rfind(f"</{name}") for name in RAW)
-    return word if in_tag or in_raw else f"<!--{word}-->"
+class _Where:
+    """Whether a text that is read piece by piece is inside of a tag, or of an element of raw text."""
+
+    def __init__(self) -> None:
+        self.in_tag = False
+        self.raw: set[str] = set()
+
+    def go_on(self, text: str) -> None:
+        if (at := max(text.rfind("<"), text.rfind(">"))) >= 0:
+            self.in_tag = text[at] == "<"
+        for found in _RAW.finditer(text):
+            (self.raw.discard if found[1] else self.raw.add)(found[2].lower())

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from jinja2 import Template, nodes
 
 from drip.core.calendar import Birthday
-from drip.rendering.sandbox import JOIN, ROUND, Sandbox, not_too_long
+from drip.rendering.limits import not_too_long
+from drip.rendering.sandbox import Sandbox, is_guard
 
 # A loop is unrolled up to so many rounds, and a template up to so many nodes.
 MOST_ROUNDS, MOST_NODES = 500, 20_000
@@ -172,28 +173,25 @@ class _Specialiser:
         """An expression that is written out, as the text that comes of it."""
         if isinstance(node, nodes.TemplateData) or not _is_known(node, env):
             return node
-        output = self._compiled([nodes.Output([node], lineno=node.lineno)])
+        output = _compiled(self.sandbox, [nodes.Output([node], lineno=node.lineno)])
         try:
             text = self.sandbox.render(output, dict(env))
         except Exception:
             # It fails for everybody, and says so when it is filled in.
             return node
-        # How an object without a text of its own prints differs from time to time.
-        return node if " at 0x" in text else nodes.TemplateData(text, lineno=node.lineno)
+        return nodes.TemplateData(text, lineno=node.lineno)
 
     def _value(self, node: nodes.Node, env: Env) -> Any:
         if not _is_known(node, env):
             return _UNKNOWN
         assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=node.lineno), node, lineno=node.lineno)
         try:
-            return vars(self._compiled([assign]).make_module(dict(env)))[RESULT]
+            template = _compiled(self.sandbox, [assign])
+            with self.sandbox.budget:
+                return vars(template.make_module(dict(env)))[RESULT]
         except Exception:
             # It fails for everybody, and says so when it is filled in.
             return _UNKNOWN
-
-    def _compiled(self, statements: list[nodes.Node]) -> Template:
-        self.sandbox.begin()
-        return _compiled(self.sandbox, statements)
 
     # --- branches
 
@@ -285,7 +283,7 @@ class _Specialiser:
             assert inside is not None
             inside["loop"] = _place(number, len(items))
             # The round is counted against the limits where it takes place, which is here.
-            body = self.body([each for each in node.body if not _is_guard(each)], inside)
+            body = self.body([each for each in node.body if not is_guard(each)], inside)
             used = set(_loads(body))
             if "loop" in used:
                 return None
@@ -307,9 +305,6 @@ _UNKNOWN = object()
 
 def _is_known(node: nodes.Node, env: Env) -> bool:
     """Whether an expression is the same for everybody."""
-    if isinstance(node, nodes.Call):
-        joins = isinstance(node.node, nodes.Name) and node.node.name == JOIN
-        return joins and not node.kwargs and all(_is_known(each, env) for each in node.args)
     if not isinstance(node, PURE):
         return False
     if isinstance(node, nodes.Name):
@@ -349,11 +344,6 @@ def _loads(statements: list[nodes.Node]) -> Iterator[str]:
             yield node.name
         yield from (each.name for each in node.find_all(nodes.Name) if each.ctx == "load")
         yield from (each.name for each in node.find_all(nodes.NSRef))
-
-
-def _is_guard(node: nodes.Node) -> bool:
-    call = node.node if isinstance(node, nodes.ExprStmt) else None
-    return isinstance(call, nodes.Call) and isinstance(call.node, nodes.Name) and call.node.name == ROUND
 
 
 def _asks_loop_simply(body: list[nodes.Node]) -> bool:

@@ -23,6 +23,8 @@ from markdown_it import MarkdownIt
 
 from drip.core.message import Attachment, Pieced
 from drip.errors import DripError, Place, nearest
+from drip.rendering.bounds import check_bounds
+from drip.rendering.limits import TooMuch
 from drip.rendering.links import links_in, tracked_links
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
@@ -42,15 +44,18 @@ ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
 PLAIN = ("sms", "push")
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
+# After so many messages in a row that went past the limits, no more are tried until the file changes.
+MOST_EXCEEDED = 3
 # From so many messages of one occurrence on a template is specialised for it, which takes as long as filling in some hundred.
 WORTH_IT = 30
 MOST_SPECIAL = 20
-BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}(.*?)\{%-?\s*endblock(?:\s+body)?\s*-?%\}", re.S)
+BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}")
+ENDBLOCK = re.compile(r"\{%-?\s*endblock(?:\s+body)?\s*-?%\}")
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 # A picture whose address is neither a whole one nor filled in.
-PICTURE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
+PICTURE = re.compile(r"""(<img\b[^<>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
@@ -94,6 +99,7 @@ class Compiled:
     links: frozenset[str] = frozenset()
     # Files of the folder that the HTML shows.
     pictures: tuple[Attachment, ...] = ()
+    _exceeded: list[str] = field(default_factory=list, repr=False)
     _uses: Counter[str] = field(default_factory=Counter, repr=False)
     _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
 
@@ -112,6 +118,18 @@ class Compiled:
         if self.html is not None:
             html = _filled(templates.html, self.html, special_html, values)
         return html, _filled(templates.plain, self.text, special_text, values)
+
+    def tried(self, exceeded: TooMuch | None) -> None:
+        """Remembers whether a message went past the limits. Each may take two seconds, and ten thousand may wait."""
+        if exceeded is None:
+            self._exceeded.clear()
+        else:
+            self._exceeded.append(str(exceeded))
+
+    @property
+    def given_up(self) -> str | None:
+        """Why no more messages are tried by it; None as long as they are."""
+        return self._exceeded[-1] if len(self._exceeded) >= MOST_EXCEEDED else None
 
     def _specialised(
         self, templates: Templates, known: Mapping[str, Any]
@@ -239,6 +257,7 @@ class Templates:
         except UnicodeDecodeError:
             help = "save it as UTF-8 in your editor"
             raise DripError("the file is not UTF-8 text", help=help, place=Place(name)) from None
+        check_bounds(text, Place(name))
         found = FRONT.match(text)
         front = _front_matter(found[1], name) if found else {}
         body = text[found.end() :] if found else text
@@ -379,12 +398,12 @@ class Templates:
                 return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
             raise DripError(f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name))
         frame = self._read(path).body
-        if len(BLOCK.findall(frame)) != 1:
+        around = _around_the_block(frame)
+        if around is None or BLOCK.search(around[2]):
             sentence = "a layout has one place for the text: {% block body %}{% endblock %}"
             raise DripError(sentence, place=Place(f"{FOLDER}/{layout}"))
-        inner = BLOCK.search(body)
-        text = inner[1] if inner else body
-        return BLOCK.sub(lambda _: text, frame, count=1)
+        inside = _around_the_block(body)
+        return f"{around[0]}{inside[1] if inside else body}{around[2]}"
 
     def _text(self, source: Source, text_file: Source | None, html: str | None) -> str:
         if text_file is not None:
@@ -427,6 +446,13 @@ class Templates:
 def endings_of(channel: str) -> tuple[str, ...]:
     """Which files make a message for a channel, the first choice first."""
     return BY_CHANNEL[channel]
+
+
+def _around_the_block(text: str) -> tuple[str, str, str] | None:
+    """What stands before, in and behind `{% block body %}`; None if there is none."""
+    begin = BLOCK.search(text)
+    end = begin and ENDBLOCK.search(text, begin.end())
+    return (text[: begin.start()], text[begin.end() : end.start()], text[end.end() :]) if begin and end else None
 
 
 def _front_matter(text: str, name: str) -> dict[str, str]:

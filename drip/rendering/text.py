@@ -8,16 +8,25 @@ from html.parser import HTMLParser
 BLOCKS = {"p", "div", "tr", "table", "h1", "h2", "h3", "h4", "ul", "ol", "br", "hr", "blockquote", "section"}
 SILENT = {"style", "script", "head", "title"}
 
+# Each looks only so far for its end, and never goes back into what it has read: a text may begin thousands and end none.
+_PICTURE = re.compile(r"!\[([^\]]{0,500}+)\]\([^)]{0,2000}+\)")
+# A tag of Jinja may hold brackets of its own.
+_LINK = re.compile(
+    r"\[((?:\{\{[^{}\n]{0,500}+\}\}|[^\]]){1,500}+)\]"
+    r"\([ \t\n]{0,20}+((?:\{\{[^{}\n]{0,500}+\}\}|[^)\s]){1,2000}+)[^)]{0,500}+\)"
+)
+_STRONG = re.compile(r"(\*\*|__)(?=\S)(.{1,1000}?)(?<=\S)\1")
+_EMPHASIS = re.compile(r"(?<!\w)[*_](?=\S)([^*_\n]{1,1000}+)(?<=\S)[*_](?!\w)")
+
 
 def text_of_markdown(source: str) -> str:
     """Markdown as people write it in mails: links become `text: address`, marks of emphasis go."""
-    text = re.sub(r"!\[([^\]]*)\]\([^)]*\)", r"\1", source)
-    # A tag of Jinja may hold brackets of its own.
-    text = re.sub(r"\[((?:\{\{.*?\}\}|[^\]])+)\]\(\s*((?:\{\{.*?\}\}|[^)\s])+)[^)]*\)", r"\1: \2", text)
-    text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text)
-    text = re.sub(r"(?<!\w)[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?!\w)", r"\1", text)
+    text = _PICTURE.sub(r"\1", source)
+    text = _LINK.sub(r"\1: \2", text)
+    text = _STRONG.sub(r"\2", text)
+    text = _EMPHASIS.sub(r"\1", text)
     text = re.sub(r"(?m)^(#{1,6}|>)\s+", "", text)
-    text = re.sub(r"(?m)(\\| {2,})$", "", text)
+    text = re.sub(r"(?m)(\\|(?<! ) {2,}+)$", "", text)
     return text.strip() + "\n"
 
 
