@@ -117,6 +117,19 @@ def test_only_texts_numbers_and_dates_are_printed(text: str) -> None:
     assert run(text) == "SecurityError"
 
 
+def test_a_captured_text_is_no_longer_than_a_message() -> None:
+    captured = "{% set y %}{% for i in range(2500) %}{{ z }}{% endfor %}{% endset %}{% set x = y %}done"
+    source = f"{{% set z = '{'z' * 1000}' %}}{captured}"
+    assert run(source) == "TooMuch"
+    assert run(source.replace("range(2500)", "range(500)")) == "done"
+
+
+def test_the_clock_ends_what_steps_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "{% for i in range(30000) %}{{ i|money }}{% endfor %}"
+    monkeypatch.setattr(limits, "LONGEST_S", 0.05)
+    assert run(source) == "TooMuch"
+
+
 def test_a_list_that_is_printed_says_what_to_write() -> None:
     sandbox = SANDBOXES[True]
     with pytest.raises(Exception, match=r"a list \(`\|join\(', '\)` makes a text of it\) cannot be written out"):
