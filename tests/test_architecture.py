@@ -17,6 +17,7 @@ FLOORS = (
     {"importing"},
     {"workspace"},
     {"preview", "daemon"},
+    {"worker"},
     {"web"},
     {"cli", "pytest_plugin"},
 )

@@ -490,7 +490,7 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: P
     forecasts = Forecasts(site)
     assert forecasts.look() and forecasts.look()
     until = time.monotonic() + 30
-    while not list(tmp_path.glob("drip-*/rehearsal.db")) and time.monotonic() < until:
+    while not list(tmp_path.rglob("rehearsal.db")) and time.monotonic() < until:
         time.sleep(0.01)
     forecasts.close()
     assert list(tmp_path.glob("drip-*")) == []

@@ -24,9 +24,7 @@ IDLE_S = 600
 NICE = 5
 
 
-def serve(
-    pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, own_folder: str
-) -> None:
+def serve(pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, own_folder: str) -> None:
     """Answers until whoever started it has gone, or has not asked for long."""
     _confine(memory_bytes, own_folder)
     unhurried()

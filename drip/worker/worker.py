@@ -127,11 +127,12 @@ class Worker:
             raise self._resting[about][1]
 
     def _answer(self, question: bytes) -> Any:
-        if self._closed:
-            raise Busy("The server is being stopped.")
         if self._process is None:
             self._process = _Process(*self._about, self._limits.memory_bytes, daemon=not self._shares)
         process = self._process
+        if self._closed:
+            self._end()
+            raise Busy("The server is being stopped.")
         try:
             kind, answer = process.ask(question, self._limits)
         except TimeoutError:

@@ -29,6 +29,7 @@ FRAME = VIEW | {
     "X-Frame-Options": "SAMEORIGIN",
 }  # fmt: skip
 
+
 async def live(request: Request) -> Response:
     """Which message to look at, and the message."""
     board = board_of(request)

@@ -45,9 +45,9 @@ async def contact(request: Request) -> Response:
         person = await site.read(lambda connection: people.contact_of_key(connection, key))
     except DripError as error:
         return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 404)
-    about = await run_sync(site.workspace.fingerprint, limiter=board.few)
+    files = await run_sync(site.workspace.fingerprint, limiter=board.few)
     try:
-        found = await board.timelines.ask("timeline", about, contact=key, now=site.clock().isoformat())
+        found = await board.timelines.ask("timeline", (files, key), contact=key, now=site.clock().isoformat())
     except DripError as error:
         return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 503)
 
