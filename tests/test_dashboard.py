@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -485,7 +486,7 @@ def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> No
 
 
 def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
     forecasts = Forecasts(site)
     assert forecasts.look() and forecasts.look()

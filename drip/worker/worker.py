@@ -127,12 +127,7 @@ class Worker:
             raise self._resting[about][1]
 
     def _answer(self, question: bytes) -> Any:
-        if self._process is None:
-            self._process = _Process(*self._about, self._limits.memory_bytes, daemon=not self._shares)
-        process = self._process
-        if self._closed:
-            self._end()
-            raise Busy("The server is being stopped.")
+        process = self._running()
         try:
             kind, answer = process.ask(question, self._limits)
         except TimeoutError:
@@ -153,6 +148,16 @@ class Worker:
                 raise Failed(answer)
             case _:
                 return answer
+
+    def _running(self) -> _Process:
+        """Raises Busy once the worker was closed, whichever thread was first."""
+        if not self._closed:
+            self._process = self._process or _Process(*self._about, self._limits.memory_bytes, daemon=not self._shares)
+            process = self._process
+            if not self._closed:
+                return process
+        self._end()
+        raise Busy("The server is being stopped.")
 
     def _ended(self, how: str, noted: str, kind: type[Ended] = Ended) -> Ended:
         again = f"it is tried again once a file has changed, or in {self._limits.rest_s:g} seconds"
