@@ -20,13 +20,13 @@ from drip.worker.frames import Kind, packed, receive, send, unpacked
 
 # One that nobody has asked anything for so long gives its memory back; the next is begun when it is needed.
 IDLE_S = 600
-# Its work comes after that of the servers and of the daemon.
-NICE = 5
 
 
-def serve(pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, own_folder: str) -> None:
+def serve(
+    pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, nice: int, own_folder: str
+) -> None:
     """Answers until whoever started it has gone, or has not asked for long."""
-    _confine(memory_bytes, own_folder)
+    _confine(memory_bytes, nice, own_folder)
     unhurried()
     own_zones()
     pipe.settimeout(IDLE_S)
@@ -39,11 +39,11 @@ def serve(pipe: socket.socket, root: Path, environment: Mapping[str, str], memor
             send(pipe, kind, answer)
 
 
-def _confine(memory_bytes: int, own_folder: str) -> None:
+def _confine(memory_bytes: int, nice: int, own_folder: str) -> None:
     # A group of its own, so that it is ended with all that it began, and Ctrl-C is the server's alone.
     os.setpgid(0, 0)
     _end_with_parent()
-    os.nice(NICE)
+    os.nice(nice)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     # What is known of people does not lie about in a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

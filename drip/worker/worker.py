@@ -31,20 +31,22 @@ log = logging.getLogger("drip.web")
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`answer_s` counts from when the files are read, which may take `ready_s` together with the start of the process;
-    `turn_s` is how long others wait until it is their turn. What was ended is not tried again for `rest_s`."""
+    `turn_s` is how long others wait until it is their turn. What was ended is not tried again for `rest_s`. `nice` is how far
+    it stands back where processors are short (nice(2)): simulations do, for people wait for messages."""
 
     answer_s: float
     memory_bytes: int = GB
     turn_s: float = 5.0
     ready_s: float = 60.0
     rest_s: float = 60.0
+    nice: int = 0
 
 
 # One message takes a hundredth of a second, and tenths where its files were changed; a simulation of one contact takes up to
 # some seconds, one of a million contacts minutes and 700 MB (tests/README.md).
 MESSAGES = Limits(answer_s=5.0)
-TIMELINES = Limits(answer_s=30.0)
-FORECASTS = Limits(answer_s=3_600.0, memory_bytes=4 * GB)
+TIMELINES = Limits(answer_s=30.0, nice=5)
+FORECASTS = Limits(answer_s=3_600.0, memory_bytes=4 * GB, nice=10)
 
 
 class Ended(DripError):
@@ -152,7 +154,7 @@ class Worker:
     def _running(self) -> _Process:
         """Raises Busy once the worker was closed, whichever thread was first."""
         if not self._closed:
-            self._process = self._process or _Process(*self._about, self._limits.memory_bytes, daemon=not self._shares)
+            self._process = self._process or _Process(*self._about, self._limits, daemon=not self._shares)
             process = self._process
             if not self._closed:
                 return process
@@ -172,12 +174,12 @@ class Worker:
 class _Process:
     """One process and the socket to it. `begun`: it has read the files; `noted` is what it said that it is at."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], memory_bytes: int, *, daemon: bool) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str], limits: Limits, *, daemon: bool) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="drip-", ignore_cleanup_errors=True)
         # Begun anew, since neither a server's threads nor its database survive being forked.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = socket.socketpair()
-        about = (theirs, root, environment, memory_bytes, self._folder.name)
+        about = (theirs, root, environment, limits.memory_bytes, limits.nice, self._folder.name)
         self._process = context.Process(target=serve, args=about, name="drip-worker", daemon=daemon)
         self._process.start()
         theirs.close()
