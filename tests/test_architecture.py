@@ -65,6 +65,18 @@ def test_only_storage_speaks_sql() -> None:
         assert room_of(path) == "storage" or imported <= {"Connection"}, path
 
 
+def test_no_process_that_serves_pages_fills_templates_in() -> None:
+    """Workers do; `drip.worker.worker` is how they are asked."""
+    fills = {
+        "Answers", "Dispatcher", "Templates", "compose", "compose_for_run", "explained", "foreseen", "plan", "simulate", "summed",
+        "written_again", "written_for",
+    }  # fmt: skip
+    for path in (PACKAGE / "web").rglob("*.py"):
+        rooms = {node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
+        assert not {alias.name for node in rooms for alias in node.names} & fills, path
+        assert "rendering" not in imported_rooms(path), path
+
+
 def test_no_module_is_long() -> None:
     long = {path.name: count for path in FILES if (count := len(path.read_text("utf-8").splitlines())) > 500}
     assert not long

@@ -154,7 +154,11 @@ class Worker:
     def _running(self) -> _Process:
         """Raises Busy once the worker was closed, whichever thread was first."""
         if not self._closed:
-            self._process = self._process or _Process(*self._about, self._limits, daemon=not self._shares)
+            try:
+                self._process = self._process or _Process(*self._about, self._limits, daemon=not self._shares)
+            except OSError as error:
+                sentence = f"No process can be begun: {error.strerror}."
+                raise Busy(sentence, help="try again in a minute, and look for what takes up this machine") from None
             process = self._process
             if not self._closed:
                 return process
@@ -172,17 +176,24 @@ class Worker:
 
 
 class _Process:
-    """One process and the socket to it. `begun`: it has read the files; `noted` is what it said that it is at."""
+    """One process and the socket to it. `begun`: it has read the files; `noted` is what it said that it is at.
+
+    Raises OSError if the machine cannot begin one now.
+    """
 
     def __init__(self, root: Path, environment: Mapping[str, str], limits: Limits, *, daemon: bool) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="drip-", ignore_cleanup_errors=True)
         # Begun anew, since neither a server's threads nor its database survive being forked.
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = socket.socketpair()
-        about = (theirs, root, environment, limits.memory_bytes, limits.nice, self._folder.name)
-        self._process = context.Process(target=serve, args=about, name="drip-worker", daemon=daemon)
-        self._process.start()
-        theirs.close()
+        with contextlib.ExitStack() as undone:
+            self._folder = tempfile.TemporaryDirectory(prefix="drip-", ignore_cleanup_errors=True)
+            undone.callback(self._folder.cleanup)
+            self._pipe, theirs = socket.socketpair()
+            undone.callback(self._pipe.close)
+            with theirs:
+                about = (theirs, root, environment, limits.memory_bytes, limits.nice, self._folder.name)
+                self._process = context.Process(target=serve, args=about, name="drip-worker", daemon=daemon)
+                self._process.start()
+            undone.pop_all()
         self._ending = threading.Lock()
         self.begun, self.noted = False, ""
 
@@ -198,7 +209,7 @@ class _Process:
                 case Kind.BEGUN if not self.begun:
                     self.begun, ends = True, time.monotonic() + limits.answer_s
                 case Kind.NOTE:
-                    self.noted = body[:200].decode("utf-8", "replace")
+                    self.noted = " ".join(body[:200].decode("utf-8", "replace").split())
                 case Kind.HTML:
                     return kind, body
                 case Kind.WRONG:

@@ -56,8 +56,10 @@ class Forecasts:
             found = worker.answer("forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS)
         except DripError as error:
             trouble = " ".join(filter(None, (error.sentence, error.help and f"Help: {error.help}.")))
-        except Failed as error:
-            trouble = f"The simulation failed ({error}): `drip preview` says more."
+        except Exception as error:
+            # Whatever it was, the next one is made when its time has come. Its words can hold what is known of people.
+            kind = str(error) if isinstance(error, Failed) else type(error).__name__
+            trouble = f"The simulation failed ({kind}): `drip preview` says more."
         # It is begun anew for the next one: the memory that a simulation takes is not kept.
         worker.close()
         with self._lock:
