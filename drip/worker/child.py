@@ -7,6 +7,7 @@ import fcntl
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -55,6 +56,9 @@ def _confine(memory_bytes: int, nice: int, own_folder: str) -> None:
 def _end_with_parent() -> None:
     """The kernel ends the group at the moment in which the server has gone, even by SIGKILL and in the middle of anything:
     it tells by SIGIO that a pipe has closed (fcntl(2), O_ASYNC), and that ends a process which does not expect it."""
+    # Whoever started the server can have ignored or blocked it, which is inherited.
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
     parent = multiprocessing.parent_process()
     assert parent is not None
     leash = parent.sentinel

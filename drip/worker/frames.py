@@ -40,7 +40,9 @@ class Nonsense(Exception):
 
 def send(pipe: socket.socket, kind: Kind, body: bytes = b"") -> None:
     """Raises OSError if nobody is there any more."""
-    pipe.sendall(HEAD.pack(kind.value, len(body)) + body)
+    pipe.sendall(HEAD.pack(kind.value, len(body)))
+    # Not both at once: of a long one there would be two.
+    pipe.sendall(body)
 
 
 def receive(take: Callable[[int], bytes]) -> tuple[Kind, bytes]:

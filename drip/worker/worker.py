@@ -126,7 +126,9 @@ class Worker:
         now = self._passed_s()
         self._resting = {key: each for key, each in self._resting.items() if each[0] > now}
         if about in self._resting:
-            raise self._resting[about][1]
+            # Another one each time: an exception keeps all that it ever came by.
+            ended = self._resting[about][1]
+            raise Ended(ended.sentence, help=ended.help)
 
     def _answer(self, question: bytes) -> Any:
         process = self._running()
@@ -199,7 +201,7 @@ class _Process:
 
     def ask(self, question: bytes, limits: Limits) -> tuple[Kind, Any]:
         """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
-        self.begun, self.noted = False, "its files"
+        self.begun, self.noted = False, "the files of the workspace"
         ends = time.monotonic() + limits.ready_s
         self._pipe.settimeout(limits.ready_s)
         send(self._pipe, Kind.ASK, question)
