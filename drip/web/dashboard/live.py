@@ -5,6 +5,7 @@ It is written by a worker (`drip.worker`), since a template may hang or want all
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -64,11 +65,9 @@ async def live_page(request: Request) -> Response:
     html = b""
     if asked:
         about = _template_of(await _version(board), asked)
-        try:
+        # What is wrong is said by the page around it.
+        with contextlib.suppress(DripError):
             html = await board.messages.ask("page", about, asked=asdict(asked), now=board.site.clock().isoformat())
-        except DripError:
-            # The page around it says what is wrong.
-            html = b""
     return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
 
 
