@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,30 @@ def test_it_has_so_much_memory_no_core_file_and_a_group_of_its_own(
     worker = made_worker(tmp_path, Limits(answer_s=30.0, memory_bytes=2**30, nice=5))
     assert worker.answer("limits") == [[2**30, 2**30], [0, 0], True, 5]
     worker.close()
+
+
+def sharing(pipe: socket.socket, root: Path, environment: Mapping[str, str], *limits: Any) -> None:
+    """A worker that has begun a process of its own, and never ends."""
+    from drip.worker.child import _confine
+
+    _confine(*limits)
+    other = subprocess.Popen(["sleep", "300"])
+    pipe.recv(100)
+    send(pipe, Kind.BEGUN)
+    send(pipe, Kind.NOTE, str(other.pid).encode())
+    pipe.recv(100)
+
+
+def test_what_it_began_itself_is_ended_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "serve", sharing)
+    with pytest.raises(Ended) as ended:
+        made_worker(tmp_path, Limits(answer_s=0.5)).answer("steps")
+    state = Path(f"/proc/{ended.value.sentence.rpartition(' ')[2].rstrip('.')}/stat")
+    until = time.monotonic() + 10
+    # Whoever inherits it may not look after it at once.
+    while state.exists() and " (sleep) Z " not in state.read_text("utf-8"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_it_writes_nothing_into_the_database(world: Worlds) -> None:
