@@ -56,18 +56,7 @@ class Workspace:
 
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
         """Changes when a file of the workspace does."""
-        paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (self.root / folder).rglob("*")]
-        # A secret is renewed where it is short-lived, as a token of OAuth is.
-        for folder in self._secret_folders():
-            # There may be none, or one in which only names that are known may be looked up.
-            with contextlib.suppress(OSError):
-                paths += folder.iterdir()
-        found = []
-        for path in sorted(paths):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                found.append((str(path), status.st_mtime, status.st_size))
-        return tuple(found)
+        return fingerprint_of(self.root, self.environment)
 
     @property
     def settings(self) -> Settings:
@@ -208,17 +197,12 @@ class Workspace:
             raise DripError(f"`{name}` cannot be a secret's name.", help="use letters, digits and _", place=place)
         if name in self.environment:
             return self.environment[name]
-        for folder in self._secret_folders():
+        for folder in _secret_folders(self.environment):
             path = folder / name
             if path.is_file():
                 return path.read_text("utf-8").strip()
         help = f"set the environment variable {name}, or put it into a file of that name in the secrets folder"
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
-
-    def _secret_folders(self) -> list[Path]:
-        """systemd's and Docker's."""
-        own = self.environment.get("CREDENTIALS_DIRECTORY")
-        return [*([Path(own)] if own else []), Path("/run/secrets")]
 
     def problems(self, people: People | None = None, events: Collection[str] = ()) -> list[Problem]:
         """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.
@@ -237,6 +221,28 @@ class Workspace:
             texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
             found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
         return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
+
+
+def fingerprint_of(root: Path, environment: Mapping[str, str]) -> tuple[tuple[str, float, int], ...]:
+    """What changes when a file of a workspace does, without reading any."""
+    paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (root / folder).rglob("*")]
+    # A secret is renewed where it is short-lived, as a token of OAuth is.
+    for folder in _secret_folders(environment):
+        # There may be none, or one in which only names that are known may be looked up.
+        with contextlib.suppress(OSError):
+            paths += folder.iterdir()
+    found = []
+    for path in sorted(paths):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((str(path), status.st_mtime, status.st_size))
+    return tuple(found)
+
+
+def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
+    """systemd's and Docker's."""
+    own = environment.get("CREDENTIALS_DIRECTORY")
+    return [*([Path(own)] if own else []), Path("/run/secrets")]
 
 
 def _error(problem: Problem) -> DripError:

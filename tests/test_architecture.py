@@ -17,6 +17,7 @@ FLOORS = (
     {"importing"},
     {"workspace"},
     {"preview", "daemon"},
+    {"worker"},
     {"web"},
     {"cli", "pytest_plugin"},
 )
@@ -62,6 +63,18 @@ def test_only_storage_speaks_sql() -> None:
         rooms = {name for name in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(name, ast.ImportFrom)}
         imported = {alias.name for node in rooms if node.module == "sqlalchemy" for alias in node.names}
         assert room_of(path) == "storage" or imported <= {"Connection"}, path
+
+
+def test_no_process_that_serves_pages_fills_templates_in() -> None:
+    """Workers do; `drip.worker.worker` is how they are asked."""
+    fills = {
+        "Answers", "Dispatcher", "Templates", "compose", "compose_for_run", "explained", "foreseen", "plan", "simulate", "summed",
+        "written_again", "written_for",
+    }  # fmt: skip
+    for path in (PACKAGE / "web").rglob("*.py"):
+        rooms = {node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
+        assert not {alias.name for node in rooms for alias in node.names} & fills, path
+        assert "rendering" not in imported_rooms(path), path
 
 
 def test_no_module_is_long() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -22,6 +26,7 @@ from drip.web.dashboard.entrance import COOKIE, LASTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
 from drip.web.site import Site
+from drip.worker.worker import Limits
 from tests.web import Pages, board
 from tests.world import World, at
 
@@ -485,12 +490,12 @@ def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> No
 
 
 def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
     forecasts = Forecasts(site)
     assert forecasts.look() and forecasts.look()
     until = time.monotonic() + 30
-    while not list(tmp_path.glob("drip-*/rehearsal.db")) and time.monotonic() < until:
+    while not list(tmp_path.rglob("rehearsal.db")) and time.monotonic() < until:
         time.sleep(0.01)
     forecasts.close()
     assert list(tmp_path.glob("drip-*")) == []
@@ -498,6 +503,35 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: P
     while forecasts.trouble is None and time.monotonic() < until:
         time.sleep(0.05)
     assert forecasts.trouble and forecasts.newest is None
+
+
+def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(desk: Pages) -> None:
+    site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
+    forecasts = Forecasts(site, Limits(answer_s=0.001))
+    assert forecasts.look()
+    until = time.monotonic() + 30
+    while forecasts.trouble is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert forecasts.trouble and forecasts.trouble.startswith("The simulation takes longer than 0.001 seconds")
+    assert not forecasts.look()
+    desk.world.write("templates/letter.md", "---\nsubject: Another\n---\nAnother one\n")
+    assert forecasts.look()
+    forecasts.close()
+
+
+def test_a_machine_that_can_begin_no_process_is_told_of_and_the_pages_go_on(
+    inside: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socketpair", lacking)
+        page = inside.get("/live")
+        assert page.status_code == 503 and "No process can be begun: Too many open files" in page.text
+        assert inside.get("/contacts/ana").status_code == 503
+        assert inside.get("/health").status_code == 200
+    assert inside.get("/live").status_code == 200
 
 
 # --- bad input

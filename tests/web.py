@@ -15,6 +15,7 @@ from drip.web import make_app
 from drip.web.dashboard import make_dashboard
 from drip.web.server import listen
 from drip.web.server import serving as served
+from drip.worker.worker import MESSAGES, TIMELINES, Limits
 from tests.world import World
 
 
@@ -43,10 +44,10 @@ class Pages:
 
 
 @contextlib.contextmanager
-def pages(world: World, now: datetime) -> Iterator[Pages]:
+def pages(world: World, now: datetime, messages: Limits = MESSAGES) -> Iterator[Pages]:
     """Serves a world's pages meanwhile."""
     made = Pages(world, now)
-    app = make_app(world.workspace, world.database, lambda: made.now, lambda: made.passed)
+    app = make_app(world.workspace, world.database, lambda: made.now, lambda: made.passed, messages)
     with serving(app) as url:
         made.url = url
         with httpx.Client(base_url=url, follow_redirects=False, timeout=30) as made.client:
@@ -54,10 +55,10 @@ def pages(world: World, now: datetime) -> Iterator[Pages]:
 
 
 @contextlib.contextmanager
-def board(world: World, now: datetime) -> Iterator[Pages]:
+def board(world: World, now: datetime, messages: Limits = MESSAGES, timelines: Limits = TIMELINES) -> Iterator[Pages]:
     """Serves a world's dashboard meanwhile."""
     made = Pages(world, now)
-    app = make_dashboard(world.workspace, world.database, lambda: made.now, lambda: made.passed)
+    app = make_dashboard(world.workspace, world.database, lambda: made.now, lambda: made.passed, messages, timelines)
     with serving(app) as url:
         made.url = url
         with httpx.Client(base_url=url, follow_redirects=False, timeout=60) as made.client:

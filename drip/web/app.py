@@ -20,6 +20,7 @@ from drip.storage.database import Database
 from drip.web import api, following, hooks, recipients
 from drip.web.guard import Guard
 from drip.web.site import HERE, Site
+from drip.worker.worker import MESSAGES, Limits, Worker
 from drip.workspace import Workspace
 
 # Style and script never change under their address.
@@ -29,10 +30,13 @@ log = logging.getLogger("drip.web")
 
 
 def make_app(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
-) -> Starlette:
-    """The pages of one workspace. `passed_s` is a stopwatch. Raises DripError if its files cannot be read."""
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float],
+    messages: Limits = MESSAGES,
+) -> Starlette:  # fmt: skip
+    """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing one may take. Raises DripError if its
+    files cannot be read."""
     site = Site(workspace, database, clock, passed_s)
+    views = Worker("The message", workspace.root, workspace.environment, passed_s, messages)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -40,6 +44,7 @@ def make_app(
             beside.start_soon(site.keep_fresh)
             yield
             beside.cancel_scope.cancel()
+        views.close()
         site.writer.close()
 
     routes = [
@@ -64,7 +69,7 @@ def make_app(
     ]
     guard = Middleware(Guard, failed=_failed)
     app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
-    app.state.site = site
+    app.state.site, app.state.views = site, views
     return app
 
 

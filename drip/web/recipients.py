@@ -15,9 +15,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from drip.core.message import with_pictures
 from drip.core.token import Link, topic_said
-from drip.engine.again import written_again
 from drip.errors import DripError
 from drip.importing import answers
 from drip.importing.values import parse_email
@@ -25,6 +23,7 @@ from drip.storage import erasing, exporting
 from drip.storage.people import Contact
 from drip.web.site import Site, address_of_reader, form_of, whose
 from drip.web.words import catalogue, languages
+from drip.worker.worker import Busy, Ended, Worker
 
 # A message as a page: its own styles and pictures, no script, in a sandbox.
 VIEW = {
@@ -99,23 +98,21 @@ async def survey(request: Request) -> Response:
 
 
 async def view(request: Request) -> Response:
-    """The message as a page, as it would be written now."""
+    """The message as a page, as it would be written now: by a worker, since a template may hang."""
     site: Site = request.app.state.site
+    views: Worker = request.app.state.views
     link = site.link(request.path_params["token"], "view")
     if link is None or link.detail is None:
         return _no_such_link(site, request)
-    now, run, step = site.clock(), link.run, link.detail
-    workspace = site.workspace
-
-    def write(connection: Connection) -> str | None:
-        message = written_again(connection, site.book, workspace.templates, run, step, "email", now)
-        return with_pictures(message) if message else None
-
     try:
-        html = await site.read(write)
+        html = await views.ask("view", link.detail, run=link.run, step=link.detail, now=site.clock().isoformat())
+    except (Busy, Ended):
+        answer = site.page("failed.html", site.language(request), 503)
+        answer.headers["Retry-After"] = "60"
+        return answer
     except DripError:
         # It could be written once; the data or the template has changed since.
-        html = None
+        html = b""
     return HTMLResponse(html, headers=VIEW) if html else _no_such_link(site, request)
 
 

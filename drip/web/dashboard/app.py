@@ -22,6 +22,7 @@ from drip.web.dashboard.board import Board, board_of
 from drip.web.dashboard.entrance import log_in, log_out, staff
 from drip.web.guard import HEADERS, Guard
 from drip.web.site import Site
+from drip.worker.worker import MESSAGES, TIMELINES, Limits
 from drip.workspace import Workspace
 
 # Frames of our own, in which messages are shown. A form has to say which site it comes from, which it does not where
@@ -34,10 +35,12 @@ POST = ["POST"]
 
 
 def make_dashboard(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
-) -> Starlette:
-    """The dashboard of one workspace. `passed_s` is a stopwatch. Raises DripError if its files cannot be read."""
-    board = Board(Site(workspace, database, clock, passed_s))
+    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float],
+    messages: Limits = MESSAGES, timelines: Limits = TIMELINES,
+) -> Starlette:  # fmt: skip
+    """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and `timelines` are what writing one and
+    simulating one may take. Raises DripError if its files cannot be read."""
+    board = Board(Site(workspace, database, clock, passed_s), messages, timelines)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -45,8 +48,7 @@ def make_dashboard(
             beside.start_soon(board.site.keep_fresh)
             yield
             beside.cancel_scope.cancel()
-        board.forecasts.close()
-        board.site.writer.close()
+        board.close()
 
     routes = [
         Route("/", staff(calendar.calendar)),
@@ -72,7 +74,7 @@ def make_dashboard(
     ]
     guard = Middleware(Guard, failed=_failed, headers=OWN)
     app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
-    app.state.board, app.state.live = board, live.Live(board)
+    app.state.board = board
     return app
 
 

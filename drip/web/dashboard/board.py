@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,31 +16,41 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
-from drip.errors import Place
 from drip.storage import control, outbox, tasks
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.guard import Limit
 from drip.web.site import Site, digest
+from drip.worker.values import plain
+from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
 
 HERE = Path(__file__).parent
 # Of one address, and of one name from anywhere, in a minute.
 LOGINS, OF_NAME = 10, 100
-# So many simulations and renderings at once: each wants a processor.
+# So many looks at once at whether files have changed.
 AT_ONCE = 2
 
 
 class Board:
-    """The dashboard of one workspace."""
+    """The dashboard of one workspace. What templates are filled in for is done by workers: `messages` of the live preview,
+    `timelines` of contacts, and one for the forecast."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, messages: Limits = MESSAGES, timelines: Limits = TIMELINES) -> None:
         self.site = site
+        about = (site.workspace.root, site.workspace.environment, site.passed_s)
+        self.messages = Worker("The message", *about, messages)
+        self.timelines = Worker("The simulation", *about, timelines)
         self.forecasts = Forecasts(site)
         self.logins = Limit(LOGINS, 60, site.passed_s)
         self.names = Limit(OF_NAME, 60, site.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")
+
+    def close(self) -> None:
+        """Ends what works beside the requests."""
+        for each in (self.messages, self.timelines, self.forecasts, self.site.writer):
+            each.close()
 
     @cached_property
     def pages(self) -> Environment:
@@ -89,27 +98,6 @@ class Board:
             "alive": alive, "trouble": last.trouble if last and alive else None, "held": outbox.count_held(connection),
             "stopped": control.held_scopes(connection).get(control.EVERYTHING), "tasks": tasks.count_open(connection),
         }  # fmt: skip
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: instants as ISO 8601 in UTC, the house's values by their fields."""
-    match value:
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case Mapping():
-            return {str(key): plain(each) for key, each in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [plain(each) for each in value]
-        case Place():
-            return str(value)
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-        case _:
-            return value
 
 
 def wants_json(request: Request) -> bool:

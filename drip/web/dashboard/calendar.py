@@ -13,16 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from drip.core.calendar import at_minute, local, zone
-from drip.preview.report import COLOURS, calendar_weeks, step_rows
+from drip.preview.report import COLOURS
 from drip.storage import pressure
 from drip.storage.pressure import Pressure
 from drip.web.dashboard.board import Board, board_of
-from drip.web.dashboard.forecasts import Forecast
+from drip.worker.answers import pressure_rows
 
 PAST = timedelta(days=30)
 HOUR = timedelta(hours=1)
-# Shades of the heat map.
-SHADES = 4
 
 
 async def calendar(request: Request) -> Response:
@@ -30,23 +28,10 @@ async def calendar(request: Request) -> Response:
     board = board_of(request)
     working = await run_sync(board.forecasts.look)
     newest = board.forecasts.newest
-    values = {"working": working, "trouble": board.forecasts.trouble, "forecast": None}
-    return await board.show(
-        request, "calendar.html", values | ({"forecast": _calendar(board, newest)} if newest else {})
-    )
-
-
-def _calendar(board: Board, forecast: Forecast) -> dict[str, Any]:
-    found, timezone = forecast.sums.summary, board.site.settings.timezone
-    start, end = (local(at, zone(timezone)).date() for at in (forecast.since, forecast.until))
-    return {
-        "since": forecast.since, "until": forecast.until, "people": found.people,
-        "messages": sum(each.count for each in found.sent),
-        "campaigns": _campaigns(board, sorted(found.campaigns)),
-        "weeks": calendar_weeks(found, start, end, timezone), "steps": step_rows(found, timezone),
-        "reasons": sorted(found.refused, key=lambda each: -each.count),
-        "waits": sorted(found.waits, key=lambda each: -each.count),
-    }  # fmt: skip
+    found = newest and newest["calendar"]
+    forecast = found and found | {"campaigns": _campaigns(board, found["campaigns"])}
+    values = {"working": working, "trouble": board.forecasts.trouble, "forecast": forecast}
+    return await board.show(request, "calendar.html", values)
 
 
 def _campaigns(board: Board, names: list[str]) -> dict[str, dict[str, str]]:
@@ -71,8 +56,8 @@ async def caps(request: Request) -> Response:
     past, days = await board.site.read(look)
     newest = board.forecasts.newest
     values = {
-        "working": working, "trouble": board.forecasts.trouble, "days": days, "past": _pressure(past),
-        "coming": _pressure(newest.sums.pressure) if newest else None,
+        "working": working, "trouble": board.forecasts.trouble, "days": days, "past": pressure_rows(past),
+        "coming": newest["pressure"] if newest else None,
         "caps": [{"cap": str(each.place), "scope": each.scope, "name": each.name, "text": each.text} for each in board.site.settings.caps],
     }  # fmt: skip
     return await board.show(request, "caps.html", values)
@@ -87,26 +72,3 @@ def _by_day(hours: list[pressure.Stretch], here: ZoneInfo) -> list[dict[str, Any
         {"start": day, "sent": each["sent"], "skipped": each["skipped"], "deferred": each["deferred"]}
         for day, each in days.items()
     ]
-
-
-def _pressure(found: Pressure) -> dict[str, Any]:
-    """As rows: counters with two keys are no JSON."""
-    # A handful is no heat.
-    most = max(5, *found.displaced.values()) if found.displaced else 1
-    return {
-        "losers": sorted({loser for loser, _ in found.displaced}),
-        "winners": sorted({winner for _, winner in found.displaced}),
-        "displaced": [
-            {"displaced": loser, "by": winner, "messages": count, "shade": round(count / most * SHADES)}
-            for (loser, winner), count in sorted(found.displaced.items())
-        ],
-        "limits": [
-            {"cap": place, "people": people, "skipped": found.held_back[place, "skipped"],
-             "deferred": found.held_back[place, "deferred"]}
-            for place, people in sorted(found.limits.items(), key=lambda each: -each[1])
-        ],
-        "campaigns": [
-            {"campaign": name, "sent": found.sent[name], "skipped": found.skipped[name], "deferred": found.deferred[name]}
-            for name in sorted(Counter(found.sent) | found.skipped | found.deferred)
-        ],
-    }  # fmt: skip

@@ -1,126 +1,72 @@
-"""What the coming time holds, as the newest simulation found it. One takes seconds to minutes, and a process of its own."""
+"""What the coming time holds, as the newest simulation found it. One takes seconds to minutes, and a worker of its own."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from multiprocessing.connection import Connection as Pipe
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
+from typing import Any
 
 from drip.errors import DripError
-from drip.preview.foreseen import Sums, summed
-from drip.process import own_zones, unhurried
 from drip.web.site import Site
-from drip.workspace import Workspace
+from drip.worker.worker import FORECASTS, Failed, Limits, Worker
 
-AHEAD = timedelta(days=30)
+AHEAD_DAYS = 30
 # One that is older is made anew when somebody looks.
 STALE_S = 300.0
-# To clear away.
-PATIENCE_S = 10.0
 log = logging.getLogger("drip.web")
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """The time from `since` to `until`, as it looked at `since`, if nothing new happens."""
-
-    since: datetime
-    until: datetime
-    sums: Sums
-
-
 class Forecasts:
-    """Keeps the newest, and has the next one made. One at a time."""
+    """Keeps the newest (`calendar` and `pressure`, as pages show them), and has the next one made. One at a time."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, limits: Limits = FORECASTS) -> None:
+        self._site, self._limits = site, limits
         self._lock = threading.Lock()
-        self._process: SpawnProcess | None = None
+        self._worker: Worker | None = None
         self._made_of: object = None
         self._made_s, self._pause_s = 0.0, STALE_S
-        self.newest: Forecast | None = None
+        self.newest: dict[str, Any] | None = None
         self.trouble: str | None = None
 
     def look(self) -> bool:
         """Whether the next one is being made: because there is none, it is old, or the files have changed."""
         with self._lock:
-            if self._process is not None:
+            if self._worker is not None:
                 return True
             seen, passed_s = self._site.workspace.fingerprint(), self._site.passed_s()
             if seen == self._made_of and passed_s - self._made_s < self._pause_s:
                 return False
-            context = multiprocessing.get_context("spawn")
-            own, theirs = context.Pipe(duplex=False)
-            workspace, now = self._site.workspace, self._site.clock()
-            process = context.Process(
-                target=_foresee, args=(workspace.root, dict(workspace.environment), now, theirs), name="drip-forecast"
-            )
-            process.start()
-            theirs.close()
-            self._process, self._made_of = process, seen
-            taker = threading.Thread(
-                target=self._take, args=(process, own, passed_s), name="drip-forecast", daemon=True
-            )
-            taker.start()
+            workspace = self._site.workspace
+            about = (workspace.root, workspace.environment, self._site.passed_s, self._limits)
+            worker = Worker("The simulation", *about, shares=True)
+            self._worker, self._made_of = worker, seen
+            maker = threading.Thread(target=self._make, args=(worker, passed_s), name="drip-forecast", daemon=True)
+            maker.start()
             return True
 
     def close(self) -> None:
-        """Ends the one that is being made, with those that it shares its work with; each clears away its copy."""
-        process = self._process
-        if process is None or process.pid is None:
-            return
-        try:
-            os.killpg(process.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            # It is not so far that it has a group of its own.
-            process.terminate()
-        process.join(PATIENCE_S)
-        if process.is_alive():
-            process.kill()
+        """Ends the one that is being made, with those that it shares its work with; their copies are cleared away."""
+        worker = self._worker
+        if worker is not None:
+            worker.close()
 
-    def _take(self, process: SpawnProcess, pipe: Pipe, began_s: float) -> None:
-        found: object
+    def _make(self, worker: Worker, began_s: float) -> None:
+        found, trouble = None, None
         try:
-            found = pipe.recv()
-        except Exception:
-            # It died, or is of another version than this process.
-            found = "It was ended before it was through."
-        pipe.close()
-        process.join()
+            found = worker.answer("forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS)
+        except DripError as error:
+            trouble = " ".join(filter(None, (error.sentence, error.help and f"Help: {error.help}.")))
+        except Exception as error:
+            # Whatever it was, the next one is made when its time has come. Its words can hold what is known of people.
+            kind = str(error) if isinstance(error, Failed) else type(error).__name__
+            trouble = f"The simulation failed ({kind}): `drip preview` says more."
+        # It is begun anew for the next one: the memory that a simulation takes is not kept.
+        worker.close()
         with self._lock:
-            self._process = None
+            self._worker = None
             # As long a pause as it took, at least.
             self._made_s = self._site.passed_s()
             self._pause_s = max(STALE_S, self._made_s - began_s)
-            if isinstance(found, Forecast):
-                self.newest, self.trouble = found, None
-            else:
-                self.trouble = str(found)
+            self.newest, self.trouble = found or self.newest, trouble
+            if trouble:
                 log.warning("There is no new forecast.", extra={"action": "no-forecast"})
-
-
-def _foresee(root: Path, environment: Mapping[str, str], now: datetime, pipe: Pipe) -> None:
-    # Ctrl-C is the server's, who ends the whole group in order.
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    unhurried()
-    own_zones()
-    try:
-        workspace = Workspace(root, environment)
-        with workspace.database(now) as database:
-            pipe.send(Forecast(now, now + AHEAD, summed(workspace, database, now, now + AHEAD)))
-    except KeyboardInterrupt:
-        return
-    except DripError as error:
-        pipe.send(str(error))
-    except Exception as error:
-        # Its words can hold what is known of people.
-        pipe.send(f"The simulation failed ({type(error).__name__}): `drip preview` says more.")

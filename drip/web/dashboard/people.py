@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from drip.errors import DripError
-from drip.preview.explaining import AHEAD, explained
+from drip.preview.explaining import AHEAD
 from drip.storage import consents, people, tasks
 from drip.web.dashboard.board import board_of
 
@@ -41,12 +40,16 @@ async def contacts(request: Request) -> Response:
 async def contact(request: Request) -> Response:
     """One contact's timeline: past, coming, and for every other campaign what stands in the way."""
     board, key = board_of(request), request.path_params["key"]
-    site, now = board.site, board.site.clock()
+    site = board.site
     try:
-        found = await run_sync(partial(explained, site.workspace, site.database, key, None, now), limiter=board.few)
+        person = await site.read(lambda connection: people.contact_of_key(connection, key))
     except DripError as error:
         return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 404)
-    person = found.contact
+    files = await run_sync(site.workspace.fingerprint, limiter=board.few)
+    try:
+        found = await board.timelines.ask("timeline", (files, key), contact=key, now=site.clock().isoformat())
+    except DripError as error:
+        return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 503)
 
     def look(connection: Connection) -> dict[str, Any]:
         return {"consents": consents.log_of(connection, person.id), "tasks": tasks.of_contact(connection, person.id)}
@@ -55,8 +58,6 @@ async def contact(request: Request) -> Response:
     values = {
         "contact": {"key": person.key, "email": person.email, "phone": person.phone, "locale": person.locale,
                     "country": person.country, "zone": person.zone, "attributes": person.attributes},
-        "past": found.past[::-1], "coming": found.coming, "days": AHEAD.days, "titles": titles,
-        "nothing": [{"campaign": name, "code": each.code, "sentence": each.sentence, "place": each.place}
-                    for name, each in found.nothing.items()],
+        **found, "days": AHEAD.days, "titles": titles,
     }  # fmt: skip
     return await board.show(request, "contact.html", values | await site.read(look))
