@@ -21,12 +21,10 @@ from drip.errors import Place
 from drip.storage import control, outbox, tasks
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
-from drip.web.guard import Limit
+from drip.web.dashboard.tries import Tries
 from drip.web.site import Site, digest
 
 HERE = Path(__file__).parent
-# Of one address, and of one name from anywhere, in a minute.
-LOGINS, OF_NAME = 10, 100
 # So many simulations and renderings at once: each wants a processor.
 AT_ONCE = 2
 
@@ -37,8 +35,7 @@ class Board:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.forecasts = Forecasts(site)
-        self.logins = Limit(LOGINS, 60, site.passed_s)
-        self.names = Limit(OF_NAME, 60, site.passed_s)
+        self.tries = Tries(site.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")
