@@ -31,6 +31,7 @@ from jinja2.visitor import NodeTransformer
 
 from drip.core.calendar import Birthday
 from drip.core.fields import parse_date, parse_number
+from drip.rendering.addresses import LEADING, guard_addresses, leading
 
 MOST_CHARACTERS = 2_000_000
 MOST_ROUNDS = 100_000
@@ -111,7 +112,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "sum": _sum,
         }
         self.filters |= limited | {"striptags": _striptags}
-        self.filters = {name: self._counted(each) for name, each in self.filters.items()}
+        self.filters = {name: self._counted(each) for name, each in self.filters.items()} | {LEADING: leading}
         # Kept, as `self._round` is another object each time; its calls are told from others by it.
         self._guard = self._round
         self.globals |= {ROUND: self._guard, JOIN: _join}
@@ -129,6 +130,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         try:
             tree = super()._parse(source, name, filename)
+            if self.autoescape:
+                guard_addresses(tree)
             guarded = _Guard().visit(tree)
         except RecursionError:
             raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None
