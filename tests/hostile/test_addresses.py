@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html.parser import HTMLParser
 from typing import Any
 
@@ -108,10 +109,12 @@ def test_an_address_that_is_put_together_beyond_recognition_is_refused(template:
         SANDBOX.from_string(template)
 
 
+# More of them at night.
+EXAMPLES = int(os.environ.get("DRIP_HOSTILE_EXAMPLES", "150"))
 SCHEME_LIKE = st.text(st.sampled_from("javscriptdahtp:/?# \t\n&;0\\"), max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     st.lists(SCHEME_LIKE, min_size=1, max_size=3),
     st.sampled_from(("", "-", "java", ":", "&#9;", "&amp;", " ")),
