@@ -34,6 +34,11 @@ OPEN = re.compile(
     r"""(?:"([^"]*)|'([^']*)|([^\s"'>]*))\Z""",
     re.I,
 )
+# Attributes that are complete, and one whose value is open: neither matters but for an address that begins.
+COMPLETE = re.compile(r"""\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*')""")
+BEGUN = re.compile(r"""=\s*["']([^"']+)\Z""")
+# As many ways through the branches within one tag are followed.
+MOST_WAYS = 64
 # What ends it, in quotes of either kind and without.
 ENDS = {1: '"', 2: "'", 3: " \t\n\r\f>"}
 States = frozenset[str]
@@ -65,6 +70,10 @@ def _body(statements: list[nodes.Node], states: States) -> States:
     """Goes through statements. `states` are the tags that may be open: one for each way through the branches before."""
     for node in statements:
         states = _statement(node, states)
+        if len(states) > MOST_WAYS:
+            raise TemplateSyntaxError(
+                "there are too many `{% if %}` within one tag: `{% set %}` a value before it", node.lineno
+            )
     return states
 
 
@@ -133,7 +142,15 @@ def _undecided(states: States) -> list[_Value]:
 def _after(states: States, more: str) -> States:
     """The tags that are open once this was written."""
     found = (TAG.search((state + more)[-KEPT:]) for state in states)
-    return frozenset(each[0] if each else "" for each in found)
+    return frozenset(_short(each[0]) if each else "" for each in found)
+
+
+def _short(tag: str) -> str:
+    """The same tag without what does not matter, so that most branches lead to the same."""
+    tag = re.sub(r"\s+", " ", COMPLETE.sub("", tag))
+    if (begun := BEGUN.search(tag)) and not _undecided(frozenset((tag,))):
+        return tag[: begun.start(1)] + "/"
+    return tag
 
 
 def _look(text: nodes.TemplateData, values: list[_Value]) -> None:

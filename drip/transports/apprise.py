@@ -30,9 +30,9 @@ _NOT_BEGUN = re.compile(
 
 
 class AppriseTransport:
-    """Options: `url`, and `private: yes` for a service within your own network, to which nothing is sent else. `url` is an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`). `{to}` stands for the recipient's number
-    or token; an address without it gets the recipient as its last part. A message without a recipient goes to whom the address
-    itself names."""
+    """Options: `url`, an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`), and `private: yes` for a service within
+    your own network, to which nothing is sent else. `{to}` stands for the recipient's number or token; an address without it gets
+    the recipient as its last part. A message without a recipient goes to whom the address itself names."""
 
     channels = frozenset({"sms", "push"})
 

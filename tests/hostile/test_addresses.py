@@ -133,6 +133,21 @@ def test_whatever_is_put_together_nothing_runs(parts: list[str], between: str, s
     assert not any(map(runs, found)), found
 
 
+@pytest.mark.parametrize(
+    "within", ['{{% if x %}}class="a{n}"{{% endif %}} ', "{{% if x %}}data-{n}=\"b\" id='c'{{% endif %}} "]
+)
+def test_many_branches_within_a_tag_take_no_long_time(within: str) -> None:
+    many = "".join(within.format(n=n) for n in range(300))
+    styles = "".join(f"{{% if x %}}color{n};{{% endif %}}" for n in range(300))
+    assert addresses(f'<a {many} style="{styles}" href="{{{{ x }}}}">y</a>', x="javascript:go()") == ["#"]
+
+
+def test_more_branches_than_can_be_followed_are_refused() -> None:
+    many = "".join(f"{{% if x %}}a{n} {{% endif %}}" for n in range(30))
+    with pytest.raises(TemplateSyntaxError, match="too many"):
+        SANDBOX.from_string(f'<a {many} href="{{{{ x }}}}">y</a>')
+
+
 def test_a_template_that_is_specialised_writes_the_same() -> None:
     source = '{% for each in many %}<a href="{{ each }}">{{ x }}</a>{% endfor %}<a href="{{ x }}/b">y</a><a href="{{ x }}">y</a>'
     for bad in (*BAD, *GOOD):
