@@ -102,6 +102,14 @@ class Workspace:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
         return {channel: self._transport(channel, options) for channel, options in self.settings.transports.items()}
 
+    def transport(self, channel: str) -> Transport:
+        """A transport of its own for a channel that the settings have one for. Raises DripError."""
+        if channel not in self.settings.transports:
+            raise DripError(
+                f"Nothing says how messages by {channel} leave.", help=f"name one under `transports: {channel}:`"
+            )
+        return self._transport(channel, self.settings.transports[channel])
+
     def transport_options(self) -> dict[str, dict[str, str]]:
         """The options of each channel's transport, secrets and all: what is compared to see whether one has changed."""
         places = self.settings.transport_places

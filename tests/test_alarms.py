@@ -168,7 +168,7 @@ def test_who_cannot_be_told_is_told_later_and_the_daemon_goes_on(tmp_path: Path)
 def test_a_running_daemon_tells_and_its_status_shows_it_until_it_is_over(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     with server(204) as taken:
-        shop(root, f"{{ use: apprise, url: 'json://127.0.0.1:{taken.port}/ops' }}")
+        shop(root, f"{{ use: apprise, url: 'json://127.0.0.1:{taken.port}/ops', private: yes }}")
         daemon = subprocess.Popen(command(root, "run", "--every", "0.2"), env=environment(), stderr=subprocess.DEVNULL)
         try:
             _until(lambda: bool(taken.requests))

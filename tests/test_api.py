@@ -32,7 +32,7 @@ def site(world: Worlds) -> Iterator[Pages]:
     made = world({"thanks": THANKS}, settings="public_url: https://mail.maple.example")
     made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
     with made.database.write() as connection:
-        api_keys.add(connection, "shop", TOKEN, ["events", "contacts", "coupons"], NOW)
+        api_keys.add(connection, "shop", TOKEN, ["events", "contacts", "consent", "coupons"], NOW)
         api_keys.add(connection, "till", "drip_till", ["coupons"], NOW)
     with pages(made, NOW) as served:
         yield served
@@ -154,6 +154,42 @@ def test_a_token_is_needed_and_is_good_for_its_scopes_alone(site: Pages) -> None
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
     assert post(site, "/api/events", ORDER, "drip_till")[0] == 403
     assert happened(site) == []
+
+
+OWN_EVENTS = {"news.requested": "consent", "news.confirmed": "consent", "survey.answered": "answers",
+              "message.clicked": "clicks", "message.opened": "clicks", "coupon.redeemed": "coupons"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scope"), OWN_EVENTS.items(), ids=str)
+def test_what_only_a_person_can_say_needs_a_scope_of_its_own(site: Pages, name: str, scope: str) -> None:
+    with site.world.database.write() as connection:
+        api_keys.add(connection, "plain", "drip_plain", ["events", "contacts"], NOW)
+        api_keys.add(connection, "more", "drip_more", ["events", scope], NOW)
+    said = {"EVENT ": f" {name} ", "contact": "ana", "id": "1"}
+    status, told = post(site, "/api/events", said, "drip_plain")
+    assert status == 422 and told["rejected"][0]["reason"] == f"for `{name}` the scope `{scope}` is needed"
+    status, told = post(site, "/api/events", [{**ORDER, "fields": {}}, {"event": name, "contact": "ana"}], "drip_plain")
+    assert status == 200 and told["new"] == 1 and [each["index"] for each in told["rejected"]] == [1]
+    assert post(site, "/api/events", said, "drip_more")[1]["new"] == 1
+
+
+def test_without_the_scope_consent_a_program_says_yes_for_nobody(site: Pages) -> None:
+    with site.world.database.write() as connection:
+        api_keys.add(connection, "plain", "drip_plain", ["events", "contacts"], NOW)
+    for name in ("news", "News", "news.sms", "NEWS.EMAIL"):
+        status, told = post(site, "/api/contacts", {"key": "ana", "first_name": "Ana", name: "yes"}, "drip_plain")
+        assert status == 422 and "the scope `consent` is needed" in told["rejected"][0]["reason"]
+    assert post(site, "/api/contacts", {"key": "ana", "first_name": "Ana", "news": ""}, "drip_plain")[0] == 200
+    with site.world.database.read() as connection:
+        assert not consents.of_contacts(connection, [1]).get(1)
+        assert people.contacts_by_key(connection, ["ana"])["ana"].attributes == {"first_name": "Ana"}
+
+
+def test_an_event_that_only_looks_like_one_of_drips_own_needs_none(site: Pages) -> None:
+    with site.world.database.write() as connection:
+        api_keys.add(connection, "plain", "drip_plain", ["events"], NOW)
+    for name in ("order.confirmed", "table.requested", "message.sent"):
+        assert post(site, "/api/events", {"event": name, "contact": "ana"}, "drip_plain")[1]["new"] == 1
 
 
 def test_whoever_tries_tokens_is_slowed_down(site: Pages) -> None:

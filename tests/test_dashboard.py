@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from drip.core.token import verify
 from drip.preview.foreseen import summed
 from drip.storage import api_keys, control, operators, outbox, runs, tasks
 from drip.storage.database import link_keys
+from drip.web.dashboard import tries
 from drip.web.dashboard.entrance import COOKIE, LASTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
@@ -176,6 +178,68 @@ def test_passwords_cannot_be_tried_one_after_the_other(desk: Pages) -> None:
     assert log_in(desk).status_code == 429
     desk.passed += 60
     assert log_in(desk).status_code == 303
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that are reached sooner."""
+    for name, most in (("AS_ONE", 3), ("FROM_ONE", 4), ("OF_STRANGERS", 5), ("TOLD", 2)):
+        monkeypatch.setattr(tries, name, most)
+
+
+def from_elsewhere(desk: Pages, n: int, name: str = "ana", password: str = "wrong") -> int:
+    """A login from another address each time, by a browser that nobody knows."""
+    return desk.post(
+        "/login",
+        data={"name": name, "password": password},
+        headers={"X-Forwarded-For": f"198.51.100.{n}", "Cookie": ""},
+    ).status_code
+
+
+def test_nobody_keeps_an_operator_out_from_other_addresses(few: None, inside: Pages) -> None:
+    inside.client.cookies.delete(COOKIE)
+    assert [from_elsewhere(inside, n) for n in range(10)] == [403] * 4 + [429] * 6
+    assert from_elsewhere(inside, 77, password=PASSWORD) == 429, "a browser that nobody knows has to wait"
+    assert log_in(inside).status_code == 303, "and one that ana has logged in with need not"
+
+
+def test_a_browser_is_known_for_the_one_who_logged_in_with_it_until_the_password_is_another_one(inside: Pages) -> None:
+    with inside.world.database.write() as connection:
+        operators.add(connection, "ben", kept(), NOW)
+        ana, ben = operators.listed(connection)
+        cookie = inside.client.cookies[tries.COOKIE]
+        assert tries.known_browser(ana, cookie) and not tries.known_browser(ben, f"x{cookie}")
+        assert not tries.known_browser(None, cookie)
+        assert not tries.known_browser(replace(ana, password=hash_of("another one altogether")), cookie)
+        for wrong in ("", ".", cookie[:-1], "x" * 5_000, cookie.replace(".", "")):
+            assert not tries.known_browser(ana, wrong)
+
+
+def test_a_known_browser_tries_no_more_often_than_others(few: None, inside: Pages) -> None:
+    codes = [inside.post("/login", data={"name": "ana", "password": "wrong"}).status_code for _ in range(5)]
+    assert codes == [403] * 3 + [429] * 2
+
+
+def test_one_address_cannot_try_one_name_after_the_other(few: None, desk: Pages) -> None:
+    codes = [desk.post("/login", data={"name": f"n{n}", "password": "wrong"}).status_code for n in range(6)]
+    assert codes == [403] * 4 + [429] * 2
+
+
+def test_the_log_has_who_logged_in_and_who_could_not_and_from_where(
+    few: None, desk: Pages, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "drip.web"):
+        from_elsewhere(desk, 7, name="an\x1b[2Ja\n\u202e" + "x" * 150)
+        log_in(desk)
+        for n in range(10):
+            from_elsewhere(desk, n)
+    failed, good, *others = [each for each in caplog.records if each.name == "drip.web"]
+    assert (failed.levelname, vars(failed)["action"]) == ("WARNING", "login-failed")
+    assert failed.getMessage() == f"A login as 'an\\x1b[2Ja\\n\\u202e{'x' * 51}' from 198.51.100.7 failed."
+    assert good.getMessage() == "Operator 'ana' has logged in from 127.0.0.1."
+    actions = [vars(each)["action"] for each in others]
+    assert actions.count("login-failed") == 3 and actions.count("login-refused") == 2
+    assert PASSWORD not in caplog.text and "wrong" not in caplog.text
 
 
 def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(world: Worlds) -> None:
@@ -620,7 +684,7 @@ def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(inside: 
     monkeypatch.setattr("drip.storage.consents.log_of", fail)
     with caplog.at_level(logging.DEBUG):
         answer = inside.get("/contacts/ana")
-        inside.post("/login", data={"name": "canary", "password": "canary"})
+        inside.post("/login", data={"name": "nobody", "password": "canary"})
     assert answer.status_code == 500 and "RuntimeError" not in answer.text and "canary" not in answer.text
     assert "/contacts/{key:path} failed: RuntimeError" in caplog.text
     assert "canary" not in caplog.text and "ana@" not in caplog.text and PASSWORD not in caplog.text

@@ -46,6 +46,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("too-large", CARD, "", GOOD + "words and words " * 8000, "templates/card.md"),
     ("no-alt", CARD, "", GOOD + "\n![](https://x.example/a.png)", "templates/card.md:6"),
     ("vague-link", CARD, "", GOOD + "\n\n[click here](https://x.example)", "templates/card.md:7"),
+    ("link-runs", CARD, "", GOOD + "\n\n[Book a table](javascript:book)", "templates/card.md:7"),
     ("no-postal-address", CARD, "business: { name: X, address: somewhere }", GOOD, "campaigns/_settings.yaml:1"),
     ("free-mail-sender", CARD, "senders: { default: X <x@gmail.com> }", GOOD, "campaigns/_settings.yaml:1"),
     ("no-reply", CARD, "senders: { default: X <no-reply@x.example> }", GOOD, "campaigns/_settings.yaml:1"),

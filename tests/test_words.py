@@ -15,8 +15,9 @@ PAGES = FOLDER.parent / "pages"
 
 
 def wanted() -> set[str]:
-    options = {"**.html": {"newstyle_gettext": "true"}}
-    found = extract_from_dir(PAGES, [("**.html", "jinja2")], options)
+    kinds = ("**.html", "**.txt")
+    options = {each: {"newstyle_gettext": "true"} for each in kinds}
+    found = extract_from_dir(PAGES, [(each, "jinja2") for each in kinds], options)
     return {str(message) for _, _, message, _, _ in found}
 
 

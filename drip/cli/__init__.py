@@ -21,7 +21,7 @@ from drip.cli.loyalty import counters, coupons, tasks
 from drip.cli.migrate import migrate_runs
 from drip.cli.operate import db, hold, release, status, stop, suppress
 from drip.cli.operators import operators
-from drip.cli.people import consent, forget, import_
+from drip.cli.people import consent, export, forget, import_
 from drip.cli.preview import preview
 from drip.cli.report import report
 from drip.cli.run import metrics, run, send
@@ -66,6 +66,7 @@ for command in (
     release,
     suppress,
     consent,
+    export,
     forget,
     migrate_runs,
     tasks,

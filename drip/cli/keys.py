@@ -13,8 +13,8 @@ from drip.errors import DripError
 from drip.storage import api_keys
 from drip.storage.database import add_link_key, drop_link_keys
 
-# `dashboard` looks at the pages of the dashboard, as JSON.
-SCOPES = ("events", "contacts", "coupons", "dashboard")
+# `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say. `dashboard` looks at its pages, as JSON.
+SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dashboard")
 
 
 @click.group(invoke_without_command=True)
@@ -63,6 +63,10 @@ def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
     """Makes a token and prints it, this once: only a hash of it is kept.
 
     Example: drip keys add shop --scope events
+
+    `events` and `contacts` are for what happens and what people are like. That somebody consents (a contact's field named after
+    a topic, `TOPIC.confirmed`, `TOPIC.requested`), answers a survey, follows a link or redeems a code needs `consent`,
+    `answers`, `clicks` or `coupons` besides.
     """
     token = f"drip_{secrets.token_urlsafe(32)}"
     with app.opened(None) as (_, database, now), database.write() as connection:

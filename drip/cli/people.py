@@ -1,4 +1,4 @@
-"""`drip import`, `consent`, `forget`: people come in, what they said, and go."""
+"""`drip import`, `consent`, `export`, `forget`: people come in, what they said, what is known of them, and go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drip.cli.context import App, instant_text, json_option, local_text, now_opt
 from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
-from drip.storage import consents, erasing, people
+from drip.storage import consents, erasing, exporting, people
 from drip.storage.people import Contact
 
 SHOWN = 20
@@ -140,6 +140,20 @@ def forget(app: App, contact: str, yes: bool) -> None:
         with database.write() as connection:
             erasing.erase(connection, number, now)
     click.echo(f"{contact} is erased.")
+
+
+@click.command()
+@click.argument("contact")
+@pass_app
+def export(app: App, contact: str) -> None:
+    """All that is known of a person, as JSON: what they can download by their preferences page.
+
+    Example: drip export ana > ana.json
+
+    For people who have no e-mail address. Be sure who it is that asks.
+    """
+    with app.opened(None) as (_, database, _now), database.read() as connection:
+        print_json(exporting.of_contact(connection, _known(connection, contact).id))
 
 
 def _known(connection: Connection, key: str) -> Contact:

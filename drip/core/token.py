@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 
@@ -50,6 +51,21 @@ def verify(token: str, keys: Mapping[str, bytes]) -> Link | None:
         return None
     assert body.startswith(payload)
     return Link(*parts)
+
+
+# A link that downloads one's own data, and how long it is good for.
+OWN_DATA, DATA_LASTS = "data", timedelta(minutes=30)
+
+
+def data_link(contact: int, now: datetime) -> Link:
+    """The link by which a contact downloads its data; `detail` is the second of Unix time at which it ends."""
+    return Link(OWN_DATA, contact, None, 0, str(int((now + DATA_LASTS).timestamp())))
+
+
+def is_over(link: Link, now: datetime) -> bool:
+    """Whether a link to somebody's data is good no more: also one that does not say until when it is."""
+    until = link.detail or ""
+    return not until.isdecimal() or len(until) > 12 or now.timestamp() >= int(until)
 
 
 def topic_said(token: str) -> str | None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.meanings import ANSWERED, CLICKED, CONFIRMED, OPENED, REQUESTED
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.book import Book
@@ -29,7 +30,6 @@ PAUSED = "preferences page"
 COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
 # One request for each address in this time, so that nobody's inbox is filled by strangers.
 ASK_AGAIN = timedelta(hours=1)
-ANSWERED = "survey.answered"
 # Of an answer that was sent as the page was left.
 UNFINISHED = "unfinished"
 # Programs that look for viruses follow links as a mail comes in, and all of them at once.
@@ -69,7 +69,7 @@ def confirm(connection: Connection, settings: Settings, link: Link, now: datetim
         return
     fields = {name: value for name, value in proof.items() if value}
     key = f"{link.topic}-{link.run}-{contact.id}"
-    event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.confirmed", "key": key, "at": now,
+    event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.{CONFIRMED}", "key": key, "at": now,
              "fields": fields}  # fmt: skip
     if take_events(connection, settings, [event]):
         _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
@@ -134,8 +134,8 @@ def seen(connection: Connection, book: Book, link: Link, name: str, now: datetim
         "link": name,
         "template": step.template if step else "",
     }
-    event = {"contact_id": contact.id, "record_id": 0, "name": f"message.{kind}", "key": f"{message.id}-{name}", "at": now,
-             "fields": {key: value for key, value in fields.items() if value}}  # fmt: skip
+    event = {"contact_id": contact.id, "record_id": 0, "name": CLICKED if name else OPENED, "key": f"{message.id}-{name}",
+             "at": now, "fields": {key: value for key, value in fields.items() if value}}  # fmt: skip
     take_events(connection, book.settings, [event])
 
 
@@ -225,7 +225,7 @@ def sign_up(
             contact.key = f"{email}-{now:%Y%m%d%H%M%S}"
         people.save_contacts(connection, [contact], date_fields(settings, "contact"))
         refresh(connection, settings, [(contact.id, 0)])
-    name = f"{topic}.requested"
+    name = f"{topic}.{REQUESTED}"
     asked = people.events_of(connection, [contact.id], [name]).get(contact.id)
     if asked and now - asked[-1].at < ASK_AGAIN:
         return

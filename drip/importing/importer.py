@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from hashlib import sha256
@@ -24,6 +24,7 @@ from drip.core.fields import (
     parse_yes_no,
     suspect_birthday,
 )
+from drip.core.meanings import CONSENT, REDEEMED, scope_of
 from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, listed, nearest
@@ -43,8 +44,6 @@ ALIASES = {
     "time_zone": "timezone",
     "language": "locale",
 }
-# Says that a coupon was redeemed, with its `code`.
-REDEEMED = "coupon.redeemed"
 EVENT_COLUMNS = ("event", "id", "contact", "at")
 
 
@@ -120,28 +119,38 @@ def import_contacts(
     return rows.report
 
 
-def take_contacts(connection: Connection, settings: Settings, table: Table, source: str, now: datetime) -> Report:
-    """As `import_contacts`, all in the transaction that is under way."""
-    rows = _ContactRows(settings, table.columns, {}, source)
+def take_contacts(
+    connection: Connection, settings: Settings, table: Table, source: str, now: datetime, scopes: Collection[str]
+) -> Report:
+    """As `import_contacts`, all in the transaction that is under way, from a program with these scopes."""
+    rows = _ContactRows(settings, table.columns, {}, source, consent=CONSENT in scopes)
     rows.take(connection, list(table.rows), now)
     return rows.report
 
 
 class _ContactRows:
-    """Rows of contacts with the columns of one file, taken batch by batch."""
+    """Rows of contacts with the columns of one file, taken batch by batch. `consent` is whether they may say yes and no."""
 
-    def __init__(self, settings: Settings, columns: Sequence[str], mapping: Mapping[str, str], source: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        columns: Sequence[str],
+        mapping: Mapping[str, str],
+        source: str,
+        *,
+        consent: bool = True,
+    ) -> None:
         fields = settings.fields["contact"]
-        consent = {f"{topic}.{channel}": (topic, channel) for topic in settings.topics for channel in CHANNELS}
-        consent |= {topic: (topic, "email") for topic in settings.topics}
+        words = {f"{topic}.{channel}": (topic, channel) for topic in settings.topics for channel in CHANNELS}
+        words |= {topic: (topic, "email") for topic in settings.topics}
         self.report = Report()
-        self.columns = match_columns(columns, mapping, [*fields, *consent], ("key",))
+        self.columns = match_columns(columns, mapping, [*fields, *words], ("key",))
         self.report.notes = _ignored(self.columns, fields)
         self._settings, self._source = settings, source
         # The file's own, each of which is looked at in every row.
         own = self.columns.by_field
         self._fields = {name: declared for name, declared in fields.items() if name in own and name != "key"}
-        self._consent = {name: about for name, about in consent.items() if name in own}
+        self._words, self._may_consent = {name: about for name, about in words.items() if name in own}, consent
         self._seen: set[str] = set()
 
     def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
@@ -153,7 +162,11 @@ class _ContactRows:
         for row in batch:
             try:
                 contact, fresh = _contact(row, columns, self._fields, known, self._seen, report)
-                words = list(_consents(row, columns, settings, self._consent, now))
+                words = list(_consents(row, columns, settings, self._words, now))
+                if words and not self._may_consent:
+                    raise ValueError(
+                        f"`{words[0][0]}` is consent to a topic, for which the scope `{CONSENT}` is needed"
+                    )
             except ValueError as wrong:
                 report.rejected.append((row, str(wrong)))
                 continue
@@ -325,10 +338,10 @@ def import_events(
     return report
 
 
-def take_event_rows(connection: Connection, settings: Settings, table: Table) -> Report:
-    """As `import_events`, all in the transaction that is under way."""
+def take_event_rows(connection: Connection, settings: Settings, table: Table, scopes: Collection[str]) -> Report:
+    """As `import_events`, all in the transaction that is under way, from a program with these scopes."""
     report = Report()
-    _take_event_rows(connection, settings, _event_columns(table, settings, {}), list(table.rows), report)
+    _take_event_rows(connection, settings, _event_columns(table, settings, {}), list(table.rows), report, scopes)
     return report
 
 
@@ -337,8 +350,10 @@ def _event_columns(table: Table, settings: Settings, mapping: Mapping[str, str])
 
 
 def _take_event_rows(
-    connection: Connection, settings: Settings, columns: Columns, batch: Sequence[Row], report: Report
-) -> None:
+    connection: Connection, settings: Settings, columns: Columns, batch: Sequence[Row], report: Report,
+    scopes: Collection[str] | None = None,
+) -> None:  # fmt: skip
+    """`scopes` are those of the program that says so; None for a person, who may say all."""
     owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
     records = {
         kind: people.record_ids(connection, kind, {columns.cell(row, kind) for row in batch})
@@ -350,6 +365,9 @@ def _take_event_rows(
     for row in batch:
         try:
             event = _event(row, columns, settings, owners, records)
+            needed = scope_of(event["name"], settings)
+            if scopes is not None and needed not in (None, *scopes):
+                raise ValueError(f"for `{event['name']}` the scope `{needed}` is needed")
             _good_code(connection, event, redeemed)
             rows.append(event)
         except ValueError as wrong:

@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.core.calendar import local, zone
+from drip.core.meanings import REDEEMED
 from drip.core.settings import Settings
 from drip.errors import DripError
-from drip.importing.importer import REDEEMED, take_events
+from drip.importing.importer import take_events
 from drip.storage import loyalty, runs
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from drip.core.calendar import MINUTES_A_DAY, ClockRange, is_business_day, local, zone
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger
 from drip.core.caps import Cap
+from drip.core.meanings import SCOPES
 from drip.core.settings import CHANNELS, Settings
 from drip.core.steps import Send, WaitFor, leads_to
 from drip.errors import Problem, nearest
@@ -23,7 +24,7 @@ SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FREE_MAIL = {"gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "aol.com", "icloud.com", "gmx.de",
              "gmx.net", "web.de"}  # fmt: skip
 # Events that drip or the recipients' pages make themselves.
-OWN_EVENTS = {"coupon.redeemed", "survey.answered", "message.opened", "message.clicked", "newsletter.confirmed"}
+OWN_EVENTS = {*SCOPES, "newsletter.confirmed"}
 
 
 def settings_problems(settings: Settings) -> Iterator[Problem]:

@@ -91,6 +91,8 @@ _ALL = (
          "Make the text darker, or the background lighter."),
     Rule("vague-link", "warning", "“Click here” says nothing when links are read out one by one (WCAG 2.2, 2.4.4).",
          "Say in the link where it leads."),
+    Rule("link-runs", "error", "A link with `javascript:` or `data:` does nothing in a mail, and makes it look like an attack.",
+         "Link to a page (https://…)."),
     Rule("no-postal-address", "warning", "Marketing mail has to carry a postal address at which you can be reached.",
          "Write street, number and town into `business.address`."),
     Rule("free-mail-sender", "warning",

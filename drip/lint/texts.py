@@ -15,6 +15,7 @@ from drip.core.steps import IssueCoupon, Send, Step, Task
 from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
+from drip.rendering.addresses import is_for_programs
 from drip.rendering.names import Used, names_in, names_in_text
 from drip.rendering.shield import replace_tags
 from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
@@ -294,11 +295,13 @@ def _markdown(source: Source) -> Iterator[Problem]:
         for found in re.finditer(r"!\[\s*\]\(", line):
             place = Place(source.name, number, found.start() + 1)
             yield finding("no-alt", place, "this picture has no text", source=line)
-        for found in re.finditer(r"(?<!!)\[([^\]]{0,200}+)\]\(", line):
+        for found in re.finditer(r"(?<!!)\[([^\]]{0,200}+)\]\(([^)\s]*)", line):
             said = found[1].strip("*_ ").casefold()
+            place = Place(source.name, number, found.start() + 1)
             if said in VAGUE or not said:
-                place = Place(source.name, number, found.start() + 1)
                 yield finding("vague-link", place, f"the link says “{found[1]}”", source=line)
+            if is_for_programs(found[2]):
+                yield finding("link-runs", place, f"the link leads to `{found[2]}`", source=line)
 
 
 def _html(source: Source) -> Iterator[Problem]:
@@ -314,7 +317,7 @@ def _html(source: Source) -> Iterator[Problem]:
 
 
 class _Page(HTMLParser):
-    """Pictures without text, and links that say nothing."""
+    """Pictures without text, links that say nothing, and links that run."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(convert_charrefs=True)
@@ -334,6 +337,9 @@ class _Page(HTMLParser):
             self._link[1].append(str(values["alt"]))
         if tag == "a":
             self._link = (self._place(), [])
+        for name in ("href", "action", "formaction"):
+            if is_for_programs(values.get(name) or ""):
+                self.problems.append(finding("link-runs", self._place(), f"the link leads to `{values[name]}`"))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "a" and self._link:

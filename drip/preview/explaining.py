@@ -20,7 +20,7 @@ from drip.preview.simulator import rehearsal
 from drip.storage import audience, people
 from drip.storage.copying import Part
 from drip.storage.database import Database
-from drip.storage.ledger import Entry, entries
+from drip.storage.ledger import OWN_DATA, Entry, entries
 from drip.storage.people import Contact, Event, GivenUp, Record
 from drip.workspace import Workspace
 
@@ -57,7 +57,8 @@ def explained(
         raise DripError(f"There is no campaign `{campaign}`.", help=nearest(campaign, book.campaigns, what="campaigns"))
     names = (campaign,) if campaign else tuple(sorted(book.campaigns))
     with database.read() as connection:
-        past = tuple(entries(connection, until=now, contact=key, campaigns=names))
+        seen = names if campaign else (*names, OWN_DATA)
+        past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
     ahead = now + AHEAD
     with foreseen(workspace, database, now, ahead, key, since=now + TICK, campaigns=names, progress=progress) as found:
         coming = tuple(found.entries())

@@ -22,6 +22,7 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from drip.core.calendar import Birthday
+from drip.rendering.addresses import LEADING, guard_addresses, leading
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, own_filters
 from drip.rendering.limits import (
     MADE,
@@ -115,6 +116,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SLICED: self._sliced,
             COMPARED: self._compared,
             SHOWN: self._shown,
+            LEADING: leading,
         }
         self.tests = {name: self._looked_into(cast(Callable[..., bool], TESTS[name])) for name in LISTED_TESTS}
         self.globals = {name: self.globals[name] for name in GLOBALS}
@@ -133,6 +135,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError(f"the template has more than {MOST_CHARACTERS:,} characters", 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
+            if self.autoescape:
+                guard_addresses(tree)
             guarded = _Guard().visit(tree)
         except RecursionError:
             raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None

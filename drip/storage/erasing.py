@@ -23,7 +23,7 @@ from drip.storage.schema import (
     tags,
     tasks,
 )
-from drip.storage.schema_operating import notices, refusals
+from drip.storage.schema_operating import data_mails, notices, refusals
 
 REASON = "the person was erased"
 # What the key of an erased contact begins with.
@@ -50,6 +50,7 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
     for table, where in (
         (dates, dates.c.contact_id == contact_id),
         (tags, tags.c.contact_id == contact_id),
+        (data_mails, data_mails.c.contact_id == contact_id),
         (readings, readings.c.record_id.in_(things)),
     ):
         connection.execute(delete(table).where(where))

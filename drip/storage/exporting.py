@@ -4,43 +4,99 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, and_, select
 
-from drip.storage import consents, people
-from drip.storage.schema import counters, coupons, deliveries, events, messages, records, tags
+from drip.storage import people
+from drip.storage.people import PLAIN
+from drip.storage.schema import (
+    consent_log,
+    counter_entries,
+    counters,
+    coupons,
+    deliveries,
+    events,
+    messages,
+    pauses,
+    readings,
+    records,
+    runs,
+    segment_members,
+    tags,
+    tasks,
+)
+from drip.storage.schema_operating import data_mails, links
+
+# Tables that hold something of a person and are not in it, and why.
+LEFT_OUT = {
+    "consents": "the last word of each topic, which the log of consents has with its proof",
+    "dates": "the dates of contacts and records once more, to be found by their day",
+    "judgements": "why a message waited, by rules that are the same for everybody",
+    "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
+    "session_deaths": "how often a connection broke off, while it is tried again",
+}
 
 
 def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
-    """A contact with records, events, consents, messages and what came back of them. Instants are ISO texts."""
+    """A contact with all that is stored of it but for `LEFT_OUT`. Instants are ISO texts."""
     contact = people.contacts_by_id(connection, [contact_id])[contact_id]
-    own = {name: getattr(contact, name) for name in ("key", "email", "phone", "locale", "country", "timezone")}
-    m, e, r, d = messages.c, events.c, records.c, deliveries.c
-    sent = select(m.campaign, m.step, m.channel, m.topic, m.sent_at).where(
-        m.contact_id == contact_id, m.state == "sent"
+    own = {name: getattr(contact, name) for name in ("key", *PLAIN)}
+    given_up = [
+        {"channel": each.channel, "reason": each.reason, "at": _plain(each.at)}
+        for each in people.given_up(connection, contact)
+    ]
+    found = {name: _rows(connection, statement) for name, statement in parts(contact_id).items()}
+    known = {name: value for name, value in own.items() if value} | contact.attributes
+    return {"contact": known, "never_written_to": given_up, **found}
+
+
+def parts(contact_id: int) -> dict[str, Select[Any]]:
+    """What is asked for each part, in the order in which it came about."""
+    c, m, d, r, t = consent_log.c, messages.c, deliveries.c, records.c, tasks.c
+    # Of a click, `reason` is the short name of the link.
+    clicked = and_(d.kind == "clicked", links.c.name == d.reason)
+    back = select(d.kind, d.at, d.meaning, d.reason, links.c.address.label("link")).join_from(
+        deliveries, messages, m.id == d.message_id
     )
-    happened = select(e.name, e.at, e.fields).where(e.contact_id == contact_id).order_by(e.at)
-    back = (
-        select(d.kind, d.at, d.meaning, d.reason).join(messages, m.id == d.message_id).where(m.contact_id == contact_id)
-    )
-    things = select(r.kind, r.key, r.attributes).where(r.contact_id == contact_id).order_by(r.id)
-    codes = select(coupons.c.coupon, coupons.c.code, coupons.c.expires, coupons.c.redeemed_at)
-    points = select(counters.c.counter, counters.c.balance).where(counters.c.contact_id == contact_id)
-    marks = select(tags.c.tag).where(tags.c.contact_id == contact_id).order_by(tags.c.tag)
-    said = consents.log_of(connection, contact_id)
+    e, p, entries = events.c, coupons.c, counter_entries.c
     return {
-        "contact": {name: value for name, value in own.items() if value} | contact.attributes,
-        "tags": list(connection.scalars(marks)),
-        "records": _rows(connection, things),
-        "events": _rows(connection, happened),
-        "consents": [{name: _plain(getattr(each, name)) for name in each.__slots__} for each in said],
-        "messages": _rows(connection, sent.order_by(m.sent_at)),
-        "came_back": _rows(connection, back.order_by(d.at)),
-        "coupons": _rows(connection, codes.where(coupons.c.contact_id == contact_id).order_by(coupons.c.id)),
-        "counters": _rows(connection, points),
+        "tags": select(tags.c.tag).where(tags.c.contact_id == contact_id).order_by(tags.c.tag),
+        "records": select(r.kind, r.key, r.attributes).where(r.contact_id == contact_id).order_by(r.id),
+        "readings": select(r.kind, r.key, readings.c.meter, readings.c.day, readings.c.value)
+        .join_from(readings, records, r.id == readings.c.record_id)
+        .where(r.contact_id == contact_id)
+        .order_by(readings.c.day),
+        "events": select(e.name, e.key, e.at, e.fields).where(e.contact_id == contact_id).order_by(e.at, e.id),
+        "consents": select(c.topic, c.channel, c.given, c.at, c.source, c.address, c.recorded_at, c.proof)
+        .where(c.contact_id == contact_id)
+        .order_by(c.id),
+        "pauses": select(pauses.c.topic, pauses.c.until, pauses.c.place).where(pauses.c.contact_id == contact_id),
+        "campaigns": select(runs.c.campaign, runs.c.started_at, runs.c.ended_at, runs.c.sentence)
+        .where(runs.c.contact_id == contact_id)
+        .order_by(runs.c.id),
+        "messages": select(m.campaign, m.step, m.channel, m.topic, m.state, m.due_at, m.sent_at, m.sentence)
+        .where(m.contact_id == contact_id)
+        .order_by(m.id),
+        "came_back": back.outerjoin(links, clicked).where(m.contact_id == contact_id).order_by(d.at, d.id),
+        "coupons": select(p.coupon, p.code, p.issued_at, p.expires, p.redeemed_at)
+        .where(p.contact_id == contact_id)
+        .order_by(p.id),
+        "counters": select(counters.c.counter, counters.c.balance).where(counters.c.contact_id == contact_id),
+        "counted": select(entries.counter, entries.amount, entries.balance, entries.at)
+        .where(entries.contact_id == contact_id)
+        .order_by(entries.id),
+        "segments": select(segment_members.c.segment, segment_members.c.since).where(
+            segment_members.c.contact_id == contact_id
+        ),
+        "tasks": select(t.title, t.notes, t.assign_to, t.created_at, t.due, t.state, t.done_at, t.outcome)
+        .where(t.contact_id == contact_id)
+        .order_by(t.id),
+        "asked_for_data": select(data_mails.c.asked_at, data_mails.c.state, data_mails.c.ended_at)
+        .where(data_mails.c.contact_id == contact_id)
+        .order_by(data_mails.c.id),
     }
 
 
-def _rows(connection: Connection, statement: Any) -> list[dict[str, Any]]:
+def _rows(connection: Connection, statement: Select[Any]) -> list[dict[str, Any]]:
     return [{name: _plain(value) for name, value in row._mapping.items()} for row in connection.execute(statement)]
 
 

@@ -11,8 +11,11 @@ from sqlalchemy import Connection, Select, case, cast, literal, null, select, un
 
 from drip.storage.columns import Instant
 from drip.storage.schema import contacts, judgements, messages, reasons, records, runs, tasks
+from drip.storage.schema_operating import data_mails
 
 NO_INSTANT = cast(null(), Instant)
+# Stands where other lines have their campaign: what somebody asked for on a page.
+OWN_DATA = "(own data)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,11 @@ def entries(
 ) -> Iterator[Entry]:
     """The ledger from `since` up to and including `until`, oldest first, in a stable order."""
     parts = [
-        _part(statement, at, since, until, contact, campaigns)
+        _part(statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement, at, since, until, contact)
         for statement, at in (_entered(), _sent(), _settled(), _judged(), _given(), _exited())
     ]
+    if not campaigns or OWN_DATA in campaigns:
+        parts.append(_part(*_answered(), since, until, contact))
     union = union_all(*parts).subquery()
     order = (union.c.at, union.c.contact, union.c.campaign, union.c.rank, union.c.number)
     columns = [column for column in union.c if column.name not in ("rank", "number")]
@@ -64,7 +69,6 @@ def _part(
     since: datetime | None,
     until: datetime | None,
     contact: str | None,
-    campaigns: tuple[str, ...],
 ) -> Select[Any]:
     statement = statement.where(at.is_not(None))
     if since is not None:
@@ -73,7 +77,7 @@ def _part(
         statement = statement.where(at <= until)
     if contact is not None:
         statement = statement.where(contacts.c.key == contact)
-    return statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement
+    return statement
 
 
 def _columns(
@@ -174,3 +178,17 @@ def _judged() -> tuple[Select[Any], Any]:
         .join(runs, runs.c.id == messages.c.run_id)
     )
     return _of_run(statement), at
+
+
+def _answered() -> tuple[Select[Any], Any]:
+    """Mails that no campaign sent: they have the columns of the others, and mostly nothing in them."""
+    mail, at = data_mails.c, data_mails.c.ended_at
+    failed = mail.state == "failed"
+    columns = {
+        "at": at, "outcome": mail.state, "campaign": literal(OWN_DATA), "step": null(), "contact": contacts.c.key, "record": null(),
+        "occurrence": literal(""), "channel": literal("email"), "code": case((failed, mail.state)),
+        "sentence": case((failed, mail.answer)), "place": null(), "until": NO_INSTANT, "zone": contacts.c.zone,
+        "filled_by": null(), "rank": literal(2), "number": mail.id,
+    }  # fmt: skip
+    named = [column.label(name) for name, column in columns.items()]
+    return select(*named).join_from(data_mails, contacts, contacts.c.id == mail.contact_id), at

@@ -138,6 +138,26 @@ told = Table(
     **KEY_ALONE,
 )
 
+# Mails with somebody's own data, which were asked for on the preferences page. `text` has a place for the link, which is made as
+# the mail leaves.
+data_mails = Table(
+    "data_mails",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("text", Words, nullable=False),
+    # waiting, sent, failed
+    Column("state", Words, nullable=False),
+    Column("attempts", Number, nullable=False),
+    Column("again_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("answer", Words),
+    Index("data_mails_by_contact", "contact_id", "asked_at"),
+    Index("data_mails_by_state", "state", "again_at"),
+)
+
 # Links of messages that go over a page of ours.
 links = Table("links", metadata, Column("name", Words, primary_key=True), Column("address", Words, nullable=False))
 

@@ -1,6 +1,8 @@
 """`apprise`: SMS, push and chat by any of the services that the library Apprise knows (extra `drip[apprise]`).
 
-The library says yes or no; why not it only writes into its log, where it is read here.
+The library says yes or no; why not it only writes into its log, where it is read here. It looks names up and connects by
+itself: where to is asked beforehand, by what it tells of a service. A name that leads elsewhere at the second look-up, within
+the same second, is not noticed.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from typing import Any
 from urllib.parse import quote
 
 from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
-from drip.transports.posting import LATER, MAYBE, OURS
+from drip.transports.options import only
+from drip.transports.posting import LATER, MAYBE, OURS, leads_inside, private_address
 
 RECIPIENT = "{to}"
+# What the library calls the parts of its addresses that name a machine, and what some services keep beside them.
+CONNECTED = ("host", "hostname", "smtp", "xmpp", "endpoint", "blossom")
+ALSO = ("host", "hostname", "smtp_host", "xmpp_host", "home_server")
 _STATUS = re.compile(r"error=(\d{3})")
 # Nothing was written yet.
 _NOT_BEGUN = re.compile(
@@ -24,9 +30,9 @@ _NOT_BEGUN = re.compile(
 
 
 class AppriseTransport:
-    """Option `url`: an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`). `{to}` stands for the recipient's number
-    or token; an address without it gets the recipient as its last part. A message without a recipient goes to whom the address
-    itself names."""
+    """Options: `url`, an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`), and `private: yes` for a service within
+    your own network, to which nothing is sent else. `{to}` stands for the recipient's number or token; an address without it gets
+    the recipient as its last part. A message without a recipient goes to whom the address itself names."""
 
     channels = frozenset({"sms", "push"})
 
@@ -35,24 +41,29 @@ class AppriseTransport:
             import apprise
         except ImportError:
             raise ValueError("the transport `apprise` needs an extra package: pip install 'drip[apprise]'") from None
-        if set(options) != {"url"}:
-            raise ValueError("the transport `apprise` has one option, `url`")
+        only(options, "apprise", {"url", "private"})
+        if "url" not in options:
+            raise ValueError("the transport `apprise` needs a `url`")
         self._library: Any = apprise
+        self._private = options.get("private", "no") == "yes"
         url = options["url"]
         self._bare = url.replace(f"/{RECIPIENT}", "")
         self._url = url if RECIPIENT in url else _with_recipient(url)
+        self._named_by_recipient = any(RECIPIENT in part for part in _where(url))
         with _log():
             known = self._library.Apprise.instantiate(self._to("15550100"), suppress_exceptions=True)
         if known is None:
             raise ValueError("`url` is none that Apprise knows (github.com/caronc/apprise lists them)")
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if the service cannot be reached, or does not know us."""
+        """Hands one message over. Raises TransportDown if the service cannot be reached, may not be, or does not know us."""
         with _log() as said:
             service = self._library.Apprise.instantiate(self._to(message.to.address), suppress_exceptions=True)
-            good = service is not None and service.notify(body=message.text.strip(), title=message.subject)
-        if service is None:
-            return Refused("this is no recipient for the service")
+            if service is None:
+                return Refused("this is no recipient for the service")
+            if not self._private and (refused := self._kept_outside(service)):
+                return refused
+            good = service.notify(body=message.text.strip(), title=message.subject)
         told = " ".join(said)[:300]
         status = _STATUS.search(told)
         if good:
@@ -68,11 +79,38 @@ class AppriseTransport:
             return Unknown(told)
         return Unsent(told) if code in LATER else Refused(told)
 
+    def _kept_outside(self, service: Any) -> Refused | None:
+        """Has the service follow no redirect. Raises TransportDown if it leads into a private network; one to which only this
+        recipient leads is this message's."""
+        service.redirects = False
+        for host in _hosts(service):
+            if address := private_address(host):
+                inside = leads_inside(host, address)
+                if self._named_by_recipient:
+                    return Refused(str(inside))
+                raise inside
+        return None
+
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _to(self, address: str) -> str:
         return self._url.replace(RECIPIENT, quote(address, safe="")) if address else self._bare
+
+
+def _hosts(service: Any) -> list[str]:
+    """The machines that a service says it connects to. Where it has a place of its own, `host` is a token of its address."""
+    declared = {**service.template_tokens, **service.template_args}
+    named = {str(each.get("map_to", name)) for name, each in declared.items() if name in CONNECTED}
+    found = {name: str(getattr(service, name, None) or "") for name in (*named, *ALSO)}
+    hosts = (host for name, host in found.items() if name in named or "." in host or ":" in host)
+    return sorted({host.strip("[]") for host in hosts if host})
+
+
+def _where(url: str) -> tuple[str, str]:
+    """The parts of an address that can name a machine: what stands before its path, and what is asked."""
+    path, _, asked = url.partition("?")
+    return path.partition("://")[2].partition("/")[0], asked
 
 
 def _with_recipient(url: str) -> str:

@@ -128,6 +128,21 @@ def down(url: SplitResult, what: str) -> TransportDown:
     return TransportDown(f"{url.hostname} {what}.", "check `url` and what it is given as secrets, and whether it runs")
 
 
+def private_address(host: str) -> str | None:
+    """The first address of a host that is none of the internet's; None too for one that cannot be looked up."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    return next((str(each[4][0]) for each in found if not _is_public(str(each[4][0]))), None)
+
+
+def leads_inside(host: str, address: str) -> TransportDown:
+    """Nothing is sent to this host, as it is at this address."""
+    help = "write `private: yes` if it is a machine of yours that is meant to get them"
+    return TransportDown(f"{host} leads into a private network ({address}), to which nothing is sent.", help)
+
+
 def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Pinned:
     """By one of the addresses that were looked at: a name that is looked up again may lead elsewhere."""
     host, secure = url.hostname or "", url.scheme == "https"
@@ -139,8 +154,7 @@ def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Pinned:
     addresses = [str(each[4][0]) for each in found]
     inside = [each for each in addresses if not _is_public(each)]
     if inside and not private:
-        help = "write `private: yes` if it is a machine of yours that is meant to get them"
-        raise TransportDown(f"{host} leads into a private network ({inside[0]}), to which nothing is sent.", help)
+        raise leads_inside(host, inside[0])
     return _Pinned(host, port, addresses[0], ssl.create_default_context() if secure else None, timeout_s)
 
 

@@ -95,7 +95,7 @@ async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: 
     if name is not None and not NAME.fullmatch(name):
         raise Refused(400, "The Idempotency-Key is not one of 1 to 200 plain characters.")
     asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
-    given = {**request.path_params, "data": data}
+    given = {**request.path_params, "data": data, "scopes": key.scopes}
 
     def take(connection: Connection) -> Answer:
         before = api_keys.answer_to(connection, key, name) if name else None
@@ -121,16 +121,16 @@ def events(connection: Connection, site: Site, given: Any) -> tuple[int, dict[st
     """Events: of a contact each, now unless they say when."""
     now = site.clock().isoformat()
     items = [{"at": now, **each} if isinstance(each, dict) else each for each in _items(given["data"], "events")]
-    return _told(take_event_rows, connection, site, items)
+    return _told(take_event_rows, connection, site, items, given["scopes"])
 
 
 def contacts(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
-    def take(connection: Connection, settings: Any, table: Any) -> Report:
-        return take_contacts(connection, settings, table, "API", site.clock())
+    def take(connection: Connection, settings: Any, table: Any, scopes: Any) -> Report:
+        return take_contacts(connection, settings, table, "API", site.clock(), scopes)
 
-    return _told(take, connection, site, _items(given["data"], "contacts"))
+    return _told(take, connection, site, _items(given["data"], "contacts"), given["scopes"])
 
 
 def coupon(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
@@ -152,11 +152,11 @@ def _items(data: Any, name: str) -> list[Any]:
 
 
 def _told(
-    take: Callable[..., Report], connection: Connection, site: Site, items: list[Any]
+    take: Callable[..., Report], connection: Connection, site: Site, items: list[Any], scopes: frozenset[str]
 ) -> tuple[int, dict[str, Any]]:
     """What became of each: the good ones are stored, the others named by their place in the request."""
     try:
-        report = take(connection, site.settings, table_of(items))
+        report = take(connection, site.settings, table_of(items), scopes)
     except DripError as error:
         raise Refused(422, error.sentence.replace("The file has", "None of them has"), "") from None
     rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]

@@ -45,7 +45,13 @@ EVENT: Part = {
     "type": "object",
     "required": ["event", "contact"],
     "properties": {
-        "event": {**TEXT, "description": "As `order.placed`.", "examples": ["order.placed"]},
+        "event": {
+            **TEXT,
+            "description": "As `order.placed`. Some mean something to drip, and need a scope beside `events`: `consent` for "
+            "`TOPIC.requested` and `TOPIC.confirmed`, `answers` for `survey.answered`, `clicks` for `message.clicked` and "
+            "`message.opened`, `coupons` for `coupon.redeemed`.",
+            "examples": ["order.placed"],
+        },
         "contact": {**TEXT, "description": "The contact's key."},
         "at": {**TEXT, "description": "ISO 8601; now if it is left out."},
         "id": {**TEXT, "description": "What tells it from others of its name: the same one again changes nothing."},
@@ -62,7 +68,8 @@ CONTACT: Part = {
     "required": ["key"],
     "properties": {"key": TEXT, "email": TEXT, "phone": TEXT, "locale": TEXT, "country": TEXT, "timezone": TEXT},
     "additionalProperties": VALUE,
-    "description": "Fields as the settings declare them. One named after a topic is consent to it: yes, no, or the date.",
+    "description": "Fields as the settings declare them. One named after a topic (`news`, `news.sms`) is consent to it: yes, "
+    "no, or the date; it needs the scope `consent` beside `contacts`.",
 }
 REDEEMED: Part = {
     "type": "object",

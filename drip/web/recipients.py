@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from drip.core.token import Link, topic_said
+from drip.core.token import Link, is_over, topic_said
 from drip.errors import DripError
-from drip.importing import answers
+from drip.importing import answers, own_data
 from drip.importing.values import parse_email
-from drip.storage import erasing, exporting
+from drip.storage import data_mails, erasing, exporting
 from drip.storage.people import Contact
 from drip.web.site import Site, address_of_reader, form_of, whose
-from drip.web.words import catalogue, languages
+from drip.web.words import catalogue, language_for, languages
 from drip.worker.worker import Busy, Ended, Worker
 
 # A message as a page: its own styles and pictures, no script, in a sandbox.
@@ -30,6 +30,9 @@ VIEW = {
     "Content-Security-Policy": "default-src 'none'; img-src https: data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-popups allow-popups-to-escape-sandbox"
 }
+
+# The status of each answer to whoever asks for their data.
+ASKED = {"asked": 200, "lately": 429, "no-address": 409, "dead": 409, "no-mail": 503}
 
 
 async def unsubscribe(request: Request) -> Response:
@@ -175,12 +178,36 @@ def _saved(
     return asked.get("do") or "save"
 
 
-async def own_data(request: Request) -> Response:
-    """All that is known of the person (GDPR articles 15 and 20), as JSON."""
+async def ask_for_data(request: Request) -> Response:
+    """GET asks; POST has a link to one's data (GDPR articles 15 and 20) sent to the contact's own address.
+
+    It is not shown here: a message may have been passed on, and its links with it.
+    """
     site: Site = request.app.state.site
     _, contact = await _whose(site, request)
     if contact is None:
         return _no_such_link(site, request)
+    language, known, settings = site.language(request, contact.locale), contact, site.settings
+    if request.method != "POST":
+        return site.page("own-data.html", language, asked=None)
+    await form_of(request)
+    written = site.text("own-data.txt", language_for(contact.locale, else_=settings.locale), link=data_mails.LINK)
+    subject, _, said = written.partition("\n")
+    asked = await site.writer.do(
+        lambda connection: own_data.ask(connection, settings, known, subject, said.strip() + "\n", site.clock())
+    )
+    return site.page("own-data.html", language, ASKED[asked], asked=asked)
+
+
+async def download(request: Request) -> Response:
+    """All that is known of the person, as JSON, by a link that was sent to the address and is good for a short time."""
+    site: Site = request.app.state.site
+    link = site.data_link(request.path_params["token"])
+    contact = await site.read(lambda connection: answers.contact_of(connection, link)) if link else None
+    if link is None or contact is None:
+        return _no_such_link(site, request)
+    if is_over(link, site.clock()):
+        return site.page("own-data.html", site.language(request, contact.locale), 410, asked="over")
     found = await site.read(lambda connection: exporting.of_contact(connection, contact.id))
     return JSONResponse(found, headers={"Content-Disposition": 'attachment; filename="my-data.json"'})
 

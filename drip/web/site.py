@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse
 
 from drip.core.message import TransportDown
 from drip.core.settings import Settings
-from drip.core.token import Link, verify
+from drip.core.token import OWN_DATA, Link, verify
 from drip.engine.book import Book
 from drip.errors import DripError, Problems
 from drip.inbound.providers import Provider
@@ -99,6 +99,12 @@ class Site:
         """The link that a token stands for, if it is ours and for one of these purposes."""
         link = verify(token, self._keys) if len(token) < 1000 else None
         return link if link and link.purpose in purposes else None
+
+    def data_link(self, token: str) -> Link | None:
+        """The link to somebody's data that a token stands for, over or not. A newer key ends it, whatever becomes of the old one."""
+        newest = dict(list(self._keys.items())[-1:])
+        link = verify(token, newest) if len(token) < 1000 else None
+        return link if link and link.purpose == OWN_DATA else None
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
         """What `work` finds in a snapshot."""

@@ -19,14 +19,12 @@ from drip.engine.health import SILENT
 from drip.storage import control, outbox, tasks
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
-from drip.web.guard import Limit
+from drip.web.dashboard.tries import Tries
 from drip.web.site import Site, digest
 from drip.worker.values import plain
 from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
 
 HERE = Path(__file__).parent
-# Of one address, and of one name from anywhere, in a minute.
-LOGINS, OF_NAME = 10, 100
 # So many looks at once at whether files have changed.
 AT_ONCE = 2
 
@@ -41,8 +39,7 @@ class Board:
         self.messages = Worker("The message", *about, messages)
         self.timelines = Worker("The simulation", *about, timelines)
         self.forecasts = Forecasts(site)
-        self.logins = Limit(LOGINS, 60, site.passed_s)
-        self.names = Limit(OF_NAME, 60, site.passed_s)
+        self.tries = Tries(site.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")

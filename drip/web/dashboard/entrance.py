@@ -17,13 +17,17 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from drip.storage import api_keys, operators
 from drip.storage.operators import Operator
+from drip.web.dashboard import tries
 from drip.web.dashboard.board import Board, board_of, wants_json
 from drip.web.dashboard.passwords import LONGEST, fits
-from drip.web.site import digest, form_of, whose
+from drip.web.dashboard.tries import cookie_for, known_browser
+from drip.web.site import address_of_reader, digest, form_of, whose
 
 COOKIE = "drip_session"
 LASTS = timedelta(hours=12)
 SCOPE = "dashboard"
+# Letters of a name that the log has.
+SHOWN = 60
 log = logging.getLogger("drip.web")
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -73,7 +77,10 @@ async def session_of(board: Board, request: Request) -> Session | None:
 
 
 async def log_in(request: Request) -> Response:
-    """GET asks, POST looks. The answer is the same, and as slow, for a wrong name and a wrong password."""
+    """GET asks, POST looks. The answer is the same, and as slow, for a wrong name and a wrong password.
+
+    The log has whom it was tried as, cut and with its control characters escaped, and from where.
+    """
     board, to = board_of(request), _own_path(request.query_params.get("next", "/"))
     if request.method != "POST":
         return await _form(board, to)
@@ -82,22 +89,30 @@ async def log_in(request: Request) -> Response:
     form = dict(await form_of(request))
     name, password = form.get("name", "")[:200], form.get("password", "")[: LONGEST + 1]
     to = _own_path(form.get("next", "/"))
-    # Whoever tries somebody's name from elsewhere does not keep them out.
-    if not (board.logins.spend(whose(request)) and board.names.spend(name)):
-        return await _form(board, to, "Too many tries. Wait a minute.", 429)
     known = await board.site.read(lambda connection: operators.find(connection, name))
+    browser, who = (
+        known_browser(known, request.cookies.get(tries.COOKIE, "")),
+        (name[:SHOWN], address_of_reader(request)),
+    )
+    if not board.tries.may(name, whose(request), browser):
+        if board.tries.tell():
+            log.warning("Too many logins: as %r from %s none is tried.", *who, extra={"action": "login-refused"})
+        return await _form(board, to, "Too many tries. Wait a minute.", 429)
     fitting = await run_sync(fits, known.password if known else None, password, limiter=board.site.few)
     if known is None or not fitting:
-        log.warning("A login failed.", extra={"action": "login-failed"})
+        log.warning("A login as %r from %s failed.", *who, extra={"action": "login-failed"})
         return await _form(board, to, "That name and that password do not belong together.", 403)
     token, now = secrets.token_urlsafe(32), board.site.clock()
     await board.site.writer.do(lambda connection: operators.log_in(connection, known, token, now + LASTS, now))
-    log.info("Operator %d has logged in.", known.number, extra={"action": "logged-in"})
+    log.info("Operator %r has logged in from %s.", *who, extra={"action": "logged-in"})
     answer = RedirectResponse(to, 303)
-    answer.set_cookie(
-        COOKIE, token, max_age=int(LASTS.total_seconds()), httponly=True, samesite="strict",
-        secure=request.url.scheme == "https",
-    )  # fmt: skip
+    for cookie, value, lasts_s in (
+        (COOKIE, token, int(LASTS.total_seconds())),
+        (tries.COOKIE, cookie_for(known), tries.LASTS_S),
+    ):
+        answer.set_cookie(
+            cookie, value, max_age=lasts_s, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
     return answer
 
 

@@ -1,0 +1,57 @@
+"""How often passwords may be tried, so that guessing is slow and nobody is kept out by somebody else.
+
+A browser that an operator has logged in with keeps a second cookie, which says so for three months. Its tries are counted by
+themselves: whatever others do, from however many addresses, it can log in. All other tries share what is left for strangers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+
+from drip.storage.operators import Operator
+from drip.web.guard import Limit
+
+COOKIE, LASTS_S = "drip_device", 90 * 86_400
+# In a minute: as one operator from one address or known browser; from one address; of all strangers; told to the log.
+AS_ONE, FROM_ONE, OF_STRANGERS, TOLD = 10, 20, 30, 10
+
+
+class Tries:
+    """Counts them, in one process. `passed_s` is a stopwatch."""
+
+    def __init__(self, passed_s: Callable[[], float]) -> None:
+        self._as_one, self._from_one, self._of_strangers, self._told = (
+            Limit(most, 60, passed_s) for most in (AS_ONE, FROM_ONE, OF_STRANGERS, TOLD)
+        )
+
+    def may(self, name: str, address: str, browser: str | None) -> bool:
+        """Whether a password may be tried as `name`; `browser` is one that the operator is known by."""
+        if browser is not None:
+            return self._as_one.spend(f"{browser}\0{name}")
+        # The narrowest first: what is refused there takes nothing away from others.
+        return (
+            self._as_one.spend(f"{address}\0{name}") and self._from_one.spend(address) and self._of_strangers.spend("")
+        )
+
+    def tell(self) -> bool:
+        """Whether a refusal is told: whoever floods the page does not flood the log."""
+        return self._told.spend("")
+
+
+def known_browser(operator: Operator | None, cookie: str) -> str | None:
+    """The browser's number, if this operator has logged in with it and has had the same password since."""
+    number, _, proof = cookie[:200].partition(".")
+    good = operator is not None and hmac.compare_digest(proof.encode(), _proof(operator, number).encode())
+    return number if good else None
+
+
+def cookie_for(operator: Operator) -> str:
+    """What a browser keeps: a number, and what only we can have worked out of it and the hash of the password."""
+    number = secrets.token_urlsafe(16)
+    return f"{number}.{_proof(operator, number)}"
+
+
+def _proof(operator: Operator, number: str) -> str:
+    return hmac.digest(operator.password.encode(), f"drip.device/{number}".encode(), "sha256").hex()
