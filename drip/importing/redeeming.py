@@ -11,7 +11,7 @@ from drip.core.calendar import local, zone
 from drip.core.settings import Settings
 from drip.errors import DripError
 from drip.importing.importer import REDEEMED, take_events
-from drip.storage import loyalty, runs
+from drip.storage import loyalty, runs, sign_ups
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,6 @@ def redeem(connection: Connection, settings: Settings, code: str, now: datetime)
         "at": now, "fields": {"code": known.code, "coupon": known.coupon},
     }  # fmt: skip
     take_events(connection, settings, [event])
+    sign_ups.make_ordinary(connection, [event["contact_id"]])
     offer = settings.coupons.get(known.coupon)
     return Redeemed(known.code, known.coupon, offer.offer if offer else known.coupon, contact or "")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     literal_column,
+    select,
     text,
 )
 
@@ -55,6 +56,29 @@ contacts = Table(
     Index("contacts_by_change", "change"),
     Index("contacts_by_email", text("lower(email)")),
 )
+
+# Of whom nothing is known but that somebody signed them up: a row goes when anything else is. `open` waits to be confirmed
+# up to an instant, `over` was not and is erased, `single` was taken at its word. Those that are not single are hidden.
+sign_ups = Table(
+    "sign_ups",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("state", Words, nullable=False),
+    Column("until", Instant),
+    CheckConstraint("(state = 'open') = (until IS NOT NULL)", name="what_is_open_ends"),
+    CheckConstraint("state IN ('open', 'over', 'single')", name="state_is_known"),
+    Index("sign_ups_by_state", "state", "until"),
+    **KEY_ALONE,
+)
+
+
+def ordinary(contact_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a contact is one of the people, and no sign-up that nobody has confirmed.
+
+    Whatever lists, counts or chooses people asks this. An index that has the contact's number still serves alone.
+    """
+    return contact_id.not_in(select(sign_ups.c.contact_id).where(sign_ups.c.state != literal_column("'single'")))
+
 
 records = Table(
     "records",
