@@ -227,11 +227,13 @@ def sign_up(
     """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
     `TOPIC.requested`), a `single` one is on at once. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
-    contact = people.contact_by_email(connection, email) or _stranger(connection, settings, email, first_name, locale, now)
+    contact = people.contact_by_email(connection, email) or _stranger(
+        connection, settings, email, first_name, locale, now
+    )
     name = f"{topic}.requested"
     asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
     lately = [each for each in asked if now - each.at < LATELY]
-    if asked and now - asked[-1].at < ASK_AGAIN or (double and len(lately) >= MOST_ASKED):
+    if (asked and now - asked[-1].at < ASK_AGAIN) or (double and len(lately) >= MOST_ASKED):
         return
     fields = {key: value for key, value in proof.items() if value}
     event = {"contact_id": contact.id, "record_id": 0, "name": name, "key": f"{contact.id}-{now.isoformat()}", "at": now,

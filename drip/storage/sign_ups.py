@@ -23,9 +23,7 @@ from drip.storage.sql import Prepared, listed_in, numbers, texts_in
 State = Literal["open", "over", "single"]
 OPEN, SINGLE = (sign_ups.c.state == literal_column(f"'{each}'") for each in ("open", "single"))
 _OF = Prepared(
-    select(sign_ups.c.contact_id, sign_ups.c.state, sign_ups.c.until).where(
-        sign_ups.c.contact_id.in_(listed_in("ids"))
-    )
+    select(sign_ups.c.contact_id, sign_ups.c.state, sign_ups.c.until).where(sign_ups.c.contact_id.in_(listed_in("ids")))
 )
 _RUN_OUT = Prepared(
     select(sign_ups.c.contact_id)
@@ -55,7 +53,8 @@ class SignUp:
 def of_contacts(connection: Connection, contact_ids: Collection[int]) -> dict[int, SignUp]:
     """Those of these contacts of whom nothing but a sign-up is known."""
     return {
-        contact: SignUp(state, moment(until)) for contact, state, until in _OF.rows(connection, ids=numbers(contact_ids))
+        contact: SignUp(state, moment(until))
+        for contact, state, until in _OF.rows(connection, ids=numbers(contact_ids))
     }
 
 
@@ -105,9 +104,7 @@ def next_end(connection: Connection) -> datetime | None:
 
 def close(connection: Connection, contact_id: int) -> None:
     """A contact that is erased stays what it was: none of the people."""
-    connection.execute(
-        update(sign_ups).where(sign_ups.c.contact_id == contact_id).values(state="over", until=None)
-    )
+    connection.execute(update(sign_ups).where(sign_ups.c.contact_id == contact_id).values(state="over", until=None))
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -192,7 +192,9 @@ OTHER_SOURCES: dict[str, Callable[[World, Contact, str], object]] = {
     "confirming": confirm,
     "choosing a topic": prefer,
     "an import by key": lambda made, who, now: made.contacts("key,email", f"{who.key},{who.email}", now=now[:10]),
-    "an import by address": lambda made, who, now: made.contacts("key,email", "c-17,STRANGER@example.com", now=now[:10]),
+    "an import by address": lambda made, who, now: made.contacts(
+        "key,email", "c-17,STRANGER@example.com", now=now[:10]
+    ),
     "an event": lambda made, who, now: made.events("event,contact,at", f"order.placed,{who.key},{now}"),
     "a record": lambda made, who, now: made.vehicles("key,contact,model", f"v1,{who.key},Polo"),
 }
@@ -269,12 +271,12 @@ transactional: true
 trigger: { event: news.requested }
 steps:
   - tag: asked
-  - task: Call {{ contact.first_name }}
+  - task: "Call {{ contact.first_name }}"
     assign_to: desk
   - send: ask
   - wait: 1 day
   - send: reminder
-  - subscribe: [news, offers]
+  - subscribe: offers
   - wait_for: news.confirmed
     up_to: 3 days
   - send: last-call
@@ -333,7 +335,9 @@ def test_preferences_of_a_single_sign_up_stay_as_the_page_showed_them(world: Wor
 @pytest.mark.parametrize("phrase", ["contact.email: known", "in_segment: everyone", "did: news.requested", "subscribed: service",
                                     "contact.requests: top 100%", "contact.requests: at least 0", "not: { tagged: x }"])  # fmt: skip
 def test_no_condition_finds_it(world: Worlds, phrase: str) -> None:
-    letter = BLAST.replace("steps:", f"audience: {{ {phrase} }}\nsteps:").replace("topic: service", "transactional: true")
+    letter = BLAST.replace("steps:", f"audience: {{ {phrase} }}\nsteps:").replace(
+        "topic: service", "transactional: true"
+    )
     made = shop(world, {"ask": ASK, "blast": letter})
     sign_up(made, STRANGER, "2026-11-20 13:00")
     made.events("event,contact,at", "news.requested,ana,2026-11-20 12:00")

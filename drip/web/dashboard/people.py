@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from drip.core.calendar import zone
 from drip.errors import DripError
 from drip.preview.explaining import AHEAD, explained
 from drip.storage import consents, people, tasks
@@ -55,7 +56,7 @@ async def contact(request: Request) -> Response:
     values = {
         "contact": {"key": person.key, "email": person.email, "phone": person.phone, "locale": person.locale,
                     "country": person.country, "zone": person.zone, "attributes": person.attributes},
-        "past": found.past[::-1], "coming": found.coming, "days": AHEAD.days, "titles": titles,
+        "known_by": found.known_by(zone(site.settings.timezone)), "past": found.past[::-1], "coming": found.coming, "days": AHEAD.days, "titles": titles,
         "nothing": [{"campaign": name, "code": each.code, "sentence": each.sentence, "place": each.place}
                     for name, each in found.nothing.items()],
     }  # fmt: skip
