@@ -9,10 +9,15 @@ import pytest
 
 from drip.core.token import Link
 from drip.importing import answers
-from drip.storage import consents, history, people, sign_ups, tasks
+from drip.preview.foreseen import foreseen
+from drip.storage import consents, history, operators, people, sign_ups, tasks
+from drip.storage.ledger import entries
 from drip.storage.people import Contact
 from drip.storage.schema import metadata
 from drip.storage.sign_ups import SignUp
+from drip.web.dashboard.passwords import hash_of
+from tests.cli import drip
+from tests.web import board
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -343,3 +348,80 @@ def test_no_condition_finds_it(world: Worlds, phrase: str) -> None:
     made.events("event,contact,at", "news.requested,ana,2026-11-20 12:00")
     made.run("2026-11-20 13:00", "2026-11-26 13:00")
     assert written_to(made) == ["ask"] and "blast" in written_to(made, "ana@example.com")
+
+
+# --- who looks
+
+
+LISTS = (
+    "preview --days 4 --json", "preview --days 4", "preview --days 4 --caps", "preview blast --days 4", "check", "report blast",
+    "report on-segment", "tasks list", "coupons list", "test",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.file
+@pytest.mark.parametrize("asked", LISTS)
+def test_every_command_says_what_it_would_say_without_it(world: Worlds, asked: str) -> None:
+    said = []
+    for strangers in (0, 3):
+        made = shop(world)
+        for number in range(strangers):
+            sign_up(made, f"stranger-{number}@example.com", "2026-11-20 13:00")
+        made.run("2026-11-20 13:00", "2026-11-21 13:00")
+        done = drip(made.root, *asked.split(), *(("--now", "2026-11-21 13:00") if "preview" in asked else ()))
+        assert "stranger" not in done.out + done.err
+        said.append(done.out.replace(str(made.root), ""))
+    assert said[0] == said[1]
+
+
+PAGES = (
+    "/", "/campaigns", "/campaigns/blast", "/campaigns/on-segment", "/contacts", "/contacts?q=stranger", "/contacts?q=@", "/live",
+    "/caps", "/reports", "/reports.csv", "/tasks", "/held", "/health",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.file
+def test_no_page_shows_it_but_its_own_which_says_what_it_is(world: Worlds) -> None:
+    made = shop(world)
+    sign_up(made, STRANGER, "2026-11-20 13:00")
+    made.run("2026-11-20 13:00", "2026-11-21 13:00")
+    with made.database.write() as connection:
+        operators.add(connection, "op", hash_of("correct horse battery staple"), at("2026-11-01 10:00"))
+    with board(made, at("2026-11-21 13:00")) as desk:
+        desk.post("/login", data={"name": "op", "password": "correct horse battery staple"})
+        for page in PAGES:
+            answer = desk.get(page)
+            assert answer.status_code == 200 and "stranger" not in answer.text.replace("?q=stranger", "").replace(
+                'value="stranger"', ""
+            ), page
+        assert "1 of 1." in desk.get("/contacts").text and "0 of 1." in desk.get("/contacts?q=stranger").text
+        own = desk.get(f"/contacts/{STRANGER}").text
+        assert "a sign-up that nobody has confirmed" in own and "Fri 27 Nov 2026 at 07:00" in own
+
+
+@pytest.mark.file
+def test_explain_says_what_it_is_and_what_becomes_of_it(world: Worlds) -> None:
+    made = shop(world)
+    sign_up(made, STRANGER, "2026-11-20 13:00")
+    made.run("2026-11-20 13:00", "2026-11-21 13:00")
+    rows = drip(made.root, "explain", STRANGER, "--now", "2026-11-21 13:00", "--json").rows
+    told = {(row["campaign"], row["code"]) for row in rows}
+    assert (None, "sign-up") in told and {("blast", "no-consent"), ("to-all", "no-consent")} <= told
+    ends = [row for row in rows if row.get("coming") and row["outcome"] == "exited"]
+    assert [(each["contact"], each["sentence"]) for each in ends] == [(STRANGER, "nobody confirmed the sign-up")]
+
+
+def test_the_preview_erases_it_when_the_daemon_does(world: Worlds) -> None:
+    made = shop(world)
+    sign_up(made, STRANGER, "2026-11-20 13:00")
+    sign_up(made, "other@example.com", "2026-11-21 03:00", topic="offers")
+    start, end = at("2026-11-20 13:00"), at("2026-12-05 13:00")
+    with foreseen(made.workspace, made.database, start, end) as found:
+        foretold = list(found.entries())
+    made.run("2026-11-20 13:00", "2026-12-05 13:00")
+    with made.database.read() as connection:
+        done = list(entries(connection, since=start, until=end))
+    assert foretold == done
+    assert [each.at for each in done if each.sentence == "nobody confirmed the sign-up"] == [at("2026-11-27 13:00")]
