@@ -137,7 +137,7 @@ def test_a_strangers_address_gets_one_confirmation_and_is_erased_after_seven_day
     made.run("2026-11-20 13:00", "2026-11-27 12:59")
     assert written_to(made) == ["ask"] and "blast" in written_to(made, "ana@example.com")
     assert contact_of(made)
-    made.run("2026-11-27 12:59", "2026-12-10 12:00")
+    made.run("2026-11-27 12:59", "2026-11-29 12:00")
     assert written_to(made) == ["ask"] and contact_of(made) is None
     assert trace_of(made, "stranger") == [] and trace_of(made, "Eve") == []
     with made.database.read() as connection:
@@ -214,7 +214,7 @@ def test_any_other_source_makes_an_ordinary_contact_at_once(world: Worlds, sourc
     assert stranger and state_of(made, stranger) and written_to(made) == ["ask"]
     OTHER_SOURCES[source](made, stranger, "2026-11-21 13:30")
     assert state_of(made, stranger) is None
-    made.run("2026-11-21 13:30", "2026-12-10 13:00")
+    made.run("2026-11-21 13:30", "2026-11-23 13:00")
     assert {"blast", "on-segment"} <= set(written_to(made)) and contact_of(made)
 
 
@@ -222,11 +222,11 @@ def test_who_was_known_is_neither_hidden_nor_erased_by_a_strangers_typing(world:
     made = shop(world)
     before = len(written_to(made, "ana@example.com"))
     sign_up(made, "ANA@example.com", "2026-11-20 13:00")
-    made.run("2026-11-20 13:00", "2026-12-10 13:00")
+    made.run("2026-11-20 13:00", "2026-11-29 13:00")
     ana = contact_of(made, "ana@example.com")
     assert ana and ana.key == "ana" and ana.attributes["first_name"] == "Ana" and state_of(made, ana) is None
     got = written_to(made, "ana@example.com")[before:]
-    assert got.count("ask") == 1 and got.count("blast") == 20
+    assert got.count("ask") == 1 and got.count("blast") == 9
 
 
 def test_who_was_erased_or_suppressed_before_is_not_written_to_and_stays_so(world: Worlds) -> None:
@@ -234,7 +234,7 @@ def test_who_was_erased_or_suppressed_before_is_not_written_to_and_stays_so(worl
     with made.database.write() as connection:
         people.suppress(connection, STRANGER, "hard bounce", at("2026-11-01 10:00"))
     sign_up(made, STRANGER, "2026-11-20 13:00")
-    made.run("2026-11-20 13:00", "2026-12-10 13:00")
+    made.run("2026-11-20 13:00", "2026-11-29 13:00")
     assert written_to(made) == [] and contact_of(made) is None
     with made.database.read() as connection:
         assert people.any_suppressed(connection)
@@ -265,7 +265,7 @@ def test_a_no_by_the_confirmations_own_link_leaves_it_what_it_is(world: Worlds) 
         link = Link("unsubscribe", stranger.id, "news", 1, None)
         answers.unsubscribe(connection, made.workspace.settings, link, at("2026-11-21 13:00"), "page")
         answers.choose(connection, made.workspace.settings, stranger, set(), at("2026-11-21 13:00"), {})
-    made.run("2026-11-21 13:00", "2026-12-10 13:00")
+    made.run("2026-11-21 13:00", "2026-11-29 13:00")
     assert written_to(made) == ["ask"] and contact_of(made) is None
 
 
@@ -299,7 +299,7 @@ def test_a_campaign_that_goes_on_without_the_confirmation_does_nothing_until_it_
         assert history.tags_of(connection, [stranger.id]) == {}
     skipped = [each.code for each in made.ledger() if each.outcome == "skipped" and each.contact == STRANGER]
     assert skipped == ["no-consent"]
-    made.run("2026-11-24 12:59", "2026-12-10 13:00")
+    made.run("2026-11-24 12:59", "2026-11-29 13:00")
     assert written_to(made) == ["ask"] and contact_of(made) is None
 
 
@@ -376,7 +376,7 @@ def test_every_command_says_what_it_would_say_without_it(world: Worlds, asked: s
 
 
 PAGES = (
-    "/", "/campaigns", "/campaigns/blast", "/campaigns/on-segment", "/contacts", "/contacts?q=stranger", "/contacts?q=@", "/live",
+    "/", "/campaigns", "/campaigns/blast", "/campaigns/on-segment", "/contacts", "/contacts?q=strang", "/contacts?q=@", "/live",
     "/caps", "/reports", "/reports.csv", "/tasks", "/held", "/health",
 )  # fmt: skip
 
@@ -393,10 +393,8 @@ def test_no_page_shows_it_but_its_own_which_says_what_it_is(world: Worlds) -> No
         desk.post("/login", data={"name": "op", "password": "correct horse battery staple"})
         for page in PAGES:
             answer = desk.get(page)
-            assert answer.status_code == 200 and "stranger" not in answer.text.replace("?q=stranger", "").replace(
-                'value="stranger"', ""
-            ), page
-        assert "1 of 1." in desk.get("/contacts").text and "0 of 1." in desk.get("/contacts?q=stranger").text
+            assert answer.status_code == 200 and "stranger" not in answer.text, page
+        assert "1 of 1." in desk.get("/contacts").text and "0 of 1." in desk.get("/contacts?q=strang").text
         own = desk.get(f"/contacts/{STRANGER}").text
         assert "a sign-up that nobody has confirmed" in own and "Fri 27 Nov 2026 at 07:00" in own
 
