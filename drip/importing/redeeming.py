@@ -42,6 +42,6 @@ def redeem(connection: Connection, settings: Settings, code: str, now: datetime)
         "at": now, "fields": {"code": known.code, "coupon": known.coupon},
     }  # fmt: skip
     take_events(connection, settings, [event])
-    sign_ups.make_ordinary(connection, [known.contact_id])
+    sign_ups.make_ordinary(connection, [known.contact_id or 0])
     offer = settings.coupons.get(known.coupon)
     return Redeemed(known.code, known.coupon, offer.offer if offer else known.coupon, contact or "")

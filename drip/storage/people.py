@@ -132,7 +132,7 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 def count(connection: Connection) -> int:
     """How many people there are."""
-    return connection.execute(select(func.count()).where(ordinary(contacts.c.id))).scalar_one()
+    return connection.execute(select(func.count()).select_from(contacts).where(ordinary(contacts.c.id))).scalar_one()
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Column, Connection, Table, func, select
 
 from drip.core.settings import Settings
 from drip.storage.people import COLUMNS
@@ -22,7 +22,7 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
             )
             for name in asked
         ]
-        statement = select(func.count(), *columns).where(ordinary(_whose(table)))
+        statement = select(func.count(), *columns).select_from(table).where(ordinary(_whose(table)))
         if owner != "contact":
             statement = statement.where(records.c.kind == owner)
         everybody, *known = connection.execute(statement).one()
@@ -49,7 +49,7 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     return found
 
 
-def _whose(table: Table) -> ColumnElement[int]:
+def _whose(table: Table) -> Column[int]:
     """The number of the contact of a row."""
     return contacts.c.id if table is contacts else table.c.contact_id
 

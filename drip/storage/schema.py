@@ -17,7 +17,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     literal_column,
-    select,
     text,
 )
 
@@ -72,12 +71,14 @@ sign_ups = Table(
 )
 
 
-def ordinary(contact_id: ColumnElement[int]) -> ColumnElement[bool]:
+def ordinary(contact_id: Column[int]) -> ColumnElement[bool]:
     """Whether a contact is one of the people, and no sign-up that nobody has confirmed.
 
-    Whatever lists, counts or chooses people asks this. An index that has the contact's number still serves alone.
+    Whatever lists, counts or chooses people asks this. Of each row that is found it is one look-up, however many sign-ups
+    there are. Written out, since putting it together took a quarter of the time of a question that an index answers.
     """
-    return contact_id.not_in(select(sign_ups.c.contact_id).where(sign_ups.c.state != literal_column("'single'")))
+    of_row = f"sign_ups.contact_id = {contact_id.table.name}.{contact_id.name}"
+    return literal_column(f"NOT EXISTS (SELECT 1 FROM sign_ups WHERE {of_row} AND sign_ups.state <> 'single')", Boolean)
 
 
 records = Table(
