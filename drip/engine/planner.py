@@ -31,12 +31,8 @@ GRANT_LASTS = timedelta(minutes=10)
 
 def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doorkeeper, now: datetime) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
-    forget_unconfirmed(database, now)
-    with database.write() as connection:
-        book.refresh(connection)
-        outbox.give_back_stale(connection, now - GRANT_LASTS, now)
-        follow(connection, book, now)
-        doorkeeper.enter(connection, book, now)
+    while not _took_in(database, book, doorkeeper, now):
+        pass
     found: dict[tuple[str, str], bool] = {}
 
     def has_content(folder: str, occurrence: str) -> bool:
@@ -54,17 +50,20 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
             return
 
 
-def forget_unconfirmed(database: Database, now: datetime) -> None:
-    """Erases the contacts of whom nothing is known but a sign-up, once the time to confirm it is over."""
-    while True:
-        with database.read() as connection:
-            found = bool(sign_ups.run_out(connection, now, 1))
-        if not found:
-            return
-        with database.write() as connection:
-            # They may have been confirmed meanwhile.
-            for contact_id in sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE):
-                erasing.erase_sign_up(connection, contact_id, now)
+def _took_in(database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime) -> bool:
+    """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time: if they are
+    many, others may write in between."""
+    with database.write() as connection:
+        gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
+        for contact_id in gone:
+            erasing.erase_sign_up(connection, contact_id, now)
+        if len(gone) == FORGOTTEN_AT_ONCE:
+            return False
+        book.refresh(connection)
+        outbox.give_back_stale(connection, now - GRANT_LASTS, now)
+        follow(connection, book, now)
+        doorkeeper.enter(connection, book, now)
+    return True
 
 
 def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
