@@ -22,8 +22,8 @@ from drip.storage.database import Database
 # the processor's cache.
 BATCH = 2_000
 AT_ONCE = 500
-# So many are erased in one transaction, which takes a second at most.
-FORGOTTEN_AT_ONCE = 200
+# So many are erased in one transaction, which takes about half a second: others may write in between.
+FORGOTTEN_AT_ONCE = 100
 log = logging.getLogger("drip.planner")
 # A grant that has not left within this is judged again, so that what counts is when it really left.
 GRANT_LASTS = timedelta(minutes=10)
@@ -51,8 +51,7 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
 
 
 def _took_in(database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime) -> bool:
-    """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time: if they are
-    many, others may write in between."""
+    """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
         gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
         for contact_id in gone:

@@ -62,14 +62,15 @@ def unsubscribe(
     _record(connection, contact, said, source, now)
 
 
-def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> None:
-    """Confirms a subscription (double opt-in), once. The campaign that asked hears of it as an event.
+def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> bool:
+    """Confirms a subscription (double opt-in), once; whether there is still somebody to confirm it. The campaign that asked
+    hears of it as an event.
 
     `proof` is what is kept of it: the address of the computer, the hash of the exact words.
     """
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
-        return
+        return False
     fields = {name: value for name, value in proof.items() if value}
     key = f"{link.topic}-{link.run}-{contact.id}"
     event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.confirmed", "key": key, "at": now,
@@ -77,6 +78,7 @@ def confirm(connection: Connection, settings: Settings, link: Link, now: datetim
     if take_events(connection, settings, [event]):
         _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
         sign_ups.make_ordinary(connection, [contact.id])
+    return True
 
 
 def answer(
