@@ -94,7 +94,7 @@ READS_CONTACTS = {
                "leave_zones": ABOUT_ROWS, "without_zone": ABOUT_ROWS, "move_to_zone": OF_GIVEN_CONTACTS},
     "portrait": {"_whose": ABOUT_ROWS},
     "segments": {"changed": JUDGED_LATER},
-    "sign_ups": {"_WITH_ADDRESS": OF_GIVEN_CONTACTS},
+    "sign_ups": {"_WITH_ADDRESS": OF_GIVEN_CONTACTS, "_HIDDEN": OF_GIVEN_CONTACTS},
     "summary": {"summary": OF_WHAT_HAPPENED, "_first": OF_WHAT_HAPPENED, "busiest": OF_WHAT_HAPPENED},
     "tasks": {"_select": "of a campaign's step, which does nothing for them"},
     "who": {"Reader": "within `where` and `statements`", "_zones": ABOUT_ROWS, "in_zones": "beside `where`",

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, Text, cast, delete, literal, null, sel
 
 from drip.core.settings import CHANNELS
 from drip.storage import outbox, sign_ups
-from drip.storage.people import Contact, address_of, contacts_by_id, forget_reason, suppress, touch
+from drip.storage.people import Contact, address_of, contacts_by_id, forget_reason, given_up, suppress, touch
 from drip.storage.schema import (
     consent_log,
     contacts,
@@ -25,7 +25,7 @@ from drip.storage.schema import (
 )
 from drip.storage.schema_operating import notices, refusals
 
-REASON, UNCONFIRMED = "the person was erased", "nobody confirmed the sign-up"
+REASON = "the person was erased"
 # What the key of an erased contact begins with.
 ERASED = "erased-"
 
@@ -40,18 +40,22 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
         if address := address_of(contact, channel):
             forget_reason(connection, address)
             suppress(connection, address, REASON, now)
-    _empty(connection, contact, now, REASON)
+    _empty(connection, contact, now)
     return True
 
 
 def erase_sign_up(connection: Connection, contact_id: int, now: datetime) -> None:
-    """Erases a contact of whom nothing is known but a sign-up. The address stays open: its owner may sign up one day."""
+    """Erases a contact of whom nothing is known but a sign-up. The address stays open: its owner may sign up one day. One that
+    is suppressed stays so, without the words of the answer that it was for."""
     for contact in contacts_by_id(connection, [contact_id]).values():
-        _empty(connection, contact, now, UNCONFIRMED)
+        for each in given_up(connection, contact):
+            forget_reason(connection, each.address)
+            suppress(connection, each.address, REASON, each.at)
+        _empty(connection, contact, now)
 
 
-def _empty(connection: Connection, contact: Contact, now: datetime, reason: str) -> None:
-    """What remains of a contact is that something happened; its runs end for this reason."""
+def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
+    """What remains of a contact is that something happened; its runs end."""
     contact_id = contact.id
     sign_ups.close(connection, contact_id)
     for each in connection.execute(select(notices.c.id, notices.c.data)):
@@ -74,19 +78,19 @@ def _empty(connection: Connection, contact: Contact, now: datetime, reason: str)
     connection.execute(
         update(consent_log).where(consent_log.c.contact_id == contact_id).values(address=null(), proof=null())
     )
-    _still(connection, contact_id, now, reason)
+    _still(connection, contact_id, now)
     touch(connection, [contact_id])
 
 
-def _still(connection: Connection, contact_id: int, now: datetime, reason: str) -> None:
+def _still(connection: Connection, contact_id: int, now: datetime) -> None:
     """Nothing goes on for this contact, and nothing that was said of it stays."""
     of_contact = messages.c.contact_id == contact_id
     own_runs = list(connection.scalars(select(runs.c.id).where(runs.c.contact_id == contact_id)))
     waiting = [each for each in outbox.of_runs(connection, own_runs) if each.state in ("deferred", "pending")]
     for each in waiting:
-        each.state, each.settled_at, each.code, each.sentence, each.place = "skipped", now, "exited", reason, ""
+        each.state, each.settled_at, each.code, each.sentence, each.place = "skipped", now, "exited", REASON, ""
     outbox.save_messages(connection, waiting)
-    judged = [outbox.Judgement(each, now, "exited", reason, "", None, None) for each in waiting]
+    judged = [outbox.Judgement(each, now, "exited", REASON, "", None, None) for each in waiting]
     outbox.save_judgements(connection, judged)
     connection.execute(update(messages).where(of_contact, messages.c.state != "skipped").values(sentence=null()))
     connection.execute(delete(refusals).where(refusals.c.contact_id == contact_id))
@@ -95,8 +99,8 @@ def _still(connection: Connection, contact_id: int, now: datetime, reason: str) 
     # What a run is about can be named by an event's id.
     occurrence = literal(ERASED).concat(cast(runs.c.id, Text))
     connection.execute(update(runs).where(runs.c.contact_id == contact_id).values(occurrence=occurrence))
-    ended = {"active": False, "next_due_at": null(), "ended_at": now, "code": "exited", "sentence": reason}
+    ended = {"active": False, "next_due_at": null(), "ended_at": now, "code": "exited", "sentence": REASON}
     connection.execute(update(runs).where(runs.c.contact_id == contact_id, runs.c.active).values(ended))
     own = tasks.c.contact_id == contact_id
     connection.execute(update(tasks).where(own, tasks.c.state == "open").values(state="dropped", done_at=now))
-    connection.execute(update(tasks).where(own).values(title=reason, notes=null(), outcome=null()))
+    connection.execute(update(tasks).where(own).values(title=REASON, notes=null(), outcome=null()))

@@ -34,6 +34,11 @@ _RUN_OUT = Prepared(
 _NEXT_END = select(func.min(sign_ups.c.until)).where(OPEN)
 _ANY = [Prepared(select(sign_ups.c.contact_id).where(each).limit(1)) for each in (OPEN, SINGLE)]
 _WITH_ADDRESS = Prepared(select(contacts.c.id).where(func.lower(contacts.c.email).in_(texts_in("emails"))))
+_HIDDEN = Prepared(
+    select(contacts.c.key)
+    .join(sign_ups, sign_ups.c.contact_id == contacts.c.id)
+    .where(OPEN, contacts.c.key.in_(texts_in("keys")))
+)
 _END = Prepared(delete(sign_ups).where(sign_ups.c.contact_id.in_(listed_in("ids")), or_(OPEN, SINGLE)))
 
 
@@ -56,6 +61,11 @@ def of_contacts(connection: Connection, contact_ids: Collection[int]) -> dict[in
         contact: SignUp(state, moment(until))
         for contact, state, until in _OF.rows(connection, ids=numbers(contact_ids))
     }
+
+
+def hidden(connection: Connection, keys: Collection[str]) -> set[str]:
+    """Those of these keys that are of sign-ups nobody has confirmed."""
+    return {row[0] for row in _HIDDEN.rows(connection, keys=json.dumps(sorted(keys)))}
 
 
 def begin(connection: Connection, contact_id: int, until: datetime) -> None:

@@ -10,7 +10,7 @@ import pytest
 from drip.core.token import Link
 from drip.importing import answers
 from drip.preview.foreseen import foreseen
-from drip.storage import consents, history, operators, people, sign_ups, tasks
+from drip.storage import consents, history, notices, operators, people, sign_ups, tasks
 from drip.storage.ledger import entries
 from drip.storage.people import Contact
 from drip.storage.schema import metadata
@@ -232,10 +232,10 @@ def test_who_was_known_is_neither_hidden_nor_erased_by_a_strangers_typing(world:
 def test_who_was_erased_or_suppressed_before_is_not_written_to_and_stays_so(world: Worlds) -> None:
     made = shop(world)
     with made.database.write() as connection:
-        people.suppress(connection, STRANGER, "hard bounce", at("2026-11-01 10:00"))
+        people.suppress(connection, STRANGER, "550 no such user", at("2026-11-01 10:00"))
     sign_up(made, STRANGER, "2026-11-20 13:00")
     made.run("2026-11-20 13:00", "2026-11-29 13:00")
-    assert written_to(made) == [] and contact_of(made) is None
+    assert written_to(made) == [] and contact_of(made) is None and trace_of(made, "stranger") == []
     with made.database.read() as connection:
         assert people.any_suppressed(connection)
 
@@ -353,6 +353,21 @@ def test_no_condition_finds_it(world: Worlds, phrase: str) -> None:
 # --- who looks
 
 
+def test_other_programs_are_told_nothing_of_it(world: Worlds) -> None:
+    hook = '{ url: "https://crm.example/drip", secret: secret:HOOK, on: "sent, unsubscribed" }'
+    made = shop(world, settings=SETTINGS + f"webhooks: {{ crm: {hook} }}\n")
+    sign_up(made, STRANGER, "2026-11-20 13:00")
+    made.run("2026-11-20 13:00", "2026-11-21 16:00")
+    stranger = contact_of(made)
+    assert stranger
+    with made.database.write() as connection:
+        link = Link("unsubscribe", stranger.id, "news", 1, None)
+        answers.unsubscribe(connection, made.workspace.settings, link, at("2026-11-21 16:00"), "page")
+    with made.database.read() as connection:
+        told = notices.after(connection, "crm", ["sent", "unsubscribed"], 100)
+    assert {each.data["contact"] for each in told} == {"ana"}
+
+
 LISTS = (
     "preview --days 4 --json", "preview --days 4", "preview --days 4 --caps", "preview blast --days 4", "check", "report blast",
     "report on-segment", "tasks list", "coupons list", "test",
@@ -408,7 +423,7 @@ def test_explain_says_what_it_is_and_what_becomes_of_it(world: Worlds) -> None:
     told = {(row["campaign"], row["code"]) for row in rows}
     assert (None, "sign-up") in told and {("blast", "no-consent"), ("to-all", "no-consent")} <= told
     ends = [row for row in rows if row.get("coming") and row["outcome"] == "exited"]
-    assert [(each["contact"], each["sentence"]) for each in ends] == [(STRANGER, "nobody confirmed the sign-up")]
+    assert [(each["contact"], each["sentence"]) for each in ends] == [(STRANGER, "the person was erased")]
 
 
 def test_the_preview_erases_it_when_the_daemon_does(world: Worlds) -> None:
@@ -422,4 +437,4 @@ def test_the_preview_erases_it_when_the_daemon_does(world: Worlds) -> None:
     with made.database.read() as connection:
         done = list(entries(connection, since=start, until=end))
     assert foretold == done
-    assert [each.at for each in done if each.sentence == "nobody confirmed the sign-up"] == [at("2026-11-27 13:00")]
+    assert [each.at for each in done if each.sentence == "the person was erased"] == [at("2026-11-27 13:00")]
