@@ -85,3 +85,54 @@ def test_no_module_is_long() -> None:
 def test_the_top_level_is_as_agreed() -> None:
     tracked = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert tracked <= TOP_LEVEL
+
+
+# What reads the table of contacts and does not ask `schema.ordinary`, so that it finds sign-ups nobody has confirmed, and why
+# that shows them to nobody.
+OF_GIVEN_CONTACTS = "whose numbers or keys are given, or of a key that somebody names"
+OF_WHAT_HAPPENED = "the ledger: the one confirmation that was sent is in it"
+JUDGED_LATER = "who may enter is asked of each in engine.entry, and who is in a set by who.statements"
+ABOUT_ROWS = "how rows are kept: nobody is listed, counted or chosen"
+READS_CONTACTS = {
+    "audience": {"_NEWEST": ABOUT_ROWS, "_DATED_AND_CHANGED": JUDGED_LATER, "_CHANGED": JUDGED_LATER, "_dated": JUDGED_LATER,
+                 "zones_of": OF_GIVEN_CONTACTS, "zones": ABOUT_ROWS, "contacts_in": "of whom `who.where` holds",
+                 "events_after": JUDGED_LATER, "start_everybody": "of whom `who.where` holds"},
+    "copying": {"_where": ABOUT_ROWS},
+    "erasing": {"_empty": OF_GIVEN_CONTACTS},
+    "history": {"everyone": "whose derived dates are worked out"},
+    "ledger": {"_part": OF_WHAT_HAPPENED, "_columns": OF_WHAT_HAPPENED, "_of_run": OF_WHAT_HAPPENED},
+    "loyalty": {"events_to_count": JUDGED_LATER, "code": OF_GIVEN_CONTACTS},
+    "people": {"_CONTACTS": OF_GIVEN_CONTACTS, "_LAST_CHANGE": ABOUT_ROWS, "_TOUCH": OF_GIVEN_CONTACTS,
+               "contacts_by_key": OF_GIVEN_CONTACTS, "contact_by_email": OF_GIVEN_CONTACTS, "save_contacts": ABOUT_ROWS,
+               "leave_zones": ABOUT_ROWS, "without_zone": ABOUT_ROWS, "move_to_zone": OF_GIVEN_CONTACTS},
+    "portrait": {"_whose": ABOUT_ROWS},
+    "segments": {"changed": JUDGED_LATER},
+    "sign_ups": {"_WITH_ADDRESS": OF_GIVEN_CONTACTS, "_HIDDEN": OF_GIVEN_CONTACTS},
+    "summary": {"summary": OF_WHAT_HAPPENED, "_first": OF_WHAT_HAPPENED, "busiest": OF_WHAT_HAPPENED},
+    "tasks": {"_select": "of a campaign's step, which does nothing for them"},
+    "who": {"Reader": "within `where` and `statements`", "_zones": ABOUT_ROWS, "in_zones": "beside `where`",
+            "attribute_indexes": ABOUT_ROWS},
+    "wholesale": {"_granted": OF_WHAT_HAPPENED},
+}  # fmt: skip
+
+
+def test_whatever_reads_contacts_asks_for_people_or_says_why_it_need_not() -> None:
+    found = {}
+    for path in sorted((PACKAGE / "storage").glob("*.py")):
+        text = path.read_text("utf-8")
+        readers = {name for name, names in _parts(text) if "contacts" in names and "ordinary" not in names}
+        if readers and not path.stem.startswith("schema"):
+            found[path.stem] = readers
+    assert found == {room: set(reasons) for room, reasons in READS_CONTACTS.items()}
+
+
+def _parts(text: str) -> list[tuple[str, set[str]]]:
+    """What a module defines, and which names each part of it uses."""
+    found = []
+    for node in ast.parse(text).body:
+        names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.append((node.name, names))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.append((node.targets[0].id, names))
+    return found

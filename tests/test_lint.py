@@ -24,6 +24,8 @@ __all__ = ["stocked"]
 Worlds = Callable[..., World]
 GOOD = "---\nsubject: Hello\npreheader: p\n---\n"
 CARD = "name: X\ntopic: service\ntrigger: { event: x.y }\nsteps: [send: card]\n"
+ASKS = "name: X\ntopic: news\ntrigger: { event: news.requested }\nsteps:\n  - send: card\n  - wait_for: news.confirmed\n  - subscribe: news\n"
+DOUBLE = "topics: { news: { title: News, opt_in: double } }"
 # Code, campaign, settings, text of the template, the line at which it is found.
 CASES: list[tuple[str, str, str, str, str]] = [
     ("text-lost", "name: We are #1 here\n" + CARD.split("\n", 1)[1], "", GOOD, "campaigns/x.yaml:1"),
@@ -36,6 +38,8 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("wait-beyond-grace", CARD + "grace: 1 day\nwhen_capped: wait up to 3 days\n", "", GOOD, "campaigns/x.yaml:6"),
     ("cap-starves", CARD.replace("{ event: x.y }", "{ schedule: every day at 9:00 }"), "frequency_caps: { all: 2 per week }", GOOD, "campaigns/x.yaml:1"),
     ("cap-of-none", CARD, "frequency_caps: { service: 0 per week }", GOOD, "campaigns/x.yaml:1"),
+    ("before-confirmation", ASKS.replace("send: card", "tag: asked\n  - send: card"), DOUBLE, GOOD, "campaigns/x.yaml:5"),
+    ("before-confirmation", ASKS.replace("  - wait_for: news.confirmed\n", ""), DOUBLE, GOOD, "campaigns/x.yaml:6"),
     ("event-unknown", CARD, "", GOOD, "campaigns/x.yaml:1"),
     ("leap-day", CARD.replace("{ event: x.y }", "{ date: contact.birthday }"), "", GOOD, "campaigns/x.yaml:3"),
     ("transactional-sells", CARD + "transactional: true\n", "", GOOD + "\nToday 20% off!", "templates/card.md:6"),

@@ -494,3 +494,32 @@ def test_a_broken_settings_file_leaves_the_pages_as_they_were(site: Pages) -> No
     while "Friday news" not in site.get(f"/unsubscribe/{site.token('unsubscribe')}").text:
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+# --- a sign-up that nobody confirms
+
+
+def test_whoever_confirms_too_late_is_not_told_that_they_are_in(site: Pages) -> None:
+    made = site.world
+    site.post("/sign-up/news", data={"email": "new@example.com"})
+    made.beat("2026-11-26 16:00")
+    with made.database.read() as connection:
+        contact = people.contacts_by_key(connection, ["new@example.com"])["new@example.com"]
+    link = site.token("confirm", contact=contact.id, run=1)
+    made.beat("2026-12-03 16:00")
+    answer = site.post(f"/confirm/{link}")
+    assert answer.status_code == 410 and "confirmed" not in answer.text
+    with made.database.read() as connection:
+        assert people.contact_by_email(connection, "new@example.com") is None
+
+
+def test_whoever_confirms_in_time_by_the_link_of_the_message_is_in(site: Pages) -> None:
+    made = site.world
+    site.post("/sign-up/news", data={"email": "new@example.com"})
+    with made.database.read() as connection:
+        contact = people.contacts_by_key(connection, ["new@example.com"])["new@example.com"]
+    answer = site.post(f"/confirm/{site.token('confirm', contact=contact.id, run=1)}")
+    made.run("2026-11-26 16:00", "2026-12-05 16:00")
+    with made.database.read() as connection:
+        assert answer.status_code == 200 and people.contact_by_email(connection, "new@example.com")
+        assert said(site, contact.id) == {("news", "email"): True}

@@ -9,7 +9,17 @@ from datetime import datetime
 import click
 from rich.text import Text
 
-from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json, read_clock
+from drip.cli.context import (
+    App,
+    console,
+    entry_row,
+    instant_text,
+    json_option,
+    now_option,
+    pass_app,
+    print_json,
+    read_clock,
+)
 from drip.cli.preview import progress_bar
 from drip.cli.show import Shown, timeline
 from drip.core.calendar import local, zone
@@ -92,7 +102,13 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
             for each in found.given_up:
                 print_json({"contact": contact, "campaign": None, "outcome": None, "code": "suppressed",
                             "channel": each.channel, "sentence": each.reason, "at": each.at.isoformat()})  # fmt: skip
+            if found.sign_up:
+                until = instant_text(found.sign_up.until) if found.sign_up.until else None
+                print_json({"contact": contact, "campaign": None, "outcome": None, "code": "sign-up",
+                            "sentence": found.known_by(zone(timezone)), "until": until})  # fmt: skip
             return
+        if known_by := found.known_by(zone(timezone)):
+            console().print(Text(f"{contact} is {known_by}.", style="yellow"))
         for each in found.given_up:
             since = local(each.at, zone(timezone))
             said = f"{each.address} is never written to again since {since:%a %-d %b %Y %H:%M}: {each.reason}"

@@ -46,6 +46,7 @@ def status(app: App, as_json: bool) -> None:
                         "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
                         "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
                         "alarms": [_alarm_row(each) for each in raised],
+                        "sign_ups": dict(found.sign_ups),
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(found))
@@ -78,6 +79,8 @@ def status(app: App, as_json: bool) -> None:
         console().print(table)
         if back:
             click.echo(f"Came back in the last {BACK_SPAN.days} days: {_back(back)}.")
+        if waiting := found.sign_ups.get("open"):
+            click.echo(f"Signed up and not confirmed yet, in no audience and no count of people: {waiting:,}.")
         for message in held[:20]:
             who = contacts[message.contact_id].key
             click.echo(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")

@@ -162,6 +162,12 @@ class Campaign:
         names += [self.trigger.event] if isinstance(self.trigger, EventTrigger) else []
         return {name.partition(".")[0]: name for name in names}
 
+    @cached_property
+    def asks_back(self) -> str | None:
+        """The event that answers it, `TOPIC.confirmed`, if this campaign asks whoever signed up for its topic to confirm."""
+        asks = isinstance(self.trigger, EventTrigger) and self.trigger.event == f"{self.topic}.requested"
+        return f"{self.topic}.confirmed" if asks else None
+
     def entry_opens(self) -> int:
         """The minute of the day at which the earliest `at:` step is due."""
         offset = self.entry_offset()

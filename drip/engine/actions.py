@@ -28,7 +28,7 @@ from drip.core.steps import (
 from drip.core.token import coupon_code
 from drip.engine.deriving import date_fields, guess_zone, refresh
 from drip.engine.facts import Batch
-from drip.storage import consents, history, loyalty, people, tasks
+from drip.storage import consents, history, loyalty, people, sign_ups, tasks
 from drip.storage.consents import Consent
 from drip.storage.database import link_keys, workspace_id
 from drip.storage.loyalty import Code, Movement
@@ -69,6 +69,10 @@ class Actions:
                 self._set(run, contact, values)
             case PauseTopics():
                 self._pause(step, contact)
+
+    def wait_for_confirmation(self, run: Run, limit: datetime) -> None:
+        """A sign-up can be confirmed as long as the run that asks for it waits."""
+        sign_ups.wait_until(self._connection, run.contact_id, run.id, limit)
 
     def touched(self, contact_id: int) -> bool:
         """Whether something about the contact is new by what was done in this batch."""

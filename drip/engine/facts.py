@@ -21,7 +21,7 @@ from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
 from drip.core.settings import CHANNELS, Settings, Topic
 from drip.errors import Place
-from drip.storage import consents, history, loyalty, people, segments
+from drip.storage import consents, history, loyalty, people, segments, sign_ups
 from drip.storage.consents import Consent, Standing
 from drip.storage.loyalty import Code
 from drip.storage.people import Contact, Event, Record, address_of
@@ -36,6 +36,7 @@ class Batch:
         self._connection, self._ids = connection, list(contact_ids)
         self.contacts = people.contacts_by_id(connection, contact_ids)
         self._consents = consents.of_contacts(connection, contact_ids)
+        self._sign_ups = sign_ups.of_contacts(connection, contact_ids)
         self._key = people.suppression_key(connection)
         self._suppressed: dict[str, str] = {}
         if people.any_suppressed(connection):
@@ -162,6 +163,16 @@ class Batch:
 
     # --- consent and address
 
+    def unconfirmed(self, contact: Contact) -> bool:
+        """Whether nothing is known of this contact but a sign-up that nobody has confirmed, or did in time."""
+        known = self._sign_ups.get(contact.id)
+        return known is not None and known.hidden
+
+    def confirmable(self, contact: Contact) -> bool:
+        """Whether it is one that can still be confirmed."""
+        known = self._sign_ups.get(contact.id)
+        return known is not None and known.state == "open"
+
     def zone_of(self, contact: Contact) -> str:
         return contact.zone or self.settings.timezone
 
@@ -219,6 +230,8 @@ class Batch:
             return Reason("no-consent", f"{topic.key} was switched off on {said.at:%Y-%m-%d}", topic.place)
         if said is None and topic.opt_in != "implied":
             return Reason("no-consent", f"there is no consent to {topic.key} by {channel}", topic.place)
+        if said is None and contact.id in self._sign_ups:
+            return Reason("no-consent", f"a sign-up for another topic does not imply {topic.key}", topic.place)
         if said is None and self._ran_out(contact, topic):
             return Reason("no-consent", f"the implied consent to {topic.key} has run out", topic.place)
         return None
@@ -239,7 +252,9 @@ class Batch:
                     return True
                 said = True
         topic = self.settings.topics.get(str(key))
-        return topic is not None and topic.opt_in == "implied" and not said and not self._ran_out(contact, topic)
+        if topic is None or topic.opt_in != "implied" or said or contact.id in self._sign_ups:
+            return False
+        return not self._ran_out(contact, topic)
 
     # --- values
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from drip.storage import alarms, control, deliveries, lanes, outbox, relays, runs
+from drip.storage import alarms, control, deliveries, lanes, outbox, relays, runs, sign_ups
 from drip.storage.alarms import Alarm
 from drip.storage.control import Daemon, Hold
 from drip.storage.database import Database
@@ -24,7 +24,7 @@ ALARM_SPAN = timedelta(days=1)
 class Health:
     """At `now`. `counts` are messages by campaign and state, `inside` active runs by campaign; `back` is what came back in
     `BACK_SPAN`, by kind and meaning; `alarms` are those of `ALARM_SPAN`; `left_alone` are channels and domains that take nothing for a
-    time, `doubted` servers that have taken nobody yet."""
+    time, `doubted` servers that have taken nobody yet; `sign_ups` are those of whom nothing else is known, by their state."""
 
     now: datetime
     daemon: Daemon | None
@@ -37,6 +37,7 @@ class Health:
     back: Sequence[tuple[str, str, int]]
     left_alone: Sequence[LeftAlone]
     doubted: Sequence[Doubted]
+    sign_ups: Mapping[str, int]
 
     @property
     def stopped(self) -> Hold | None:
@@ -68,4 +69,5 @@ def health(database: Database, now: datetime) -> Health:
             deliveries.counts(connection, now - BACK_SPAN),
             lanes.left_alone(connection, now),
             relays.doubted(connection),
+            sign_ups.counts(connection),
         )

@@ -15,13 +15,15 @@ from drip.engine.following import SEGMENTS, follow
 from drip.engine.judging import Judging, Texts
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import audience, loyalty, outbox, people, runs
+from drip.storage import audience, erasing, loyalty, outbox, people, runs, sign_ups
 from drip.storage.database import Database
 
 # So many contacts are judged in one transaction, and so many of them at once: what is known about these few stays in
 # the processor's cache.
 BATCH = 2_000
 AT_ONCE = 500
+# So many are erased in one transaction, which takes about half a second: others may write in between.
+FORGOTTEN_AT_ONCE = 100
 log = logging.getLogger("drip.planner")
 # A grant that has not left within this is judged again, so that what counts is when it really left.
 GRANT_LASTS = timedelta(minutes=10)
@@ -29,11 +31,8 @@ GRANT_LASTS = timedelta(minutes=10)
 
 def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doorkeeper, now: datetime) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
-    with database.write() as connection:
-        book.refresh(connection)
-        outbox.give_back_stale(connection, now - GRANT_LASTS, now)
-        follow(connection, book, now)
-        doorkeeper.enter(connection, book, now)
+    while not _took_in(database, book, doorkeeper, now):
+        pass
     found: dict[tuple[str, str], bool] = {}
 
     def has_content(folder: str, occurrence: str) -> bool:
@@ -49,6 +48,21 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
                 Judging(connection, book, ids[n : n + AT_ONCE], texts, now).work()
         if not ids:
             return
+
+
+def _took_in(database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime) -> bool:
+    """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
+    with database.write() as connection:
+        gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
+        for contact_id in gone:
+            erasing.erase_sign_up(connection, contact_id, now)
+        if len(gone) == FORGOTTEN_AT_ONCE:
+            return False
+        book.refresh(connection)
+        outbox.give_back_stale(connection, now - GRANT_LASTS, now)
+        follow(connection, book, now)
+        doorkeeper.enter(connection, book, now)
+    return True
 
 
 def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
@@ -92,4 +106,5 @@ def has_news(database: Database, book: Book) -> bool:
 def next_due(database: Database, now: datetime) -> datetime | None:
     """The first instant after `now` at which something stored is due."""
     with database.read() as connection:
-        return runs.next_due(connection, now)
+        ends = (runs.next_due(connection, now), sign_ups.next_end(connection))
+    return min((each for each in ends if each and each > now), default=None)

@@ -121,9 +121,11 @@ class Walker:
 
     def left_out(self, run: Run, campaign: Campaign, step: Send, contact: Contact) -> Reason | None:
         """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
+        told = self._told.get(run.id, {}).get(step.id)
+        if self._facts.unconfirmed(contact) and self._has_asked(run, step):
+            return Reason("no-consent", "nobody has confirmed this sign-up, and was asked once", step.place)
         if step.at is None and step.only_if is None:
             return None
-        told = self._told.get(run.id, {}).get(step.id)
         if step.at is not None and self._point(run, campaign, step.at, contact) is None:
             return Reason("no-date", f"{step.at.field} is unknown, and the message hangs on it", step.place)
         due = self._due_at(run, campaign, step, contact)
@@ -136,6 +138,10 @@ class Walker:
             return None
         failure = why_not(step.only_if, self.values(run, campaign, contact))
         return Reason("only-if", f"only_if: {failure.sentence}", failure.place) if failure else None
+
+    def _has_asked(self, run: Run, step: Send) -> bool:
+        """Whether another message of the run was not passed over."""
+        return any(each.step != step.id and each.state != "skipped" for each in self._told.get(run.id, {}).values())
 
     def _pass(self, run: Run, campaign: Campaign, step: Step, contact: Contact) -> bool:
         """Takes a run through a step that is no message; False if it has to wait there, or has ended."""
@@ -168,7 +174,9 @@ class Walker:
             case Split():
                 return self._split(run, campaign, step, contact)
         assert isinstance(step, ACTIONS)
-        self._actions.do(step, run, campaign, contact, self.heard(run))
+        # A stranger's address gets no points, codes, tags, consents, and no call.
+        if not self._facts.unconfirmed(contact):
+            self._actions.do(step, run, campaign, contact, self.heard(run))
         return self._go(run, step.next, run.since)
 
     def _go(self, run: Run, position: int, since: datetime) -> bool:
@@ -192,6 +200,8 @@ class Walker:
         if limit is not None and limit <= self._now:
             return self._go(run, step.otherwise, limit)
         run.next_due_at = limit or NEVER
+        if limit and step.event == campaign.asks_back and self._facts.unconfirmed(contact):
+            self._actions.wait_for_confirmation(run, limit)
         return False
 
     def _heard_of(self, run: Run, campaign: Campaign, step: WaitFor, contact: Contact, limit: datetime) -> Event | None:

@@ -19,7 +19,7 @@ from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people, runs
+from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people, runs, sign_ups
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -28,8 +28,11 @@ from drip.storage.people import Contact, address_of
 PAUSE = timedelta(days=30)
 PAUSED = "preferences page"
 COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
-# One request for each address in this time, so that nobody's inbox is filled by strangers.
-ASK_AGAIN = timedelta(hours=1)
+# How many requests of an address for one topic are taken, so that nobody's inbox is filled by strangers: one in an hour, and
+# two in a week for a topic that asks back.
+ASK_AGAIN, LATELY, MOST_ASKED = timedelta(hours=1), timedelta(days=7), 2
+# How long a sign-up can be confirmed, unless the campaign that asks for it waits for another time.
+UNCONFIRMED = timedelta(days=7)
 # Of an answer that was sent as the page was left.
 UNFINISHED = "unfinished"
 # Programs that look for viruses follow links as a mail comes in, and all of them at once.
@@ -59,20 +62,23 @@ def unsubscribe(
     _record(connection, contact, said, source, now)
 
 
-def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> None:
-    """Confirms a subscription (double opt-in), once. The campaign that asked hears of it as an event.
+def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> bool:
+    """Confirms a subscription (double opt-in), once; whether there is still somebody to confirm it. The campaign that asked
+    hears of it as an event.
 
     `proof` is what is kept of it: the address of the computer, the hash of the exact words.
     """
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
-        return
+        return False
     fields = {name: value for name, value in proof.items() if value}
     key = f"{link.topic}-{link.run}-{contact.id}"
     event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.{CONFIRMED}", "key": key, "at": now,
              "fields": fields}  # fmt: skip
     if take_events(connection, settings, [event]):
         _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
+        sign_ups.make_ordinary(connection, [contact.id])
+    return True
 
 
 def answer(
@@ -161,11 +167,12 @@ def choices(connection: Connection, settings: Settings, contact: Contact) -> lis
     """All topics, on the channels that the workspace has and the contact can be reached by."""
     channels = [each for each in CHANNELS if each in settings.transports and address_of(contact, each)]
     said = {(each.topic, each.channel): each for each in consents.latest(connection, contact.id)}
+    implied = not _signed_up(connection, contact)
     found = []
     for topic in settings.topics.values():
         for channel in channels:
             word = said.get((topic.key, channel))
-            on = word.given if word else topic.opt_in == "implied"
+            on = word.given if word else topic.opt_in == "implied" and implied
             found.append(Choice(topic.key, channel, on, word.at if word else None))
     return found
 
@@ -175,12 +182,17 @@ def choose(
     proof: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Topics and channels that are wanted are on, all others off."""
+    # Of a sign-up every word is kept: what nobody implied yet is not to be on once the contact is an ordinary one.
+    every = _signed_up(connection, contact)
     said = [
         Consent(contact.id, each.topic, each.channel, (each.topic, each.channel) in wanted, now)
         for each in choices(connection, settings, contact)
-        if each.on != ((each.topic, each.channel) in wanted)
+        if every or each.on != ((each.topic, each.channel) in wanted)
     ]
     _record(connection, contact, said, "preferences", now, proof)
+    if wanted:
+        # Whoever has the link has the mailbox. A mere no leaves a stranger's address what it is.
+        sign_ups.make_ordinary(connection, [contact.id])
 
 
 def speak(connection: Connection, settings: Settings, contact: Contact, locale: str) -> None:
@@ -214,27 +226,45 @@ def sign_up(
     connection: Connection, settings: Settings, topic: str, email: str, first_name: str, locale: str, now: datetime,
     proof: Mapping[str, str],
 ) -> None:  # fmt: skip
-    """Somebody asks for a topic. A `double` topic's campaign asks back (the event `TOPIC.requested`), a
-    `single` one is on at once."""
-    contact = people.contact_by_email(connection, email) or Contact(email, email, locale=locale)
-    if not contact.id:
-        name = " ".join(first_name.replace("\0", "").split())[:NAME_LENGTH]
-        contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
-        if contact.key in people.contacts_by_key(connection, [contact.key]):
-            # The key is taken by somebody with another address.
-            contact.key = f"{email}-{now:%Y%m%d%H%M%S}"
-        people.save_contacts(connection, [contact], date_fields(settings, "contact"))
-        refresh(connection, settings, [(contact.id, 0)])
+    """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
+    `TOPIC.requested`), a `single` one is on at once. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
+    double = settings.topics[topic].opt_in == "double"
+    contact = people.contact_by_email(connection, email) or _stranger(
+        connection, settings, email, first_name, locale, now
+    )
     name = f"{topic}.{REQUESTED}"
-    asked = people.events_of(connection, [contact.id], [name]).get(contact.id)
-    if asked and now - asked[-1].at < ASK_AGAIN:
+    asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
+    lately = [each for each in asked if now - each.at < LATELY]
+    if (asked and now - asked[-1].at < ASK_AGAIN) or (double and len(lately) >= MOST_ASKED):
         return
     fields = {key: value for key, value in proof.items() if value}
     event = {"contact_id": contact.id, "record_id": 0, "name": name, "key": f"{contact.id}-{now.isoformat()}", "at": now,
              "fields": fields}  # fmt: skip
     take_events(connection, settings, [event])
-    if settings.topics[topic].opt_in == "single":
+    if not double:
         _record(connection, contact, [Consent(contact.id, topic, "email", True, now)], "sign-up page", now, fields)
+        sign_ups.take_at_word(connection, contact.id)
+
+
+def _stranger(
+    connection: Connection, settings: Settings, email: str, first_name: str, locale: str, now: datetime
+) -> Contact:
+    """A contact of whom nothing is known but the sign-up."""
+    contact = Contact(email, email, locale=locale)
+    name = " ".join(first_name.replace("\0", "").split())[:NAME_LENGTH]
+    contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
+    if contact.key in people.contacts_by_key(connection, [contact.key]):
+        # The key is taken by somebody with another address.
+        contact.key = f"{email}-{now:%Y%m%d%H%M%S}"
+    people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+    sign_ups.begin(connection, contact.id, now + UNCONFIRMED)
+    refresh(connection, settings, [(contact.id, 0)])
+    return contact
+
+
+def _signed_up(connection: Connection, contact: Contact) -> bool:
+    """Whether nothing is known of a contact but a sign-up, which implies nothing."""
+    return contact.id in sign_ups.of_contacts(connection, [contact.id])
 
 
 def _look_again(connection: Connection, contact: Contact) -> None:

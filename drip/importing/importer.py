@@ -31,7 +31,7 @@ from drip.errors import DripError, listed, nearest
 from drip.importing.rows import Row, Table
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
-from drip.storage import consents, loyalty, people
+from drip.storage import consents, loyalty, people, sign_ups
 from drip.storage.consents import Consent
 from drip.storage.database import Database
 from drip.storage.people import PLAIN, Contact, Record
@@ -186,6 +186,7 @@ class _ContactRows:
             for topic, channel, given, at in words
         ]
         addresses = {contact.id: contact.email for contact, _ in said}
+        sign_ups.make_ordinary(connection, [contact.id for contact, _ in said], list(addresses.values()))
         report.consents += consents.record(connection, spoken, self._source, addresses, now)
 
 
@@ -292,6 +293,7 @@ def import_records(
                 report.changed += bool(record.id and fresh)
                 report.same += not fresh
             people.save_records(connection, touched, date_fields(settings, kind))
+            sign_ups.make_ordinary(connection, [each.id for each in owners.values()])
             take_readings(connection, settings, [(kind, each.id, shown[each.key], now) for each in touched])
             refresh(connection, settings, [(each.contact_id, each.id) for each in touched])
     return report
@@ -373,6 +375,7 @@ def _take_event_rows(
         except ValueError as wrong:
             report.rejected.append((row, str(wrong)))
     fresh = take_events(connection, settings, rows)
+    sign_ups.make_ordinary(connection, {row["contact_id"] for row in rows})
     report.new += fresh
     report.same += len(rows) - fresh
 

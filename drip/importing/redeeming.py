@@ -12,7 +12,7 @@ from drip.core.meanings import REDEEMED
 from drip.core.settings import Settings
 from drip.errors import DripError
 from drip.importing.importer import take_events
-from drip.storage import loyalty, runs
+from drip.storage import loyalty, runs, sign_ups
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +43,6 @@ def redeem(connection: Connection, settings: Settings, code: str, now: datetime)
         "at": now, "fields": {"code": known.code, "coupon": known.coupon},
     }  # fmt: skip
     take_events(connection, settings, [event])
+    sign_ups.make_ordinary(connection, [known.contact_id or 0])
     offer = settings.coupons.get(known.coupon)
     return Redeemed(known.code, known.coupon, offer.offer if offer else known.coupon, contact or "")

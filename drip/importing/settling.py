@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from drip.core.settings import Settings
 from drip.importing.importer import take_events
-from drip.storage import tasks
+from drip.storage import sign_ups, tasks
 
 
 def settle_task(
@@ -25,4 +25,5 @@ def settle_task(
         event = {"contact_id": task.contact_id, "record_id": task.record_id, "name": "task.done", "key": f"task-{number}", "at": now,
                  "fields": {name: value for name, value in fields.items() if value}}  # fmt: skip
         take_events(connection, settings, [event])
+        sign_ups.make_ordinary(connection, [task.contact_id])
     return None

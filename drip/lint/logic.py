@@ -10,7 +10,7 @@ from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrig
 from drip.core.caps import Cap
 from drip.core.meanings import SCOPES
 from drip.core.settings import CHANNELS, Settings
-from drip.core.steps import Send, WaitFor, leads_to
+from drip.core.steps import ACTIONS, Send, WaitFor, leads_to
 from drip.errors import Problem, nearest
 from drip.lint.rules import finding
 
@@ -51,6 +51,7 @@ def campaign_problems(
     yield from _caps(campaign, settings)
     yield from _reminder(campaign, settings, others)
     yield from _reserve(campaign, settings, others)
+    yield from _unconfirmed(campaign, settings)
     if events:
         yield from _events(campaign, settings, events)
 
@@ -186,6 +187,21 @@ def _reserve(campaign: Campaign, settings: Settings, others: Mapping[str, Campai
                 f"{campaign.trigger.name or 'date'}"
             )
             yield finding("reserve-starves", campaign.place, sentence, help=f"see {cap.place}")
+
+
+def _unconfirmed(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
+    """What a campaign that asks for a confirmation does before it waits for one."""
+    topic = settings.topics.get(campaign.topic or "")
+    if not campaign.asks_back or topic is None or topic.opt_in != "double":
+        return
+    waits = (
+        n for n, step in enumerate(campaign.steps) if isinstance(step, WaitFor) and step.event == campaign.asks_back
+    )
+    before = campaign.steps[: next(waits, None)]
+    for step in before:
+        if isinstance(step, ACTIONS):
+            sentence = f"`{step.id}` is passed over for whoever has signed up and not confirmed yet"
+            yield finding("before-confirmation", step.place, sentence)
 
 
 def _rough_days(step: Send) -> int:

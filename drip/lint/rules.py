@@ -57,6 +57,10 @@ _ALL = (
     Rule("reminder-may-drop", "warning",
          "A reminder of something due is skipped when promotions have filled the cap before it.",
          "Give it a higher `priority` than the promotions, `when_capped: wait up to …`, or `frequency_caps: ignore`."),
+    Rule("before-confirmation", "warning",
+         "Anybody can type anybody's address into the form for a topic. Until somebody confirms it, steps that give or change "
+         "something do nothing for it.",
+         "Put the step behind the `wait_for` that waits for the confirmation."),
     Rule("event-unknown", "note", "No such event has ever come in, so what waits for it waits for ever.",
          "Check the name, or import the events."),
     Rule("leap-day", "note",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from drip.core.calendar import local
 from drip.core.campaign import Campaign, CounterTrigger, DateTrigger, EventTrigger, SegmentTrigger
 from drip.core.conditions import why_not
 from drip.core.decide import Reason
@@ -17,11 +19,12 @@ from drip.engine.facts import Batch
 from drip.errors import DripError, nearest
 from drip.preview.foreseen import foreseen
 from drip.preview.simulator import rehearsal
-from drip.storage import audience, people
+from drip.storage import audience, people, sign_ups
 from drip.storage.copying import Part
 from drip.storage.database import Database
 from drip.storage.ledger import OWN_DATA, Entry, entries
 from drip.storage.people import Contact, Event, GivenUp, Record
+from drip.storage.sign_ups import SignUp
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
@@ -31,13 +34,26 @@ TICK = timedelta(milliseconds=1)
 @dataclass(frozen=True, slots=True)
 class Explained:
     """A contact's lines up to an instant, those of the `AHEAD` after it if nothing new happens, for each campaign that has
-    none the reason, and which of its addresses were given up."""
+    none the reason, and which of its addresses were given up. `sign_up` says so if nothing else is known of it."""
 
     contact: Contact
     past: tuple[Entry, ...]
     coming: tuple[Entry, ...]
     nothing: dict[str, Reason]
     given_up: tuple[GivenUp, ...]
+    sign_up: SignUp | None = None
+
+    def known_by(self, where: ZoneInfo) -> str | None:
+        """What the contact is, if nothing but a sign-up is known of it."""
+        match self.sign_up:
+            case SignUp("open", datetime() as until):
+                end = f"erased on {local(until, where):%a %-d %b %Y at %H:%M} if nobody does"
+                return f"a sign-up that nobody has confirmed: in no audience, list or count, and {end}"
+            case SignUp("over"):
+                return "a sign-up that nobody confirmed, and erased"
+            case SignUp("single"):
+                return "known by a sign-up alone, which implies no other topic"
+        return None
 
 
 def explained(
@@ -61,13 +77,14 @@ def explained(
         past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
     ahead = now + AHEAD
     with foreseen(workspace, database, now, ahead, key, since=now + TICK, campaigns=names, progress=progress) as found:
-        coming = tuple(found.entries())
+        coming = tuple(replace(each, contact=key) for each in found.entries())
     told = {entry.campaign for entry in (*past, *coming)}
     with database.read() as connection:
         silent = [book.campaigns[name] for name in names if name not in told]
         nothing = {each.key: why_nothing(connection, book, each, person, now) for each in silent}
         given_up = tuple(people.given_up(connection, person))
-    return Explained(person, past, coming, nothing, given_up)
+        sign_up = sign_ups.of_contacts(connection, [person.id]).get(person.id)
+    return Explained(person, past, coming, nothing, given_up, sign_up)
 
 
 def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact: Contact, now: datetime) -> Reason:
@@ -77,6 +94,10 @@ def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact:
         return paused
     facts = Batch(connection, book.settings, [contact.id], now)
     person = facts.contacts[contact.id]
+    if facts.unconfirmed(person):
+        return Reason(
+            "no-consent", "nobody has confirmed this sign-up, and nothing else is known of it", campaign.place
+        )
     records: list[Record | None] = [None]
     if campaign.for_each:
         records = list(people.records_of(connection, [contact.id], campaign.for_each))

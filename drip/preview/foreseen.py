@@ -94,7 +94,10 @@ def foreseen(
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())
         simulate(copy, book, workspace.templates, transports, now, until, progress, outage, seen)
         with copy.read() as connection:
-            yield Foreseen(connection, since or now, until, contact, campaigns)
+            # A sign-up that nobody has confirmed by then is erased, and its lines have another key.
+            known = people.contacts_by_id(connection, [contact_id]) if contact_id else {}
+            keys = [each.key for each in known.values()]
+            yield Foreseen(connection, since or now, until, keys[0] if keys else None, campaigns)
 
 
 def summed(

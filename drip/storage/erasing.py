@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, Text, cast, delete, literal, null, select, update
 
 from drip.core.settings import CHANNELS
-from drip.storage import outbox
-from drip.storage.people import address_of, contacts_by_id, forget_reason, suppress, touch
+from drip.storage import outbox, sign_ups
+from drip.storage.people import Contact, address_of, contacts_by_id, forget_reason, given_up, suppress, touch
 from drip.storage.schema import (
     consent_log,
     contacts,
@@ -40,6 +40,24 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
         if address := address_of(contact, channel):
             forget_reason(connection, address)
             suppress(connection, address, REASON, now)
+    _empty(connection, contact, now)
+    return True
+
+
+def erase_sign_up(connection: Connection, contact_id: int, now: datetime) -> None:
+    """Erases a contact of whom nothing is known but a sign-up. The address stays open: its owner may sign up one day. One that
+    is suppressed stays so, without the words of the answer that it was for."""
+    for contact in contacts_by_id(connection, [contact_id]).values():
+        for each in given_up(connection, contact):
+            forget_reason(connection, each.address)
+            suppress(connection, each.address, REASON, each.at)
+        _empty(connection, contact, now)
+
+
+def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
+    """What remains of a contact is that something happened; its runs end."""
+    contact_id = contact.id
+    sign_ups.close(connection, contact_id)
     for each in connection.execute(select(notices.c.id, notices.c.data)):
         if each.data.get("contact") == contact.key:
             connection.execute(delete(notices).where(notices.c.id == each.id))
@@ -63,7 +81,6 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
     )
     _still(connection, contact_id, now)
     touch(connection, [contact_id])
-    return True
 
 
 def _still(connection: Connection, contact_id: int, now: datetime) -> None:

@@ -32,6 +32,7 @@ LEFT_OUT = {
     "dates": "the dates of contacts and records once more, to be found by their day",
     "judgements": "why a message waited, by rules that are the same for everybody",
     "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
+    "sign_ups": "until when a sign-up can be confirmed; that it was asked for is among the events",
     "session_deaths": "how often a connection broke off, while it is tried again",
 }
 

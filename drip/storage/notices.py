@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import NOTICES
+from drip.storage import sign_ups
 from drip.storage.columns import kept
 from drip.storage.schema import meta
 from drip.storage.schema_operating import notices, told
@@ -50,9 +51,11 @@ def wanted(connection: Connection) -> frozenset[str]:
 
 
 def add(connection: Connection, kind: str, happened: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Writes down what happened, if anybody wants to know of its kind."""
+    """Writes down what happened, if anybody wants to know of its kind. Of a sign-up that nobody has confirmed nobody is told."""
     if happened and kind in wanted(connection):
-        _ADD.many(connection, [(kind, kept(now), json.dumps(dict(each))) for each in happened])
+        hidden = sign_ups.hidden(connection, {each["contact"] for each in happened})
+        rows = [(kind, kept(now), json.dumps(dict(each))) for each in happened if each["contact"] not in hidden]
+        _ADD.many(connection, rows)
 
 
 def after(connection: Connection, name: str, kinds: Collection[str], limit: int) -> Sequence[Notice]:

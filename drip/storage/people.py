@@ -36,6 +36,7 @@ from drip.storage.schema import (
     dates,
     events,
     meta,
+    ordinary,
     records,
     runs,
     suppressions,
@@ -130,8 +131,8 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 
 def count(connection: Connection) -> int:
-    """How many contacts there are."""
-    return connection.execute(select(func.count()).select_from(contacts)).scalar_one()
+    """How many people there are."""
+    return connection.execute(select(func.count()).select_from(contacts).where(ordinary(contacts.c.id))).scalar_one()
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
@@ -160,7 +161,8 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
     """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
     c = contacts.c
     holds = or_(*(Folded(column).contains(text.casefold(), autoescape=True) for column in (c.key, c.email, c.phone)))
-    statement = select(contacts).where(holds) if text else select(contacts)
+    people = select(contacts).where(ordinary(c.id))
+    statement = people.where(holds) if text else people
     return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
 
 

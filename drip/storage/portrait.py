@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, Table, func, select
 
 from drip.core.settings import Settings
 from drip.storage.people import COLUMNS
-from drip.storage.schema import contacts, events, records
+from drip.storage.schema import contacts, events, ordinary, records
 from drip.storage.sql import json_text
 
 
@@ -22,7 +22,7 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
             )
             for name in asked
         ]
-        statement = select(func.count(), *columns).select_from(table)
+        statement = select(func.count(), *columns).select_from(table).where(ordinary(_whose(table)))
         if owner != "contact":
             statement = statement.where(records.c.kind == owner)
         everybody, *known = connection.execute(statement).one()
@@ -41,12 +41,17 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
         columns = [func.max(func.length(json_text(table.c.attributes, name))) for name in asked]
         if not asked:
             continue
-        statement = select(*columns).select_from(table)
+        statement = select(*columns).where(ordinary(_whose(table)))
         if owner != "contact":
             statement = statement.where(records.c.kind == owner)
         longest = connection.execute(statement).one()
         found |= {f"{owner}.{name}": length for name, length in zip(asked, longest, strict=True) if length}
     return found
+
+
+def _whose(table: Table) -> Column[int]:
+    """The number of the contact of a row."""
+    return contacts.c.id if table is contacts else table.c.contact_id
 
 
 def event_names(connection: Connection) -> set[str]:

@@ -56,6 +56,31 @@ contacts = Table(
     Index("contacts_by_email", text("lower(email)")),
 )
 
+# Of whom nothing is known but that somebody signed them up: a row goes when anything else is. `open` waits to be confirmed
+# up to an instant, `over` was not and is erased, `single` was taken at its word. Those that are not single are hidden.
+sign_ups = Table(
+    "sign_ups",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("state", Words, nullable=False),
+    Column("until", Instant),
+    CheckConstraint("(state = 'open') = (until IS NOT NULL)", name="what_is_open_ends"),
+    CheckConstraint("state IN ('open', 'over', 'single')", name="state_is_known"),
+    Index("sign_ups_by_state", "state", "until"),
+    **KEY_ALONE,
+)
+
+
+def ordinary(contact_id: Column[int]) -> ColumnElement[bool]:
+    """Whether a contact is one of the people, and no sign-up that nobody has confirmed.
+
+    Whatever lists, counts or chooses people asks this. Of each row that is found it is one look-up, however many sign-ups
+    there are. Written out, since putting it together took a quarter of the time of a question that an index answers.
+    """
+    of_row = f"sign_ups.contact_id = {contact_id.table.name}.{contact_id.name}"
+    return literal_column(f"NOT EXISTS (SELECT 1 FROM sign_ups WHERE {of_row} AND sign_ups.state <> 'single')", Boolean)
+
+
 records = Table(
     "records",
     metadata,

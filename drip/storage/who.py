@@ -57,8 +57,10 @@ from drip.storage.schema import (
     coupons,
     dates,
     events,
+    ordinary,
     records,
     segment_members,
+    sign_ups,
     tags,
 )
 from drip.storage.sql import Prepared, folded, includes, json_flag, json_number, json_text, listed_in, numbers
@@ -223,6 +225,8 @@ class Reader:
         if topic.opt_in != "implied":
             return given
         silent = not_(self._in(said.where(not_(consents.c.given))))
+        # A sign-up for one topic implies no other.
+        silent = and_(silent, contacts.c.id.not_in(select(sign_ups.c.contact_id)))
         if topic.expires:
             since = first_instant(topic.expires, self.now, self.settings.timezone)
             silent = and_(silent, self._in(select(events.c.contact_id).where(events.c.at >= since)))
@@ -329,10 +333,11 @@ def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
 
 
 def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
-    """A condition that hangs on nobody's day, or none at all, over `contacts`."""
+    """The people, and a condition that hangs on nobody's day, or none at all, over `contacts`."""
+    people = ordinary(contacts.c.id)
     if condition is None:
-        return true()
-    return Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition)
+        return people
+    return and_(people, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
 
 
 def matching(
@@ -355,7 +360,7 @@ def statements(
     connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
-    of_all = select(contacts.c.id)
+    of_all = select(contacts.c.id).where(ordinary(contacts.c.id))
     if among is not None:
         of_all = of_all.where(contacts.c.id.in_(_listed(among)))
     if not hangs_on_today(condition):
@@ -421,6 +426,7 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
     if owner == "counter":
         number: Any = counters.c.balance
         statement = select(counters.c.contact_id, number).where(counters.c.counter == name, number > 0)
+        statement = statement.where(ordinary(counters.c.contact_id))
         return statement.order_by(number.desc(), counters.c.contact_id)
     if isinstance(derived, Total):
         where = [events.c.name == derived.event, events.c.at <= now]
@@ -428,9 +434,11 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
             where.append(events.c.at >= first_instant(derived.span, now, settings.timezone))
         number = amount(derived)
         statement = select(events.c.contact_id, number.label("number")).where(*where).group_by(events.c.contact_id)
-        return statement.having(number > 0).order_by(literal_column("number").desc(), events.c.contact_id)
+        # Of each contact once, and not of each event.
+        statement = statement.having(number > 0, ordinary(events.c.contact_id))
+        return statement.order_by(literal_column("number").desc(), events.c.contact_id)
     number = json_number(contacts.c.attributes, name)
-    statement = select(contacts.c.id, number).where(number > 0)
+    statement = select(contacts.c.id, number).where(number > 0, ordinary(contacts.c.id))
     return statement.order_by(number.desc(), contacts.c.id)
 
 

@@ -58,7 +58,8 @@ async def unsubscribe(request: Request) -> Response:
 
 
 async def confirm(request: Request) -> Response:
-    """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing about the link."""
+    """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing about a link that is not ours; to whom one
+    of ours comes too late, and is erased, it does not say that they are in."""
     site: Site = request.app.state.site
     token = request.path_params["token"]
     language, topic = site.language(request), _topic_of(site, token)
@@ -70,7 +71,10 @@ async def confirm(request: Request) -> Response:
         return _too_often()
     if link is not None:
         known, proof = link, _proof(site, request, language, topic)
-        await site.writer.do(lambda connection: answers.confirm(connection, site.settings, known, site.clock(), proof))
+        if not await site.writer.do(
+            lambda connection: answers.confirm(connection, site.settings, known, site.clock(), proof)
+        ):
+            return site.page("gone.html", language, 410)
     return site.page("confirm.html", language, topic=topic, done=True)
 
 

@@ -189,7 +189,12 @@ class Answers:
             {"campaign": name, "code": each.code, "sentence": each.sentence, "place": each.place}
             for name, each in found.nothing.items()
         ]
-        return {"past": plain(found.past[::-1]), "coming": plain(found.coming), "nothing": plain(nothing)}
+        return {
+            "known_by": found.known_by(zone(workspace.settings.timezone)),
+            "past": plain(found.past[::-1]),
+            "coming": plain(found.coming),
+            "nothing": plain(nothing),
+        }
 
     def _forecast(self, at: str, days: int) -> dict[str, Any]:
         """What the coming days hold, as the calendar and the page of caps show it."""
