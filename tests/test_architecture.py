@@ -100,7 +100,7 @@ READS_CONTACTS = {
     "copying": {"_where": ABOUT_ROWS},
     "erasing": {"_empty": OF_GIVEN_CONTACTS},
     "history": {"everyone": "whose derived dates are worked out"},
-    "ledger": {"_part": OF_WHAT_HAPPENED, "_columns": OF_WHAT_HAPPENED, "_of_run": OF_WHAT_HAPPENED},
+    "ledger": {"_answered": OF_WHAT_HAPPENED, "_part": OF_WHAT_HAPPENED, "_columns": OF_WHAT_HAPPENED, "_of_run": OF_WHAT_HAPPENED},
     "loyalty": {"events_to_count": JUDGED_LATER, "code": OF_GIVEN_CONTACTS},
     "people": {"_CONTACTS": OF_GIVEN_CONTACTS, "_LAST_CHANGE": ABOUT_ROWS, "_TOUCH": OF_GIVEN_CONTACTS,
                "contacts_by_key": OF_GIVEN_CONTACTS, "contact_by_email": OF_GIVEN_CONTACTS, "save_contacts": ABOUT_ROWS,
