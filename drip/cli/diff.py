@@ -15,6 +15,7 @@ from drip.cli.context import App, instant_text, json_option, local_text, now_opt
 from drip.cli.preview import coming
 from drip.cli.screen import Table, draw, print_json, say
 from drip.errors import DripError
+from drip.paths import inside
 from drip.preview.comparing import Change, Files, compare, grouped
 from drip.workspace import Workspace
 
@@ -97,7 +98,8 @@ def _texts(workspace: Workspace) -> dict[str, str]:
     found = {}
     for pattern in ("campaigns/*.yaml", "templates/**/*"):
         for path in sorted(workspace.root.glob(pattern)):
-            if path.is_file() and path.suffix in (".yaml", ".md", ".html", ".txt", ".sms", ".push", ".mjml"):
+            text = path.suffix in (".yaml", ".md", ".html", ".txt", ".sms", ".push", ".mjml")
+            if text and path.is_file() and inside(path, workspace.root / pattern.partition("/")[0]):
                 found[path.relative_to(workspace.root).as_posix()] = path.read_text("utf-8", "replace")
     return found
 

@@ -8,6 +8,7 @@ import click
 
 from drip.cli.context import App, instant_text, json_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import hidden_in
 from drip.errors import DripError
 from drip.storage import api_keys
 from drip.storage.database import add_link_key, drop_link_keys
@@ -63,6 +64,8 @@ def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
 
     Example: drip keys add shop --scope events
     """
+    if hidden := hidden_in(name):
+        raise DripError(f"The name holds the character {hidden}, which nobody can see.", help="type it anew")
     token = f"drip_{secrets.token_urlsafe(32)}"
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not api_keys.add(connection, name, token, scopes, now):

@@ -10,6 +10,7 @@ import click
 
 from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import hidden_in
 from drip.core.fields import harmless
 from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
@@ -35,6 +36,7 @@ COLUMNS = (
     "outcome",
 )
 URGENT = 60
+LONGEST_CODE, SHOWN = 100, 20
 
 
 @click.group(invoke_without_command=True)
@@ -237,9 +239,14 @@ def import_codes(app: App, name: str, file: Path) -> None:
             )
         first = [] if column == "code" else [column]
         codes = [*first, *(row.cells.get(column, "").strip() for row in table.rows)]
-        good = [code for code in codes if code and len(code) <= 100]
+        good = [code for code in codes if code and len(code) <= LONGEST_CODE and not hidden_in(code)]
         fresh = loyalty.add_codes(connection, name, good)
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
+    taken = set(good)
+    bad = [code for code in codes if code and code not in taken]
+    for code in bad[:SHOWN]:
+        say(f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} letters, or hides some.", err=True)
+    raise click.exceptions.Exit(1 if bad else 0)
 
 
 @click.command()

@@ -10,6 +10,7 @@ import click
 
 from drip.cli.context import App, ago, instant_text, json_option, local_text, pass_app
 from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import without_hidden
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
@@ -227,7 +228,7 @@ def suppress(app: App, address: str, reason: str) -> None:
     except ValueError as wrong:
         raise DripError(f"{wrong}.") from None
     with app.opened(None) as (_, database, now), database.write() as connection:
-        people.suppress(connection, address, reason, now)
+        people.suppress(connection, address, without_hidden(reason), now)
     say(f"{address} is suppressed. Only its keyed hash is kept.")
 
 

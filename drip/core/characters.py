@@ -44,14 +44,16 @@ def without_hidden(text: str) -> str:
 
 
 def plain_key(text: str, what: str) -> str:
-    """A key as it came, for two that look alike have to be one. Raises ValueError, which shows where something is hidden.
-
-    >>> plain_key("ana", "key")
-    'ana'
-    """
-    if found := HIDDEN.search(text):
-        raise ValueError(f"the {what} `{shown(text)}` holds the character {_escaped(found[0])}, which nobody can see")
+    """A key as it came: two that look alike have to be one. Raises ValueError, which shows what hides in it."""
+    if hidden := hidden_in(text):
+        raise ValueError(f"the {what} `{shown(text)}` holds the character {hidden}, which nobody can see")
     return text
+
+
+def hidden_in(text: str) -> str | None:
+    """The first character that is hidden in a text, escaped."""
+    found = None if text.isascii() and text.isprintable() else HIDDEN.search(text)
+    return _escaped(found[0]) if found else None
 
 
 def _escaped(char: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
+from drip.core.characters import plain_key, without_hidden
 from drip.core.fields import (
     Field,
     Stored,
@@ -36,6 +37,8 @@ from drip.storage.database import Database
 from drip.storage.people import PLAIN, Contact, Record
 
 BATCH = 2_000
+# In characters. An index of PostgreSQL takes 2,704 bytes.
+LONGEST_KEY = 200
 ALIASES = {
     "e_mail": "email",
     "mail": "email",
@@ -72,7 +75,18 @@ class Columns:
     free: tuple[str, ...] = ()
 
     def cell(self, row: Row, name: str) -> str:
-        return row.cells.get(self.by_field.get(name, ""), "").strip()
+        """What a cell says. People paste more than they see: a phone number from an address book is wrapped in marks of direction."""
+        return without_hidden(self._written(row, name)).strip()
+
+    def key(self, row: Row, name: str) -> str:
+        """A cell by which something is known. Raises ValueError for one that cannot be a key."""
+        key = plain_key(self._written(row, name).strip(), name)
+        if len(key) > LONGEST_KEY:
+            raise ValueError(f"the {name} has {len(key):,} characters, and {LONGEST_KEY} may be")
+        return key
+
+    def _written(self, row: Row, name: str) -> str:
+        return row.cells.get(self.by_field.get(name, ""), "")
 
 
 def match_columns(
@@ -207,7 +221,7 @@ def _contact(
 def _key(row: Row, columns: Columns, seen: set[str]) -> str:
     if row.wrong:
         raise ValueError(row.wrong)
-    key = columns.cell(row, "key")
+    key = columns.key(row, "key")
     if not key:
         raise ValueError("there is no key")
     if key in seen:
@@ -294,7 +308,7 @@ def _record(
     seen: set[str],
 ) -> tuple[Record, bool]:
     key = _key(row, columns, seen)
-    owner = _owner(columns.cell(row, "contact"), owners)
+    owner = _owner(columns.key(row, "contact"), owners)
     before = known.get(key)
     attributes: dict[str, Stored] = dict(before.attributes) if before else {}
     for name, declared in fields.items():
@@ -410,21 +424,20 @@ def _event(
 ) -> dict[str, Any]:
     if row.wrong:
         raise ValueError(row.wrong)
-    name = columns.cell(row, "event")
+    name = columns.key(row, "event")
     if not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like order.placed")
-    contact = _owner(columns.cell(row, "contact"), owners)
+    contact = _owner(columns.key(row, "contact"), owners)
     at = parse_instant(columns.cell(row, "at"), settings.timezone)
     record_id = 0
     for kind, known in records.items():
-        key = columns.cell(row, kind)
+        key = columns.key(row, kind)
         if key and (key not in known or known[key].contact_id != contact.id):
             raise ValueError(f"this contact has no {kind} `{key}`")
         record_id = known[key].id if key else record_id
-    fields = {
-        _normal(column): row.cells[column].strip() for column in columns.free if row.cells.get(column, "").strip()
-    }
-    key = columns.cell(row, "id") or _digest(name, contact.key, at, fields)
+    said = {_normal(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
+    fields = {name: text for name, text in said.items() if text}
+    key = columns.key(row, "id") or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
 
 
