@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.characters import hidden_in
-from drip.core.fields import harmless
+from drip.core.sheets import ENCODING, write_sheet
 from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
@@ -122,13 +121,13 @@ def export(app: App, file: Path) -> None:
     """
     with app.opened(None) as (_, database, __), database.read() as connection:
         found = store.listed(connection, ("open",))
-    with file.open("w", newline="", encoding="utf-8-sig") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(COLUMNS)
-        for each in found:
-            row = (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
-                   each.email or "", each.record or "", each.campaign, each.notes or "", "", "")  # fmt: skip
-            writer.writerow([harmless(str(cell)) for cell in row])
+    rows = (
+        (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
+         each.email or "", each.record or "", each.campaign, each.notes or "", "", "")
+        for each in found
+    )  # fmt: skip
+    with file.open("w", newline="", encoding=ENCODING) as opened:
+        write_sheet(opened, COLUMNS, rows)
     say(f"{len(found)} task(s) are in {file}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from drip.cli.context import App, instant_text, json_option, now_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.lift import Lift, Share
+from drip.core.sheets import ENCODING, write_sheet
 from drip.engine.reporting import COLUMNS, CapsReport, Report, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
@@ -171,10 +171,7 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
 
 def _write(file: Path, found: list[Report]) -> None:
     try:
-        with file.open("w", newline="", encoding="utf-8-sig") as opened:
-            writer = csv.DictWriter(opened, COLUMNS)
-            writer.writeheader()
-            for each in found:
-                writer.writerows(rows(each))
+        with file.open("w", newline="", encoding=ENCODING) as opened:
+            write_sheet(opened, COLUMNS, (row.values() for each in found for row in rows(each)))
     except OSError as error:
         raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from drip.core.sheets import ENCODING, unguarded, write_sheet
 from drip.errors import DripError, Place
 
 BOMS = (
@@ -96,7 +97,7 @@ def _csv(path: Path, encoding: str) -> Table:
         else:
             delimiter = _delimiter(first)
         header = next(csv.reader([first] if not skip else file, delimiter=delimiter), [])
-    columns = tuple(cell.strip() for cell in header)
+    columns = tuple(unguarded(cell).strip() for cell in header)
     if not any(columns):
         help = "the first line names the columns, as `key,email,first_name`"
         raise DripError(f"The file {path} is empty.", help=help)
@@ -132,6 +133,7 @@ def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tup
                 continue
             if not any(cell.strip() for cell in cells):
                 continue
+            cells = [unguarded(cell) for cell in cells]
             named = dict(zip(columns, cells, strict=False))
             named |= {f"cell {n}": cell for n, cell in enumerate(cells, 1) if n > len(columns)}
             wrong = "a cell holds a character that text cannot have" if "\0" in "".join(cells) else None
@@ -203,10 +205,12 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
     try:
-        with making.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["line", "reason", *columns])
-            writer.writerows([row.line, why, *(row.cells.get(name, "") for name in columns)] for row, why in rejected)
+        with making.open("w", newline="", encoding=ENCODING) as file:
+            write_sheet(
+                file,
+                ("line", "reason", *columns),
+                ((row.line, why, *(row.cells.get(name, "") for name in columns)) for row, why in rejected),
+            )
         making.replace(target)
     except OSError as error:
         help = "make its folder writable to have them in a file"
