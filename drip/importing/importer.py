@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -39,6 +38,9 @@ from drip.storage.people import PLAIN, Contact, Record
 BATCH = 2_000
 # In characters. An index of PostgreSQL takes 2,704 bytes.
 LONGEST_KEY = 200
+# In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
+LARGEST_BATCH, LARGEST_REJECTED, MOST_REJECTED = 1 << 24, 1 << 26, 100_000
+MOST_NOTES = 50
 ALIASES = {
     "e_mail": "email",
     "mail": "email",
@@ -447,14 +449,38 @@ def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) ->
 
 
 def _ignored(columns: Columns, fields: Iterable[str]) -> list[str]:
-    notes = []
-    for column in columns.free:
-        help = nearest(_normal(column), fields) or "declare it under `data:` in _settings.yaml to keep it"
+    notes, known = [], list(fields)
+    for column in columns.free[:MOST_NOTES]:
+        help = nearest(_normal(column), known) or "declare it under `data:` in _settings.yaml to keep it"
         notes.append(f"the column `{column}` is no field and is left out ({help})")
+    if len(columns.free) > MOST_NOTES:
+        notes.append(f"{len(columns.free) - MOST_NOTES:,} more columns are no fields and are left out")
     return notes
 
 
 def _batches(rows: Iterator[Row], report: Report, progress: Callable[[int], None]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, BATCH)):
+    """So many rows at once as are stored together. Raises DripError when so many are set aside that something else is wrong."""
+    batch: list[Row] = []
+    size = aside = seen = 0
+    for row in rows:
+        batch.append(row)
+        size += row.size
+        if len(batch) < BATCH and size < LARGEST_BATCH:
+            continue
         yield batch
         progress(report.rows)
+        aside += sum(row.size for row, _ in report.rejected[seen:])
+        seen, batch, size = len(report.rejected), [], 0
+        if seen > MOST_REJECTED or aside > LARGEST_REJECTED:
+            raise _wrong_file(report)
+    if batch:
+        yield batch
+        progress(report.rows)
+
+
+def _wrong_file(report: Report) -> DripError:
+    row, why = report.rejected[0]
+    return DripError(
+        f"{len(report.rejected):,} rows cannot be taken; the first is line {row.line}: {why}.",
+        help="look whether it is the right file, and whether its columns have the right names (--map)",
+    )
