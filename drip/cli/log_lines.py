@@ -33,8 +33,9 @@ class _Lines(logging.Handler):
 
 
 def log_to_stderr(as_json: bool) -> None:
-    """The log goes to stderr, as lines for people or as JSON."""
-    root = logging.getLogger("drip")
-    root.handlers = [_Lines(as_json)]
-    root.setLevel(logging.INFO)
-    root.propagate = False
+    """The log goes to stderr, as lines for people or as JSON; so does what the pages' server has to say."""
+    for name in ("drip", "uvicorn"):
+        log = logging.getLogger(name)
+        log.handlers = [_Lines(as_json)]
+        log.propagate = False
+    logging.getLogger("drip").setLevel(logging.INFO)
