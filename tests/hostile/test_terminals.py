@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
-import sys
+import shutil
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.sample import copy_sample
 from drip.cli.screen import Table, complain, draw, say, words
 from drip.core.characters import HIDDEN
+from drip.daemon.teller import _message
 from drip.errors import DripError, Place, Problem, Problems
+from drip.pytest_plugin import _lines
+from drip.storage import alarms, api_keys, control
+from drip.storage.alarms import Alarm
+from tests.cli import drip
+from tests.test_inbound import report
+from tests.world import World, at
 
 HOSTILE = "\x1b]0;mine\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\ufeff\U000e0041\r\n[red]ana[/] [/] :smile: \x7f\x00"
 CLEAN = re.compile(r"\x1b\[[0-9;]*m")  # what rich itself colours by
@@ -85,9 +93,62 @@ def test_a_log_line_is_one_line(as_json: bool, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_an_argument_comes_back_escaped(command: list[str], sample: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "drip", "-w", str(sample), *command], capture_output=True, check=False, timeout=60
-    )
-    said = (run.stdout + run.stderr).decode()
-    assert run.returncode == 2 and harmless(said), said
+    done = drip(sample, *command)
+    said = done.out + done.err
+    assert done.code == 2 and harmless(said), said
     assert not re.search(r"^(error: )?forged", said, re.M)
+
+
+# An older database holds what is refused today.
+CAMPAIGN = """
+name: Letter
+topic: service
+trigger: { schedule: 2026-11-26 10:00 }
+steps:
+  - send: letter
+  - task: Call {{ contact.first_name }}
+    assign_to: desk
+"""
+COMMANDS = (
+    ("preview", "--now", "2026-11-26 9:00"), ("preview", "--now", "2026-11-26 9:00", "--contact", HOSTILE.replace("\0", "")),
+    ("explain", HOSTILE.replace("\0", ""), "--now", "2026-11-26 12:00"), ("log",), ("status",), ("tasks", "--all"),
+    ("consent", HOSTILE.replace("\0", "")), ("counters", HOSTILE.replace("\0", "")), ("report", "--since", "2026-01-01"),
+    ("check",), ("coupons",), ("keys",), ("inbound", "--dry-run", "bounce.eml"), ("test",), ("diff", "other"), ("metrics",),
+)  # fmt: skip
+
+
+def test_no_command_lets_what_the_database_holds_steer_the_terminal(world: Callable[..., World]) -> None:
+    made = world({"letter": CAMPAIGN, "broken": f"name: {json.dumps(HOSTILE)}\nsteps: [x]\n"})
+    made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
+    made.run("2026-11-26 12:00", "2026-11-26 20:00")
+    key = HOSTILE.replace("\0", "")
+    with made.database.write() as connection:
+        connection.execute(text("UPDATE contacts SET key = :key WHERE key = 'ana'"), {"key": key})
+        connection.execute(text("UPDATE messages SET sentence = :key"), {"key": key})
+        connection.execute(text("UPDATE tasks SET title = :key, assign_to = :key, notes = :key"), {"key": key})
+        alarms.raised(connection, "trouble", key, key, at("2026-11-26 12:00"))
+        api_keys.add(connection, key, "drip_x", ["events"], at("2026-11-26 12:00"))
+        control.hold(connection, "letter", at("2026-11-26 12:00"), key)
+    made.database.close()
+    shutil.copytree(made.root / "campaigns", made.root / "other" / "campaigns")
+    shutil.copytree(made.root / "templates", made.root / "other" / "templates")
+    bounce = report("550 5.1.1 \x1b[2J\u202eno such user", "5.1.1", who="ana@example.com")
+    (made.root / "bounce.eml").write_bytes(bounce)
+    seen = ""
+    for arguments in COMMANDS:
+        named = [str(made.root / each) if each in ("bounce.eml", "other") else each for each in arguments]
+        for json_too in ((), ("--json",)) if arguments[0] not in ("metrics",) else ((),):
+            done = drip(made.root, *named, *json_too)
+            assert "Something went wrong" not in done.err, (arguments, done.err)
+            assert harmless(done.out) and harmless(done.err), arguments
+            seen += done.out
+    assert seen.count(r"\u202eevil") > 10
+
+
+def test_an_alarm_that_is_mailed_and_a_report_of_pytest_are_escaped(world: Callable[..., World]) -> None:
+    made = world()
+    told = _message(
+        made.workspace, "x", "ops@example.com", Alarm(1, "trouble", "", HOSTILE, at("2026-11-26"), None, None)
+    )
+    assert not HIDDEN.search(told.text.replace("\n", "")) and not HIDDEN.search(told.subject)
+    assert harmless(_lines([HOSTILE, "ana"]), lines=2)
