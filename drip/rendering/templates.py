@@ -227,7 +227,8 @@ class Templates:
     def strays(self) -> list[str]:
         """The files that lie outside of the folder, to which links lead; nothing reads them."""
         found = sorted(path for path in self.folder.rglob("*") if not inside(path, self.folder))
-        return [f"{FOLDER}/{path.relative_to(self.folder).as_posix()}" for path in found]
+        names = [path.relative_to(self.folder) for path in found if not path.name.startswith(".")]
+        return [f"{FOLDER}/{name.as_posix()}" for name in names]
 
     def markdown(self, source: Source) -> str:
         """The HTML of a Markdown body, Jinja left in place."""

@@ -135,9 +135,15 @@ def test_keys_of_files_and_names_of_campaigns_are_refused_with_their_place(world
     made = world({"letter": LETTER}, settings=SETTINGS)
     made.write("campaigns/a\u202eb.yaml", LETTER)
     made.write("campaigns/other.yaml", LETTER.replace("assign_to", '"assign\\u202e_to"'))
+    made.write("campaigns/ids.yaml", LETTER.replace("- task", '- id: "a\\u200bb"\n    task'))
     made.write("campaigns/tags.yaml", LETTER + '  - tag: "vip\\x1b[2J"\n')
     found = {each.place.file: each for each in load_folder(made.root).problems if "nobody can see" in each.sentence}
-    assert sorted(found) == ["campaigns/a\u202eb.yaml", "campaigns/other.yaml", "campaigns/tags.yaml"]
+    assert sorted(found) == [
+        "campaigns/a\u202eb.yaml",
+        "campaigns/ids.yaml",
+        "campaigns/other.yaml",
+        "campaigns/tags.yaml",
+    ]
     assert found["campaigns/other.yaml"].place.line == 9 and "\\u202e" in found["campaigns/other.yaml"].sentence
     assert "\\x1b" in found["campaigns/tags.yaml"].sentence
 

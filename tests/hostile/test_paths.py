@@ -121,6 +121,7 @@ def test_check_names_a_template_that_lies_elsewhere(world: Worlds) -> None:
     made = world({"letter": LETTER})
     (made.root / "secret.md").write_text(SECRET)
     (made.root / "templates" / "stray.md").symlink_to(made.root / "secret.md")
+    (made.root / "templates" / ".#lock.md").symlink_to("/nowhere/an-editor's-lock")
     made.reload()
     told = [each for each in made.workspace.problems() if each.level == "error"]
     assert [str(each.place) for each in told] == ["templates/stray.md"]
