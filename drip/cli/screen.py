@@ -125,6 +125,9 @@ def complain(error: DripError) -> int:
 def misused(error: click.ClickException) -> int:
     """How a command is called, on standard error. Returns the exit code."""
     context = error.ctx if isinstance(error, click.UsageError) else None
+    if context and isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(*context.get_help().splitlines(), err=True)
+        return 2
     if context:
         say(*context.get_usage().splitlines(), f"Try '{context.command_path} --help' for help.", "", err=True)
     say(f"Error: {error.format_message()}", err=True)

@@ -32,8 +32,11 @@ def shown(text: str) -> str:
 
 def json_text(value: Any) -> str:
     """A value as one line of JSON in which letters stay letters, and what is hidden is escaped as JSON does it."""
+    made = json.dumps(value, ensure_ascii=False)
+    if made.isascii() and made.isprintable():
+        return made
     # Outside of its strings JSON is ASCII.
-    return HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False))
+    return HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], made)
 
 
 def without_hidden(text: str) -> str:

@@ -99,6 +99,10 @@ def test_an_argument_comes_back_escaped(command: list[str], sample: Path) -> Non
     assert not re.search(r"^(error: )?forged", said, re.M)
 
 
+def test_help_and_usage_keep_their_lines(sample: Path) -> None:
+    assert "\nCommands:\n" in drip(sample).err and "Usage: " in drip(sample, "keys", "add").err
+
+
 # An older database holds what is refused today.
 CAMPAIGN = """
 name: Letter
