@@ -100,7 +100,7 @@ def test_an_argument_comes_back_escaped(command: list[str], sample: Path) -> Non
 
 
 def test_help_and_usage_keep_their_lines(sample: Path) -> None:
-    assert "\nCommands:\n" in drip(sample).err and "Usage: " in drip(sample, "keys", "add").err
+    assert "\nCommands:\n" in drip(sample, "db").err and "Usage: " in drip(sample, "keys", "add").err
 
 
 # An older database holds what is refused today.
