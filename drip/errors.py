@@ -47,7 +47,7 @@ class Problem:
     level: Level = "error"
     code: str = "invalid"
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """The finding as a person reads it: place, source line, caret, sentence, help."""
         where = str(self.place)
         if self.place.column is not None:
@@ -55,14 +55,13 @@ class Problem:
         lines = [f"{where}: {self.level}: {self.sentence}"]
         if self.source is not None and self.place.line is not None:
             number = f"{self.place.line:>5}"
-            lines.append(f"{number} | {self.source}")
+            lines.append(f"{number} | {self.source.expandtabs(4)}")
             if self.place.column is not None:
-                before = self.source[: self.place.column - 1]
-                pad = "".join("\t" if char == "\t" else " " for char in before)
-                lines.append(f"      | {pad}^")
+                before = self.source[: self.place.column - 1].expandtabs(4)
+                lines.append(f"      | {' ' * len(before)}^")
         if self.help:
             lines.append(f"      help: {self.help}")
-        return "\n".join(lines)
+        return lines
 
 
 class Problems(DripError):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from drip.core.campaign import Campaign, CampaignTest
+from drip.core.characters import shown
 from drip.errors import Problems
 from drip.preview.testing import Result, Stage
 from drip.workspace import Workspace
@@ -34,7 +35,14 @@ class CampaignFile(pytest.File):
         if campaign is None or workspace.loaded.settings is None:
             raise Problems(each for each in workspace.loaded.problems if each.level == "error")
         for test in campaign.tests:
-            yield CampaignItem.from_parent(self, name=test.name, workspace=workspace, campaign=campaign, test=test)
+            name = shown(test.name)
+            yield CampaignItem.from_parent(self, name=name, workspace=workspace, campaign=campaign, test=test)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+        """Every problem of the files."""
+        if isinstance(excinfo.value, Problems):
+            return _lines(line for problem in excinfo.value.problems for line in problem.lines())
+        return str(super().repr_failure(excinfo))
 
 
 class CampaignItem(pytest.Item):
@@ -75,4 +83,8 @@ def _side_by_side(result: Result) -> str:
         texts = [f"{each.wall:%Y-%m-%d %H:%M} {each.text}" if each else "-" for each in (left, right)]
         why = f"  ({right.why})" if right and right.why else ""
         lines.append(f"{' ' if left and right else '!'} {texts[0]:<48} {texts[1]}{why}")
-    return "\n".join(lines)
+    return _lines(lines)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(map(shown, lines))

@@ -20,6 +20,7 @@ from drip.language.files import Loaded, load_folder
 from drip.language.settings import RATES
 from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import People, TextRules
+from drip.paths import COPY
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
 from drip.storage.database import Database
@@ -218,6 +219,7 @@ class Workspace:
         `people` and `events` are what the database knows, if there is one.
         """
         found = list(self.loaded.problems)
+        found += [Problem(Place(name), "the file lies outside of templates/", COPY) for name in self.templates.strays()]
         if self.loaded.settings:
             campaigns = self.loaded.campaigns
             found += settings_problems(self.settings)

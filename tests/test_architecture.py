@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "drip"
 FLOORS = (
-    {"errors", "process"},
+    {"errors", "paths", "process"},
     {"core"},
     {"language", "storage", "rendering", "transports", "inbound"},
     {"engine", "lint"},
@@ -23,6 +23,14 @@ FLOORS = (
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 TOP_LEVEL = {"pyproject.toml", "README.md", "campaigns", "templates", "drip", "tests", "findings", "LICENSE"}
+WRITERS = {
+    *(
+        ("click", name)
+        for name in ("echo", "secho", "style", "confirm", "prompt", "progressbar", "echo_via_pager", "pause")
+    ),
+    *((stream, "write") for stream in ("sys.stdout", "sys.stderr", "sys.stdout.buffer", "sys.stderr.buffer")),
+    ("logging", "StreamHandler"),
+}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",))
 
 
@@ -75,6 +83,20 @@ def test_no_process_that_serves_pages_fills_templates_in() -> None:
         rooms = {node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
         assert not {alias.name for node in rooms for alias in node.names} & fills, path
         assert "rendering" not in imported_rooms(path), path
+
+
+def test_only_one_module_writes_to_the_terminal() -> None:
+    for path in FILES:
+        if room_of(path) not in ("cli", "daemon", "preview") or path.name == "screen.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute):
+                owner = ast.unparse(node.value)
+                assert (owner, node.attr) not in WRITERS, f"{path.name} has {owner}.{node.attr}"
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "Text"), f"{path.name} calls {node.func.id}"
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                assert "rich" not in ast.unparse(node).replace(".", " ").split(), f"{path.name} imports rich"
 
 
 def test_no_module_is_long() -> None:

@@ -394,7 +394,7 @@ def test_a_text_that_cannot_be_read_is_one_problem_among_others(world: Worlds) -
     made.write("templates/_layout.html", "<html lang='en'><body>{{ nope }}{% block body %}{% endblock %}</body></html>")
     made.write("campaigns/z.yaml", "name: Z\ntopic: service\ntrigger: { event: x.y }\nsteps: [send: deep]\n")
     made.reload()
-    said = "\n".join(each.text() for each in made.workspace.problems())
+    said = "\n".join("\n".join(each.lines()) for each in made.workspace.problems())
     for each in ("the file is not UTF-8 text", "nested too deep", "campaigns/y.yaml", "`nope` does not exist here"):
         assert each in said
 

@@ -23,7 +23,7 @@ def failure(world: Worlds, condition: str) -> str | None:
     made = world(
         {"x": f"name: X\ntopic: news\ntrigger: {{ event: order.placed }}\naudience:\n  {condition}\nsteps: [send: x]\n"}
     )
-    problems = [each.text() for each in made.workspace.loaded.problems]
+    problems = ["\n".join(each.lines()) for each in made.workspace.loaded.problems]
     assert not problems, problems
     audience = made.workspace.loaded.campaigns["x"].audience
     assert audience

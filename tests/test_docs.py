@@ -82,7 +82,7 @@ def test_the_cheat_sheet_and_every_snippet_load(sample: Path) -> None:
     for n, text in enumerate(whole):
         (sample / "campaigns" / f"snippet{n}.yaml").write_text(text, "utf-8")
     loaded = load_folder(sample)
-    assert not [problem.text() for problem in loaded.problems if problem.level == "error"]
+    assert not ["\n".join(problem.lines()) for problem in loaded.problems if problem.level == "error"]
     assert {f"snippet{n}" for n in range(len(whole))} <= set(loaded.campaigns)
     assert all(result.passed for _, result in play(Workspace(sample, {}), ("snippet0",)))
 
@@ -109,7 +109,7 @@ def test_every_step_of_the_cheat_sheet_loads(sample: Path) -> None:
         )
     assert tried >= 17
     assert len(untils) >= 6
-    assert not [problem.text() for problem in load_folder(sample).problems if problem.level == "error"]
+    assert not ["\n".join(problem.lines()) for problem in load_folder(sample).problems if problem.level == "error"]
 
 
 def table_cells(first: str) -> list[str]:
@@ -146,7 +146,7 @@ def test_every_condition_of_the_cheat_sheet_parses(sample: Path) -> None:
         owner, phrase = span.split(": ", 1) if ": " in span else (owner, span)
         text = f"name: X\ntopic: offers\ntrigger: {{ event: order.placed }}\nsteps:\n  - send: birthday/card\n    only_if:\n      {owner}: {phrase}\n"
         (sample / "campaigns" / f"c{n}.yaml").write_text(text, "utf-8")
-    problems = [problem.text() for problem in load_folder(sample).problems if problem.level == "error"]
+    problems = ["\n".join(problem.lines()) for problem in load_folder(sample).problems if problem.level == "error"]
     assert not problems
 
 

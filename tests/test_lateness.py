@@ -153,7 +153,7 @@ def test_next_window_beyond_grace_is_too_late(world: Worlds) -> None:
 )
 def test_what_cannot_be_is_refused(world: Worlds, line: str, said: str) -> None:
     made = world({"letter": LETTER + line + "\n"}, settings=HOURS)
-    assert any(said in each.text() for each in made.workspace.loaded.problems), line
+    assert any(said in "\n".join(each.lines()) for each in made.workspace.loaded.problems), line
 
 
 def test_a_late_message_without_a_window_has_no_next_one(world: Worlds) -> None:

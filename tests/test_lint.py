@@ -130,7 +130,7 @@ def test_an_unknown_filter_has_its_line_and_a_suggestion(world: Worlds) -> None:
     made = world({"x": CARD})
     made.write("templates/card.md", GOOD + "\n{{ contact.key|uper }}")
     made.reload()
-    said = [each.text() for each in made.workspace.problems() if each.level == "error"]
+    said = ["\n".join(each.lines()) for each in made.workspace.problems() if each.level == "error"]
     assert any(
         "templates/card.md:6" in each and "there is no filter `uper`" in each and "upper" in each for each in said
     ), said
@@ -152,7 +152,7 @@ def test_a_misspelt_key_of_the_front_matter_is_found(world: Worlds) -> None:
     made = world({"x": CARD})
     made.write("templates/card.md", "---\nsubject: s\npreheadr: p\n---\n")
     made.reload()
-    said = [each.text() for each in made.workspace.problems() if each.level == "warning"]
+    said = ["\n".join(each.lines()) for each in made.workspace.problems() if each.level == "warning"]
     assert any(
         "templates/card.md:3: warning: there is no key `preheadr`" in each and "did you mean `preheader`" in each
         for each in said

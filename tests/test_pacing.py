@@ -84,7 +84,7 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(world: Worl
 def test_what_is_no_rate_is_explained_at_its_place(world: Worlds, option: str) -> None:
     made = world({"letter": LETTER}, settings=f"transports: {{ email: {{ use: memory, {option} }} }}")
     (problem,) = [each for each in made.workspace.loaded.problems if each.level == "error"]
-    assert "20 per second" in problem.text()
+    assert "20 per second" in "\n".join(problem.lines())
 
 
 def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path: Path) -> None:

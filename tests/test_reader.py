@@ -109,4 +109,4 @@ def test_every_value_knows_its_place() -> None:
 def test_no_text_at_all_breaks_the_reader(text: str) -> None:
     for found in problems_of(text):
         assert found.sentence
-        assert found.text()
+        assert "\n".join(found.lines())

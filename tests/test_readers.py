@@ -154,7 +154,7 @@ def made(
         for n, each in enumerate(conditions)
     }  # fmt: skip
     world = World(Path(folder), campaigns, SETTINGS)
-    problems = [each.text() for each in world.workspace.loaded.problems]
+    problems = ["\n".join(each.lines()) for each in world.workspace.loaded.problems]
     assert not problems, problems[0]
     populate(world, chance, count)
     book = world.workspace.book(world.database, NOW)
@@ -201,7 +201,7 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
             plain.write(f"campaigns/r{n}.yaml", text_)
         plain.reload()
         loaded, settings_ = plain.workspace.loaded, plain.workspace.settings
-        assert not loaded.problems, loaded.problems[0].text()
+        assert not loaded.problems, loaded.problems[0].lines()
         with plain.database.read() as connection:
             things = people.records_by_id(connection, list(connection.scalars(select(records.c.id))))
             batch = Batch(connection, settings_, [each.contact_id for each in things.values()], NOW)

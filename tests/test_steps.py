@@ -559,7 +559,7 @@ tests:
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_of_a_campaign(world: Worlds, name: str) -> None:
     made = world({name: CASES[name]}, settings=SETTINGS)
-    assert not [each.text() for each in made.workspace.loaded.problems if each.level == "error"]
+    assert not ["\n".join(each.lines()) for each in made.workspace.loaded.problems if each.level == "error"]
     campaign = made.workspace.loaded.campaigns[name]
     assert campaign.tests
     with closing(Stage(made.workspace.settings, made.workspace.templates)) as stage:

@@ -74,7 +74,7 @@ def test_a_call_list_is_printed_exported_and_comes_back_with_outcomes(tmp_path: 
     assert "Ask whether the car is well." in drip(root, "tasks").out
     assert drip(root, "tasks", "export", str(root / "calls.csv")).code == 0
     (row,) = csv.DictReader((root / "calls.csv").read_text("utf-8-sig").splitlines(keepends=True))
-    assert row["notes"].endswith("Offer the winter check.") and row["phone"] == "+15550100"
+    assert row["notes"].endswith("Offer the winter check.") and row["phone"] == "'+15550100"
     (root / "back.csv").write_text(f"task,outcome\n{row['task']},booked\n", "utf-8")
     assert "1 task(s) settled" in drip(root, "tasks", "import", str(root / "back.csv")).out
     assert drip(root, "log", "--json").rows[-1]["outcome"] == "sent"

@@ -11,7 +11,7 @@ import click
 
 from drip import __version__
 from drip.cli.check import check
-from drip.cli.context import App, complain
+from drip.cli.context import App
 from drip.cli.demo import demo, init
 from drip.cli.diff import diff
 from drip.cli.inbound import inbound
@@ -26,6 +26,7 @@ from drip.cli.preview import preview
 from drip.cli.report import report
 from drip.cli.run import metrics, run, send
 from drip.cli.schema import schema
+from drip.cli.screen import complain, misused
 from drip.cli.serve import serve
 from drip.cli.test import test
 from drip.errors import DripError
@@ -96,8 +97,7 @@ def main() -> None:
     except click.Abort:
         code = complain(DripError("Stopped.", help="what was finished before stays; run the command again to go on"))
     except click.ClickException as error:
-        error.show()
-        code = 2
+        code = misused(error)
     except DripError as error:
         code = complain(error)
     except KeyboardInterrupt:

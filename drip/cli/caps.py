@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import click
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from drip.cli.context import console, print_json
+from drip.cli.screen import Table, Text, draw, print_json, say, words
 from drip.storage.pressure import Pressure
 
 # From cool to hot, for a share of the most that one campaign displaces.
@@ -21,38 +15,38 @@ def show_caps(found: Pressure, other: Pressure | None, trial: str | None, as_jso
         _rows(found, other)
         return
     if not found.displaced and not found.limits:
-        click.echo("No cap holds anything back in this time.")
+        say("No cap holds anything back in this time.")
     else:
-        console().print(Text("Who displaces whom: rows give way to columns, so many times", style="bold"))
-        console().print(_heat_map(found))
-        console().print(_limits(found))
+        draw(words("Who displaces whom: rows give way to columns, so many times", style="bold"))
+        draw(_heat_map(found))
+        draw(_limits(found))
     if other is not None:
-        console().print(_compared(found, other, trial or ""))
+        draw(_compared(found, other, trial or ""))
 
 
-def _heat_map(found: Pressure) -> RenderableType:
+def _heat_map(found: Pressure) -> Table:
     losers = sorted({loser for loser, _ in found.displaced})
     winners = sorted({winner for _, winner in found.displaced})
     most = max(found.displaced.values(), default=1)
-    table = Table(box=box.SQUARE, pad_edge=False)
+    table = Table(lines=True)
     table.add_column("")
     for name in winners:
         table.add_column(name, justify="right", overflow="fold")
     for loser in losers:
         cells = [_cell(found.displaced[loser, winner], most) for winner in winners]
-        table.add_row(Text(loser, style="bold"), *cells)
+        table.add_row(words(loser, style="bold"), *cells)
     return table
 
 
 def _cell(count: int, most: int) -> Text:
     if not count:
-        return Text("·", style="dim")
+        return words("·", style="dim")
     heat = HEAT[max(1, round(count / most * (len(HEAT) - 1)))]
-    return Text(f"{count:,}", style=f"black {heat}" if heat not in ("", "on grey23") else heat)
+    return words(f"{count:,}", style=f"black {heat}" if heat not in ("", "on grey23") else heat)
 
 
 def _limits(found: Pressure) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Who is at the limit", title_justify="left", pad_edge=False)
+    table = Table("Who is at the limit")
     for name in ("Cap", "People", "Skipped", "Put off"):
         table.add_column(name, justify="left" if name == "Cap" else "right")
     for place, people in sorted(found.limits.items(), key=lambda item: -item[1]):
@@ -62,7 +56,7 @@ def _limits(found: Pressure) -> Table:
 
 
 def _compared(now: Pressure, then: Pressure, trial: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=f"With {trial}", title_justify="left", pad_edge=False)
+    table = Table(f"With {trial}")
     for name in ("Campaign", "Sent", "Skipped by caps", "Put off by caps"):
         table.add_column(name, justify="left" if name == "Campaign" else "right")
     for campaign in sorted({*now.sent, *then.sent, *now.skipped, *then.skipped}):
@@ -75,8 +69,8 @@ def _compared(now: Pressure, then: Pressure, trial: str) -> Table:
 
 def _change(before: int, after: int) -> Text:
     if before == after:
-        return Text(f"{before:,}", style="dim")
-    return Text(f"{before:,} → {after:,}", style="bold")
+        return words(f"{before:,}", style="dim")
+    return words(f"{before:,} → {after:,}", style="bold")
 
 
 def _rows(found: Pressure, other: Pressure | None) -> None:

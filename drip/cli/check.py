@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from drip.cli.context import App, json_option, pass_app, print_json, read_clock
+from drip.cli.context import App, json_option, pass_app, read_clock
+from drip.cli.screen import print_json, say
 from drip.errors import DripError, Problem, nearest
 from drip.lint.rules import RULES
 from drip.lint.texts import People
@@ -43,14 +44,14 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         if as_json or style == "json":
             print_json(_row(problem))
         elif style == "github":
-            click.echo(_github(problem))
+            say(_github(problem))
         else:
-            click.echo(problem.text() + "\n")
+            say(*problem.lines(), "")
     errors = sum(problem.level == "error" for problem in problems)
     if not as_json and style == "text":
         count = len(workspace.loaded.campaigns) + len(workspace.loaded.broken)
         found = _counted(problems) if problems else "no problems"
-        click.echo(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
+        say(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
     raise click.exceptions.Exit(1 if errors else 0)
 
 
@@ -73,7 +74,7 @@ def _known(workspace: Workspace) -> tuple[People, set[str]]:
             return People(shares, longest), portrait.event_names(connection)
     except DripError as error:
         # The files can be looked at all the same.
-        click.echo(f"note: nothing is known of the people: {error.sentence} ({error.help})", err=True)
+        say(f"note: nothing is known of the people: {error.sentence} ({error.help})", err=True)
         return People(), set()
 
 
@@ -83,11 +84,11 @@ def _explain(code: str) -> None:
             f"There is no code `{code}`.", help=nearest(code, RULES, what="codes") or ", ".join(sorted(RULES))
         )
     rule = RULES[code]
-    click.echo(f"{rule.code} ({rule.level})\n\n{_wrapped(rule.why)}\n\nWhat to do: {_wrapped(rule.remedy)}")
+    say(f"{rule.code} ({rule.level})", "", *_wrapped(rule.why), "", *_wrapped(f"What to do: {rule.remedy}"))
 
 
-def _wrapped(text: str) -> str:
-    return click.wrap_text(text, width=100)
+def _wrapped(text: str) -> list[str]:
+    return click.wrap_text(text, width=100).splitlines()
 
 
 def _wanted(problem: Problem, files: tuple[str, ...]) -> bool:

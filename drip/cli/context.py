@@ -1,10 +1,8 @@
-"""What every command shares: the workspace, the clock, how rows and errors are printed."""
+"""What every command shares: the workspace, the clock, how rows are written."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,11 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 
 from drip.core.calendar import local, zone
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
-from drip.errors import DripError, Problems
 from drip.importing.values import parse_instant
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
@@ -84,15 +80,6 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="JSON lines, for scripts.")(command)
 
 
-def console(width: int | None = None) -> Console:
-    """Standard output, in colour where a person looks at it."""
-    return Console(highlight=False, width=width or (None if sys.stdout.isatty() else 100), soft_wrap=False)
-
-
-def print_json(row: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(row, ensure_ascii=False))
-
-
 def entry_row(entry: Entry, timezone: str) -> dict[str, Any]:
     """A line of the ledger with the stable keys of `--json`."""
     where = zone(entry.zone or timezone)
@@ -131,19 +118,6 @@ def ago(then: datetime, now: datetime) -> str:
         if number:
             return f"{number} {word}{'s' if number > 1 else ''} ago"
     return "just now"
-
-
-def complain(error: DripError) -> int:
-    """An error on standard error: sentence, place, help. Returns the exit code."""
-    if isinstance(error, Problems):
-        for problem in error.problems:
-            click.echo(problem.text(), err=True)
-        return 2
-    place = f"{error.place}: " if error.place else ""
-    click.echo(f"{place}{click.style('error', fg='red', bold=True)}: {error.sentence}", err=True)
-    if error.help:
-        click.echo(f"help: {error.help}", err=True)
-    return 2
 
 
 def endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from drip.cli.context import App, console, now_option, pass_app
+from drip.cli.context import App, now_option, pass_app
 from drip.cli.preview import looking_ahead
 from drip.cli.sample import People, copy_sample, write_people
 from drip.cli.schema import write_schemas
+from drip.cli.screen import draw, say
 from drip.cli.show import Shown, picture
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.core.message import Transport
@@ -45,7 +46,7 @@ def init(app: App, folder: Path, now: str | None) -> None:
     except OSError as error:
         raise DripError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
     write_schemas(Workspace(folder, app.environment))
-    click.echo(f"A workspace is in {folder}. Next: cd {folder} && drip check")
+    say(f"A workspace is in {folder}. Next: cd {folder} && drip check")
 
 
 def _today(now: str | None) -> datetime:
@@ -78,15 +79,15 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
     workspace = Workspace(root, environment)
     at = app.now(workspace, now)
     with workspace.database(at) as database:
-        click.echo(f"1. Invented people go into a fresh workspace, {root}")
+        say(f"1. Invented people go into a fresh workspace, {root}")
         for what, report in import_people(workspace, database, people, at).items():
-            click.echo(f"   {report.new} {what}, {len(report.rejected)} rejected")
+            say(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
-        click.echo(f"\n2. What would happen in the next {DAYS} days (drip preview)\n")
+        say("", f"2. What would happen in the next {DAYS} days (drip preview)", "")
         titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
         with looking_ahead(workspace, database, at, end) as found:
-            console().print(picture(Shown(titles, at, end, workspace.settings.timezone), found.sums().summary))
-        click.echo(f"\n3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
+            draw(picture(Shown(titles, at, end, workspace.settings.timezone), found.sums().summary))
+        say("", f"3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
         sent = _run(workspace, database, at, end)
     _where_to_look(root, sent)
 
@@ -109,11 +110,12 @@ def _run(workspace: Workspace, database: Database, start: datetime, end: datetim
 
 
 def _where_to_look(root: Path, sent: int) -> None:
-    click.echo(
-        f"   {sent} messages are in {root / '.drip' / 'out'}: mails as .eml for your mail program, letters as .html\n"
+    say(
+        f"   {sent} messages are in {root / '.drip' / 'out'}: mails as .eml for your mail program, letters as .html",
+        "",
+        "Look around:",
+        f"   cd {root}",
+        "   drip log --contact ana",
+        "   drip explain ana",
+        "   drip status",
     )
-    click.echo("Look around:")
-    click.echo(f"   cd {root}")
-    click.echo("   drip log --contact ana")
-    click.echo("   drip explain ana")
-    click.echo("   drip status")

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
 from drip.cli.preview import coming
+from drip.cli.screen import Table, draw, print_json, say
 from drip.errors import DripError
+from drip.paths import inside
 from drip.preview.comparing import Change, Files, compare, grouped
 from drip.workspace import Workspace
 
@@ -98,7 +98,8 @@ def _texts(workspace: Workspace) -> dict[str, str]:
     found = {}
     for pattern in ("campaigns/*.yaml", "templates/**/*"):
         for path in sorted(workspace.root.glob(pattern)):
-            if path.is_file() and path.suffix in (".yaml", ".md", ".html", ".txt", ".sms", ".push", ".mjml"):
+            text = path.suffix in (".yaml", ".md", ".html", ".txt", ".sms", ".push", ".mjml")
+            if text and path.is_file() and inside(path, workspace.root / pattern.partition("/")[0]):
                 found[path.relative_to(workspace.root).as_posix()] = path.read_text("utf-8", "replace")
     return found
 
@@ -106,9 +107,9 @@ def _texts(workspace: Workspace) -> dict[str, str]:
 def _show(changes: list[Change], zone: str, at: datetime, end: datetime) -> None:
     until = local_text(end, zone)[:10]
     if not changes:
-        click.echo(f"Nothing changes for anybody until {until}.")
+        say(f"Nothing changes for anybody until {until}.")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What changes, and by which line", title_justify="left")
+    table = Table("What changes, and by which line")
     for name in ("Campaign", "Step", "People", "", "For example", "Line"):
         table.add_column(name, justify="right" if name == "People" else "left", overflow="fold")
     for (campaign, step, kind), members in grouped(changes).items():
@@ -116,9 +117,9 @@ def _show(changes: list[Change], zone: str, at: datetime, end: datetime) -> None
         table.add_row(
             campaign, step, f"{len(people):,}", WORDS[kind], _example(members[0], zone), str(members[0].cause or "")
         )
-    console().print(table)
+    draw(table)
     affected = {each.contact for each in changes}
-    click.echo(f"{len(changes):,} message(s) of {len(affected):,} people until {until}.")
+    say(f"{len(changes):,} message(s) of {len(affected):,} people until {until}.")
 
 
 def _example(change: Change, zone: str) -> str:
@@ -133,9 +134,7 @@ def _github(changes: list[Change], zone: str) -> None:
         cause = members[0].cause
         place = f"file={cause.file},line={cause.line or 1}" if cause else f"file=campaigns/{campaign}.yaml,line=1"
         people = len({(each.contact, each.record) for each in members})
-        click.echo(
-            f"::notice {place}::{campaign}, {step}: {people} people {WORDS[kind]}, as {_example(members[0], zone)}"
-        )
+        say(f"::notice {place}::{campaign}, {step}: {people} people {WORDS[kind]}, as {_example(members[0], zone)}")
 
 
 def _row(change: Change) -> dict[str, object]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.screen import print_json, say
 from drip.engine.feedback import Feedback, Report
 from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
@@ -68,7 +69,7 @@ def _print(name: str, finding: Finding, as_json: bool) -> None:
         return
     who = finding.recipient or "nobody in particular"
     meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
-    click.echo(f"{name}: {finding.kind} of {who}{meaning}: {finding.reason}")
+    say(f"{name}: {finding.kind} of {who}{meaning}: {finding.reason}")
 
 
 def _row(finding: Finding) -> dict[str, str | None]:
@@ -89,12 +90,10 @@ def _tell(report: Report, count: int, as_json: bool) -> None:
         return
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items())) or "nothing new"
     before = f", {report.known} known before" if report.known else ""
-    click.echo(f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again.")
+    say(f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again.")
     for finding in report.unmatched[:SHOWN]:
-        click.echo(
-            f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}", err=True
-        )
+        say(f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}", err=True)
     if len(report.unmatched) > SHOWN:
-        click.echo(f"… and {len(report.unmatched) - SHOWN} more", err=True)
+        say(f"… and {len(report.unmatched) - SHOWN} more", err=True)
     for alarm in report.alarms:
-        click.echo(f"alarm: {alarm}.", err=True)
+        say(f"alarm: {alarm}.", err=True)

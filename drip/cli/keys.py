@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, console, instant_text, json_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, pass_app
+from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import hidden_in
 from drip.errors import DripError
 from drip.storage import api_keys
 from drip.storage.database import add_link_key, drop_link_keys
@@ -45,14 +45,14 @@ def keys(context: click.Context, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table()
     for name in ("Name", "Good for", "Since", "Revoked"):
         table.add_column(name)
     for row in rows:
         table.add_row(
             str(row["name"]), ", ".join(row["scopes"] or []), str(row["created_at"]), str(row["revoked_at"] or "")
         )
-    console().print(table)
+    draw(table)
 
 
 @keys.command("add")
@@ -68,14 +68,16 @@ def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
     a topic, `TOPIC.confirmed`, `TOPIC.requested`), answers a survey, follows a link or redeems a code needs `consent`,
     `answers`, `clicks` or `coupons` besides.
     """
+    if hidden := hidden_in(name):
+        raise DripError(f"The name holds the character {hidden}, which nobody can see.", help="type it anew")
     token = f"drip_{secrets.token_urlsafe(32)}"
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not api_keys.add(connection, name, token, scopes, now):
             raise DripError(
                 f"There is a key `{name}` already.", help="name it otherwise; revoked ones keep their names"
             )
-    click.echo(token)
-    click.echo("Keep it well: it is not shown again.", err=True)
+    say(token)
+    say("Keep it well: it is not shown again.", err=True)
 
 
 @keys.command("revoke")
@@ -89,7 +91,7 @@ def revoke(app: App, name: str) -> None:
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not api_keys.revoke(connection, name, now):
             raise DripError(f"There is no key `{name}` that is good.", help="`drip keys` lists them")
-    click.echo(f"{name} is revoked.")
+    say(f"{name} is revoked.")
 
 
 @keys.command("rotate")
@@ -110,4 +112,4 @@ def rotate(app: App, leaked: bool) -> None:
     with app.opened(None) as (_, database, now), database.write() as connection:
         before = drop_link_keys(connection) if leaked else 0
         add_link_key(connection, now)
-    click.echo(f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}")
+    say(f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}")

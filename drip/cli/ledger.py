@@ -7,20 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import click
-from rich.text import Text
 
-from drip.cli.context import (
-    App,
-    console,
-    entry_row,
-    instant_text,
-    json_option,
-    now_option,
-    pass_app,
-    print_json,
-    read_clock,
-)
+from drip.cli.context import App, entry_row, instant_text, json_option, now_option, pass_app, read_clock
 from drip.cli.preview import progress_bar
+from drip.cli.screen import draw, print_json, say, words
 from drip.cli.show import Shown, timeline
 from drip.core.calendar import local, zone
 from drip.preview.explaining import AHEAD, TICK, Explained, explained
@@ -72,7 +62,7 @@ def _print(found: Sequence[Entry], workspace: Workspace, as_json: bool) -> None:
         why = f"  {entry.code}: {entry.sentence}{place}" if entry.code else ""
         step = f" {entry.step}" if entry.step else ""
         record = f"/{entry.record}" if entry.record else ""
-        click.echo(f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}")
+        say(f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}")
 
 
 @click.command()
@@ -108,26 +98,23 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
                             "sentence": found.known_by(zone(timezone)), "until": until})  # fmt: skip
             return
         if known_by := found.known_by(zone(timezone)):
-            console().print(Text(f"{contact} is {known_by}.", style="yellow"))
+            draw(words(f"{contact} is {known_by}.", style="yellow"))
         for each in found.given_up:
             since = local(each.at, zone(timezone))
             said = f"{each.address} is never written to again since {since:%a %-d %b %Y %H:%M}: {each.reason}"
-            console().print(Text(said, style="red"))
+            draw(words(said, style="red"))
         if found.past or found.coming:
             _show_explained(workspace, found, at)
         for name, reason in found.nothing.items():
-            console().print(
-                Text.assemble((name, "bold"), f": nothing. {reason.code}: {reason.sentence} [{reason.place}]")
-            )
+            draw(words((name, "bold"), f": nothing. {reason.code}: {reason.sentence} [{reason.place}]"))
 
 
 def _show_explained(workspace: Workspace, found: Explained, at: datetime) -> None:
-    out = console()
     for title, lines in (
         (f"{found.contact.key}, so far", found.past),
         (f"Coming in {AHEAD.days} days, if nothing new happens", found.coming),
     ):
-        out.print(Text(title, style="bold"))
+        draw(words(title, style="bold"))
         titles = {entry.campaign: entry.campaign for entry in lines}
-        out.print(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines))
-        out.print()
+        draw(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines))
+        say()

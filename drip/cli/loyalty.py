@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
-from drip.core.fields import harmless
+from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
+from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import hidden_in
+from drip.core.sheets import ENCODING, write_sheet
 from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
@@ -36,6 +35,7 @@ COLUMNS = (
     "outcome",
 )
 URGENT = 60
+LONGEST_CODE, SHOWN = 100, 20
 
 
 @click.group(invoke_without_command=True)
@@ -62,7 +62,7 @@ def tasks(context: click.Context, everything: bool, assign_to: str | None, as_js
         for each in found:
             print_json(_task_row(each))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table()
     for name in ("Task", "Due", "Who does it", "What", "For", "Reach them", "State"):
         table.add_column(name, overflow="fold")
     for each in found:
@@ -72,8 +72,8 @@ def tasks(context: click.Context, everything: bool, assign_to: str | None, as_js
         table.add_row(
             str(each.number), each.due or "", each.assign_to, each.title, each.contact, reach, state, style=style
         )
-    console().print(table)
-    click.echo(f"{len(found)} task(s).")
+    draw(table)
+    say(f"{len(found)} task(s).")
 
 
 @tasks.command("done")
@@ -87,7 +87,7 @@ def done(app: App, number: int, outcome: str | None, now: str | None) -> None:
     Example: drip tasks done 12 --outcome "booked for Friday"
     """
     _settle(app, now, number, "done", outcome)
-    click.echo(f"Task {number} is done.")
+    say(f"Task {number} is done.")
 
 
 @tasks.command("drop")
@@ -101,7 +101,7 @@ def drop(app: App, number: int, outcome: str | None, now: str | None) -> None:
     Example: drip tasks drop 12
     """
     _settle(app, now, number, "dropped", outcome)
-    click.echo(f"Task {number} is dropped.")
+    say(f"Task {number} is dropped.")
 
 
 def _settle(app: App, now: str | None, number: int, state: str, outcome: str | None) -> None:
@@ -121,14 +121,14 @@ def export(app: App, file: Path) -> None:
     """
     with app.opened(None) as (_, database, __), database.read() as connection:
         found = store.listed(connection, ("open",))
-    with file.open("w", newline="", encoding="utf-8-sig") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(COLUMNS)
-        for each in found:
-            row = (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
-                   each.email or "", each.record or "", each.campaign, each.notes or "", "", "")  # fmt: skip
-            writer.writerow([harmless(str(cell)) for cell in row])
-    click.echo(f"{len(found)} task(s) are in {file}.")
+    rows = (
+        (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
+         each.email or "", each.record or "", each.campaign, each.notes or "", "", "")
+        for each in found
+    )  # fmt: skip
+    with file.open("w", newline="", encoding=ENCODING) as opened:
+        write_sheet(opened, COLUMNS, rows)
+    say(f"{len(found)} task(s) are in {file}.")
 
 
 @tasks.command("import")
@@ -156,9 +156,9 @@ def import_(app: App, file: Path, now: str | None) -> None:
             said = settle_task(connection, workspace.settings, int(number), state or "done", outcome or None, at)
             settled += said is None
             wrong += [f"line {row.line}: {said}"] if said else []
-    click.echo(f"{settled} task(s) settled.")
+    say(f"{settled} task(s) settled.")
     for line in wrong:
-        click.echo(line, err=True)
+        say(line, err=True)
     raise click.exceptions.Exit(1 if wrong else 0)
 
 
@@ -193,14 +193,14 @@ def coupons(context: click.Context, as_json: bool) -> None:
         for key, (stock, issued, redeemed) in rows.items():
             print_json({"coupon": key, "stock": stock, "issued": issued, "redeemed": redeemed})
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table()
     for name in ("Coupon", "Offer", "In stock", "Issued", "Redeemed"):
         table.add_column(name, justify="left" if name in ("Coupon", "Offer") else "right")
     for key, (stock, issued, redeemed) in rows.items():
         known = workspace.settings.coupons.get(key)
         left = f"{stock:,}" if known and known.codes == "list" else "made as needed"
         table.add_row(key, known.offer if known else "not in _settings.yaml", left, f"{issued:,}", f"{redeemed:,}")
-    console().print(table)
+    draw(table)
 
 
 @coupons.command("redeem")
@@ -214,7 +214,7 @@ def redeem(app: App, code: str, now: str | None) -> None:
     """
     with app.opened(now) as (workspace, database, at), database.write() as connection:
         done = redeem_code(connection, workspace.settings, code, at)
-    click.echo(f"{done.code} is redeemed: {done.offer}, given to {done.contact}.")
+    say(f"{done.code} is redeemed: {done.offer}, given to {done.contact}.")
 
 
 @coupons.command("import")
@@ -238,9 +238,14 @@ def import_codes(app: App, name: str, file: Path) -> None:
             )
         first = [] if column == "code" else [column]
         codes = [*first, *(row.cells.get(column, "").strip() for row in table.rows)]
-        good = [code for code in codes if code and len(code) <= 100]
+        good = [code for code in codes if code and len(code) <= LONGEST_CODE and not hidden_in(code)]
         fresh = loyalty.add_codes(connection, name, good)
-    click.echo(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
+    say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
+    taken = set(good)
+    bad = [code for code in codes if code and code not in taken]
+    for code in bad[:SHOWN]:
+        say(f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} letters, or hides some.", err=True)
+    raise click.exceptions.Exit(1 if bad else 0)
 
 
 @click.command()
@@ -259,11 +264,11 @@ def counters(app: App, contact: str, as_json: bool) -> None:
         moved = {key: loyalty.history(connection, found[contact].id, key) for key in workspace.settings.counters}
     for key, entries in moved.items():
         if not as_json:
-            click.echo(f"{key}: {entries[-1].after if entries else 0}")
+            say(f"{key}: {entries[-1].after if entries else 0}")
         for entry in entries:
             if as_json:
                 print_json({"counter": key, "at": instant_text(entry.at), "amount": entry.after - entry.before,
                             "balance": entry.after})  # fmt: skip
             else:
                 when = local_text(entry.at, workspace.settings.timezone)
-                click.echo(f"  {when}  {entry.after - entry.before:+d}  = {entry.after}")
+                say(f"  {when}  {entry.after - entry.before:+d}  = {entry.after}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from drip.cli.context import App, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.screen import print_json, say
 from drip.engine.migrating import plan_moves
 from drip.errors import DripError, nearest
 
@@ -46,14 +47,14 @@ def migrate_runs(app: App, campaign: str, yes: bool, now: str | None, as_json: b
                 }
             )
         elif move.to:
-            click.echo(f"{move.count:,} at `{move.step}` of version {move.version[:8]}: to {move.to}")
+            say(f"{move.count:,} at `{move.step}` of version {move.version[:8]}: to {move.to}")
     for move in plan.stuck:
         sentence = (
             f"{move.count:,} at `{move.step}` of version {move.version[:8]} cannot be moved: there is no such step now."
         )
-        click.echo(f"{known[campaign].place}: {sentence}\nhelp: give the step that replaces it `id: {move.step}`, or let them "
-                   "finish on their version", err=True)  # fmt: skip
+        help = f"give the step that replaces it `id: {move.step}`, or let them finish on their version"
+        say(f"{known[campaign].place}: {sentence}", f"help: {help}", err=True)
     if not as_json:
         done = "moved" if yes else "to be moved; add --yes to do it"
-        click.echo(f"{plan.movable:,} run(s) {done}." if plan.moves else "Everybody is in the newest version.")
+        say(f"{plan.movable:,} run(s) {done}." if plan.moves else "Everybody is in the newest version.")
     raise click.exceptions.Exit(1 if plan.stuck else 0)

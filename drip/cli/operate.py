@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, ago, console, instant_text, json_option, local_text, pass_app, print_json
+from drip.cli.context import App, ago, instant_text, json_option, local_text, pass_app
+from drip.cli.screen import Table, draw, print_json, say
+from drip.core.characters import without_hidden
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
@@ -49,24 +49,24 @@ def status(app: App, as_json: bool) -> None:
                         "sign_ups": dict(found.sign_ups),
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
-        click.echo(_daemon_sentence(found))
+        say(_daemon_sentence(found))
         for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
-            click.echo(f"{what} since {ago(held_back.at, now)}{why}.")
+            say(f"{what} since {ago(held_back.at, now)}{why}.")
         for shut in found.left_alone[:MOST_ALARMS]:
             to = f" to {shut.domain}" if shut.domain else ""
-            click.echo(f"Nothing leaves by {shut.channel}{to} until {_clock(workspace, shut.until)}: {shut.reason}")
+            say(f"Nothing leaves by {shut.channel}{to} until {_clock(workspace, shut.until)}: {shut.reason}")
         for server in found.doubted:
-            click.echo(
+            say(
                 f"{server.server} has taken nobody yet, and refused {server.messages} message(s) by {server.channel}. "
                 "Nobody was given up."
             )
         for each in raised[:MOST_ALARMS]:
             over = f", over {ago(each.ended_at, now)}" if each.ended_at else ""
-            click.echo(f"Alarm {ago(each.at, now)}{over}: {each.sentence} [{each.action}]")
+            say(f"Alarm {ago(each.at, now)}{over}: {each.sentence} [{each.action}]")
         used = [state for state in STATES if any(counts.get((name, state)) for name in names)]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table()
         table.add_column("Campaign", no_wrap=True)
         table.add_column("Status")
         for column in ("In it", *(state.capitalize() for state in used)):
@@ -76,20 +76,18 @@ def status(app: App, as_json: bool) -> None:
             state = "held" if name in holds else campaign.status if campaign else _absent(name, workspace.loaded.broken)
             numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in used))
             table.add_row(name, state, *(f"{number:,}" if number else "·" for number in numbers))
-        console().print(table)
+        draw(table)
         if back:
-            click.echo(f"Came back in the last {BACK_SPAN.days} days: {_back(back)}.")
+            say(f"Came back in the last {BACK_SPAN.days} days: {_back(back)}.")
         if waiting := found.sign_ups.get("open"):
-            click.echo(f"Signed up and not confirmed yet, in no audience and no count of people: {waiting:,}.")
+            say(f"Signed up and not confirmed yet, in no audience and no count of people: {waiting:,}.")
         for message in held[:20]:
             who = contacts[message.contact_id].key
-            click.echo(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")
+            say(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")
         if held:
             reasons = Counter(message.code for message in held)
             listed = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
-            click.echo(
-                f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
-            )
+            say(f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them.")
 
 
 def _clock(workspace: Workspace, at: datetime) -> str:
@@ -164,9 +162,9 @@ def hold(app: App, campaign: str, off: bool) -> None:
             else:
                 control.hold(connection, campaign, now)
     if off:
-        click.echo(f"{campaign} goes on." if was else f"{campaign} was not held.")
+        say(f"{campaign} goes on." if was else f"{campaign} was not held.")
     else:
-        click.echo(f"{campaign} is held. `drip hold {campaign} --off` lets it go on.")
+        say(f"{campaign} is held. `drip hold {campaign} --off` lets it go on.")
 
 
 @click.command()
@@ -188,9 +186,9 @@ def stop(app: App, off: bool) -> None:
         else:
             control.hold(connection, EVERYTHING, now)
     if off:
-        click.echo("Everything goes on." if was else "Nothing was stopped.")
+        say("Everything goes on." if was else "Nothing was stopped.")
     else:
-        click.echo("Everything is stopped. `drip stop --off` lets it go on.")
+        say("Everything is stopped. `drip stop --off` lets it go on.")
 
 
 @click.command()
@@ -216,7 +214,7 @@ def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> 
             raise DripError(which, help="`drip status` lists the held ones; --all means every one of them")
         state = {"sent": "sent", "again": "deferred", "dropped": "failed"}[how]
         count = outbox.release(connection, chosen, state, now)
-    click.echo(f"{count} message(s) settled as {how}.")
+    say(f"{count} message(s) settled as {how}.")
 
 
 @click.command()
@@ -233,8 +231,8 @@ def suppress(app: App, address: str, reason: str) -> None:
     except ValueError as wrong:
         raise DripError(f"{wrong}.") from None
     with app.opened(None) as (_, database, now), database.write() as connection:
-        people.suppress(connection, address, reason, now)
-    click.echo(f"{address} is suppressed. Only its keyed hash is kept.")
+        people.suppress(connection, address, without_hidden(reason), now)
+    say(f"{address} is suppressed. Only its keyed hash is kept.")
 
 
 @click.group()
@@ -253,4 +251,4 @@ def db_upgrade(app: App) -> None:
     if is_missing(place):
         raise DripError(f"There is no database at {place}.", help="it is made by the first command that needs it")
     before, after = upgrade(place)
-    click.echo(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")
+    say(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")

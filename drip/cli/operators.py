@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, console, instant_text, json_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, pass_app
+from drip.cli.screen import Table, ask, draw, print_json, say
 from drip.errors import DripError
 from drip.storage import operators as store
 
@@ -37,12 +36,12 @@ def operators(context: click.Context, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table()
     table.add_column("Name")
     table.add_column("Since")
     for row in rows:
         table.add_row(row["name"], row["created_at"])
-    console().print(table)
+    draw(table)
 
 
 @operators.command("add")
@@ -63,7 +62,7 @@ def add(app: App, name: str) -> None:
             raise DripError(
                 f"There is an operator `{name}` already.", help="`drip operators password NAME` sets another password"
             )
-    click.echo(f"{name} may log in.")
+    say(f"{name} may log in.")
 
 
 @operators.command("password")
@@ -79,7 +78,7 @@ def password(app: App, name: str) -> None:
 
     with app.opened(None) as (_, database, _now), database.write() as connection:
         _known(store.set_password(connection, name, hash_of(given)), name)
-    click.echo(f"{name} has another password.")
+    say(f"{name} has another password.")
 
 
 @operators.command("remove")
@@ -92,7 +91,7 @@ def remove(app: App, name: str) -> None:
     """
     with app.opened(None) as (_, database, _now), database.write() as connection:
         _known(store.remove(connection, name), name)
-    click.echo(f"{name} may not log in any more.")
+    say(f"{name} may not log in any more.")
 
 
 def _known(there: bool, name: str) -> None:
@@ -104,10 +103,7 @@ def _password() -> str:
     """Raises DripError for one that is too short or too long."""
     from drip.web.dashboard.passwords import LONGEST, SHORTEST
 
-    if sys.stdin.isatty():
-        given = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
-    else:
-        given = sys.stdin.readline().rstrip("\r\n")
+    given = ask("Password") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",

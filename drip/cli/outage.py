@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import click
-from rich import box
-from rich.table import Table
-
-from drip.cli.context import console, instant_text, local_text, print_json
+from drip.cli.context import instant_text, local_text
+from drip.cli.screen import Table, draw, print_json, say
 from drip.preview.outages import KINDS, Effect, Kind
 from drip.preview.simulator import Outage
 
@@ -29,21 +26,21 @@ def show_outage(found: Sequence[Effect], outage: Outage, zone: str, as_json: boo
         return
     when = f"from {local_text(outage.start, zone)} to {local_text(outage.end, zone)}"
     if not found:
-        click.echo(f"If drip were down {when}, nothing would change for anybody.")
+        say(f"If drip were down {when}, nothing would change for anybody.")
         return
     groups: dict[tuple[str, str, Kind], list[Effect]] = defaultdict(list)
     for each in found:
         groups[each.campaign, each.step, each.kind].append(each)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"If drip is down {when}", title_justify="left")
+    table = Table(f"If drip is down {when}")
     for name in ("Campaign", "Step", "Messages", "", "For example"):
         table.add_column(name, justify="right" if name == "Messages" else "left", overflow="fold")
     for (campaign, step, kind), members in sorted(groups.items(), key=lambda g: (KINDS.index(g[0][2]), g[0])):
         table.add_row(
             campaign, step.removeprefix("send "), f"{len(members):,}", WORDS[kind], _example(members[0], zone)
         )
-    console().print(table)
+    draw(table)
     counts = ", ".join(f"{number:,} {kind}" for kind in KINDS if (number := sum(each.kind == kind for each in found)))
-    click.echo(f"{counts}. Nothing was sent; this was a rehearsal.")
+    say(f"{counts}. Nothing was sent; this was a rehearsal.")
 
 
 def _example(each: Effect, zone: str) -> str:

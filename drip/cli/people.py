@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
 
-from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
+from drip.cli.screen import counted_rows, print_json, say, sure
 from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
@@ -43,7 +40,7 @@ def import_(
     it: yes, no, or the date it was given. Rows that cannot be are listed with their reason and written to
     FILE.rejected.csv; the others are kept. Importing a file twice changes nothing.
     """
-    with app.opened(now) as (workspace, database, at), _progress(file) as tick:
+    with app.opened(now) as (workspace, database, at), counted_rows(f"Reading {file.name}") as tick:
         table = open_table(file)
         settings, named = workspace.settings, _mapping(mapping)
         if what == "contacts":
@@ -57,7 +54,7 @@ def import_(
     _show(report, what, dry_run, as_json)
     if report.rejected and not dry_run:
         target = write_rejected(file, report.rejected)
-        click.echo(f"The rejected rows are in {target}.", err=True)
+        say(f"The rejected rows are in {target}.", err=True)
     raise click.exceptions.Exit(1 if report.rejected else 0)
 
 
@@ -68,14 +65,14 @@ def _show(report: importer.Report, what: str, dry_run: bool, as_json: bool) -> N
         print_json({"what": what, "dry_run": dry_run, **counts, "rejected": rejected, "notes": report.notes})
         return
     for note in report.notes[:SHOWN]:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     for row, why in report.rejected[:SHOWN]:
-        click.echo(f"line {row.line}: {why}", err=True)
+        say(f"line {row.line}: {why}", err=True)
     if len(report.rejected) > SHOWN:
-        click.echo(f"… and {len(report.rejected) - SHOWN} more", err=True)
+        say(f"… and {len(report.rejected) - SHOWN} more", err=True)
     would = "would be " if dry_run else ""
     consents = f", {report.consents} new consent(s)" if report.consents else ""
-    click.echo(
+    say(
         f"{what}: {report.new} {would}new, {report.changed} changed, {report.same} the same as before, "
         f"{len(report.rejected)} rejected{consents}."
     )
@@ -87,15 +84,6 @@ def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
         if not (column and equals and field):
             raise DripError(f"`--map {column}` does not name a field.", help="write --map COLUMN=FIELD")
     return {column: field for column, _, field in split}
-
-
-@contextmanager
-def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    """Counts rows on standard error where a person looks at it."""
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
-    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(f"Reading {file.name}", total=None)
-        yield lambda rows: bar.update(task, completed=rows)
 
 
 @click.command()
@@ -118,9 +106,9 @@ def consent(app: App, contact: str, as_json: bool) -> None:
         said = "yes" if each.given else "no"
         proof = "; " + ", ".join(f"{name} {value}" for name, value in each.proof.items()) if each.proof else ""
         when = local_text(each.at, workspace.timezone)
-        click.echo(f"{when}  {said:<3} {each.topic} by {each.channel} ({each.source}{proof})")
+        say(f"{when}  {said:<3} {each.topic} by {each.channel} ({each.source}{proof})")
     if not found and not as_json:
-        click.echo(f"{contact} has said nothing.")
+        say(f"{contact} has said nothing.")
 
 
 @click.command()
@@ -136,10 +124,10 @@ def forget(app: App, contact: str, yes: bool) -> None:
         with database.read() as connection:
             number = _known(connection, contact).id
         if not yes:
-            click.confirm(f"Erase {contact} for good?", abort=True, err=True)
+            sure(f"Erase {contact} for good?")
         with database.write() as connection:
             erasing.erase(connection, number, now)
-    click.echo(f"{contact} is erased.")
+    say(f"{contact} is erased.")
 
 
 @click.command()

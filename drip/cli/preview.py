@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import Progress
 
 from drip.cli.caps import show_caps
-from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, entry_row, json_option, now_option, pass_app
 from drip.cli.outage import show_outage
+from drip.cli.screen import bar, draw, print_json, say
 from drip.cli.show import Shown, picture, timeline
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
@@ -101,17 +100,17 @@ def preview(
                     print_json(entry_row(entry, zone))
         elif contact:
             with asked() as found:
-                console().print(timeline(Shown(titles, first, last, zone), list(found.entries())))
+                draw(timeline(Shown(titles, first, last, zone), list(found.entries())))
         elif html is not None:
             samples = Samples()
             with asked(seen=samples.look) as found:
                 chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
-            click.echo(f"Wrote {_written(Path(html), page)}")
+            say(f"Wrote {_written(Path(html), page)}")
         else:
             coming_time = sums(workspace).summary
             titles |= {key: titles.get(key, key) for key in coming_time.campaigns}
-            console().print(picture(Shown(titles, first, last, zone), coming_time))
+            draw(picture(Shown(titles, first, last, zone), coming_time))
 
 
 @contextmanager
@@ -173,13 +172,11 @@ def _broken(workspace: Workspace) -> None:
     errors = [problem for problem in workspace.problems() if problem.level == "error"]
     if errors:
         files = ", ".join(sorted({problem.place.file for problem in errors}))
-        click.echo(f"warning: {len(errors)} error(s) in {files}: `drip check` shows them", err=True)
+        say(f"warning: {len(errors)} error(s) in {files}: `drip check` shows them", err=True)
 
 
 @contextmanager
 def progress_bar(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
     """A bar that shows how far a simulation is, where somebody watches."""
-    total = (end - start).total_seconds()
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("Looking ahead", total=total)
-        yield lambda now: bar.update(task, completed=(now - start).total_seconds())
+    with bar("Looking ahead", (end - start).total_seconds()) as show:
+        yield lambda now: show((now - start).total_seconds())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
-from drip.cli.context import App, console, instant_text, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, instant_text, json_option, now_option, pass_app
+from drip.cli.screen import Table, draw, print_json, say
 from drip.core.lift import Lift, Share
+from drip.core.sheets import ENCODING, write_sheet
 from drip.engine.reporting import COLUMNS, CapsReport, Report, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
@@ -65,7 +64,7 @@ def report(
     shown = [each for each in found if each.began or campaigns]
     if file is not None:
         _write(file, shown)
-        click.echo(f"Wrote {file}.")
+        say(f"Wrote {file}.")
     elif as_json:
         for each in shown:
             print_json(_row(each, start, at, value))
@@ -73,14 +72,14 @@ def report(
         for each in shown:
             _print(each, value)
         if not shown:
-            click.echo("Nobody has come into a campaign in this time.")
+            say("Nobody has come into a campaign in this time.")
 
 
 def _print(found: Report, value: str) -> None:
-    click.secho(found.campaign, bold=True)
-    click.echo(f"{found.began:,} came in.")
+    say(found.campaign, bold=True)
+    say(f"{found.began:,} came in.")
     if found.steps:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table()
         table.add_column("Step")
         table.add_column("By")
         for name in (
@@ -98,20 +97,20 @@ def _print(found: Report, value: str) -> None:
             table.add_column(name, justify="right")
         for row in rows(found):
             table.add_row(str(row["step"]), str(row["channel"]), *(_count(row[name]) for name in COLUMNS[3:]))
-        console().print(table)
+        draw(table)
     if found.not_sent:
-        click.echo("Not sent: " + ", ".join(f"{count:,} {code}" for code, count in found.not_sent) + ".")
+        say("Not sent: " + ", ".join(f"{count:,} {code}" for code, count in found.not_sent) + ".")
     if found.caps.skipped or found.caps.deferred:
-        click.echo(_caps(found.caps))
+        say(_caps(found.caps))
     if found.treated:
-        click.echo(f"Goal: {_side(found.treated, value)}.")
+        say(f"Goal: {_side(found.treated, value)}.")
     if found.held_out:
-        click.echo(f"Held out: {_side(found.held_out, value)}.")
+        say(f"Held out: {_side(found.held_out, value)}.")
     if found.lift:
-        click.echo(_lift(found.lift))
+        say(_lift(found.lift))
     for arm in found.arms:
-        click.echo(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
-    click.echo("")
+        say(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
+    say("")
 
 
 def _caps(caps: CapsReport) -> str:
@@ -172,10 +171,7 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
 
 def _write(file: Path, found: list[Report]) -> None:
     try:
-        with file.open("w", newline="", encoding="utf-8-sig") as opened:
-            writer = csv.DictWriter(opened, COLUMNS)
-            writer.writeheader()
-            for each in found:
-                writer.writerows(rows(each))
+        with file.open("w", newline="", encoding=ENCODING) as opened:
+            write_sheet(opened, COLUMNS, (row.values() for each in found for row in rows(each)))
     except OSError as error:
         raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None

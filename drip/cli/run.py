@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 import click
 from email_validator import EmailNotValidError, validate_email
 
-from drip.cli.context import App, endpoint, json_option, now_option, pass_app, print_json
+from drip.cli.context import App, endpoint, json_option, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
+from drip.cli.screen import print_json, say
 from drip.cli.serve import dashboard_option, served
 from drip.core.campaign import Campaign
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
@@ -103,9 +104,7 @@ def run(
         with database.read() as connection:
             held = sorted(control.held_scopes(connection))
     if held and not as_json:
-        click.echo(
-            "Held back: " + ", ".join("everything" if scope == control.EVERYTHING else scope for scope in held) + "."
-        )
+        say("Held back: " + ", ".join("everything" if scope == control.EVERYTHING else scope for scope in held) + ".")
     counts: dict[str, int | str | None] = {
         "sent": tally.sent,
         "failed": tally.failed,
@@ -117,7 +116,7 @@ def run(
         print_json(counts)
     else:
         again = f" {tally.again} did not leave and will be tried again." if tally.again else ""
-        click.echo(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.{again}")
+        say(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.{again}")
     if tally.trouble:
         raise DripError(f"{tally.trouble} The messages wait in the outbox.", help=tally.help)
     raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
@@ -153,7 +152,7 @@ def metrics(app: App) -> None:
     from drip.daemon.metrics import exposition
 
     with app.opened(None) as (_, database, now):
-        click.echo(exposition(database, lambda: now), nl=False)
+        say(*exposition(database, lambda: now).splitlines())
 
 
 @click.command()
@@ -187,7 +186,7 @@ def send(app: App, campaign: str, step: str | None, contact: str, address: str, 
     if not isinstance(receipt, Sent):
         worth = "" if isinstance(receipt, Refused | Assigned) else "; try again"
         raise DripError(f"The copy was not sent: {receipt.answer}{worth}.")
-    click.echo(f"Sent a test copy of {campaign} to {address}: {receipt.answer}")
+    say(f"Sent a test copy of {campaign} to {address}: {receipt.answer}")
 
 
 def _test_copy(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, pass_app, read_clock
+from drip.cli.screen import say
 from drip.errors import DripError
 from drip.language import schema as schemas
 from drip.storage import portrait
@@ -36,7 +37,7 @@ def schema(app: App) -> None:
     `drip init` has set VS Code up to use them; it needs the extension YAML by Red Hat.
     """
     for path in write_schemas(app.workspace()):
-        click.echo(f"{path} is written.")
+        say(f"{path} is written.")
 
 
 def write_schemas(workspace: Workspace) -> list[Path]:

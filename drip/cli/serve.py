@@ -13,6 +13,7 @@ import click
 
 from drip.cli.context import App, endpoint, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
+from drip.cli.screen import say
 from drip.errors import DripError
 from drip.storage.database import Database
 from drip.workspace import Workspace
@@ -91,14 +92,12 @@ def served(
             help=f"write `public_url: http://localhost:{port}` to try it here, the public address later",
         )
     else:
-        click.echo(
-            f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.", err=True
-        )
+        say(f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.", err=True)
     if dashboard:
         wanted.append((make_dashboard, f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}.", dashboard))
     with contextlib.ExitStack() as stack:
         sockets = [listen(*each) for _, _, each in wanted]
         for (make, said, _), listening in zip(wanted, sockets, strict=True):
             stack.enter_context(serving(make(workspace, database, clock, time.monotonic), listening, behind))
-            click.echo(said, err=True)
+            say(said, err=True)
         yield

@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
+from drip.cli.screen import Group, Padding, RenderableType, Table, Text, stacked, words
 from drip.core.calendar import local, zone
 from drip.storage.ledger import Entry
 from drip.storage.summary import Leaving, Summary, Why
@@ -45,16 +40,16 @@ class Shown:
 def picture(shown: Shown, found: Summary) -> RenderableType:
     """The whole preview."""
     first, last = local(shown.start, zone(shown.timezone)), local(shown.end, zone(shown.timezone))
-    head = Text.assemble(
+    head = words(
         (f"{sum(each.count for each in found.sent):,} messages", "bold"),
         f" to {found.people:,} people, {first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}. Nothing was sent.",
     )
-    parts: list[RenderableType] = [head, Text(), _calendar(shown, found), Text(), _legend(shown, found), Text()]
+    parts: list[RenderableType] = [head, words(), _calendar(shown, found), words(), _legend(shown, found), words()]
     parts += [_steps(shown, found)]
     if found.refused:
-        parts += [Text(), _reasons(shown, "What does not, and why", found.refused)]
+        parts += [words(), _reasons(shown, "What does not, and why", found.refused)]
     if found.waits:
-        parts += [Text(), _reasons(shown, "What waits for a better time first", found.waits)]
+        parts += [words(), _reasons(shown, "What waits for a better time first", found.waits)]
     return Group(*parts)
 
 
@@ -66,7 +61,7 @@ def _calendar(shown: Shown, found: Summary) -> Table:
     first = min([local(shown.start, zone(shown.timezone)).date(), *counts])
     last = max([local(shown.end, zone(shown.timezone)).date(), *counts])
     monday = first - timedelta(days=first.weekday())
-    table = Table(box=box.SQUARE, show_lines=True, padding=(0, 1), header_style="bold")
+    table = Table(lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold")
     for name in WEEKDAYS:
         table.add_column(name, min_width=6)
     while monday <= last:
@@ -78,23 +73,22 @@ def _calendar(shown: Shown, found: Summary) -> Table:
 
 def _day(shown: Shown, day: date, counts: Counter[str], *, outside: bool) -> Text:
     label = f"{day:%-d %b}" if day.day == 1 else f"{day.day}"
-    text = Text(label, style="dim" if outside or not counts else "bold")
+    lines = [words(label)]
     for campaign in sorted(counts):
-        text.append(f"\n{shown.mark(campaign)} ", style=shown.colour(campaign))
-        text.append(f"{counts[campaign]:,}", style="default not bold")
-    return text
+        mark = (f"{shown.mark(campaign)} ", shown.colour(campaign))
+        lines.append(words(mark, (f"{counts[campaign]:,}", "default not bold")))
+    return stacked(*lines, style="dim" if outside or not counts else "bold")
 
 
 def _legend(shown: Shown, found: Summary) -> Text:
-    text = Text()
+    parts: list[str | tuple[str, str]] = []
     for campaign in sorted(found.campaigns):
-        text.append(f"{shown.mark(campaign)} ", style=shown.colour(campaign))
-        text.append(f"{shown.titles.get(campaign, campaign)}   ")
-    return text
+        parts += [(f"{shown.mark(campaign)} ", shown.colour(campaign)), f"{shown.titles.get(campaign, campaign)}   "]
+    return words(*parts)
 
 
 def _table(title: str, *columns: tuple[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title, title_style="bold")
     for name, justify in columns:
         table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     return table
@@ -114,11 +108,11 @@ def _steps(shown: Shown, found: Summary) -> Table:
         groups[each.campaign, each.step].append(each)
     for (campaign, step), members in sorted(groups.items()):
         days = sorted(shown.wall(each.at, each.zone).date() for each in members)
-        name = Text.assemble((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
+        name = words((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
         count = sum(each.count for each in members)
         table.add_row(name, step, f"{count:,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}")
     if not groups:
-        table.add_row(Text("nothing", style="dim"), "", "0", "", "")
+        table.add_row(words("nothing", style="dim"), "", "0", "", "")
     return table
 
 
@@ -127,9 +121,9 @@ def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
         title, ("Campaign", "left"), ("Why", "left"), ("Times", "right"), ("For example", "left"), ("Place", "left")
     )
     for each in found:
-        name = Text.assemble((f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)), each.campaign)
+        name = words((f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)), each.campaign)
         example = f"{each.contact}: {each.sentence}"
-        place = Text(each.place.removeprefix("campaigns/"), style="dim")
+        place = words(each.place.removeprefix("campaigns/"), style="dim")
         table.add_row(name, each.code, f"{each.count:,}", example, place)
     return table
 
@@ -137,8 +131,8 @@ def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
 def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
     """One contact's lines, in order, on the contact's own clock."""
     if not found:
-        return Padding(Text("nothing", style="dim"), (0, 2))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        return Padding(words("nothing", style="dim"), (0, 2))
+    table = Table()
     for name in ("When", "What", "Of what"):
         table.add_column(name, no_wrap=True)
     table.add_column("Why", overflow="fold")
@@ -147,15 +141,14 @@ def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
         wall = shown.wall(entry.at, entry.zone)
         record = f" ({entry.record})" if entry.record else ""
         step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
-        what = Text(entry.outcome, style=styles.get(entry.outcome, "dim"))
+        what = words(entry.outcome, style=styles.get(entry.outcome, "dim"))
         table.add_row(f"{wall:%a %-d %b %Y %H:%M}", what, f"{entry.campaign}{record}{step}", _why(shown, entry))
     return table
 
 
 def _why(shown: Shown, entry: Entry) -> Text:
-    text = Text(f"{entry.code}: {entry.sentence}" if entry.code else "")
-    if entry.until:
-        text.append(f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}")
+    again = f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}" if entry.until else ""
+    lines = [words(f"{entry.code}: {entry.sentence}{again}" if entry.code else again)]
     if entry.place:
-        text.append(f"\n{entry.place.removeprefix('campaigns/')}", style="dim")
-    return text
+        lines.append(words(entry.place.removeprefix("campaigns/"), style="dim"))
+    return stacked(*lines)

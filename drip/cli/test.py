@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from drip.cli.context import App, console, json_option, pass_app, print_json
+from drip.cli.context import App, json_option, pass_app
+from drip.cli.screen import Table, draw, print_json, say, words
 from drip.errors import DripError, Problems, nearest
 from drip.language.updating import with_expectations
 from drip.preview.testing import Line, Result, Stage
@@ -42,7 +40,7 @@ def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> N
         else:
             _show(key, result)
     if not as_json:
-        click.echo(f"{len(results)} test(s): {len(results) - len(failed)} passed, {len(failed)} failed.")
+        say(f"{len(results)} test(s): {len(results) - len(failed)} passed, {len(failed)} failed.")
     raise click.exceptions.Exit(1 if failed else 0)
 
 
@@ -65,18 +63,18 @@ def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Re
 
 
 def _show(key: str, result: Result) -> None:
-    mark = Text("✓ ", style="green") if result.passed else Text("✗ ", style="red")
-    console().print(Text.assemble(mark, f"{key}: {result.test.name}"))
+    mark = ("✓ ", "green") if result.passed else ("✗ ", "red")
+    draw(words(mark, f"{key}: {result.test.name}"))
     if result.passed:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table()
     for name in ("", "Expected", "Observed", "Why"):
         table.add_column(name, overflow="fold")
     for left, right in result.pairs():
         sign, style = (" ", "") if left and right else ("-", "red") if left else ("+", "yellow")
         why = right.why if right and right.why else str(left.place) if left and left.place and not right else ""
         table.add_row(sign, _cell(left), _cell(right), why, style=style)
-    console().print(table)
+    draw(table)
 
 
 def _cell(line: Line | None) -> str:
@@ -102,6 +100,6 @@ def _update(workspace: Workspace, failed: list[tuple[str, Result]]) -> None:
         text = path.read_text("utf-8")
         observed = {each.test.place: [(line.wall, line.text) for line in each.observed] for each in results}
         path.write_text(with_expectations(text, f"campaigns/{key}.yaml", observed), "utf-8")
-        click.echo(f"campaigns/{key}.yaml: {len(results)} test(s) rewritten. Look at the change before you keep it.")
+        say(f"campaigns/{key}.yaml: {len(results)} test(s) rewritten. Look at the change before you keep it.")
     if not failed:
-        click.echo("Every test passes as it is.")
+        say("Every test passes as it is.")

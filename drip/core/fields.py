@@ -156,9 +156,3 @@ def parse_zone(text: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"`{text}` is not a time zone like Europe/London or America/Chicago") from None
     return text
-
-
-def harmless(cell: str) -> str:
-    """A cell of a CSV without what a spreadsheet would take for a formula; a number with its sign is none."""
-    begins = cell[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{cell}" if begins and not cell[1:].replace(" ", "").isdigit() else cell

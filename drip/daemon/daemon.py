@@ -330,7 +330,8 @@ class Daemon:
     def _found(self, fresh: Workspace) -> None:
         for problem in fresh.problems():
             if problem.level == "error":
-                log.error("%s", problem.text(), extra={"action": "file-problem"})
+                help = f" Help: {problem.help}." if problem.help else ""
+                log.error("%s: %s.%s", problem.place, problem.sentence, help, extra={"action": "file-problem"})
         if fresh.loaded.settings is None and self._files.book:
             log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from drip.core.characters import shown
 from drip.core.message import Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.rates import backoff
 from drip.core.token import public_name
@@ -70,12 +71,13 @@ def _message(workspace: Workspace, name: str, to: str, alarm: Alarm) -> Message:
     """An alarm as a message: its subject is the sentence, `X-Drip-Alarm` the stable action."""
     settings = workspace.settings
     sender = settings.senders["default"]
-    text = f"{alarm.sentence}\n\n{alarm.at:%Y-%m-%d %H:%M} UTC, {settings.business_name}: {alarm.action}\n"
+    said = shown(alarm.sentence)
+    text = f"{said}\n\n{alarm.at:%Y-%m-%d %H:%M} UTC, {settings.business_name}: {alarm.action}\n"
     return Message(
         channel="email" if "@" in to else "push",
         to=Mailbox("", to),
         sender=sender,
-        subject=f"[drip] {alarm.sentence}"[:160],
+        subject=f"[drip] {said}"[:160],
         text=text,
         html=None,
         message_id=f"alarm.{alarm.number}.{name}@{sender.address.rpartition('@')[2]}",

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.addresses import ascii_domain
+from drip.core.characters import without_hidden
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
@@ -66,7 +67,7 @@ class Feedback:
         """Stores what a mail says and does what follows. `source` is the mail's identity."""
         with self._database.write() as connection:
             for each in findings:
-                self._take(connection, each, source)
+                self._take(connection, _plain(each), source)
 
     def _take(self, connection: Connection, finding: Finding, source: str) -> None:
         report = self.report
@@ -173,6 +174,12 @@ class Feedback:
             self.report.count("unsubscribe")
         else:
             self.report.known += 1
+
+
+def _plain(finding: Finding) -> Finding:
+    """Without what steers a terminal or hides: whoever writes the mail writes its reason."""
+    reason, recipient, status = map(without_hidden, (finding.reason, finding.recipient, finding.status))
+    return replace(finding, reason=reason, recipient=recipient, status=status)
 
 
 def _same(recipient: str, address: str) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.characters import without_hidden
 from drip.core.meanings import ANSWERED, CLICKED, CONFIRMED, OPENED, REQUESTED
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
@@ -93,7 +94,7 @@ def answer(
         return None
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
-    said = " ".join(comment.replace("\0", "").split())[:COMMENT_LENGTH]
+    said = " ".join(without_hidden(comment).split())[:COMMENT_LENGTH]
     fields = {"survey": survey, "score": str(score)} | ({"comment": said} if said else {})
     fields |= {} if finished else {UNFINISHED: "yes"}
     event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
@@ -251,7 +252,7 @@ def _stranger(
 ) -> Contact:
     """A contact of whom nothing is known but the sign-up."""
     contact = Contact(email, email, locale=locale)
-    name = " ".join(first_name.replace("\0", "").split())[:NAME_LENGTH]
+    name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
     contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
     if contact.key in people.contacts_by_key(connection, [contact.key]):
         # The key is taken by somebody with another address.

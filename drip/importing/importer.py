@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
+from drip.core.characters import without_hidden
 from drip.core.fields import (
     Field,
     Stored,
@@ -27,7 +26,8 @@ from drip.core.fields import (
 from drip.core.meanings import CONSENT, REDEEMED, scope_of
 from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
-from drip.errors import DripError, listed, nearest
+from drip.errors import DripError, nearest
+from drip.importing.columns import Columns, ignored, match_columns
 from drip.importing.rows import Row, Table
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
@@ -37,13 +37,8 @@ from drip.storage.database import Database
 from drip.storage.people import PLAIN, Contact, Record
 
 BATCH = 2_000
-ALIASES = {
-    "e_mail": "email",
-    "mail": "email",
-    "email_address": "email",
-    "time_zone": "timezone",
-    "language": "locale",
-}
+# In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
+LARGEST_BATCH, LARGEST_REJECTED, MOST_REJECTED = 1 << 24, 1 << 26, 100_000
 EVENT_COLUMNS = ("event", "id", "contact", "at")
 
 
@@ -61,50 +56,6 @@ class Report:
     @property
     def rows(self) -> int:
         return self.new + self.changed + self.same + len(self.rejected)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which column of a file holds which field; the others are not looked at."""
-
-    by_field: Mapping[str, str]
-    free: tuple[str, ...] = ()
-
-    def cell(self, row: Row, name: str) -> str:
-        return row.cells.get(self.by_field.get(name, ""), "").strip()
-
-
-def match_columns(
-    written: Sequence[str], mapping: Mapping[str, str], known: Iterable[str], needed: tuple[str, ...]
-) -> Columns:
-    """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
-    for column in mapping:
-        if column not in written:
-            raise DripError(f"There is no column `{column}` to map.", help=nearest(column, written, what="columns"))
-    fields = list(known)
-    by_field: dict[str, str] = {}
-    free = []
-    for column in written:
-        name = mapping.get(column) or _normal(column)
-        if name in fields:
-            by_field.setdefault(name, column)
-        elif column in mapping:
-            raise DripError(f"There is no field `{name}`.", help=nearest(name, fields, what="fields"))
-        elif column:
-            free.append(column)
-    for name in needed:
-        if name not in by_field:
-            columns = listed(column for column in written if column)
-            raise DripError(
-                f"The file has no column `{name}`; its columns are {columns}.",
-                help=f"name the column that holds it: --map COLUMN={name}",
-            )
-    return Columns(by_field, tuple(free))
-
-
-def _normal(column: str) -> str:
-    name = re.sub(r"[^a-z0-9.]+", "_", column.casefold()).strip("_")
-    return ALIASES.get(name, name)
 
 
 def import_contacts(
@@ -145,7 +96,7 @@ class _ContactRows:
         words |= {topic: (topic, "email") for topic in settings.topics}
         self.report = Report()
         self.columns = match_columns(columns, mapping, [*fields, *words], ("key",))
-        self.report.notes = _ignored(self.columns, fields)
+        self.report.notes = ignored(self.columns, fields)
         self._settings, self._source = settings, source
         # The file's own, each of which is looked at in every row.
         own = self.columns.by_field
@@ -221,7 +172,7 @@ def _contact(
 def _key(row: Row, columns: Columns, seen: set[str]) -> str:
     if row.wrong:
         raise ValueError(row.wrong)
-    key = columns.cell(row, "key")
+    key = columns.key(row, "key")
     if not key:
         raise ValueError("there is no key")
     if key in seen:
@@ -268,7 +219,7 @@ def import_records(
         )
     fields = settings.fields[kind]
     columns = match_columns(table.columns, mapping, [*fields, "contact"], ("key", "contact"))
-    report = Report(notes=_ignored(columns, fields))
+    report = Report(notes=ignored(columns, fields))
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
@@ -309,7 +260,7 @@ def _record(
     seen: set[str],
 ) -> tuple[Record, bool]:
     key = _key(row, columns, seen)
-    owner = _owner(columns.cell(row, "contact"), owners)
+    owner = _owner(columns.key(row, "contact"), owners)
     before = known.get(key)
     attributes: dict[str, Stored] = dict(before.attributes) if before else {}
     for name, declared in fields.items():
@@ -431,21 +382,20 @@ def _event(
 ) -> dict[str, Any]:
     if row.wrong:
         raise ValueError(row.wrong)
-    name = columns.cell(row, "event")
+    name = columns.key(row, "event")
     if not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like order.placed")
-    contact = _owner(columns.cell(row, "contact"), owners)
+    contact = _owner(columns.key(row, "contact"), owners)
     at = parse_instant(columns.cell(row, "at"), settings.timezone)
     record_id = 0
     for kind, known in records.items():
-        key = columns.cell(row, kind)
+        key = columns.key(row, kind)
         if key and (key not in known or known[key].contact_id != contact.id):
             raise ValueError(f"this contact has no {kind} `{key}`")
         record_id = known[key].id if key else record_id
-    fields = {
-        _normal(column): row.cells[column].strip() for column in columns.free if row.cells.get(column, "").strip()
-    }
-    key = columns.cell(row, "id") or _digest(name, contact.key, at, fields)
+    said = {_normal(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
+    fields = {name: text for name, text in said.items() if text}
+    key = columns.key(row, "id") or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
 
 
@@ -454,15 +404,29 @@ def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) ->
     return sha256(repr((name, contact, at.isoformat(), sorted(fields.items()))).encode()).hexdigest()[:24]
 
 
-def _ignored(columns: Columns, fields: Iterable[str]) -> list[str]:
-    notes = []
-    for column in columns.free:
-        help = nearest(_normal(column), fields) or "declare it under `data:` in _settings.yaml to keep it"
-        notes.append(f"the column `{column}` is no field and is left out ({help})")
-    return notes
-
-
 def _batches(rows: Iterator[Row], report: Report, progress: Callable[[int], None]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, BATCH)):
+    """So many rows at once as are stored together. Raises DripError when so many are set aside that something else is wrong."""
+    batch: list[Row] = []
+    size = aside = seen = 0
+    for row in rows:
+        batch.append(row)
+        size += row.size
+        if len(batch) < BATCH and size < LARGEST_BATCH:
+            continue
         yield batch
         progress(report.rows)
+        aside += sum(row.size for row, _ in report.rejected[seen:])
+        seen, batch, size = len(report.rejected), [], 0
+        if seen > MOST_REJECTED or aside > LARGEST_REJECTED:
+            raise _wrong_file(report)
+    if batch:
+        yield batch
+        progress(report.rows)
+
+
+def _wrong_file(report: Report) -> DripError:
+    row, why = report.rejected[0]
+    return DripError(
+        f"{len(report.rejected):,} rows cannot be taken; the first is line {row.line}: {why}.",
+        help="look whether it is the right file, and whether its columns have the right names (--map)",
+    )

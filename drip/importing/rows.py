@@ -9,11 +9,14 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from drip.core.sheets import ENCODING, unguarded, write_sheet
 from drip.errors import DripError, Place
 
 BOMS = (
@@ -24,17 +27,24 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_CELL = 1_000_000
-csv.field_size_limit(LONGEST_CELL)
+# The CRMs that people export from allow 900 to 1,000 fields of one's own.
+MOST_COLUMNS = 2_000
+# Of a row, in characters, and of a line, in bytes.
+LONGEST_ROW = BLOCK = 1 << 20
+# Lists of people are packed to a tenth or a fiftieth; what unfolds a hundredfold was made for it. Smaller files do no harm.
+MOST_UNFOLDED, ALWAYS_UNFOLDED = 100, 1 << 26
+PACKED, ZIPPED = b"\x1f\x8b", b"PK\x03\x04"
+csv.field_size_limit(LONGEST_ROW)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line it begins in, its cells by column, or the reason why it cannot be read."""
+    """One row: the line it begins in, its cells by column, or the reason why it cannot be read; how many characters it has."""
 
     line: int
     cells: dict[str, str]
     wrong: str | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +61,7 @@ def open_table(path: Path) -> Table:
     try:
         encoding = _encoding(path)
         if re.search(r"\.(jsonl|ndjson|json)(\.gz)?$", path.name.casefold()):
-            columns = tuple(dict.fromkeys(name for row in _json_rows(path, encoding) for name in row.cells))
-            return Table(columns, _json_rows(path, encoding), encoding)
+            return Table(_columns(_json_rows(path, encoding), f"The file {path}"), _json_rows(path, encoding), encoding)
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
@@ -60,27 +69,81 @@ def open_table(path: Path) -> Table:
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.name.casefold().endswith(".gz"):
+    if _is_packed(path):
         return cast(BinaryIO, gzip.open(path, "rb"))
     return path.open("rb")
 
 
 def _encoding(path: Path) -> str:
-    """By its byte order mark; else UTF-8 if the whole file is that; else Windows-1252, as Excel writes."""
+    """By its byte order mark; else UTF-8 if the whole file is that; else Windows-1252, as Excel writes.
+
+    The whole file is looked through, so that one which cannot be read within bounds is refused before anything of it is stored.
+    Raises DripError.
+    """
     with _open(path) as file:
-        head = file.read(4)
-        for mark, name in BOMS:
-            if head.startswith(mark):
-                return name
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            decoder.decode(head)
-            while block := file.read(1 << 20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8"
+        block = file.read(4)
+        _refuse_packed(path, block)
+        marked = next((name for mark, name in BOMS if block.startswith(mark)), None)
+        encoding, decoder = marked or "utf-8", codecs.getincrementaldecoder("utf-8")()
+        size, line = 0, 0
+        while block:
+            size, line = size + len(block), _unended(path, line, block)
+            _refuse_bomb(path, size)
+            encoding = encoding if marked or encoding == "cp1252" or _decodes(decoder, block) else "cp1252"
+            block = file.read(BLOCK)
+    return encoding if marked or _decodes(decoder, b"", final=True) else "cp1252"
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unended(path: Path, before: int, block: bytes) -> int:
+    """How many bytes there are since the last line end. Raises DripError for a line that is too long."""
+    ends = [at for end in (b"\n", b"\r") for at in (block.find(end), block.rfind(end)) if at >= 0]
+    if before + (min(ends) if ends else len(block)) > LONGEST_ROW:
+        help = "each row is a line of its own: have the program that wrote the file write it so"
+        raise DripError(f"The file {path} has a line of more than {LONGEST_ROW:,} bytes.", help=help)
+    return len(block) - max(ends) - 1 if ends else before + len(block)
+
+
+def _refuse_packed(path: Path, head: bytes) -> None:
+    if head.startswith(ZIPPED):
+        help = "open it in your spreadsheet program and save it as CSV; unpack an archive first"
+        raise DripError(f"The file {path} is a spreadsheet or an archive.", help=help)
+    if head.startswith(PACKED):
+        help = "unpack it first; a name that ends in `.gz` says that a file is packed once"
+        raise DripError(f"What is in the file {path} is packed.", help=help)
+
+
+def _refuse_bomb(path: Path, size: int) -> None:
+    """What a packed file unfolds to is bounded by its own size, since a small one can stand for hundreds of gigabytes."""
+    if size > ALWAYS_UNFOLDED and _is_packed(path) and size > MOST_UNFOLDED * path.stat().st_size:
+        help = "unpack it, look at what is in it, and import that"
+        raise DripError(f"The file {path} unfolds to more than {MOST_UNFOLDED} times its size.", help=help)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.casefold().endswith(".gz")
+
+
+def _columns(rows: Iterable[Row], name: str) -> tuple[str, ...]:
+    """All columns that occur. Raises DripError for too many."""
+    found: dict[str, None] = {}
+    for row in rows:
+        found |= dict.fromkeys(row.cells)
+        _refuse_columns(len(found), name)
+    return tuple(found)
+
+
+def _refuse_columns(count: int, name: str) -> None:
+    if count > MOST_COLUMNS:
+        help = "leave out those that are no fields of your people"
+        raise DripError(f"{name} has more than {MOST_COLUMNS:,} columns.", help=help)
 
 
 def _text(path: Path, encoding: str) -> io.TextIOWrapper:
@@ -95,14 +158,20 @@ def _csv(path: Path, encoding: str) -> Table:
             delimiter, skip = found[1], 1
         else:
             delimiter = _delimiter(first)
-        header = next(csv.reader([first] if not skip else file, delimiter=delimiter), [])
-    columns = tuple(cell.strip() for cell in header)
+        try:
+            rows = _Rows(file if skip else chain([first], file))
+            header = next(csv.reader(rows, delimiter=delimiter, strict=True), [])
+        except (csv.Error, _TooLong):
+            help = "a quote that is part of a name is written twice"
+            raise DripError(f"The first line of the file {path} cannot be read.", help=help) from None
+    columns = tuple(unguarded(cell).strip() for cell in header)
     if not any(columns):
         help = "the first line names the columns, as `key,email,first_name`"
         raise DripError(f"The file {path} is empty.", help=help)
-    double = {column for column in columns if columns.count(column) > 1 and column}
+    _refuse_columns(len(columns), f"The file {path}")
+    double = sorted(column for column, count in Counter(columns).items() if count > 1 and column)
     if double:
-        raise DripError(f"The file {path} has two columns named `{min(double)}`.", help="rename one of them")
+        raise DripError(f"The file {path} has two columns named `{double[0]}`.", help="rename one of them")
     return Table(columns, _csv_rows(path, encoding, delimiter, skip, columns), encoding)
 
 
@@ -112,32 +181,62 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=bare.count)
 
 
+NEVER_CLOSED = "a quote is opened in this row and never closed, so all that follows was read as part of it"
+
+
+class _TooLong(Exception):
+    """A row goes on and on."""
+
+
+class _Rows:
+    """The lines of a file. `size` counts their characters since somebody set it to zero: a row of CSV can be many lines."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self.size = iter(lines), 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.size += len(line)
+        if self.size > LONGEST_ROW:
+            raise _TooLong
+        return line
+
+
 def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tuple[str, ...]) -> Iterator[Row]:
     with _text(path, encoding) as file:
         for _ in range(skip):
             file.readline()
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        lines = _Rows(file)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         next(reader)
         while True:
             line = reader.line_num + skip + 1
+            lines.size = 0
             try:
                 cells = next(reader)
             except StopIteration:
                 return
+            except _TooLong:
+                yield Row(line, {}, NEVER_CLOSED)
+                return
             except csv.Error as error:
-                why = f"the row cannot be read ({error})"
-                if "unexpected end" in str(error):
-                    why = "a quote is opened in this row and never closed, so all that follows was read as part of it"
-                yield Row(line, {}, why)
+                yield Row(
+                    line, {}, NEVER_CLOSED if "unexpected end" in str(error) else f"the row cannot be read ({error})"
+                )
                 continue
             if not any(cell.strip() for cell in cells):
                 continue
+            cells = [unguarded(cell) for cell in cells]
             named = dict(zip(columns, cells, strict=False))
-            named |= {f"cell {n}": cell for n, cell in enumerate(cells, 1) if n > len(columns)}
+            more = range(len(columns) + 1, min(len(cells), MOST_COLUMNS) + 1)
+            named |= {f"cell {number}": cells[number - 1] for number in more}
             wrong = "a cell holds a character that text cannot have" if "\0" in "".join(cells) else None
             if len(cells) != len(columns):
                 wrong = f"the row has {len(cells)} cells and the header {len(columns)}"
-            yield Row(line, named, wrong)
+            yield Row(line, named, wrong, lines.size)
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
@@ -153,7 +252,7 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
             if not isinstance(data, dict):
                 yield Row(line, {"row": text.strip()[:500]}, "the line is not a JSON object")
                 continue
-            yield _json_row(line, data)
+            yield replace(_json_row(line, data), size=len(text))
 
 
 def table_of(items: Sequence[Any]) -> Table:
@@ -162,8 +261,7 @@ def table_of(items: Sequence[Any]) -> Table:
         _json_row(number, each) if isinstance(each, dict) else Row(number, {}, "it is not a JSON object")
         for number, each in enumerate(items)
     ]
-    columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
-    return Table(columns, iter(rows), "utf-8")
+    return Table(_columns(rows, "What was sent"), iter(rows), "utf-8")
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:
@@ -203,10 +301,12 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
     try:
-        with making.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["line", "reason", *columns])
-            writer.writerows([row.line, why, *(row.cells.get(name, "") for name in columns)] for row, why in rejected)
+        with making.open("w", newline="", encoding=ENCODING) as file:
+            write_sheet(
+                file,
+                ("line", "reason", *columns),
+                ((row.line, why, *(row.cells.get(name, "") for name in columns)) for row, why in rejected),
+            )
         making.replace(target)
     except OSError as error:
         help = "make its folder writable to have them in a file"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.characters import without_hidden
 from drip.core.settings import Settings
 from drip.importing.importer import take_events
 from drip.storage import sign_ups, tasks
@@ -18,6 +19,7 @@ def settle_task(
     task = tasks.get(connection, number)
     if task is None:
         return f"There is no task {number}."
+    outcome = without_hidden(outcome).strip() if outcome else None
     if not tasks.settle(connection, number, state, outcome, now):
         return f"Task {number} is {task.state} already."
     if state == "done":

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from drip.core.campaign import DateTrigger, Trigger
+from drip.core.characters import hidden_in
 from drip.core.conditions import Condition
 from drip.core.settings import CHANNELS, Settings
 from drip.core.steps import Point
@@ -73,6 +74,9 @@ class Around:
         found = [item for item in items if isinstance(item, str) and item.strip() and "\0" not in item]
         if len(found) < len(items) or (isinstance(data, list) and not items):
             self.problem(route, f"{what}, or a list of them, is expected here")
+        for item in found:
+            if hidden := hidden_in(item):
+                self.problem(route, f"this holds the character {hidden}, which nobody can see", "write it anew")
         return tuple(found)
 
     def condition(self, route: Route, data: Any) -> Condition | None:

@@ -24,6 +24,7 @@ from drip.language.models import (
     FileName,
     FolderName,
     Grace,
+    Key,
     Kind,
     Long,
     Model,
@@ -130,7 +131,7 @@ class TestModel(Model):
 
 
 class StepModel(Model):
-    id: Text | None = key(None, "The step's name across edits; else its verb and value", "first-reminder")
+    id: Key | None = key(None, "The step's name across edits; else its verb and value", "first-reminder")
     only_if: Condition = key(None, "Passes the step over when this fails", {"did_not": "coupon.redeemed"})
 
 

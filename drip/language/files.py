@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drip.core.campaign import Campaign
+from drip.core.characters import hidden_in
 from drip.core.settings import Settings
 from drip.errors import Place, Problem, Problems
 from drip.language.campaigns import build_campaign
 from drip.language.reader import Document, parse, read
 from drip.language.settings import build_settings
+from drip.paths import COPY, inside
 
 FOLDER = "campaigns"
 SETTINGS = "_settings.yaml"
@@ -40,6 +42,9 @@ def load_folder(workspace: Path) -> Loaded:
         loaded.problems += settings.problems
     for path in campaign_files(workspace):
         document = _read(path, loaded)
+        if document and (hidden := hidden_in(path.stem)):
+            document.report(Place(document.file), f"the file's name holds the character {hidden}, which nobody can see",
+                            "rename it")  # fmt: skip
         campaign = None
         if document and loaded.settings:
             campaign = build_campaign(path.stem, document, loaded.settings)
@@ -75,6 +80,9 @@ def _read(path: Path, loaded: Loaded) -> Document | None:
     if not path.exists():
         help = "`drip init DIR` makes a workspace; -w DIR or DRIP_WORKSPACE names another one"
         loaded.problems.append(Problem(Place(name), "the file is missing", help))
+        return None
+    if not inside(path, path.parent):
+        loaded.problems.append(Problem(Place(name), f"the file lies outside of {FOLDER}/", COPY))
         return None
     try:
         return read(path, name)

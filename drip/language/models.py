@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from drip.core.calendar import ClockRange, Duration, SendWindow
+from drip.core.characters import plain_key
 from drip.core.fields import parse_date
 from drip.core.message import Mailbox
 from drip.core.schedule import Schedule
@@ -92,6 +93,7 @@ def read_re_entry(text: str) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+Key = Annotated[str, phrase(lambda text: plain_key(text, "id")), Kind("text")]
 FileName = Annotated[str, phrase(_file_name), Kind("template")]
 FolderName = Annotated[str, phrase(_file_name), Kind("folder")]
 YesNo = Annotated[bool, phrase(_yes_no), Kind("yes or no")]

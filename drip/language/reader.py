@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import yaml
 
+from drip.core.characters import hidden_in
 from drip.errors import Level, Place, Problem, Problems
 
 Data: TypeAlias = "str | list[Data] | dict[str, Data]"
@@ -186,6 +187,9 @@ class _Builder:
             self.document.report(Place(self.document.file, *_at(event)), f"`{key}` stands here a second time",
                                  f"it stands first in line {line}: keep one of them")  # fmt: skip
         self.document.keys[here] = _at(event)
+        if hidden := hidden_in(key):
+            place = Place(self.document.file, *_at(event))
+            self.document.report(place, f"this key holds the character {hidden}, which nobody can see", "write it anew")
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str:

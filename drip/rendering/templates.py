@@ -23,6 +23,7 @@ from markdown_it import MarkdownIt
 
 from drip.core.message import Attachment, Pieced
 from drip.errors import DripError, Place, nearest
+from drip.paths import inside, within
 from drip.rendering.bounds import check_bounds
 from drip.rendering.limits import TooMuch
 from drip.rendering.links import links_in, tracked_links
@@ -184,8 +185,8 @@ class Templates:
 
     def attachment(self, name: str) -> Attachment:
         """A file of the folder that goes along with a message. Raises DripError if it is missing or too large."""
-        path = self.folder / name
-        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+        path = within(self.folder, name)
+        if path is None or not path.is_file():
             raise DripError(f"there is no file `{name}` to attach", help=f"put it into {FOLDER}/{name}")
         if path.stat().st_size > ATTACHMENT_BYTES:
             raise DripError(f"`{name}` is too large to attach", help="the most is 10 MB; link to it instead")
@@ -196,8 +197,8 @@ class Templates:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
         for variant in _locales(locale):
             for ending in endings:
-                path = self.folder / f"{name}{variant}{ending}"
-                if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()):
+                path = within(self.folder, f"{name}{variant}{ending}")
+                if path is not None and path.is_file():
                     return self._read(path)
         return None
 
@@ -214,19 +215,17 @@ class Templates:
 
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
-        directory, day = self.folder / folder, occurrence[:10]
-        inside = directory.resolve().is_relative_to(self.folder.resolve())
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day) or not inside:
+        day = occurrence[:10]
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
             return None
         if (folder, day) not in self._contents:
-            found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
+            found = self._dated(folder, day)
             self._contents[folder, day] = self._read(found[0]) if found else None
         return self._contents[folder, day]
 
     def newest_content(self, folder: str) -> str | None:
         """The date of the newest dated file of a content folder."""
-        dates = [path.name[:10] for path in (self.folder / folder).glob("????-??-??*.md")]
-        return max(dates, default=None)
+        return max((path.name[:10] for path in self._dated(folder)), default=None)
 
     def content_folders(self) -> list[str]:
         """The folders that hold dated files."""
@@ -235,7 +234,19 @@ class Templates:
 
     def contents(self, folder: str) -> list[Source]:
         """Every dated file of a content folder."""
-        return [self._read(path) for path in sorted((self.folder / folder).glob("????-??-??*.md"))]
+        return [self._read(path) for path in self._dated(folder)]
+
+    def _dated(self, folder: str, day: str = "????-??-??") -> list[Path]:
+        """The dated files of a content folder, in their order; what lies outside of `templates/` is none."""
+        directory = within(self.folder, folder)
+        found = directory.glob(f"{day}*.md") if directory else ()
+        return sorted(path for path in found if path.stem[10:11] in ("", "-") and inside(path, self.folder))
+
+    def strays(self) -> list[str]:
+        """The files that lie outside of the folder, to which links lead; nothing reads them."""
+        found = sorted(path for path in self.folder.rglob("*") if not inside(path, self.folder))
+        names = [path.relative_to(self.folder) for path in found if not path.name.startswith(".")]
+        return [f"{FOLDER}/{name.as_posix()}" for name in names]
 
     def markdown(self, source: Source) -> str:
         """The HTML of a Markdown body, Jinja left in place."""
@@ -245,7 +256,7 @@ class Templates:
         for path in sorted(self.folder.rglob("*")):
             parts = path.relative_to(self.folder).parts
             hidden = path.name == "README.md" or any(part.startswith(("_", ".")) for part in parts)
-            if path.is_file() and path.name.endswith(ENDINGS) and not hidden:
+            if path.is_file() and path.name.endswith(ENDINGS) and not hidden and inside(path, self.folder):
                 yield path
 
     def _read(self, path: Path) -> Source:
@@ -307,9 +318,9 @@ class Templates:
             name = unquote(unescape(match[2]))
             lines = enumerate(source.body.splitlines(), source.first_line)
             place = Place(source.name, next((number for number, line in lines if match[2] in line), None))
-            beside = (source.path.parent / name).resolve()
-            known = beside.is_file() and beside.is_relative_to(self.folder.resolve())
-            path = beside.relative_to(self.folder.resolve()).as_posix() if known else name.lstrip("/")
+            beside = (source.path.parent.relative_to(self.folder) / name).as_posix()
+            known = within(self.folder, beside)
+            path = beside if known and known.is_file() else name.lstrip("/")
             try:
                 file = self.attachment(path)
             except DripError as error:
@@ -392,8 +403,8 @@ class Templates:
             raise DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
 
     def _in_layout(self, body: str, layout: str, source: Source) -> str:
-        path = self.folder / layout
-        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+        path = within(self.folder, layout)
+        if path is None or not path.is_file():
             if layout == LAYOUT and "layout" not in source.front:
                 return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
             raise DripError(f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name))

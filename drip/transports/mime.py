@@ -33,7 +33,7 @@ def to_bytes(message: Message) -> bytes:
         "To": mailbox(message.to),
         "Subject": _text(message.subject, "Subject"),
         "Date": _date(message.date.replace(microsecond=0)),
-        "Message-ID": f"<{message.message_id}>",
+        "Message-ID": f"<{_one_line(message.message_id)}>",
     }
     if message.reply_to:
         fields["Reply-To"] = mailbox(message.reply_to)
@@ -77,7 +77,7 @@ def _multipart(kind: str, about: str, parts: list[bytes]) -> tuple[dict[str, str
 @lru_cache(64)
 def _attached(attachment: Attachment) -> bytes:
     """RFC 2183; a name beyond ASCII as RFC 2231 has it."""
-    name = attachment.name
+    name = _one_line(attachment.name)
     plain = name.isascii() and '"' not in name and "\\" not in name
     written = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
     fields = {
@@ -92,7 +92,7 @@ def _attached(attachment: Attachment) -> bytes:
 
 def mailbox(box: Mailbox) -> str:
     """A header's address. Never folded inside a name: a folded comma once became a second recipient."""
-    name, address = _one_line(box.name).strip(), ascii_domain(box.address)
+    name, address = _one_line(box.name).strip(), _one_line(ascii_domain(box.address))
     if not name:
         return address
     if name.isascii() and len(name) < LONG and "=?" not in name:

@@ -7,7 +7,6 @@ is whole, and never changes.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 import os
@@ -21,8 +20,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from drip.core.fields import harmless
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
+from drip.core.sheets import ENCODING, write_sheet
 from drip.transports.options import only
 
 # Laying one out takes some 50 ms, and while a batch is made no other channel has its turn.
@@ -205,7 +204,7 @@ class Batch:
         digest = sha256("\0".join(each.message.message_id for each in letters).encode()).hexdigest()[:10]
         self._name = f"{first.date:%Y-%m-%d_%H%M}_{digest}"
         self._files = {
-            folder / f"{self._name}.csv": _listed(letters).encode("utf-8-sig"),
+            folder / f"{self._name}.csv": _listed(letters).encode(ENCODING),
             folder / f"{self._name}.pdf": pdf,
         }
         try:
@@ -252,15 +251,12 @@ def _down(path: Path, error: OSError) -> TransportDown:
 
 def _listed(letters: Sequence[Letter]) -> str:
     """Whom the letters go to, in their order, for whoever folds and posts them."""
-    made, page = io.StringIO(), 1
-    writer = csv.writer(made)
-    writer.writerow(COLUMNS)
+    made, page, rows = io.StringIO(newline=""), 1, []
     for number, each in enumerate(letters, 1):
         to = each.message.to
-        writer.writerow(
-            [number, page, len(each.pages), harmless(to.name), harmless(to.address), each.message.message_id]
-        )
+        rows.append((number, page, len(each.pages), to.name, to.address, each.message.message_id))
         page += len(each.pages) + len(each.blank)
+    write_sheet(made, COLUMNS, rows)
     return made.getvalue()
 
 

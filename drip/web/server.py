@@ -50,6 +50,8 @@ def _server(app: Any, behind: str) -> uvicorn.Server:
             app,
             access_log=False,
             log_level="warning",
+            # Its own lines go where ours do.
+            log_config=None,
             server_header=False,
             forwarded_allow_ips=behind,
             timeout_graceful_shutdown=10,

@@ -230,7 +230,7 @@ class House:
         settings = f"quiet_hours: {QUIET_HOURS[0]}:00-{QUIET_HOURS[1]}:00\n{caps}\n"
         settings += f"when_capped: wait up to {chance.choice(['1 day', '3 days'])}{MORE}"
         self.world = World(self.folder, files, settings, chance.choice(TEMPLATES))
-        problems = [each.text() for each in self.world.workspace.loaded.problems if each.level == "error"]
+        problems = ["\n".join(each.lines()) for each in self.world.workspace.loaded.problems if each.level == "error"]
         assert not problems, problems
         self.path = self.world.database.path
         self._people(chance)

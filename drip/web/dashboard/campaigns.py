@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from datetime import timedelta
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
 from drip.core.conditions import All, Condition, Line, Not
-from drip.core.fields import harmless
+from drip.core.sheets import ENCODING, write_sheet
 from drip.core.steps import Branch, Send, Split, Step, WaitFor, leads_to
 from drip.engine.reporting import COLUMNS, Report, rows
 from drip.engine.reporting import report as report_of
@@ -131,13 +130,11 @@ async def reports(request: Request) -> Response:
 async def reports_csv(request: Request) -> Response:
     """The messages of all campaigns, step by step, for a spreadsheet."""
     board = board_of(request)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    for each in await _reports(board, _days(request)):
-        writer.writerows({name: harmless(str(cell)) for name, cell in row.items()} for row in rows(each))
+    text = io.StringIO(newline="")
+    found = await _reports(board, _days(request))
+    write_sheet(text, COLUMNS, (row.values() for each in found for row in rows(each)))
     headers = {"Content-Disposition": 'attachment; filename="report.csv"'}
-    return Response(text.getvalue().encode("utf-8-sig"), media_type="text/csv", headers=headers)
+    return Response(text.getvalue().encode(ENCODING), media_type="text/csv", headers=headers)
 
 
 async def _reports(board: Board, days: int) -> list[Report]:
