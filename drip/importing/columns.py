@@ -55,7 +55,7 @@ def match_columns(
     by_field: dict[str, str] = {}
     free = []
     for column in written:
-        name = mapping.get(column) or _normal(column)
+        name = mapping.get(column) or field_name(column)
         if name in fields:
             by_field.setdefault(name, column)
         elif column in mapping:
@@ -72,7 +72,8 @@ def match_columns(
     return Columns(by_field, tuple(free))
 
 
-def _normal(column: str) -> str:
+def field_name(column: str) -> str:
+    """What a column is called as a field: `E-Mail` is `email`."""
     name = re.sub(r"[^a-z0-9.]+", "_", column.casefold()).strip("_")
     return ALIASES.get(name, name)
 
@@ -81,7 +82,7 @@ def ignored(columns: Columns, fields: Iterable[str]) -> list[str]:
     """Notes about the columns that are no fields."""
     notes, known = [], list(fields)
     for column in columns.free[:MOST_NOTES]:
-        help = nearest(_normal(column), known) or "declare it under `data:` in _settings.yaml to keep it"
+        help = nearest(field_name(column), known) or "declare it under `data:` in _settings.yaml to keep it"
         notes.append(f"the column `{column}` is no field and is left out ({help})")
     if len(columns.free) > MOST_NOTES:
         notes.append(f"{len(columns.free) - MOST_NOTES:,} more columns are no fields and are left out")

@@ -27,7 +27,7 @@ from drip.core.meanings import CONSENT, REDEEMED, scope_of
 from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, nearest
-from drip.importing.columns import Columns, ignored, match_columns
+from drip.importing.columns import Columns, field_name, ignored, match_columns
 from drip.importing.rows import Row, Table
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
@@ -393,7 +393,7 @@ def _event(
         if key and (key not in known or known[key].contact_id != contact.id):
             raise ValueError(f"this contact has no {kind} `{key}`")
         record_id = known[key].id if key else record_id
-    said = {_normal(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
+    said = {field_name(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
     fields = {name: text for name, text in said.items() if text}
     key = columns.key(row, "id") or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
