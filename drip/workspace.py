@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from drip import private
 from drip.core.message import Transport
 from drip.core.settings import Settings
 from drip.engine.book import Book, open_book
@@ -25,6 +26,9 @@ from drip.rendering.templates import Templates
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
 
+# Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
+OWN = ".drip"
+BESIDE = ("", "-wal", "-shm", "-journal", ".daemon")
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
 
@@ -87,10 +91,18 @@ class Workspace:
         settings = self.loaded.settings
         given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
         if re.match(r"postgres(ql)?://", given):
-            return server(given, self.root / ".drip")
+            return server(given, self.root / OWN)
         if "://" in given and not given.startswith("sqlite:///"):
             raise DripError(f"`{given}` is no database of drip.", help="name a file, as `.drip/drip.db`")
         return self.root / given.removeprefix("sqlite:///")
+
+    def exposed(self) -> Iterator[Path]:
+        """Files and folders of people's data that other users of this machine can read: `.drip`, whatever is in it if others
+        can enter, and the database, wherever it lies."""
+        own, place = self.root / OWN, self.database_place()
+        inside = own.rglob("*") if any(private.exposed([own])) else ()
+        beside = [] if isinstance(place, Server) else [f"{place.resolve()}{ending}" for ending in BESIDE]
+        yield from dict.fromkeys(private.exposed(Path(each) for each in (own, *beside, *inside)))
 
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from drip.cli.context import App, json_option, pass_app, print_json, read_clock
-from drip.errors import DripError, Problem, nearest
-from drip.lint.rules import RULES
+from drip.errors import DripError, Place, Problem, nearest
+from drip.lint.rules import RULES, finding
 from drip.lint.texts import People
 from drip.storage import portrait
 from drip.storage.opening import is_missing
@@ -38,7 +40,8 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         return
     workspace = app.workspace()
     people, events = _known(workspace)
-    problems = [problem for problem in workspace.problems(people, events) if _wanted(problem, files)]
+    found = [*workspace.problems(people, events), *_exposed(workspace)]
+    problems = [problem for problem in found if _wanted(problem, files)]
     for problem in problems:
         if as_json or style == "json":
             print_json(_row(problem))
@@ -52,6 +55,13 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         found = _counted(problems) if problems else "no problems"
         click.echo(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
     raise click.exceptions.Exit(1 if errors else 0)
+
+
+def _exposed(workspace: Workspace) -> Iterator[Problem]:
+    """What other users of this machine can read of people's data: the first of it says that there is some."""
+    for path in islice(workspace.exposed(), 1):
+        name = str(path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path)
+        yield finding("exposed", Place(name), "other users of this machine can read what is kept of people here")
 
 
 def _counted(problems: list[Problem]) -> str:

@@ -10,6 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from drip import private
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
 from drip.core.fields import harmless
 from drip.errors import DripError, nearest
@@ -121,7 +122,7 @@ def export(app: App, file: Path) -> None:
     """
     with app.opened(None) as (_, database, __), database.read() as connection:
         found = store.listed(connection, ("open",))
-    with file.open("w", newline="", encoding="utf-8-sig") as opened:
+    with open(file, "w", newline="", encoding="utf-8-sig", opener=private.opener) as opened:
         writer = csv.writer(opened)
         writer.writerow(COLUMNS)
         for each in found:

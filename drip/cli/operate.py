@@ -1,15 +1,18 @@
-"""`drip status`, `hold`, `stop`, `release` and `db upgrade`."""
+"""`drip status`, `hold`, `stop`, `release` and `db`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
+from pathlib import Path
 
 import click
 from rich import box
 from rich.table import Table
 
+from drip import private
 from drip.cli.context import App, ago, console, instant_text, json_option, local_text, pass_app, print_json
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
@@ -20,7 +23,7 @@ from drip.storage.control import EVERYTHING
 from drip.storage.opening import is_missing, upgrade
 from drip.workspace import Workspace
 
-MOST_ALARMS = 10
+MOST_ALARMS, MOST_EXPOSED = 10, 100
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 
 
@@ -38,6 +41,7 @@ def status(app: App, as_json: bool) -> None:
         with database.read() as connection:
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
+        open_to_others = list(islice(workspace.exposed(), MOST_EXPOSED))
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
@@ -45,10 +49,13 @@ def status(app: App, as_json: bool) -> None:
                         "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
                         "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
                         "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
+                        "exposed": [str(path) for path in open_to_others],
                         "alarms": [_alarm_row(each) for each in raised],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(found))
+        for sentence in _exposed(open_to_others):
+            click.echo(sentence)
         for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
@@ -87,6 +94,13 @@ def status(app: App, as_json: bool) -> None:
             click.echo(
                 f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
             )
+
+
+def _exposed(paths: Sequence[Path]) -> Iterator[str]:
+    """Says what is open to other users, if anything is."""
+    if paths:
+        more = " and more" if len(paths) > 1 else ""
+        yield f"Other users of this machine can read {paths[0]}{more}. `drip db protect` closes it to them."
 
 
 def _clock(workspace: Workspace, at: datetime) -> str:
@@ -251,3 +265,24 @@ def db_upgrade(app: App) -> None:
         raise DripError(f"There is no database at {place}.", help="it is made by the first command that needs it")
     before, after = upgrade(place)
     click.echo(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")
+
+
+@db.command("protect")
+@pass_app
+def db_protect(app: App) -> None:
+    """Closes `.drip` and the database to other users of this machine.
+
+    Example: drip db protect
+    """
+    closed, still_open = 0, []
+    for path in app.workspace().exposed():
+        if private.protect(path):
+            closed += 1
+        else:
+            still_open.append(path)
+    if still_open:
+        help = "put the workspace on another disk, or mount this one with `umask=077`"
+        raise DripError(f"The disk keeps no permissions: {still_open[0]} stays open to others.", help=help)
+    click.echo(
+        f"{closed} file(s) and folder(s) are closed to other users." if closed else "Nothing was open to others."
+    )

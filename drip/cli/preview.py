@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
+from drip import private
 from drip.cli.caps import show_caps
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.outage import show_outage
@@ -140,9 +141,9 @@ def _tried(workspace: Workspace, trial: str) -> Workspace:
 
 def _written(folder: Path, page: str) -> Path:
     """The page, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private.folder(folder)
     path, making = folder / "preview.html", folder / "preview.html.new"
-    making.write_text(page, "utf-8")
+    private.write(making, page.encode())
     making.rename(path)
     return path
 

@@ -11,6 +11,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from drip import private
 from drip.cli.context import App, console, instant_text, json_option, now_option, pass_app, print_json
 from drip.core.lift import Lift, Share
 from drip.engine.reporting import COLUMNS, CapsReport, Report, Side, rows
@@ -172,7 +173,7 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
 
 def _write(file: Path, found: list[Report]) -> None:
     try:
-        with file.open("w", newline="", encoding="utf-8-sig") as opened:
+        with open(file, "w", newline="", encoding="utf-8-sig", opener=private.opener) as opened:
             writer = csv.DictWriter(opened, COLUMNS)
             writer.writeheader()
             for each in found:

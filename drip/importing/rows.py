@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from drip import private
 from drip.errors import DripError, Place
 
 BOMS = (
@@ -203,7 +204,7 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
     try:
-        with making.open("w", newline="", encoding="utf-8") as file:
+        with open(making, "w", newline="", encoding="utf-8", opener=private.opener) as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", *columns])
             writer.writerows([row.line, why, *(row.cells.get(name, "") for name in columns)] for row, why in rejected)

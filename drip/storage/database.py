@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine, RootTransaction, delete, insert, select, text
 
+from drip import private
 from drip.storage.schema import meta, signing_keys
 from drip.storage.sql import Folded
 
@@ -103,9 +104,9 @@ class Notes:
 
     def write(self, workspace: str, beat: datetime) -> None:
         """Writes it down."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private.folder(self.path.parent)
         text = f"{workspace} {beat.isoformat()}\n".encode()
-        number = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        number = os.open(self.path, os.O_RDWR | os.O_CREAT, private.FILE)
         try:
             os.pwrite(number, text, 0)
             os.ftruncate(number, len(text))

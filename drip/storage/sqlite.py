@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
+from drip import private
 from drip.core.fields import bare_number
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
@@ -59,7 +60,7 @@ class FileLock:
 
     def take(self) -> bool:
         """Whether it is ours now."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, private.FILE)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

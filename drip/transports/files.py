@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from drip import private
 from drip.core.message import Message, Receipt, Sent, TransportDown, with_pictures
 from drip.core.settings import CHANNELS
 from drip.transports.mime import to_bytes
@@ -28,8 +29,8 @@ class FilesTransport:
         path = self._folder / _name(message)
         making = path.with_suffix(".writing")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            making.write_bytes(_content(message))
+            private.folder(self._folder)
+            private.write(making, _content(message))
             making.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from drip import private
 from drip.core.fields import harmless
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
 from drip.transports.options import only
@@ -209,9 +210,9 @@ class Batch:
             folder / f"{self._name}.pdf": pdf,
         }
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private.folder(folder)
             for path, content in self._files.items():
-                with path.with_name(f"{path.name}.writing").open("wb") as file:
+                with os.fdopen(private.create(path.with_name(f"{path.name}.writing")), "wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
