@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from drip import private
+from drip import papers, private
 from drip.core.message import Transport
 from drip.core.settings import Settings
 from drip.engine.book import Book, open_book
+from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.files import FOLDER as CAMPAIGNS
@@ -23,11 +25,13 @@ from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import People, TextRules
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
+from drip.storage import erasing
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
+from drip.storage.people import contacts_by_id
 
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
-OWN = ".drip"
+OWN, OUT, KEEPING = ".drip", ".drip/out", "files"
 BESIDE = ("", "-wal", "-shm", "-journal", ".daemon")
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
@@ -166,6 +170,34 @@ class Workspace:
         except ValueError as wrong:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
+
+    def keepers(self) -> list[Keeper]:
+        """What takes messages out of folders again: those that transports of the settings write into, and that of a fresh
+        workspace."""
+        known, found = _transports_known(), {(KEEPING, self.root / OUT)}
+        for options in self.settings.transports.values():
+            if "folder" in options and options.get("use") in known:
+                found.add((options["use"], self.root / options["folder"]))
+        return [
+            partial(forget, folder)
+            for use, folder in sorted(found)
+            if (forget := getattr(known[use].load(), "forget", None)) is not None
+        ]
+
+    def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
+        """Erases a person: out of the papers that were written here, and out of the database. Returns papers that cannot be
+        written anew. What is left in other files is cleared afterwards (`clear`)."""
+        with database.read() as connection:
+            contact = contacts_by_id(connection, [contact_id])[contact_id]
+            person = papers.Named(contact.key, erasing.addresses_of(connection, contact))
+        left = papers.strike(self.root / OWN, person)
+        with database.write() as connection:
+            erasing.erase(connection, contact_id, now)
+        return left
+
+    def clear(self, database: Database, now: datetime, *, thorough: bool = False) -> str | None:
+        """Clears what is left of erased people in files; why something is still left, None if nothing is."""
+        return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
 
     def alarm_target(self) -> tuple[Transport, str] | None:
         """How an operator is told, and the address (which may be empty); None if the settings name nobody.

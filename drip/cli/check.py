@@ -40,8 +40,8 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         return
     workspace = app.workspace()
     people, events = _known(workspace)
-    found = [*workspace.problems(people, events), *_exposed(workspace)]
-    problems = [problem for problem in found if _wanted(problem, files)]
+    everything = [*workspace.problems(people, events), *_exposed(workspace)]
+    problems = [problem for problem in everything if _wanted(problem, files)]
     for problem in problems:
         if as_json or style == "json":
             print_json(_row(problem))

@@ -10,9 +10,9 @@ import click
 from rich import box
 from rich.table import Table
 
-from drip import private
+from drip import papers, private
 from drip.cli.context import App, console, instant_text, json_option, local_text, now_option, pass_app, print_json
-from drip.core.fields import harmless
+from drip.core.fields import ERASED, harmless
 from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
@@ -20,6 +20,7 @@ from drip.importing.settling import settle_task
 from drip.storage import loyalty, people
 from drip.storage import tasks as store
 from drip.storage.tasks import Work
+from drip.workspace import OWN
 
 COLUMNS = (
     "task",
@@ -120,8 +121,9 @@ def export(app: App, file: Path) -> None:
 
     Example: drip tasks export calls.csv
     """
-    with app.opened(None) as (_, database, __), database.read() as connection:
+    with app.opened(None) as (workspace, database, _), database.read() as connection:
         found = store.listed(connection, ("open",))
+    papers.note(workspace.root / OWN, file)
     with open(file, "w", newline="", encoding="utf-8-sig", opener=private.opener) as opened:
         writer = csv.writer(opened)
         writer.writerow(COLUMNS)
@@ -239,7 +241,7 @@ def import_codes(app: App, name: str, file: Path) -> None:
             )
         first = [] if column == "code" else [column]
         codes = [*first, *(row.cells.get(column, "").strip() for row in table.rows)]
-        good = [code for code in codes if code and len(code) <= 100]
+        good = [code for code in codes if code and len(code) <= 100 and not code.casefold().startswith(ERASED)]
         fresh = loyalty.add_codes(connection, name, good)
     click.echo(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
 

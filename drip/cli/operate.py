@@ -20,6 +20,7 @@ from drip.importing.values import parse_email
 from drip.storage import control, lanes, outbox, people
 from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING
+from drip.storage.erasing import Outstanding
 from drip.storage.opening import is_missing, upgrade
 from drip.workspace import Workspace
 
@@ -50,11 +51,12 @@ def status(app: App, as_json: bool) -> None:
                         "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
                         "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
                         "exposed": [str(path) for path in open_to_others],
+                        "uncleared": len(found.uncleared),
                         "alarms": [_alarm_row(each) for each in raised],
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         click.echo(_daemon_sentence(found))
-        for sentence in _exposed(open_to_others):
+        for sentence in (*_exposed(open_to_others), *_uncleared(found.uncleared, now)):
             click.echo(sentence)
         for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
@@ -101,6 +103,16 @@ def _exposed(paths: Sequence[Path]) -> Iterator[str]:
     if paths:
         more = " and more" if len(paths) > 1 else ""
         yield f"Other users of this machine can read {paths[0]}{more}. `drip db protect` closes it to them."
+
+
+def _uncleared(waiting: Sequence[Outstanding], now: datetime) -> Iterator[str]:
+    """Says of whom something is left in files, if so."""
+    if waiting:
+        since = ago(waiting[0].at, now)
+        yield (
+            f"Something is left in files of {len(waiting)} erased person(s), the first of them erased {since}. The daemon clears "
+            "it; `drip db scrub` does so at once."
+        )
 
 
 def _clock(workspace: Workspace, at: datetime) -> str:
@@ -286,3 +298,17 @@ def db_protect(app: App) -> None:
     click.echo(
         f"{closed} file(s) and folder(s) are closed to other users." if closed else "Nothing was open to others."
     )
+
+
+@db.command("scrub")
+@pass_app
+def db_scrub(app: App) -> None:
+    """Clears what is left of erased people in files, however large the database is: it is written anew, and nobody else can write
+    meanwhile.
+
+    Example: drip db scrub
+    """
+    with app.opened(None) as (workspace, database, now):
+        if why := workspace.clear(database, now, thorough=True):
+            raise DripError(f"Something is left: {why}.", help="try it again when nobody else uses the database")
+    click.echo("Nothing is left of erased people.")

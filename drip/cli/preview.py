@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from drip import private
+from drip import papers, private
 from drip.cli.caps import show_caps
 from drip.cli.context import App, console, entry_row, json_option, now_option, pass_app, print_json
 from drip.cli.outage import show_outage
@@ -28,7 +28,7 @@ from drip.preview.simulator import Outage
 from drip.preview.trying import tried
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
-from drip.workspace import Workspace
+from drip.workspace import OWN, Workspace
 
 FURTHEST = timedelta(days=5 * 366)
 
@@ -108,7 +108,9 @@ def preview(
             with asked(seen=samples.look) as found:
                 chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
-            click.echo(f"Wrote {_written(Path(html), page)}")
+            written = _written(Path(html), page)
+            papers.note(workspace.root / OWN, written)
+            click.echo(f"Wrote {written}")
         else:
             coming_time = sums(workspace).summary
             titles |= {key: titles.get(key, key) for key in coming_time.campaigns}

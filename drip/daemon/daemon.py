@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
+from drip.daemon.clearer import Clearer
 from drip.daemon.courier import Courier
 from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
@@ -84,6 +85,7 @@ class Daemon:
         self._untroubled = False
         self._teller = Teller(database, clock)
         self._courier = Courier(database, clock, self.stop.is_set)
+        self._clearer = Clearer(database, clock)
         self._doorkeeper = Doorkeeper()
         self._number = 0
 
@@ -105,6 +107,7 @@ class Daemon:
         with self._working():
             tally = self._beat()
             self._carry()
+            self._clear()
         return tally
 
     @contextlib.contextmanager
@@ -200,6 +203,15 @@ class Daemon:
         except DripError as error:
             log.error("Webhooks cannot be told: %s", error.sentence, extra={"action": "webhook-down"})
 
+    def _clear(self) -> None:
+        """Clears what is left of erased people, beside the beats: it may wait for readers."""
+        try:
+            self._clearer.clear(self._files.workspace)
+        except DripError as error:
+            log.error(
+                "What is left of erased people cannot be cleared: %s", error.sentence, extra={"action": "uncleared"}
+            )
+
     def _end(self) -> None:
         self._tell()
         self._files.close()
@@ -222,7 +234,7 @@ class Daemon:
             max_instances=1,
             misfire_grace_time=None,
         )
-        for beside in (self._tell, self._carry):
+        for beside in (self._tell, self._carry, self._clear):
             scheduler.add_job(
                 beside, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
             )

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.fields import ERASED
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
 from drip.engine.book import Book
@@ -18,7 +19,7 @@ from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people, runs
+from drip.storage import consents, deliveries, history, links, notices, outbox, people, runs
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -39,7 +40,7 @@ AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 def contact_of(connection: Connection, link: Link) -> Contact | None:
     """Whom a link was written for; None for somebody who is not here any more, or was erased."""
     found = people.contacts_by_id(connection, [link.contact]).get(link.contact)
-    return found if found and not found.key.startswith(erasing.ERASED) else None
+    return found if found and found.erased_at is None else None
 
 
 def unsubscribe(
@@ -93,16 +94,16 @@ def answer(
     event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
     told = {"contact": contact.key, "topic": link.topic, **fields}
     if take_events(connection, settings, [event]):
-        notices.add(connection, ANSWERED, [told], now)
+        notices.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
     before = people.fields_of(connection, ANSWERED, key)
     if UNFINISHED in before:
         people.say_anew(connection, ANSWERED, key, fields)
-        notices.add(connection, ANSWERED, [told], now)
+        notices.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
     if said and "comment" not in before:
         people.say_anew(connection, ANSWERED, key, {**before, "comment": said})
-        notices.add(connection, ANSWERED, [{**told, **before, "comment": said}], now)
+        notices.add(connection, ANSWERED, [(contact.id, {**told, **before, "comment": said})], now)
     return int(before.get("score", score))
 
 
@@ -216,7 +217,9 @@ def sign_up(
 ) -> None:  # fmt: skip
     """Somebody asks for a topic. A `double` topic's campaign asks back (the event `TOPIC.requested`), a
     `single` one is on at once."""
-    contact = people.contact_by_email(connection, email) or Contact(email, email, locale=locale)
+    # An address may begin with the reserved word; its key may not.
+    key = email if not email.casefold().startswith(ERASED) else f"mail-{email}"
+    contact = people.contact_by_email(connection, email) or Contact(key, email, locale=locale)
     if not contact.id:
         name = " ".join(first_name.replace("\0", "").split())[:NAME_LENGTH]
         contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}

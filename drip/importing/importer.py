@@ -17,6 +17,7 @@ from drip.core.calendar import instant, zone
 from drip.core.fields import (
     Field,
     Stored,
+    own_key,
     parse,
     parse_birthday,
     parse_date,
@@ -212,7 +213,7 @@ def _key(row: Row, columns: Columns, seen: set[str]) -> str:
         raise ValueError("there is no key")
     if key in seen:
         raise ValueError(f"the key `{key}` stands in an earlier row")
-    return key
+    return own_key(key)
 
 
 def _suspect(declared: Field, text: str, row: Row, report: Report) -> None:
@@ -308,7 +309,7 @@ def _record(
 def _owner(key: str, owners: Mapping[str, Contact]) -> Contact:
     if not key:
         raise ValueError("there is no contact")
-    if key not in owners:
+    if key not in owners or owners[key].erased_at:
         raise ValueError(f"there is no contact `{key}`")
     return owners[key]
 
@@ -424,7 +425,7 @@ def _event(
     fields = {
         _normal(column): row.cells[column].strip() for column in columns.free if row.cells.get(column, "").strip()
     }
-    key = columns.cell(row, "id") or _digest(name, contact.key, at, fields)
+    key = own_key(columns.cell(row, "id")) or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
 
 

@@ -17,6 +17,7 @@ from drip.storage.schema_operating import (
     alarms,
     answered,
     api_keys,
+    erasures,
     lanes,
     links,
     notices,
@@ -33,6 +34,7 @@ AT_ONCE = 10_000
 # Nothing that is judged looks at what came back, at how servers take messages, or at what people and programs were told.
 APART = (
     deliveries, lanes, relays, refusals, session_deaths, alarms, api_keys, answered, notices, told, links, operators, sessions,
+    erasures,
 )  # fmt: skip
 COPIED = [table for table in metadata.sorted_tables if table not in APART]
 

@@ -74,6 +74,13 @@ class Database(ABC):
         """Raises DripError if it cannot hold every text, before it is filled."""
 
     @abstractmethod
+    def scrub(self, *, thorough: bool) -> bool:
+        """Whether nothing that was deleted or overwritten up to now is left in the database's own files.
+
+        What takes long is only done if it is small, or `thorough`. Somebody who reads meanwhile can be in the way: try again later.
+        """
+
+    @abstractmethod
     def lock(self) -> DaemonLock:
         """The right to be its one daemon, not taken yet."""
 

@@ -22,7 +22,7 @@ from drip.storage.sqlite import SqliteDatabase, told
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
-REVISION = "0009"
+REVISION = "0011"
 
 
 @dataclass(frozen=True, slots=True)
