@@ -31,7 +31,9 @@ from drip.storage.opening import Server, open_database, server
 from drip.storage.people import contacts_by_id
 
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
-OWN, OUT, KEEPING = ".drip", ".drip/out", "files"
+OWN, OUT = ".drip", ".drip/out"
+# Transports that write into folders.
+KEEPING = ("files", "pdf")
 BESIDE = ("", "-wal", "-shm", "-journal", ".daemon")
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
@@ -172,17 +174,13 @@ class Workspace:
         return transport
 
     def keepers(self) -> list[Keeper]:
-        """What takes messages out of folders again: those that transports of the settings write into, and that of a fresh
-        workspace."""
-        known, found = _transports_known(), {(KEEPING, self.root / OUT)}
-        for options in self.settings.transports.values():
-            if "folder" in options and options.get("use") in known:
-                found.add((options["use"], self.root / options["folder"]))
-        return [
-            partial(forget, folder)
-            for use, folder in sorted(found)
-            if (forget := getattr(known[use].load(), "forget", None)) is not None
-        ]
+        """What takes messages out of folders again: those of the settings' transports, and that of a fresh workspace. A folder can
+        hold what another transport wrote before."""
+        known, options = _transports_known(), self.settings.transports.values()
+        folders = {self.root / OUT, *(self.root / each["folder"] for each in options if "folder" in each)}
+        used = sorted({*KEEPING, *(each.get("use", "") for each in options)} & known.keys())
+        forgets = [forget for use in used if (forget := getattr(known[use].load(), "forget", None))]
+        return [partial(forget, folder) for forget in forgets for folder in sorted(folders)]
 
     def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
         """Erases a person: out of the papers that were written here, and out of the database. Returns papers that cannot be

@@ -6,6 +6,7 @@ more, is cleared afterwards (`engine.clearing`); until then the person stands in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,10 +95,11 @@ def _close_addresses(connection: Connection, contact: Contact, now: datetime) ->
     for channel in CHANNELS:
         if address := address_of(contact, channel):
             suppress(connection, address, REASON, now)
-    for address in addresses:
-        for table, name in _TOLD:
-            holds_it = Folded(table.c[name]).contains(address.casefold(), autoescape=True)
-            connection.execute(update(table).where(holds_it).values({name: REASON}))
+    # An error of a template can quote what it was given.
+    failed = (messages.c.contact_id == contact.id, messages.c.code == "render-error", messages.c.sentence != "")
+    quotes = connection.scalars(select(messages.c.sentence).where(*failed).distinct())
+    for each in (*addresses, *quotes):
+        _strike(connection, str(each))
     # A link that two of its contacts had is nobody's alone.
     quoted = {form.lower() for each in addresses for form in (each, quote(each), quote(each, ""), quote_plus(each))}
     if quoted:
@@ -105,6 +107,16 @@ def _close_addresses(connection: Connection, contact: Contact, now: datetime) ->
         connection.execute(delete(links).where(holds_one))
     if contact.email:
         connection.execute(delete(lanes).where(lanes.c.domain == contact.email.rpartition("@")[2].lower()))
+
+
+def _strike(connection: Connection, words: str) -> None:
+    """Takes words out of sentences that operators are told."""
+    pattern = re.compile(re.escape(words), re.I)
+    for table, name in _TOLD:
+        told = select(table.c[name]).where(Folded(table.c[name]).contains(words.casefold(), autoescape=True)).distinct()
+        for sentence in connection.scalars(told).all():
+            without = pattern.sub("…", sentence)
+            connection.execute(update(table).where(table.c[name] == sentence).values({name: without}))
 
 
 def _end(connection: Connection, contact_id: int, now: datetime) -> None:

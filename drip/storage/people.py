@@ -133,8 +133,8 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 
 def count(connection: Connection) -> int:
-    """How many contacts there are."""
-    return connection.execute(select(func.count()).select_from(contacts)).scalar_one()
+    """How many contacts there are; an erased one is none."""
+    return connection.execute(select(func.count()).where(contacts.c.erased_at.is_(None))).scalar_one()
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:

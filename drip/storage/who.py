@@ -64,6 +64,8 @@ from drip.storage.schema import (
 from drip.storage.sql import Prepared, folded, includes, json_flag, json_number, json_text, listed_in, numbers
 
 DAY = timedelta(days=1)
+# Who was erased is in no audience and in no segment, whatever the condition.
+THERE = contacts.c.erased_at.is_(None)
 NUMERIC = ("number", "money")
 # Nearly everybody's is another one, or there is an index already.
 UNINDEXED = ("key", "email", "phone", "timezone")
@@ -329,10 +331,10 @@ def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
 
 
 def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
-    """A condition that hangs on nobody's day, or none at all, over `contacts`."""
+    """A condition that hangs on nobody's day, or none at all, over `contacts`; it holds for nobody who was erased."""
     if condition is None:
-        return true()
-    return Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition)
+        return THERE
+    return and_(THERE, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
 
 
 def matching(
@@ -355,7 +357,7 @@ def statements(
     connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
-    of_all = select(contacts.c.id)
+    of_all = select(contacts.c.id).where(THERE)
     if among is not None:
         of_all = of_all.where(contacts.c.id.in_(_listed(among)))
     if not hangs_on_today(condition):
