@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FOLDER, FILE = 0o700, 0o600
 # Reading, writing or entering, for the group and for everybody.
 OTHERS = 0o077
+SCRATCH = "drip-copy-"
 
 
 def folder(path: Path) -> None:
@@ -59,3 +64,40 @@ def protect(path: Path) -> bool:
     """Closes a file or folder to others; whether it is closed now (some disks keep no permissions)."""
     path.chmod(FOLDER if path.is_dir() else FILE)
     return not path.stat().st_mode & OTHERS
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder for copies of people's data, gone afterwards; if the process is killed, with the next `sweep`."""
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as name:
+        number = os.open(name, os.O_RDONLY)
+        try:
+            # The kernel gives it back when the process dies.
+            fcntl.flock(number, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(number)
+
+
+def sweep() -> None:
+    """Copies that killed processes of this user have left are gone. Raises OSError."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        try:
+            _sweep(path)
+        except FileNotFoundError:
+            # Its process has ended meanwhile, and taken it along.
+            continue
+
+
+def _sweep(path: Path) -> None:
+    # An empty one may be just about to be filled.
+    if path.is_symlink() or path.stat().st_uid != os.geteuid() or not any(path.iterdir()):
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(number)

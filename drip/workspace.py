@@ -195,6 +195,8 @@ class Workspace:
 
     def clear(self, database: Database, now: datetime, *, thorough: bool = False) -> str | None:
         """Clears what is left of erased people in files; why something is still left, None if nothing is."""
+        if self.loaded.settings is None:
+            return "the settings cannot be read, which say where messages lie"
         return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
 
     def alarm_target(self) -> tuple[Transport, str] | None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip import private
 from drip.core.calendar import local, zone
 from drip.engine.alarming import alarm
 from drip.errors import DripError
@@ -39,10 +40,10 @@ def clear(
         return None
     why = _clear_files(keepers, run_ids) if ready else None
     if ready and why is None:
-        with database.write() as connection:
-            for each in ready:
+        for each in ready:
+            with database.write() as connection:
                 erasing.clear(connection, each)
-            erasing.cleared(connection, ready, now)
+                erasing.cleared(connection, each, now)
     at_night = local(now, zone(timezone)).hour in NIGHT or waiting[0].at <= now - LONGEST
     try:
         if not database.scrub(thorough=thorough or at_night):
@@ -70,6 +71,7 @@ def _clear_files(keepers: Sequence[Keeper], run_ids: Collection[int]) -> str | N
     try:
         for forget in keepers:
             forget(run_ids)
+        private.sweep()
     except OSError as error:
         # Its name can be an address, so it is not said.
         return f"a file cannot be removed: {error.strerror or 'it cannot be read'}"

@@ -7,7 +7,7 @@ more, is cleared afterwards (`engine.clearing`); until then the person stands in
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -104,7 +104,7 @@ def _close_addresses(connection: Connection, contact: Contact, now: datetime) ->
     quoted = {form.lower() for each in addresses for form in (each, quote(each), quote(each, ""), quote_plus(each))}
     if quoted:
         holds_one = or_(*(func.lower(links.c.address).contains(each, autoescape=True) for each in sorted(quoted)))
-        connection.execute(delete(links).where(holds_one))
+        connection.execute(delete(links).where(links.c.contact_id.is_(None), holds_one))
     if contact.email:
         connection.execute(delete(lanes).where(lanes.c.domain == contact.email.rpartition("@")[2].lower()))
 
@@ -220,9 +220,9 @@ def runs_of(connection: Connection, contact_ids: Collection[int]) -> list[int]:
     return list(connection.scalars(select(runs.c.id).where(runs.c.contact_id.in_(contact_ids))))
 
 
-def cleared(connection: Connection, contact_ids: Iterable[int], now: datetime) -> None:
-    """No file holds anything of these any more."""
-    connection.execute(update(erasures).where(erasures.c.contact_id.in_(contact_ids)).values(cleared_at=now))
+def cleared(connection: Connection, contact_id: int, now: datetime) -> None:
+    """No folder holds anything of this one any more."""
+    connection.execute(update(erasures).where(erasures.c.contact_id == contact_id).values(cleared_at=now))
 
 
 def settled(connection: Connection, until: datetime) -> None:

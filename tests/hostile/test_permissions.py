@@ -138,3 +138,18 @@ def test_an_export_closes_the_file_that_it_replaces_before_it_writes(tmp_path: P
     with open(before, "w", opener=private.opener) as file:
         assert not list(private.exposed([before])) and before.read_text() == ""
         file.write("people")
+
+
+def test_copies_that_a_killed_process_left_are_swept_and_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"{private.SCRATCH}left"
+    left.mkdir(private.FOLDER)
+    (left / "rehearsal.db").write_text("people")
+    with private.scratch() as used:
+        (used / "rehearsal.db").write_text("people")
+        private.sweep()
+        assert not left.exists() and (used / "rehearsal.db").exists()
+        assert not list(private.exposed([used]))
+    assert not used.exists()

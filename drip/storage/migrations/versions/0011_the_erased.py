@@ -33,6 +33,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
 
+    # What earlier versions have left of them is cleared too.
+    op.execute("INSERT INTO erasures (contact_id, at) SELECT id, erased_at FROM contacts WHERE erased_at IS NOT NULL")
+
 
 def _keep_for_the_erased(table: str) -> None:
     op.execute(f"UPDATE {table} SET key = 'not-' || key WHERE substr(key, 1, 7) = 'erased-' AND key <> 'erased-' || id")
