@@ -3,12 +3,10 @@
 A key that begins with `erased-` and is not of an erased person gets `not-` before it.
 """
 
-import time
-
 import sqlalchemy as sa
 from alembic import op
 
-from drip.storage.columns import Instant, Number, Words
+from drip.storage.columns import Instant, Number
 
 revision = "0011"
 down_revision = "0009"
@@ -51,12 +49,6 @@ def _mark_the_erased() -> None:
     else:
         op.add_column("contacts", sa.Column("erased_at", Instant))
         op.create_check_constraint("erased_is_a_reserved_word", "contacts", RESERVED)
-    contacts = sa.table("contacts", sa.column("key", Words), sa.column("id", Number), sa.column("erased_at", Instant))
-    own = sa.literal("erased-").concat(sa.cast(contacts.c.id, sa.Text))
-    # When it was is not known any more.
-    now = int(time.time() * 1000)
-    op.execute(
-        contacts.update()
-        .where(contacts.c.key == sa.literal("is-").concat(own))
-        .values(key=own, erased_at=sa.literal(now, sa.BigInteger))
-    )
+    # When each was is not known any more: no later than an address was given up last.
+    latest = "SELECT coalesce(max(at), 0) FROM suppressions"
+    op.execute(f"UPDATE contacts SET key = 'erased-' || id, erased_at = ({latest}) WHERE key = 'is-erased-' || id")
