@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.schema_operating import answered, api_keys
 
+# A repeat of a request is known for so long.
+REMEMBERED = timedelta(days=1)
 FORGOTTEN = '{"note": "This request was answered before. What was said of single people is not kept, since somebody was erased meanwhile."}'
 
 

@@ -88,7 +88,7 @@ def same_address(connection: Connection, contact: Contact) -> list[Contact]:
 
 
 def _close_addresses(connection: Connection, contact: Contact, now: datetime) -> None:
-    """Nobody writes to them again; nothing that was said of them stays, nor what a mail server was told about their domain."""
+    """Nobody writes to them again; nothing that was said of them stays."""
     addresses, key = addresses_of(connection, contact), suppression_key(connection)
     said = update(suppressions).where(suppressions.c.digest.in_([digest(key, each) for each in addresses]))
     connection.execute(said.values(reason=REASON, at=now))
@@ -106,7 +106,15 @@ def _close_addresses(connection: Connection, contact: Contact, now: datetime) ->
         holds_one = or_(*(func.lower(links.c.address).contains(each, autoescape=True) for each in sorted(quoted)))
         connection.execute(delete(links).where(links.c.contact_id.is_(None), holds_one))
     if contact.email:
-        connection.execute(delete(lanes).where(lanes.c.domain == contact.email.rpartition("@")[2].lower()))
+        _forget_domain(connection, contact.id, contact.email.rpartition("@")[2].lower())
+
+
+def _forget_domain(connection: Connection, contact_id: int, domain: str) -> None:
+    """A domain that nobody else has is the person's own. That of many stays: a pause that it asked for has to last."""
+    at_it = func.lower(contacts.c.email).endswith(f"@{domain}", autoescape=True)
+    others = select(contacts.c.id).where(at_it, contacts.c.id != contact_id).limit(1)
+    if connection.execute(others).first() is None:
+        connection.execute(delete(lanes).where(lanes.c.domain == domain))
 
 
 def _strike(connection: Connection, words: str) -> None:
