@@ -14,7 +14,8 @@ import pytest
 from drip import private
 
 UMASKS = (0o000, 0o002, 0o022, 0o027, 0o077)
-NOW = "2026-11-22 12:00"
+NOW = "2026-11-25 12:00"
+LETTER = "name: Letter\ntopic: offers\ntrigger: { schedule: 2026-11-25 10:00 }\nsteps: [send: letter]\n"
 
 
 def drip(root: Path, *words: str, umask: int = 0o022, ends: int = 0) -> str:
@@ -75,11 +76,14 @@ def test_whatever_the_umask_is_people_are_open_to_nobody_else(tmp_path: Path, um
     people.write_text(
         "key,email,first_name,country,birthday,offers\nana,ana@example.com,Ana,US,1990-11-22,yes\nben,no address,Ben,,,\n"
     )
+    (shop / "campaigns" / "letter.yaml").write_text(LETTER)
+    (shop / "templates" / "letter.md").write_text("---\nsubject: Hello\n---\nHello.\n")
     (shop / ".drip").mkdir(private.FOLDER)
     papers.mkdir(private.FOLDER)
     with Watch(shop / ".drip") as watch, Watch(papers) as beside:
         drip(shop, "import", "contacts", str(people), umask=umask, ends=1)
-        drip(shop, "run", "--once", "--now", NOW, umask=umask)
+        for clock in ("9:00", "10:30"):
+            drip(shop, "run", "--once", "--now", f"2026-11-25 {clock}", umask=umask)
         drip(shop, "preview", "--html", str(papers / "page"), "--now", NOW, umask=umask)
         drip(shop, "tasks", "export", str(papers / "calls.csv"), umask=umask)
         drip(shop, "report", "--csv", str(papers / "report.csv"), "--now", NOW, umask=umask)
@@ -88,7 +92,7 @@ def test_whatever_the_umask_is_people_are_open_to_nobody_else(tmp_path: Path, um
     assert watch.seen == beside.seen == set()
     assert not list(private.exposed([shop / "people.csv.rejected.csv"]))
     # What a marketer writes and shares is as ever.
-    assert (shop / "campaigns" / "birthday.yaml").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (shop / ".gitignore").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_a_folder_that_was_there_is_told_of_and_closed_by_one_command(tmp_path: Path) -> None:
