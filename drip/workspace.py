@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from drip import papers, private
 from drip.core.message import Transport
 from drip.core.settings import Settings
 from drip.engine.book import Book, open_book
+from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.files import FOLDER as CAMPAIGNS
@@ -23,9 +26,16 @@ from drip.lint.texts import People, TextRules
 from drip.paths import COPY
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
+from drip.storage import erasing
 from drip.storage.database import Database
 from drip.storage.opening import Server, open_database, server
+from drip.storage.people import contacts_by_id
 
+# Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
+OWN, OUT = ".drip", ".drip/out"
+# Transports that write into folders.
+KEEPING = ("files", "pdf")
+BESIDE = ("", "-wal", "-shm", "-journal", ".daemon")
 # Of alarms: the others may know by themselves whom they tell.
 NEED_ADDRESS = ("smtp", "twilio")
 
@@ -77,10 +87,18 @@ class Workspace:
         settings = self.loaded.settings
         given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
         if re.match(r"postgres(ql)?://", given):
-            return server(given, self.root / ".drip")
+            return server(given, self.root / OWN)
         if "://" in given and not given.startswith("sqlite:///"):
             raise DripError(f"`{given}` is no database of drip.", help="name a file, as `.drip/drip.db`")
         return self.root / given.removeprefix("sqlite:///")
+
+    def exposed(self) -> Iterator[Path]:
+        """Files and folders of people's data that other users of this machine can read: `.drip`, whatever is in it if others
+        can enter, and the database, wherever it lies."""
+        own, place = self.root / OWN, self.database_place()
+        inside = own.rglob("*") if any(private.exposed([own])) else ()
+        beside = [] if isinstance(place, Server) else [f"{place.resolve()}{ending}" for ending in BESIDE]
+        yield from dict.fromkeys(private.exposed(Path(each) for each in (own, *beside, *inside)))
 
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
@@ -152,6 +170,32 @@ class Workspace:
         except ValueError as wrong:
             raise DripError(f"{wrong}.", place=place) from None
         return transport
+
+    def keepers(self) -> list[Keeper]:
+        """What takes messages out of folders again: those of the settings' transports, and that of a fresh workspace. A folder can
+        hold what another transport wrote before."""
+        known, options = _transports_known(), self.settings.transports.values()
+        folders = {self.root / OUT, *(self.root / each["folder"] for each in options if "folder" in each)}
+        used = sorted({*KEEPING, *(each.get("use", "") for each in options)} & known.keys())
+        forgets = [forget for use in used if (forget := getattr(known[use].load(), "forget", None))]
+        return [partial(forget, folder) for forget in forgets for folder in sorted(folders)]
+
+    def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
+        """Erases a person: out of the papers that were written here, and out of the database. Returns papers that cannot be
+        written anew. What is left in other files is cleared afterwards (`clear`)."""
+        with database.read() as connection:
+            contact = contacts_by_id(connection, [contact_id])[contact_id]
+            person = papers.Named(contact.key, erasing.addresses_of(connection, contact))
+        left = papers.strike(self.root / OWN, person)
+        with database.write() as connection:
+            erasing.erase(connection, contact_id, now)
+        return left
+
+    def clear(self, database: Database, now: datetime, *, thorough: bool = False) -> str | None:
+        """Clears what is left of erased people in files; why something is still left, None if nothing is."""
+        if self.loaded.settings is None:
+            return "the settings cannot be read, which say where messages lie"
+        return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
 
     def alarm_target(self) -> tuple[Transport, str] | None:
         """How an operator is told, and the address (which may be empty); None if the settings name nobody.

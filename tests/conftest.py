@@ -35,7 +35,7 @@ CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
 
 # The tests that run on both databases each time: of what storage is asked, judged and planned.
 ON_BOTH = (
-    "test_api", "test_audiences", "test_clicks", "test_conditions", "test_courier", "test_feedback", "test_importer", "test_intake", "test_lateness", "test_own_data", "test_planning", "test_pressure", "test_probing", "test_readers", "test_relays", "test_sign_ups", "test_wholesale",
+    "test_api", "test_audiences", "test_clicks", "test_conditions", "test_courier", "test_erasure", "test_feedback", "test_importer", "test_intake", "test_lateness", "test_own_data", "test_planning", "test_pressure", "test_probing", "test_readers", "test_relays", "test_sign_ups", "test_wholesale",
 )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_tables_that_are_written_anew_keep_their_rows_and_their_rules(tmp_path: 
             }
 
     before = rows()
-    migrate(database)
+    migrate(database, "0009")
     assert rows() == before
     with pytest.raises(IntegrityError, match="balance_is_no_debt"), database.write() as connection:
         connection.execute(text("UPDATE counters SET balance = -1"))

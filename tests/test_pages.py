@@ -279,6 +279,17 @@ def test_ones_data_is_erased_by_oneself(site: Pages) -> None:
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
 
 
+@pytest.mark.file
+def test_whoever_erases_oneself_is_erased_under_every_key_with_that_address(site: Pages) -> None:
+    site.world.contacts("key,email,first_name", "ana-2,ANA@example.com,Twice")
+    path = f"/preferences/{site.token('preferences')}/erase"
+    assert site.post(path, data={"address": "ana@example.com"}).status_code == 200
+    with site.world.database.read() as connection:
+        assert not people.contacts_by_key(connection, ["ana", "ana-2"])
+        assert people.contacts_by_key(connection, ["ben"])
+    assert b"Twice" not in (site.world.root / ".drip" / "drip.db").read_bytes()
+
+
 def _dump(site: Pages) -> list[str]:
     import sqlite3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -206,3 +207,30 @@ def test_keys_of_links_are_rotated_and_old_links_stay_good_unless_they_leaked(sh
         keys = link_keys(connection)
     database.close()
     assert len(keys) == 1 and not {old.split(".")[1], new.split(".")[1]} & set(keys)
+
+
+def test_a_person_under_two_keys_is_named_and_erased_by_one_command(shop: Path) -> None:
+    (shop / "more.csv").write_text("key,email\nana-2,ANA@example.com\nerased-1,eve@example.com\n")
+    refused = drip(shop, "import", "contacts", str(shop / "more.csv"))
+    assert refused.code == 1 and "give it another key" in refused.err
+    one = drip(shop, "forget", "ben", "--yes")
+    assert one.code == 0 and "ben is erased" in one.out and "same address" not in one.out
+    both = drip(shop, "forget", "ana", "--same-address", "--yes")
+    assert both.out.startswith("ana, ana-2 are erased.")
+    assert "left in files" not in both.out + drip(shop, "status").out
+    again = drip(shop, "forget", "erased-1", "--yes")
+    assert again.code == 2 and "erased already" in again.err
+    assert drip(shop, "db", "scrub").out == "Nothing is left of erased people.\n"
+    assert b"@example.com" not in (shop / ".drip" / "drip.db").read_bytes()
+
+
+def test_what_is_left_in_files_is_told_until_it_is_cleared(shop: Path) -> None:
+    with contextlib.closing(sqlite3.connect(shop / ".drip" / "drip.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM contacts").fetchone()
+        told = drip(shop, "forget", "ana", "--yes")
+        assert told.code == 0 and "Something is left in files" in told.out
+        assert "`drip db scrub`" in drip(shop, "status").out
+        assert drip(shop, "db", "scrub").code == 2
+    assert drip(shop, "run", "--once").code == 0
+    assert "left in files" not in drip(shop, "status").out

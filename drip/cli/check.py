@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from drip.cli.context import App, json_option, pass_app, read_clock
 from drip.cli.screen import print_json, say
-from drip.errors import DripError, Problem, nearest
-from drip.lint.rules import RULES
+from drip.errors import DripError, Place, Problem, nearest
+from drip.lint.rules import RULES, finding
 from drip.lint.texts import People
 from drip.storage import portrait
 from drip.storage.opening import is_missing
@@ -39,7 +41,8 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         return
     workspace = app.workspace()
     people, events = _known(workspace)
-    problems = [problem for problem in workspace.problems(people, events) if _wanted(problem, files)]
+    everything = [*workspace.problems(people, events), *_exposed(workspace)]
+    problems = [problem for problem in everything if _wanted(problem, files)]
     for problem in problems:
         if as_json or style == "json":
             print_json(_row(problem))
@@ -53,6 +56,13 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
         found = _counted(problems) if problems else "no problems"
         say(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
     raise click.exceptions.Exit(1 if errors else 0)
+
+
+def _exposed(workspace: Workspace) -> Iterator[Problem]:
+    """What other users of this machine can read of people's data: the first of it says that there is some."""
+    for path in islice(workspace.exposed(), 1):
+        name = str(path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path)
+        yield finding("exposed", Place(name), "other users of this machine can read what is kept of people here")
 
 
 def _counted(problems: list[Problem]) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from drip import papers, private
 from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.characters import hidden_in
+from drip.core.fields import ERASED
 from drip.core.sheets import ENCODING, write_sheet
 from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
@@ -18,6 +20,7 @@ from drip.importing.settling import settle_task
 from drip.storage import loyalty, people
 from drip.storage import tasks as store
 from drip.storage.tasks import Work
+from drip.workspace import OWN
 
 COLUMNS = (
     "task",
@@ -119,14 +122,15 @@ def export(app: App, file: Path) -> None:
 
     Example: drip tasks export calls.csv
     """
-    with app.opened(None) as (_, database, __), database.read() as connection:
+    with app.opened(None) as (workspace, database, _), database.read() as connection:
         found = store.listed(connection, ("open",))
+    papers.note(workspace.root / OWN, file)
     rows = (
         (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
          each.email or "", each.record or "", each.campaign, each.notes or "", "", "")
         for each in found
     )  # fmt: skip
-    with file.open("w", newline="", encoding=ENCODING) as opened:
+    with open(file, "w", newline="", encoding=ENCODING, opener=private.opener) as opened:
         write_sheet(opened, COLUMNS, rows)
     say(f"{len(found)} task(s) are in {file}.")
 
@@ -238,13 +242,20 @@ def import_codes(app: App, name: str, file: Path) -> None:
             )
         first = [] if column == "code" else [column]
         codes = [*first, *(row.cells.get(column, "").strip() for row in table.rows)]
-        good = [code for code in codes if code and len(code) <= LONGEST_CODE and not hidden_in(code)]
+        good = [
+            code
+            for code in codes
+            if code and len(code) <= LONGEST_CODE and not hidden_in(code) and not code.casefold().startswith(ERASED)
+        ]
         fresh = loyalty.add_codes(connection, name, good)
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
     taken = set(good)
     bad = [code for code in codes if code and code not in taken]
     for code in bad[:SHOWN]:
-        say(f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} letters, or hides some.", err=True)
+        say(
+            f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} letters, hides some, or begins with `{ERASED}`.",
+            err=True,
+        )
     raise click.exceptions.Exit(1 if bad else 0)
 
 

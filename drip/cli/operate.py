@@ -1,13 +1,16 @@
-"""`drip status`, `hold`, `stop`, `release` and `db upgrade`."""
+"""`drip status`, `hold`, `stop`, `release` and `db`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
+from pathlib import Path
 
 import click
 
+from drip import private
 from drip.cli.context import App, ago, instant_text, json_option, local_text, pass_app
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.characters import without_hidden
@@ -17,10 +20,11 @@ from drip.importing.values import parse_email
 from drip.storage import control, lanes, outbox, people
 from drip.storage.alarms import Alarm
 from drip.storage.control import EVERYTHING
+from drip.storage.erasing import Outstanding
 from drip.storage.opening import is_missing, upgrade
 from drip.workspace import Workspace
 
-MOST_ALARMS = 10
+MOST_ALARMS, MOST_EXPOSED = 10, 100
 STATES = ("deferred", "pending", "sending", "sent", "skipped", "failed", "held")
 
 
@@ -38,6 +42,7 @@ def status(app: App, as_json: bool) -> None:
         with database.read() as connection:
             held = outbox.held(connection)
             contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
+        open_to_others = list(islice(workspace.exposed(), MOST_EXPOSED))
         names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
         if as_json:
             rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
@@ -45,11 +50,15 @@ def status(app: App, as_json: bool) -> None:
                         "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
                         "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
                         "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
+                        "exposed": [str(path) for path in open_to_others],
+                        "uncleared": len(found.uncleared),
                         "alarms": [_alarm_row(each) for each in raised],
                         "sign_ups": dict(found.sign_ups),
                         "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
             return
         say(_daemon_sentence(found))
+        for sentence in (*_exposed(open_to_others), *_uncleared(found.uncleared, now)):
+            say(sentence)
         for scope, held_back in holds.items():
             what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
             why = f": {held_back.reason}" if held_back.reason else ""
@@ -88,6 +97,23 @@ def status(app: App, as_json: bool) -> None:
             reasons = Counter(message.code for message in held)
             listed = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
             say(f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them.")
+
+
+def _exposed(paths: Sequence[Path]) -> Iterator[str]:
+    """Says what is open to other users, if anything is."""
+    if paths:
+        more = " and more" if len(paths) > 1 else ""
+        yield f"Other users of this machine can read {paths[0]}{more}. `drip db protect` closes it to them."
+
+
+def _uncleared(waiting: Sequence[Outstanding], now: datetime) -> Iterator[str]:
+    """Says of whom something is left in files, if so."""
+    if waiting:
+        since = ago(waiting[0].at, now)
+        yield (
+            f"Something is left in files of {len(waiting)} erased person(s), the first of them erased {since}. The daemon clears "
+            "it; `drip db scrub` does so at once."
+        )
 
 
 def _clock(workspace: Workspace, at: datetime) -> str:
@@ -252,3 +278,36 @@ def db_upgrade(app: App) -> None:
         raise DripError(f"There is no database at {place}.", help="it is made by the first command that needs it")
     before, after = upgrade(place)
     say(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")
+
+
+@db.command("protect")
+@pass_app
+def db_protect(app: App) -> None:
+    """Closes `.drip` and the database to other users of this machine.
+
+    Example: drip db protect
+    """
+    closed, still_open = 0, []
+    for path in app.workspace().exposed():
+        if private.protect(path):
+            closed += 1
+        else:
+            still_open.append(path)
+    if still_open:
+        help = "put the workspace on another disk, or mount this one with `umask=077`"
+        raise DripError(f"The disk keeps no permissions: {still_open[0]} stays open to others.", help=help)
+    say(f"{closed} file(s) and folder(s) are closed to other users." if closed else "Nothing was open to others.")
+
+
+@db.command("scrub")
+@pass_app
+def db_scrub(app: App) -> None:
+    """Clears what is left of erased people in files, however large the database is: it is written anew, and nobody else can write
+    meanwhile.
+
+    Example: drip db scrub
+    """
+    with app.opened(None) as (workspace, database, now):
+        if why := workspace.clear(database, now, thorough=True):
+            raise DripError(f"Something is left: {why}.", help="try it again when nobody else uses the database")
+    say("Nothing is left of erased people.")

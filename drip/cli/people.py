@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
+from drip import papers
 from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
 from drip.cli.screen import counted_rows, print_json, say, sure
 from drip.errors import DripError
@@ -14,6 +15,7 @@ from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
 from drip.storage import consents, erasing, exporting, people
 from drip.storage.people import Contact
+from drip.workspace import OWN
 
 SHOWN = 20
 
@@ -54,6 +56,7 @@ def import_(
     _show(report, what, dry_run, as_json)
     if report.rejected and not dry_run:
         target = write_rejected(file, report.rejected)
+        papers.note(workspace.root / OWN, target)
         say(f"The rejected rows are in {target}.", err=True)
     raise click.exceptions.Exit(1 if report.rejected else 0)
 
@@ -113,21 +116,42 @@ def consent(app: App, contact: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("contact")
+@click.option("--same-address", is_flag=True, help="Also every other contact with the same e-mail address.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@now_option
 @pass_app
-def forget(app: App, contact: str, yes: bool) -> None:
-    """Erases a person: data, events, words; runs end. Only a keyed hash of the addresses stays, so that nobody writes again.
+def forget(app: App, contact: str, same_address: bool, yes: bool, now: str | None) -> None:
+    """Erases a person: data, events, words, messages in files; runs end, codes are good no more.
 
+    \b
     Example: drip forget ana
+             drip forget ana --same-address
+
+    What stays: a keyed hash of the addresses, so that nobody writes to them again, and lines of the ledger without words, so that
+    sums stay true. Whom your own files, backups and logs hold, and other programs that were told, is not drip's to erase.
     """
-    with app.opened(None) as (_, database, now):
+    with app.opened(now) as (workspace, database, at):
         with database.read() as connection:
-            number = _known(connection, contact).id
+            person = _known(connection, contact)
+            others = erasing.same_address(connection, person)
+        gone = [person, *others] if same_address else [person]
+        names = ", ".join(each.key for each in gone)
+        if person.erased_at:
+            raise DripError(f"{contact} is erased already.")
         if not yes:
-            sure(f"Erase {contact} for good?")
-        with database.write() as connection:
-            erasing.erase(connection, number, now)
-    say(f"{contact} is erased.")
+            sure(f"Erase {names} for good?")
+        unwritten = dict.fromkeys(paper for each in gone for paper in workspace.forget(database, each.id, at))
+        left = workspace.clear(database, at)
+    say(
+        f"{names} {'is' if len(gone) == 1 else 'are'} erased. A keyed hash of the addresses stays, so that nobody writes again."
+    )
+    for paper in unwritten:
+        say(f"{paper} may still hold them, and cannot be written: delete it by hand.")
+    if left:
+        say(f"Something is left in files: {left}. The daemon tries it again; `drip db scrub` does so at once.")
+    if others and not same_address:
+        count = f"{len(others)} other contact(s)"
+        say(f"{count} with the same address stay, unwritten to: {', '.join(each.key for each in others)}.")
 
 
 @click.command()

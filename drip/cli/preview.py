@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from drip import papers, private
 from drip.cli.caps import show_caps
 from drip.cli.context import App, entry_row, json_option, now_option, pass_app
 from drip.cli.outage import show_outage
@@ -26,7 +27,7 @@ from drip.preview.simulator import Outage
 from drip.preview.trying import tried
 from drip.storage.database import Database
 from drip.storage.ledger import Entry
-from drip.workspace import Workspace
+from drip.workspace import OWN, Workspace
 
 FURTHEST = timedelta(days=5 * 366)
 
@@ -106,7 +107,9 @@ def preview(
             with asked(seen=samples.look) as found:
                 chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
                 page = report(found, chosen, titles, zone, workspace.settings.business_name)
-            say(f"Wrote {_written(Path(html), page)}")
+            written = _written(Path(html), page)
+            papers.note(workspace.root / OWN, written)
+            say(f"Wrote {written}")
         else:
             coming_time = sums(workspace).summary
             titles |= {key: titles.get(key, key) for key in coming_time.campaigns}
@@ -139,9 +142,9 @@ def _tried(workspace: Workspace, trial: str) -> Workspace:
 
 def _written(folder: Path, page: str) -> Path:
     """The page, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private.folder(folder)
     path, making = folder / "preview.html", folder / "preview.html.new"
-    making.write_text(page, "utf-8")
+    private.write(making, page.encode())
     making.rename(path)
     return path
 

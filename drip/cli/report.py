@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from drip import private
 from drip.cli.context import App, instant_text, json_option, now_option, pass_app
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.lift import Lift, Share
@@ -171,7 +172,7 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
 
 def _write(file: Path, found: list[Report]) -> None:
     try:
-        with file.open("w", newline="", encoding=ENCODING) as opened:
+        with open(file, "w", newline="", encoding=ENCODING, opener=private.opener) as opened:
             write_sheet(opened, COLUMNS, (row.values() for each in found for row in rows(each)))
     except OSError as error:
         raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None

@@ -21,6 +21,8 @@ Stored = str | int | float | bool
 Value = str | int | float | bool | date | datetime | Birthday
 
 # Far enough from the calendar's ends for every length of time that the language can write.
+# Keys that begin so are those of people who were erased.
+ERASED = "erased-"
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 ISO_DAY = len("2026-11-22")
 YES = {"yes", "y", "true", "1", "on"}
@@ -156,3 +158,10 @@ def parse_zone(text: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"`{text}` is not a time zone like Europe/London or America/Chicago") from None
     return text
+
+
+def own_key(key: str) -> str:
+    """A key as it may come in. Raises ValueError for one that only erased people have."""
+    if key.casefold().startswith(ERASED):
+        raise ValueError(f"`{key}` begins with `{ERASED}`, as only keys of erased people do; give it another key")
+    return key

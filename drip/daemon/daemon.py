@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
 from drip.daemon.answering import Answering
+from drip.daemon.clearer import Clearer
 from drip.daemon.courier import Courier
 from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
@@ -86,6 +87,7 @@ class Daemon:
         self._teller = Teller(database, clock)
         self._courier = Courier(database, clock, self.stop.is_set)
         self._answering = Answering(database, clock, self.stop.is_set)
+        self._clearer = Clearer(database, clock)
         self._doorkeeper = Doorkeeper()
         self._number = 0
 
@@ -108,6 +110,7 @@ class Daemon:
             tally = self._beat()
             self._carry()
             self._answer()
+            self._clear()
         return tally
 
     @contextlib.contextmanager
@@ -210,6 +213,15 @@ class Daemon:
         except (DripError, Problems) as error:
             log.error("What people asked for cannot be sent: %s", error, extra={"action": "data-mail-down"})
 
+    def _clear(self) -> None:
+        """Clears what is left of erased people, beside the beats: it may wait for readers."""
+        try:
+            self._clearer.clear(self._files.workspace)
+        except DripError as error:
+            log.error(
+                "What is left of erased people cannot be cleared: %s", error.sentence, extra={"action": "uncleared"}
+            )
+
     def _end(self) -> None:
         self._tell()
         self._files.close()
@@ -232,7 +244,7 @@ class Daemon:
             max_instances=1,
             misfire_grace_time=None,
         )
-        for beside in (self._tell, self._carry, self._answer):
+        for beside in (self._tell, self._carry, self._answer, self._clear):
             scheduler.add_job(
                 beside, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
             )

@@ -99,5 +99,8 @@ class Changes:
         met = [run for run in self.runs.values() if run.code == "goal-met" and run.ended_at == self.now]
         if met:
             known = people.contacts_by_id(connection, {run.contact_id for run in met})
-            told = [{"run": run.id, "campaign": run.campaign, "contact": known[run.contact_id].key} for run in met]
+            told = [
+                (run.contact_id, {"run": run.id, "campaign": run.campaign, "contact": known[run.contact_id].key})
+                for run in met
+            ]
             notices.add(connection, "goal", told, self.now)

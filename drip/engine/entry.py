@@ -286,6 +286,8 @@ def _rows(
 
 def _may_enter(campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime) -> bool:
     contact = batch.contacts[start.contact_id]
+    if contact.erased_at is not None:
+        return False
     if batch.unconfirmed(contact) and not (campaign.asks_back and batch.confirmable(contact)):
         return False
     if last is not None and not _may_again(campaign, last, zone(batch.zone_of(contact)), now):

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.addresses import ascii_domain
+from drip.core.answers import without_addresses
 from drip.core.characters import without_hidden
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
@@ -88,6 +89,9 @@ class Feedback:
         if finding.kind in ("bounce", "delayed") and address and not _same(finding.recipient, address):
             # It is about somebody behind our address (an alias, a list), of which that says nothing.
             finding = replace(finding, meaning="unknown")
+        if contact is not None and contact.erased_at is not None:
+            # What comes back late counts, and quotes nobody.
+            finding = replace(finding, reason="")
         made = Delivery(
             message.id, finding.kind, self._now, finding.meaning, finding.status, finding.reason, source
         )  # fmt: skip
@@ -120,7 +124,7 @@ class Feedback:
         if finding.kind in TOLD:
             told = {"message": message.id, "campaign": message.campaign, "step": message.step, "channel": message.channel,
                     "contact": contact.key, "class": finding.meaning, "status": finding.status}  # fmt: skip
-            notices.add(connection, TOLD[finding.kind], [told], self._now)
+            notices.add(connection, TOLD[finding.kind], [(contact.id, told)], self._now)
 
     def _follow(
         self, connection: Connection, message: Outgoing, contact: Contact, address: str, finding: Finding
@@ -139,7 +143,7 @@ class Feedback:
                 self._suppress(connection, address, f"{back.count} messages came back ({finding.reason})")
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
-        people.suppress(connection, address, reason, self._now)
+        people.suppress(connection, address, without_addresses(reason), self._now)
         self.report.suppressed += 1
 
     def _look_at_complaints(self, connection: Connection, campaign: str) -> None:

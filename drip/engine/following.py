@@ -19,7 +19,7 @@ from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
-from drip.storage import audience, loyalty, outbox, people, runs, segments, who
+from drip.storage import api_keys, audience, loyalty, outbox, people, runs, segments, who
 from drip.storage.audience import Cursor
 from drip.storage.loyalty import Movement
 from drip.storage.outbox import Outgoing
@@ -50,11 +50,13 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
 
 
 def prune(connection: Connection, book: Book, before: Cursor | None, now: datetime) -> bool:
-    """Forgets, once on each day of the workspace, the reasons that are older than the settings keep them."""
+    """Forgets, once on each day of the workspace, the reasons that are older than the settings keep them, and answers to requests
+    that are not repeated any more."""
     home = zone(book.settings.timezone)
     if before and local(before.at, home).date() == local(now, home).date():
         return False
     outbox.prune(connection, now - book.settings.keep_reasons)
+    api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
     return True
 
 

@@ -30,6 +30,7 @@ from drip.engine.judging import candidate_of
 from drip.engine.tally import CLOSED_MS, COSTLY_MS, Tally
 from drip.storage import alarms, consents, control, lanes, links, notices, outbox, people, relays, runs, tasks
 from drip.storage.database import Database
+from drip.storage.links import Lead
 from drip.storage.outbox import Outgoing
 from drip.storage.people import Contact, address_of
 from drip.storage.runs import Run
@@ -107,7 +108,7 @@ class Handover:
     _hand: dict[str, Ready] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
     _ended: list[tuple[Ready, Receipt]] = field(default_factory=list)
-    _links: set[str] = field(default_factory=set)
+    _links: dict[str, Lead] = field(default_factory=dict)
     _stopped: bool = False
     _closed: set[str] = field(default_factory=set)
     # What was heard before the server had taken anybody, as far as was known then.
@@ -179,7 +180,7 @@ class Handover:
                 # What it refused before this proves nothing, and is offered once more.
                 self._accepted(connection)
             begun = self._begin(connection, lot, counted)
-            self._keep_links(connection, ready)
+            self._keep_links(connection, ready, lot)
         self._stored(counted)
         self._stopped = self.stop()
         self._begun |= set(begun)
@@ -187,12 +188,19 @@ class Handover:
         now = self.clock()
         return [self._may(message, each, begun, now) for message, each in zip(ready, lot, strict=True)]
 
-    def _keep_links(self, connection: Connection, ready: Sequence[Message]) -> None:
+    def _keep_links(self, connection: Connection, ready: Sequence[Message], lot: Sequence[Ready]) -> None:
         """Where their links lead is known before they leave."""
-        fresh = {name: to for each in ready for name, to in each.links.items() if name not in self._links}
+        fresh: dict[str, Lead] = {}
+        for each, own in zip(ready, lot, strict=True):
+            for name, to in each.links.items():
+                known = fresh.get(name) or self._links.get(name)
+                if known is None:
+                    fresh[name] = Lead(to, own.contact.id)
+                elif known.contact_id not in (None, own.contact.id):
+                    fresh[name] = Lead(to, None)
         if fresh:
             links.keep(connection, fresh)
-            self._links |= set(fresh)
+            self._links |= fresh
 
     def finish(self) -> None:
         """Stores the ends that are not stored yet."""
@@ -322,7 +330,7 @@ class Handover:
                 outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
                 address = address_of(each.contact, outgoing.channel)
                 if scope == "address" and address:
-                    people.suppress(connection, address, f"{DEAD} ({answer})", now)
+                    people.suppress(connection, address, f"{DEAD} ({without_addresses(answer)})", now)
                 counted.failed += 1
                 return True
             case Unsent(answer) if receipt is STALE:
@@ -359,7 +367,9 @@ class Handover:
                 return False
             case Unknown(answer):
                 outbox.settle(connection, outgoing, fence, "held", now, code="unknown", sentence=answer)
-                said = f"A message of {each.campaign.key} may have left or not, and is held ({answer})."
+                said = (
+                    f"A message of {each.campaign.key} may have left or not, and is held ({without_addresses(answer)})."
+                )
                 alarm(connection, log, "unknown", each.campaign.key, said, now, SETTLE)
                 counted.held += 1
                 counted.unknown += 1
@@ -414,17 +424,17 @@ class Handover:
 
     def _hold_campaign(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
         """Every other message of the campaign would be refused too."""
-        reason = f"its sender is refused ({answer})"
+        reason = f"its sender is refused ({without_addresses(answer)})"
         if each.campaign.key not in control.held_scopes(connection):
             control.hold(connection, each.campaign.key, now, reason)
             alarm(connection, log, "sender-refused", each.campaign.key, f"{each.campaign.key} is held: {reason}.", now)
 
 
-def _notice(each: Ready) -> dict[str, Any]:
-    """What other programs are told of a message that left."""
+def _notice(each: Ready) -> tuple[int, dict[str, Any]]:
+    """What other programs are told of a message that left, and whom it is about."""
     sent = each.outgoing
-    return {"message": sent.id, "campaign": sent.campaign, "step": sent.step, "channel": sent.channel,
-            "contact": each.contact.key}  # fmt: skip
+    return each.contact.id, {"message": sent.id, "campaign": sent.campaign, "step": sent.step, "channel": sent.channel,
+                             "contact": each.contact.key}  # fmt: skip
 
 
 def _task(each: Ready, receipt: Receipt, now: datetime) -> dict[str, Any]:

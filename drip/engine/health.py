@@ -10,6 +10,7 @@ from drip.storage import alarms, control, deliveries, lanes, outbox, relays, run
 from drip.storage.alarms import Alarm
 from drip.storage.control import Daemon, Hold
 from drip.storage.database import Database
+from drip.storage.erasing import Outstanding, outstanding
 from drip.storage.lanes import LeftAlone
 from drip.storage.outbox import Queue
 from drip.storage.relays import Doubted
@@ -24,7 +25,8 @@ ALARM_SPAN = timedelta(days=1)
 class Health:
     """At `now`. `counts` are messages by campaign and state, `inside` active runs by campaign; `back` is what came back in
     `BACK_SPAN`, by kind and meaning; `alarms` are those of `ALARM_SPAN`; `left_alone` are channels and domains that take nothing for a
-    time, `doubted` servers that have taken nobody yet; `sign_ups` are those of whom nothing else is known, by their state."""
+    time, `doubted` servers that have taken nobody yet; `sign_ups` are those of whom nothing else is known, by their state;
+    `uncleared` are erased people of whom something is left in files."""
 
     now: datetime
     daemon: Daemon | None
@@ -38,6 +40,7 @@ class Health:
     left_alone: Sequence[LeftAlone]
     doubted: Sequence[Doubted]
     sign_ups: Mapping[str, int]
+    uncleared: Sequence[Outstanding]
 
     @property
     def stopped(self) -> Hold | None:
@@ -70,4 +73,5 @@ def health(database: Database, now: datetime) -> Health:
             lanes.left_alone(connection, now),
             relays.doubted(connection),
             sign_ups.counts(connection),
+            outstanding(connection),
         )

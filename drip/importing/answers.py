@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.characters import without_hidden
+from drip.core.fields import ERASED
 from drip.core.meanings import ANSWERED, CLICKED, CONFIRMED, OPENED, REQUESTED
 from drip.core.settings import CHANNELS, Settings
 from drip.core.token import Link
@@ -20,7 +21,7 @@ from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, erasing, history, links, notices, outbox, people, runs, sign_ups
+from drip.storage import consents, deliveries, history, links, notices, outbox, people, runs, sign_ups
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -43,7 +44,7 @@ AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 def contact_of(connection: Connection, link: Link) -> Contact | None:
     """Whom a link was written for; None for somebody who is not here any more, or was erased."""
     found = people.contacts_by_id(connection, [link.contact]).get(link.contact)
-    return found if found and not found.key.startswith(erasing.ERASED) else None
+    return found if found and found.erased_at is None else None
 
 
 def unsubscribe(
@@ -100,16 +101,16 @@ def answer(
     event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
     told = {"contact": contact.key, "topic": link.topic, **fields}
     if take_events(connection, settings, [event]):
-        notices.add(connection, ANSWERED, [told], now)
+        notices.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
     before = people.fields_of(connection, ANSWERED, key)
     if UNFINISHED in before:
         people.say_anew(connection, ANSWERED, key, fields)
-        notices.add(connection, ANSWERED, [told], now)
+        notices.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
     if said and "comment" not in before:
         people.say_anew(connection, ANSWERED, key, {**before, "comment": said})
-        notices.add(connection, ANSWERED, [{**told, **before, "comment": said}], now)
+        notices.add(connection, ANSWERED, [(contact.id, {**told, **before, "comment": said})], now)
     return int(before.get("score", score))
 
 
@@ -251,12 +252,14 @@ def _stranger(
     connection: Connection, settings: Settings, email: str, first_name: str, locale: str, now: datetime
 ) -> Contact:
     """A contact of whom nothing is known but the sign-up."""
-    contact = Contact(email, email, locale=locale)
+    # An address may begin with the reserved word; its key may not.
+    key = f"mail-{email}" if email.casefold().startswith(ERASED) else email
+    contact = Contact(key, email, locale=locale)
     name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
     contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
     if contact.key in people.contacts_by_key(connection, [contact.key]):
         # The key is taken by somebody with another address.
-        contact.key = f"{email}-{now:%Y%m%d%H%M%S}"
+        contact.key = f"{key}-{now:%Y%m%d%H%M%S}"
     people.save_contacts(connection, [contact], date_fields(settings, "contact"))
     sign_ups.begin(connection, contact.id, now + UNCONFIRMED)
     refresh(connection, settings, [(contact.id, 0)])

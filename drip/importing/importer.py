@@ -16,6 +16,7 @@ from drip.core.characters import without_hidden
 from drip.core.fields import (
     Field,
     Stored,
+    own_key,
     parse,
     parse_birthday,
     parse_date,
@@ -177,7 +178,7 @@ def _key(row: Row, columns: Columns, seen: set[str]) -> str:
         raise ValueError("there is no key")
     if key in seen:
         raise ValueError(f"the key `{key}` stands in an earlier row")
-    return key
+    return own_key(key)
 
 
 def _suspect(declared: Field, text: str, row: Row, report: Report) -> None:
@@ -274,7 +275,7 @@ def _record(
 def _owner(key: str, owners: Mapping[str, Contact]) -> Contact:
     if not key:
         raise ValueError("there is no contact")
-    if key not in owners:
+    if key not in owners or owners[key].erased_at:
         raise ValueError(f"there is no contact `{key}`")
     return owners[key]
 
@@ -395,7 +396,7 @@ def _event(
         record_id = known[key].id if key else record_id
     said = {field_name(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
     fields = {name: text for name, text in said.items() if text}
-    key = columns.key(row, "id") or _digest(name, contact.key, at, fields)
+    key = own_key(columns.key(row, "id")) or _digest(name, contact.key, at, fields)
     return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
 
 

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from drip import private
 from drip.core.sheets import ENCODING, unguarded, write_sheet
 from drip.errors import DripError, Place
 
@@ -301,7 +302,7 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
     try:
-        with making.open("w", newline="", encoding=ENCODING) as file:
+        with open(making, "w", newline="", encoding=ENCODING, opener=private.opener) as file:
             write_sheet(
                 file,
                 ("line", "reason", *columns),

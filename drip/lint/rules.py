@@ -106,6 +106,10 @@ _ALL = (
          "Send from an address that someone reads."),
     Rule("not-sent-by", "error", "Nothing says how messages by this channel leave.",
          "Name a transport for it under `transports:`, or another channel."),
+    Rule("exposed", "warning",
+         "Files that hold people's data are open to other users of this machine. drip makes them for its own user alone; these "
+         "were made otherwise, or opened afterwards.",
+         "`drip db protect` closes them."),
 )  # fmt: skip
 RULES = {rule.code: rule for rule in _ALL}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
+from drip import private
 from drip.core.message import Desk, Message, Receipt, Sent, Transport
 from drip.core.settings import CHANNELS
 from drip.engine.beat import beat
@@ -65,8 +64,8 @@ class Nowhere:
 @contextlib.contextmanager
 def rehearsal(database: Database, now: datetime, part: Part = WHOLE) -> Iterator[Database]:
     """A copy of the database, or of a part of it, to try things on; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="drip-") as folder:
-        path = Path(folder) / "rehearsal.db"
+    with private.scratch() as folder:
+        path = folder / "rehearsal.db"
         create_database(path, now, durable=False).close()
         copy_into(database, path, part, now)
         copy = SqliteDatabase(path, durable=False)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.schema_operating import answered, api_keys
+
+# A repeat of a request is known for so long.
+REMEMBERED = timedelta(days=1)
+FORGOTTEN = '{"note": "This request was answered before. What was said of single people is not kept, since somebody was erased meanwhile."}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def revoke(connection: Connection, name: str, now: datetime) -> bool:
 
 
 def digest(token: str) -> str:
-    """The hash under which a token is kept."""
+    """The hash under which a token, or a request's name, is kept."""
     return sha256(token.encode()).hexdigest()
 
 
@@ -70,18 +74,24 @@ class Answer:
 def answer_to(connection: Connection, key: ApiKey, name: str) -> Answer | None:
     """What was answered to this program's request of this name."""
     columns = (answered.c.digest, answered.c.status, answered.c.body)
-    row = connection.execute(
-        select(*columns).where(answered.c.api_key_id == key.number, answered.c.name == name)
-    ).first()
+    own = (answered.c.api_key_id == key.number, answered.c.name == digest(name))
+    row = connection.execute(select(*columns).where(*own)).first()
     return Answer(*row) if row else None
 
 
 def remember(connection: Connection, key: ApiKey, name: str, answer: Answer, now: datetime) -> None:
-    """Keeps an answer for a repeat."""
+    """Keeps an answer for a repeat. Of the request's name only a hash is kept: programs make names of addresses."""
     values = {"digest": answer.digest, "status": answer.status, "body": answer.body, "at": now}
-    connection.execute(insert(answered).values(api_key_id=key.number, name=name, **values))
+    connection.execute(insert(answered).values(api_key_id=key.number, name=digest(name), **values))
 
 
 def forget_answers(connection: Connection, before: datetime) -> None:
     """Answers from before an instant are not kept."""
     connection.execute(delete(answered).where(answered.c.at < before))
+
+
+def forget_words(connection: Connection) -> None:
+    """Answers that name or quote anybody are not kept: which of them are about one person cannot be told, since what was refused
+    is stored nowhere else. That the requests were answered, and with which status, stays."""
+    names_somebody = or_(*(answered.c.body.contains(f'"{name}":') for name in ("reason", "notes", "contact")))
+    connection.execute(update(answered).where(names_somebody).values(body=FORGOTTEN))

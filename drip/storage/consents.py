@@ -96,9 +96,10 @@ def _tell(connection: Connection, gone: Sequence[Consent], source: str, now: dat
     if gone and "unsubscribed" in notices.wanted(connection):
         known = contacts_by_id(connection, {each.contact_id for each in gone})
         told = [
-            {"contact": known[each.contact_id].key, "topic": each.topic, "channel": each.channel, "source": source}
+            (each.contact_id,
+             {"contact": known[each.contact_id].key, "topic": each.topic, "channel": each.channel, "source": source})
             for each in gone
-        ]
+        ]  # fmt: skip
         notices.add(connection, "unsubscribed", told, now)
 
 

@@ -18,6 +18,7 @@ from drip.storage.schema_operating import (
     answered,
     api_keys,
     data_mails,
+    erasures,
     lanes,
     links,
     notices,
@@ -35,6 +36,7 @@ AT_ONCE = 10_000
 APART = (
     deliveries, lanes, relays, refusals, session_deaths, alarms, api_keys, answered, notices, told, links, operators, sessions,
     data_mails,
+    erasures,
 )  # fmt: skip
 COPIED = [table for table in metadata.sorted_tables if table not in APART]
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine, RootTransaction, delete, insert, select, text
 
+from drip import private
 from drip.storage.schema import meta, signing_keys
 from drip.storage.sql import Folded
 
@@ -73,6 +74,13 @@ class Database(ABC):
         """Raises DripError if it cannot hold every text, before it is filled."""
 
     @abstractmethod
+    def scrub(self, *, thorough: bool) -> bool:
+        """Whether nothing that was deleted or overwritten up to now is left in the database's own files.
+
+        What takes long is only done if it is small, or `thorough`. Somebody who reads meanwhile can be in the way: try again later.
+        """
+
+    @abstractmethod
     def lock(self) -> DaemonLock:
         """The right to be its one daemon, not taken yet."""
 
@@ -103,9 +111,9 @@ class Notes:
 
     def write(self, workspace: str, beat: datetime) -> None:
         """Writes it down."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private.folder(self.path.parent)
         text = f"{workspace} {beat.isoformat()}\n".encode()
-        number = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        number = os.open(self.path, os.O_RDWR | os.O_CREAT, private.FILE)
         try:
             os.pwrite(number, text, 0)
             os.ftruncate(number, len(text))

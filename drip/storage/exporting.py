@@ -30,6 +30,7 @@ from drip.storage.schema_operating import data_mails, links
 LEFT_OUT = {
     "consents": "the last word of each topic, which the log of consents has with its proof",
     "dates": "the dates of contacts and records once more, to be found by their day",
+    "erasures": "what is still to be cleared of somebody erased, of whom there is nothing to download",
     "judgements": "why a message waited, by rules that are the same for everybody",
     "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
     "sign_ups": "until when a sign-up can be confirmed; that it was asked for is among the events",

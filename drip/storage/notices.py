@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import NOTICES
@@ -19,8 +19,12 @@ from drip.storage.schema_operating import notices, told
 from drip.storage.sql import Prepared
 
 WANTED = "notices"
+# No webhook can ask for this kind.
+HUSHED = "hushed"
 _WANTED = Prepared(select(meta.c.value).where(meta.c.name == WANTED))
-_ADD = Prepared(insert(notices).values({name: bindparam(f"of_{name}") for name in ("kind", "at", "data")}).inline())
+_ADD = Prepared(
+    insert(notices).values({name: bindparam(f"of_{name}") for name in ("kind", "at", "data", "contact_id")}).inline()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +54,28 @@ def wanted(connection: Connection) -> frozenset[str]:
     return frozenset(bytes(found[0][0]).decode().split(",")) & frozenset(NOTICES) if found else frozenset()
 
 
-def add(connection: Connection, kind: str, happened: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Writes down what happened, if anybody wants to know of its kind. Of a sign-up that nobody has confirmed nobody is told."""
+def add(connection: Connection, kind: str, happened: Sequence[tuple[int, Mapping[str, Any]]], now: datetime) -> None:
+    """Writes down what happened to which contact, if anybody wants to know of its kind. Of a sign-up that nobody has confirmed
+    nobody is told."""
     if happened and kind in wanted(connection):
-        hidden = sign_ups.hidden(connection, {each["contact"] for each in happened})
-        rows = [(kind, kept(now), json.dumps(dict(each))) for each in happened if each["contact"] not in hidden]
-        _ADD.many(connection, rows)
+        hidden = sign_ups.hidden(connection, {data["contact"] for _, data in happened})
+        told_of = [(contact, data) for contact, data in happened if data["contact"] not in hidden]
+        _ADD.many(connection, [(kind, kept(now), json.dumps(dict(data)), contact) for contact, data in told_of])
+
+
+def hush(connection: Connection, contact_id: int) -> None:
+    """What is not told yet of a contact is told to nobody. The rows stay, so that their numbers are not given to others."""
+    values = {"kind": HUSHED, "data": {}}
+    connection.execute(update(notices).where(notices.c.contact_id == contact_id).values(values))
 
 
 def after(connection: Connection, name: str, kinds: Collection[str], limit: int) -> Sequence[Notice]:
     """The oldest of these kinds that this webhook was not told of yet."""
     last = select(told.c.notice).where(told.c.webhook == name).scalar_subquery()
     where = (notices.c.id > func.coalesce(last, 0), notices.c.kind.in_(kinds))
+    columns = (notices.c.id, notices.c.kind, notices.c.at, notices.c.data)
     return [
-        Notice(*row) for row in connection.execute(select(notices).where(*where).order_by(notices.c.id).limit(limit))
+        Notice(*row) for row in connection.execute(select(*columns).where(*where).order_by(notices.c.id).limit(limit))
     ]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, insert, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
+from drip import private
 from drip.errors import DripError
 from drip.storage.database import Database, add_link_key
 from drip.storage.schema import meta, metadata
@@ -101,12 +102,14 @@ def _newer(database: Database) -> DripError:
 
 
 def create_database(path: Path, now: datetime, *, durable: bool = True) -> SqliteDatabase:
-    """A fresh database with its own id and keys. It appears at `path` whole or not at all."""
-    making = path.with_name(f"{path.name}.{os.getpid()}.new")
+    """A fresh database with its own id and keys. It appears at `path`, or where a link there leads, whole or not at all."""
+    real = path.resolve()
+    making = real.with_name(f"{real.name}.{os.getpid()}.new")
     with told(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            making.unlink(missing_ok=True)
+            private.folder(real.parent)
+            # What SQLite writes beside a database has its permissions.
+            os.close(private.create(making))
         except OSError as error:
             raise DripError(
                 f"The folder {path.parent} cannot be written to: {error.strerror}.",
@@ -120,7 +123,7 @@ def create_database(path: Path, now: datetime, *, durable: bool = True) -> Sqlit
         with database.write() as connection:
             _fill(connection, now)
         database.close()
-        making.rename(path)
+        making.rename(real)
     return SqliteDatabase(path, durable=durable)
 
 

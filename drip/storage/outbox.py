@@ -256,18 +256,29 @@ def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
     """Appends decisions; their messages are stored already. Needs the write lock, for the reasons' ids."""
     if not made:
         return
-    wanted = {(each.sentence, each.place, each.code): each.filled_by for each in made}
-    sentences = json.dumps(sorted({sentence for sentence, _, _ in wanted}))
-    known = {row[1:]: row[0] for row in _REASONS.rows(connection, sentences=sentences)}
-    missing = [key for key in wanted if key not in known]
-    newest = (connection.execute(_NEWEST_REASON).scalar() or 0) if missing else 0
-    fresh = {key: newest + n for n, key in enumerate(missing, 1)}
-    _REASON.many(connection, [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()])
-    known |= fresh
+    known = _numbered(connection, {(each.sentence, each.place, each.code): each.filled_by for each in made})
     _JUDGED.many(connection, [
         (each.message.id, kept(each.at), known[each.sentence, each.place, each.code], kept(each.until))
         for each in made
     ])  # fmt: skip
+
+
+def reason(connection: Connection, code: str, sentence: str, place: str) -> int:
+    """The number of a reason. Needs the write lock."""
+    return _numbered(connection, {(sentence, place, code): None})[sentence, place, code]
+
+
+def _numbered(
+    connection: Connection, wanted: Mapping[tuple[str, str, str], str | None]
+) -> dict[tuple[str, str, str], int]:
+    """The numbers of reasons (sentence, place, code), of which those that are new are stored with what filled the cap."""
+    sentences = json.dumps(sorted({sentence for sentence, _, _ in wanted}))
+    known = {tuple(row[1:]): row[0] for row in _REASONS.rows(connection, sentences=sentences)}
+    missing = [key for key in wanted if key not in known]
+    newest = (connection.execute(_NEWEST_REASON).scalar() or 0) if missing else 0
+    fresh = {key: newest + n for n, key in enumerate(missing, 1)}
+    _REASON.many(connection, [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()])
+    return known | fresh
 
 
 def prune(connection: Connection, before: datetime) -> int:

@@ -31,6 +31,7 @@ from drip.core.calendar import from_millis
 from drip.core.fields import Stored
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
+from drip.storage.columns import moment
 from drip.storage.schema import (
     contacts,
     dates,
@@ -80,7 +81,8 @@ _SUPPRESSED = Prepared(
 
 @dataclass(slots=True)
 class Contact:
-    """A contact as stored. `zone` is the one that holds for it, None for the workspace's."""
+    """A contact as stored. `zone` is the one that holds for it, None for the workspace's; of one that was erased nothing is left
+    but the number."""
 
     key: str
     email: str | None = None
@@ -91,6 +93,7 @@ class Contact:
     zone: str | None = None
     attributes: dict[str, Stored] = field(default_factory=dict)
     id: int = 0
+    erased_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -131,8 +134,9 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 
 def count(connection: Connection) -> int:
-    """How many people there are."""
-    return connection.execute(select(func.count()).select_from(contacts).where(ordinary(contacts.c.id))).scalar_one()
+    """How many people there are: neither erased ones nor sign-ups that nobody confirmed."""
+    there = (ordinary(contacts.c.id), contacts.c.erased_at.is_(None))
+    return connection.execute(select(func.count()).select_from(contacts).where(*there)).scalar_one()
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
@@ -161,7 +165,7 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
     """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
     c = contacts.c
     holds = or_(*(Folded(column).contains(text.casefold(), autoescape=True) for column in (c.key, c.email, c.phone)))
-    people = select(contacts).where(ordinary(c.id))
+    people = select(contacts).where(ordinary(c.id), c.erased_at.is_(None))
     statement = people.where(holds) if text else people
     return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
 
@@ -169,8 +173,8 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
     return {
-        id_: Contact(key, email, phone, locale, country, timezone, zone, parsed(attributes), id_)
-        for id_, key, email, phone, locale, country, timezone, zone, attributes, _ in _CONTACTS.rows(
+        id_: Contact(key, email, phone, locale, country, timezone, zone, parsed(attributes), id_, moment(erased))
+        for id_, key, email, phone, locale, country, timezone, zone, attributes, _, erased in _CONTACTS.rows(
             connection, ids=numbers(ids)
         )
     }
@@ -178,8 +182,9 @@ def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Co
 
 def _contact(row: Any) -> Contact:
     return Contact(
-        row.key, row.email, row.phone, row.locale, row.country, row.timezone, row.zone, dict(row.attributes), row.id
-    )
+        row.key, row.email, row.phone, row.locale, row.country, row.timezone, row.zone, dict(row.attributes), row.id,
+        row.erased_at,
+    )  # fmt: skip
 
 
 def save_contacts(connection: Connection, people: Sequence[Contact], date_fields: Collection[str]) -> None:
@@ -387,13 +392,6 @@ def suppress(connection: Connection, address: str, reason: str, now: datetime) -
     """Never again to this address. The first reason stays."""
     row = {"digest": digest(suppression_key(connection), address), "reason": reason, "at": now}
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
-
-
-def forget_reason(connection: Connection, address: str) -> None:
-    """Why an address is suppressed is not known any more, since the reason may hold it; another one is to follow at once."""
-    connection.execute(
-        delete(suppressions).where(suppressions.c.digest == digest(suppression_key(connection), address))
-    )
 
 
 def take_back(connection: Connection, address: str, reason: str) -> None:

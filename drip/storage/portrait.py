@@ -23,8 +23,11 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
             for name in asked
         ]
         statement = select(func.count(), *columns).select_from(table).where(ordinary(_whose(table)))
-        if owner != "contact":
-            statement = statement.where(records.c.kind == owner)
+        if owner == "contact":
+            statement = statement.where(contacts.c.erased_at.is_(None))
+        else:
+            erased = select(contacts.c.id).where(contacts.c.erased_at.is_not(None))
+            statement = statement.where(records.c.kind == owner, records.c.contact_id.not_in(erased))
         everybody, *known = connection.execute(statement).one()
         for name, count in zip(asked, known, strict=True):
             if count < everybody:

@@ -14,8 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
+from drip.storage.erasing import PERSONAL
 
 HOW_LONG_TO_WAIT = "30s"
+# It hinders nobody; what it has done by then need not be done again.
+LONGEST_VACUUM = "10min"
 # A server that is gone without a word is noticed within a minute.
 CONNECTING: dict[str, Any] = {
     "connect_timeout": 10, "application_name": "drip",
@@ -54,6 +57,19 @@ class PostgresqlDatabase(Database):
         if encoding != "UTF8":
             help = "make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             raise DripError(f"The database {self.where} cannot hold every text: its encoding is {encoding}.", help=help)
+
+    def scrub(self, *, thorough: bool) -> bool:
+        """VACUUM of the tables with people in them: what was deleted there is given up, and overwritten by what comes next.
+
+        The server's own files keep it until then, its write-ahead log and backups for as long as whoever runs it says.
+        """
+        with self.told(), contextlib.closing(self.connect()) as connection:
+            connection.execute(f"SET statement_timeout = '{LONGEST_VACUUM}'")
+            try:
+                connection.execute(f"VACUUM {', '.join(each.name for each in PERSONAL)}")
+            except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+                return False
+        return True
 
     def lock(self) -> AdvisoryLock:
         return AdvisoryLock(self)

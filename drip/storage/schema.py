@@ -51,6 +51,9 @@ contacts = Table(
     Column("attributes", JSON, nullable=False),
     # Counts up with each transaction that changes people: what the planner has not seen yet has a higher one.
     Column("change", Number, nullable=False),
+    # An erased person: nothing is left but the number. Its key begins with `erased-`, and nobody else's does.
+    Column("erased_at", Instant),
+    CheckConstraint("erased_at IS NOT NULL OR substr(key, 1, 7) <> 'erased-'", name="erased_is_a_reserved_word"),
     Index("contacts_by_zone", "zone"),
     Index("contacts_by_change", "change"),
     Index("contacts_by_email", text("lower(email)")),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, MetaData, Table
+from typing import Any
+
+from sqlalchemy import JSON, Column, Float, ForeignKey, Index, MetaData, Table, text
 
 from drip.storage.columns import KEY_ALONE, Instant, Number, Words
 
 metadata = MetaData()
+
+
+def _known(column: str) -> dict[str, Any]:
+    """An index of the rows in which a column is known."""
+    where = text(f"{column} IS NOT NULL")
+    return {"sqlite_where": where, "postgresql_where": where}
+
 
 # When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
 lanes = Table(
@@ -128,6 +137,9 @@ notices = Table(
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", JSON, nullable=False),
+    # Whom it is about: what is not told yet of a person who is erased is told to nobody.
+    Column("contact_id", ForeignKey("contacts.id")),
+    Index("notices_by_contact", "contact_id", **_known("contact_id")),
 )
 
 told = Table(
@@ -158,8 +170,26 @@ data_mails = Table(
     Index("data_mails_by_state", "state", "again_at"),
 )
 
-# Links of messages that go over a page of ours.
-links = Table("links", metadata, Column("name", Words, primary_key=True), Column("address", Words, nullable=False))
+# Links of messages that go over a page of ours. One that was in the messages of a single contact is that contact's, and goes with it.
+links = Table(
+    "links",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("address", Words, nullable=False),
+    Column("contact_id", ForeignKey("contacts.id")),
+    Index("links_by_contact", "contact_id", **_known("contact_id")),
+)
+
+# Erased people of whom something may still lie in files, or in the unused parts of the database's own: until `daemon` or a
+# command has cleared it. `cleared_at` is when the files were.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("cleared_at", Instant),
+    **KEY_ALONE,
+)
 
 # Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is kept.
 operators = Table(

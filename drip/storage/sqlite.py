@@ -15,11 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
+from drip import private
 from drip.core.fields import bare_number
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
 
 HOW_LONG_TO_WAIT_MS = 30_000
+# So long writers are kept waiting by a look whether readers are in the way, and so large a database may be to be written anew at
+# once (460 MB: 3 s of a processor, 25 s on a busy machine).
+SCRUBBING_WAITS_MS, AT_ONCE_BYTES = 1_000, 128_000_000
 # Numbers have up to 30 digits, before the point or behind it.
 EXACT = Context(prec=100)
 
@@ -42,6 +46,29 @@ class SqliteDatabase(Database):
     def lock(self) -> FileLock:
         return FileLock(self.path)
 
+    def scrub(self, *, thorough: bool) -> bool:
+        """Writes the file anew (VACUUM) and empties the write-ahead log.
+
+        `secure_delete` is not enough: when rows move to another page, SQLite leaves a copy of some in the old one's gap.
+        Measured: of 3,000 erased among 30,000 rows 18 were still there; after VACUUM none.
+        """
+        with self.told(), contextlib.closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={SCRUBBING_WAITS_MS}")
+            try:
+                pages, size = (cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+                anew = thorough or pages * size <= AT_ONCE_BYTES
+                if anew:
+                    cursor.execute("VACUUM")
+                blocked, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                return False
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
+            return anew and not blocked
+
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
         with told(self.path):
@@ -59,7 +86,7 @@ class FileLock:
 
     def take(self) -> bool:
         """Whether it is ours now."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, private.FILE)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,6 +130,8 @@ def _engine(path: Path, durable: bool) -> Engine:
             connection.execute("PRAGMA journal_mode=MEMORY")
             # Nobody else knows of it: no file locks, and pages stay in memory.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # What is deleted or overwritten is so in the file too, not only for those who ask.
+        connection.execute("PRAGMA secure_delete=ON")
         # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 

@@ -66,6 +66,8 @@ from drip.storage.schema import (
 from drip.storage.sql import Prepared, folded, includes, json_flag, json_number, json_text, listed_in, numbers
 
 DAY = timedelta(days=1)
+# Who was erased is in no audience and in no segment, whatever the condition.
+THERE = contacts.c.erased_at.is_(None)
 NUMERIC = ("number", "money")
 # Nearly everybody's is another one, or there is an index already.
 UNINDEXED = ("key", "email", "phone", "timezone")
@@ -334,7 +336,7 @@ def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
 
 def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
     """The people, and a condition that hangs on nobody's day, or none at all, over `contacts`."""
-    people = ordinary(contacts.c.id)
+    people = and_(THERE, ordinary(contacts.c.id))
     if condition is None:
         return people
     return and_(people, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
@@ -360,7 +362,7 @@ def statements(
     connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
-    of_all = select(contacts.c.id).where(ordinary(contacts.c.id))
+    of_all = select(contacts.c.id).where(THERE, ordinary(contacts.c.id))
     if among is not None:
         of_all = of_all.where(contacts.c.id.in_(_listed(among)))
     if not hangs_on_today(condition):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from drip import private
 from drip.core.message import Message, Receipt, Sent, TransportDown, with_pictures
 from drip.core.settings import CHANNELS
 from drip.transports.mime import to_bytes
+
+# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one.
+NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11})\.[0-9a-f]*\.(?:eml|html|txt|writing)")
 
 
 class FilesTransport:
@@ -28,18 +32,28 @@ class FilesTransport:
         path = self._folder / _name(message)
         making = path.with_suffix(".writing")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            making.write_bytes(_content(message))
+            private.folder(self._folder)
+            private.write(making, _content(message))
             making.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 making.unlink()
-            sentence = f"The file {path} cannot be written: {error.strerror}."
+            # Its name is an address, and what is said here stays.
+            sentence = f"Nothing can be written into {self._folder}: {error.strerror}."
             raise TransportDown(sentence, "make room, or make the folder writable") from None
         return Sent(f"written to {path.name}")
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    @staticmethod
+    def forget(folder: Path, runs: Collection[int]) -> None:
+        """The messages of these runs, and all test copies (which are of no run), are gone from a folder. Raises OSError."""
+        gone = {0, *runs}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = NAME.fullmatch(path.name)
+            if found and int(found[1], 16) in gone:
+                path.unlink(missing_ok=True)
 
 
 def _name(message: Message) -> str:

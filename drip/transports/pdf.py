@@ -7,11 +7,12 @@ is whole, and never changes.
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -20,8 +21,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from drip import private
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
 from drip.core.sheets import ENCODING, write_sheet
+from drip.core.token import NAME
 from drip.transports.options import only
 
 # Laying one out takes some 50 ms, and while a batch is made no other channel has its turn.
@@ -138,6 +141,13 @@ class PdfTransport:
     def close(self) -> None:
         """Nothing is kept open."""
 
+    @staticmethod
+    def forget(folder: Path, runs: Collection[int]) -> None:
+        """In a folder's batches there are empty pages in place of the letters of these runs, and in the lists empty lines. Raises
+        OSError."""
+        for listing in sorted((*folder.glob("*.csv"), *folder.glob("*.csv.writing"))):
+            _forget_letters(listing, runs)
+
     def _laid_out(self, message: Message) -> Letter | Refused:
         html = with_pictures(message)
         page = html if html is not None else _page_of(message.text)
@@ -208,9 +218,9 @@ class Batch:
             folder / f"{self._name}.pdf": pdf,
         }
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private.folder(folder)
             for path, content in self._files.items():
-                with path.with_name(f"{path.name}.writing").open("wb") as file:
+                with os.fdopen(private.create(path.with_name(f"{path.name}.writing")), "wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -263,3 +273,50 @@ def _listed(letters: Sequence[Letter]) -> str:
 def _page_of(text: str) -> str:
     """A text without HTML as a page."""
     return f'<html><body style="font: 11pt/1.5 serif; white-space: pre-wrap">{escape(text)}</body></html>'
+
+
+def _forget_letters(listing: Path, runs: Collection[int]) -> None:
+    """Takes letters out of one batch. The list goes last: it says which pages they are."""
+    rows = list(csv.DictReader(io.StringIO(listing.read_text("utf-8-sig"), newline="")))
+    if not rows or tuple(rows[0]) != COLUMNS:
+        return
+    own = [row for row in rows if (found := NAME.match(row["message"])) and int(found[1], 16) in runs]
+    if not own:
+        return
+    printed = listing.with_name(listing.name.replace(".csv", ".pdf"))
+    if listing.suffix == ".writing":
+        # Nobody was told that it is there; it is what a power cut has left.
+        printed.unlink(missing_ok=True)
+        listing.unlink(missing_ok=True)
+        return
+    if printed.exists():
+        first = [(int(row["first_page"]), int(row["pages"])) for row in own]
+        _put(printed, _without_pages(printed, {page for start, count in first for page in range(start, start + count)}))
+    for row in own:
+        row |= {"name": "", "address": "", "message": ""}
+    made = io.StringIO()
+    writer = csv.DictWriter(made, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    _put(listing, made.getvalue().encode("utf-8-sig"))
+
+
+def _without_pages(printed: Path, gone: Collection[int]) -> bytes:
+    """The batch with empty pages for those that are gone, counted from 1."""
+    from pypdf import PdfReader, PdfWriter
+
+    made, writer = io.BytesIO(), PdfWriter()
+    for number, page in enumerate(PdfReader(printed).pages, 1):
+        if number in gone:
+            writer.add_blank_page(page.mediabox.width, page.mediabox.height)
+        else:
+            writer.add_page(page)
+    writer.write(made)
+    return made.getvalue()
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Puts a file in place, whole or not at all."""
+    making = path.with_name(f"{path.name}.writing")
+    private.write(making, content)
+    making.replace(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -26,8 +25,6 @@ from drip.web.openapi import DESCRIPTION
 from drip.web.site import Site, whose
 
 MOST = 1_000
-# A repeat is known for so long.
-REMEMBERED = timedelta(days=1)
 NAME = re.compile(r"[!-~]{1,200}")
 Work = Callable[[Connection, Site, Any], tuple[int, dict[str, Any]]]
 
@@ -107,7 +104,7 @@ async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: 
         answer = Answer(asked, status, json.dumps(told, ensure_ascii=False))
         if name:
             now = site.clock()
-            api_keys.forget_answers(connection, now - REMEMBERED)
+            api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
             api_keys.remember(connection, key, name, answer, now)
         return answer
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from anyio.to_thread import run_sync
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -19,7 +20,7 @@ from drip.core.token import Link, is_over, topic_said
 from drip.errors import DripError
 from drip.importing import answers, own_data
 from drip.importing.values import parse_email
-from drip.storage import data_mails, erasing, exporting
+from drip.storage import data_mails, exporting
 from drip.storage.people import Contact
 from drip.web.site import Site, address_of_reader, form_of, whose
 from drip.web.words import catalogue, language_for, languages
@@ -231,8 +232,7 @@ async def erase(request: Request) -> Response:
         if not site.wrong_links.spend(whose(request)):
             return _too_often()
         return site.page("erase.html", language, 422, done=False, wrong=True)
-    number = contact.id
-    await site.writer.do(lambda connection: erasing.erase(connection, number, site.clock()))
+    await run_sync(site.forget, contact)
     return site.page("erase.html", language, done=True, wrong=False)
 
 

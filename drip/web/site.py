@@ -25,7 +25,9 @@ from drip.engine.book import Book
 from drip.errors import DripError, Problems
 from drip.inbound.providers import Provider
 from drip.lint.contrast import contrast
+from drip.storage import erasing
 from drip.storage.database import Database, link_keys
+from drip.storage.people import Contact
 from drip.transports.posting import address_of, get
 from drip.web.guard import Limit
 from drip.web.words import catalogue, language_for, own_names
@@ -114,6 +116,18 @@ class Site:
                 return work(connection)
 
         return await run_sync(look)
+
+    def forget(self, person: Contact) -> None:
+        """Erases a person, under every key that has the same e-mail address: whoever reads its mail has shown that."""
+        now = self.clock()
+        with self.database.read() as connection:
+            others = erasing.same_address(connection, person)
+        for each in (person, *others):
+            for paper in self.workspace.forget(self.database, each.id, now):
+                said = "%s may still hold an erased person, and cannot be written: delete it by hand."
+                log.error(said, paper, extra={"action": "uncleared"})
+        if why := self.workspace.clear(self.database, now):
+            log.warning("Something is left in files of an erased person: %s.", why, extra={"action": "uncleared"})
 
     def language(self, request: Request, locale: str | None = None) -> str:
         """The reader's: that of the contact, else the browser's, else the workspace's."""

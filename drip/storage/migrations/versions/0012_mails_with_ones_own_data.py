@@ -6,7 +6,7 @@ from alembic import op
 from drip.storage.columns import Instant, Number, Words
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 
 def upgrade() -> None:

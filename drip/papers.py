@@ -1,0 +1,92 @@
+"""Files with people's data that drip was told to write where somebody wanted them: rejected rows, call lists, preview pages.
+
+Their names are noted in `.drip/papers`, so that an erased person can be taken out of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drip import private
+
+NAME = "papers"
+DELIMITERS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a paper knows a person by."""
+
+    key: str
+    addresses: Collection[str]
+
+    def is_in_row(self, cells: Sequence[str]) -> bool:
+        """Whether a row is about the person, or quotes it."""
+        quoted = f"`{self.key}`"
+        # An apostrophe keeps spreadsheets from taking a key for a formula.
+        return any(cell.removeprefix("'") == self.key or quoted in cell or self._has_address(cell) for cell in cells)
+
+    def is_in_page(self, text: str) -> bool:
+        """Whether a page of HTML names the person."""
+        plain = html.unescape(text)
+        return re.search(rf"(?<!\w){re.escape(self.key)}(?!\w)", plain) is not None or self._has_address(plain)
+
+    def _has_address(self, text: str) -> bool:
+        folded = text.casefold()
+        return any(each.casefold() in folded for each in self.addresses)
+
+
+def note(own: Path, paper: Path) -> None:
+    """Remembers a file that was written. `own` is the workspace's `.drip`."""
+    line = str(paper.resolve())
+    if line not in _noted(own):
+        private.folder(own)
+        number = os.open(own / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, private.FILE)
+        with os.fdopen(number, "wb") as file:
+            file.write(os.fsencode(line) + b"\n")
+
+
+def strike(own: Path, person: Named) -> list[Path]:
+    """Takes a person out of all papers that are still there: the rows of a table, a page as a whole, which is made again by the
+    same command. Returns those that cannot be written anew."""
+    left = []
+    for paper in map(Path, _noted(own)):
+        try:
+            if paper.is_file():
+                (_page if paper.suffix == ".html" else _table)(paper, person)
+        except OSError:
+            left.append(paper)
+    return left
+
+
+def _noted(own: Path) -> list[str]:
+    listed = own / NAME
+    return os.fsdecode(listed.read_bytes()).splitlines() if listed.is_file() else []
+
+
+def _page(paper: Path, person: Named) -> None:
+    if person.is_in_page(paper.read_text("utf-8", "replace")):
+        paper.unlink()
+
+
+def _table(paper: Path, person: Named) -> None:
+    content = paper.read_bytes()
+    text = content.decode("utf-8-sig", "replace")
+    delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    kept = [row for row in rows if not person.is_in_row(row)]
+    if len(kept) == len(rows):
+        return
+    made = io.StringIO(newline="")
+    csv.writer(made, delimiter=delimiter).writerows(kept)
+    making = paper.with_name(f"{paper.name}.writing")
+    # As a spreadsheet had it: with the mark that says that it is UTF-8, or without.
+    private.write(making, made.getvalue().encode("utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"))
+    making.replace(paper)
