@@ -120,7 +120,8 @@ READS_CONTACTS = {
                  "zones_of": OF_GIVEN_CONTACTS, "zones": ABOUT_ROWS, "contacts_in": "of whom `who.where` holds",
                  "events_after": JUDGED_LATER, "start_everybody": "of whom `who.where` holds"},
     "copying": {"_where": ABOUT_ROWS},
-    "erasing": {"_empty": OF_GIVEN_CONTACTS},
+    "erasing": {"PERSONAL": ABOUT_ROWS, "_empty": OF_GIVEN_CONTACTS, "_forget_domain": "whoever has an address there, known or not",
+                "same_address": "whoever has it, to be named or erased as well"},
     "history": {"everyone": "whose derived dates are worked out"},
     "ledger": {"_answered": OF_WHAT_HAPPENED, "_part": OF_WHAT_HAPPENED, "_columns": OF_WHAT_HAPPENED, "_of_run": OF_WHAT_HAPPENED},
     "loyalty": {"events_to_count": JUDGED_LATER, "code": OF_GIVEN_CONTACTS},
@@ -132,7 +133,7 @@ READS_CONTACTS = {
     "sign_ups": {"_WITH_ADDRESS": OF_GIVEN_CONTACTS, "_HIDDEN": OF_GIVEN_CONTACTS},
     "summary": {"summary": OF_WHAT_HAPPENED, "_first": OF_WHAT_HAPPENED, "busiest": OF_WHAT_HAPPENED},
     "tasks": {"_select": "of a campaign's step, which does nothing for them"},
-    "who": {"Reader": "within `where` and `statements`", "_zones": ABOUT_ROWS, "in_zones": "beside `where`",
+    "who": {"THERE": "beside `ordinary`", "Reader": "within `where` and `statements`", "_zones": ABOUT_ROWS, "in_zones": "beside `where`",
             "attribute_indexes": ABOUT_ROWS},
     "wholesale": {"_granted": OF_WHAT_HAPPENED},
 }  # fmt: skip

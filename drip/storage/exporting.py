@@ -32,6 +32,7 @@ LEFT_OUT = {
     "dates": "the dates of contacts and records once more, to be found by their day",
     "erasures": "what is still to be cleared of somebody erased, of whom there is nothing to download",
     "judgements": "why a message waited, by rules that are the same for everybody",
+    "notices": "what other programs are told of what is in it, until they know",
     "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
     "sign_ups": "until when a sign-up can be confirmed; that it was asked for is among the events",
     "session_deaths": "how often a connection broke off, while it is tried again",

@@ -162,7 +162,7 @@ def comes_in(made: World) -> Person:
 def _by_pages(made: World) -> None:
     with made.database.write() as connection:
         api_keys.add(connection, "shop", "drip_token", ["events", "contacts", "coupons"], at("2026-11-20"))
-    with pages(made, at("2026-11-24 16:00")) as site:
+    with pages(made, at("2026-11-26 08:00")) as site:
         known = {"Authorization": "Bearer drip_token", "Idempotency-Key": f"{MARK}-request"}
         event = {"event": "order.paid", "contact": KEY, "id": f"{MARK}-é", "fields": {"gift": f"{MARK}-été"}}
         lost = {"event": "order.paid", "contact": f"{MARK}-unknown"}
@@ -314,7 +314,7 @@ def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
 def test_a_repeat_of_a_request_does_nothing_again_and_quotes_nobody(person: Person) -> None:
     made = person.made
     erase(person)
-    with pages(made, at("2026-11-24 17:00")) as site:
+    with pages(made, at("2026-11-27 07:00")) as site:
         known = {"Authorization": "Bearer drip_token", "Idempotency-Key": f"{MARK}-2"}
         answer = site.post("/api/contacts", json=[{"key": KEY, "phone": f"{MARK}-phone"}], headers=known)
     assert answer.status_code == 422 and "not kept" in answer.text and MARK not in answer.text
