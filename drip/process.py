@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import sys
 import zoneinfo
+
+# Windows has no such limit; this is what would be enough anywhere.
+UNLIMITED_FILES = 1_000_000
 
 
 def unhurried() -> None:
@@ -18,3 +23,17 @@ def unhurried() -> None:
 def own_zones() -> None:
     """Has Python take time zones from the tzdata package alone: the same on every machine, of a version that can be noted."""
     zoneinfo.reset_tzpath(to=())
+
+
+def raise_file_limit() -> int:
+    """Raises how many files and sockets this process may have open to what it may be raised to; that number."""
+    if sys.platform == "win32":
+        return UNLIMITED_FILES
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS refuses what it says to be allowed.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED_FILES if soft == resource.RLIM_INFINITY else min(soft, UNLIMITED_FILES)
