@@ -68,19 +68,22 @@ class Connections:
         """Whether all places are taken, and by nobody who could be closed for a new one."""
         return len(self._phases) >= self._most and self._waiting.first() is None
 
-    def enter(self, connection: Connection) -> None:
-        """It has a place; for it another connection is closed if there is none left. It cannot be closed for others yet."""
-        if len(self._phases) >= self._most:
-            self._make_room(connection.address)
+    def enter(self, connection: Connection) -> bool:
+        """Whether it has a place; for it another connection is closed if there is none left. It cannot be closed for others
+        before it has `move`d."""
+        if len(self._phases) >= self._most and not self._make_room(connection.address):
+            return False
         self._phases[connection] = Phase.OURS
         if connection.address:
             self._from.setdefault(connection.address, (set(), _Waiting()))[0].add(connection)
+        return True
 
-    def _make_room(self, address: str) -> None:
-        own, waiting = self._from.get(address, (set(), None))
-        alone = waiting.first() if waiting and len(own) >= self._most * SHARE else None
-        if leaves := alone or self._waiting.first():
+    def _make_room(self, address: str) -> bool:
+        own, own_waiting = self._from.get(address, ((), self._waiting))
+        leaves = (own_waiting if len(own) >= self._most * SHARE else self._waiting).first()
+        if leaves:
             leaves.cut()
+        return leaves is not None
 
     def move(self, connection: Connection, phase: Phase) -> None:
         """It waits for something else from here on."""

@@ -61,7 +61,7 @@ class Protocol(HttpToolsProtocol):
         self._phase, self._until = Phase.OURS, math.inf
         # Of the request that is being read: bytes in all and of its body; whether its first byte came, and its head to the end.
         self._read = self._body = 0
-        self._begun = self._headed = False
+        self._begun = self._headed = self._upgrade = False
         # Of our answers, what the other side has not taken yet: as of the last look.
         self._untaken = 0
         # Nothing more is read.
@@ -147,16 +147,22 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(part)
             self._measure()
-        except httptools.HttpParserUpgrade:
-            # Nothing else than HTTP is spoken here. The request is answered as if it had not asked, and is the last one.
-            self._deaf = True
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade()
+            self._feed(part[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             why = error.__context__
             self._refuse(why.status if isinstance(why, Unacceptable) else 400)
         except Unacceptable as error:
             self._refuse(error.status)
+
+    def _pass_over_upgrade(self) -> None:
+        """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it had not asked for more (RFC 9110, section
+        7.8), and has its body, which the parser takes for the other protocol's."""
+        head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        head += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
 
     def _measure(self) -> None:
         """Raises Unacceptable where a head, or what stands around the parts of a body and after it, is too large."""
@@ -191,8 +197,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._measure()
-        self._headed = True
-        super().on_headers_complete()
+        self._upgrade = self.parser.should_upgrade()
+        if self._upgrade and self.parser.get_method() == b"CONNECT":
+            raise Unacceptable(405)
+        if not self._upgrade:
+            self._headed = True
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
@@ -203,6 +213,8 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrade:
+            return
         super().on_message_complete()
         self._read = self._body = 0
         self._begun = self._headed = False

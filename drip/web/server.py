@@ -24,6 +24,8 @@ BACKLOG = 1_024
 AT_ONCE = 16
 # When it is tried again after nobody could be let in, and connections are looked at.
 AGAIN_S, LOOK_S = 0.05, 1.0
+# What lasts is told again after this.
+TOLD_S = 600.0
 MOST_CONNECTIONS = 1_000
 SHUTDOWN_S = 10
 # The machine has none left of what a connection needs (accept(2)).
@@ -85,7 +87,7 @@ class _Server(uvicorn.Server):
         self._listening, self._behind = listening, networks(behind)
         self._connections = Connections(most)
         self._handing_over: set[asyncio.Task[None]] = set()
-        self._short = self._closed = False
+        self._closed, self._tell_at = False, 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -137,13 +139,12 @@ class _Server(uvicorn.Server):
             except OSError as error:
                 self._lacks(error)
                 return
-            self._short = False
             self._take(accepted, address)
 
     def _lacks(self, error: OSError) -> None:
         self._pause()
-        if not self._short:
-            self._short = True
+        if self._loop.time() >= self._tell_at:
+            self._tell_at = self._loop.time() + TOLD_S
             log.error("Nobody can be let in for the moment: %s.", error.strerror, extra={"action": "no-files"})
 
     def _take(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
@@ -154,7 +155,9 @@ class _Server(uvicorn.Server):
             self.config, self.server_state, self.lifespan.state, self._loop,
             all_of_them=self._connections, address=counted, client=(host, int(address[1])),
         )  # fmt: skip
-        self._connections.enter(connection)
+        if not self._connections.enter(connection):
+            accepted.close()
+            return
         task = self._loop.create_task(self._hand_over(accepted, connection))
         self._handing_over.add(task)
         task.add_done_callback(self._handing_over.discard)

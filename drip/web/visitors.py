@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from drip.errors import DripError
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """`127.0.0.1, 10.0.0.0/8, fd00::/8`. Raises ValueError with a sentence."""
+    """Of `127.0.0.1, 10.0.0.0/8, fd00::/8`. Raises DripError."""
     return tuple(_network(each.strip()) for each in text.split(","))
 
 
@@ -17,7 +19,8 @@ def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"`{text}` is no address; write 127.0.0.1, ::1 or 10.0.0.0/8") from None
+        help = "`--behind` takes addresses and networks with commas, as 127.0.0.1 or 10.0.0.0/8"
+        raise DripError(f"`{text}` is no address of a web server.", help=help) from None
 
 
 def is_in(host: str, trusted: Sequence[Network]) -> bool:
