@@ -93,7 +93,7 @@ def served(
     from drip.web.server import listen, serving
 
     leads, (host, port) = workspace.settings.public_url, at
-    few = most // DASHBOARD_SHARE
+    few = most // DASHBOARD_SHARE if dashboard else 0
     wanted: list[tuple[Any, str, tuple[str, int], int]] = []
     if leads:
         said = f"Pages are served at http://{host}:{port}; links lead to {leads}."

@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -85,7 +86,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, listening: socket.socket, behind: str, most: int) -> None:
         super().__init__(config)
         self._listening, self._behind = listening, networks(behind)
-        self._connections = Connections(most)
+        self._connections = Connections(most, time.monotonic)
         self._handing_over: set[asyncio.Task[None]] = set()
         self._closed, self._tell_at = False, 0.0
 
@@ -155,9 +156,7 @@ class _Server(uvicorn.Server):
             self.config, self.server_state, self.lifespan.state, self._loop,
             all_of_them=self._connections, address=counted, client=(host, int(address[1])),
         )  # fmt: skip
-        if not self._connections.enter(connection):
-            accepted.close()
-            return
+        self._connections.enter(connection)
         task = self._loop.create_task(self._hand_over(accepted, connection))
         self._handing_over.add(task)
         task.add_done_callback(self._handing_over.discard)

@@ -255,15 +255,18 @@ def test_whoever_asked_again_has_not_been_waiting_since_the_first_time() -> None
 
 
 def test_one_address_that_opens_most_connections_makes_room_for_itself() -> None:
-    with served(most=16) as port:
+    with served(most=40) as port:
         visitor = Client(port, HALF, own="127.0.0.3")
-        crowd = [Client(port, HALF, own="127.0.0.4") for _ in range(60)]
-        assert _becomes(lambda: sum(each.is_open() for each in crowd) == 15, 5)
+        crowd = [Client(port, HALF, own="127.0.0.4") for _ in range(100)]
+        assert _becomes(lambda: sum(each.is_open() for each in crowd) == 39, 5)
         visitor.say("\r\n")
         assert b"0 from 127.0.0.3" in visitor.heard(b"127.0.0.3")
 
 
-def test_unfinished_bodies_make_room_after_unfinished_heads_and_what_is_being_answered_never_does() -> None:
+def test_unfinished_bodies_make_room_after_unfinished_heads_and_what_is_being_answered_never_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "SPARED_S", 0.1)
     with served(most=3) as port:
         answered = Client(port, "GET /waits HTTP/1.1\r\nHost: x\r\n\r\n", own="127.0.0.2")
         body = Client(port, post(100, "x"), own="127.0.0.3")
@@ -273,6 +276,18 @@ def test_unfinished_bodies_make_room_after_unfinished_heads_and_what_is_being_an
         assert head.ends_within(1) and body.ends_within(1)
         LET_GO.set()
         assert b"waited" in answered.heard(b"waited") and all(each.is_open() for each in news)
+
+
+def test_whoever_has_only_just_come_is_spared_where_others_have_waited_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "SPARED_S", 0.3)
+    with served(most=4) as port:
+        bodies = [Client(port, post(100, "x"), own=f"127.0.0.{n}") for n in range(2, 6)]
+        time.sleep(0.4)
+        heads = [Client(port, HALF, own=f"127.0.0.{n}") for n in range(6, 9)]
+        assert _becomes(lambda: [each.is_open() for each in bodies] == [False, False, False, True], 2)
+        assert all(each.is_open() for each in heads)
 
 
 def test_where_all_are_being_answered_a_new_one_waits_for_its_turn() -> None:
