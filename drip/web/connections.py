@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol
 
-# Of one address, when all places are taken: from here on those of its own that kept us waiting go first.
-SHARE = 1 / 8
+# One address that keeps us waiting by so many, a share of all, makes room first, if all places are taken.
+SHARE, LEAST_SHARE = 1 / 8, 32
 # Whoever has kept us waiting for less is spared where somebody has for longer. Where unfinished bodies have taken nearly all places,
 # a visitor who has only just come would go before them; and many come at once where we stood still for a moment.
 SPARED_S = 1.0
@@ -56,8 +57,30 @@ class _Waiting:
     def longest(self) -> Connection | None:
         return min(self._firsts(), key=lambda each: each[1], default=(None, 0.0))[0]
 
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
     def _firsts(self) -> list[tuple[Connection, float]]:
         return [next(iter(each.items())) for each in self._of.values() if each]
+
+
+class _Counts:
+    """How many there are of each name, counted one by one; and of which there are most."""
+
+    def __init__(self) -> None:
+        self._names: defaultdict[int, dict[str, None]] = defaultdict(dict)
+        self.most = 0
+
+    def change(self, name: str, before: int, after: int) -> None:
+        self._names[before].pop(name, None)
+        if after:
+            self._names[after][name] = None
+        self.most = max(self.most, after)
+        while self.most and not self._names[self.most]:
+            self.most -= 1
+
+    def first(self) -> str | None:
+        return next(iter(self._names[self.most]), None)
 
 
 class Connections:
@@ -68,7 +91,8 @@ class Connections:
         self._most, self._passed_s = most, passed_s
         self._phases: dict[Connection, Phase] = {}
         self._waiting = _Waiting()
-        self._from: dict[str, tuple[set[Connection], _Waiting]] = {}
+        self._from: defaultdict[str, _Waiting] = defaultdict(_Waiting)
+        self._counts = _Counts()
         self._held: dict[Connection, int] = {}
         self._held_bytes = 0
 
@@ -85,17 +109,15 @@ class Connections:
     def enter(self, connection: Connection) -> None:
         """It has a place; another connection is closed for it if there is none left. It cannot be closed for others itself
         before it has `move`d."""
-        if len(self._phases) >= self._most and (leaves := self._next_to_go(connection.address)):
+        if len(self._phases) >= self._most and (leaves := self._next_to_go()):
             leaves.cut()
         self._phases[connection] = Phase.OURS
-        if connection.address:
-            self._from.setdefault(connection.address, (set(), _Waiting()))[0].add(connection)
 
-    def _next_to_go(self, address: str) -> Connection | None:
-        own, own_waiting = self._from.get(address, ((), self._waiting))
-        before = own_waiting if len(own) >= self._most * SHARE else self._waiting
-        now = self._passed_s()
-        return before.long(now) or self._waiting.long(now) or before.longest() or self._waiting.longest()
+    def _next_to_go(self) -> Connection | None:
+        now, most = self._passed_s(), self._from.get(self._counts.first() or "", self._waiting)
+        if self._counts.most >= max(self._most * SHARE, LEAST_SHARE):
+            return most.long(now) or most.longest()
+        return self._waiting.long(now) or most.longest()
 
     def move(self, connection: Connection, phase: Phase) -> None:
         """It waits for something else from here on."""
@@ -106,7 +128,12 @@ class Connections:
         self._phases[connection] = phase
         self._waiting.move(connection, before, phase, now)
         if connection.address:
-            self._from[connection.address][1].move(connection, before, phase, now)
+            own = self._from[connection.address]
+            count = len(own)
+            own.move(connection, before, phase, now)
+            self._counts.change(connection.address, count, len(own))
+            if not own:
+                del self._from[connection.address]
 
     def leave(self, connection: Connection) -> None:
         """Its place is free. Nothing happens if it was already."""
@@ -114,11 +141,6 @@ class Connections:
         if self._phases.pop(connection, None) is None:
             return
         self.let_go(connection)
-        if connection.address:
-            own, _ = self._from[connection.address]
-            own.discard(connection)
-            if not own:
-                del self._from[connection.address]
 
     def hold(self, connection: Connection, count: int) -> None:
         """So many bytes more of its body are in memory. If that is too much of all, the connection whose body has been

@@ -21,8 +21,9 @@ from drip.web.visitors import customer, is_in, networks, plain
 
 # Who waits for a place waits in the kernel: so many.
 BACKLOG = 1_024
-# Taken in before others have their turn.
-AT_ONCE = 16
+# Taken in before others have their turn: what a new one says is read some four turns later, and it must not have been closed for
+# newer ones by then.
+AT_ONCE = 4
 # When it is tried again after nobody could be let in, and connections are looked at.
 AGAIN_S, LOOK_S = 0.05, 1.0
 # What lasts is told again after this.
@@ -100,6 +101,7 @@ class _Server(uvicorn.Server):
         self._shut()
         self._closed = True
         self._listening.close()
+        await asyncio.gather(*self._handing_over)
         for connection in self._all():
             connection.hurry()
         await super().shutdown(sockets=sockets)

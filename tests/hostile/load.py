@@ -251,12 +251,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--files", type=int, nargs="*", default=[0, 256], help="file limits; 0 for the usual one")
     asked = parser.parse_args()
     size = SMALL if asked.small else Size()
-    for files in (None, 256):
+    for files in asked.files:
         for _ in range(asked.runs):
             with tempfile.TemporaryDirectory(prefix="drip-load-") as folder:
-                record = attacked(Path(folder), size, files)
+                record = attacked(Path(folder), size, files or None)
             sys.stdout.write(f"{f'{files} files' if files else 'usual limit'}: {record.line()}\n")
             sys.stdout.flush()
             record.check(size.people)

@@ -254,7 +254,8 @@ def test_whoever_asked_again_has_not_been_waiting_since_the_first_time() -> None
         assert first.is_open() and not second.is_open() and third.is_open()
 
 
-def test_one_address_that_opens_most_connections_makes_room_for_itself() -> None:
+def test_one_address_that_opens_most_connections_makes_room_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LEAST_SHARE", 8)
     with served(most=40) as port:
         visitor = Client(port, HALF, own="127.0.0.3")
         crowd = [Client(port, HALF, own="127.0.0.4") for _ in range(100)]
