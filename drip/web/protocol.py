@@ -92,11 +92,10 @@ class Protocol(HttpToolsProtocol):
         """Ends the connection if the other side has kept us waiting for too long."""
         if self.transport is None:  # not handed over yet
             return
-        untaken = self.transport.get_write_buffer_size()
-        taken, self._untaken = self._untaken - untaken, untaken
+        before = self._untaken
         self._settle()
-        if self._phase is Phase.ANSWER and taken > 0:
-            self._come_on(taken)
+        if self._phase is Phase.ANSWER and self._untaken < before:
+            self._come_on(before - self._untaken)
         elif self._phase is Phase.BODY and self.flow.read_paused:
             # It is us who do not read on.
             self._until = now + GRACE_S
@@ -112,8 +111,11 @@ class Protocol(HttpToolsProtocol):
     # --- what it waits for
 
     def _settle(self) -> None:
+        self._untaken = self.transport.get_write_buffer_size()
         if self._untaken:
             phase = Phase.ANSWER
+        elif self.transport.is_closing():
+            phase = Phase.OURS
         elif self.cycle is None or self.cycle.response_complete:
             phase = Phase.HEAD
         else:
@@ -223,4 +225,5 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete:
             self._all.let_go(self)
-        self._settle()
+        # What was written lies in the loop's hands until its next turn, and must not be cut off before.
+        self.loop.call_soon(self._settle)
