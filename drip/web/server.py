@@ -21,9 +21,9 @@ from drip.web.visitors import customer, is_in, networks, plain
 
 # Who waits for a place waits in the kernel: so many.
 BACKLOG = 1_024
-# Taken in before others have their turn: what a new one says is read some four turns later, and it must not have been closed for
-# newer ones by then.
-AT_ONCE = 4
+# The share of all places that is taken in before others have their turn. What a new one says is read some four turns later, and it must
+# not have been closed for newer ones by then; and with the daemon in the same process there are some 200 turns a second.
+AT_ONCE = 1 / 16
 # When it is tried again after nobody could be let in, and connections are looked at.
 AGAIN_S, LOOK_S = 0.05, 1.0
 # What lasts is told again after this.
@@ -88,6 +88,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._listening, self._behind = listening, networks(behind)
         self._connections = Connections(most, time.monotonic)
+        self._at_once = max(int(most * AT_ONCE), 1)
         self._handing_over: set[asyncio.Task[None]] = set()
         self._closed, self._tell_at = False, 0.0
 
@@ -131,7 +132,7 @@ class _Server(uvicorn.Server):
         self._loop.call_later(AGAIN_S, self._open)
 
     def _let_in(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(self._at_once):
             if self._connections.is_stuck():
                 self._pause()
                 return
