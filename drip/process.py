@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import resource
 import sys
 import zoneinfo
-
-# Windows has no such limit; this is what would be enough anywhere.
-UNLIMITED_FILES = 1_000_000
 
 
 def unhurried() -> None:
@@ -27,13 +25,9 @@ def own_zones() -> None:
 
 def raise_file_limit() -> int:
     """Raises how many files and sockets this process may have open to what it may be raised to; that number."""
-    if sys.platform == "win32":
-        return UNLIMITED_FILES
-    import resource
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS refuses what it says to be allowed.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return UNLIMITED_FILES if soft == resource.RLIM_INFINITY else min(soft, UNLIMITED_FILES)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

@@ -88,11 +88,11 @@ class Protocol(HttpToolsProtocol):
                 self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
-    def look(self, now: float) -> None:
+    def look(self) -> None:
         """Ends the connection if the other side has kept us waiting for too long."""
         if self.transport is None:  # not handed over yet
             return
-        before = self._untaken
+        now, before = self.loop.time(), self._untaken
         self._settle()
         if self._phase is Phase.ANSWER and self._untaken < before:
             self._come_on(before - self._untaken)

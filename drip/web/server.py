@@ -102,17 +102,16 @@ class _Server(uvicorn.Server):
         self._shut()
         self._closed = True
         self._listening.close()
-        await asyncio.gather(*self._handing_over)
+        await asyncio.gather(*self._handing_over, return_exceptions=True)
         for connection in self._all():
             connection.hurry()
         await super().shutdown(sockets=sockets)
 
     def _look(self) -> None:
-        """Every second, whatever becomes of it."""
+        """Every second, whatever becomes of it; at each connection, whatever becomes of the others."""
         self._loop.call_later(LOOK_S, self._look)
-        now = self._loop.time()
         for connection in self._all():
-            connection.look(now)
+            self._loop.call_soon(connection.look)
 
     def _all(self) -> list[Protocol]:
         return [cast(Protocol, each) for each in self._connections]
@@ -165,9 +164,13 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._handing_over.discard)
 
     async def _hand_over(self, accepted: socket.socket, connection: Protocol) -> None:
+        handed_over = False
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, accepted)
-        except OSError:
-            # It has hung up already.
-            self._connections.leave(connection)
-            accepted.close()
+            # Who has hung up already is no error.
+            with contextlib.suppress(OSError):
+                await self._loop.connect_accepted_socket(lambda: connection, accepted)
+                handed_over = True
+        finally:
+            if not handed_over:
+                self._connections.leave(connection)
+                accepted.close()
