@@ -27,7 +27,8 @@ class Phase(Enum):
 
 
 class Connection(Protocol):
-    """As a server's own connections are. `address` is empty where a trusted web server connects."""
+    """As a server's own connections are. `address` is the visitor's, empty where a trusted web server has not named one; it changes
+    in the phase OURS alone."""
 
     address: str
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import httptools
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from drip.web.connections import Connections, Phase
+from drip.web.visitors import customer
 
 # A head is complete in this time, and has no more bytes and fields.
 HEAD_S, HEAD_BYTES, FIELDS = 10.0, 64 * 1024, 100
@@ -43,18 +45,18 @@ class Unacceptable(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """`address` is what its share of the connections is counted by, empty for a trusted web server; `client` is its socket's.
-
-    `look` has to be called every second.
-    """
+    """`client` is the address of its other side. If that is one of the trusted `proxies`, the connection belongs to nobody while
+    it asks for nothing, and then to the visitor whom that one names. `look` has to be called every second."""
 
     def __init__(
         self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], loop: asyncio.AbstractEventLoop,
-        *, all_of_them: Connections, address: str, client: tuple[str, int],
+        *, all_of_them: Connections, proxies: ProxyHeadersMiddleware, client: tuple[str, int],
     ) -> None:  # fmt: skip
         super().__init__(config, state, app_state, loop)
-        self.address, self._client, self._all = address, client, all_of_them
-        self.timeout_keep_alive = KEEP_ALIVE_S if address else PROXY_KEEP_ALIVE_S  # type: ignore[assignment]
+        self._client, self._all, self._proxies = client, all_of_them, proxies.trusted_hosts
+        self._proxied = client[0] in self._proxies
+        self.address = "" if self._proxied else customer(client[0])
+        self.timeout_keep_alive = PROXY_KEEP_ALIVE_S if self._proxied else KEEP_ALIVE_S  # type: ignore[assignment]
         self._patience: Mapping[Phase, float] = {
             Phase.HEAD: self.timeout_keep_alive, Phase.BODY: GRACE_S, Phase.ANSWER: GRACE_S, Phase.OURS: math.inf,
         }  # fmt: skip
@@ -120,12 +122,19 @@ class Protocol(HttpToolsProtocol):
             phase = Phase.HEAD
         else:
             phase = Phase.BODY if self.cycle.more_body else Phase.OURS
+        if phase is Phase.HEAD and self._proxied:
+            self._belong_to("")
         if phase is not self._phase:
             self._wait(phase, self._patience[phase])
 
     def _wait(self, phase: Phase, for_s: float) -> None:
         self._all.move(self, phase)
         self._phase, self._until = phase, self.loop.time() + for_s
+
+    def _belong_to(self, address: str) -> None:
+        if address != self.address:
+            self._all.move(self, Phase.OURS)
+            self._phase, self.address = Phase.OURS, address
 
     def _come_on(self, count: int) -> None:
         """Each byte buys time, and the grace is the most that there is."""
@@ -205,6 +214,12 @@ class Protocol(HttpToolsProtocol):
         if not self._upgrade:
             self._headed = True
             super().on_headers_complete()
+            if self._proxied:
+                self._belong_to(self._forwarded())
+
+    def _forwarded(self) -> str:
+        said = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
+        return customer(self._proxies.get_trusted_client_address(", ".join(said))[0]) if said else ""
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)

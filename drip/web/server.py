@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from drip.errors import DripError
 from drip.web.connections import Connections
 from drip.web.protocol import Protocol
-from drip.web.visitors import customer, is_in, networks, plain
+from drip.web.visitors import networks, plain
 
 # Who waits for a place waits in the kernel: so many.
 BACKLOG = 1_024
@@ -56,7 +57,8 @@ def serving(
 ) -> Iterator[None]:
     """Meanwhile, in a thread, over `most` connections at once; requests that are under way at the end are answered. `behind` is
     the address of the web server whose word about where requests come from is taken."""
-    server = _Server(_config(app, behind), listening, behind, most)
+    proxies = ProxyHeadersMiddleware(app, [str(each) for each in networks(behind)])
+    server = _Server(_config(proxies), listening, proxies, most)
     thread = threading.Thread(target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True)
     thread.start()
     try:
@@ -66,14 +68,14 @@ def serving(
         thread.join()
 
 
-def _config(app: Any, behind: str) -> uvicorn.Config:
+def _config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         # Its own log would hold tokens.
         access_log=False,
         log_level="warning",
         server_header=False,
-        forwarded_allow_ips=[str(each) for each in networks(behind)],
+        proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
         http=Protocol,
         ws="none",
@@ -84,9 +86,11 @@ class _Server(uvicorn.Server):
     """Takes connections from `listening` itself. A server of asyncio takes as many at once as the kernel has, before anybody
     can say that these are too many, and takes none for a second where it lacks files."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, behind: str, most: int) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: socket.socket, proxies: ProxyHeadersMiddleware, most: int
+    ) -> None:
         super().__init__(config)
-        self._listening, self._behind = listening, networks(behind)
+        self._listening, self._proxies = listening, proxies
         self._connections = Connections(most, time.monotonic)
         self._at_once = max(int(most * AT_ONCE), 1)
         self._handing_over: set[asyncio.Task[None]] = set()
@@ -153,10 +157,9 @@ class _Server(uvicorn.Server):
     def _take(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         accepted.setblocking(False)
         host = plain(str(address[0]))
-        counted = "" if is_in(host, self._behind) else customer(host)
         connection = Protocol(
             self.config, self.server_state, self.lifespan.state, self._loop,
-            all_of_them=self._connections, address=counted, client=(host, int(address[1])),
+            all_of_them=self._connections, proxies=self._proxies, client=(host, int(address[1])),
         )  # fmt: skip
         self._connections.enter(connection)
         task = self._loop.create_task(self._hand_over(accepted, connection))

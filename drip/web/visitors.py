@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 
 from drip.errors import DripError
 
@@ -21,15 +20,6 @@ def _network(text: str) -> Network:
     except ValueError:
         help = "`--behind` takes addresses and networks with commas, as 127.0.0.1 or 10.0.0.0/8"
         raise DripError(f"`{text}` is no address of a web server.", help=help) from None
-
-
-def is_in(host: str, trusted: Sequence[Network]) -> bool:
-    """Whether an address, as `plain` writes it, lies in one of these networks."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return any(address in each for each in trusted)
 
 
 def plain(host: str) -> str:

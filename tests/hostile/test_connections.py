@@ -500,6 +500,25 @@ def test_the_word_of_the_web_server_before_us_is_taken_and_nobody_elses() -> Non
         assert b"0 from 127.0.0.3" in Client(port, head, own="127.0.0.3").heard(b" from 127.0.0.3")
 
 
+def test_behind_a_web_server_one_visitor_makes_room_for_itself_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LEAST_SHARE", 8)
+    monkeypatch.setattr(connections, "SPARED_S", 0.0)
+    with served(most=40, behind="127.0.0.2") as port:
+
+        def uploads(visitor: str) -> Client:
+            return Client(port, post(10, "x", "/echo", f"X-Forwarded-For: {visitor}"), own="127.0.0.2")
+
+        visitor = uploads("198.51.100.1")
+        time.sleep(0.2)
+        crowd = [uploads("198.51.100.2") for _ in range(80)]
+        assert _becomes(lambda: sum(each.is_open() for each in crowd) == 39, 5)
+        visitor.say("x" * 9)
+        assert b"10 from 198.51.100.1" in visitor.heard(b" from 198.51.100.1")
+        # What is idle again belongs to nobody, and serves the next visitor.
+        visitor.say(post(1, "x", "/echo", "X-Forwarded-For: 198.51.100.3"))
+        assert b"1 from 198.51.100.3" in visitor.heard(b" from 198.51.100.3")
+
+
 @pytest.mark.parametrize("text", ["localhost", "*", "", "127.0.0.1,", "10.0.0.0/40"])
 def test_who_is_before_us_is_an_address(text: str) -> None:
     listening = listen("127.0.0.1", 0)
