@@ -22,8 +22,8 @@ Endpoint = tuple[str, int] | None
 # Connections of pages and dashboard together, and how few make no sense; of these an eighth is the dashboard's, so that whoever
 # floods the pages never locks an operator out.
 MOST_CONNECTIONS, LEAST_CONNECTIONS, DASHBOARD_SHARE = 1_000, 64, 8
-# Files for everything else: the database (some 30 are open at most), mail servers (up to 20 connections of each, say), templates,
-# libraries, the processes that look ahead.
+# Files for everything else. In the load test a daemon with pages has 35 open, and up to 62 of connections that are just being
+# closed; mail servers may have 20 connections each, the dashboard opens the database in processes of its own.
 RESERVED_FILES = 128
 
 

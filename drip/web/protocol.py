@@ -26,6 +26,8 @@ LEAST_BYTES_PER_S, GRACE_S = 1024, 10.0
 # An idle connection stays open for so long; that of a web server before us longer than such servers keep theirs (Nginx 60 s), so
 # that a request hardly ever meets a connection which is just being closed.
 KEEP_ALIVE_S, PROXY_KEEP_ALIVE_S = 5.0, 75.0
+# For what is left of an answer when the server ends.
+HURRY_S = 2.0
 # Requests that wait behind the one that is answered.
 PIPELINED = 16
 # Parsed at once: what is too large is noticed so late at most.
@@ -108,7 +110,8 @@ class Protocol(HttpToolsProtocol):
         """The server ends: who has not asked to the end is not waited for, and who takes an answer slowly not for long."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self.cut()
-        self._until = min(self._until, self.loop.time() + 2)
+        elif self._phase is Phase.ANSWER:
+            self._until = min(self._until, self.loop.time() + HURRY_S)
 
     # --- what it waits for
 
@@ -156,16 +159,20 @@ class Protocol(HttpToolsProtocol):
     def _feed(self, part: memoryview) -> None:
         self._read += len(part)
         try:
-            self.parser.feed_data(part)
+            self._parse(part)
             self._measure()
-        except httptools.HttpParserUpgrade as upgrade:
-            self._pass_over_upgrade()
-            self._feed(part[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             why = error.__context__
             self._refuse(why.status if isinstance(why, Unacceptable) else 400)
         except Unacceptable as error:
             self._refuse(error.status)
+
+    def _parse(self, part: memoryview) -> None:
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade()
+            self._parse(part[upgrade.args[0] :])
 
     def _pass_over_upgrade(self) -> None:
         """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it had not asked for more (RFC 9110, section

@@ -429,6 +429,8 @@ def test_requests_that_come_at_once_are_answered_in_their_order_and_not_too_many
         many = Client(port, GET * 1_000)
         assert many.heard().count(b" from ") < 20
         assert not many.is_open()
+        upgrades = Client(port, (GET[:-2] + "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n") * 1_000)
+        assert upgrades.heard().count(b" from ") < 20
 
 
 def test_a_client_that_asks_first_is_told_to_go_on_unless_its_body_is_too_large() -> None:
@@ -550,10 +552,14 @@ def test_the_end_does_not_wait_for_those_who_keep_it_waiting() -> None:
     assert time.monotonic() - ends < 3.5
 
 
-def test_at_the_end_what_is_being_answered_gets_its_answer() -> None:
-    with served() as port:
-        client = Client(port, "GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+def test_at_the_end_what_is_being_answered_gets_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HURRY_S", 0.1)
+    listening = listen("127.0.0.1", 0)
+    LET_GO.clear()
+    with serving(APP, listening):
+        client = Client(listening.getsockname()[1], "GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.2)
+        threading.Timer(1.5, LET_GO.set).start()
     assert b"waited" in client.heard()
 
 
