@@ -20,7 +20,7 @@ HALF = b"POST /unsubscribe/x HTTP/1.1\r\nHost: x\r\n"
 BODY = HALF + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n"
 # So much that not even the kernel has room for all of it.
 READER = b"GET /static/pages.css HTTP/1.1\r\nHost: x\r\n\r\n" * 16
-AGAIN_S = (1.0, 5.0)
+AGAIN_S, PATIENCE_S = (1.0, 5.0), 120
 Say = Callable[[bytes], Awaitable[None]]
 
 
@@ -55,7 +55,7 @@ class Crowd:
 
     async def keep(self, kind: Callable[[Say, int], Awaitable[None]], number: int) -> None:
         chance, loop = random.Random(number), asyncio.get_running_loop()
-        await asyncio.sleep(chance.uniform(0, 5))
+        await asyncio.sleep(chance.uniform(0, 2))
         while True:
             with socket.socket() as own, contextlib.suppress(OSError):
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
@@ -72,8 +72,9 @@ async def main(port: int, heads: int, bodies: int, readers: int) -> None:
     crowd = Crowd(port)
     kinds = ((head, heads), (body, bodies), (reader, readers))
     tasks = [asyncio.create_task(crowd.keep(kind, n)) for kind, count in kinds for n in range(count)]
-    while len(crowd.came) < len(tasks):
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(crowd.came) < len(tasks):
+            await asyncio.sleep(0.1)
     sys.stdout.write("all\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
