@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import resource
+import sys
 import zoneinfo
 
 
@@ -18,3 +21,13 @@ def unhurried() -> None:
 def own_zones() -> None:
     """Has Python take time zones from the tzdata package alone: the same on every machine, of a version that can be noted."""
     zoneinfo.reset_tzpath(to=())
+
+
+def raise_file_limit() -> int:
+    """Raises how many files and sockets this process may have open to what it may be raised to; that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS refuses what it says to be allowed.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

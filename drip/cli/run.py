@@ -14,7 +14,7 @@ from email_validator import EmailNotValidError, validate_email
 from drip.cli.context import App, endpoint, json_option, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.screen import print_json, say
-from drip.cli.serve import dashboard_option, served
+from drip.cli.serve import behind_option, dashboard_option, served
 from drip.core.campaign import Campaign
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.steps import Send
@@ -56,6 +56,7 @@ from drip.workspace import Workspace
     callback=endpoint,
     help="Serve the pages and the dashboard too, as `drip serve` does.",
 )
+@behind_option
 @dashboard_option
 @click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
 @now_option
@@ -70,6 +71,7 @@ def run(
     senders: int,
     metrics: tuple[str, int] | None,
     pages: tuple[str, int] | None,
+    behind: str,
     dashboard: tuple[str, int] | None,
     role: str,
     now: str | None,
@@ -97,7 +99,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
-            with _answering(database, clock, metrics), served(workspace, database, clock, pages, dashboard):
+            with _answering(database, clock, metrics), served(workspace, database, clock, pages, dashboard, behind):
                 daemon.run(every)
             return
         tally = daemon.run_once()

@@ -15,10 +15,17 @@ from drip.cli.context import App, endpoint, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.screen import say
 from drip.errors import DripError
+from drip.process import raise_file_limit
 from drip.storage.database import Database
 from drip.workspace import Workspace
 
 Endpoint = tuple[str, int] | None
+# Connections of pages and dashboard together, and how few make no sense; of these an eighth is the dashboard's, so that whoever
+# floods the pages never locks an operator out.
+MOST_CONNECTIONS, LEAST_CONNECTIONS, DASHBOARD_SHARE = 1_000, 64, 8
+# Files for everything else. In the load test a daemon with pages has 35 open, and up to 62 of connections that are just being
+# closed; mail servers may have 20 connections each, the dashboard opens the database in processes of its own.
+RESERVED_FILES = 128
 
 
 def dashboard_endpoint(context: click.Context, option: click.Parameter, text: str) -> Endpoint:
@@ -32,15 +39,18 @@ dashboard_option = click.option(
 )  # fmt: skip
 
 
+behind_option = click.option(
+    "--behind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
+    help="The web server before it, which says where requests come from (X-Forwarded-For). Several with commas, networks as 10.0.0.0/8.",
+)  # fmt: skip
+
+
 @click.command()
 @click.option(
     "--listen", metavar="[HOST:]PORT", default="8080", show_default=True, callback=endpoint,
     help="The pages for recipients. On this machine alone unless a host is named.",
 )  # fmt: skip
-@click.option(
-    "--behind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
-    help="The web server before it, which says where requests come from (X-Forwarded-For). Several with commas.",
-)  # fmt: skip
+@behind_option
 @dashboard_option
 @now_option
 @click.option("--json", "as_json", is_flag=True, help="Log as JSON lines.")
@@ -71,9 +81,10 @@ def serve(app: App, listen: tuple[str, int], behind: str, dashboard: Endpoint, n
 @contextlib.contextmanager
 def served(
     workspace: Workspace, database: Database, clock: Callable[[], datetime], at: Endpoint, dashboard: Endpoint,
-    behind: str = "127.0.0.1",
+    behind: str,
 ) -> Iterator[None]:  # fmt: skip
     """The pages and the dashboard are served meanwhile, if that is wanted. Raises DripError."""
+    most = _most_connections()
     if at is None:
         yield
         return
@@ -83,9 +94,11 @@ def served(
     from drip.web.server import listen, serving
 
     leads, (host, port) = workspace.settings.public_url, at
-    wanted: list[tuple[Any, str, tuple[str, int]]] = []
+    few = most // DASHBOARD_SHARE if dashboard else 0
+    wanted: list[tuple[Any, str, tuple[str, int], int]] = []
     if leads:
-        wanted.append((make_app, f"Pages are served at http://{host}:{port}; links lead to {leads}.", at))
+        said = f"Pages are served at http://{host}:{port}; links lead to {leads}."
+        wanted.append((make_app, said, at, most - few))
     elif dashboard is None:
         raise DripError(
             "Links do not lead to pages yet: `public_url` is missing in the settings.",
@@ -94,10 +107,24 @@ def served(
     else:
         say(f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.", err=True)
     if dashboard:
-        wanted.append((make_dashboard, f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}.", dashboard))
+        said = f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}."
+        wanted.append((make_dashboard, said, dashboard, few))
     with contextlib.ExitStack() as stack:
-        sockets = [listen(*each) for _, _, each in wanted]
-        for (make, said, _), listening in zip(wanted, sockets, strict=True):
-            stack.enter_context(serving(make(workspace, database, clock, time.monotonic), listening, behind))
+        sockets = [listen(*each) for _, _, each, _ in wanted]
+        for (make, said, _, places), listening in zip(wanted, sockets, strict=True):
+            app = make(workspace, database, clock, time.monotonic)
+            stack.enter_context(serving(app, listening, behind, places))
             say(said, err=True)
         yield
+
+
+def _most_connections() -> int:
+    """How many connections there may be at once, so that files are left for everything else. Raises DripError."""
+    files = raise_file_limit()
+    if files < RESERVED_FILES + LEAST_CONNECTIONS:
+        raise DripError(
+            f"This process may have {files:,} files open at once, and drip needs {RESERVED_FILES + LEAST_CONNECTIONS}.",
+            help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the systemd unit, "
+            "`--ulimit nofile=1024` for Docker",
+        )
+    return min(MOST_CONNECTIONS, files - RESERVED_FILES)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,6 +48,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # A redirect to the address without the slash would follow whatever the request says that our name is.
+        scope["path"] = scope["path"].rstrip("/") or "/"
         most = LARGE_BODY_BYTES if scope["path"].startswith(LARGE) else BODY_BYTES
         read, begun = 0, False
 
@@ -75,6 +78,9 @@ class Guard:
         except TooLarge:
             if not begun:
                 await PlainTextResponse("The body is too large.\n", 413)(scope, receive, protected)
+        except ClientDisconnect:
+            # Nobody is there any more to be answered, and nothing of ours went wrong.
+            return
         except Exception as error:
             # Whatever it was: its words can hold names, addresses and tokens.
             answer = self._failed(scope, error)

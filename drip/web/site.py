@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -30,6 +29,7 @@ from drip.storage.database import Database, link_keys
 from drip.storage.people import Contact
 from drip.transports.posting import address_of, get
 from drip.web.guard import Limit
+from drip.web.visitors import customer, plain
 from drip.web.words import catalogue, language_for, own_names
 from drip.web.writing import Writer
 from drip.workspace import Workspace
@@ -189,17 +189,12 @@ def fetch(address: str) -> bytes:
 
 def address_of_reader(request: Request) -> str:
     """The address that a request comes from: what is kept as a proof."""
-    return request.client.host if request.client else ""
+    return plain(request.client.host) if request.client else ""
 
 
 def whose(request: Request) -> str:
-    """What floods are counted by: the address, and of IPv6 the network that one customer has (RFC 6177)."""
-    host = address_of_reader(request)
-    try:
-        found = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else host
+    """What floods are counted by."""
+    return customer(address_of_reader(request))
 
 
 async def form_of(request: Request, most: int = 10) -> list[tuple[str, str]]:
