@@ -22,7 +22,9 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 from markdown_it import MarkdownIt
 
 from drip.core.message import Attachment, Pieced
+from drip.core.shortage import shortage
 from drip.errors import DripError, Place, nearest
+from drip.folders import names_in, paths_below
 from drip.rendering.links import links_in, tracked_links
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
@@ -201,14 +203,13 @@ class Templates:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", day) or not inside:
             return None
         if (folder, day) not in self._contents:
-            found = sorted(path for path in directory.glob(f"{day}*.md") if path.stem[10:11] in ("", "-"))
+            found = [path for path in _dated(directory) if path.name.startswith(day) and path.stem[10:11] in ("", "-")]
             self._contents[folder, day] = self._read(found[0]) if found else None
         return self._contents[folder, day]
 
     def newest_content(self, folder: str) -> str | None:
         """The date of the newest dated file of a content folder."""
-        dates = [path.name[:10] for path in (self.folder / folder).glob("????-??-??*.md")]
-        return max(dates, default=None)
+        return max((path.name[:10] for path in _dated(self.folder / folder)), default=None)
 
     def content_folders(self) -> list[str]:
         """The folders that hold dated files."""
@@ -217,14 +218,14 @@ class Templates:
 
     def contents(self, folder: str) -> list[Source]:
         """Every dated file of a content folder."""
-        return [self._read(path) for path in sorted((self.folder / folder).glob("????-??-??*.md"))]
+        return [self._read(path) for path in _dated(self.folder / folder)]
 
     def markdown(self, source: Source) -> str:
         """The HTML of a Markdown body, Jinja left in place."""
         return shielded(source.body, MARKDOWN.render)
 
     def _files(self) -> Iterator[Path]:
-        for path in sorted(self.folder.rglob("*")):
+        for path in paths_below(self.folder):
             parts = path.relative_to(self.folder).parts
             hidden = path.name == "README.md" or any(part.startswith(("_", ".")) for part in parts)
             if path.is_file() and path.name.endswith(ENDINGS) and not hidden:
@@ -235,7 +236,9 @@ class Templates:
         try:
             text = path.read_text("utf-8-sig")
         except OSError as error:
-            raise DripError(f"the file cannot be read: {error.strerror}", place=Place(name)) from None
+            raise shortage(error) or DripError(
+                f"the file cannot be read: {error.strerror}", place=Place(name)
+            ) from None
         except UnicodeDecodeError:
             help = "save it as UTF-8 in your editor"
             raise DripError("the file is not UTF-8 text", help=help, place=Place(name)) from None
@@ -331,7 +334,7 @@ class Templates:
             return " ".join(self.notes.render(template, dict(values)).split())
         except Exception as error:
             # Filters can fail in any way; whatever it was, it is this one text's.
-            raise DripError(f"`{text}` cannot be filled in: {error}") from None
+            raise shortage(error) or DripError(f"`{text}` cannot be filled in: {error}") from None
 
     def of_text(self, sandbox: Sandbox, text: str) -> Template:
         """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
@@ -370,7 +373,7 @@ class Templates:
         try:
             return shielded(source.body, lambda text: str(mrml.to_html(text).content))
         except OSError as error:
-            raise DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
+            raise shortage(error) or DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
 
     def _in_layout(self, body: str, layout: str, source: Source) -> str:
         path = self.folder / layout
@@ -448,6 +451,11 @@ def _front_matter(text: str, name: str) -> dict[str, str]:
 def _locales(locale: str | None) -> list[str]:
     parts = re.split("[-_]", locale) if locale else []
     return [f".{'-'.join(parts[:n])}" for n in range(len(parts), 0, -1)] + [""]
+
+
+def _dated(folder: Path) -> list[Path]:
+    """The files of a folder that are called after a day, in order."""
+    return [folder / name for name in names_in(folder) if DATED.match(name) and name.endswith(".md")]
 
 
 def _bare(path: Path, folder: Path) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from drip.core.fields import bare_number
+from drip.core.shortage import Shortage
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
 
@@ -142,23 +143,30 @@ class _Sum:
 
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
-    """SQLite's own errors in plain words."""
+    """SQLite's own errors in plain words. Raises Shortage for what the machine lacks, DripError for the rest."""
     try:
         yield
     except (DatabaseError, sqlite3.DatabaseError) as error:
         said = str(getattr(error, "orig", error))
+        for pattern, sentence, help in _LACKING:
+            if pattern in said:
+                raise Shortage(sentence.format(path=path), help.format(path=path)) from None
         for pattern, sentence, help in _SAID:
             if pattern in said:
                 raise DripError(sentence.format(path=path), help=help.format(path=path)) from None
         raise
 
 
+_LACKING = (
+    ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
+    ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
+    ("out of memory", "There is no memory left for the database {path}.", "end what uses it up, or give the machine more"),
+    ("unable to open", "The database {path} cannot be opened.",
+     "make the file and its folder readable and writable; if they are, let drip open more files (`LimitNOFILE=`, `ulimit -n`)"),
+)  # fmt: skip
 _SAID = (
     ("file is not a database", "{path} is not a database of drip.", "name another file with DRIP_DATABASE"),
     ("malformed", "The database {path} is damaged.", "put back the newest backup of it"),
-    ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
-    ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
     ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
-    ("unable to open", "The database {path} cannot be opened.", "make the file and its folder readable and writable"),
     ("locked", "The database {path} is busy with another program.", "wait for it to end, then try again"),
 )  # fmt: skip
