@@ -20,14 +20,17 @@ LONGEST_TOLD = 300
 class Repeating:
     """One such task. `name` begins a sentence: `Looking at keys`. `passed_s` is a stopwatch.
 
-    It is late if it last went well more than `late_s` seconds ago; one attempt that is under way may take `longest_s`.
+    It is late if it last went well more than `late_s` seconds ago; one attempt that is under way may take `longest_s`. What is
+    done `on_demand` is not late while there is nothing to do.
     """
 
     def __init__(
-        self, name: str, passed_s: Callable[[], float], log: logging.Logger, late_s: float, longest_s: float = 0
-    ) -> None:
+        self, name: str, passed_s: Callable[[], float], log: logging.Logger, late_s: float, longest_s: float = 0,
+        *, on_demand: bool = False,
+    ) -> None:  # fmt: skip
         self.name = name
         self._passed_s, self._log, self.late_s, self._longest_s = passed_s, log, late_s, longest_s
+        self._on_demand = on_demand
         self._good_s: float | None = None
         self._under_way = False
         self._told: set[str] = set()
@@ -36,7 +39,7 @@ class Repeating:
 
     def begin(self) -> None:
         """It is repeated from now on: what was never begun is not late."""
-        if self._good_s is None:
+        if self._good_s is None or (self._on_demand and not self.error):
             self._good_s = self._passed_s()
 
     @contextlib.contextmanager
@@ -63,6 +66,8 @@ class Repeating:
     @property
     def late(self) -> str | None:
         """A sentence that says how late it is, if it is. It holds nothing that may not be shown to everybody."""
+        if self._on_demand and not self._under_way and not self.error:
+            return None
         age_s, most_s = self.age_s, self.late_s
         if self._under_way and not self.error:
             most_s = max(most_s, self._longest_s)

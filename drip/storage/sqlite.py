@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from drip.core.fields import bare_number
-from drip.core.shortage import Shortage
+from drip.core.shortage import FILES, Shortage
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
 
@@ -151,6 +151,9 @@ def told(path: Path) -> Iterator[None]:
         for pattern, sentence, help in _LACKING:
             if pattern in said:
                 raise Shortage(sentence.format(path=path), help.format(path=path)) from None
+        if "unable to open" in said and path.is_file() and os.access(path, os.R_OK | os.W_OK):
+            # It is as it should be, so there is no file left to open it by.
+            raise Shortage(f"The database {path} cannot be opened at the moment.", FILES[1]) from None
         for pattern, sentence, help in _SAID:
             if pattern in said:
                 raise DripError(sentence.format(path=path), help=help.format(path=path)) from None
@@ -161,12 +164,11 @@ _LACKING = (
     ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
     ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
     ("out of memory", "There is no memory left for the database {path}.", "end what uses it up, or give the machine more"),
-    ("unable to open", "The database {path} cannot be opened.",
-     "make the file and its folder readable and writable; if they are, let drip open more files (`LimitNOFILE=`, `ulimit -n`)"),
 )  # fmt: skip
 _SAID = (
     ("file is not a database", "{path} is not a database of drip.", "name another file with DRIP_DATABASE"),
     ("malformed", "The database {path} is damaged.", "put back the newest backup of it"),
+    ("unable to open", "The database {path} cannot be opened.", "make the file and its folder readable and writable"),
     ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
     ("locked", "The database {path} is busy with another program.", "wait for it to end, then try again"),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from drip.core.shortage import lacking
 from drip.errors import DripError
 from drip.preview.foreseen import Sums, summed
 from drip.process import own_zones, unhurried
@@ -57,20 +58,28 @@ class Forecasts:
             seen, passed_s = self._site.workspace.fingerprint(), self._site.passed_s()
             if seen == self._made_of and passed_s - self._made_s < self._pause_s:
                 return False
-            context = multiprocessing.get_context("spawn")
-            own, theirs = context.Pipe(duplex=False)
-            workspace, now = self._site.workspace, self._site.clock()
-            process = context.Process(
-                target=_foresee, args=(workspace.root, dict(workspace.environment), now, theirs), name="drip-forecast"
-            )
-            process.start()
-            theirs.close()
-            self._process, self._made_of = process, seen
-            taker = threading.Thread(
-                target=self._take, args=(process, own, passed_s), name="drip-forecast", daemon=True
-            )
-            taker.start()
+            self._process, self._made_of = self._started(passed_s), seen
             return True
+
+    def _started(self, now_s: float) -> SpawnProcess:
+        """The process that makes the next one, and a thread that waits for it. Raises Shortage if there is none to be had: it is
+        tried again when somebody looks."""
+        context = multiprocessing.get_context("spawn")
+        own, theirs = context.Pipe(duplex=False)
+        workspace, now = self._site.workspace, self._site.clock()
+        process = context.Process(
+            target=_foresee, args=(workspace.root, dict(workspace.environment), now, theirs), name="drip-forecast"
+        )
+        taker = threading.Thread(target=self._take, args=(process, own, now_s), name="drip-forecast", daemon=True)
+        with theirs, lacking():
+            process.start()
+            try:
+                taker.start()
+            except RuntimeError:
+                process.kill()
+                process.join()
+                raise
+        return process
 
     def close(self) -> None:
         """Ends the one that is being made, with those that it shares its work with; each clears away its copy."""
