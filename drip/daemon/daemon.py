@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
+from drip.core.shortage import shortage
 from drip.daemon.courier import Courier
 from drip.daemon.files import Files
 from drip.daemon.senders import Senders, SharedDispatcher
@@ -259,9 +260,11 @@ class Daemon:
     def _failed(self, task: Repeating, error: Exception) -> None:
         """Keeps as an alarm what was said in the log."""
         sentence, help = words(error)
-        if task is self._beating:
+        number = self._number if task is self._beating else 0
+        if number or shortage(error):
+            # What the machine lacks is one alarm, whichever task it shows in.
             self._troubles.none = False
-            self._troubles.keep(self._number, sentence, help, "trouble")
+            self._troubles.keep(number, sentence, help, "trouble")
         else:
             self._troubles.keep(0, f"{task.name} failed: {sentence}", help, "trouble", task.name)
 

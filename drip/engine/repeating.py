@@ -14,6 +14,8 @@ from drip.errors import DripError
 
 # So many different causes are told until it goes well again.
 MOST_TOLD = 5
+# What went well for so short a time has not ended: several tasks may get the last file by turns.
+CALM_S = 60.0
 LONGEST_TOLD = 300
 
 
@@ -32,6 +34,7 @@ class Repeating:
         self._passed_s, self._log, self.late_s, self._longest_s = passed_s, log, late_s, longest_s
         self._on_demand = on_demand
         self._good_s: float | None = None
+        self._bad_s = 0.0
         self._under_way = False
         self._told: set[str] = set()
         # That of the last attempt, if it failed.
@@ -44,17 +47,18 @@ class Repeating:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """One attempt: whatever it raises is told, once for each cause until it goes well, and goes no further."""
+        """One attempt: whatever it raises is told, once for each cause until it has gone well for a minute, and goes no further."""
         self.begin()
         self._under_way = True
         try:
             yield
         except Exception as error:
-            self.error = error
+            self.error, self._bad_s = error, self._passed_s()
             self._tell(error)
         else:
             self.error, self._good_s = None, self._passed_s()
-            self._told.clear()
+            if self._good_s >= self._bad_s + CALM_S:
+                self._told.clear()
         finally:
             self._under_way = False
 

@@ -1,0 +1,1 @@
+"""What an adversary does to drip, and what a machine that lacks something does."""
