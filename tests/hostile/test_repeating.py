@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +32,7 @@ from drip.web.dashboard.forecasts import Forecasts
 from drip.web.site import Site
 from drip.workspace import Workspace
 from tests.mail_server import MailServer
+from tests.servers import Postgres
 from tests.test_dashboard import NOW as THEN
 from tests.test_dashboard import desk, inside
 from tests.test_metrics import figures
@@ -403,3 +406,80 @@ def test_processes_that_cannot_all_be_started_are_started_anew(world: Worlds, mo
             until(lambda: working.sent() == 8, 60)
         assert sorted(mails.taken) == [f"p{n}" for n in range(8)]
     assert len(started) == 4, "the first of them had no other half"
+
+
+# --- the database
+
+
+@contextlib.contextmanager
+def locked(made: World) -> Iterator[None]:
+    """Another program has its one lock meanwhile."""
+    with contextlib.closing(sqlite3.connect(made.root / ".drip" / "drip.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def gone(address: str, postgresql: Postgres) -> Iterator[None]:
+    """Nobody gets to it meanwhile, and whoever was connected is not any more."""
+    name = address.rpartition("/")[2]
+    postgresql.do(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    postgresql.do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    try:
+        yield
+    finally:
+        postgresql.do(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@pytest.mark.file
+def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("drip.storage.sqlite.HOW_LONG_TO_WAIT_MS", 50)
+    made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
+    made.contacts("key,email,news", "ana,ana@example.com,yes")
+    with daemon_of(made) as working, pages(made, NOW) as site:
+        working.joins("ana")
+        until(lambda: working.sent() == 1)
+        with locked(made):
+            assert says(site).status_code == 500
+            until(lambda: told(caplog, "Planning and sending failed"))
+            working.passed += 125
+            site.passed += 61
+            until(lambda: working.health().status_code == 503)
+            until(lambda: site.get("/health").status_code == 503)
+        until(lambda: working.health().status_code == 200)
+        until(lambda: site.get("/health").status_code == 200)
+        assert says(site).status_code == 200
+        until(lambda: working.alarms() == [("trouble", "", True)])
+    (once,) = told(caplog, "Planning and sending failed")
+    assert "is busy with another program" in once
+
+
+def test_a_database_that_is_gone_for_a_while_is_worked_on_afterwards(
+    tmp_path: Path, postgresql: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = postgresql.fresh()
+    made = World(tmp_path, {"welcome": WELCOME}, "public_url: http://x.example", address=address)
+    made.contacts("key,email,news", "ana,ana@example.com,yes", "ben,ben@example.com,yes")
+    with daemon_of(made) as working, pages(made, NOW) as site:
+        working.joins("ana")
+        until(lambda: working.sent() == 1)
+        with gone(address, postgresql):
+            until(lambda: told(caplog, "Planning and sending failed"))
+            until(lambda: told(caplog, "Reading the keys of links"))
+            working.passed += 125
+            site.passed += 11
+            until(lambda: working.health().status_code == 503)
+            until(lambda: site.get("/health").status_code == 503)
+        until(lambda: working.health().status_code == 200)
+        until(lambda: site.get("/health").status_code == 200)
+        assert says(site).status_code == 200
+        working.joins("ben")
+        until(lambda: working.sent() == 2)
+    assert {each.outcome for each in made.ledger() if each.step} == {"sent"}
+    assert len(told(caplog, "Planning and sending failed")) <= 2, (
+        "the old connections broke, and there were no new ones"
+    )
+    made.database.close()
