@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 
 from drip.core.fields import harmless
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
-from drip.core.shortage import Shortage, shortage
+from drip.core.shortage import Shortage, said, shortage
 from drip.transports.options import only
 
 # Laying one out takes some 50 ms, and while a batch is made no other channel has its turn.
@@ -66,7 +66,9 @@ class PdfTransport:
             import weasyprint.urls as urls
         except ImportError:
             raise ValueError("the transport `pdf` needs an extra package: pip install 'drip[pdf]'") from None
-        except OSError:
+        except OSError as error:
+            if lack := shortage(error) or said(str(error)):
+                raise lack from None
             # It is a library of C that is missing.
             raise ValueError("the transport `pdf` needs Pango, for Debian: apt install libpangoft2-1.0-0") from None
         only(options, "pdf", {"folder", "window", "duplex"})
