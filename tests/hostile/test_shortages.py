@@ -18,6 +18,7 @@ from drip.storage import alarms
 from drip.storage.alarms import Alarm
 from tests.cli import command, environment
 from tests.mail_server import MailServer
+from tests.test_senders import children
 from tests.world import World
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux'")
@@ -31,6 +32,7 @@ steps: [send: letter]
 """
 LAYOUT = "<html><body>{% block body %}{% endblock %}</body></html>"
 LACKING_S = 1.0
+PEOPLE = 300
 Worlds = Callable[..., World]
 
 
@@ -55,6 +57,20 @@ class Running:
             yield
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    @contextlib.contextmanager
+    def no_file_may_grow(self, beyond: int) -> Iterator[None]:
+        """As on a full disk; for the processes that send too."""
+        pids = [self.process.pid, *children(self.process.pid)]
+        for pid in pids:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (beyond, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            for pid in pids:
+                # One of them may have been started anew meanwhile.
+                with contextlib.suppress(ProcessLookupError):
+                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def said(self, text: str) -> int:
         return self.log.read_text().count(text)
@@ -126,3 +142,26 @@ def test_a_daemon_out_of_files_sends_later_and_holds_nothing(world: Worlds, tran
         (alarm,) = alarms_of(made)
         assert alarm.action == "trouble" and alarm.ended_at
         assert "LimitNOFILE" in alarm.sentence
+
+
+@pytest.mark.file
+@pytest.mark.parametrize("senders", ["1", "2"])
+def test_what_left_while_the_disk_got_full_is_known_once_there_is_room(world: Worlds, senders: str) -> None:
+    with MailServer() as server:
+        options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
+        made = world({"welcome": WELCOME}, settings=f"transports: {{ email: {{ {options} }} }}")
+        made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(PEOPLE)))
+        made.write("templates/letter.md", "---\nsubject: Hello\n---\nHello\n")
+        with running(made.root, "--senders", senders) as daemon:
+            now = datetime.now(UTC).isoformat()
+            made.events("event,contact,id,at", *(f"shop.joined,p{n},p{n},{now}" for n in range(PEOPLE)))
+            until(lambda: len(server.taken) > 10)
+            log = made.root / ".drip" / "drip.db-wal"
+            with daemon.no_file_may_grow(log.stat().st_size):
+                until(lambda: daemon.said("[trouble]"))
+                time.sleep(LACKING_S)
+                left = len(server.taken)
+                assert left < PEOPLE, "there was room enough"
+            until(lambda: set(outcomes(made).values()) == {"sent"} and len(outcomes(made)) == PEOPLE, 60)
+        assert sorted(server.taken) == sorted(f"p{n}" for n in range(PEOPLE)), "somebody got it twice"
+        assert [(each.action, each.about) for each in alarms_of(made)] == [("trouble", "")]
