@@ -17,6 +17,7 @@ from drip.core.settings import Settings
 from drip.engine.book import Book, open_book
 from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
+from drip.folders import names_in, paths_below
 from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
@@ -66,7 +67,7 @@ class Workspace:
         )
 
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
-        """Changes when a file of the workspace does."""
+        """Changes when a file of the workspace does. Raises OSError for a folder that cannot be listed now."""
         return fingerprint_of(self.root, self.environment)
 
     @property
@@ -278,13 +279,13 @@ class Workspace:
 
 
 def fingerprint_of(root: Path, environment: Mapping[str, str]) -> tuple[tuple[str, float, int], ...]:
-    """What changes when a file of a workspace does, without reading any."""
-    paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in (root / folder).rglob("*")]
+    """What changes when a file of a workspace does, without reading any. Raises OSError for a folder that cannot be listed now."""
+    paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
     for folder in _secret_folders(environment):
-        # There may be none, or one in which only names that are known may be looked up.
-        with contextlib.suppress(OSError):
-            paths += folder.iterdir()
+        # In some only names that are known may be looked up.
+        with contextlib.suppress(PermissionError):
+            paths += [folder / name for name in names_in(folder)]
     found = []
     for path in sorted(paths):
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "drip"
 FLOORS = (
-    {"errors", "papers", "paths", "private", "process"},
+    {"errors", "folders", "papers", "paths", "private", "process"},
     {"core"},
     {"language", "storage", "rendering", "transports", "inbound"},
     {"engine", "lint"},

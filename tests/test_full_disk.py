@@ -38,7 +38,7 @@ def test_a_full_disk_while_marking_repeats_nothing_and_loses_nothing(tmp_path: P
             env=environment(), preexec_fn=full, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         before = len(server.taken)
-        assert done.returncode == 2
+        assert done.returncode == 75
         assert "Traceback" not in done.stderr
         assert "error:" in done.stderr and "help:" in done.stderr
         assert 0 < before < PEOPLE

@@ -13,6 +13,7 @@ import pytest
 from pypdf import PageObject, PdfReader
 
 from drip.core.message import Attachment, Mailbox, Message, Receipt, Refused, Sent, TransportDown, Unsent
+from drip.core.shortage import Shortage
 from drip.transports.pdf import PdfTransport
 from tests.cli import drip
 from tests.cli import shop as made_of
@@ -184,7 +185,7 @@ def test_a_list_does_not_stay_without_its_letters(tmp_path: Path, monkeypatch: p
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", fails)
-    with pytest.raises(TransportDown):
+    with pytest.raises(Shortage):
         transport(tmp_path).send(LETTER)
     assert list(tmp_path.iterdir()) == []
 

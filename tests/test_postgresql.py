@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from drip.core.shortage import Shortage
 from drip.daemon import Daemon, Doubt, Trust
 from drip.errors import DripError
 from drip.storage.database import Database
@@ -206,3 +207,21 @@ def test_one_that_waits_too_long_for_another_writer_says_so(database: Database) 
         connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
         raise AssertionError("two writers at once")
+
+
+@pytest.mark.parametrize("code", ["53100", "53200", "53300", "53400", "58030"])
+def test_what_the_server_lacks_is_about_its_machine(database: Database, code: str) -> None:
+    failing = f"DO $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{code}'; END $$"
+    with pytest.raises(Shortage) as lack, database.write() as connection:
+        connection.execute(text(failing))
+    assert lack.value.help
+
+
+def test_a_server_without_a_connection_left_is_about_its_machine(address: str, postgresql: Postgres) -> None:
+    postgresql.do("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
+    try:
+        full = address.replace("drip@", "few@")
+        with pytest.raises(Shortage, match="takes no more connections"):
+            open_database(server(full, Path("unused")), NOW)
+    finally:
+        postgresql.do("DROP ROLE few")

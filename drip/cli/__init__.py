@@ -29,8 +29,12 @@ from drip.cli.schema import schema
 from drip.cli.screen import complain, misused
 from drip.cli.serve import serve
 from drip.cli.test import test
+from drip.core.shortage import shortage
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
+
+# EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps it, and gives it again.
+AGAIN = 75
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,12 +110,20 @@ def main() -> None:
         # The reader of our output (`| head`) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        code = complain(DripError(f"{where}{error.strerror or error}.", help="look at the file or folder named here"))
     except Exception as error:
-        if os.environ.get("DRIP_DEBUG"):
-            raise
-        sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"
-        code = complain(DripError(sentence, help="run it again with DRIP_DEBUG=1 and report what that prints"))
+        code = _told(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> int:
+    """What ended a command. Returns the exit code."""
+    if lack := shortage(error):
+        complain(DripError(lack.sentence, help=lack.help))
+        return AGAIN
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(DripError(f"{where}{error.strerror or error}.", help="look at the file or folder named here"))
+    if os.environ.get("DRIP_DEBUG"):
+        raise error
+    sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"
+    return complain(DripError(sentence, help="run it again with DRIP_DEBUG=1 and report what that prints"))

@@ -99,7 +99,10 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
-            with _answering(database, clock, metrics), served(workspace, database, clock, pages, dashboard, behind):
+            with (
+                _answering(daemon, database, clock, metrics),
+                served(workspace, database, clock, pages, dashboard, behind),
+            ):
                 daemon.run(every)
             return
         tally = daemon.run_once()
@@ -125,7 +128,9 @@ def run(
 
 
 @contextlib.contextmanager
-def _answering(database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None) -> Iterator[None]:
+def _answering(
+    daemon: Daemon, database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None
+) -> Iterator[None]:
     """Prometheus is answered meanwhile, if that is wanted."""
     if at is None:
         yield
@@ -133,7 +138,7 @@ def _answering(database: Database, clock: Callable[[], datetime], at: tuple[str,
     # Slow to import.
     from drip.daemon.metrics import serve
 
-    end = serve(database, clock, *at)
+    end = serve(database, clock, *at, daemon.tasks)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from typing import Literal
 from zoneinfo import ZoneInfoNotFoundError
 
 from drip.core.calendar import Birthday, zone
+from drip.core.shortage import shortage
 
 # "any" is the field of an event, of which only the event knows what it holds.
 FieldKind = Literal["text", "number", "money", "date", "birthday", "yes or no", "country", "timezone", "choice", "any"]
@@ -152,11 +153,12 @@ def parse_yes_no(text: str) -> bool:
 
 
 def parse_zone(text: str) -> str:
-    """A name of the tz database, as Europe/London. Raises ValueError."""
+    """A name of the tz database, as Europe/London. Raises ValueError, and Shortage if its file cannot be opened now."""
     try:
         zone(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"`{text}` is not a time zone like Europe/London or America/Chicago") from None
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        said = f"`{text}` is not a time zone like Europe/London or America/Chicago"
+        raise shortage(error) or ValueError(said) from None
     return text
 
 

@@ -80,8 +80,8 @@ class Sent:
 
 
 # Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, this connection, how much
-# this server wants at once, how the two of us talk, everything.
-Scope = Literal["address", "message", "sender", "domain", "session", "rate", "dialogue", "transport"]
+# this server wants at once, how the two of us talk, everything; or nobody, but this machine, which lacked something.
+Scope = Literal["address", "message", "sender", "domain", "session", "rate", "dialogue", "transport", "machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ Receipt = Sent | Refused | Unsent | Unknown | Assigned
 
 
 class TransportDown(Exception):
-    """Nothing can leave this way at the moment (login refused, no connection, disk full). Nothing left.
+    """Nothing can leave this way at the moment (login refused, no connection). Nothing left. What this machine lacks for a
+    moment (files, memory, disk, threads) is a `core.shortage.Shortage` instead, if nothing left.
 
     `str()` is a sentence for the operator, `help` the remedy. `costly`: somebody is there, and each further try costs
     something, so that the next one can wait.

@@ -41,18 +41,25 @@ class Courier:
         self._waiting: dict[str, _Wait] = {}
 
     def deliver(self, workspace: Workspace) -> None:
-        """Posts what each webhook of the settings was not told of yet."""
+        """Posts what each webhook of the settings was not told of yet. Raises what nobody foresaw, once the others were told."""
         hooks = workspace.settings.webhooks
         with self._database.read() as connection:
             name, known = public_name(workspace_id(connection)), notices.known(connection)
         if not hooks and not known:
             return
+        failed: Exception | None = None
         for each in hooks.values():
             wait = self._waiting.get(each.key)
-            if wait is None or self._clock() >= wait.until:
+            if wait is not None and self._clock() < wait.until:
+                continue
+            try:
                 self._tell(workspace, each, name)
+            except Exception as error:
+                failed = error
         with self._database.write() as connection:
             notices.forget(connection, list(hooks))
+        if failed:
+            raise failed
 
     def _tell(self, workspace: Workspace, hook: Webhook, name: str) -> None:
         """Tells one of them all there is, in order, until it fails."""

@@ -1,6 +1,8 @@
 """`drip run`: a heartbeat that plans and dispatches. Holds no state worth saving.
 
-APScheduler beats with one job: never two at a time, missed beats merged into one, and none too late to run.
+APScheduler repeats its tasks (`rhythm`): the beat, telling of alarms, telling other programs, sending what people asked for,
+clearing what is left of erased people. Whatever goes wrong in one of them is told once, and it goes on; but for a `Doubt`, which
+ends the daemon before it sends.
 """
 
 from __future__ import annotations
@@ -10,27 +12,29 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from apscheduler.job import Job
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection
 
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
+from drip.core.shortage import shortage
 from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
 from drip.daemon.courier import Courier
 from drip.daemon.files import Files
+from drip.daemon.rhythm import Rhythm
 from drip.daemon.senders import Senders, SharedDispatcher
 from drip.daemon.teller import Teller
+from drip.daemon.troubles import Troubles
 from drip.engine.alarming import alarm
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
 from drip.engine.handover import LeaseLost
+from drip.engine.repeating import Repeating, words
 from drip.engine.tally import Tally
 from drip.errors import DripError, Problems
 from drip.storage import alarms, control, lanes, outbox
@@ -38,13 +42,11 @@ from drip.storage.database import Database, workspace_id
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
-# A beat that is longer than the time between two is no news.
-logging.getLogger("apscheduler").setLevel(logging.ERROR)
-LOCK_AGAIN_S = 1.0
-# Alarms that are over once a beat went well.
-TROUBLES = ("trouble", "transport-down", "slow-answer")
-# Between two beats, whatever the rate.
-SHORTEST = timedelta(milliseconds=50)
+# So long until the lock is tried again.
+AGAIN_S = 1.0
+# What last went well so long ago is late, or three beats ago where that is longer. One beat may take longer: mail servers have
+# ten minutes for an answer.
+LATE_S, LATE_BEATS, LONGEST_S = 120.0, 3, 1_800.0
 
 
 class Doubt(DripError):
@@ -79,11 +81,23 @@ class Daemon:
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
-        self.failure: BaseException | None = None
-        self._job: Job | None = None
+        self._failure: Doubt | None = None
         self._lock = database.lock()
-        self._told: set[tuple[str, str]] = set()
-        self._untroubled = False
+        self._troubles = Troubles(database, clock)
+        self._beating = Repeating("Planning and sending", passed_s, log, LATE_S, LONGEST_S)
+        self._telling = Repeating("Telling of alarms", passed_s, log, LATE_S, LONGEST_S)
+        self._carrying = Repeating("Telling other programs", passed_s, log, LATE_S, LONGEST_S)
+        self._sending_answers = Repeating("Sending what people asked for", passed_s, log, LATE_S, LONGEST_S)
+        self._clearing = Repeating("Clearing what is left of erased people", passed_s, log, LATE_S, LONGEST_S)
+        self._works: dict[Repeating, Callable[[], None]] = {
+            self._beating: self._beat_in_order,
+            self._telling: self._tell,
+            self._carrying: self._carry,
+            self._sending_answers: self._answer,
+            self._clearing: self._clear,
+        }
+        self._rhythm: Rhythm | None = None
+        self._dispatcher = self._made_dispatcher()
         self._teller = Teller(database, clock)
         self._courier = Courier(database, clock, self.stop.is_set)
         self._answering = Answering(database, clock, self.stop.is_set)
@@ -97,7 +111,7 @@ class Daemon:
         if self.stop.is_set():
             return
         with self._working():
-            self._beat_until_stopped(every_s)
+            self._repeat_until_stopped(every_s)
 
     def run_once(self) -> Tally:
         """Does all that is due now. Raises DripError if another daemon has the database."""
@@ -108,10 +122,15 @@ class Daemon:
             )
         with self._working():
             tally = self._beat()
-            self._carry()
-            self._answer()
-            self._clear()
+            for task in (self._carrying, self._sending_answers, self._clearing):
+                with task.attempt():
+                    self._works[task]()
         return tally
+
+    @property
+    def tasks(self) -> Sequence[Repeating]:
+        """All that is repeated."""
+        return tuple(self._works)
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
@@ -128,7 +147,7 @@ class Daemon:
 
     def _wait_for_lock(self) -> None:
         told = False
-        while not self._lock.take() and not self.stop.wait(LOCK_AGAIN_S if told else 0):
+        while not self._lock.take() and not self.stop.wait(AGAIN_S if told else 0):
             if not told:
                 log.warning(
                     "Another daemon has this database%s. Waiting for it to end.",
@@ -201,82 +220,75 @@ class Daemon:
 
     def _carry(self) -> None:
         """Tells other programs what happened, beside the beats too."""
-        try:
-            self._courier.deliver(self._files.workspace)
-        except DripError as error:
-            log.error("Webhooks cannot be told: %s", error.sentence, extra={"action": "webhook-down"})
+        self._courier.deliver(self._files.workspace)
 
     def _answer(self) -> None:
         """Sends what people asked for themselves, beside the beats as well."""
-        try:
+        with contextlib.suppress(Problems):
             self._answering.send(self._files.workspace)
-        except (DripError, Problems) as error:
-            log.error("What people asked for cannot be sent: %s", error, extra={"action": "data-mail-down"})
 
     def _clear(self) -> None:
         """Clears what is left of erased people, beside the beats: it may wait for readers."""
-        try:
-            self._clearer.clear(self._files.workspace)
-        except DripError as error:
-            log.error(
-                "What is left of erased people cannot be cleared: %s", error.sentence, extra={"action": "uncleared"}
-            )
+        self._clearer.clear(self._files.workspace)
 
     def _end(self) -> None:
-        self._tell()
-        self._files.close()
-        if self._senders:
-            self._senders.close()
-        if self._number and not self._doubted:
-            with self._database.write() as connection:
-                control.end_daemon(connection, self._number, self._clock())
-            log.info("Ended.", extra={"action": "ended"})
-        self._lock.give_back()
-
-    def _beat_until_stopped(self, every_s: float) -> None:
-        scheduler = BackgroundScheduler(timezone="UTC")
-        self._job = scheduler.add_job(
-            self._guarded_beat,
-            "interval",
-            seconds=every_s,
-            next_run_time=datetime.now(scheduler.timezone),
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
-        for beside in (self._tell, self._carry, self._answer, self._clear):
-            scheduler.add_job(
-                beside, "interval", seconds=every_s, coalesce=True, max_instances=1, misfire_grace_time=None
-            )
-        scheduler.start()
         try:
-            self.stop.wait()
+            with self._telling.attempt():
+                self._tell()
+            self._files.close()
+            with self._beating.attempt():
+                self._dispatcher.store()
+            if self._senders:
+                self._senders.close()
+            if self._number and not self._doubted:
+                with self._database.write() as connection:
+                    control.end_daemon(connection, self._number, self._clock())
+                log.info("Ended.", extra={"action": "ended"})
         finally:
-            scheduler.shutdown(wait=True)
-        if self.failure:
-            raise self.failure
+            self._lock.give_back()
 
-    def _guarded_beat(self) -> None:
-        """A beat whose trouble is told and tried again; what nobody foresaw ends the daemon, loudly."""
+    def _repeat_until_stopped(self, every_s: float) -> None:
+        for task in self.tasks:
+            task.late_s = max(LATE_S, LATE_BEATS * every_s)
+            task.begin()
+        self._rhythm = Rhythm(self._beating, every_s, self.stop)
+        with self._rhythm.going(self._attempt, self.tasks):
+            self.stop.wait()
+        if self._failure:
+            raise self._failure
+
+    def _attempt(self, task: Repeating) -> None:
         if self.stop.is_set():
             return
-        try:
-            self._come_again(self._beat())
-        except Doubt as doubt:
-            self.failure = doubt
-            self.stop.set()
-        except DripError as error:
-            self._in_trouble(f"{error.place or ''} {error.sentence}".strip(), error.help, "trouble")
-        except Exception as error:  # handed to the main thread, which raises it
-            self.failure = error
-            self.stop.set()
+        failed_before = task.error is not None
+        with task.attempt():
+            self._works[task]()
+            if failed_before and task is not self._beating:
+                self._troubles.over([task.name])
+        if task.error:
+            self._failed(task, task.error)
 
-    def _come_again(self, tally: Tally) -> None:
-        """Beats earlier than it would, where a rate lets messages leave earlier."""
-        if tally.again_at is None or self._job is None:
+    def _failed(self, task: Repeating, error: Exception) -> None:
+        """Keeps as an alarm what was said in the log."""
+        sentence, help = words(error)
+        number = self._number if task is self._beating else 0
+        if number or shortage(error):
+            # What the machine lacks is one alarm, whichever task it shows in.
+            self._troubles.none = False
+            self._troubles.keep(number, sentence, help, "trouble")
+        else:
+            self._troubles.keep(0, f"{task.name} failed: {sentence}", help, "trouble", task.name)
+
+    def _beat_in_order(self) -> None:
+        """The next one comes earlier where a rate lets messages leave earlier. A doubt ends the daemon."""
+        try:
+            again_at = self._beat().again_at
+        except Doubt as doubt:
+            self._failure = doubt
+            self.stop.set()
             return
-        wait = max(tally.again_at - self._clock(), SHORTEST)
-        self._job.modify(next_run_time=min(datetime.now(UTC) + wait, self._job.next_run_time))
+        if again_at is not None and self._rhythm:
+            self._rhythm.earlier(self._beating, (again_at - self._clock()).total_seconds())
 
     def _beat(self) -> Tally:
         now, passed = self._clock(), self._passed_s()
@@ -295,7 +307,7 @@ class Daemon:
             self._number = control.keep_alive(connection, self._number, os.getpid(), now)
             control.report(connection, self._number, None)
         try:
-            tally = beat(self._files.book, self._doorkeeper, self._dispatcher())
+            tally = beat(self._files.book, self._doorkeeper, self._ready_dispatcher())
         except LeaseLost:
             # What was planned stays; handing over begins again under a new number.
             log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
@@ -305,22 +317,29 @@ class Daemon:
             counts = (tally.sent, tally.failed, tally.held)
             log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
         if tally.trouble:
-            self._in_trouble(tally.trouble, tally.help, "transport-down", tally.troubled)
-        elif not self._untroubled:
-            self._told.clear()
-            self._untroubled = True
-            with self._database.write() as connection:
-                alarms.over(connection, TROUBLES, now)
+            self._in_trouble(
+                tally.trouble, tally.help or "", "trouble" if tally.lacking else "transport-down", tally.troubled
+            )
+        elif not self._troubles.none:
+            self._troubles.over(but=[task.name for task in self.tasks if task.error and task is not self._beating])
+            self._troubles.forget()
         return tally
 
-    def _dispatcher(self) -> Dispatcher:
-        files, database, stop = self._files, self._database, self.stop.is_set
-        templates = files.workspace.templates
+    def _made_dispatcher(self) -> Dispatcher:
+        """Kept from beat to beat: it knows of ends that the database did not take."""
+        templates, stop = self._files.workspace.templates, self.stop.is_set
         if self._senders:
-            return SharedDispatcher(
-                database, templates, files.transports, self._clock, self._number, stop, senders=self._senders
-            )
-        return Dispatcher(database, templates, files.transports, self._clock, self._number, stop)
+            return SharedDispatcher(self._database, templates, {}, self._clock, 0, stop, senders=self._senders)
+        return Dispatcher(self._database, templates, {}, self._clock, 0, stop)
+
+    def _ready_dispatcher(self) -> Dispatcher:
+        """By the files in force."""
+        self._dispatcher.templates, self._dispatcher.transports = (
+            self._files.workspace.templates,
+            self._files.transports,
+        )
+        self._dispatcher.fence = self._number
+        return self._dispatcher
 
     def _read_files(self, now: datetime) -> None:
         """Reads the files again when one changed; broken ones leave the last good version in force."""
@@ -347,16 +366,10 @@ class Daemon:
         if fresh.loaded.settings is None and self._files.book:
             log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
 
-    def _in_trouble(self, sentence: str, help: str | None, action: str, about: str = "") -> None:
-        """Tells it once, not at every beat, and keeps it for `drip status`. What servers say may be new each time."""
-        if (action, about) not in self._told:
-            self._told.add((action, about))
-            remedy = f" Help: {help}." if help else ""
-            log.error("%s%s Nothing is lost; it is tried again.", sentence, remedy, extra={"action": action})
-        self._untroubled = False
-        with contextlib.suppress(DripError), self._database.write() as connection:
-            control.report(connection, self._number, sentence)
-            alarms.raised(connection, action, about, sentence, self._clock())
+    def _in_trouble(self, sentence: str, help: str, action: str, about: str) -> None:
+        self._troubles.none = False
+        self._troubles.tell(sentence, help, action, about)
+        self._troubles.keep(self._number, sentence, help, action, about)
 
 
 def _stamp(at: datetime) -> str:

@@ -1,29 +1,40 @@
-"""Figures for Prometheus, read from the database when they are asked for: whoever asks need not be the daemon.
+"""Figures for Prometheus, read from the database when they are asked for: whoever asks need not be the daemon. Of the daemon
+itself, `/health` says besides whether what it does again and again goes well.
 
 Names and units as prometheus.io/docs/practices/naming has them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, Metric, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from drip.core.calendar import EPOCH
+from drip.core.shortage import Shortage, lacking
+from drip.engine.repeating import Repeating
 from drip.errors import DripError
 from drip.storage import alarms, control, deliveries, outbox
 from drip.storage.database import Database
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 
 class Figures(Collector):
-    """All figures of one database. `drip_up` is 0 if it cannot be read, and the others are missing then."""
+    """All figures of one database, and of the daemon's `tasks`, if it is the one that is asked. `drip_up` is 0 if the database
+    cannot be read, and what is in it is missing then."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Callable[[], datetime], tasks: Sequence[Repeating] = ()) -> None:
+        self._database, self._clock, self._tasks = database, clock, tasks
 
     def describe(self) -> list[Metric]:
         """Nothing is known before the database is asked."""
@@ -32,11 +43,16 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Reads them anew."""
         try:
-            found = [*self._of_the_daemon(), *self._of_messages()]
-        except DripError:
+            with lacking():
+                found = [*self._of_the_daemon(), *self._of_messages()]
+        except (DripError, Shortage):
             found = []
         yield GaugeMetricFamily("drip_up", "Whether the database can be read.", value=1 if found else 0)
         yield from found
+        age = GaugeMetricFamily("drip_task_age_seconds", "How long ago a task last went well.", labels=["task"])
+        for task in self._tasks:
+            age.add_metric([task.name.lower().replace(" ", "-")], task.age_s)
+        yield age
 
     def _of_the_daemon(self) -> Iterator[Metric]:
         now = self._clock()
@@ -87,12 +103,32 @@ def exposition(database: Database, clock: Callable[[], datetime]) -> str:
     return generate_latest(_registry(database, clock)).decode()
 
 
-def serve(database: Database, clock: Callable[[], datetime], address: str, port: int) -> Callable[[], None]:
-    """Answers every request with the figures until what is returned is called. Raises DripError if the port is taken."""
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request."""
+
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    # Seconds: whoever connects and says nothing is let go.
+    timeout = 10
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Who asked is no news."""
+
+
+def serve(
+    database: Database, clock: Callable[[], datetime], address: str, port: int, tasks: Sequence[Repeating]
+) -> Callable[[], None]:
+    """Answers `/health`, and every other request with the figures, until what is returned is called. Raises DripError if the
+    port is taken."""
+    answer = _answering(_registry(database, clock, tasks), tasks)
     try:
-        server, _ = start_http_server(port, address, _registry(database, clock))
+        server = make_server(address, port, answer, _Server, _Handler)
     except (OSError, OverflowError) as error:
         raise DripError(f"No figures can be served at {address}:{port}: {error}.", help="name another port") from None
+    with lacking():
+        threading.Thread(target=server.serve_forever, name="drip-metrics", daemon=True).start()
 
     def end() -> None:
         server.shutdown()
@@ -101,7 +137,21 @@ def serve(database: Database, clock: Callable[[], datetime], address: str, port:
     return end
 
 
-def _registry(database: Database, clock: Callable[[], datetime]) -> CollectorRegistry:
+def _answering(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> WSGIApplication:
+    figures: WSGIApplication = make_wsgi_app(registry)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/health":
+            return figures(environ, start_response)
+        late = [each for task in tasks if (each := task.late)]
+        status = "503 Service Unavailable" if late else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return ["\n".join([*(late or ["ok"]), ""]).encode()]
+
+    return answer
+
+
+def _registry(database: Database, clock: Callable[[], datetime], tasks: Sequence[Repeating] = ()) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(Figures(database, clock))
+    registry.register(Figures(database, clock, tasks))
     return registry

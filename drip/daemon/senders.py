@@ -17,10 +17,12 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from drip.core.shortage import Shortage, shortage
 from drip.daemon.files import Files
 from drip.engine.book import Book
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.handover import LeaseLost
+from drip.engine.repeating import words
 from drip.engine.tally import Tally
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
@@ -28,7 +30,8 @@ from drip.storage import outbox
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
-STOP = None
+# What a process is told beside the number of the daemon to hand over as.
+STOP, STORE = None, 0
 READY = "ready"
 
 
@@ -38,8 +41,12 @@ class SharedDispatcher(Dispatcher):
 
     senders: Senders = field(kw_only=True)
 
+    def store(self) -> None:
+        """Has the processes store what they could not store before. Raises what one of them ran into."""
+        self.senders.store()
+
     def hand_over(self, book: Book) -> Tally:
-        """Has all of them hand over for a while. Raises LeaseLost, and DripError for what one of them ran into."""
+        """Has all of them hand over for a while. Raises LeaseLost, DripError and Shortage for what one of them ran into."""
         self.meet_servers()
         with self.database.read() as connection:
             if not outbox.channels_waiting(connection, self.clock(), self.share):
@@ -57,10 +64,17 @@ class Senders:
     def hand_over(self, number: int, stop: Callable[[], bool]) -> Tally:
         """Has all hand over as the daemon of this number, waits for all, and counts together what they did."""
         self.start()
+        return self._ask(number, stop)
+
+    def store(self) -> None:
+        """Has all store how messages ended, as far as they could not before."""
+        self._ask(STORE, lambda: False)
+
+    def _ask(self, order: int, stop: Callable[[], bool]) -> Tally:
         for _, pipe in self._running:
             # One that has died is noticed below.
             with contextlib.suppress(OSError):
-                pipe.send(number)
+                pipe.send(order)
         answers: list[Tally | Exception] = []
         told = False
         for process, pipe in self._running:
@@ -77,7 +91,8 @@ class Senders:
                     DripError("A process that sends has died.", help="the others went on; it is started anew")
                 )
         failed = [each for each in answers if isinstance(each, Exception)]
-        if told or failed:
+        # One that lacks something goes on: it may know of ends that it could not store.
+        if told or any(not isinstance(each, Shortage) for each in failed):
             self.close()
         if failed:
             raise failed[0]
@@ -101,19 +116,30 @@ class Senders:
                 pipe.send(STOP)
 
     def start(self) -> None:
-        """Has the processes running and ready, if they are not."""
+        """Has the processes running and ready, if they are not. Raises what one of them ran into, and OSError."""
         if self._running:
             return
+        try:
+            for part in range(self._count):
+                self._running.append(self._started(part))
+        except Exception:
+            # Without one of them its share of the people would get nothing.
+            self.close()
+            raise
+        for _, pipe in self._running:
+            # One that has died is noticed when it is given something to do.
+            with contextlib.suppress(EOFError, OSError):
+                if isinstance(answer := pipe.recv(), Exception):
+                    self.close()
+                    raise answer
+
+    def _started(self, part: int) -> tuple[SpawnProcess, Pipe]:
         context = multiprocessing.get_context("spawn")
-        for part in range(self._count):
-            own, theirs = context.Pipe()
+        own, theirs = context.Pipe()
+        with theirs:
             process = context.Process(target=_send, args=(*self._about, (part, self._count), theirs), daemon=True)
             process.start()
-            theirs.close()
-            self._running.append((process, own))
-        for _, pipe in self._running:
-            with contextlib.suppress(EOFError, OSError):
-                pipe.recv()
+        return process, own
 
 
 def _send(
@@ -130,16 +156,19 @@ def _send(
             dispatcher = Dispatcher(database, files.workspace.templates, {}, clock, 0, pipe.poll, share=share)
             pipe.send(READY)
             while (order := _received(pipe)) is not STOP:
-                dispatcher.fence = order
-                pipe.send(_answer(files, dispatcher))
-    except OSError:
+                pipe.send(_answer(files, dispatcher, order))
+    except ConnectionError:
         log.warning("The daemon has gone.", extra={"action": "daemon-gone"})
+    except Exception as error:
+        # It could not begin.
+        with contextlib.suppress(OSError):
+            pipe.send(_known(error))
     finally:
         files.close()
 
 
 def _received(pipe: Pipe) -> int | None:
-    """The number of the daemon to hand over as."""
+    """What to do next: the number of the daemon to hand over as, or one of the other orders."""
     try:
         order: int | None = pipe.recv()
     except EOFError:
@@ -147,15 +176,22 @@ def _received(pipe: Pipe) -> int | None:
     return order
 
 
-def _answer(files: Files, dispatcher: Dispatcher) -> Tally | Exception:
+def _answer(files: Files, dispatcher: Dispatcher, order: int) -> Tally | Exception:
     try:
+        dispatcher.store()
+        if order == STORE:
+            return Tally()
+        dispatcher.fence = order
         files.read(dispatcher.database, dispatcher.clock())
         assert files.book
         dispatcher.templates, dispatcher.transports = files.workspace.templates, files.transports
         return dispatcher.hand_over(files.book)
-    except (LeaseLost, DripError) as known:
-        return known
     except Exception as error:
-        # Raised by the daemon, which ends loudly.
-        log.exception("A process that sends failed.", extra={"action": "sender-failed"})
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return _known(error)
+
+
+def _known(error: Exception) -> Exception:
+    """As it is raised and told by the daemon, whatever it was: not everything goes through a pipe."""
+    if isinstance(error, LeaseLost | DripError):
+        return error
+    return shortage(error) or RuntimeError(words(error)[0])

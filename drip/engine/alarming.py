@@ -14,6 +14,11 @@ def alarm(
     connection: Connection, log: logging.Logger, action: str, about: str, sentence: str, now: datetime, help: str = ""
 ) -> None:
     """Raises an alarm; it is news once a day. `about` is the campaign or channel, `help` the remedy."""
-    whole = f"{sentence} Help: {help}." if help else sentence
+    whole = with_remedy(sentence, help)
     if alarms.raised(connection, action, about, whole, now):
         log.error("%s", whole, extra={"action": action})
+
+
+def with_remedy(sentence: str, help: str | None) -> str:
+    """As it stands in the log: `The disk is full. Help: make room on it.`"""
+    return f"{sentence} Help: {help}." if help else sentence

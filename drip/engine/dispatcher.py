@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from drip.core.calendar import from_millis, millis
 from drip.core.message import Desk, Message, Receipt, Relayed, Stream, Transport, TransportDown, Unknown, Unsent
 from drip.core.rates import Rates, pace
+from drip.core.shortage import Shortage, shortage
 from drip.engine.alarming import alarm
 from drip.engine.book import Book
 from drip.engine.composing import Identity, compose_for_run, identity
@@ -59,13 +60,23 @@ class Dispatcher:
     # On a clock that stands still while messages leave no rate can be kept.
     pacing: bool = True
     _identity: Identity | None = field(default=None, repr=False)
+    # Desks that know how messages ended, which the database does not yet.
+    _unstored: list[Handover] = field(default_factory=list, repr=False)
 
     def dispatch(self, book: Book) -> Tally:
         """Looks after what was left behind, and hands over what is granted and due."""
+        self.store()
         with self.database.write() as connection:
             reap(connection, book, self.fence, self.clock())
             hold_unproven(connection, self.clock())
         return self.hand_over(book)
+
+    def store(self) -> None:
+        """Stores how messages ended, as far as that could not be stored before: the disk may have been full. Raises Shortage,
+        and DripError, while it still cannot; then it is known here alone."""
+        while self._unstored:
+            self._unstored[0].finish()
+            del self._unstored[0]
 
     def hand_over(self, book: Book) -> Tally:
         """Hands over each channel's messages for a while, in order of priority, until told to stop."""
@@ -82,7 +93,7 @@ class Dispatcher:
     def _deliver(self, book: Book, channel: str) -> Tally:
         """Gives a channel's transport what there is for it, unless it is left alone for a while."""
         tally = self._handed_over(book, channel)
-        tally.troubled = channel if tally.trouble else ""
+        tally.troubled = channel if tally.trouble and not tally.lacking else ""
         return tally
 
     def _handed_over(self, book: Book, channel: str) -> Tally:
@@ -104,11 +115,18 @@ class Dispatcher:
             desk.put_behind()
         except TransportDown as down:
             tally.trouble, tally.help, tally.pause_ms = str(down), down.help, COSTLY_MS if down.costly else DOWN_MS
+        except Exception as error:
+            lack = shortage(error)
+            # A simulation that goes on without would show what is not so.
+            if lack is None or not self.pacing:
+                raise
+            tally.lacks(lack)
         finally:
-            desk.finish()
+            self._unstored.append(desk)
+            self.store()
         if trouble and not tally.sent and (tally.again or tally.unknown):
             tally.stuck(trouble, AGAIN, COSTLY_MS)
-        if self.pacing and (tally.trouble or trouble):
+        if self.pacing and (trouble or (tally.trouble and not tally.lacking)):
             self._leave_alone(channel, tally, probed=trouble is not None)
         return tally
 
@@ -144,7 +162,7 @@ class Dispatcher:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
         now = millis(self.clock())
         with self.database.write() as connection:
-            if tally.trouble:
+            if tally.trouble and not tally.lacking:
                 lanes.close(connection, channel, "", now, *tally.pause_ms, reason=tally.trouble, probed=probed)
             elif tally.sent:
                 lanes.reopened(connection, channel)
@@ -330,19 +348,26 @@ class OneByOne:
         self._transport = transport
 
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
-        """The end of each message is stored with the beginning of the next. Raises TransportDown."""
+        """The end of each message is stored with the beginning of the next. Raises TransportDown and Shortage."""
         ended: list[tuple[Message, Receipt]] = []
-        for message in messages:
-            (may,) = desk.turn(ended, [message])
-            ended = [(message, self._sent(message, desk))] if may else []
-        if ended:
-            desk.turn(ended, [])
+        try:
+            for message in messages:
+                before, ended = ended, []
+                (may,) = desk.turn(before, [message])
+                ended = [(message, self._sent(message, desk))] if may else []
+        finally:
+            # Also if the next message could not be made.
+            if ended:
+                desk.turn(ended, [])
 
     def _sent(self, message: Message, desk: Desk) -> Receipt:
         try:
             return self._transport.send(message)
         except TransportDown as down:
             desk.turn([(message, Unsent(str(down), "transport"))], [])
+            raise
+        except Shortage as lack:
+            desk.turn([(message, Unsent(str(lack), "machine"))], [])
             raise
         except Exception as error:
             # What nobody foresaw: it may have left, and the others go on.

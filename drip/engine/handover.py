@@ -45,7 +45,7 @@ LONG_PUT_OFF = timedelta(days=1)
 # RFC 5321 section 4.5.4.1: give up after four to five days.
 GIVE_UP_AFTER = timedelta(days=5)
 # Between the last check and its turn too much time had passed.
-STALE = Unsent("its time had passed when its turn came")
+STALE = Unsent("its time had passed when its turn came", "machine")
 # So long after the last check a message is not begun any more: its lease would hardly outlast it.
 TURN = control.LEASE / 4
 REFUSES = (
@@ -333,7 +333,8 @@ class Handover:
                     people.suppress(connection, address, f"{DEAD} ({without_addresses(answer)})", now)
                 counted.failed += 1
                 return True
-            case Unsent(answer) if receipt is STALE:
+            case Unsent(answer, "machine"):
+                # As if it had never been its turn.
                 outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
                               attempts=outgoing.attempts)  # fmt: skip
                 counted.given_back += 1

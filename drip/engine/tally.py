@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from drip.core.shortage import Shortage
+
 # A channel of which nothing leaves is left alone for so long, first and at most: where nobody answers; where somebody does and
 # each try costs something; where the other side wants less at once.
 DOWN_MS = (10_000, 300_000)
@@ -32,6 +34,8 @@ class Tally:
     again_at: datetime | None = None
     trouble: str | None = None
     help: str | None = None
+    # The trouble is what this machine lacks, and no channel's.
+    lacking: bool = False
     # The channel by which nothing leaves, and for how long it is left alone (milliseconds, first and at most).
     troubled: str = ""
     pause_ms: tuple[int, int] = DOWN_MS
@@ -45,6 +49,10 @@ class Tally:
         """Nothing more leaves; what was said first counts."""
         if not self.trouble:
             self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
+
+    def lacks(self, lack: Shortage) -> None:
+        """The machine lacks something; nobody is left alone for it."""
+        self.trouble, self.help, self.lacking = lack.sentence, lack.help, True
 
     def wait_until(self, at: datetime) -> None:
         """There is something to do then; the earliest counts."""
@@ -63,4 +71,5 @@ class Tally:
             self.wait_until(other.again_at)
         if other.trouble:
             self.trouble, self.help, self.pause_ms = other.trouble, other.help, other.pause_ms
+            self.lacking = other.lacking
         self.troubled = other.troubled or self.troubled

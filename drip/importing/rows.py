@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 from drip import private
 from drip.core.sheets import ENCODING, unguarded, write_sheet
+from drip.core.shortage import shortage
 from drip.errors import DripError, Place
 
 BOMS = (
@@ -66,7 +67,7 @@ def open_table(path: Path) -> Table:
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
-        raise DripError(f"The file {path} cannot be read: {reason}.") from None
+        raise shortage(error) or DripError(f"The file {path} cannot be read: {reason}.") from None
 
 
 def _open(path: Path) -> BinaryIO:
@@ -311,6 +312,6 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
         making.replace(target)
     except OSError as error:
         help = "make its folder writable to have them in a file"
-        raise DripError(f"The rejected rows cannot be written: {error.strerror}.", help=help,
+        raise shortage(error, str(target)) or DripError(f"The rejected rows cannot be written: {error.strerror}.", help=help,
                         place=Place(str(target))) from None  # fmt: skip
     return target

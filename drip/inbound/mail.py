@@ -1,4 +1,6 @@
-"""A mail as it came in, however broken: its header, its parts, and their texts. Nothing here raises for what is in a mail."""
+"""A mail as it came in, however broken: its header, its parts, and their texts. Nothing here raises for what is in a mail.
+
+Raises Shortage for what the machine lacks while it is read."""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from email.message import Message as Parsed
 from email.parser import BytesHeaderParser
 from email.policy import Compat32
 from typing import TypeVar
+
+from drip.core.shortage import shortage
 
 T = TypeVar("T")
 # What a notice or a report never needs more of.
@@ -171,7 +175,10 @@ def _tried(read: Callable[[], T], instead: T) -> T:
     """What the library reads of a part, or something else: on mails that are broken it raises errors of any kind."""
     try:
         return read()
-    except Exception:
+    except Exception as error:
+        if lack := shortage(error):
+            # The mail is not taken, and is read again.
+            raise lack from None
         return instead
 
 

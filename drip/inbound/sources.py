@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from drip.core.shortage import Shortage, shortage
 from drip.errors import DripError
+from drip.folders import paths_below
 
 FOLDERS = ("new", "cur", "tmp")
 IMAP_TIMEOUT_S = 60
@@ -34,7 +36,7 @@ def mails_in(path: Path) -> Iterator[Incoming]:
     if path.is_dir() and all((path / name).is_dir() for name in FOLDERS):
         yield from _maildir(path)
     elif path.is_dir():
-        for each in sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith(".")):
+        for each in (each for each in paths_below(path) if each.is_file() and not each.name.startswith(".")):
             yield from split(each.name, each.read_bytes())
     elif path.is_file():
         yield from split(path.name, path.read_bytes())
@@ -88,7 +90,9 @@ def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:
         state, said = box.select(_quoted(options.get("folder", "INBOX")))
     except (OSError, imaplib.IMAP4.error) as error:
         help = "check host, user, password and folder of `inbound:`"
-        raise DripError(f"The mailbox at {host} cannot be opened ({_said(error)}).", help=help) from None
+        raise shortage(error) or DripError(
+            f"The mailbox at {host} cannot be opened ({_said(error)}).", help=help
+        ) from None
     try:
         if state != "OK":
             raise DripError(f"The mailbox at {host} has no such folder ({_said(said)}).", help="check `folder`")
@@ -121,7 +125,9 @@ def _unseen(box: imaplib.IMAP4, host: str) -> Iterator[Incoming]:
         raise _broke_off(host, error) from None
 
 
-def _broke_off(host: str, error: Exception) -> DripError:
+def _broke_off(host: str, error: Exception) -> DripError | Shortage:
+    if lack := shortage(error):
+        return lack
     help = "what was taken before is marked as seen; run it again for the rest"
     return DripError(f"The mailbox at {host} broke off ({_said(error)}).", help=help)
 

@@ -9,6 +9,7 @@ from drip.core.campaign import Campaign
 from drip.core.characters import hidden_in
 from drip.core.settings import Settings
 from drip.errors import Place, Problem, Problems
+from drip.folders import names_in
 from drip.language.campaigns import build_campaign
 from drip.language.reader import Document, parse, read
 from drip.language.settings import build_settings
@@ -34,7 +35,8 @@ class Loaded:
 
 
 def load_folder(workspace: Path) -> Loaded:
-    """Everything in the workspace's `campaigns/`. Raises nothing for what is wrong inside files."""
+    """Everything in the workspace's `campaigns/`. Raises nothing for what is wrong inside files; OSError for a folder that
+    cannot be listed now, Shortage for a file that cannot be opened: both would look as if campaigns were gone."""
     loaded = Loaded()
     settings = _read(workspace / FOLDER / SETTINGS, loaded)
     if settings:
@@ -54,7 +56,7 @@ def load_folder(workspace: Path) -> Loaded:
             loaded.texts[campaign.version] = document.text
         else:
             loaded.broken.add(path.stem)
-    for path in sorted((workspace / FOLDER).glob("*.yml")):
+    for path in _listed(workspace, ".yml"):
         place = Place(f"{FOLDER}/{path.name}")
         loaded.problems.append(Problem(place, "a campaign's file ends in `.yaml`", f"rename it to {path.stem}.yaml"))
     loaded.problems.sort(key=lambda problem: (problem.place.file, problem.place.line or 0, problem.place.column or 0))
@@ -71,8 +73,11 @@ def load_text(key: str, text: str, settings: Settings) -> Campaign | None:
 
 def campaign_files(workspace: Path) -> list[Path]:
     """The campaign files, in order of their names; those that begin with `_` or `.` are none."""
-    folder = workspace / FOLDER
-    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", ".")))
+    return [path for path in _listed(workspace, ".yaml") if not path.name.startswith(("_", "."))]
+
+
+def _listed(workspace: Path, ending: str) -> list[Path]:
+    return [workspace / FOLDER / name for name in names_in(workspace / FOLDER) if name.endswith(ending)]
 
 
 def _read(path: Path, loaded: Loaded) -> Document | None:

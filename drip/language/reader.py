@@ -15,6 +15,7 @@ from typing import TypeAlias
 import yaml
 
 from drip.core.characters import hidden_in
+from drip.core.shortage import shortage
 from drip.errors import Level, Place, Problem, Problems
 
 Data: TypeAlias = "str | list[Data] | dict[str, Data]"
@@ -76,11 +77,12 @@ class Document:
 
 
 def read(path: Path, name: str) -> Document:
-    """The document in a file, `name` being how people know the file. Raises Problems if it is no YAML of ours."""
+    """The document in a file, `name` being how people know the file. Raises Problems if it is no YAML of ours, Shortage if the
+    machine cannot open it now."""
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise _unreadable(name, f"the file cannot be read: {error.strerror}") from None
+        raise shortage(error) or _unreadable(name, f"the file cannot be read: {error.strerror}") from None
     if len(raw) > MOST_BYTES:
         raise _unreadable(name, f"the file has {len(raw):,} bytes; the most is {MOST_BYTES:,}")
     try:

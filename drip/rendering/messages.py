@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from drip.core.addresses import ascii_domain
 from drip.core.message import Attachment, Mailbox, Message, Pieced
+from drip.core.shortage import shortage
 from drip.errors import DripError, Place
 from drip.rendering.limits import TooMuch
 from drip.rendering.templates import MOST_EXCEEDED, Compiled, Source, Templates, endings_of
@@ -75,7 +76,8 @@ class Request:
 
 
 def render(templates: Templates, request: Request) -> Message:
-    """The message. Raises RenderError with the template's place."""
+    """The message. Raises RenderError with the template's place, and Shortage for what the machine lacks, which is about no
+    message."""
     try:
         compiled = templates.get(request.template, request.locale, request.channel, request.content)
         attachments = tuple(templates.attachment(name) for name in request.attach)
@@ -90,8 +92,8 @@ def render(templates: Templates, request: Request) -> Message:
         compiled.tried(error)
         raise _explained(templates, compiled, request, error) from None
     except Exception as error:
-        # Filters and templates can fail in any way; whatever it was, it is this one message's.
-        raise _explained(templates, compiled, request, error) from None
+        # Filters and templates can fail in any way; but for a shortage it is this one message's.
+        raise shortage(error) or _explained(templates, compiled, request, error) from None
     compiled.tried(None)
     return message
 

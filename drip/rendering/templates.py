@@ -17,30 +17,31 @@ from typing import Any
 from urllib.parse import unquote
 
 import css_inline
-import yaml
 from jinja2 import Template, TemplateSyntaxError, nodes
 from markdown_it import MarkdownIt
 
 from drip.core.message import Attachment, Pieced
+from drip.core.shortage import shortage
 from drip.errors import DripError, Place, nearest
+from drip.folders import paths_below
 from drip.paths import inside, within
 from drip.rendering.bounds import check_bounds
 from drip.rendering.limits import TooMuch
 from drip.rendering.links import links_in, tracked_links
+from drip.rendering.naming import DATED, ENDINGS, bare_name, dated_in, front_matter, locale_in, variants_for
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
 from drip.rendering.specialising import Specialised, specialised
 from drip.rendering.text import text_of_html, text_of_markdown
 
 FOLDER = "templates"
-# Which files make a message for a channel: the first that is there. The longest ending of a name is its own.
+# Which files make a message for a channel: the first that is there.
 BY_CHANNEL = {
     "email": (".md", ".html", ".mjml", ".txt"),
     "sms": (".sms", ".txt", ".md"),
     "push": (".push", ".sms", ".txt", ".md"),
     "letter": (".letter.html", ".md", ".html"),
 }
-ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
 # What a message by these is: nothing but text.
 PLAIN = ("sms", "push")
 ATTACHMENT_BYTES = 10 * 1024 * 1024
@@ -57,7 +58,6 @@ FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 # A picture whose address is neither a whole one nor filled in.
 PICTURE = re.compile(r"""(<img\b[^<>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
-DATED = re.compile(r"\d{4}-\d\d-\d\d")
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
 
 
@@ -171,7 +171,7 @@ class Templates:
 
     def names(self) -> list[str]:
         """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
-        return sorted({_bare(path, self.folder) for path in self._files() if not DATED.match(path.name)})
+        return sorted({bare_name(path, self.folder) for path in self._files() if not DATED.match(path.name)})
 
     def get(self, name: str, locale: str | None, channel: str = "email", content: Source | None = None) -> Compiled:
         """A template in the nearest locale there is, with the text of `content` where it says `{{ issue.body }}`.
@@ -195,7 +195,7 @@ class Templates:
 
     def source(self, name: str, locale: str | None, endings: tuple[str, ...] = BY_CHANNEL["email"]) -> Source | None:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
-        for variant in _locales(locale):
+        for variant in variants_for(locale):
             for ending in endings:
                 path = within(self.folder, f"{name}{variant}{ending}")
                 if path is not None and path.is_file():
@@ -206,12 +206,12 @@ class Templates:
         """The locales in which each template is written, None for the one without."""
         found: dict[str, set[str | None]] = {}
         for path in self._files():
-            found.setdefault(_bare(path, self.folder), set()).add(_locale(path))
+            found.setdefault(bare_name(path, self.folder), set()).add(locale_in(path))
         return {name: sorted(locales, key=lambda each: each or "") for name, locales in found.items()}
 
     def files(self, name: str) -> list[Source]:
         """Every file of a template: its locales, its channels."""
-        return [self._read(path) for path in self._files() if _bare(path, self.folder) == name]
+        return [self._read(path) for path in self._files() if bare_name(path, self.folder) == name]
 
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
@@ -236,15 +236,17 @@ class Templates:
         """Every dated file of a content folder."""
         return [self._read(path) for path in self._dated(folder)]
 
-    def _dated(self, folder: str, day: str = "????-??-??") -> list[Path]:
+    def _dated(self, folder: str, day: str = "") -> list[Path]:
         """The dated files of a content folder, in their order; what lies outside of `templates/` is none."""
         directory = within(self.folder, folder)
-        found = directory.glob(f"{day}*.md") if directory else ()
-        return sorted(path for path in found if path.stem[10:11] in ("", "-") and inside(path, self.folder))
+        if directory is None:
+            return []
+        found = [path for path in dated_in(directory) if path.name.startswith(day) and path.stem[10:11] in ("", "-")]
+        return [path for path in found if inside(path, self.folder)]
 
     def strays(self) -> list[str]:
         """The files that lie outside of the folder, to which links lead; nothing reads them."""
-        found = sorted(path for path in self.folder.rglob("*") if not inside(path, self.folder))
+        found = sorted(path for path in paths_below(self.folder) if not inside(path, self.folder))
         names = [path.relative_to(self.folder) for path in found if not path.name.startswith(".")]
         return [f"{FOLDER}/{name.as_posix()}" for name in names]
 
@@ -253,7 +255,7 @@ class Templates:
         return shielded(source.body, MARKDOWN.render)
 
     def _files(self) -> Iterator[Path]:
-        for path in sorted(self.folder.rglob("*")):
+        for path in paths_below(self.folder):
             parts = path.relative_to(self.folder).parts
             hidden = path.name == "README.md" or any(part.startswith(("_", ".")) for part in parts)
             if path.is_file() and path.name.endswith(ENDINGS) and not hidden and inside(path, self.folder):
@@ -264,13 +266,15 @@ class Templates:
         try:
             text = path.read_text("utf-8-sig")
         except OSError as error:
-            raise DripError(f"the file cannot be read: {error.strerror}", place=Place(name)) from None
+            raise shortage(error) or DripError(
+                f"the file cannot be read: {error.strerror}", place=Place(name)
+            ) from None
         except UnicodeDecodeError:
             help = "save it as UTF-8 in your editor"
             raise DripError("the file is not UTF-8 text", help=help, place=Place(name)) from None
         check_bounds(text, Place(name))
         found = FRONT.match(text)
-        front = _front_matter(found[1], name) if found else {}
+        front = front_matter(found[1], name) if found else {}
         body = text[found.end() :] if found else text
         first = text[: found.end()].count("\n") + 1 if found else 1
         return Source(path, name, front, body, first)
@@ -297,7 +301,7 @@ class Templates:
             subject=self.line(front.get("subject"), source.name),
             preheader=self.line(front.get("preheader"), source.name),
             sender=front.get("from"),
-            locale=_locale(source.path),
+            locale=locale_in(source.path),
             html_bytes=len(html_source.encode()) if html_source is not None else 0,
             html_source=html_source,
             text_source=text_source,
@@ -361,7 +365,7 @@ class Templates:
             return " ".join(self.notes.render(template, dict(values)).split())
         except Exception as error:
             # Filters can fail in any way; whatever it was, it is this one text's.
-            raise DripError(f"`{text}` cannot be filled in: {error}") from None
+            raise shortage(error) or DripError(f"`{text}` cannot be filled in: {error}") from None
 
     def of_text(self, sandbox: Sandbox, text: str) -> Template:
         """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
@@ -400,7 +404,7 @@ class Templates:
         try:
             return shielded(source.body, lambda text: str(mrml.to_html(text).content))
         except OSError as error:
-            raise DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
+            raise shortage(error) or DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
 
     def _in_layout(self, body: str, layout: str, source: Source) -> str:
         path = within(self.folder, layout)
@@ -464,35 +468,3 @@ def _around_the_block(text: str) -> tuple[str, str, str] | None:
     begin = BLOCK.search(text)
     end = begin and ENDBLOCK.search(text, begin.end())
     return (text[: begin.start()], text[begin.end() : end.start()], text[end.end() :]) if begin and end else None
-
-
-def _front_matter(text: str, name: str) -> dict[str, str]:
-    try:
-        data = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 2 if mark else 1
-        help = "put quotes around a text that holds a colon, or begins with {{"
-        raise DripError("the lines between the `---` cannot be read", help=help, place=Place(name, line)) from None
-    if data in (None, ""):
-        return {}
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        help = "write `subject: …`, and put quotes around a text that begins with {{"
-        raise DripError("the lines between the `---` hold keys with plain texts", help=help, place=Place(name, 2))
-    return {str(key): value for key, value in data.items()}
-
-
-def _locales(locale: str | None) -> list[str]:
-    parts = re.split("[-_]", locale) if locale else []
-    return [f".{'-'.join(parts[:n])}" for n in range(len(parts), 0, -1)] + [""]
-
-
-def _bare(path: Path, folder: Path) -> str:
-    name = path.relative_to(folder).as_posix()
-    name = name.removesuffix(next(ending for ending in ENDINGS if name.endswith(ending)))
-    return re.sub(r"\.[a-z]{2}(-[A-Za-z]{2,4})?$", "", name)
-
-
-def _locale(path: Path) -> str | None:
-    found = re.search(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)(\.letter)?\.\w+$", path.name)
-    return found[1] if found else None

@@ -40,9 +40,16 @@ def raised(connection: Connection, action: str, about: str, sentence: str, now: 
     return True
 
 
-def over(connection: Connection, actions: Collection[str], now: datetime, but: Collection[str] = ()) -> None:
-    """What these actions told of is so no more, except about these things."""
-    where = (alarms.c.action.in_(actions), alarms.c.ended_at.is_(None), alarms.c.about.not_in(but))
+def over(
+    connection: Connection,
+    actions: Collection[str],
+    now: datetime,
+    but: Collection[str] = (),
+    about: Collection[str] | None = None,
+) -> None:
+    """What these actions told of is so no more: `about` these things (None: about all), and not about those in `but`."""
+    where = [alarms.c.action.in_(actions), alarms.c.ended_at.is_(None), alarms.c.about.not_in(but)]
+    where += [alarms.c.about.in_(about)] if about is not None else []
     connection.execute(update(alarms).where(*where).values(ended_at=now))
 
 

@@ -67,7 +67,7 @@ class Database(ABC):
 
     @abstractmethod
     def told(self) -> contextlib.AbstractContextManager[None]:
-        """The database's own errors in plain words: they become DripErrors."""
+        """The database's own errors in plain words: they become DripErrors, and Shortages for what its machine lacks."""
 
     @abstractmethod
     def examine(self, connection: Connection) -> None:

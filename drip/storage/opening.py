@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, insert, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from drip import private
+from drip.core.shortage import Shortage, shortage
 from drip.errors import DripError
 from drip.storage.database import Database, add_link_key
 from drip.storage.schema import meta, metadata
@@ -57,7 +58,7 @@ def open_database(place: Path | Server, now: datetime) -> Database:
             raise DripError(f"The database {database.where} is of an older version.", help="run `drip db upgrade`")
         if found > REVISION:
             raise _newer(database)
-    except DripError:
+    except (DripError, Shortage):
         database.close()
         raise
     return database
@@ -111,7 +112,7 @@ def create_database(path: Path, now: datetime, *, durable: bool = True) -> Sqlit
             # What SQLite writes beside a database has its permissions.
             os.close(private.create(making))
         except OSError as error:
-            raise DripError(
+            raise shortage(error) or DripError(
                 f"The folder {path.parent} cannot be written to: {error.strerror}.",
                 help="make it writable, or name another database with DRIP_DATABASE",
             ) from None

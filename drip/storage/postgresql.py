@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import psycopg
 from sqlalchemy import URL, Connection, RootTransaction, create_engine
 from sqlalchemy.exc import DBAPIError
 
+from drip.core.shortage import Shortage, said
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
 from drip.storage.erasing import PERSONAL
@@ -87,21 +89,35 @@ class PostgresqlDatabase(Database):
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         return psycopg.connect(url, autocommit=True, **CONNECTING)
 
-    def _in_words(self, error: BaseException | None) -> DripError | None:
-        code = getattr(error, "sqlstate", None)
+    def _in_words(self, error: BaseException | None) -> DripError | Shortage | None:
+        code, told = getattr(error, "sqlstate", None) or "", " ".join(str(error).split())
+        for pattern, sentence, help in _LACKING:
+            if code.startswith(pattern):
+                return Shortage(sentence.format(where=self.where), help)
         if code in _SAID:
             sentence, help = _SAID[code]
             return DripError(sentence.format(where=self.where), help=help)
         if isinstance(error, psycopg.OperationalError):
-            said = " ".join(str(error).split())
+            # Who is not let in gets no code.
+            if _NO_ROOM.search(told):
+                return Shortage(*(each.format(where=self.where) for each in _LACKING[0][1:]))
+            if lack := said(told):
+                return lack
             help = "see that the server runs, and that DRIP_DATABASE names it with user, password and database"
-            return DripError(f"The database {self.where} does not answer: {said}.", help=help)
+            return DripError(f"The database {self.where} does not answer: {told}.", help=help)
         return None
 
 
+# Class 53 is "insufficient resources", 58030 an error of input or output (PostgreSQL manual, appendix A).
+_LACKING = (
+    ("53300", "The database {where} takes no more connections.", "raise `max_connections` there, or end what holds so many"),
+    ("53100", "The server's disk is full; what was stored before is whole.", "make room on it"),
+    ("53", "The server of the database {where} lacks memory or files.", "look at its log, and at its machine"),
+    ("58030", "The disk of the database {where} does not work, or is full.", "look at the server's log, and at its disk"),
+)  # fmt: skip
+_NO_ROOM = re.compile("too many clients|connection slots|too many connections")
 _SAID = {
     "55P03": ("The database {where} is busy with another program.", "wait for it to end, then try again"),
-    "53100": ("The server's disk is full; what was stored before is whole.", "make room on it"),
     "25006": ("The database {where} cannot be written to.", "name the main server, not one that follows it"),
     "42501": ("The database {where} does not let this user do that.", "give the user the database: GRANT, or OWNER TO"),
 }

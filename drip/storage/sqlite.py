@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from drip import private
 from drip.core.fields import bare_number
+from drip.core.shortage import FILES, Shortage
 from drip.errors import DripError
 from drip.storage.database import Database, Notes
 
@@ -171,23 +172,32 @@ class _Sum:
 
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
-    """SQLite's own errors in plain words."""
+    """SQLite's own errors in plain words. Raises Shortage for what the machine lacks, DripError for the rest."""
     try:
         yield
     except (DatabaseError, sqlite3.DatabaseError) as error:
         said = str(getattr(error, "orig", error))
+        for pattern, sentence, help in _LACKING:
+            if pattern in said:
+                raise Shortage(sentence.format(path=path), help.format(path=path)) from None
+        if "unable to open" in said and path.is_file() and os.access(path, os.R_OK | os.W_OK):
+            # It is as it should be, so there is no file left to open it by.
+            raise Shortage(f"The database {path} cannot be opened at the moment.", FILES[1]) from None
         for pattern, sentence, help in _SAID:
             if pattern in said:
                 raise DripError(sentence.format(path=path), help=help.format(path=path)) from None
         raise
 
 
+_LACKING = (
+    ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
+    ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
+    ("out of memory", "There is no memory left for the database {path}.", "end what uses it up, or give the machine more"),
+)  # fmt: skip
 _SAID = (
     ("file is not a database", "{path} is not a database of drip.", "name another file with DRIP_DATABASE"),
     ("malformed", "The database {path} is damaged.", "put back the newest backup of it"),
-    ("disk is full", "The disk is full; what was stored before is whole.", "make room on the disk that holds {path}"),
-    ("disk I/O error", "The disk that holds {path} does not work, or is full.", "look at the disk, then try again"),
-    ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
     ("unable to open", "The database {path} cannot be opened.", "make the file and its folder readable and writable"),
+    ("readonly", "The database {path} cannot be written to.", "make the file and its folder writable"),
     ("locked", "The database {path} is busy with another program.", "wait for it to end, then try again"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.shortage import said as lack_in
 from drip.transports.options import only
 from drip.transports.posting import LATER, MAYBE, OURS, leads_inside, private_address
 
@@ -69,6 +70,8 @@ class AppriseTransport:
         if good:
             return Sent("taken")
         if status is None and _NOT_BEGUN.search(told):
+            if lack := lack_in(told):
+                raise lack
             raise TransportDown(f"The service does not answer ({told}).", "check `url`, and whether it runs")
         if status is None:
             return Unknown(told or "the service said no, and not why")

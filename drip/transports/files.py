@@ -10,6 +10,7 @@ from pathlib import Path
 from drip import private
 from drip.core.message import Message, Receipt, Sent, TransportDown, with_pictures
 from drip.core.settings import CHANNELS
+from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 
 # As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one.
@@ -28,7 +29,8 @@ class FilesTransport:
         self._folder = Path(options["folder"])
 
     def send(self, message: Message) -> Receipt:
-        """Writes the file whole or not at all. Raises TransportDown for a folder that cannot be written."""
+        """Writes the file whole or not at all. Raises TransportDown for a folder that cannot be written, Shortage if there is no
+        room or no file left."""
         path = self._folder / _name(message)
         making = path.with_suffix(".writing")
         try:
@@ -40,7 +42,8 @@ class FilesTransport:
                 making.unlink()
             # Its name is an address, and what is said here stays.
             sentence = f"Nothing can be written into {self._folder}: {error.strerror}."
-            raise TransportDown(sentence, "make room, or make the folder writable") from None
+            lack = shortage(error, str(self._folder))
+            raise lack or TransportDown(sentence, "make the folder writable") from None
         return Sent(f"written to {path.name}")
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from markupsafe import Markup, escape
 from drip import private
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
 from drip.core.sheets import ENCODING, write_sheet
+from drip.core.shortage import Shortage, said, shortage
 from drip.core.token import NAME
 from drip.transports.options import only
 
@@ -67,7 +68,9 @@ class PdfTransport:
             import weasyprint.urls as urls
         except ImportError:
             raise ValueError("the transport `pdf` needs an extra package: pip install 'drip[pdf]'") from None
-        except OSError:
+        except OSError as error:
+            if lack := shortage(error) or said(str(error)):
+                raise lack from None
             # It is a library of C that is missing.
             raise ValueError("the transport `pdf` needs Pango, for Debian: apt install libpangoft2-1.0-0") from None
         only(options, "pdf", {"folder", "window", "duplex"})
@@ -104,7 +107,8 @@ class PdfTransport:
         return batch.put_in_place()
 
     def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
-        """Batches of at most `MOST`. Raises TransportDown for a folder that cannot be written; nothing has begun then."""
+        """Batches of at most `MOST`. Raises TransportDown for a folder that cannot be written, Shortage if there is no room;
+        nothing has begun then."""
         while some := list(islice(messages, MOST)):
             letters: list[Letter] = []
             refused: list[tuple[Message, Receipt]] = []
@@ -136,6 +140,9 @@ class PdfTransport:
         except TransportDown as down:
             desk.turn([(each.message, Unsent(str(down), "transport")) for each in go], [])
             raise
+        except Shortage as lack:
+            desk.turn([(each.message, Unsent(str(lack), "machine")) for each in go], [])
+            raise
         desk.turn([(each.message, receipt) for each in go], [])
 
     def close(self) -> None:
@@ -157,6 +164,8 @@ class PdfTransport:
             )
         except (Exception, self._fatal) as error:
             # The library is given whatever a template makes, and has no exception of its own.
+            if lack := shortage(error):
+                raise lack from None
             return Refused(f"it cannot be printed: {error}"[:300])
         pages = document.pages
         # These would be read when the letter is written, and be in it.
@@ -255,8 +264,9 @@ class Batch:
                 path.with_name(f"{path.name}.writing").unlink()
 
 
-def _down(path: Path, error: OSError) -> TransportDown:
-    return TransportDown(f"Letters cannot be written to {path}: {error.strerror}.", "make room, or make it writable")
+def _down(path: Path, error: OSError) -> TransportDown | Shortage:
+    sentence = f"Letters cannot be written to {path}: {error.strerror}."
+    return shortage(error, str(path)) or TransportDown(sentence, "make it writable")
 
 
 def _listed(letters: Sequence[Letter]) -> str:

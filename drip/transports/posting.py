@@ -16,6 +16,8 @@ from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
 
 from drip.core.message import TransportDown
+from drip.core.shortage import lacking, shortage
+from drip.transports.reaching import addresses_of, trusting
 
 MOST_ANSWERED = 10_000
 BASE64 = "whsec_"
@@ -60,7 +62,8 @@ def address_of(text: str, *, private: bool) -> SplitResult:
 
 
 def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: float, *, private: bool) -> Answer:
-    """The answer; redirects are not followed. Raises TransportDown if nothing was written, Broken if something was.
+    """The answer; redirects are not followed. Raises TransportDown if nothing was written (Shortage, if that was for want of
+    something here), Broken if something was.
 
     `private` lets it lead into a private network: else whoever can write an address into the settings could reach what only
     this machine can reach.
@@ -100,8 +103,9 @@ def _asked(
     ends = threading.Timer(timeout_s, connection.cut)
     try:
         connection.connect()
+        with lacking():
+            ends.start()
         begun = True
-        ends.start()
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
@@ -112,6 +116,8 @@ def _asked(
     except (OSError, http.client.HTTPException) as error:
         if begun:
             raise Broken(_said(error)) from None
+        if lack := shortage(error):
+            raise lack from None
         what = (
             f"cannot be trusted ({_said(error)})"
             if isinstance(error, ssl.SSLError)
@@ -129,12 +135,12 @@ def down(url: SplitResult, what: str) -> TransportDown:
 
 
 def private_address(host: str) -> str | None:
-    """The first address of a host that is none of the internet's; None too for one that cannot be looked up."""
+    """The first address of a host that is none of the internet's; None too for one that cannot be looked up. Raises Shortage."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        found = [str(address[0]) for _, address in addresses_of(host, 0)]
+    except (OSError, ValueError):
         return None
-    return next((str(each[4][0]) for each in found if not _is_public(str(each[4][0]))), None)
+    return next((address for address in found if not _is_public(address)), None)
 
 
 def leads_inside(host: str, address: str) -> TransportDown:
@@ -148,14 +154,13 @@ def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Pinned:
     host, secure = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if secure else 80)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(address[0]) for _, address in addresses_of(host, port)]
     except (OSError, UnicodeError) as error:
         raise down(url, f"cannot be looked up ({_said(error)})") from None
-    addresses = [str(each[4][0]) for each in found]
     inside = [each for each in addresses if not _is_public(each)]
     if inside and not private:
         raise leads_inside(host, inside[0])
-    return _Pinned(host, port, addresses[0], ssl.create_default_context() if secure else None, timeout_s)
+    return _Pinned(host, port, addresses[0], trusting() if secure else None, timeout_s)
 
 
 def _is_public(address: str) -> bool:

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from drip.core.shortage import shortage
 from drip.storage.database import Database
 from drip.web import api, following, hooks, recipients
 from drip.web.guard import Guard
@@ -85,10 +86,10 @@ async def _script(request: Request) -> Response:
 
 
 async def _health(request: Request) -> Response:
-    """For load balancers: whether the database can be read."""
+    """For load balancers: 503 with a sentence for whatever does not go well, among what is done again and again too."""
     site: Site = request.app.state.site
-    await site.read(lambda connection: None)
-    return PlainTextResponse("ok\n")
+    troubles = site.troubles()
+    return PlainTextResponse("\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -111,4 +112,9 @@ def _failed(scope: Scope, error: Exception) -> ASGIApp:
     told_where(scope, error)
     site: Site = scope["app"].state.site
     request = Request(scope)
-    return site.page("failed.html", site.language(request), 500)
+    return site.page("failed.html", site.language(request), status_of(error))
+
+
+def status_of(error: Exception) -> int:
+    """Of the answer to whoever asked: it is worth another try where something was lacking for a moment."""
+    return 503 if shortage(error) else 500

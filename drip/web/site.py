@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,8 @@ from drip.core.message import TransportDown
 from drip.core.settings import Settings
 from drip.core.token import OWN_DATA, Link, verify
 from drip.engine.book import Book
-from drip.errors import DripError, Problems
+from drip.engine.repeating import Repeating
+from drip.errors import DripError
 from drip.inbound.providers import Provider
 from drip.lint.contrast import contrast
 from drip.storage import erasing
@@ -37,6 +39,8 @@ from drip.workspace import Workspace
 HERE = Path(__file__).parent
 # Keys of links and files are looked at again after this.
 FRESH_S = 2.0
+# `/health` tells of what last went well so long ago. Opening the campaigns may have to wait for the database's lock.
+KEYS_LATE_S, FILES_LATE_S = 10.0, 90.0
 # Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests.
 WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS = 60, 10, 20, 6_000
 FETCH_TIMEOUT_S, FETCHING = 10, 4
@@ -51,7 +55,12 @@ class Site:
         self, workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
     ) -> None:
         self.workspace, self.database, self.clock, self.passed_s = workspace, database, clock, passed_s
-        self.writer = Writer(database)
+        self.writer = Writer(database, passed_s)
+        self._keys_looked_at = Repeating("Reading the keys of links from the database", passed_s, log, KEYS_LATE_S)
+        self._files_looked_at = Repeating(
+            "Looking at the files of campaigns and templates", passed_s, log, FILES_LATE_S
+        )
+        self._writer_looked_at = Repeating("Trying once more to store", passed_s, log, FILES_LATE_S)
         self.wrong_links = Limit(WRONG_LINKS, 60, passed_s)
         self.sign_ups = Limit(SIGN_UPS, 60, passed_s)
         self.wrong_tokens = Limit(WRONG_TOKENS, 60, passed_s)
@@ -68,29 +77,50 @@ class Site:
         with database.read() as connection:
             self._keys = link_keys(connection)
         self._seen = workspace.fingerprint()
-        self._take(workspace)
+        self._take(workspace, workspace.providers(fetch))
 
     async def keep_fresh(self) -> None:
-        """Looks after the files again and again, beside the requests."""
+        """Looks after keys, files and the writer again and again, beside the requests. It never ends by itself."""
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._repeat, self._keys_looked_at, _in_own_thread(self._look_at_keys))
+            beside.start_soon(self._repeat, self._files_looked_at, _in_own_thread(self._look_at_files))
+            beside.start_soon(self._repeat, self._writer_looked_at, self.writer.look)
+
+    async def _repeat(self, task: Repeating, look: Callable[[], Awaitable[None]]) -> None:
+        task.begin()
         while True:
             await anyio.sleep(FRESH_S)
-            await run_sync(self.look)
+            with task.attempt():
+                await look()
 
-    def look(self) -> None:
-        """Reads files and keys again where they changed. What cannot be read leaves the last good ones in force, and is tried
-        again."""
-        try:
-            with self.database.read() as connection:
-                self._keys = link_keys(connection)
-            seen = self.workspace.fingerprint()
-            if seen != self._seen:
-                self._take(Workspace(self.workspace.root, self.workspace.environment))
-                self._seen = seen
+    def _look_at_keys(self) -> None:
+        with self.database.read() as connection:
+            self._keys = link_keys(connection)
+
+    def _look_at_files(self) -> None:
+        """Reads the files again where one has changed. Those with an error leave the last good ones in force, and are read again."""
+        seen = self.workspace.fingerprint()
+        if seen == self._seen:
             self._told = ""
-        except (DripError, Problems) as error:
+            return
+        try:
+            fresh = Workspace(self.workspace.root, self.workspace.environment)
+            providers = fresh.providers(fetch)
+        except DripError as error:
             if str(error) != self._told:
                 self._told = str(error)
                 log.error("The last good files stay in force: %s", error, extra={"action": "kept"})
+            return
+        self._take(fresh, providers)
+        self._seen, self._told = seen, ""
+
+    def troubles(self) -> list[str]:
+        """What keeps the pages from being well, in sentences. They hold nothing that may not be shown to everybody.
+
+        Nothing is asked for it: whoever wants to know has an answer, however busy threads and database are.
+        """
+        lates = [task.late for task in (self._keys_looked_at, self._files_looked_at, self._writer_looked_at)]
+        return [each for each in (*lates, self.writer.trouble) if each]
 
     @property
     def settings(self) -> Settings:
@@ -147,17 +177,21 @@ class Site:
             self._pages[language] = _environment(language)
         return self._pages[language].get_template(name).render(shared | values)
 
-    def _take(self, fresh: Workspace) -> None:
-        """These files are in force from here on. Raises DripError, and Problems for settings that cannot be read."""
-        providers, book = fresh.providers(fetch), fresh.book(self.database, self.clock())
-        self.providers, self.book = providers, book
-        self.workspace = fresh
+    def _take(self, fresh: Workspace, providers: Mapping[str, Provider]) -> None:
+        """These files are in force from here on, or none of them. Raises DripError and Shortage."""
+        book, sheet = fresh.book(self.database, self.clock()), (HERE / "static" / "pages.css").read_text("utf-8")
+        self.workspace, self.providers, self.book = fresh, providers, book
         accent = self.settings.colour
         above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
         colours = f":root {{ --accent: {accent}; --on-accent: {above}; }}\n"
         # The style sheet, in the business' colour; another one has another address, so that it can be kept for long.
-        self.style = colours + (HERE / "static" / "pages.css").read_text("utf-8")
+        self.style = colours + sheet
         self.style_address = f"/static/pages.css?{digest(self.style)}"
+
+
+def _in_own_thread(look: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    """In a thread that no request may have, so that slow requests put off no look."""
+    return partial(run_sync, look, limiter=anyio.CapacityLimiter(1))
 
 
 def _environment(language: str) -> Environment:

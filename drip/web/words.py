@@ -11,6 +11,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
+from drip.folders import names_in
+
 FOLDER = Path(__file__).parent / "locales"
 # The words in the pages themselves.
 OWN = "en"
@@ -19,7 +21,7 @@ OWN = "en"
 @cache
 def languages() -> tuple[str, ...]:
     """Those that there are, our own first."""
-    return (OWN, *sorted(path.stem for path in FOLDER.glob("*.po")))
+    return (OWN, *(name.removesuffix(".po") for name in names_in(FOLDER) if name.endswith(".po")))
 
 
 @cache

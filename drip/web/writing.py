@@ -1,11 +1,14 @@
 """One thread that writes for all requests: those that come at once share a transaction, each with a savepoint of its own.
 
-A commit waits for the disk. Of many that wait together, one commit is enough.
+A commit waits for the disk. Of many that wait together, one commit is enough. Whatever happens to the thread, nobody waits for
+ever, and nobody is told that something is stored that is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -13,23 +16,34 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from drip.core.shortage import lacking
+from drip.engine.repeating import Repeating
 from drip.storage.database import Database
 
 MOST_TOGETHER = 100
+# What has not gone well for so long is told by `/health`. A lock is waited for half as long.
+LATE_S = 60.0
+log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
+
+
+class NotStored(Exception):
+    """Nothing of it is stored; it can be said once more."""
 
 
 class Writer:
     """`await do(work)` runs `work(connection)` in a write transaction; what it returns is in the database by then."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
         self._database = database
+        self._storing = Repeating("Storing what visitors say", passed_s, log, LATE_S, on_demand=True)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     async def do(self, work: Callable[[Connection], Result]) -> Result:
-        """Raises whatever `work` raises; nothing of it is stored then, and the others' is."""
+        """Raises whatever `work` raises; nothing of it is stored then, and the others' is. Raises Shortage if there is no thread
+        to be had."""
         self._start()
         job = _Job(work, asyncio.get_running_loop())
         self._waiting.put(job)
@@ -43,25 +57,53 @@ class Writer:
             self._thread.join()
             self._thread = None
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from storing, if anything does."""
+        dead = self._thread is not None and not self._thread.is_alive()
+        return "The thread that stores what visitors say does not run." if dead else self._storing.late
+
+    async def look(self) -> None:
+        """Tries again what went wrong, so that it is known to go well before the next visitor comes."""
+        if not self.trouble and not self._storing.error:
+            return
+        try:
+            await self.do(lambda connection: None)
+        except Exception:
+            # What went wrong in the thread was told there.
+            if not self._storing.error:
+                raise
+
     def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
+        with self._starting, lacking():
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="drip-writer", daemon=True)
                 self._thread.start()
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
             jobs, ended = [job], False
-            while len(jobs) < MOST_TOGETHER and not ended:
+            with self._storing.attempt():
                 try:
-                    more = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                ended = more is None
-                jobs += [more] if more else []
-            self._together(jobs)
+                    ended = self._gather(jobs)
+                    self._together(jobs)
+                finally:
+                    for each in jobs:
+                        each.tell()
             if ended:
                 return
+
+    def _gather(self, jobs: list[_Job]) -> bool:
+        """Adds what waits beside the first one; whether it is the last time."""
+        while len(jobs) < MOST_TOGETHER:
+            try:
+                more = self._waiting.get_nowait()
+            except queue.Empty:
+                return False
+            if more is None:
+                return True
+            jobs.append(more)
+        return False
 
     def _together(self, jobs: list[_Job]) -> None:
         try:
@@ -72,8 +114,9 @@ class Writer:
             # The transaction as a whole: each of those who wait is told.
             for job in jobs:
                 job.error = error
+            raise
         for job in jobs:
-            job.tell()
+            job.stored = True
 
 
 class _Job:
@@ -83,6 +126,7 @@ class _Job:
         self._work, self._loop = work, loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.error: BaseException | None = None
+        self.stored = False
         self._result: Any = None
 
     def run(self, connection: Connection) -> None:
@@ -94,12 +138,16 @@ class _Job:
             self.error = error
 
     def tell(self) -> None:
-        self._loop.call_soon_threadsafe(self._settle)
+        # A loop that is closed has nobody who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
         if self.future.done():
             return
         if self.error:
             self.future.set_exception(self.error)
+        elif not self.stored:
+            self.future.set_exception(NotStored("The thread that stores it has ended."))
         else:
             self.future.set_result(self._result)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
 from drip.core.settings import CHANNELS
+from drip.core.shortage import Shortage
 from drip.core.token import message_name
 from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
@@ -290,7 +291,7 @@ class House:
             workspace = Workspace(self.folder, {})
             dispatcher = Dispatcher(database, workspace.templates, {"email": wire}, machine.now, fence=0)
             while True:
-                with contextlib.suppress(DripError, LeaseLost):
+                with contextlib.suppress(DripError, Shortage, LeaseLost):
                     now = machine.now()
                     with database.write() as connection:
                         if not control.renew(connection, dispatcher.fence, now):

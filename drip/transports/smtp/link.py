@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from typing import Any, Generic
 
+from drip.core.shortage import Shortage, shortage
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.letter import T
 from drip.transports.smtp.server import Down
@@ -165,9 +166,16 @@ class Link(Generic[T]):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self.socket.connect_ex(address)
         except OSError as error:
-            self._next_address(_said(error), now)
+            if lack := shortage(error):
+                self._lacks(lack)
+            else:
+                self._next_address(_said(error), now)
             return
-        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            return
+        if lack := shortage(OSError(code, os.strerror(code))):
+            self._lacks(lack)
+        else:
             self._next_address(os.strerror(code), now)
 
     def _connect_on(self, now: float) -> None:
@@ -222,6 +230,11 @@ class Link(Generic[T]):
             reason = getattr(error, "reason", None) or _said(error)
             sentence = f"The connection to {self._server} cannot be encrypted ({reason})."
             self._fail(sentence, "check `port` and `security`", for_good=isinstance(error, ssl.SSLError))
+
+    def _lacks(self, lack: Shortage) -> None:
+        """Another address would not help."""
+        self.dialogue.fail(Down(lack.sentence, lack.help, for_good=False, lack=lack))
+        self.close()
 
     def _fail(self, sentence: str, help: str, *, for_good: bool = False) -> None:
         self.dialogue.fail(Down(sentence, help, for_good))

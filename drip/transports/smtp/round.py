@@ -11,7 +11,8 @@ from typing import Protocol
 
 from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
-from drip.core.message import MOST_REFUSED, Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent
+from drip.core.message import MOST_REFUSED, Desk, Message, Receipt, Refused, Scope, Sent, TransportDown, Unsent
+from drip.core.shortage import shortage
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.letter import Letter
 from drip.transports.smtp.link import Link
@@ -91,7 +92,7 @@ class Round:
         self._slow = False
 
     def run(self) -> None:
-        """Until every message has ended or nothing can leave. Raises TransportDown, and whatever the desk raises."""
+        """Until every message has ended or nothing can leave. Raises TransportDown, Shortage, and whatever the desk raises."""
         self._server.look()
         try:
             while True:
@@ -112,6 +113,8 @@ class Round:
         finally:
             if self._slow:
                 self._desk.waits(None)
+        if self._down and self._down.lack:
+            raise self._down.lack
         if self._down:
             raise TransportDown(self._down.sentence, self._down.help, costly=self._down.costly)
 
@@ -158,7 +161,8 @@ class Round:
         if down.for_good or not left:
             self._down, self._more = self._down or down, False
             cut = [letter for letter in self._waiting if self._cuts[letter.of.message_id]]
-            self._ended += [(letter.of, Unsent(down.sentence)) for letter in cut]
+            scope: Scope = "machine" if down.lack else "message"
+            self._ended += [(letter.of, Unsent(down.sentence, scope)) for letter in cut]
             self._waiting.clear()
 
     def _left_alone(self, link: Link[Message], said: str) -> Down:
@@ -321,6 +325,8 @@ class Round:
             try:
                 self._waiting.append(self._letter(message))
             except Exception as error:
+                if lack := shortage(error):
+                    raise lack from None
                 # What nobody foresaw, in this one message: the others go on.
                 log.exception("A message cannot be written.", extra={"action": "unwritable"})
                 self._ended.append((message, Refused(f"it cannot be written: {type(error).__name__}: {error}")))

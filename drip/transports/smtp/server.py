@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from drip.core.shortage import Shortage
+
 
 @dataclass(slots=True)
 class Server:
@@ -30,3 +32,5 @@ class Down:
     help: str
     for_good: bool
     costly: bool = False
+    # What this machine lacked: it says nothing of the server.
+    lack: Shortage | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import selectors
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from drip.core.message import Desk, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
 from drip.transports.options import number, only
+from drip.transports.reaching import addresses_of, trusting
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
@@ -82,7 +82,7 @@ class SmtpTransport:
             raise ValueError(f"`provider: {self._provider}` is none of {', '.join(PROVIDERS)}")
         self._signers = _signers(options)
         self.passed_s = passed_s
-        self._context = ssl.create_default_context()
+        self._context = trusting()
         self._known = Server()
         self._links: list[Link[Message]] = []
         self._deadlines_at = 0.0
@@ -209,12 +209,11 @@ class SmtpTransport:
 
     def _addresses(self) -> list[Address]:
         try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            return addresses_of(self._host, self._port)
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or "that is no name of a machine"
             sentence = f"There is no connection to the mail server {self._host}:{self._port} ({said})."
             raise TransportDown(sentence, "check `host`, and whether names can be looked up from here") from None
-        return [(each[0], each[4]) for each in found]
 
 
 class _Alone:

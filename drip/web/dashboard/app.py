@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from drip.storage.database import Database
-from drip.web.app import BOTH, FOR_LONG, told_where
+from drip.web.app import BOTH, FOR_LONG, status_of, told_where
 from drip.web.dashboard import calendar, campaigns, live, operating, people
 from drip.web.dashboard.board import Board, board_of
 from drip.web.dashboard.entrance import log_in, log_out, staff
@@ -93,4 +93,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
     told_where(scope, error)
-    return PlainTextResponse("Something went wrong. The log has which page it was.\n", 500)
+    if scope["path"] == "/health":
+        return PlainTextResponse("Who asks cannot be looked up: the database cannot be read.\n", 503)
+    return PlainTextResponse("Something went wrong. The log has which page it was.\n", status_of(error))

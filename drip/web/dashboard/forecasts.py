@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import Any
 
+from drip.core.shortage import lacking
 from drip.errors import DripError
 from drip.web.site import Site
 from drip.worker.worker import FORECASTS, Failed, Limits, Worker
@@ -29,7 +30,7 @@ class Forecasts:
         self.trouble: str | None = None
 
     def look(self) -> bool:
-        """Whether the next one is being made: because there is none, it is old, or the files have changed."""
+        """Whether the next one is being made: because there is none, it is old, or the files have changed. Raises Shortage."""
         with self._lock:
             if self._worker is not None:
                 return True
@@ -39,9 +40,10 @@ class Forecasts:
             workspace = self._site.workspace
             about = (workspace.root, workspace.environment, self._site.passed_s, self._limits)
             worker = Worker("The simulation", *about, shares=True)
-            self._worker, self._made_of = worker, seen
             maker = threading.Thread(target=self._make, args=(worker, passed_s), name="drip-forecast", daemon=True)
-            maker.start()
+            with lacking():
+                maker.start()
+            self._worker, self._made_of = worker, seen
             return True
 
     def close(self) -> None:

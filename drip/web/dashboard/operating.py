@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from drip.engine.health import ALARM_SPAN, BACK_SPAN
+from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT
 from drip.engine.health import health as health_of
 from drip.importing.settling import settle_task
 from drip.storage import control, outbox, people
@@ -23,11 +23,16 @@ SETTLED = {"sent": "sent", "again": "deferred", "dropped": "failed"}
 
 
 async def health(request: Request) -> Response:
-    """Heartbeat, queues and their age, what came back, alarms, what is held."""
+    """Heartbeat, queues and their age, what came back, alarms, what is held. 503 if the daemon, or what this server does again
+    and again, has not gone well for long."""
     board = board_of(request)
     site = board.site
     found = await run_sync(partial(health_of, site.database, site.clock()))
+    troubles = site.troubles()
+    if found.silent:
+        troubles.append(f"The daemon has not beaten for {SILENT.total_seconds() / 60:.0f} minutes.")
     values = {
+        "troubles": troubles,
         "daemon": found.daemon, "running": found.running, "silent": found.silent, "stopped": found.stopped,
         "holds": [{"scope": scope, "at": each.at, "reason": each.reason} for scope, each in found.holds.items() if scope != control.EVERYTHING],
         "alarms": found.alarms, "alarm_span": ALARM_SPAN, "back_days": BACK_SPAN.days,
@@ -37,7 +42,7 @@ async def health(request: Request) -> Response:
         "back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in found.back],
         "messages": {state: found.waiting(state) for state in ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")},
     }  # fmt: skip
-    return await board.show(request, "health.html", values)
+    return await board.show(request, "health.html", values, 503 if troubles else 200)
 
 
 async def stop(request: Request) -> Response:

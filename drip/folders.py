@@ -1,0 +1,26 @@
+"""What is in a folder. One that cannot be listed now raises OSError: it never looks empty.
+
+`pathlib`'s globs do not say so: from Python 3.13 on they pass over whatever cannot be listed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in it, in order; none if there is no such folder."""
+    return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+
+
+def paths_below(folder: Path) -> list[Path]:
+    """Files and folders in it and in its folders, in order; none if there is no such folder. Links are not followed."""
+    if not folder.is_dir():
+        return []
+    found = os.walk(folder, onerror=_raise)
+    return sorted(Path(where, name) for where, folders, files in found for name in (*folders, *files))
+
+
+def _raise(error: OSError) -> None:
+    raise error
