@@ -25,33 +25,25 @@ SHORTEST_S = 0.05
 
 
 class Rhythm:
-    """Turns every `every_s` seconds. What the scheduler itself fails at counts against `first`."""
+    """Turns every `every_s` seconds. What the scheduler itself fails at counts against `first`, and `failed` is told."""
 
-    def __init__(self, first: Repeating, every_s: float, stop: threading.Event) -> None:
-        self._first, self._every_s, self._stop = first, every_s, stop
+    def __init__(
+        self, first: Repeating, every_s: float, stop: threading.Event, failed: Callable[[Repeating, Exception], None]
+    ) -> None:
+        self._first, self._every_s, self._stop, self._failed = first, every_s, stop, failed
         self._jobs: dict[Repeating, Job] = {}
 
     @contextlib.contextmanager
     def going(self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]) -> Iterator[None]:
         """The tasks are repeated meanwhile; a turn that is under way at the end is waited for. `attempt` raises nothing."""
         scheduler = self._started(len(tasks))
-        if scheduler is None:
-            return
-        for task in tasks:
-            self._jobs[task] = scheduler.add_job(
-                attempt,
-                "interval",
-                [task],
-                seconds=self._every_s,
-                next_run_time=datetime.now(UTC),
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-            )
+        if scheduler:
+            self._jobs = {task: self._job(scheduler, attempt, task) for task in tasks}
         try:
             yield
         finally:
-            scheduler.shutdown(wait=True)
+            if scheduler:
+                scheduler.shutdown(wait=True)
 
     def earlier(self, task: Repeating, in_s: float) -> None:
         """The next turn of a task is due then, if that is earlier than it would be."""
@@ -59,15 +51,36 @@ class Rhythm:
         wanted = datetime.now(UTC) + timedelta(seconds=max(in_s, SHORTEST_S))
         job.modify(next_run_time=min(wanted, job.next_run_time))
 
+    def _job(self, scheduler: BackgroundScheduler, attempt: Callable[[Repeating], None], task: Repeating) -> Job:
+        return scheduler.add_job(
+            attempt,
+            "interval",
+            [task],
+            seconds=self._every_s,
+            next_run_time=datetime.now(UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
     def _started(self, threads: int) -> BackgroundScheduler | None:
         """None if it could not be started until the stop: a machine may lack threads for a while."""
         while not self._stop.is_set():
             with self._first.attempt():
-                scheduler = _Scheduler(self._first, self._stop, executors={"default": BasePoolExecutor(_pool(threads))})
+                scheduler = _Scheduler(self._first, self._stop, executors={"default": _Executor(_pool(threads))})
                 scheduler.start()
                 return scheduler
+            if self._first.error:
+                self._failed(self._first, self._first.error)
             self._stop.wait(AGAIN_S)
         return None
+
+
+class _Executor(BasePoolExecutor):  # type: ignore[misc]  # the library has no types
+    """Has turns done by threads of a pool."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        super().__init__(pool)
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # the library has no types

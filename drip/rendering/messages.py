@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,12 +85,13 @@ def render(templates: Templates, request: Request) -> Message:
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     if reason := compiled.given_up:
-        sentence = f"{request.template} is not tried any more, since {MOST_EXCEEDED} messages in a row failed: {reason}"
+        sentence = f"{request.template} is not tried any more, since {MOST_EXCEEDED} messages in a row took long and failed: {reason}"
         raise RenderError(sentence, help="write it simpler; a changed file is tried at once", place=compiled.place)
+    began_s = time.monotonic()
     try:
         message = _filled(templates, compiled, request, attachments)
     except TooMuch as error:
-        compiled.tried(error)
+        compiled.tried(error, time.monotonic() - began_s)
         raise _explained(templates, compiled, request, error) from None
     except Exception as error:
         # Filters and templates can fail in any way; but for a shortage it is this one message's.

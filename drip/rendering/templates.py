@@ -46,8 +46,8 @@ BY_CHANNEL = {
 PLAIN = ("sms", "push")
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
-# After so many messages in a row that went past the limits, no more are tried until the file changes.
-MOST_EXCEEDED = 3
+# After so many messages in a row that went past the limits and took so long, no more are tried until the file changes.
+MOST_EXCEEDED, COSTLY_S = 3, 0.5
 # From so many messages of one occurrence on a template is specialised for it, which takes as long as filling in some hundred.
 WORTH_IT = 30
 MOST_SPECIAL = 20
@@ -120,11 +120,12 @@ class Compiled:
             html = _filled(templates.html, self.html, special_html, values)
         return html, _filled(templates.plain, self.text, special_text, values)
 
-    def tried(self, exceeded: TooMuch | None) -> None:
-        """Remembers whether a message went past the limits. Each may take two seconds, and ten thousand may wait."""
+    def tried(self, exceeded: TooMuch | None, took_s: float = 0) -> None:
+        """Remembers whether a message went past the limits. Each may take two seconds, and ten thousand may wait. What fails soon
+        costs nothing, and may be one contact's fault, of whom a value is large."""
         if exceeded is None:
             self._exceeded.clear()
-        else:
+        elif took_s >= COSTLY_S:
             self._exceeded.append(str(exceeded))
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from drip.cli.context import read_clock
 from drip.daemon import Daemon
@@ -373,17 +374,51 @@ def test_a_daemon_without_a_thread_waits_for_one(shop: World, monkeypatch: pytes
     real, refused = threading.Thread.start, []
 
     def start(self: threading.Thread) -> None:
-        if self.name in ("Planning and sending", "Telling other programs") and len(refused) < 3:
+        if self.name in ("drip_0", "drip_3", "APScheduler") and refused.count(self.name) < 2:
             refused.append(self.name)
             raise RuntimeError("can't start new thread")
         real(self)
 
-    monkeypatch.setattr("drip.daemon.daemon.AGAIN_S", 0.05)
+    monkeypatch.setattr("drip.daemon.rhythm.AGAIN_S", 0.05)
     monkeypatch.setattr(threading.Thread, "start", start)
     with daemon_of(shop) as working:
         working.joins("ana")
         until(lambda: working.sent() == 1)
-    assert len(refused) == 3
+    assert sorted(set(refused)) == ["APScheduler", "drip_0", "drip_3"]
+
+
+def test_a_daemon_that_gets_no_thread_ends_when_it_is_told_to(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if self.name.startswith("drip_"):
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with daemon_of(shop) as working:
+        working.joins("ana")
+        until(lambda: [action for action, *_ in working.alarms()] == ["trouble"])
+    assert working.sent() == 0
+
+
+def test_what_the_scheduler_itself_fails_at_is_told_and_it_goes_on(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failed = BackgroundScheduler._process_jobs, []
+
+    def fails(self: BackgroundScheduler) -> Any:
+        if len(failed) < 2:
+            failed.append(1)
+            raise OSError(5, "boom")
+        return real(self)
+
+    monkeypatch.setattr("drip.daemon.rhythm.AGAIN_S", 0.05)
+    monkeypatch.setattr(BackgroundScheduler, "_process_jobs", fails)
+    with daemon_of(shop) as working:
+        working.joins("ana")
+        until(lambda: working.sent() == 1)
+    assert len(failed) == 2
 
 
 def test_processes_that_cannot_all_be_started_are_started_anew(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:

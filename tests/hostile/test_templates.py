@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from drip.core.message import Mailbox
 from drip.errors import DripError
 from drip.rendering import limits
+from drip.rendering import templates as compiling
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS
 from drip.rendering.limits import LONGEST_S, TooMuch
 from drip.rendering.messages import RenderError, Request, render
@@ -27,7 +28,7 @@ from drip.rendering.sandbox import OF_TEXTS, Sandbox
 from drip.rendering.templates import MOST_EXCEEDED, Templates
 
 # An hour of `.ci/nightly` asks for more.
-PROGRAMS = int(os.environ.get("HOSTILE_PROGRAMS", "300"))
+PROGRAMS = int(os.environ.get("DRIP_HOSTILE_EXAMPLES", "300"))
 # Between two looks at the clock, and for what is done once a limit is met; tracemalloc makes all of it several times slower.
 MARGIN_S = 3.0
 MOST_BYTES = 100_000_000
@@ -277,6 +278,7 @@ def test_after_three_messages_past_the_limits_a_template_is_not_tried_until_its_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "MOST_STEPS", 1_000)
+    monkeypatch.setattr(compiling, "COSTLY_S", 0)
     file = tmp_path / "templates" / "wild.md"
     file.parent.mkdir()
     file.write_text("---\nsubject: s\n---\n{% for a in range(99) %}{{ a }}{% endfor %}")
@@ -291,8 +293,19 @@ def test_after_three_messages_past_the_limits_a_template_is_not_tried_until_its_
     assert render(Templates(tmp_path), request("wild")).text == "tame\n"
 
 
+def test_people_of_whom_a_value_is_large_stop_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "own.md").write_text("---\nsubject: s\n---\n{{ many|upper }}")
+    templates = Templates(tmp_path)
+    for _ in range(2 * MOST_EXCEEDED):
+        with pytest.raises(RenderError, match="more than 100,000 characters"):
+            render(templates, request_with(many="x" * 200_000))
+    assert render(templates, request_with(many="x")).text == "X\n"
+
+
 def test_one_message_past_the_limits_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_STEPS", 1_000)
+    monkeypatch.setattr(compiling, "COSTLY_S", 0)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "own.md").write_text("---\nsubject: s\n---\n{% for a in many %}{{ a }}{% endfor %}")
     templates = Templates(tmp_path)
