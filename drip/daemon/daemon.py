@@ -251,7 +251,7 @@ class Daemon:
         for task in self.tasks:
             task.late_s = max(LATE_S, LATE_BEATS * every_s)
             task.begin()
-        self._rhythm = Rhythm(self._beating, every_s, self.stop)
+        self._rhythm = Rhythm(self._beating, every_s, self.stop, self._failed)
         with self._rhythm.going(self._attempt, self.tasks):
             self.stop.wait()
         if self._failure:
