@@ -357,6 +357,34 @@ def test_without_files_nobody_is_let_in_the_processor_rests_and_it_goes_on_by_it
     assert told.count("Nobody can be let in") == 1 and "Traceback" not in told
 
 
+class Silent:
+    """A connection that is none."""
+
+    address, was_cut = "", False
+
+    def __init__(self, among: connections.Connections) -> None:
+        self._among = among
+        among.enter(self)
+        among.move(self, connections.Phase.BODY)
+
+    def cut(self) -> None:
+        self.was_cut = True
+        self._among.leave(self)
+
+
+def test_nothing_counts_of_a_body_that_goes_on_after_its_connection_was_closed() -> None:
+    """What was read at once is parsed to its end, and would take the room of all others for good."""
+    among = connections.Connections(10, time.monotonic)
+    for _ in range(connections.BODIES_BYTES // protocol.PART + 1):
+        silent = Silent(among)
+        among.hold(silent, connections.OWN_BODIES_BYTES + 1)
+        assert silent.was_cut
+        among.hold(silent, protocol.PART)
+    good = Silent(among)
+    among.hold(good, 1)
+    assert not good.was_cut
+
+
 # --- the file limit
 
 
