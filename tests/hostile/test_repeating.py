@@ -3,6 +3,7 @@ comes back. The errors are made up, the servers are real."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from drip.cli.context import read_clock
+from drip.core.shortage import Shortage
 from drip.daemon import Daemon
 from drip.daemon import daemon as daemons
 from drip.daemon.courier import Courier
@@ -30,6 +32,7 @@ from drip.web import site as sites
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.figures import make_figures
 from drip.web.site import Site
+from drip.web.writing import Writer
 from drip.workspace import Workspace
 from tests.mail_server import MailServer
 from tests.servers import Postgres
@@ -184,6 +187,15 @@ def test_a_writer_that_cannot_be_started_is_told_by_health(site: Pages, monkeypa
     fault.on = False
     until(lambda: site.get("/health").status_code == 200)
     assert says(site).status_code == 200
+
+
+def test_a_writer_that_could_not_be_started_can_be_closed(site: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(site.world.database, time.monotonic)
+    fault = Fault(RuntimeError("can't start new thread")).put(monkeypatch, threading.Thread, "start")
+    with pytest.raises(Shortage):
+        asyncio.run(writer.do(lambda connection: None))
+    fault.on = False
+    writer.close()
 
 
 # --- the dashboard
