@@ -568,6 +568,16 @@ def test_by_ipv6_too_and_whoever_comes_by_ipv4_is_told_apart_there() -> None:
             assert b"from ::/64" in six.recv(65536)
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_takes_us_long_is_answered_behind_a_web_server_too() -> None:
+    with served(behind="127.0.0.2") as port:
+        head = "GET /waits HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n"
+        client = Client(port, head)
+        time.sleep(1.5)
+        LET_GO.set()
+        assert b"waited" in client.heard(b"waited")
+
+
 # --- the end
 
 
