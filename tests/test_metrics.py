@@ -100,7 +100,7 @@ class Slow:
 
 def test_health_is_answered_while_figures_are_read_and_these_are_read_one_at_a_time() -> None:
     registry, slow, listening = CollectorRegistry(), Slow(), listen("127.0.0.1", 0)
-    registry.register(slow)  # type: ignore[arg-type]
+    registry.register(slow)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     found: list[int] = []
     scrapes = [threading.Thread(target=lambda: found.append(httpx.get(url).status_code)) for _ in range(3)]

@@ -92,7 +92,8 @@ def lacking(pipe: socket.socket, *_: object) -> None:
         def look(self) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    question = receive(lambda length: pipe.recv(length, socket.MSG_WAITALL))[1]
+    kind, question = receive(lambda length: pipe.recv(length, socket.MSG_WAITALL))
+    assert kind is Kind.ASK
     send(pipe, *child._answer(pipe, Answers(), question))  # type: ignore[arg-type]
     pipe.recv(100)
 
