@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from drip.cli.run import FIGURES_CONNECTIONS
 from drip.core.message import TransportDown
-from drip.daemon.metrics import exposition
+from drip.daemon.metrics import exposition, registry_of
+from drip.web.figures import make_figures
+from drip.web.server import listen, serving
 from tests.cli import command, drip, environment
 from tests.test_alarms import NOW, letters
 from tests.test_senders import shop
@@ -75,6 +81,53 @@ def test_a_daemon_answers_prometheus(shop: Path) -> None:
     assert printed["drip_messages", "letter", "sent"] == 400 and printed["drip_daemon_running",] == 0
 
 
+class Slow:
+    """Figures that are not read before they may be."""
+
+    def __init__(self) -> None:
+        self.may_go, self.at_once, self.most = threading.Event(), 0, 0
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        self.may_go.wait(20)
+        self.at_once -= 1
+        yield from ()
+
+
+def test_health_is_answered_while_figures_are_read_and_these_are_read_one_at_a_time() -> None:
+    registry, slow, listening = CollectorRegistry(), Slow(), listen("127.0.0.1", 0)
+    registry.register(slow)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    found: list[int] = []
+    scrapes = [threading.Thread(target=lambda: found.append(httpx.get(url).status_code)) for _ in range(3)]
+    with serving(make_figures(registry, []), listening):
+        for each in scrapes:
+            each.start()
+        assert httpx.get(f"{url}/health", timeout=10).text == "ok\n"
+        slow.may_go.set()
+        for each in scrapes:
+            each.join(20)
+    assert found == [200, 200, 200] and slow.most == 1
+
+
+def test_a_crowd_takes_neither_threads_nor_more_places_than_there_are(world: Worlds) -> None:
+    made, listening = world({}), listen("127.0.0.1", 0)
+    at, before = listening.getsockname(), threading.active_count()
+    with serving(make_figures(registry_of(made.database, lambda: NOW), []), listening, most=FIGURES_CONNECTIONS):
+        crowd = [socket.create_connection(at) for _ in range(4 * FIGURES_CONNECTIONS)]
+        for each in crowd:
+            each.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        found = httpx.get(f"http://127.0.0.1:{at[1]}/metrics", timeout=10)
+        assert figures(found.text)["drip_up",] == 1 and "text/plain" in found.headers["content-type"]
+        assert threading.active_count() <= before + 2
+    for each in crowd:
+        each.close()
+
+
 @pytest.mark.parametrize("port", ["web", "0", "70000", "host:"])
 def test_what_is_no_port_is_said(shop: Path, port: str) -> None:
     done = drip(shop, "run", "--metrics", port)
@@ -86,4 +139,4 @@ def test_a_port_that_is_taken_is_said(shop: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = drip(shop, "run", "--metrics", str(taken.getsockname()[1]))
-    assert done.code == 2 and "No figures can be served" in done.err and "another port" in done.err
+    assert done.code == 2 and "Nothing can be served" in done.err and "another port" in done.err

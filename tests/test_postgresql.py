@@ -129,8 +129,14 @@ def test_one_whose_connection_broke_takes_the_lock_again_unless_another_has_it(
     assert other.take()
     with pytest.raises(DripError, match="Another daemon has taken this database over"):
         daemon._beat()
+    told: list[int] = []
+    daemon._works[daemon._telling] = lambda: told.append(1)
+    daemon._attempt(daemon._telling)
+    assert not told, "the other one does"
     other.give_back()
     daemon._beat()
+    daemon._attempt(daemon._telling)
+    assert told
     daemon._end()
     made.database.close()
 

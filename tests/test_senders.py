@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import time
 from collections import Counter
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import pytest
 
+from drip.cli.context import read_clock
+from drip.daemon.senders import Senders
+from drip.errors import DripError
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer
@@ -19,6 +24,30 @@ from tests.world import LETTER, SETTINGS
 PEOPLE = 400
 NOW = "2026-11-26 10:30"
 LATER = "2026-11-26 10:32"
+
+
+def known_trouble(pipe: Pipe) -> None:
+    """In place of a process that sends: the database is busy, twice."""
+    for _ in range(2):
+        pipe.recv()
+        pipe.send(DripError("The database is busy.", help="wait"))
+
+
+def test_processes_that_wait_for_the_database_go_on_and_keep_what_they_know(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    own, theirs = context.Pipe()
+    process = context.Process(target=known_trouble, args=(theirs,), daemon=True)
+    process.start()
+    senders = Senders(tmp_path, {}, read_clock, 1)
+    senders._running = [(process, own)]
+    for _ in range(2):
+        with pytest.raises(DripError, match="busy"):
+            senders.store()
+    process.join(20)
+    theirs.close()
+    with pytest.raises(DripError, match="has died"):
+        senders.store()
+    assert senders._running == []
 
 
 @pytest.fixture

@@ -205,6 +205,16 @@ def test_files_are_written_whole_and_a_repeat_replaces_its_own(tmp_path: Path) -
     assert path.read_bytes() == to_bytes(MESSAGE)
 
 
+def test_what_is_of_no_run_is_gone_from_a_folder_with_whoever_is_erased(tmp_path: Path) -> None:
+    transport, digest = FilesTransport({"folder": str(tmp_path)}), "0123456789abcdef"
+    gone = [f"test.1764300000000.0.{digest}@x.example", f"data.17.{digest}@x.example", f"1f.{digest}@x.example"]
+    stay = [f"1e.{digest}@x.example", f"alarm.3.{digest}@x.example"]
+    for each in (*gone, *stay):
+        transport.send(replace(MESSAGE, message_id=each))
+    FilesTransport.forget(tmp_path, [0x1F])
+    assert sorted(path.stem.rpartition("_")[2] for path in tmp_path.iterdir()) == sorted(each[:12] for each in stay)
+
+
 def test_a_folder_that_cannot_be_takes_no_mail(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(TransportDown, match="Nothing can be written into"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from drip.core.shortage import Shortage
 from drip.errors import DripError
 from drip.storage.sqlite import SqliteDatabase
+from drip.worker import child
 from drip.worker import worker as module
 from drip.worker.frames import HEAD, MOST_JSON, Kind, Nonsense, packed, receive, send, unpacked
 from drip.worker.worker import Ended, Failed, Limits, Worker
@@ -82,6 +85,19 @@ def wrong(pipe: socket.socket, *_: object) -> None:
     pipe.recv(100)
 
 
+def lacking(pipe: socket.socket, *_: object) -> None:
+    """In place of a worker: has no file left."""
+
+    class Answers:
+        def look(self) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    kind, question = receive(lambda length: pipe.recv(length, socket.MSG_WAITALL))
+    assert kind is Kind.ASK
+    send(pipe, *child._answer(pipe, Answers(), question))  # type: ignore[arg-type]
+    pipe.recv(100)
+
+
 def beginning(pipe: socket.socket, *_: object) -> None:
     """In place of a worker: would have its time counted anew."""
     pipe.recv(100)
@@ -103,6 +119,15 @@ def test_nonsense_is_believed_by_nobody(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "serve", instead)
     with pytest.raises(Ended, match="has ended the process that it is made in"):
         made_worker(tmp_path).answer("steps")
+
+
+def test_what_the_machine_lacks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "serve", lacking)
+    worker = made_worker(tmp_path)
+    with pytest.raises(Shortage, match="may open no more files") as raised:
+        worker.answer("steps")
+    assert "LimitNOFILE" in raised.value.help
+    worker.close()
 
 
 def test_nobody_gets_more_time_by_talking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,9 @@ from drip.storage import control, people
 from drip.storage.database import Database
 from drip.workspace import Workspace
 
+# Of `--metrics`: Prometheus has one, whoever looks at `/health` another.
+FIGURES_CONNECTIONS = 16
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="Do all that is due now, then end.")
@@ -101,7 +104,7 @@ def run(
         if not once:
             with (
                 _answering(daemon, database, clock, metrics),
-                served(workspace, database, clock, pages, dashboard, behind),
+                served(workspace, database, clock, pages, dashboard, behind, FIGURES_CONNECTIONS if metrics else 0),
             ):
                 daemon.run(every)
             return
@@ -136,13 +139,13 @@ def _answering(
         yield
         return
     # Slow to import.
-    from drip.daemon.metrics import serve
+    from drip.daemon.metrics import registry_of
+    from drip.web.figures import make_figures
+    from drip.web.server import listen, serving
 
-    end = serve(database, clock, *at, daemon.tasks)
-    try:
+    app = make_figures(registry_of(database, clock, daemon.tasks), daemon.tasks)
+    with serving(app, listen(*at), most=FIGURES_CONNECTIONS):
         yield
-    finally:
-        end()
 
 
 @click.command()

@@ -81,10 +81,11 @@ def serve(app: App, listen: tuple[str, int], behind: str, dashboard: Endpoint, n
 @contextlib.contextmanager
 def served(
     workspace: Workspace, database: Database, clock: Callable[[], datetime], at: Endpoint, dashboard: Endpoint,
-    behind: str,
+    behind: str, others: int = 0,
 ) -> Iterator[None]:  # fmt: skip
-    """The pages and the dashboard are served meanwhile, if that is wanted. Raises DripError."""
-    most = _most_connections()
+    """The pages and the dashboard are served meanwhile, if that is wanted; `others` are connections that this process may have
+    besides. Raises DripError."""
+    most = _most_connections(RESERVED_FILES + others)
     if at is None:
         yield
         return
@@ -118,13 +119,13 @@ def served(
         yield
 
 
-def _most_connections() -> int:
-    """How many connections there may be at once, so that files are left for everything else. Raises DripError."""
-    files = raise_file_limit()
-    if files < RESERVED_FILES + LEAST_CONNECTIONS:
+def _most_connections(reserved: int) -> int:
+    """How many connections there may be at once, so that so many files are left for everything else. Raises DripError."""
+    files, least = raise_file_limit(), reserved + LEAST_CONNECTIONS
+    if files < least:
         raise DripError(
-            f"This process may have {files:,} files open at once, and drip needs {RESERVED_FILES + LEAST_CONNECTIONS}.",
+            f"This process may have {files:,} files open at once, and drip needs {least}.",
             help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the systemd unit, "
             "`--ulimit nofile=1024` for Docker",
         )
-    return min(MOST_CONNECTIONS, files - RESERVED_FILES)
+    return min(MOST_CONNECTIONS, files - reserved)

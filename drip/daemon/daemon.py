@@ -82,6 +82,8 @@ class Daemon:
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
         self._failure: Doubt | None = None
+        # Another daemon has the database, though this one had it.
+        self._ousted = False
         self._lock = database.lock()
         self._troubles = Troubles(database, clock)
         self._beating = Repeating("Planning and sending", passed_s, log, LATE_S, LONGEST_S)
@@ -258,7 +260,8 @@ class Daemon:
             raise self._failure
 
     def _attempt(self, task: Repeating) -> None:
-        if self.stop.is_set():
+        """One turn; none where another daemon would do the same beside it."""
+        if self.stop.is_set() or (self._ousted and task is not self._beating):
             return
         failed_before = task.error is not None
         with task.attempt():
@@ -293,7 +296,8 @@ class Daemon:
     def _beat(self) -> Tally:
         now, passed = self._clock(), self._passed_s()
         # A server that was started anew has given the lock back.
-        if not self._lock.is_ours() and not self._lock.take():
+        self._ousted = not self._lock.is_ours() and not self._lock.take()
+        if self._ousted:
             help = "this one waits until that one ends; stop one of the two"
             raise DripError(f"Another daemon has taken this database over{self._who()}.", help=help)
         self._read_files(now)

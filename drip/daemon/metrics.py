@@ -1,20 +1,15 @@
-"""Figures for Prometheus, read from the database when they are asked for: whoever asks need not be the daemon. Of the daemon
-itself, `/health` says besides whether what it does again and again goes well.
+"""Figures for Prometheus, read from the database when they are asked for: whoever asks need not be the daemon.
 
 Names and units as prometheus.io/docs/practices/naming has them.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -24,9 +19,6 @@ from drip.engine.repeating import Repeating
 from drip.errors import DripError
 from drip.storage import alarms, control, deliveries, outbox
 from drip.storage.database import Database
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class Figures(Collector):
@@ -100,58 +92,13 @@ class Figures(Collector):
 
 def exposition(database: Database, clock: Callable[[], datetime]) -> str:
     """The figures as Prometheus reads them."""
-    return generate_latest(_registry(database, clock)).decode()
+    return generate_latest(registry_of(database, clock)).decode()
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request."""
-
-    daemon_threads = True
-
-
-class _Handler(WSGIRequestHandler):
-    # Seconds: whoever connects and says nothing is let go.
-    timeout = 10
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Who asked is no news."""
-
-
-def serve(
-    database: Database, clock: Callable[[], datetime], address: str, port: int, tasks: Sequence[Repeating]
-) -> Callable[[], None]:
-    """Answers `/health`, and every other request with the figures, until what is returned is called. Raises DripError if the
-    port is taken."""
-    answer = _answering(_registry(database, clock, tasks), tasks)
-    try:
-        server = make_server(address, port, answer, _Server, _Handler)
-    except (OSError, OverflowError) as error:
-        raise DripError(f"No figures can be served at {address}:{port}: {error}.", help="name another port") from None
-    with lacking():
-        threading.Thread(target=server.serve_forever, name="drip-metrics", daemon=True).start()
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-
-    return end
-
-
-def _answering(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> WSGIApplication:
-    figures: WSGIApplication = make_wsgi_app(registry)
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/health":
-            return figures(environ, start_response)
-        late = [each for task in tasks if (each := task.late)]
-        status = "503 Service Unavailable" if late else "200 OK"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return ["\n".join([*(late or ["ok"]), ""]).encode()]
-
-    return answer
-
-
-def _registry(database: Database, clock: Callable[[], datetime], tasks: Sequence[Repeating] = ()) -> CollectorRegistry:
+def registry_of(
+    database: Database, clock: Callable[[], datetime], tasks: Sequence[Repeating] = ()
+) -> CollectorRegistry:
+    """What reads them anew each time."""
     registry = CollectorRegistry()
     registry.register(Figures(database, clock, tasks))
     return registry

@@ -76,7 +76,7 @@ class Senders:
             with contextlib.suppress(OSError):
                 pipe.send(order)
         answers: list[Tally | Exception] = []
-        told = False
+        told = died = False
         for process, pipe in self._running:
             while not pipe.poll(0.2):
                 if stop() and not told:
@@ -87,12 +87,13 @@ class Senders:
             try:
                 answers.append(pipe.recv())
             except (EOFError, OSError):
+                died = True
                 answers.append(
                     DripError("A process that sends has died.", help="the others went on; it is started anew")
                 )
         failed = [each for each in answers if isinstance(each, Exception)]
-        # One that lacks something goes on: it may know of ends that it could not store.
-        if told or any(not isinstance(each, Shortage) for each in failed):
+        # Who lacks something or waits for the database goes on: it may know of ends that it could not store.
+        if told or died or any(not isinstance(each, Shortage | DripError | LeaseLost) for each in failed):
             self.close()
         if failed:
             raise failed[0]

@@ -13,8 +13,10 @@ from drip.core.settings import CHANNELS
 from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 
-# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one.
-NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11})\.[0-9a-f]*\.(?:eml|html|txt|writing)")
+# As `_name` and `core.token.message_name` make them: the run's number stands behind the last underscore.
+NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11}|test|data)\.[0-9a-f.]*\.(?:eml|html|txt|writing)")
+# What is of no run: test copies, and mails with a link to one's own data, which is good for half an hour.
+OF_NO_RUN = {"0", "test", "data"}
 
 
 class FilesTransport:
@@ -51,11 +53,11 @@ class FilesTransport:
 
     @staticmethod
     def forget(folder: Path, runs: Collection[int]) -> None:
-        """The messages of these runs, and all test copies (which are of no run), are gone from a folder. Raises OSError."""
-        gone = {0, *runs}
+        """The messages of these runs, and all that are of no run, are gone from a folder. Raises OSError."""
+        gone = OF_NO_RUN | {f"{run:x}" for run in runs}
         for path in folder.iterdir() if folder.is_dir() else ():
             found = NAME.fullmatch(path.name)
-            if found and int(found[1], 16) in gone:
+            if found and found[1] in gone:
                 path.unlink(missing_ok=True)
 
 

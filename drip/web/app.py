@@ -102,9 +102,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def told_where(scope: Scope, error: Exception) -> None:
-    """Tells the log which page failed, and of what kind the failure was: its words can be about people."""
+    """Tells the log which page failed, and of what kind the failure was: its words can be about people. What the machine lacks is
+    about nobody."""
     where = getattr(scope.get("route"), "path", "a page")
-    log.error("%s failed: %s", where, type(error).__name__, extra={"action": "page-failed"})
+    log.error("%s failed: %s", where, shortage(error) or type(error).__name__, extra={"action": "page-failed"})
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:

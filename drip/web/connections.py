@@ -145,7 +145,10 @@ class Connections:
 
     def hold(self, connection: Connection, count: int) -> None:
         """So many bytes more of its body are in memory. If that is too much of all, the connection whose body has been
-        unfinished for longest is closed; if there is none, or it is too much of one, that one."""
+        unfinished for longest is closed; if there is none, or it is too much of one, that one. Of one that was closed nothing counts
+        any more."""
+        if connection not in self._phases:
+            return
         own = self._held[connection] = self._held.get(connection, 0) + count
         self._held_bytes += count
         if own > OWN_BODIES_BYTES:

@@ -136,8 +136,8 @@ class Protocol(HttpToolsProtocol):
 
     def _belong_to(self, address: str) -> None:
         if address != self.address:
-            self._all.move(self, Phase.OURS)
-            self._phase, self.address = Phase.OURS, address
+            self._wait(Phase.OURS, math.inf)
+            self.address = address
 
     def _come_on(self, count: int) -> None:
         """Each byte buys time, and the grace is the most that there is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import threading
@@ -15,6 +14,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from drip.core.shortage import lacking
 from drip.errors import DripError
 from drip.web.connections import Connections
 from drip.web.protocol import Protocol
@@ -32,8 +32,6 @@ AGAIN_S, LOOK_S = 0.05, 1.0
 TOLD_S = 600.0
 MOST_CONNECTIONS = 1_000
 SHUTDOWN_S = 10
-# The machine has none left of what a connection needs (accept(2)).
-SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 log = logging.getLogger("drip.web")
 
 
@@ -57,11 +55,12 @@ def serving(
     app: Any, listening: socket.socket, behind: str = "127.0.0.1", most: int = MOST_CONNECTIONS
 ) -> Iterator[None]:
     """Meanwhile, in a thread, over `most` connections at once; requests that are under way at the end are answered. `behind` is
-    the address of the web server whose word about where requests come from is taken."""
+    the address of the web server whose word about where requests come from is taken. Raises Shortage if there is no thread."""
     proxies = ProxyHeadersMiddleware(app, [str(each) for each in networks(behind)])
     server = _Server(_config(proxies), listening, proxies, most)
     thread = threading.Thread(target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True)
-    thread.start()
+    with lacking():
+        thread.start()
     try:
         yield
     finally:

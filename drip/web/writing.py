@@ -52,10 +52,10 @@ class Writer:
 
     def close(self) -> None:
         """What waits is done first."""
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join()
-            self._thread = None
+        self._thread = None
 
     @property
     def trouble(self) -> str | None:

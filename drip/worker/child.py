@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from drip.core.shortage import shortage
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
 from drip.worker.answers import Answers, out_of_memory
@@ -89,6 +90,8 @@ def _answer(pipe: socket.socket, answers: Answers, question: bytes) -> tuple[Kin
     except Exception as error:
         if out_of_memory(error):
             return Kind.OUT_OF_MEMORY, b""
+        if lack := shortage(error):
+            return Kind.LACKS, packed({"sentence": lack.sentence, "help": lack.help})
         if isinstance(error, DripError):
             place = str(error.place) if error.place else None
             return Kind.WRONG, packed({"sentence": error.sentence, "help": error.help, "place": place})

@@ -29,6 +29,8 @@ class Kind(Enum):
     HTML = b"h"
     # A DripError, by its words.
     WRONG = b"w"
+    # A Shortage, by its words.
+    LACKS = b"l"
     # Another exception, by its name: its words can be about people.
     FAILED = b"f"
     OUT_OF_MEMORY = b"m"

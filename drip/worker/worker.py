@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
+from drip.core.shortage import Shortage
 from drip.errors import DripError, Place
 from drip.worker.child import serve
 from drip.worker.frames import Kind, Nonsense, packed, receive, send, unpacked
@@ -85,7 +86,8 @@ class Worker:
         self._closed = False
 
     async def ask(self, what: str, about: Hashable, **more: Any) -> Any:
-        """The answer to one question of `drip.worker.answers`. Raises DripError: the worker's own, Ended, Busy; and Failed.
+        """The answer to one question of `drip.worker.answers`. Raises DripError: the worker's own, Ended, Busy; Shortage; and
+        Failed.
 
         `about` is what is not tried again for a while after it had to be ended.
         """
@@ -146,7 +148,7 @@ class Worker:
                 self._end()
                 most = self._limits.memory_bytes / GB
                 raise self._ended(f"takes more than {most:g} GB of memory", process.noted)
-            case Kind.WRONG:
+            case Kind.WRONG | Kind.LACKS:
                 raise answer
             case Kind.FAILED:
                 raise Failed(answer)
@@ -216,6 +218,8 @@ class _Process:
                     return kind, body
                 case Kind.WRONG:
                     return kind, _error(unpacked(body))
+                case Kind.LACKS:
+                    return kind, _lack(unpacked(body))
                 case Kind.JSON:
                     return kind, unpacked(body)
                 case Kind.FAILED | Kind.OUT_OF_MEMORY:
@@ -248,6 +252,14 @@ class _Process:
                 raise ConnectionResetError
             found += more
         return bytes(found)
+
+
+def _lack(told: Any) -> Shortage:
+    match told:
+        case {"sentence": str(sentence), "help": str(help)}:
+            return Shortage(sentence, help)
+        case _:
+            raise Nonsense
 
 
 def _error(told: Any) -> DripError:

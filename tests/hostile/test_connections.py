@@ -357,6 +357,34 @@ def test_without_files_nobody_is_let_in_the_processor_rests_and_it_goes_on_by_it
     assert told.count("Nobody can be let in") == 1 and "Traceback" not in told
 
 
+class Silent:
+    """A connection that is none."""
+
+    address, was_cut = "", False
+
+    def __init__(self, among: connections.Connections) -> None:
+        self._among = among
+        among.enter(self)
+        among.move(self, connections.Phase.BODY)
+
+    def cut(self) -> None:
+        self.was_cut = True
+        self._among.leave(self)
+
+
+def test_nothing_counts_of_a_body_that_goes_on_after_its_connection_was_closed() -> None:
+    """What was read at once is parsed to its end, and would take the room of all others for good."""
+    among = connections.Connections(10, time.monotonic)
+    for _ in range(connections.BODIES_BYTES // protocol.PART + 1):
+        silent = Silent(among)
+        among.hold(silent, connections.OWN_BODIES_BYTES + 1)
+        assert silent.was_cut
+        among.hold(silent, protocol.PART)
+    good = Silent(among)
+    among.hold(good, 1)
+    assert not good.was_cut
+
+
 # --- the file limit
 
 
@@ -538,6 +566,16 @@ def test_by_ipv6_too_and_whoever_comes_by_ipv4_is_told_apart_there() -> None:
         with socket.create_connection(("::1", port), timeout=20) as six:
             six.sendall(GET.encode())
             assert b"from ::/64" in six.recv(65536)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_takes_us_long_is_answered_behind_a_web_server_too() -> None:
+    with served(behind="127.0.0.2") as port:
+        head = "GET /waits HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n"
+        client = Client(port, head)
+        time.sleep(1.5)
+        LET_GO.set()
+        assert b"waited" in client.heard(b"waited")
 
 
 # --- the end

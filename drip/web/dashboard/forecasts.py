@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any
 
-from drip.core.shortage import lacking
+from drip.core.shortage import Shortage, lacking
 from drip.errors import DripError
 from drip.web.site import Site
 from drip.worker.worker import FORECASTS, Failed, Limits, Worker
@@ -56,7 +56,7 @@ class Forecasts:
         found, trouble = None, None
         try:
             found = worker.answer("forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS)
-        except DripError as error:
+        except (DripError, Shortage) as error:
             trouble = " ".join(filter(None, (error.sentence, error.help and f"Help: {error.help}.")))
         except Exception as error:
             # Whatever it was, the next one is made when its time has come. Its words can hold what is known of people.
