@@ -297,3 +297,12 @@ def test_what_all_messages_share_is_encoded_once(pieces: list[str]) -> None:
         to_bytes(replace(MESSAGE, html=Pieced(html)))
     after = mime._shared.cache_info()
     assert after.hits - before.hits == 5 * len(html) and after.misses == before.misses
+
+
+def test_test_copies_and_own_data_go_with_whoever_is_erased(tmp_path: Path) -> None:
+    names = ["2026-11-28_0721_a@example.com_1f.64b8b.eml", "2026-11-28_0721_b@example.com_2.77.eml", "note.txt",
+             "2026-11-28_0721_me@example.com_test.1795850.eml", "2026-11-28_0721_a@example.com_data.1.64b8b.eml"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_text("x")
+    FilesTransport.forget(tmp_path, [0x1F])
+    assert sorted(each.name for each in tmp_path.iterdir()) == [names[1], "note.txt"]

@@ -13,8 +13,11 @@ from drip.core.settings import CHANNELS
 from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 
-# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one.
-NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11})\.[0-9a-f]*\.(?:eml|html|txt|writing)")
+# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one. Test copies are of no
+# run, and neither are mails with somebody's own data, of which nothing but the address tells whose.
+NAME = re.compile(
+    r"\d{4}-\d\d-\d\d_\d{4}_.*_(?:([0-9a-f]{1,11})\.[0-9a-f]*|(?:test|data)\..*)\.(?:eml|html|txt|writing)"
+)
 
 
 class FilesTransport:
@@ -51,11 +54,11 @@ class FilesTransport:
 
     @staticmethod
     def forget(folder: Path, runs: Collection[int]) -> None:
-        """The messages of these runs, and all test copies (which are of no run), are gone from a folder. Raises OSError."""
-        gone = {0, *runs}
+        """The messages of these runs, and all test copies and mails with people's own data, are gone from a folder. Raises
+        OSError."""
         for path in folder.iterdir() if folder.is_dir() else ():
             found = NAME.fullmatch(path.name)
-            if found and int(found[1], 16) in gone:
+            if found and (found[1] is None or int(found[1], 16) in runs):
                 path.unlink(missing_ok=True)
 
 
