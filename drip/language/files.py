@@ -89,6 +89,11 @@ def _read(path: Path, loaded: Loaded) -> Document | None:
     if not inside(path, path.parent):
         loaded.problems.append(Problem(Place(name), f"the file lies outside of {FOLDER}/", COPY))
         return None
+    if not path.is_file():
+        loaded.problems.append(
+            Problem(Place(name), "this is no file with a text", "remove it, or give it another name")
+        )
+        return None
     try:
         return read(path, name)
     except Problems as problems:

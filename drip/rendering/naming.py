@@ -12,13 +12,23 @@ from drip.folders import names_in
 
 # The longest ending of a name is its own.
 ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
+# It takes a parser a second for a hundred thousand.
+LONGEST_FRONT = 20_000
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def front_matter(text: str, name: str) -> dict[str, str]:
     """What the lines between the `---` say. Raises DripError with its place."""
+    if len(text) > LONGEST_FRONT:
+        help = "keep subject, preheader, sender and layout there, and the rest in the text"
+        raise DripError(
+            f"there are more than {LONGEST_FRONT:,} characters between the `---`", help=help, place=Place(name, 1)
+        )
     try:
         data = yaml.load(text, Loader=yaml.BaseLoader)
+    except RecursionError:
+        help = "write keys with plain texts, as `subject: …`"
+        raise DripError("the lines between the `---` are nested too deep", help=help, place=Place(name, 1)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,17 @@ def test_a_campaign_and_the_settings_that_lie_elsewhere_are_told(world: Callable
     loaded = load_folder(made.root)
     assert loaded.settings is None and loaded.campaigns == {}
     assert {problem.sentence for problem in loaded.problems} == {"the file lies outside of campaigns/"}
+
+
+def test_what_is_no_file_is_told_and_never_waited_for(world: Callable[..., World]) -> None:
+    made = world({"letter": LETTER})
+    os.mkfifo(made.root / "campaigns" / "pipe.yaml")
+    os.mkfifo(made.root / "templates" / "pipe.md")
+    loaded = load_folder(made.root)
+    assert [(str(each.place), each.sentence) for each in loaded.problems] == [
+        ("campaigns/pipe.yaml", "this is no file with a text")
+    ]
+    assert list(loaded.campaigns) == ["letter"] and "pipe" not in Templates(made.root).names()
 
 
 def test_check_names_a_template_that_lies_elsewhere(world: Worlds) -> None:

@@ -351,6 +351,17 @@ def test_tags_nested_by_the_hundred_are_refused_with_their_line(tmp_path: Path) 
     assert str(refused.value.place) == "templates/deep.html:252"
 
 
+@pytest.mark.parametrize("front", ["x:\n" + "- " * 5_000, "x: " + "{" * 900, "x: " + "a" * 30_000])
+def test_what_stands_between_the_lines_is_refused_with_its_file_if_it_is_no_list_of_texts(
+    tmp_path: Path, front: str
+) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "odd.md").write_text(f"---\n{front}\n---\nHello")
+    with pytest.raises(DripError) as refused:
+        Templates(tmp_path).get("odd", None)
+    assert str(refused.value.place).startswith("templates/odd.md")
+
+
 def test_a_wild_template_is_stopped_in_every_thread_that_shares_it() -> None:
     sandbox = SANDBOXES[True]
     template = sandbox.from_string("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}")
