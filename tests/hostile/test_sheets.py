@@ -74,4 +74,5 @@ def test_csv_is_written_by_one_module() -> None:
     for path in (Path(__file__).parent.parent.parent / "drip").rglob("*.py"):
         calls = [each for each in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(each, ast.Attribute)]
         writes = any(ast.unparse(each) in ("csv.writer", "csv.DictWriter") for each in calls)
-        assert not writes or path.name in ("sheets.py", "sample.py"), path
+        # Papers and lists of letters are written as they were read, guards and all; a sample is to be read by drip.
+        assert not writes or path.name in ("sheets.py", "sample.py", "papers.py", "pdf.py"), path
