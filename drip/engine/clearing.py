@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from drip import private
 from drip.core.calendar import local, zone
+from drip.core.shortage import Shortage
 from drip.engine.alarming import alarm
 from drip.errors import DripError
 from drip.storage import alarms, erasing
@@ -48,7 +49,7 @@ def clear(
     try:
         if not database.scrub(thorough=thorough or at_night):
             return why or "the database is in use, or large: then it is written anew at night"
-    except DripError as error:
+    except (DripError, Shortage) as error:
         return error.sentence
     with database.write() as connection:
         erasing.settled(connection, now)

@@ -13,8 +13,9 @@ from drip.core.settings import CHANNELS
 from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 
-# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one.
-NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11})\.[0-9a-f]*\.(?:eml|html|txt|writing)")
+# As `_name` and `core.token.message_name` make them: the run's number stands before the last dot but one. A mail with a link to
+# one's own data has none, and `data` in its place.
+NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_(?:([0-9a-f]{1,11})\.|data\.[0-9.]*)[0-9a-f]*\.(?:eml|html|txt|writing)")
 
 
 class FilesTransport:
@@ -51,11 +52,12 @@ class FilesTransport:
 
     @staticmethod
     def forget(folder: Path, runs: Collection[int]) -> None:
-        """The messages of these runs, and all test copies (which are of no run), are gone from a folder. Raises OSError."""
+        """The messages of these runs are gone from a folder, and what is of no run: all test copies, and all mails with a link to
+        somebody's own data, which is good for half an hour. Raises OSError."""
         gone = {0, *runs}
         for path in folder.iterdir() if folder.is_dir() else ():
             found = NAME.fullmatch(path.name)
-            if found and int(found[1], 16) in gone:
+            if found and int(found[1] or "0", 16) in gone:
                 path.unlink(missing_ok=True)
 
 
