@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from drip.rendering import limits
 from drip.rendering.limits import LONGEST_SOUGHT, TooMuch
-from drip.rendering.sandbox import GUARDS, Sandbox
+from drip.rendering.sandbox import GUARDS, MOST_NODES, Sandbox
 from drip.rendering.specialising import specialised
 
 SANDBOX = Sandbox(autoescape=True, currency="USD")
@@ -114,6 +114,12 @@ def test_a_text_is_no_longer_than_a_message_once_it_is_escaped(monkeypatch: pyte
 def test_a_number_that_is_written_out_has_an_end() -> None:
     with pytest.raises(TemplateSyntaxError, match="a number this large"):
         filled("{{ 0x1" + "0" * 100 + " }}")
+
+
+def test_a_template_is_made_of_so_many_parts_that_it_is_soon_ready() -> None:
+    assert SANDBOX.from_string("{{ a }}" * (MOST_NODES // 4))
+    with pytest.raises(TemplateSyntaxError, match=f"more than {MOST_NODES:,} tags, values and texts"):
+        SANDBOX.from_string("{{ a }}" * MOST_NODES)
 
 
 @pytest.mark.parametrize("source", ["{{ [[1, 2]]|join }}", "{{ 'ab'|join([1]) }}", "{{ 'a'|int([1, 2]) }}"])
