@@ -197,7 +197,6 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 
 def _money(currency: str) -> Callable[..., str]:
     def money(context: Context, value: Any, unit: str = currency) -> str:
-        not_too_long(len(unit), LONGEST_NAME)
         amount = parse_number(value) if isinstance(value, str) else value
         locale = locale_of(context.get("locale"))
         # Both zeros are one to a cache.
@@ -209,6 +208,7 @@ def _money(currency: str) -> Callable[..., str]:
 # Many messages name few amounts, and Babel takes 50 µs for each.
 @lru_cache(10_000, typed=True)
 def _as_money(amount: Any, unit: str, locale: Locale) -> str:
+    not_too_long(len(unit), LONGEST_NAME)
     return format_currency(amount, unit, locale=locale)
 
 
@@ -218,7 +218,8 @@ def _number(context: Context, value: Any) -> str:
 
 
 def _date(context: Context, value: Any, length: str = "long") -> str:
-    not_too_long(len(length), LONGEST_NAME)
+    if len(length) > LONGEST_NAME:
+        raise TooMuch(f"a way to write a date has more than {LONGEST_NAME} characters")
     locale = locale_of(context.get("locale"))
     if isinstance(value, str):
         value = parse_date(value)

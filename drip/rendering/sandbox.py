@@ -215,17 +215,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Counts what a template calls, with what, and what it gives: a macro can call itself."""
-        # Jinja tells functions that take its context what is set around them; none of ours does.
-        kwargs.pop("_loop_vars", None)
-        kwargs.pop("_block_vars", None)
+        steps = USE + len(args) + len(kwargs)
+        if kwargs:
+            # Jinja tells functions that take its context what is set around them; none of ours does.
+            kwargs.pop("_loop_vars", None)
+            kwargs.pop("_block_vars", None)
+            steps += self._read(*kwargs.values())
+        if args:
+            steps += self._read(*args)
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            for sought in args:
-                if isinstance(sought, str):
-                    not_too_long(len(sought), LONGEST_SOUGHT)
-        # A dictionary finds by a key without looking at the others.
-        steps = 0 if isinstance(owner, dict) else self._read(owner)
-        self.budget.spend(USE + len(args) + len(kwargs) + steps + self._read(*args, *kwargs.values()))
+            steps += len(owner) // READ
+            not_too_long(max((len(each) for each in args if isinstance(each, str)), default=0), LONGEST_SOUGHT)
+        elif isinstance(owner, list | tuple):
+            steps += self._read(owner)
+        self.budget.spend(steps)
         return self._made(super().call(context, obj, *args, **kwargs))
 
     def call_filter(self, name: str, *arguments: Any, **options: Any) -> Any:
@@ -268,7 +272,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 if len(value) > SHORT:
                     not_too_long(len(value), MOST_FILTERED)
                     spend(len(value) // READ)
-                spend(USE + (len(value) * (names - 1) if many and (names := looked_up(arguments, named)) > 1 else 0))
+                if many and (names := looked_up(arguments, named)) > 1:
+                    spend(len(value) * names)
+                spend()
             elif type(value) in SMALL or isinstance(value, Undefined) or name in ("d", "default"):
                 spend()
             elif name in OF_ONE or not is_collection(value):
@@ -338,7 +344,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         length = sum(map(len, texts))
         not_too_long(length)
         self.budget.spend()
-        return cast(str, self._made(markup_join(texts)))
+        made: str = self._made(markup_join(texts))
+        return made
 
     def _sliced(self, value: Any, start: int | None, stop: int | None, step: int | None) -> Any:
         self.budget.spend(USE + (len(value) if is_collection(value) else self._read(value)))
