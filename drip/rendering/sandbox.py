@@ -319,8 +319,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if type(value) in TEXTS:
                 steps += len(value) // READ
             elif is_collection(value):
-                values, characters = size(value)
-                steps += values + characters // READ
+                count, characters = size(value)
+                steps += count + characters // READ
         return steps
 
     # --- what `_Guard` puts in
