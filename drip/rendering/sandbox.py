@@ -22,6 +22,7 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from drip.core.calendar import Birthday
+from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, OWN_TESTS, own_filters
 from drip.rendering.limits import (
@@ -174,8 +175,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             while some := list(islice(made, AT_ONCE)):
                 length += sum(map(len, some))
                 not_too_long(length)
-                # Half a character of UTF-16 is no text.
-                parts += [part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8") for part in some]
+                parts += [part if part.isascii() else whole(part) for part in some]
         return parts
 
     def concat(self, pieces: Any) -> str:

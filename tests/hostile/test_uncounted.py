@@ -128,6 +128,12 @@ def test_a_list_is_not_written_out_in_a_roundabout_way(source: str) -> None:
         filled(source)
 
 
+def test_texts_of_a_template_are_the_same_objects_in_every_message_in_whatever_language() -> None:
+    template = SANDBOX.from_string("Grüße {{ name }}!")
+    first, second = (SANDBOX.pieces(template, {"name": name}) for name in ("Ana", "half \ud800"))
+    assert first[0] is second[0] and first == ["Grüße ", "Ana", "!"] and second[1] == "half ?"
+
+
 @pytest.mark.parametrize("limit", ["LONGEST_S", "MOST_CHARACTERS"])
 def test_what_is_worked_out_beforehand_ends_as_soon(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     source = "{% if a %}{% for b in [1, 2, 3] %}" + "x" * 100 + "{{ b }}{% endfor %}{% endif %}"
