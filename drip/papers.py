@@ -55,13 +55,13 @@ def note(own: Path, paper: Path) -> None:
 
 def strike(own: Path, person: Named) -> list[Path]:
     """Takes a person out of all papers that are still there: the rows of a table, a page as a whole, which is made again by the
-    same command. Returns those that cannot be written anew."""
+    same command. Returns those that cannot be read or written anew."""
     left = []
     for paper in map(Path, _noted(own)):
         try:
             if paper.is_file():
                 (_page if paper.suffix == ".html" else _table)(paper, person)
-        except OSError:
+        except (OSError, csv.Error):
             left.append(paper)
     return left
 

@@ -97,7 +97,9 @@ class Workspace:
         """Files and folders of people's data that other users of this machine can read: `.drip`, whatever is in it if others
         can enter, and the database, wherever it lies."""
         own, place = self.root / OWN, self.database_place()
-        inside = own.rglob("*") if any(private.exposed([own])) else ()
+        # A link in it may be another user's, and lead to what is to stay open.
+        within = (each for each in own.rglob("*") if not each.is_symlink())
+        inside = within if any(private.exposed([own])) else ()
         beside = [] if isinstance(place, Server) else [f"{place.resolve()}{ending}" for ending in BESIDE]
         yield from dict.fromkeys(private.exposed(Path(each) for each in (own, *beside, *inside)))
 

@@ -46,6 +46,15 @@ def without_hidden(text: str) -> str:
     return HIDDEN.sub(lambda found: found[0] if found[0] in "\t\r\n" else "", text)
 
 
+def whole(text: str) -> str:
+    """The text with `?` for each half of a character of UTF-16, which cannot be written; the same object if there is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
 def plain_key(text: str, what: str) -> str:
     """A key as it came: two that look alike have to be one. Raises ValueError, which shows what hides in it."""
     if hidden := hidden_in(text):

@@ -21,9 +21,9 @@ KINDS: tuple[str, ...] = ("text", "number", "money", "date", "birthday", "yes or
 Stored = str | int | float | bool
 Value = str | int | float | bool | date | datetime | Birthday
 
-# Far enough from the calendar's ends for every length of time that the language can write.
 # Keys that begin so are those of people who were erased.
 ERASED = "erased-"
+# Far enough from the calendar's ends for every length of time that the language can write.
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 ISO_DAY = len("2026-11-22")
 YES = {"yes", "y", "true", "1", "on"}

@@ -13,9 +13,10 @@ from sqlalchemy import Connection
 
 from drip import private
 from drip.core.calendar import local, zone
+from drip.core.shortage import Shortage
 from drip.engine.alarming import alarm
 from drip.errors import DripError
-from drip.storage import alarms, erasing
+from drip.storage import alarms, api_keys, erasing
 from drip.storage.database import Database
 
 # Takes the messages of these runs out of a folder. Raises OSError.
@@ -40,6 +41,8 @@ def clear(
         return None
     why = _clear_files(keepers, run_ids) if ready else None
     if ready and why is None:
+        with database.write() as connection:
+            api_keys.forget_words(connection)
         for each in ready:
             with database.write() as connection:
                 erasing.clear(connection, each)
@@ -48,7 +51,7 @@ def clear(
     try:
         if not database.scrub(thorough=thorough or at_night):
             return why or "the database is in use, or large: then it is written anew at night"
-    except DripError as error:
+    except (DripError, Shortage) as error:
         return error.sentence
     with database.write() as connection:
         erasing.settled(connection, now)

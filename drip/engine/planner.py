@@ -54,8 +54,7 @@ def _took_in(database: Database, book: Book, doorkeeper: Doorkeeper, now: dateti
     """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
         gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
-        for contact_id in gone:
-            erasing.erase_sign_up(connection, contact_id, now)
+        erasing.erase_sign_ups(connection, gone, now)
         if len(gone) == FORGOTTEN_AT_ONCE:
             return False
         book.refresh(connection)

@@ -25,7 +25,7 @@ SCHEME = re.compile(r"([^:/?#]*):")
 NOWHERE = "#"
 # What stands for a value that is filled in.
 FILLED = "\ufffc"
-# As much of what was written before as can matter.
+# As much of what was written before as can matter, and of a tag without its complete attributes.
 KEPT = 4_000
 # A tag that is not closed yet, its quotes taken in pairs or, where they do not pair, for letters; a value that is open in it.
 TAG = re.compile(r"""<[a-z](?:(?:[^"'<>]|"[^"]*"|'[^']*')*(?:"[^"]*|'[^']*)?|[^<>]*)\Z""", re.I)
@@ -35,7 +35,8 @@ OPEN = re.compile(
     re.I,
 )
 # Attributes that are complete, and one whose value is open: neither matters but for an address that begins.
-COMPLETE = re.compile(r"""\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*')""")
+COMPLETE = re.compile(r"""(?<!\s)\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*')""")
+OPEN_TAG = re.compile("<[a-z][^>]*", re.I)
 BEGUN = re.compile(r"""=\s*["']([^"']+)\Z""")
 # As many ways through the branches within one tag are followed.
 MOST_WAYS = 64
@@ -93,7 +94,9 @@ def _statement(node: nodes.Node, states: States) -> States:
                 "an address in a link cannot begin with a `{% call %}` or `{% filter %}`", node.lineno
             )
         case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.AssignBlock():
-            _body(node.body, frozenset(("",)))
+            if _undecided(_body(node.body, frozenset(("",)))):
+                sentence = "an address in a link begins here and goes on elsewhere: write all of it in one place"
+                raise TemplateSyntaxError(sentence, node.lineno)
     return states
 
 
@@ -105,17 +108,17 @@ def _output(node: nodes.Output, states: States) -> States:
         if isinstance(each, nodes.TemplateData):
             _look(each, values)
             written.append(each)
-            states = _after(states, each.data)
+            states = _after(states, each.data, each.lineno)
         elif not values:
             written.append(each)
-            states = _after(states, FILLED)
+            states = _after(states, FILLED, each.lineno)
         else:
             value = min(values, key=lambda each: len(each.text))
             before, more = _cut(written, value), [each, *_rest(coming, value)]
             whole = nodes.Concat([*before, *more], lineno=each.lineno) if before or len(more) > 1 else each
             written.append(nodes.Filter(whole, LEADING, [], [], None, None, lineno=each.lineno))
             said = (part.data if isinstance(part, nodes.TemplateData) else FILLED for part in more)
-            states = _after(states, "".join(said))
+            states = _after(states, "".join(said), each.lineno)
     node.nodes = written
     return states
 
@@ -139,10 +142,21 @@ def _undecided(states: States) -> list[_Value]:
     return found
 
 
-def _after(states: States, more: str) -> States:
-    """The tags that are open once this was written."""
-    found = (TAG.search((state + more)[-KEPT:]) for state in states)
+def _after(states: States, more: str, line: int) -> States:
+    """The tags that are open once this was written. Raises TemplateSyntaxError for one that is too long to be looked through."""
+    found = (TAG.search(_end_of(state + more, line)) for state in states)
     return frozenset(_short(each[0]) if each else "" for each in found)
+
+
+def _end_of(text: str, line: int) -> str:
+    """As much of a text as can matter."""
+    last = text[max(text.rfind("<"), 0) :]
+    if len(last) <= KEPT:
+        return text[-KEPT:]
+    last = COMPLETE.sub("", last)
+    if len(last) > KEPT and OPEN_TAG.fullmatch(last):
+        raise TemplateSyntaxError(f"a tag has more than {KEPT:,} characters: is its end (`>`) missing?", line)
+    return last[-KEPT:]
 
 
 def _short(tag: str) -> str:

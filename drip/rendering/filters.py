@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, cast
 
 from babel import UnknownLocaleError
 from babel.core import Locale
@@ -17,12 +17,21 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, Undefined, nodes, pass_context, pass_environment, pass_eval_context
 from jinja2.exceptions import SecurityError
-from jinja2.filters import FILTERS, do_batch, do_round, sync_do_join, sync_do_slice, sync_do_sum
+from jinja2.filters import FILTERS, do_batch, do_round, do_trim, do_urlencode, sync_do_join, sync_do_slice, sync_do_sum
 from jinja2.runtime import Context
+from jinja2.tests import TESTS
 
 from drip.core.calendar import Birthday
 from drip.core.fields import parse_date, parse_number
-from drip.rendering.limits import MOST_VALUES, TooMuch, not_too_long
+from drip.rendering.limits import (
+    LONGEST_SOUGHT,
+    MOST_FILTERED,
+    MOST_VALUES,
+    TooMuch,
+    is_collection,
+    not_too_long,
+    size,
+)
 
 # Filters of one text or number.
 OF_ONE = (
@@ -45,6 +54,8 @@ LISTED_TESTS = (
 LONGEST_NUMBER = 1_000
 # A float has fewer.
 MOST_PLACES = 100
+# Of a currency, a locale, or a way to write a date: they are remembered.
+LONGEST_NAME = 100
 
 
 def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
@@ -60,6 +71,8 @@ def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
         "round": _rounded,
         "slice": _slice,
         "sum": _sum,
+        "trim": _trimmed,
+        "urlencode": _quoted,
     }
 
 
@@ -75,6 +88,8 @@ def _replace(text: Any, old: str, new: str) -> str:
 @pass_eval_context
 def _joined(context: nodes.EvalContext, value: Any, d: str = "", attribute: str | int | None = None) -> str:
     items = [*value]
+    if any(map(is_collection, (*items, d))):
+        raise SecurityError("`join` makes a text of texts, numbers and dates, and not of lists of lists")
     not_too_long(len(str(d)) * len(items) + sum(len(item) for item in items if isinstance(item, str)))
     joined: str = sync_do_join(context, items, d, attribute)
     return joined
@@ -107,7 +122,19 @@ def _number_of(name: str) -> Callable[..., Any]:
     return filtered
 
 
+def _trimmed(value: Any, chars: str | None = None) -> str:
+    not_too_long(len(chars or ""), LONGEST_SOUGHT)
+    return do_trim(value, chars)
+
+
+def _quoted(value: Any) -> str:
+    if is_collection(value):
+        not_too_long(size(value)[1], MOST_FILTERED)
+    return do_urlencode(value)
+
+
 def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+    _number_only("round", value)
     if abs(precision) > MOST_PLACES:
         raise TooMuch(f"a number is rounded to more than {MOST_PLACES} places")
     return do_round(value, precision, method)
@@ -121,12 +148,33 @@ def _sum(environment: Environment, iterable: Any, attribute: str | int | None = 
     return sync_do_sum(environment, iterable, attribute, start)
 
 
+def _number_only(name: str, value: Any) -> None:
+    """Python has other meanings of what a filter or test does with a number: of a text it may make a very long one."""
+    if not isinstance(value, int | float | Undefined):
+        raise SecurityError(f"`{name}` works on numbers only")
+
+
+def _test_of_number(name: str) -> Callable[..., bool]:
+    test = cast(Callable[..., bool], TESTS[name])
+
+    @wraps(test)
+    def tested(value: Any, *more: Any) -> bool:
+        for each in (value, *more):
+            _number_only(name, each)
+        return test(value, *more)
+
+    return tested
+
+
+# Jinja's tests that have a limit of their own.
+OWN_TESTS = {name: _test_of_number(name) for name in ("divisibleby", "even", "odd")}
+
 # --- of the guides
 
 
 def locale_of(name: object) -> Locale:
     """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not know."""
-    return _locale_of(str(name))
+    return _locale_of(str(name)[:LONGEST_NAME])
 
 
 @lru_cache
@@ -160,6 +208,7 @@ def _money(currency: str) -> Callable[..., str]:
 # Many messages name few amounts, and Babel takes 50 µs for each.
 @lru_cache(10_000, typed=True)
 def _as_money(amount: Any, unit: str, locale: Locale) -> str:
+    not_too_long(len(unit), LONGEST_NAME)
     return format_currency(amount, unit, locale=locale)
 
 
@@ -169,6 +218,8 @@ def _number(context: Context, value: Any) -> str:
 
 
 def _date(context: Context, value: Any, length: str = "long") -> str:
+    if len(length) > LONGEST_NAME:
+        raise TooMuch(f"a way to write a date has more than {LONGEST_NAME} characters")
     locale = locale_of(context.get("locale"))
     if isinstance(value, str):
         value = parse_date(value)

@@ -36,6 +36,10 @@ BETWEEN_LOOKS = 50 * USE
 MOST_CHARACTERS = 2_000_000
 # What a filter or a method takes: some of them make a list of every letter.
 MOST_FILTERED = 100_000
+# What a method of a text looks for, or strips off: some look for all of it at every letter.
+LONGEST_SOUGHT = 200
+# Of a whole number.
+MOST_BITS = 256
 # Values in a list, those of the lists in it counted too.
 MOST_VALUES = 100_000
 MOST_NESTED = 20
@@ -88,12 +92,6 @@ def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:
     """Raises TooMuch for a text of more characters than the limit."""
     if length > most:
         raise TooMuch(f"a text has more than {most:,} characters")
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether it is one text, number or date, or is not known."""
-    kind = type(value)
-    return kind in TEXTS or kind in SMALL or isinstance(value, Undefined)
 
 
 def is_collection(value: Any) -> bool:

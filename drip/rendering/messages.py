@@ -84,6 +84,9 @@ def render(templates: Templates, request: Request) -> Message:
         attachments = tuple(templates.attachment(name) for name in request.attach)
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
+    except OSError as error:
+        sentence = f"a file of {request.template} cannot be read: {error.strerror}"
+        raise shortage(error) or RenderError(sentence, help="let drip's user read what is in templates/") from None
     if reason := compiled.given_up:
         sentence = f"{request.template} is not tried any more, since {MOST_EXCEEDED} messages in a row took long and failed: {reason}"
         raise RenderError(sentence, help="write it simpler; a changed file is tried at once", place=compiled.place)

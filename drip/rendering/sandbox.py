@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
 from datetime import date, datetime, timedelta
 from functools import wraps
 from itertools import islice
@@ -22,10 +22,13 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from drip.core.calendar import Birthday
+from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
-from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, own_filters
+from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, OWN_TESTS, own_filters
 from drip.rendering.limits import (
+    LONGEST_SOUGHT,
     MADE,
+    MOST_BITS,
     MOST_CHARACTERS,
     MOST_FILTERED,
     PRINTED,
@@ -41,6 +44,8 @@ from drip.rendering.limits import (
     size,
 )
 
+# Of a syntax tree, whose compiling takes 50 µs and 8 KB for each at best.
+MOST_NODES = 20_000
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
 GLOBALS = ("dict", "namespace", "range")
@@ -48,8 +53,11 @@ GLOBALS = ("dict", "namespace", "range")
 ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
     "0round", "0looped", "0built", "0joined", "0sliced", "0compared", "0shown",
 )  # fmt: skip
+GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
 # Filters that give a text or a number, whatever they take.
-GIVE_TEXT = {JOINED, *OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default"}
+GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default", "float", "int"}
+# Filters that compare what is in a list, or put it into lower case.
+SORTING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
 OF_TEXTS = (
     "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal", "isdigit", "islower",
     "isnumeric", "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind",
@@ -118,7 +126,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SHOWN: self._shown,
             LEADING: leading,
         }
-        self.tests = {name: self._looked_into(cast(Callable[..., bool], TESTS[name])) for name in LISTED_TESTS}
+        tests = {name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS} | OWN_TESTS
+        self.tests = {name: self._looked_into(test) for name, test in tests.items()}
         self.globals = {name: self.globals[name] for name in GLOBALS}
 
     # --- making ready
@@ -135,6 +144,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError(f"the template has more than {MOST_CHARACTERS:,} characters", 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
+            if next(islice(tree.find_all(nodes.Node), MOST_NODES, None), None) is not None:
+                sentence = f"the template is made of more than {MOST_NODES:,} tags, values and texts"
+                raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
             guarded = _Guard().visit(tree)
@@ -163,8 +175,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             while some := list(islice(made, AT_ONCE)):
                 length += sum(map(len, some))
                 not_too_long(length)
-                # Half a character of UTF-16 is no text.
-                parts += [part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8") for part in some]
+                parts += [part if part.isascii() else whole(part) for part in some]
         return parts
 
     def concat(self, pieces: Any) -> str:
@@ -204,8 +215,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Counts what a template calls, with what, and what it gives: a macro can call itself."""
-        self.budget.spend(USE + self._read(*args, *kwargs.values()))
+        steps = USE + len(args) + len(kwargs)
+        if kwargs:
+            # Jinja tells functions that take its context what is set around them; none of ours does.
+            kwargs.pop("_loop_vars", None)
+            kwargs.pop("_block_vars", None)
+            steps += self._read(*kwargs.values())
+        if args:
+            steps += self._read(*args)
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, str):
+            steps += len(owner) // READ
+            not_too_long(max((len(each) for each in args if isinstance(each, str)), default=0), LONGEST_SOUGHT)
+        elif isinstance(owner, list | tuple):
+            steps += self._read(owner)
+        self.budget.spend(steps)
         return self._made(super().call(context, obj, *args, **kwargs))
+
+    def call_filter(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """A filter by its name, as `map` has it. Raises SecurityError for one of those that count."""
+        if name in GUARDS:
+            raise SecurityError(f"there is no filter `{name}`")
+        return super().call_filter(name, *arguments, **options)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
@@ -214,7 +245,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError("a power this large is not computed")
         if operator in ("*", "%") and not numbers:
             raise SecurityError(f"`{operator}` works on numbers only")
-        if any(isinstance(each, int) and each.bit_length() > 256 for each in (left, right)):
+        if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in (left, right)):
             raise SecurityError("a number this large is not computed")
         if operator == "+" and not numbers and (isinstance(left, str) or is_collection(left)):
             not_too_long(len(left) + len(right))
@@ -227,7 +258,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A filter whose every use counts, as `map` uses it for each of many, and what it takes and makes."""
         # Jinja puts its context before the value for some.
         first = int(hasattr(filter_, "jinja_pass_arg"))
+        many = name not in OF_ONE
         spend = self.budget.spend
+
+        def looked_up(arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
+            texts = (more for more in (*arguments[first + 1 :], *named.values()) if isinstance(more, str))
+            return max([1, *map(_names_in, texts)])
 
         @wraps(filter_)
         def filtered(*arguments: Any, **named: Any) -> Any:
@@ -236,14 +272,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 if len(value) > SHORT:
                     not_too_long(len(value), MOST_FILTERED)
                     spend(len(value) // READ)
+                if many and (names := looked_up(arguments, named)) > 1:
+                    spend(len(value) * names)
                 spend()
             elif type(value) in SMALL or isinstance(value, Undefined) or name in ("d", "default"):
                 spend()
             elif name in OF_ONE or not is_collection(value):
                 raise SecurityError(f"`{name}` cannot be used on {_called(value)}")
             else:
-                names = [more for more in (*arguments[first + 1 :], *named.values()) if isinstance(more, str)]
-                spend(USE + len(value) * max([1, *map(_names_in, names)]))
+                length = self._read(value) if name in SORTING else len(value)
+                spend(USE + length * looked_up(arguments, named))
             made = filter_(*arguments, **named)
             return made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
 
@@ -266,6 +304,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if kind in TEXTS:
             if len(value) > SHORT:
                 self.budget.spend(len(value) // MADE)
+                not_too_long(len(value))
             return value
         if kind in SMALL:
             return value
@@ -280,7 +319,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if type(value) in TEXTS:
                 steps += len(value) // READ
             elif is_collection(value):
-                steps += size(value)[0]
+                count, characters = size(value)
+                steps += count + characters // READ
         return steps
 
     # --- what `_Guard` puts in
@@ -303,12 +343,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = [part if isinstance(part, str) else str(self._shown(part)) for part in parts]
         length = sum(map(len, texts))
         not_too_long(length)
-        self.budget.spend(USE + length // MADE)
-        return markup_join(texts)
+        self.budget.spend()
+        made: str = self._made(markup_join(texts))
+        return made
 
     def _sliced(self, value: Any, start: int | None, stop: int | None, step: int | None) -> Any:
         self.budget.spend(USE + (len(value) if is_collection(value) else self._read(value)))
-        return value[start:stop:step]
+        return self._made(value[start:stop:step])
 
     def _compared(self, value: Any) -> Any:
         if type(value) not in SMALL and (steps := self._read(value)):
@@ -346,6 +387,10 @@ class _Guard(NodeTransformer):
         self.generic_visit(node)
         assert isinstance(node.iter, nodes.Expr)
         node.iter = _guarded(LOOPED, node.iter)
+        if node.test is not None:
+            steps = nodes.Const(USE + _steps_of([node.test]), lineno=node.lineno)
+            # Counting gives nothing, so that the test alone decides.
+            node.test = nodes.Or(_guarded(ROUND, steps), node.test, lineno=node.lineno)
         return _with_round(node)
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
@@ -385,6 +430,11 @@ class _Guard(NodeTransformer):
     def visit_Operand(self, node: nodes.Operand) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.expr = _compared(node.expr)
+        return node
+
+    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802
+        if isinstance(node.value, int) and node.value.bit_length() > MOST_BITS:
+            raise TemplateSyntaxError("a number this large is not computed", node.lineno)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
@@ -431,19 +481,19 @@ Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 
 def _with_round(node: Body) -> Body:
-    """Each time that the body is run counts, by what stands in it."""
-    steps = nodes.Const(USE + _steps_of(node.body), lineno=node.lineno)
+    """Each time that the body is run counts, by what stands in it, and in the values of a macro that are not given."""
+    given = node.defaults if isinstance(node, nodes.Macro | nodes.CallBlock) else []
+    steps = nodes.Const(USE + _steps_of([*given, *node.body]), lineno=node.lineno)
     node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
     return node
 
 
-def _steps_of(body: list[nodes.Node]) -> int:
-    """How many nodes are run in one round; those of loops and macros within count by themselves."""
+def _steps_of(body: Sequence[nodes.Node]) -> int:
+    """How many nodes are run in one round; the bodies of loops and macros within count by themselves."""
     steps = 0
     waiting = list(body)
     while waiting:
         node = waiting.pop()
         steps += 1
-        if not isinstance(node, Body):
-            waiting += node.iter_child_nodes()
+        waiting += node.iter_child_nodes(exclude=("body",) if isinstance(node, Body) else None)
     return steps

@@ -8,18 +8,21 @@ operators, filters and tests alone, which are pure here; a loop is unrolled if w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from typing import Any, Protocol
 
 from jinja2 import Template, nodes
 
 from drip.core.calendar import Birthday
+from drip.rendering import limits
 from drip.rendering.limits import not_too_long
 from drip.rendering.sandbox import Sandbox, is_guard
 
-# A loop is unrolled up to so many rounds, and a template up to so many nodes.
+# A loop is unrolled up to so many rounds, and a template up to so many nodes, `limits.MOST_CHARACTERS` and `limits.LONGEST_S`.
 MOST_ROUNDS, MOST_NODES = 500, 20_000
 # What expressions that can be filled in are made of.
 PURE = (
@@ -134,7 +137,7 @@ def _is_pure(node: nodes.Node) -> bool:
 
 
 class _TooLarge(Exception):
-    """Unrolled it would be longer than it is worth."""
+    """Specialised it would be longer, or take longer, than it is worth."""
 
 
 @dataclass
@@ -142,6 +145,8 @@ class _Specialiser:
     sandbox: Sandbox
     bound: Env = field(default_factory=dict)
     _nodes: int = 0
+    _characters: int = 0
+    _ends: float = field(default_factory=lambda: time.monotonic() + limits.LONGEST_S)
 
     def body(self, statements: list[nodes.Node], env: Env) -> list[nodes.Node]:
         """The statements with what is known filled in; `env` has afterwards what is known behind them."""
@@ -153,7 +158,11 @@ class _Specialiser:
             raise _TooLarge
         match node:
             case nodes.Output():
-                return [nodes.Output([self._shown(each, env) for each in node.nodes], lineno=node.lineno)]
+                shown = [self._shown(each, env) for each in node.nodes]
+                self._characters += sum(len(each.data) for each in shown if isinstance(each, nodes.TemplateData))
+                if self._characters > limits.MOST_CHARACTERS:
+                    raise _TooLarge
+                return [nodes.Output(shown, lineno=node.lineno)]
             case nodes.If():
                 return self._if(node, env)
             case nodes.For():
@@ -173,6 +182,7 @@ class _Specialiser:
         """An expression that is written out, as the text that comes of it."""
         if isinstance(node, nodes.TemplateData) or not _is_known(node, env):
             return node
+        self._look_at_the_clock()
         output = _compiled(self.sandbox, [nodes.Output([node], lineno=node.lineno)])
         try:
             text = self.sandbox.render(output, dict(env))
@@ -184,6 +194,7 @@ class _Specialiser:
     def _value(self, node: nodes.Node, env: Env) -> Any:
         if not _is_known(node, env):
             return _UNKNOWN
+        self._look_at_the_clock()
         assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=node.lineno), node, lineno=node.lineno)
         try:
             template = _compiled(self.sandbox, [assign])
@@ -192,6 +203,11 @@ class _Specialiser:
         except Exception:
             # It fails for everybody, and says so when it is filled in.
             return _UNKNOWN
+
+    def _look_at_the_clock(self) -> None:
+        """Every expression has a budget of its own, also where no message would come by."""
+        if time.monotonic() > self._ends:
+            raise _TooLarge
 
     # --- branches
 
@@ -382,11 +398,12 @@ def _together(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
 def _joined(written: list[nodes.Expr]) -> list[nodes.Expr]:
     """Texts beside each other as one."""
     left: list[nodes.Expr] = []
-    for each in written:
-        if isinstance(each, nodes.TemplateData) and left and isinstance(left[-1], nodes.TemplateData):
-            left[-1] = nodes.TemplateData(left[-1].data + each.data, lineno=left[-1].lineno)
-        else:
-            left.append(each)
+    for are_texts, beside in groupby(written, lambda each: isinstance(each, nodes.TemplateData)):
+        together = list(beside)
+        if are_texts:
+            whole = "".join(each.data for each in together if isinstance(each, nodes.TemplateData))
+            together = [nodes.TemplateData(whole, lineno=together[0].lineno)]
+        left += together
     return left
 
 

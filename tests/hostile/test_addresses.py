@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateSyntaxError
 
-from drip.rendering.addresses import SCHEMES, is_for_programs, leading
+from drip.rendering.addresses import KEPT, SCHEMES, is_for_programs, leading
 from drip.rendering.sandbox import Sandbox
 from drip.rendering.specialising import specialised
 
@@ -89,6 +89,24 @@ def test_an_address_put_together_is_judged_as_a_whole() -> None:
         "https://x.example/?a&b=c"
     ]
     assert addresses('<a href="{{ x }}">{{ x }}: y</a>', x="data:x") == ["#"]
+
+
+def test_a_long_tag_hides_no_address() -> None:
+    long = " ".join(f'data-{each}="{"x" * 100}"' for each in range(100))
+    for tag in (f'<a {long} href="{{{{ x }}}}">', f'<a title="{"x" * KEPT}" href="{{{{ x }}}}">'):
+        assert SANDBOX.render(SANDBOX.from_string(tag), {"x": "javascript:1"}).endswith('href="#">')
+    with pytest.raises(TemplateSyntaxError, match="a tag has more than 4,000 characters"):
+        SANDBOX.from_string(f'<a href="{" " * KEPT}{{{{ x }}}}">')
+    assert SANDBOX.from_string(f'<p class="a">{"1 < 2, and so on. " * KEPT}<a href="{{{{ x }}}}">')
+
+
+@pytest.mark.parametrize(
+    "whole",
+    ['{% set a %}<a href="{% endset %}{{ a }}{{ x }}', "{% macro a() %}<a href='{% endmacro %}{{ a() }}{{ x }}"],
+)
+def test_an_address_begins_and_goes_on_in_one_place(whole: str) -> None:
+    with pytest.raises(TemplateSyntaxError, match="begins here and goes on elsewhere"):
+        SANDBOX.from_string(whole)
 
 
 def test_only_the_beginning_of_an_address_is_looked_at() -> None:

@@ -18,15 +18,17 @@ from sqlalchemy.exc import IntegrityError
 from drip import papers
 from drip.cli.preview import _written as write_page
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown
+from drip.core.shortage import Shortage
 from drip.core.token import Link, message_name
+from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
 from drip.engine.feedback import Feedback
 from drip.importing import answers
-from drip.importing.rows import Row, write_rejected
+from drip.importing.rows import LONGEST_ROW, Row, write_rejected
 from drip.inbound.reading import Finding
-from drip.storage import alarms, api_keys, erasing, notices, people, tasks
-from drip.storage.database import workspace_id
-from drip.storage.opening import migrate
+from drip.storage import alarms, api_keys, data_mails, erasing, notices, people, tasks
+from drip.storage.database import Database, workspace_id
+from drip.storage.opening import migrate, server
 from drip.storage.postgresql import PostgresqlDatabase
 from drip.storage.schema import metadata
 from drip.storage.sqlite import SqliteDatabase
@@ -290,6 +292,45 @@ def test_nothing_of_an_erased_person_is_left_anywhere(person: Person, tmp_path: 
         assert erasing.outstanding(connection) == []
 
 
+@pytest.mark.file
+def test_a_mail_with_a_link_to_ones_own_data_is_not_left_either(person: Person) -> None:
+    made, now = person.made, at("2026-11-26 20:00")
+    with made.database.write() as connection:
+        # Nobody is written to at an address that is dead.
+        connection.execute(text("DELETE FROM suppressions"))
+        for _ in range(3):
+            data_mails.ask(connection, person.number, "Your data", f"Here it is: {data_mails.LINK}", now)
+    Answering(made.database, lambda: now, lambda: False).send(made.workspace)
+    assert len(list((made.root / "out").glob("*_data.*.eml"))) == 3
+    assert erase(person) is None
+    assert list((made.root / "out").glob(f"*{MARK}*")) == []
+    assert found_in_tables(made) == []
+
+
+@pytest.mark.file
+def test_a_disk_that_is_full_while_files_are_cleared_leaves_the_erasure_as_it_is(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: SqliteDatabase, *, thorough: bool) -> bool:
+        raise Shortage("The disk is full.", "make room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteDatabase, "scrub", full)
+        assert erase(person) == "The disk is full."
+    with person.made.database.read() as connection:
+        assert [each.contact_id for each in erasing.outstanding(connection)] == [person.number]
+
+
+def test_a_paper_that_is_no_table_any_more_is_named_and_hinders_nothing(tmp_path: Path) -> None:
+    broken, whole = tmp_path / "broken.csv", tmp_path / "whole.csv"
+    broken.write_text(f'key,reason\n{KEY},"' + "x" * (LONGEST_ROW + 1))
+    whole.write_text(f"key,reason\n{KEY},no\np1,no\n")
+    for each in (broken, whole):
+        papers.note(tmp_path / ".drip", each)
+    assert papers.strike(tmp_path / ".drip", papers.Named(KEY, [EMAIL])) == [broken]
+    assert whole.read_text().split() == ["key,reason", "p1,no"]
+
+
 def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
     everybody = (
         "name: All\ntopic: service\ntrigger: { schedule: 2026-11-28 10:00 }\nsteps: [{ task: Call, assign_to: desk }]\n"
@@ -469,18 +510,30 @@ def test_the_database_itself_keeps_the_word_for_erased_people(world: Worlds) -> 
         connection.execute(text("UPDATE contacts SET key = 'erased-1'"))
 
 
-@pytest.mark.file
-def test_erased_people_of_an_older_database_are_told_by_their_keys(tmp_path: Path) -> None:
-    database = SqliteDatabase(tmp_path / "old.db")
+def test_erased_people_of_an_older_database_are_told_by_their_keys(
+    tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest
+) -> None:
+    database: Database = SqliteDatabase(tmp_path / "old.db")
+    if kind_of_database == "postgresql":
+        place = server(request.getfixturevalue("postgresql").fresh(), tmp_path)
+        database = PostgresqlDatabase(place.url, place.notes)
     migrate(database, "0009")
     with database.write() as connection:
         for number, key in ((1, "erased-1"), (2, "erased-x"), (3, "ana")):
             row = f"({number}, '{key}', NULL, NULL, NULL, NULL, NULL, NULL, '{{}}', 1)"
             connection.execute(text(f"INSERT INTO contacts VALUES {row}"))
+        for number, contact, key in ((7, 1, "erased-7"), (8, 3, "erased-9")):
+            connection.execute(text(f"INSERT INTO records VALUES ({number}, {contact}, 'car', '{key}', '{{}}', 1)"))
+        connection.execute(text("INSERT INTO links VALUES ('ab', 'https://maple.example')"))
+        connection.execute(text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')"))
     migrate(database)
     with database.read() as connection:
         found = people.contacts_by_id(connection, [1, 2, 3])
-    assert [(each.key, each.erased_at is not None) for each in found.values()] == [
-        ("erased-1", True), ("not-erased-x", False), ("ana", False)
-    ]  # fmt: skip
+    assert {number: (each.key, each.erased_at is not None) for number, each in found.items()} == {
+        1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)
+    }  # fmt: skip
+    with database.read() as connection:
+        assert list(connection.scalars(text("SELECT key FROM records ORDER BY id"))) == ["erased-7", "not-erased-9"]
+        assert [tuple(row) for row in connection.execute(text("SELECT name, contact_id FROM links"))] == [("ab", None)]
+        assert [each.contact_id for each in erasing.outstanding(connection)] == [1]
     database.close()

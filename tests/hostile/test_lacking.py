@@ -96,6 +96,23 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
     assert states(made) == {"sent": 1}
 
 
+def test_a_file_that_may_not_be_read_holds_its_own_message_alone(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = letters(world, LETTER.replace("[send: letter]", "[{ send: letter, attach: price.txt }]"))
+    made.write("templates/price.txt", "Ten")
+    made.write("templates/letter.md", "---\nsubject: Hello\n---\nHello\n")
+    made.reload()
+
+    def refused(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("drip.rendering.templates.Path.read_bytes", refused)
+        assert made.beat(NOW).trouble is None
+    assert states(made) == {"held": 1}
+
+
 def test_content_that_cannot_be_looked_for_is_not_missing(tmp_path: Path) -> None:
     (tmp_path / "templates" / "news").mkdir(parents=True)
     (tmp_path / "templates" / "news" / "2026-11-26-hello.md").write_text("Hello\n")

@@ -111,6 +111,18 @@ def test_a_folder_that_was_there_is_told_of_and_closed_by_one_command(tmp_path: 
     assert "Nothing was open" in drip(shop, "db", "protect")
 
 
+def test_what_somebody_has_linked_into_an_open_folder_stays_as_it_is(tmp_path: Path) -> None:
+    shop, theirs = tmp_path / "shop", tmp_path / "theirs"
+    drip(tmp_path, "init", str(shop))
+    theirs.write_text("for everybody")
+    theirs.chmod(0o644)
+    (shop / ".drip").mkdir()
+    (shop / ".drip").chmod(0o777)
+    (shop / ".drip" / "link").symlink_to(theirs)
+    assert "1 file(s)" in drip(shop, "db", "protect")
+    assert theirs.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_database_elsewhere_is_looked_at_where_it_lies(tmp_path: Path) -> None:
     shop, disk = tmp_path / "shop", tmp_path / "disk"
     drip(tmp_path, "init", str(shop))

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection
 
 from drip.core.token import Link
 from drip.importing import answers
 from drip.preview.foreseen import foreseen
-from drip.storage import consents, history, notices, operators, people, sign_ups, tasks
+from drip.storage import api_keys, consents, history, notices, operators, people, sign_ups, tasks
 from drip.storage.ledger import entries
 from drip.storage.people import Contact
 from drip.storage.schema import metadata
@@ -143,6 +144,30 @@ def test_a_strangers_address_gets_one_confirmation_and_is_erased_after_seven_day
     with made.database.read() as connection:
         assert sign_ups.counts(connection) == {"over": 1} and people.count(connection) == 1
         assert not people.any_suppressed(connection), "its owner may sign up one day"
+
+
+def test_however_many_run_out_at_once_the_answers_that_are_kept_are_looked_through_once(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop(world, {"ask": ASK})
+    for number in range(20):
+        sign_up(made, f"{number}.{STRANGER}", "2026-11-20 13:00")
+    with made.database.write() as connection:
+        api_keys.add(connection, "till", "drip_token", ["events"], at("2026-11-20"))
+        key = api_keys.find(connection, "drip_token")
+        assert key
+        refused = api_keys.Answer("", 200, f'{{"rejected": [{{"reason": "there is no contact `1.{STRANGER}`"}}]}}')
+        api_keys.remember(connection, key, "x", refused, at("2026-11-27 12:00"))
+    looks: list[Connection] = []
+    forget = api_keys.forget_words
+
+    def counted(connection: Connection) -> None:
+        looks.append(connection)
+        forget(connection)
+
+    monkeypatch.setattr(api_keys, "forget_words", counted)
+    made.beat("2026-11-27 13:00")
+    assert len(looks) == 1 and trace_of(made, "stranger") == []
 
 
 def test_whoever_is_erased_can_sign_up_again(world: Worlds) -> None:
