@@ -1,11 +1,11 @@
 """The Jinja environment of templates: plain data, what is listed here and no more, and every operation counted.
 
-`limits` says what may be spent; `_Guard` puts the counting into a template's syntax tree, where Jinja has no hook for it.
+`limits` says what may be spent; `guarding` puts the counting into a template's syntax tree, where Jinja has no hook for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from datetime import date, datetime, timedelta
 from functools import wraps
 from itertools import islice
@@ -18,13 +18,13 @@ from jinja2.runtime import Context, LoopContext, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from drip.core.calendar import Birthday
 from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, OWN_TESTS, own_filters
+from drip.rendering.guarding import BUILT, COMPARED, JOINED, LOOPED, ROUND, SHOWN, SLICED, Guard
 from drip.rendering.limits import (
     LONGEST_SOUGHT,
     MADE,
@@ -49,13 +49,7 @@ MOST_NODES = 20_000
 # So many pieces of an output are looked at together; each of them is within the limit by itself.
 AT_ONCE = 32
 GLOBALS = ("dict", "namespace", "range")
-# Filters by which `_Guard` counts. No template can write these names.
-ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
-    "0round", "0looped", "0built", "0joined", "0sliced", "0compared", "0shown",
-)  # fmt: skip
 GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
-# Filters that give a text or a number, whatever they take.
-GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default", "float", "int"}
 # Filters that compare what is in a list, or put it into lower case.
 SORTING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
 OF_TEXTS = (
@@ -149,7 +143,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
-            guarded = _Guard().visit(tree)
+            guarded = Guard().visit(tree)
         except RecursionError:
             raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None
         assert isinstance(guarded, nodes.Template)
@@ -323,7 +317,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 steps += count + characters // READ
         return steps
 
-    # --- what `_Guard` puts in
+    # --- what `guarding` puts in
 
     def _looped(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -378,122 +372,3 @@ def _called(value: Any) -> str:
 def _names_in(attribute: str) -> int:
     """How many names are looked up for each value: `attribute="vehicle.model, year"`."""
     return attribute.count(".") + attribute.count(",") + 1
-
-
-class _Guard(NodeTransformer):
-    """Puts the counting into a template: into its loops and macros, where lists are made, compared, joined and printed."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
-        self.generic_visit(node)
-        assert isinstance(node.iter, nodes.Expr)
-        node.iter = _guarded(LOOPED, node.iter)
-        if node.test is not None:
-            steps = nodes.Const(USE + _steps_of([node.test]), lineno=node.lineno)
-            # Counting gives nothing, so that the test alone decides.
-            node.test = nodes.Or(_guarded(ROUND, steps), node.test, lineno=node.lineno)
-        return _with_round(node)
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _with_round(node)
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _with_round(node)
-
-    def visit_Block(self, node: nodes.Block) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _with_round(node)
-
-    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.nodes = [each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes]
-        return node
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _guarded(BUILT, node)
-
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _guarded(BUILT, node)
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _guarded(BUILT, node) if node.ctx == "load" else node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.expr = _compared(node.expr)
-        return node
-
-    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.expr = _compared(node.expr)
-        return node
-
-    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802
-        if isinstance(node.value, int) and node.value.bit_length() > MOST_BITS:
-            raise TemplateSyntaxError("a number this large is not computed", node.lineno)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _guarded(JOINED, *node.nodes)
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        if not isinstance(node.arg, nodes.Slice):
-            return node
-        bounds = (node.arg.start, node.arg.stop, node.arg.step)
-        return _guarded(SLICED, node.node, *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds))
-
-    def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
-        raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
-
-    def visit_Import(self, node: nodes.Import) -> nodes.Node:  # noqa: N802
-        raise TemplateSyntaxError("`{% import %}` is not built yet", node.lineno)
-
-    def visit_FromImport(self, node: nodes.FromImport) -> nodes.Node:  # noqa: N802
-        raise TemplateSyntaxError("`{% import %}` is not built yet", node.lineno)
-
-
-def is_guard(node: nodes.Node) -> bool:
-    """Whether it counts a round of a loop."""
-    return isinstance(node, nodes.ExprStmt) and isinstance(node.node, nodes.Filter) and node.node.name == ROUND
-
-
-def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
-    return nodes.Filter(value, name, list(more), [], None, None, lineno=value.lineno)
-
-
-def _compared(operand: nodes.Expr) -> nodes.Expr:
-    return operand if isinstance(operand, nodes.Const) else _guarded(COMPARED, operand)
-
-
-def _is_text(node: nodes.Expr) -> bool:
-    """Whether it is a text that stands there, or one that was counted as it was made."""
-    made = isinstance(node, nodes.Filter) and node.name in GIVE_TEXT
-    return made or isinstance(node, nodes.TemplateData | nodes.Const)
-
-
-Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
-
-
-def _with_round(node: Body) -> Body:
-    """Each time that the body is run counts, by what stands in it, and in the values of a macro that are not given."""
-    given = node.defaults if isinstance(node, nodes.Macro | nodes.CallBlock) else []
-    steps = nodes.Const(USE + _steps_of([*given, *node.body]), lineno=node.lineno)
-    node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
-    return node
-
-
-def _steps_of(body: Sequence[nodes.Node]) -> int:
-    """How many nodes are run in one round; the bodies of loops and macros within count by themselves."""
-    steps = 0
-    waiting = list(body)
-    while waiting:
-        node = waiting.pop()
-        steps += 1
-        waiting += node.iter_child_nodes(exclude=("body",) if isinstance(node, Body) else None)
-    return steps

@@ -19,8 +19,9 @@ from jinja2 import Template, nodes
 
 from drip.core.calendar import Birthday
 from drip.rendering import limits
+from drip.rendering.guarding import is_guard
 from drip.rendering.limits import not_too_long
-from drip.rendering.sandbox import Sandbox, is_guard
+from drip.rendering.sandbox import Sandbox
 
 # A loop is unrolled up to so many rounds, and a template up to so many nodes, `limits.MOST_CHARACTERS` and `limits.LONGEST_S`.
 MOST_ROUNDS, MOST_NODES = 500, 20_000
