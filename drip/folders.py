@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 
@@ -20,6 +22,14 @@ def paths_below(folder: Path) -> list[Path]:
         return []
     found = os.walk(folder, onerror=_raise)
     return sorted(Path(where, name) for where, folders, files in found for name in (*folders, *files))
+
+
+def content(path: Path, most: int) -> bytes:
+    """What is in a file, up to one byte more than `most`. Raises OSError; a pipe or a device is never waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file with a text")
+        return file.read(most + 1)
 
 
 def _raise(error: OSError) -> None:

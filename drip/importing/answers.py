@@ -229,11 +229,13 @@ def sign_up(
     proof: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
-    `TOPIC.requested`), a `single` one is on at once. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
+    `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
     contact = people.contact_by_email(connection, email) or _stranger(
         connection, settings, email, first_name, locale, now
     )
+    if not double and _said_no(connection, contact, topic):
+        return
     name = f"{topic}.{REQUESTED}"
     asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
     lately = [each for each in asked if now - each.at < LATELY]
@@ -246,6 +248,11 @@ def sign_up(
     if not double:
         _record(connection, contact, [Consent(contact.id, topic, "email", True, now)], "sign-up page", now, fields)
         sign_ups.take_at_word(connection, contact.id)
+
+
+def _said_no(connection: Connection, contact: Contact, topic: str) -> bool:
+    words = consents.latest(connection, contact.id)
+    return any((word.topic, word.channel, word.given) == (topic, "email", False) for word in words)
 
 
 def _stranger(

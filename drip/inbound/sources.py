@@ -6,7 +6,6 @@ Each mail comes with its name and with what to do once it is taken, so that an i
 from __future__ import annotations
 
 import imaplib
-import mailbox
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +15,12 @@ from pathlib import Path
 
 from drip.core.shortage import Shortage, shortage
 from drip.errors import DripError
-from drip.folders import paths_below
+from drip.folders import content, names_in, paths_below
 
 FOLDERS = ("new", "cur", "tmp")
 IMAP_TIMEOUT_S = 60
+# In bytes, of a mail or of many in one file: what is beyond is not looked at.
+LARGEST = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ def mails_in(path: Path) -> Iterator[Incoming]:
         yield from _maildir(path)
     elif path.is_dir():
         for each in (each for each in paths_below(path) if each.is_file() and not each.name.startswith(".")):
-            yield from split(each.name, each.read_bytes())
+            yield from split(each.name, content(each, LARGEST))
     elif path.is_file():
-        yield from split(path.name, path.read_bytes())
+        yield from split(path.name, content(path, LARGEST))
     else:
         raise DripError(f"There is no file or folder {path}.", help="name a mail, a folder of mails, or `-` for a pipe")
 
@@ -59,20 +60,18 @@ def split(name: str, data: bytes) -> Iterator[Incoming]:
 
 def _maildir(path: Path) -> Iterator[Incoming]:
     """What is new in it, and what was not seen yet; what was taken is marked as seen."""
-    box = mailbox.Maildir(str(path), create=False)
-    for key in sorted(box.keys()):
-        kept = box.get_message(key)
-        if "S" in kept.get_flags():
+    kept = [path / folder / name for folder in ("new", "cur") for name in names_in(path / folder)]
+    for mail in sorted(kept, key=lambda mail: mail.name):
+        # As https://cr.yp.to/proto/maildir.html has it: what is known of a mail stands at the end of its name.
+        name, _, flags = mail.name.partition(":2,")
+        if "S" in flags or name.startswith(".") or not mail.is_file():
             continue
 
-        def taken(key: str = key) -> None:
-            seen = box.get_message(key)
-            seen.set_subdir("cur")
-            seen.add_flag("S")
-            with suppress(KeyError):
-                box[key] = seen
+        def taken(mail: Path = mail, name: str = name, flags: str = flags) -> None:
+            with suppress(FileNotFoundError):
+                mail.rename(path / "cur" / f"{name}:2,{''.join(sorted({*flags, 'S'}))}")
 
-        yield Incoming(key, box.get_bytes(key), taken)
+        yield Incoming(name, content(mail, LARGEST), taken)
 
 
 def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:

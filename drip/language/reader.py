@@ -17,10 +17,13 @@ import yaml
 from drip.core.characters import hidden_in
 from drip.core.shortage import shortage
 from drip.errors import Level, Place, Problem, Problems
+from drip.folders import content
 
 Data: TypeAlias = "str | list[Data] | dict[str, Data]"
 Route = tuple[str | int, ...]
-MOST_BYTES = 1024 * 1024
+MOST_BYTES = 256 * 1024
+# Of one text in it. Mails have files of their own.
+LONGEST_TEXT = 5_000
 DEEPEST = 32
 # More than anybody reads at once.
 MOST_PROBLEMS = 100
@@ -80,11 +83,11 @@ def read(path: Path, name: str) -> Document:
     """The document in a file, `name` being how people know the file. Raises Problems if it is no YAML of ours, Shortage if the
     machine cannot open it now."""
     try:
-        raw = path.read_bytes()
+        raw = content(path, MOST_BYTES)
     except OSError as error:
         raise shortage(error) or _unreadable(name, f"the file cannot be read: {error.strerror}") from None
     if len(raw) > MOST_BYTES:
-        raise _unreadable(name, f"the file has {len(raw):,} bytes; the most is {MOST_BYTES:,}")
+        raise _unreadable(name, f"the file has more than {MOST_BYTES:,} bytes")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -196,6 +199,10 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> str:
         value = str(event.value)
+        if len(value) > LONGEST_TEXT:
+            raise self._stop(
+                event, f"this text has more than {LONGEST_TEXT:,} characters", "what is sent has a file in templates/"
+            )
         if event.implicit[0]:
             self._text_lost(event)
         return value

@@ -30,6 +30,8 @@ from drip.language.reader import Data, Route
 
 Result = TypeVar("Result")
 VERBS = tuple(models.STEPS)
+# Of a campaign, arms counted too: what a run walks through at once takes a moment for each.
+MOST_STEPS = 500
 
 
 class Label:
@@ -69,6 +71,9 @@ class StepReader:
 
     def _block(self, route: Route, items: Any, after: Label) -> Label:
         """Lays out a list of steps; returns where it begins."""
+        if len(self._makers) + len(items) > MOST_STEPS:
+            self._problem(route, f"there are more than {MOST_STEPS} steps", "make several campaigns of it")
+            return after
         labels = [Label() for _ in items] + [after]
         ended = False
         for n, data in enumerate(items):

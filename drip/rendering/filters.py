@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal
 from functools import lru_cache, wraps
 from typing import Any, cast
 
@@ -54,6 +55,7 @@ LISTED_TESTS = (
 LONGEST_NUMBER = 1_000
 # A float has fewer.
 MOST_PLACES = 100
+LARGEST_AMOUNT = 10**15
 # Of a currency, a locale, or a way to write a date: they are remembered.
 LONGEST_NAME = 100
 
@@ -197,12 +199,21 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 
 def _money(currency: str) -> Callable[..., str]:
     def money(context: Context, value: Any, unit: str = currency) -> str:
-        amount = parse_number(value) if isinstance(value, str) else value
+        amount = _amount(value)
         locale = locale_of(context.get("locale"))
         # Both zeros are one to a cache.
         return _as_money(amount, unit, locale) if amount else format_currency(amount, unit, locale=locale)
 
     return money
+
+
+def _amount(value: Any) -> Any:
+    """A number, or a text that is one. Raises ValueError for one that nobody reads, and for what is none."""
+    amount = parse_number(value) if isinstance(value, str) else value
+    # Nothing is smaller or larger than what is no number (IEEE 754).
+    if not isinstance(amount, int | float | Decimal) or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:
+        raise ValueError(f"`{str(value)[:40]}` is no number that can be written out")
+    return amount
 
 
 # Many messages name few amounts, and Babel takes 50 µs for each.
@@ -213,7 +224,7 @@ def _as_money(amount: Any, unit: str, locale: Locale) -> str:
 
 
 def _number(context: Context, value: Any) -> str:
-    amount = parse_number(value) if isinstance(value, str) else value
+    amount = _amount(value)
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
 

@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from drip.core.message import Attachment, Pieced
 from drip.core.shortage import shortage
 from drip.errors import DripError, Place, nearest
-from drip.folders import paths_below
+from drip.folders import content, paths_below
 from drip.paths import inside, within
 from drip.rendering.bounds import check_bounds
 from drip.rendering.limits import TooMuch
@@ -44,6 +44,8 @@ BY_CHANNEL = {
 }
 # What a message by these is: nothing but text.
 PLAIN = ("sms", "push")
+# Of a text, before its characters are counted.
+MOST_BYTES = 2 * 1024 * 1024
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
 # After so many messages in a row that went past the limits and took so long, no more are tried until the file changes.
@@ -265,7 +267,10 @@ class Templates:
     def _read(self, path: Path) -> Source:
         name = f"{FOLDER}/{path.relative_to(self.folder).as_posix()}"
         try:
-            text = path.read_text("utf-8-sig")
+            raw = content(path, MOST_BYTES)
+            if len(raw) > MOST_BYTES:
+                raise DripError(f"the file has more than {MOST_BYTES:,} bytes", place=Place(name))
+            text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except OSError as error:
             raise shortage(error) or DripError(
                 f"the file cannot be read: {error.strerror}", place=Place(name)

@@ -135,6 +135,8 @@ async def preferences(request: Request) -> Response:
         return _no_such_link(site, request)
     notice = None
     if request.method == "POST":
+        if not site.choices.spend(str(contact.id)):
+            return _too_often()
         form = await form_of(request, 200)
         ticked = [value.partition("/") for name, value in form if name == "on"]
         wanted, asked = {(topic, channel) for topic, _, channel in ticked}, dict(form)

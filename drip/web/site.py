@@ -41,8 +41,8 @@ HERE = Path(__file__).parent
 FRESH_S = 2.0
 # `/health` tells of what last went well so long ago. Opening the campaigns may have to wait for the database's lock.
 KEYS_LATE_S, FILES_LATE_S = 10.0, 90.0
-# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests.
-WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS = 60, 10, 20, 6_000
+# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests. Of one contact: choices.
+WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS, CHOICES = 60, 10, 20, 6_000, 20
 FETCH_TIMEOUT_S, FETCHING = 10, 4
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
@@ -63,6 +63,7 @@ class Site:
         self._writer_looked_at = Repeating("Trying once more to store", passed_s, log, FILES_LATE_S)
         self.wrong_links = Limit(WRONG_LINKS, 60, passed_s)
         self.sign_ups = Limit(SIGN_UPS, 60, passed_s)
+        self.choices = Limit(CHOICES, 60, passed_s)
         self.wrong_tokens = Limit(WRONG_TOKENS, 60, passed_s)
         self.requests = Limit(REQUESTS, 60, passed_s)
         self._seen: object = None
