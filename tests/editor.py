@@ -88,7 +88,9 @@ class Editor:
             length = int(header.split(b":")[1])
             while self._process.stdout.readline().strip():
                 pass
-            self._take(json.loads(self._process.stdout.read(length)))
+            # Whoever is ended while it writes leaves half of it.
+            if len(body := self._process.stdout.read(length)) == length:
+                self._take(json.loads(body))
 
     def _take(self, message: dict[str, Any]) -> None:
         method = message.get("method")

@@ -17,6 +17,7 @@ from drip.cli.screen import print_json, say
 from drip.cli.serve import behind_option, dashboard_option, served
 from drip.core.campaign import Campaign
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
+from drip.core.shortage import Shortage
 from drip.core.steps import Send
 from drip.daemon import Daemon, Trust
 from drip.engine.again import written_for
@@ -126,7 +127,8 @@ def run(
         again = f" {tally.again} did not leave and will be tried again." if tally.again else ""
         say(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.{again}")
     if tally.trouble:
-        raise DripError(f"{tally.trouble} The messages wait in the outbox.", help=tally.help)
+        sentence = f"{tally.trouble} The messages wait in the outbox."
+        raise Shortage(sentence, tally.help or "") if tally.lacking else DripError(sentence, help=tally.help)
     raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
 
 
