@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from drip.core.calendar import MINUTES_A_DAY, ClockRange, is_business_day, local, zone
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger
 from drip.core.caps import Cap
-from drip.core.meanings import SCOPES
+from drip.core.meanings import scope_of
 from drip.core.settings import CHANNELS, Settings
 from drip.core.steps import ACTIONS, Send, WaitFor, leads_to
 from drip.errors import Problem, nearest
@@ -24,7 +24,6 @@ SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FREE_MAIL = {"gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "aol.com", "icloud.com", "gmx.de",
              "gmx.net", "web.de"}  # fmt: skip
 # Events that drip or the recipients' pages make themselves.
-OWN_EVENTS = {*SCOPES, "newsletter.confirmed"}
 
 
 def settings_problems(settings: Settings) -> Iterator[Problem]:
@@ -225,9 +224,9 @@ def _events(campaign: Campaign, settings: Settings, events: Collection[str]) -> 
         named.append((campaign.trigger.event, campaign.place))
     if campaign.goal:
         named.append((campaign.goal.event, campaign.goal.place))
-    known = {*events, *OWN_EVENTS}
     for name, place in named:
-        if name not in known:
+        # What people say by the links of messages comes in once there are messages.
+        if name not in events and scope_of(name, settings) is None:
             close = nearest(name, events)
             help = close if close and close.startswith("did you mean") else None
             yield finding("event-unknown", place, f"no event `{name}` has ever come in", help=help)

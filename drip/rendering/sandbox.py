@@ -59,7 +59,7 @@ OF_TEXTS = (
 )  # fmt: skip
 OF_DICTS = frozenset(("get", "items", "keys", "values"))
 OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
-# What of a value can be asked for by name. `{{ product.items }}` is the method, as everywhere in Jinja.
+# What of a value can be asked for by name. A field of its own comes first: `{{ order.items }}` of an order that has some.
 ATTRIBUTES: Mapping[type, frozenset[str]] = {
     str: frozenset(OF_TEXTS),
     Markup: frozenset((*OF_TEXTS, "unescape")),
@@ -183,7 +183,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A value of a dictionary, or what is listed of another kind of value."""
         kind = type(obj)
-        if kind is dict and attribute not in OF_DICTS:
+        if kind is dict and (attribute in obj or attribute not in OF_DICTS):
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         known = ATTRIBUTES.get(kind) or (ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset())
         if isinstance(obj, Undefined) or attribute in known:

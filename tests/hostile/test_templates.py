@@ -156,8 +156,10 @@ def test_a_filter_that_is_not_listed_does_not_exist(name: str) -> None:
 
 def test_a_field_that_is_called_like_a_method_is_read() -> None:
     sandbox = SANDBOXES[True]
-    template = sandbox.from_string("{{ order.update }} {{ order.pop }} {{ order['copy'] }}")
-    assert sandbox.render(template, {"order": {"update": 1, "pop": 2, "copy": 3}}) == "1 2 3"
+    template = sandbox.from_string("{{ order.update }} {{ order.pop }} {{ order['copy'] }} {{ order.items }}")
+    assert sandbox.render(template, {"order": {"update": 1, "pop": 2, "copy": 3, "items": 4}}) == "1 2 3 4"
+    template = sandbox.from_string("{% for name, value in order.items() %}{{ name }}{{ value }}{% endfor %}")
+    assert sandbox.render(template, {"order": {"a": 1}}) == "a1"
 
 
 def test_what_people_write_is_far_from_the_limits() -> None:
