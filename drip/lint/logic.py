@@ -23,7 +23,6 @@ WEEKEND = timedelta(days=2)
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FREE_MAIL = {"gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "aol.com", "icloud.com", "gmx.de",
              "gmx.net", "web.de"}  # fmt: skip
-# Events that drip or the recipients' pages make themselves.
 
 
 def settings_problems(settings: Settings) -> Iterator[Problem]:
