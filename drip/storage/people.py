@@ -33,11 +33,11 @@ from drip.core.settings import CHANNELS
 from drip.errors import DripError
 from drip.storage.columns import moment
 from drip.storage.schema import (
+    PEOPLE,
     contacts,
     dates,
     events,
     meta,
-    ordinary,
     records,
     runs,
     suppressions,
@@ -135,8 +135,7 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 def count(connection: Connection) -> int:
     """How many people there are: neither erased ones nor sign-ups that nobody confirmed."""
-    there = (ordinary(contacts.c.id), contacts.c.erased_at.is_(None))
-    return connection.execute(select(func.count()).select_from(contacts).where(*there)).scalar_one()
+    return connection.execute(select(func.count()).select_from(contacts).where(PEOPLE)).scalar_one()
 
 
 def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
@@ -165,7 +164,7 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
     """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
     c = contacts.c
     holds = or_(*(Folded(column).contains(text.casefold(), autoescape=True) for column in (c.key, c.email, c.phone)))
-    people = select(contacts).where(ordinary(c.id), c.erased_at.is_(None))
+    people = select(contacts).where(PEOPLE)
     statement = people.where(holds) if text else people
     return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     UniqueConstraint,
+    and_,
     literal_column,
     text,
 )
@@ -82,6 +83,10 @@ def ordinary(contact_id: Column[int]) -> ColumnElement[bool]:
     """
     of_row = f"sign_ups.contact_id = {contact_id.table.name}.{contact_id.name}"
     return literal_column(f"NOT EXISTS (SELECT 1 FROM sign_ups WHERE {of_row} AND sign_ups.state <> 'single')", Boolean)
+
+
+# Of contacts: those who were not erased and are `ordinary`. Nobody else is in an audience, a segment, a list or a count.
+PEOPLE = and_(contacts.c.erased_at.is_(None), ordinary(contacts.c.id))
 
 
 records = Table(

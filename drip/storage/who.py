@@ -51,6 +51,7 @@ from drip.core.settings import Settings
 from drip.storage.history import amount
 from drip.storage.people import COLUMNS
 from drip.storage.schema import (
+    PEOPLE,
     consents,
     contacts,
     counters,
@@ -66,8 +67,6 @@ from drip.storage.schema import (
 from drip.storage.sql import Prepared, folded, includes, json_flag, json_number, json_text, listed_in, numbers
 
 DAY = timedelta(days=1)
-# Who was erased is in no audience and in no segment, whatever the condition.
-THERE = contacts.c.erased_at.is_(None)
 NUMERIC = ("number", "money")
 # Nearly everybody's is another one, or there is an index already.
 UNINDEXED = ("key", "email", "phone", "timezone")
@@ -336,10 +335,9 @@ def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
 
 def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
     """The people, and a condition that hangs on nobody's day, or none at all, over `contacts`."""
-    people = and_(THERE, ordinary(contacts.c.id))
     if condition is None:
-        return people
-    return and_(people, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
+        return PEOPLE
+    return and_(PEOPLE, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
 
 
 def matching(
@@ -362,7 +360,7 @@ def statements(
     connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
-    of_all = select(contacts.c.id).where(THERE, ordinary(contacts.c.id))
+    of_all = select(contacts.c.id).where(PEOPLE)
     if among is not None:
         of_all = of_all.where(contacts.c.id.in_(_listed(among)))
     if not hangs_on_today(condition):
@@ -440,7 +438,7 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
         statement = statement.having(number > 0, ordinary(events.c.contact_id))
         return statement.order_by(literal_column("number").desc(), events.c.contact_id)
     number = json_number(contacts.c.attributes, name)
-    statement = select(contacts.c.id, number).where(number > 0, ordinary(contacts.c.id))
+    statement = select(contacts.c.id, number).where(number > 0, PEOPLE)
     return statement.order_by(number.desc(), contacts.c.id)
 
 
