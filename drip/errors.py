@@ -26,7 +26,9 @@ class DripError(Exception):
     `sentence` says what is wrong, `help` what to do about it, `place` where.
     """
 
-    def __init__(self, sentence: str, *, help: str | None = None, place: Place | None = None) -> None:
+    def __init__(
+        self, sentence: str, *, help: str | None = None, place: Place | None = None
+    ) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.help = help
@@ -76,7 +78,9 @@ class Problems(DripError):
 def nearest(name: str, known: Iterable[str], *, what: str = "") -> str | None:
     """`did you mean …?` for a misspelt name, or the list of the few that exist, or None."""
     names = sorted(set(known))
-    close = get_close_matches(name.casefold(), [each.casefold() for each in names], n=1, cutoff=0.6)
+    close = get_close_matches(
+        name.casefold(), [each.casefold() for each in names], n=1, cutoff=0.6
+    )
     if close:
         return f"did you mean `{next(each for each in names if each.casefold() == close[0])}`?"
     if names and len(names) <= 12:
@@ -87,4 +91,8 @@ def nearest(name: str, known: Iterable[str], *, what: str = "") -> str | None:
 def listed(names: Iterable[str]) -> str:
     """`a`, `b` and `c`."""
     quoted = [f"`{name}`" for name in names]
-    return "".join(quoted) if len(quoted) < 2 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    return (
+        "".join(quoted)
+        if len(quoted) < 2
+        else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    )

@@ -21,12 +21,18 @@ def paths_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = os.walk(folder, onerror=_raise)
-    return sorted(Path(where, name) for where, folders, files in found for name in (*folders, *files))
+    return sorted(
+        Path(where, name)
+        for where, folders, files in found
+        for name in (*folders, *files)
+    )
 
 
 def content(path: Path, most: int) -> bytes:
     """What is in a file, up to one byte more than `most`. Raises OSError; a pipe or a device is never waited for."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+    ) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file with a text")
         return file.read(most + 1)

@@ -31,12 +31,19 @@ class Named:
         """Whether a row is about the person, or quotes it."""
         quoted = f"`{self.key}`"
         # An apostrophe keeps spreadsheets from taking a key for a formula.
-        return any(cell.removeprefix("'") == self.key or quoted in cell or self._has_address(cell) for cell in cells)
+        return any(
+            cell.removeprefix("'") == self.key
+            or quoted in cell
+            or self._has_address(cell)
+            for cell in cells
+        )
 
     def is_in_page(self, text: str) -> bool:
         """Whether a page of HTML names the person."""
         plain = html.unescape(text)
-        return re.search(rf"(?<!\w){re.escape(self.key)}(?!\w)", plain) is not None or self._has_address(plain)
+        return re.search(
+            rf"(?<!\w){re.escape(self.key)}(?!\w)", plain
+        ) is not None or self._has_address(plain)
 
     def _has_address(self, text: str) -> bool:
         folded = text.casefold()
@@ -48,7 +55,9 @@ def note(own: Path, paper: Path) -> None:
     line = str(paper.resolve())
     if line not in _noted(own):
         private.folder(own)
-        number = os.open(own / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, private.FILE)
+        number = os.open(
+            own / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, private.FILE
+        )
         with os.fdopen(number, "wb") as file:
             file.write(os.fsencode(line) + b"\n")
 
@@ -88,5 +97,10 @@ def _table(paper: Path, person: Named) -> None:
     csv.writer(made, delimiter=delimiter).writerows(kept)
     making = paper.with_name(f"{paper.name}.writing")
     # As a spreadsheet had it: with the mark that says that it is UTF-8, or without.
-    private.write(making, made.getvalue().encode("utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"))
+    private.write(
+        making,
+        made.getvalue().encode(
+            "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
+        ),
+    )
     making.replace(paper)

@@ -21,7 +21,11 @@ def inside(path: Path, folder: Path) -> bool:
 def within(folder: Path, name: str) -> Path | None:
     """The path of a name as somebody wrote it in a file; None for one that leads elsewhere, here or on another system."""
     foreign = "\\" in name or ":" in name.partition("/")[0]
-    if foreign or not 0 < len(name.encode("utf-8", "replace")) <= LONGEST or Path(name).is_absolute():
+    if (
+        foreign
+        or not 0 < len(name.encode("utf-8", "replace")) <= LONGEST
+        or Path(name).is_absolute()
+    ):
         return None
     path = folder / name
     return path if inside(path, folder) else None

@@ -31,7 +31,11 @@ def opener(path: str, flags: int) -> int:
     """
     number = os.open(path, flags, FILE)
     found = os.fstat(number)
-    if stat.S_ISREG(found.st_mode) and found.st_mode & OTHERS and found.st_uid == os.geteuid():
+    if (
+        stat.S_ISREG(found.st_mode)
+        and found.st_mode & OTHERS
+        and found.st_uid == os.geteuid()
+    ):
         os.fchmod(number, FILE)
     return number
 
@@ -91,7 +95,11 @@ def sweep() -> None:
 
 def _sweep(path: Path) -> None:
     # An empty one may be just about to be filled.
-    if path.is_symlink() or path.stat().st_uid != os.geteuid() or not any(path.iterdir()):
+    if (
+        path.is_symlink()
+        or path.stat().st_uid != os.geteuid()
+        or not any(path.iterdir())
+    ):
         return
     number = os.open(path, os.O_RDONLY)
     try:

@@ -16,10 +16,16 @@ from drip.preview.testing import Result, Stage
 from drip.workspace import Workspace
 
 
-def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> pytest.Collector | None:
+def pytest_collect_file(
+    parent: pytest.Collector, file_path: Path
+) -> pytest.Collector | None:
     """Campaign files of a workspace, and nothing else."""
     ours = file_path.suffix == ".yaml" and file_path.parent.name == "campaigns"
-    if not ours or file_path.name.startswith("_") or not (file_path.parent / "_settings.yaml").is_file():
+    if (
+        not ours
+        or file_path.name.startswith("_")
+        or not (file_path.parent / "_settings.yaml").is_file()
+    ):
         return None
     collector: pytest.Collector = CampaignFile.from_parent(parent, path=file_path)
     return collector
@@ -33,22 +39,37 @@ class CampaignFile(pytest.File):
         workspace = Workspace(self.path.parent.parent, dict(os.environ))
         campaign = workspace.loaded.campaigns.get(self.path.stem)
         if campaign is None or workspace.loaded.settings is None:
-            raise Problems(each for each in workspace.loaded.problems if each.level == "error")
+            raise Problems(
+                each for each in workspace.loaded.problems if each.level == "error"
+            )
         for test in campaign.tests:
             name = shown(test.name)
-            yield CampaignItem.from_parent(self, name=name, workspace=workspace, campaign=campaign, test=test)
+            yield CampaignItem.from_parent(
+                self, name=name, workspace=workspace, campaign=campaign, test=test
+            )
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
         """Every problem of the files."""
         if isinstance(excinfo.value, Problems):
-            return _lines(line for problem in excinfo.value.problems for line in problem.lines())
+            return _lines(
+                line for problem in excinfo.value.problems for line in problem.lines()
+            )
         return str(super().repr_failure(excinfo))
 
 
 class CampaignItem(pytest.Item):
     """One test, played on a virtual clock."""
 
-    def __init__(self, *, workspace: Workspace, campaign: Campaign, test: CampaignTest, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        campaign: Campaign,
+        test: CampaignTest,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self._workspace, self._campaign, self._test = workspace, campaign, test
 
@@ -61,7 +82,9 @@ class CampaignItem(pytest.Item):
         if not result.passed:
             raise _Otherwise(result)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
         """Both timelines side by side."""
         if isinstance(excinfo.value, _Otherwise):
             return _side_by_side(excinfo.value.result)
@@ -80,7 +103,10 @@ class _Otherwise(Exception):
 def _side_by_side(result: Result) -> str:
     lines = [f"{'expected':<50} observed"]
     for left, right in result.pairs():
-        texts = [f"{each.wall:%Y-%m-%d %H:%M} {each.text}" if each else "-" for each in (left, right)]
+        texts = [
+            f"{each.wall:%Y-%m-%d %H:%M} {each.text}" if each else "-"
+            for each in (left, right)
+        ]
         why = f"  ({right.why})" if right and right.why else ""
         lines.append(f"{' ' if left and right else '!'} {texts[0]:<48} {texts[1]}{why}")
     return _lines(lines)

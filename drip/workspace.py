@@ -63,7 +63,9 @@ class Workspace:
         self.loaded = load_folder(self.root)
         settings = self.loaded.settings
         self.templates = Templates(
-            self.root, settings.currency if settings else "USD", tracks=bool(settings and settings.track_clicks)
+            self.root,
+            settings.currency if settings else "USD",
+            tracks=bool(settings and settings.track_clicks),
         )
 
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
@@ -74,7 +76,9 @@ class Workspace:
     def settings(self) -> Settings:
         """Raises Problems if `_settings.yaml` is broken."""
         if self.loaded.settings is None:
-            raise Problems(problem for problem in self.loaded.problems if problem.level == "error")
+            raise Problems(
+                problem for problem in self.loaded.problems if problem.level == "error"
+            )
         return self.loaded.settings
 
     @property
@@ -86,11 +90,18 @@ class Workspace:
         """DRIP_DATABASE, else `database:` of the settings, else `.drip/drip.db`."""
         # A broken settings file must not keep anybody from stopping a daemon.
         settings = self.loaded.settings
-        given = self.environment.get("DRIP_DATABASE") or (settings and settings.database) or ".drip/drip.db"
+        given = (
+            self.environment.get("DRIP_DATABASE")
+            or (settings and settings.database)
+            or ".drip/drip.db"
+        )
         if re.match(r"postgres(ql)?://", given):
             return server(given, self.root / OWN)
         if "://" in given and not given.startswith("sqlite:///"):
-            raise DripError(f"`{given}` is no database of drip.", help="name a file, as `.drip/drip.db`")
+            raise DripError(
+                f"`{given}` is no database of drip.",
+                help="name a file, as `.drip/drip.db`",
+            )
         return self.root / given.removeprefix("sqlite:///")
 
     def exposed(self) -> Iterator[Path]:
@@ -100,8 +111,14 @@ class Workspace:
         # A link in it may be another user's, and lead to what is to stay open.
         within = (each for each in own.rglob("*") if not each.is_symlink())
         inside = within if any(private.exposed([own])) else ()
-        beside = [] if isinstance(place, Server) else [f"{place.resolve()}{ending}" for ending in BESIDE]
-        yield from dict.fromkeys(private.exposed(Path(each) for each in (own, *beside, *inside)))
+        beside = (
+            []
+            if isinstance(place, Server)
+            else [f"{place.resolve()}{ending}" for ending in BESIDE]
+        )
+        yield from dict.fromkeys(
+            private.exposed(Path(each) for each in (own, *beside, *inside))
+        )
 
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
@@ -122,13 +139,17 @@ class Workspace:
 
     def transports(self) -> dict[str, Transport]:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
-        return {channel: self._transport(channel, options) for channel, options in self.settings.transports.items()}
+        return {
+            channel: self._transport(channel, options)
+            for channel, options in self.settings.transports.items()
+        }
 
     def transport(self, channel: str) -> Transport:
         """A transport of its own for a channel that the settings have one for. Raises DripError."""
         if channel not in self.settings.transports:
             raise DripError(
-                f"Nothing says how messages by {channel} leave.", help=f"name one under `transports: {channel}:`"
+                f"Nothing says how messages by {channel} leave.",
+                help=f"name one under `transports: {channel}:`",
             )
         return self._transport(channel, self.settings.transports[channel])
 
@@ -136,7 +157,10 @@ class Workspace:
         """The options of each channel's transport, secrets and all: what is compared to see whether one has changed."""
         places = self.settings.transport_places
         return {
-            channel: {name: self.secret(value, places[channel]) for name, value in options.items()}
+            channel: {
+                name: self.secret(value, places[channel])
+                for name, value in options.items()
+            }
             for channel, options in self.settings.transports.items()
         }
 
@@ -146,26 +170,42 @@ class Workspace:
         for channel, options in self.settings.transports.items():
             use, place = options.get("use", ""), self.settings.transport_places[channel]
             if not use:
-                yield Problem(place, f"`use:` is missing: how do messages by {channel} leave?", "write `use: files`")
+                yield Problem(
+                    place,
+                    f"`use:` is missing: how do messages by {channel} leave?",
+                    "write `use: files`",
+                )
             elif use not in known:
                 help = nearest(use, known, what="transports")
                 yield Problem(place, f"there is no transport `{use}`", help)
             elif channel not in known[use].load().channels:
-                yield Problem(place, f"the transport `{use}` cannot send by {channel}", "write `use: files` for now")
+                yield Problem(
+                    place,
+                    f"the transport `{use}` cannot send by {channel}",
+                    "write `use: files` for now",
+                )
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
                 raise _error(problem)
-        return self._opened({name: value for name, value in options.items() if name not in RATES}, place)
+        return self._opened(
+            {name: value for name, value in options.items() if name not in RATES}, place
+        )
 
     def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
-        filled = {name: self.secret(value, place) for name, value in options.items() if name != "use"}
+        filled = {
+            name: self.secret(value, place)
+            for name, value in options.items()
+            if name != "use"
+        }
         if "\0" in "".join(filled.values()):
-            raise DripError("An option holds a character that text cannot have.", place=place)
+            raise DripError(
+                "An option holds a character that text cannot have.", place=place
+            )
         if "folder" in filled:
             filled["folder"] = str(self.root / filled["folder"])
         try:
@@ -178,23 +218,38 @@ class Workspace:
         """What takes messages out of folders again: those of the settings' transports, and that of a fresh workspace. A folder can
         hold what another transport wrote before."""
         known, options = _transports_known(), self.settings.transports.values()
-        folders = {self.root / OUT, *(self.root / each["folder"] for each in options if "folder" in each)}
-        used = sorted({*KEEPING, *(each.get("use", "") for each in options)} & known.keys())
-        forgets = [forget for use in used if (forget := getattr(known[use].load(), "forget", None))]
-        return [partial(forget, folder) for forget in forgets for folder in sorted(folders)]
+        folders = {
+            self.root / OUT,
+            *(self.root / each["folder"] for each in options if "folder" in each),
+        }
+        used = sorted(
+            {*KEEPING, *(each.get("use", "") for each in options)} & known.keys()
+        )
+        forgets = [
+            forget
+            for use in used
+            if (forget := getattr(known[use].load(), "forget", None))
+        ]
+        return [
+            partial(forget, folder) for forget in forgets for folder in sorted(folders)
+        ]
 
     def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
         """Erases a person: out of the papers that were written here, and out of the database. Returns papers that cannot be
         written anew. What is left in other files is cleared afterwards (`clear`)."""
         with database.read() as connection:
             contact = contacts_by_id(connection, [contact_id])[contact_id]
-            person = papers.Named(contact.key, erasing.addresses_of(connection, contact))
+            person = papers.Named(
+                contact.key, erasing.addresses_of(connection, contact)
+            )
         left = papers.strike(self.root / OWN, person)
         with database.write() as connection:
             erasing.erase(connection, contact_id, now)
         return left
 
-    def clear(self, database: Database, now: datetime, *, thorough: bool = False) -> str | None:
+    def clear(
+        self, database: Database, now: datetime, *, thorough: bool = False
+    ) -> str | None:
         """Clears what is left of erased people in files; why something is still left, None if nothing is."""
         if self.loaded.settings is None:
             return "the settings cannot be read, which say where messages lie"
@@ -214,14 +269,30 @@ class Workspace:
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
-        options, place, known = self.settings.alarms, self.settings.alarms_place, _transports_known()
+        options, place, known = (
+            self.settings.alarms,
+            self.settings.alarms_place,
+            _transports_known(),
+        )
         use = options.get("use", "")
         if use == "tasks":
-            yield Problem(place, "alarms cannot be tasks, which are about contacts", "write `use: webhook`")
+            yield Problem(
+                place,
+                "alarms cannot be tasks, which are about contacts",
+                "write `use: webhook`",
+            )
         elif options and use not in known:
-            yield Problem(place, f"there is no transport `{use}`", nearest(use, known, what="transports"))
+            yield Problem(
+                place,
+                f"there is no transport `{use}`",
+                nearest(use, known, what="transports"),
+            )
         elif use in NEED_ADDRESS and "to" not in options:
-            yield Problem(place, f"`alarms` by {use} need an address", "write `to: you@example.net`")
+            yield Problem(
+                place,
+                f"`alarms` by {use} need an address",
+                "write `to: you@example.net`",
+            )
 
     def providers(self, fetch: Callable[[str], bytes]) -> dict[str, Provider]:
         """Those whose webhooks are taken in, by name; `fetch` gets what is at an address of Amazon's.
@@ -236,13 +307,18 @@ class Workspace:
                 found[name] = _provider(name, given, fetch)
             except ValueError:
                 help = "copy it from the provider's page of webhooks"
-                raise DripError(f"The key of {name} is none.", help=help, place=place) from None
+                raise DripError(
+                    f"The key of {name} is none.", help=help, place=place
+                ) from None
         return found
 
     def mailbox(self) -> dict[str, str] | None:
         """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
         place = self.settings.inbound_place
-        return {name: self.secret(value, place) for name, value in self.settings.inbound.items()} or None
+        return {
+            name: self.secret(value, place)
+            for name, value in self.settings.inbound.items()
+        } or None
 
     def secret(self, value: str, place: Place) -> str:
         """`secret:NAME` from the environment, or from a file in the systemd or Docker secrets folder. Raises DripError."""
@@ -250,7 +326,11 @@ class Workspace:
             return value
         name = value.removeprefix("secret:")
         if not re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", name):
-            raise DripError(f"`{name}` cannot be a secret's name.", help="use letters, digits and _", place=place)
+            raise DripError(
+                f"`{name}` cannot be a secret's name.",
+                help="use letters, digits and _",
+                place=place,
+            )
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
@@ -260,13 +340,18 @@ class Workspace:
         help = f"set the environment variable {name}, or put it into a file of that name in the secrets folder"
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
 
-    def problems(self, people: People | None = None, events: Collection[str] = ()) -> list[Problem]:
+    def problems(
+        self, people: People | None = None, events: Collection[str] = ()
+    ) -> list[Problem]:
         """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.
 
         `people` and `events` are what the database knows, if there is one.
         """
         found = list(self.loaded.problems)
-        found += [Problem(Place(name), "the file lies outside of templates/", COPY) for name in self.templates.strays()]
+        found += [
+            Problem(Place(name), "the file lies outside of templates/", COPY)
+            for name in self.templates.strays()
+        ]
         if self.loaded.settings:
             campaigns = self.loaded.campaigns
             found += settings_problems(self.settings)
@@ -275,14 +360,27 @@ class Workspace:
             for campaign in campaigns.values():
                 found += campaign_problems(campaign, self.settings, campaigns, events)
             # What a broken campaign sends is not known, so nothing can be said to be sent by none.
-            texts = TextRules(self.settings, self.templates, people or People()).problems(campaigns.values())
-            found += [each for each in texts if not (self.loaded.broken and each.code == "unused-template")]
-        return sorted(dict.fromkeys(found), key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0))
+            texts = TextRules(
+                self.settings, self.templates, people or People()
+            ).problems(campaigns.values())
+            found += [
+                each
+                for each in texts
+                if not (self.loaded.broken and each.code == "unused-template")
+            ]
+        return sorted(
+            dict.fromkeys(found),
+            key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0),
+        )
 
 
-def fingerprint_of(root: Path, environment: Mapping[str, str]) -> tuple[tuple[str, float, int], ...]:
+def fingerprint_of(
+    root: Path, environment: Mapping[str, str]
+) -> tuple[tuple[str, float, int], ...]:
     """What changes when a file of a workspace does, without reading any. Raises OSError for a folder that cannot be listed now."""
-    paths = [path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)]
+    paths = [
+        path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
+    ]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
     for folder in _secret_folders(environment):
         # In some only names that are known may be looked up.
@@ -304,16 +402,26 @@ def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
 
 def _error(problem: Problem) -> DripError:
     """A finding that cannot be passed over."""
-    return DripError(f"{problem.sentence[0].upper()}{problem.sentence[1:]}.", help=problem.help, place=problem.place)
+    return DripError(
+        f"{problem.sentence[0].upper()}{problem.sentence[1:]}.",
+        help=problem.help,
+        place=problem.place,
+    )
 
 
-def _provider(name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]) -> Provider:
+def _provider(
+    name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]
+) -> Provider:
     """Raises ValueError for a key that is none."""
     if name == "postmark":
         return Postmark(given["user"], given["password"])
     if name == "mailgun":
         return Mailgun(given["secret"])
-    return SendGrid(given["public_key"]) if name == "sendgrid" else Ses(given["topic"], fetch)
+    return (
+        SendGrid(given["public_key"])
+        if name == "sendgrid"
+        else Ses(given["topic"], fetch)
+    )
 
 
 def _transports_known() -> dict[str, EntryPoint]:

@@ -10,8 +10,15 @@ from typing import Any
 from tests.servers import missing
 
 # Nothing of the browser's own goes out to the network.
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync")  # fmt: skip
+OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -24,6 +31,8 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
+        started = playwright.chromium.launch(
+            executable_path=program, args=list(OPTIONS)
+        )
         yield started
         started.close()

@@ -30,7 +30,11 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIP_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("DRIP_")
+    }
     return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
 
 
@@ -48,7 +52,13 @@ def drip(root: Path, *arguments: str, **more: str) -> Done:
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
         process = _FORKED.Process(
-            target=_run, args=(("-w", str(root), *arguments), environment(**more), str(out), str(err))
+            target=_run,
+            args=(
+                ("-w", str(root), *arguments),
+                environment(**more),
+                str(out),
+                str(err),
+            ),
         )
         process.start()
         process.join(300)
@@ -63,7 +73,9 @@ def drip(root: Path, *arguments: str, **more: str) -> Done:
     return done
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], out: str, err: str) -> None:
+def _run(
+    arguments: Sequence[str], environment: Mapping[str, str], out: str, err: str
+) -> None:
     """The command, in a process of its own."""
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)

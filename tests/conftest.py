@@ -35,19 +35,42 @@ CORPORA = Path(__file__).parent.parent.parent / "shared" / "corpora"
 
 # The tests that run on both databases each time: of what storage is asked, judged and planned.
 ON_BOTH = (
-    "test_api", "test_audiences", "test_clicks", "test_conditions", "test_courier", "test_erasure", "test_feedback", "test_importer", "test_intake", "test_lateness", "test_own_data", "test_planning", "test_pressure", "test_probing", "test_readers", "test_relays", "test_sign_ups", "test_wholesale",
-)  # fmt: skip
+    "test_api",
+    "test_audiences",
+    "test_clicks",
+    "test_conditions",
+    "test_courier",
+    "test_erasure",
+    "test_feedback",
+    "test_importer",
+    "test_intake",
+    "test_lateness",
+    "test_own_data",
+    "test_planning",
+    "test_pressure",
+    "test_probing",
+    "test_readers",
+    "test_relays",
+    "test_sign_ups",
+    "test_wholesale",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     help = "the databases of the tests that make a workspace: sqlite, postgresql"
-    parser.addoption("--database", action="append", choices=["sqlite", "postgresql"], help=help)
+    parser.addoption(
+        "--database", action="append", choices=["sqlite", "postgresql"], help=help
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind_of_database" in metafunc.fixturenames:
         asked = metafunc.config.getoption("--database")
-        usual = ["sqlite", "postgresql"] if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH else ["sqlite"]
+        usual = (
+            ["sqlite", "postgresql"]
+            if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH
+            else ["sqlite"]
+        )
         if metafunc.definition.get_closest_marker("file"):
             asked = ["sqlite"]
         metafunc.parametrize("kind_of_database", asked or usual, scope="session")
@@ -72,7 +95,9 @@ def imap() -> Iterator[ImapServer]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
+def world(
+    tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., World]]:
     """Makes workspaces, each in a folder of its own."""
     made: list[World] = []
 

@@ -18,24 +18,47 @@ class Editor:
 
     def __init__(self, server: Path, root: Path) -> None:
         self._root = root
-        self._process = subprocess.Popen(["node", str(server), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.DEVNULL)  # fmt: skip
+        self._process = subprocess.Popen(
+            ["node", str(server), "--stdio"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         self._answers: dict[int, queue.Queue[Any]] = {}
         self._found: dict[str, queue.Queue[Any]] = {}
         self._number = 0
         threading.Thread(target=self._read, daemon=True).start()
         settings = json.loads((root / ".vscode" / "settings.json").read_text("utf-8"))
-        schemas = {(root / name).as_uri(): pattern for name, pattern in settings["yaml.schemas"].items()}
-        self._settings = {"validate": True, "completion": True, "schemas": schemas, "schemaStore": {"enable": False}}
+        schemas = {
+            (root / name).as_uri(): pattern
+            for name, pattern in settings["yaml.schemas"].items()
+        }
+        self._settings = {
+            "validate": True,
+            "completion": True,
+            "schemas": schemas,
+            "schemaStore": {"enable": False},
+        }
         capabilities = {
             "workspace": {"configuration": True},
-            "textDocument": {"completion": {"completionItem": {"snippetSupport": True}}},
+            "textDocument": {
+                "completion": {"completionItem": {"snippetSupport": True}}
+            },
         }
         folders = [{"uri": root.as_uri(), "name": "workspace"}]
-        self.ask("initialize", {"processId": None, "rootUri": root.as_uri(), "capabilities": capabilities,
-                                "workspaceFolders": folders})  # fmt: skip
+        self.ask(
+            "initialize",
+            {
+                "processId": None,
+                "rootUri": root.as_uri(),
+                "capabilities": capabilities,
+                "workspaceFolders": folders,
+            },
+        )
         self._tell("initialized", {})
-        self._tell("workspace/didChangeConfiguration", {"settings": {"yaml": self._settings}})
+        self._tell(
+            "workspace/didChangeConfiguration", {"settings": {"yaml": self._settings}}
+        )
         # It says nothing of a wrong file until it has read the schemas.
         for n in range(100):
             if self.problems(f"campaigns/warm-up{n}.yaml", "nonsense: 1\n"):
@@ -60,10 +83,20 @@ class Editor:
         """What the editor offers where the text says `|`."""
         uri = (self._root / name).as_uri()
         before = text[: text.index("|")]
-        place = {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
-        document = {"uri": uri, "languageId": "yaml", "version": 1, "text": text.replace("|", "", 1)}
+        place = {
+            "line": before.count("\n"),
+            "character": len(before) - before.rfind("\n") - 1,
+        }
+        document = {
+            "uri": uri,
+            "languageId": "yaml",
+            "version": 1,
+            "text": text.replace("|", "", 1),
+        }
         self._tell("textDocument/didOpen", {"textDocument": document})
-        answer = self.ask("textDocument/completion", {"textDocument": {"uri": uri}, "position": place})
+        answer = self.ask(
+            "textDocument/completion", {"textDocument": {"uri": uri}, "position": place}
+        )
         self._tell("textDocument/didClose", {"textDocument": {"uri": uri}})
         return [each["label"] for each in answer["items"]]
 
@@ -98,7 +131,14 @@ class Editor:
             self._answers[message["id"]].put(message.get("result"))
         elif method == "workspace/configuration":
             wanted = [each.get("section") for each in message["params"]["items"]]
-            self._send({"id": message["id"], "result": [self._settings if name == "yaml" else None for name in wanted]})
+            self._send(
+                {
+                    "id": message["id"],
+                    "result": [
+                        self._settings if name == "yaml" else None for name in wanted
+                    ],
+                }
+            )
         elif method == "textDocument/publishDiagnostics":
             waiting = self._found.get(message["params"]["uri"])
             if waiting is not None:

@@ -21,7 +21,9 @@ PASSWORD = "right"
 
 def program() -> str | None:
     """Dovecot's program; None if it is not here."""
-    return shutil.which("dovecot") or next((path for path in ("/usr/sbin/dovecot",) if Path(path).exists()), None)
+    return shutil.which("dovecot") or next(
+        (path for path in ("/usr/sbin/dovecot",) if Path(path).exists()), None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ service stats {{
   chroot =
 }}
 """)
-    running = subprocess.Popen([dovecot, "-F", "-c", str(config)], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [dovecot, "-F", "-c", str(config)], stderr=subprocess.DEVNULL
+    )
     try:
         _wait_for(port)
         yield ImapServer(port, mailbox)
@@ -104,7 +108,10 @@ service stats {{
 def _wait_for(port: int) -> None:
     until = time.monotonic() + 10
     while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=1) as connection,
+        ):
             if connection.recv(100).startswith(b"* OK"):
                 return
         assert time.monotonic() < until, "Dovecot does not start"

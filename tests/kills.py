@@ -84,7 +84,9 @@ def _kill_one(root: Path, server: MailServer, chance: random.Random) -> None:
     """Most die in the middle of sending, some while they start or plan."""
     before = len(server.taken)
     daemon = subprocess.Popen(
-        command(root, "run", "--every", "0.2", "--now", NOW), env=environment(), stderr=subprocess.DEVNULL
+        command(root, "run", "--every", "0.2", "--now", NOW),
+        env=environment(),
+        stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + (20 if chance.random() < 0.9 else chance.uniform(0.2, 1))
     while len(server.taken) == before and time.monotonic() < until:
@@ -104,7 +106,9 @@ def main(people: int = 5_000, kills: int = 200) -> None:
             f"{found.outcomes['sent']:,} sent, {found.outcomes['held']} held\n"
         )
         sys.stdout.flush()
-        assert found.lost == 0 and found.said_but_not_there == 0 and found.repeated <= most
+        assert (
+            found.lost == 0 and found.said_but_not_there == 0 and found.repeated <= most
+        )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,11 @@ class MailServer:
 
         self._server = Threads(("127.0.0.1", 0), Handler)
         self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.01},
+            daemon=True,
+        ).start()
 
     def close(self) -> None:
         self.ended.set()
@@ -79,7 +83,9 @@ class MailServer:
         while line := client.rfile.readline():
             verb = line[:4].upper().decode("latin-1")
             if verb == "EHLO":
-                self._say(client, self._fault("*", "EHLO") or "\r\n".join(self._hello()))
+                self._say(
+                    client, self._fault("*", "EHLO") or "\r\n".join(self._hello())
+                )
             elif verb == "STAR":
                 self._say(client, "220 go")
                 self._encrypt(client)
@@ -102,7 +108,9 @@ class MailServer:
             else:
                 said = self._fault("*", verb)
                 if verb == "MAIL":
-                    self.senders.append(line.decode().partition("<")[2].partition(">")[0])
+                    self.senders.append(
+                        line.decode().partition("<")[2].partition(">")[0]
+                    )
                     mail = not said or said.startswith("250")
                 self._say(client, said or "250 ok")
 
@@ -131,8 +139,13 @@ class MailServer:
 
     def _encrypt(self, client: Any) -> None:
         assert self.context
-        client.connection = self.context.wrap_socket(client.connection, server_side=True)
-        client.rfile, client.wfile = client.connection.makefile("rb"), client.connection.makefile("wb", 0)
+        client.connection = self.context.wrap_socket(
+            client.connection, server_side=True
+        )
+        client.rfile, client.wfile = (
+            client.connection.makefile("rb"),
+            client.connection.makefile("wb", 0),
+        )
 
     def _fault(self, to: str, stage: str) -> str | None:
         found = self.faults.get((to, stage))
@@ -155,6 +168,8 @@ class MailServer:
                 time.sleep(0.1)
             said = ""
         closing = said.endswith(" & close")
-        client.wfile.write(said.removesuffix(" & close").encode("utf-8", "surrogateescape") + b"\r\n")
+        client.wfile.write(
+            said.removesuffix(" & close").encode("utf-8", "surrogateescape") + b"\r\n"
+        )
         if closing:
             raise EOFError

@@ -39,13 +39,25 @@ def draw() -> str:
     with tempfile.TemporaryDirectory() as folder:
         workspace = _sample(Path(folder))
         with workspace.database(NOW) as database:
-            import_people(workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW)
+            import_people(
+                workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW
+            )
             end = NOW + timedelta(days=DAYS)
             with looking_ahead(workspace, database, NOW, end) as found:
                 sums = found.sums().summary
-        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
-        console = Console(record=True, width=100, file=StringIO(), force_terminal=True, highlight=False)
-        console.print(picture(Shown(titles, NOW, end, workspace.settings.timezone), sums))
+        titles = {
+            key: campaign.title for key, campaign in workspace.loaded.campaigns.items()
+        }
+        console = Console(
+            record=True,
+            width=100,
+            file=StringIO(),
+            force_terminal=True,
+            highlight=False,
+        )
+        console.print(
+            picture(Shown(titles, NOW, end, workspace.settings.timezone), sums)
+        )
     plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)
     svg = console.export_svg(title="drip preview", code_format=plain, unique_id="drip")
     return svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
@@ -56,10 +68,15 @@ def take() -> None:
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
         workspace = _sample(Path(folder))
         settings = Path(folder) / "campaigns" / "_settings.yaml"
-        settings.write_text(f"{settings.read_text('utf-8')}\npublic_url: https://mail.maplestreet.example\n", "utf-8")
+        settings.write_text(
+            f"{settings.read_text('utf-8')}\npublic_url: https://mail.maplestreet.example\n",
+            "utf-8",
+        )
         workspace.reload()
         with workspace.database(NOW) as database:
-            import_people(workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW)
+            import_people(
+                workspace, database, write_people(Path(folder), date(2026, 11, 22)), NOW
+            )
             with database.write() as connection:
                 operators.add(connection, "ana", hash_of(PASSWORD), NOW)
                 key_id, secret = list(link_keys(connection).items())[-1]
@@ -74,7 +91,9 @@ def take() -> None:
                 page.screenshot(path=FOLDER / "dashboard.png")
             with serving(make_app(*arguments)) as url:
                 page = chromium.new_page(viewport={"width": 375, "height": 760})
-                page.goto(f"{url}/preferences/{sign(Link('preferences', 1, 'newsletter'), key_id, secret)}")
+                page.goto(
+                    f"{url}/preferences/{sign(Link('preferences', 1, 'newsletter'), key_id, secret)}"
+                )
                 page.screenshot(path=FOLDER / "preferences.png")
 
 

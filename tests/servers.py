@@ -16,7 +16,12 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/local/opt/postgresql*/bin")
+PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/local/bin",
+    "/opt/homebrew/bin",
+    "/usr/local/opt/postgresql*/bin",
+)
 # It forgets everything when the machine stops, as nobody needs it then.
 QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
@@ -33,7 +38,12 @@ def binaries() -> Path | None:
     on_path = shutil.which("initdb")
     if on_path and (Path(on_path).resolve().parent / "postgres").exists():
         return Path(on_path).resolve().parent
-    found = [path for place in PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").exists()]
+    found = [
+        path
+        for place in PLACES
+        for path in Path("/").glob(place[1:])
+        if (path / "initdb").exists()
+    ]
     return max(found, default=None)
 
 
@@ -84,8 +94,25 @@ def postgres(*, quick: bool = True) -> Iterator[Postgres]:
     as_other: dict[str, object] = {}
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
-        as_other = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
-    make = [programs / "initdb", "-D", data, "-U", "drip", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        as_other = {
+            "user": "postgres",
+            "group": "postgres",
+            "extra_groups": [],
+            "cwd": folder,
+        }
+    make = [
+        programs / "initdb",
+        "-D",
+        data,
+        "-U",
+        "drip",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
     subprocess.run(make, check=True, capture_output=True, **as_other)  # type: ignore[call-overload]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -94,10 +121,17 @@ def postgres(*, quick: bool = True) -> Iterator[Postgres]:
     control = [programs / "pg_ctl", "-D", data, "-w"]
     subprocess.run(
         [*control, "-l", folder / "log", "-o", options, "start"],
-        check=True, stdout=subprocess.DEVNULL, **as_other,
-    )  # type: ignore[call-overload]  # fmt: skip
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **as_other,
+    )  # type: ignore[call-overload]
     try:
         yield Postgres(port, folder)
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, **as_other)  # type: ignore[call-overload]
+        subprocess.run(
+            [*control, "-m", "immediate", "stop"],
+            check=True,
+            capture_output=True,
+            **as_other,
+        )  # type: ignore[call-overload]
         shutil.rmtree(folder)

@@ -27,7 +27,10 @@ NOW = at("2026-11-26 16:00")
 
 def raised(made: World) -> list[tuple[str, str]]:
     with made.database.read() as connection:
-        return [(each.action, each.about) for each in alarms.lately(connection, at("2020-01-01"))]
+        return [
+            (each.action, each.about)
+            for each in alarms.lately(connection, at("2020-01-01"))
+        ]
 
 
 def letters(world: Worlds, people: int = 3) -> World:
@@ -37,7 +40,9 @@ def letters(world: Worlds, people: int = 3) -> World:
     return made
 
 
-def test_the_same_alarm_is_news_once_a_day_and_again_when_it_had_ended(world: Worlds) -> None:
+def test_the_same_alarm_is_news_once_a_day_and_again_when_it_had_ended(
+    world: Worlds,
+) -> None:
     made = letters(world)
 
     def again(after: timedelta, about: str = "letter") -> bool:
@@ -57,14 +62,18 @@ def test_the_same_alarm_is_news_once_a_day_and_again_when_it_had_ended(world: Wo
     assert again(timedelta(days=1, minutes=30))
 
 
-def test_messages_that_nobody_can_settle_but_a_person_raise_one_alarm(world: Worlds) -> None:
+def test_messages_that_nobody_can_settle_but_a_person_raise_one_alarm(
+    world: Worlds,
+) -> None:
     made = letters(world)
     made.answer = lambda message: Unknown("the link died")
     assert made.beat(NOW).held == 3
     assert raised(made) == [("unknown", "letter")]
 
 
-def test_what_takes_nothing_is_tried_less_and_less_often_and_stays_in_sight(world: Worlds) -> None:
+def test_what_takes_nothing_is_tried_less_and_less_often_and_stays_in_sight(
+    world: Worlds,
+) -> None:
     made = letters(world)
     tried: list[int] = []
 
@@ -74,7 +83,10 @@ def test_what_takes_nothing_is_tried_less_and_less_often_and_stays_in_sight(worl
 
     made.answer = down
     for second in range(0, 600, 10):
-        assert made.beat(NOW + timedelta(seconds=second)).trouble == "535 5.7.8 the login is refused"
+        assert (
+            made.beat(NOW + timedelta(seconds=second)).trouble
+            == "535 5.7.8 the login is refused"
+        )
     gaps = [later - before for before, later in itertools.pairwise(tried)]
     assert gaps == [10, 20, 40, 80, 160]
     made.answer = None
@@ -83,9 +95,14 @@ def test_what_takes_nothing_is_tried_less_and_less_often_and_stays_in_sight(worl
 
 
 def test_one_channel_that_is_down_keeps_no_other_from_sending(world: Worlds) -> None:
-    both = LETTER.replace("steps: [send: letter]", "steps: [{ send: letter, channel: [email, sms] }]")
+    both = LETTER.replace(
+        "steps: [send: letter]", "steps: [{ send: letter, channel: [email, sms] }]"
+    )
     made = world(
-        {"a": both.replace("topic", "priority: high\ntopic"), "b": both.replace("[email, sms]", "sms")},
+        {
+            "a": both.replace("topic", "priority: high\ntopic"),
+            "b": both.replace("[email, sms]", "sms"),
+        },
         settings="transports: { email: { use: memory }, sms: { use: memory } }",
     )
     made.contacts("key,email,phone", "ana,ana@example.com,+15550100")
@@ -127,9 +144,12 @@ def test_an_answer_that_is_new_each_time_is_one_alarm(tmp_path: Path) -> None:
 # --- told
 
 
-def shop(root: Path, target: str, transport: str = "use: memory", people: int = 1) -> None:
+def shop(
+    root: Path, target: str, transport: str = "use: memory", people: int = 1
+) -> None:
     files = {
-        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", transport) + f"alarms: {target}\n",
+        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", transport)
+        + f"alarms: {target}\n",
         "campaigns/letter.yaml": LETTER,
         "campaigns/broken.yaml": "name: Broken\n",
         "templates/letter.md": "---\nsubject: Hello\n---\nHello\n",
@@ -140,20 +160,33 @@ def shop(root: Path, target: str, transport: str = "use: memory", people: int = 
 def test_an_operator_is_told_once_by_a_webhook(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     with server(204) as taken:
-        shop(root, f"{{ use: webhook, url: 'http://127.0.0.1:{taken.port}/', secret: secret:HOOK, private: yes }}")
+        shop(
+            root,
+            f"{{ use: webhook, url: 'http://127.0.0.1:{taken.port}/', secret: secret:HOOK, private: yes }}",
+        )
         for _ in range(2):
-            assert drip(root, "run", "--once", "--now", "2026-11-26 9:00", HOOK="s").code == 0
+            assert (
+                drip(root, "run", "--once", "--now", "2026-11-26 9:00", HOOK="s").code
+                == 0
+            )
     ((headers, body),) = taken.requests
     told = json.loads(body)
-    assert told["subject"].startswith("[drip] campaigns/broken.yaml cannot be read; it does not run.")
+    assert told["subject"].startswith(
+        "[drip] campaigns/broken.yaml cannot be read; it does not run."
+    )
     assert "drip check" in told["text"] and told["headers"]["X-Drip-Alarm"] == "kept"
     assert headers["Idempotency-Key"] == told["id"]
 
 
-def test_who_cannot_be_told_is_told_later_and_the_daemon_goes_on(tmp_path: Path) -> None:
+def test_who_cannot_be_told_is_told_later_and_the_daemon_goes_on(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "shop"
     with MailServer() as mails:
-        shop(root, f"{{ use: smtp, host: 127.0.0.1, port: {mails.port}, security: none, to: ops@example.com }}")
+        shop(
+            root,
+            f"{{ use: smtp, host: 127.0.0.1, port: {mails.port}, security: none, to: ops@example.com }}",
+        )
         mails.faults = {("*", "CONNECT"): "554 go away"}
         first = drip(root, "run", "--once", "--now", "2026-11-26 9:00")
         assert first.code == 0 and "No alarm can be told" in first.err
@@ -165,16 +198,31 @@ def test_who_cannot_be_told_is_told_later_and_the_daemon_goes_on(tmp_path: Path)
     assert b"To: ops@example.com" in mail
 
 
-def test_a_running_daemon_tells_and_its_status_shows_it_until_it_is_over(tmp_path: Path) -> None:
+def test_a_running_daemon_tells_and_its_status_shows_it_until_it_is_over(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "shop"
     with server(204) as taken:
-        shop(root, f"{{ use: apprise, url: 'json://127.0.0.1:{taken.port}/ops', private: yes }}")
-        daemon = subprocess.Popen(command(root, "run", "--every", "0.2"), env=environment(), stderr=subprocess.DEVNULL)
+        shop(
+            root,
+            f"{{ use: apprise, url: 'json://127.0.0.1:{taken.port}/ops', private: yes }}",
+        )
+        daemon = subprocess.Popen(
+            command(root, "run", "--every", "0.2"),
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
         try:
             _until(lambda: bool(taken.requests))
-            assert "campaigns/broken.yaml cannot be read" in json.loads(taken.requests[0][1])["title"]
+            assert (
+                "campaigns/broken.yaml cannot be read"
+                in json.loads(taken.requests[0][1])["title"]
+            )
             assert taken.lines[0].split()[1] == "/ops"
-            assert re.search(r"Alarm .*: campaigns/broken.yaml cannot be read", drip(root, "status").out)
+            assert re.search(
+                r"Alarm .*: campaigns/broken.yaml cannot be read",
+                drip(root, "status").out,
+            )
             (root / "campaigns" / "broken.yaml").unlink()
             _until(lambda: ", over " in drip(root, "status").out)
         finally:
@@ -190,10 +238,15 @@ def test_a_running_daemon_tells_and_its_status_shows_it_until_it_is_over(tmp_pat
         ("{ url: 'https://example.com' }", "`alarms` needs `use`"),
         ("{ use: smtp, host: localhost }", "need an address"),
         ("{ use: tasks, assign_to: desk }", "cannot be tasks"),
-        ("{ use: webhook, url: 'https://example.com', secret: abc }", "must not stand in this file"),
+        (
+            "{ use: webhook, url: 'https://example.com', secret: abc }",
+            "must not stand in this file",
+        ),
     ],
 )
-def test_alarms_that_cannot_be_told_are_explained_at_their_place(world: Worlds, target: str, said: str) -> None:
+def test_alarms_that_cannot_be_told_are_explained_at_their_place(
+    world: Worlds, target: str, said: str
+) -> None:
     made = world({"letter": LETTER}, settings=f"alarms: {target}")
     (problem,) = [each for each in made.workspace.problems() if each.level == "error"]
     assert said in problem.sentence and "_settings.yaml" in str(problem.place)

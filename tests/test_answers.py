@@ -28,14 +28,20 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-@pytest.mark.parametrize("row", rows("phrasings.tsv"), ids=lambda row: row["answer"][:60])
-def test_dead_is_who_is_said_not_to_be_there_and_nobody_else(row: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "row", rows("phrasings.tsv"), ids=lambda row: row["answer"][:60]
+)
+def test_dead_is_who_is_said_not_to_be_there_and_nobody_else(
+    row: dict[str, str],
+) -> None:
     assert in_the_dialogue(row["answer"]) is (row["dead"] == "yes")
 
 
 def in_the_dialogue(answer: str) -> bool:
     """Whether it kills the address when it is heard in reply to RCPT."""
-    (reply,) = Replies().feed(f"{answer[:3]} {' '.join(answer[4:].split())}\r\n".encode())
+    (reply,) = Replies().feed(
+        f"{answer[:3]} {' '.join(answer[4:].split())}\r\n".encode()
+    )
     receipt = verdict("RCPT", reply, recipient="ana@example.com")
     return isinstance(receipt, Refused) and receipt.scope == "address"
 
@@ -54,16 +60,25 @@ def real_answers(corpora: Path) -> Iterator[str]:
         mail = Mail(path.read_bytes())
         part = mail.part("message/delivery-status")
         for each in statuses(part.text) if part else ():
-            yield " ".join(each.diagnostic.replace(each.recipient or "\0", "ana@example.com").split())
+            yield " ".join(
+                each.diagnostic.replace(
+                    each.recipient or "\0", "ana@example.com"
+                ).split()
+            )
         for part in mail.parts:
-            yield from re.findall(r"(?m)^[^\n]{0,200}?(?:said: |<<< |: )([45]\d\d [^\n]{5,300})$", part.text)
+            yield from re.findall(
+                r"(?m)^[^\n]{0,200}?(?:said: |<<< |: )([45]\d\d [^\n]{5,300})$",
+                part.text,
+            )
 
 
 def test_an_answer_means_the_same_in_the_dialogue_and_in_a_mail(corpora: Path) -> None:
     answers = {each for each in real_answers(corpora) if CODES.match(each)}
     answers |= {row["answer"] for row in rows("phrasings.tsv")}
     assert len(answers) >= 500
-    assert [each for each in sorted(answers) if in_the_dialogue(each) != in_a_report(each)] == []
+    assert [
+        each for each in sorted(answers) if in_the_dialogue(each) != in_a_report(each)
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -72,35 +87,72 @@ def test_an_answer_means_the_same_in_the_dialogue_and_in_a_mail(corpora: Path) -
         ("550 5.1.1 <paul@other.example>: User unknown", "somebody-else"),
         ("550 5.1.1 <back+1f@maple.example>: User unknown", "somebody-else"),
         ("550 5.1.1 User unknown, ask postmaster@example.com", "nobody"),
-        ("550 Sender verify failed: mx.example.net said: 550 user unknown", "somebody-else"),
-        ("550 5.1.1 <ana@example.com>: host mx.example.com said: 451 4.3.0 try later", "busy"),
-        ("550 5.4.4 Name service error for name=example.com type=MX: Host not found", "no-domain"),
-        ("550 5.4.4 Name service error for name=example.com type=MX: Host not found, try again", "busy"),
-        ("550 5.4.4 Name service error for name=mx.example.net type=A: Host not found", "no-mail-host"),
+        (
+            "550 Sender verify failed: mx.example.net said: 550 user unknown",
+            "somebody-else",
+        ),
+        (
+            "550 5.1.1 <ana@example.com>: host mx.example.com said: 451 4.3.0 try later",
+            "busy",
+        ),
+        (
+            "550 5.4.4 Name service error for name=example.com type=MX: Host not found",
+            "no-domain",
+        ),
+        (
+            "550 5.4.4 Name service error for name=example.com type=MX: Host not found, try again",
+            "busy",
+        ),
+        (
+            "550 5.4.4 Name service error for name=mx.example.net type=A: Host not found",
+            "no-mail-host",
+        ),
         (
             "550 5.1.2 <ana@example.com>... Host unknown (Name server: mx.nowhere.example.: host not found)",
             "no-mail-host",
         ),
-        ("550 5.1.2 <ana@example.com>... Host unknown (Name server: example.com.: host not found)", "no-domain"),
+        (
+            "550 5.1.2 <ana@example.com>... Host unknown (Name server: example.com.: host not found)",
+            "no-domain",
+        ),
         ("550 all relevant MX records point to non-existent hosts", "no-mail-host"),
-        ("550 5.6.7 SMTPUTF8 is required, but was not offered by host mx.example.com", "international"),
+        (
+            "550 5.6.7 SMTPUTF8 is required, but was not offered by host mx.example.com",
+            "international",
+        ),
         ("550 5.7.27 Sender address has null MX", "sender"),
         ("550 example.com does not accept mail", "no-mail"),
         ("550 example.com does not accept mail from you", "us"),
     ],
 )
 def test_it_counts_who_is_meant(text: str, cause: str) -> None:
-    found = judge(Answer(text, "RCPT", 550, "", "ana@example.com", frozenset({"maple.example"})))
-    assert found == Verdict(found.cause, final="451" not in text, dead=cause in ("nobody", "no-mail"))
+    found = judge(
+        Answer(text, "RCPT", 550, "", "ana@example.com", frozenset({"maple.example"}))
+    )
+    assert found == Verdict(
+        found.cause, final="451" not in text, dead=cause in ("nobody", "no-mail")
+    )
     assert found.cause == cause
 
 
 def test_domains_are_known_however_they_are_written() -> None:
     said = "550 5.1.2 Name service error for name=Bücher-Shop.example type=MX: Host not found"
-    assert judge(Answer(said, "RCPT", recipient="ana@bücher-shop.example")).cause == "no-domain"
+    assert (
+        judge(Answer(said, "RCPT", recipient="ana@bücher-shop.example")).cause
+        == "no-domain"
+    )
     ours = frozenset({"maple-shop.example"})
     assert (
-        judge(Answer("550 mail.maple-shop.example is unknown", "RCPT", 550, "", "ana@example.com", ours)).cause
+        judge(
+            Answer(
+                "550 mail.maple-shop.example is unknown",
+                "RCPT",
+                550,
+                "",
+                "ana@example.com",
+                ours,
+            )
+        ).cause
         == "policy"
     )
 
@@ -131,7 +183,18 @@ def test_no_text_takes_the_judge_long() -> None:
         "your ",
         "ящик ",
     ]
-    for text in [each * 2000 for each in pieces] + ["".join(chance.choices(pieces, k=1000)) for _ in range(20)]:
+    for text in [each * 2000 for each in pieces] + [
+        "".join(chance.choices(pieces, k=1000)) for _ in range(20)
+    ]:
         began = time.process_time()
-        judge(Answer(text, "RCPT", 550, "5.1.1", "ana@example.com", frozenset({"maple.example"})))
+        judge(
+            Answer(
+                text,
+                "RCPT",
+                550,
+                "5.1.1",
+                "ana@example.com",
+                frozenset({"maple.example"}),
+            )
+        )
         assert time.process_time() - began < 0.5

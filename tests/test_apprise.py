@@ -10,29 +10,59 @@ from dataclasses import replace
 import apprise
 import pytest
 
-from drip.core.message import Mailbox, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Mailbox,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.transports.apprise import AppriseTransport, _hosts
 from tests.test_delivery import MESSAGE
 from tests.test_webhook import server
 
-SMS = replace(MESSAGE, channel="sms", to=Mailbox("Ana", "+15550100"), html=None, text="Your car is ready\n", subject="")
+SMS = replace(
+    MESSAGE,
+    channel="sms",
+    to=Mailbox("Ana", "+15550100"),
+    html=None,
+    text="Your car is ready\n",
+    subject="",
+)
 
 
 def transport(port: int, more: str = "?rto=1&cto=1") -> AppriseTransport:
-    return AppriseTransport({"url": f"json://127.0.0.1:{port}/send/{{to}}{more}", "private": "yes"})
+    return AppriseTransport(
+        {"url": f"json://127.0.0.1:{port}/send/{{to}}{more}", "private": "yes"}
+    )
 
 
 def test_a_message_goes_to_its_recipient() -> None:
     with server(200) as taken:
-        for url in (f"json://127.0.0.1:{taken.port}/send/{{to}}?rto=1", f"json://127.0.0.1:{taken.port}/send?rto=1"):
-            assert isinstance(AppriseTransport({"url": url, "private": "yes"}).send(SMS), Sent)
+        for url in (
+            f"json://127.0.0.1:{taken.port}/send/{{to}}?rto=1",
+            f"json://127.0.0.1:{taken.port}/send?rto=1",
+        ):
+            assert isinstance(
+                AppriseTransport({"url": url, "private": "yes"}).send(SMS), Sent
+            )
     for _, body in taken.requests:
         assert json.loads(body)["message"] == "Your car is ready"
     assert {line.split()[1] for line in taken.lines} == {"/send/+15550100"}
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, Refused), (404, Refused), (429, Unsent), (500, Unknown), (504, Unknown), (503, Unsent)]
+    ("status", "kind"),
+    [
+        (400, Refused),
+        (404, Refused),
+        (429, Unsent),
+        (500, Unknown),
+        (504, Unknown),
+        (503, Unsent),
+    ],
 )
 def test_what_an_answer_means(status: int, kind: type[Receipt]) -> None:
     with server(status) as taken:
@@ -76,12 +106,29 @@ def test_wrong_options_are_explained(options: dict[str, str], said: str) -> None
         AppriseTransport(options)
 
 
-INSIDE = ("127.0.0.1", "localhost", "10.0.0.7", "192.168.1.1", "169.254.169.254", "[::1]", "[fe80::1]", "[fc00::1]", "2130706433")  # fmt: skip
+INSIDE = (
+    "127.0.0.1",
+    "localhost",
+    "10.0.0.7",
+    "192.168.1.1",
+    "169.254.169.254",
+    "[::1]",
+    "[fe80::1]",
+    "[fc00::1]",
+    "2130706433",
+)
 
 
 @pytest.mark.parametrize("host", INSIDE)
-def test_nothing_is_sent_into_a_private_network_unless_the_settings_say_so(host: str) -> None:
-    with server(200) as taken, pytest.raises(TransportDown, match=r"private network .*nothing is sent") as down:
+def test_nothing_is_sent_into_a_private_network_unless_the_settings_say_so(
+    host: str,
+) -> None:
+    with (
+        server(200) as taken,
+        pytest.raises(
+            TransportDown, match=r"private network .*nothing is sent"
+        ) as down,
+    ):
         AppriseTransport({"url": f"json://{host}:{taken.port}/send"}).send(SMS)
     assert "private: yes" in (down.value.help or "") and not taken.requests
 
@@ -103,7 +150,9 @@ def test_services_of_every_kind_say_where_they_connect_to(url: str) -> None:
 
 
 def test_a_host_that_the_recipient_names_refuses_that_one_message() -> None:
-    refused = AppriseTransport({"url": "json://{to}:8080/send"}).send(replace(SMS, to=Mailbox("Ana", "127.0.0.1")))
+    refused = AppriseTransport({"url": "json://{to}:8080/send"}).send(
+        replace(SMS, to=Mailbox("Ana", "127.0.0.1"))
+    )
     assert isinstance(refused, Refused) and "private network" in refused.answer
 
 

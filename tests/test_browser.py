@@ -46,7 +46,9 @@ def test_no_page_breaks_a_rule_of_accessibility_or_scrolls_sideways(
 
     wrong = []
     for width in WIDTHS:
-        context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=colours)  # type: ignore[attr-defined]
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=colours
+        )  # type: ignore[attr-defined]
         page = context.new_page()
         for name, path in every_page(site).items():
             page.goto(site.url + path)
@@ -63,7 +65,10 @@ def test_a_person_unsubscribes_and_is_told(site: Pages, chromium: object) -> Non
     page = chromium.new_page()  # type: ignore[attr-defined]
     page.goto(f"{site.url}/unsubscribe/{site.token('unsubscribe')}")
     page.get_by_role("button", name="Unsubscribe", exact=True).click()
-    assert "no more messages about “Thursday news”" in page.get_by_role("status").inner_text()
+    assert (
+        "no more messages about “Thursday news”"
+        in page.get_by_role("status").inner_text()
+    )
     with site.world.database.read() as connection:
         assert not consents.log_of(connection, 1)[-1].given
     assert page.context.cookies() == []
@@ -87,8 +92,16 @@ def test_a_person_changes_preferences(site: Pages, chromium: object) -> None:
     page.get_by_label("Language").select_option("fr")
     page.get_by_role("button", name="Save").click()
     assert page.get_by_role("status").inner_text() == "Enregistré."
-    assert page.get_by_role("group", name="Thursday news").get_by_label("par SMS").is_checked()
-    assert not page.get_by_role("group", name="Offers").get_by_label("par e-mail").is_checked()
+    assert (
+        page.get_by_role("group", name="Thursday news")
+        .get_by_label("par SMS")
+        .is_checked()
+    )
+    assert (
+        not page.get_by_role("group", name="Offers")
+        .get_by_label("par e-mail")
+        .is_checked()
+    )
 
 
 def answered(site: Pages) -> list[dict[str, str]]:
@@ -104,7 +117,9 @@ def _soon(true: Callable[[], bool]) -> bool:
     return true()
 
 
-def test_a_click_answers_a_survey_once_a_person_is_seen(site: Pages, chromium: object) -> None:
+def test_a_click_answers_a_survey_once_a_person_is_seen(
+    site: Pages, chromium: object
+) -> None:
     path = f"{site.url}/survey/{site.token('survey', run=3, detail='satisfaction:2')}"
     scanner = chromium.new_page()  # type: ignore[attr-defined]
     scanner.goto(path)
@@ -117,14 +132,21 @@ def test_a_click_answers_a_survey_once_a_person_is_seen(site: Pages, chromium: o
     page.mouse.move(50, 60)
     page.get_by_label(re.compile("tell us more")).fill("It was cold")
     page.goto("about:blank")
-    left = {"survey": "satisfaction", "score": "2", "comment": "It was cold", "unfinished": "yes"}
+    left = {
+        "survey": "satisfaction",
+        "score": "2",
+        "comment": "It was cold",
+        "unfinished": "yes",
+    }
     assert _soon(lambda: answered(site) == [left])
 
 
 def test_a_survey_works_without_scripts(site: Pages, chromium: object) -> None:
     context = chromium.new_context(java_script_enabled=False)  # type: ignore[attr-defined]
     page = context.new_page()
-    page.goto(f"{site.url}/survey/{site.token('survey', run=3, detail='satisfaction:2')}")
+    page.goto(
+        f"{site.url}/survey/{site.token('survey', run=3, detail='satisfaction:2')}"
+    )
     page.get_by_label("4", exact=True).check()
     page.get_by_role("button", name="Send").click()
     assert "4 of 5" in page.get_by_role("status").inner_text()

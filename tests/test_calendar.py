@@ -33,7 +33,9 @@ DURATIONS = st.builds(Duration, months=st.integers(-30, 30), days=st.integers(-6
 ZONES = sorted(available_timezones() - {"localtime", "Factory"})
 
 
-def test_a_month_later_is_clamped_to_the_months_end_and_counts_from_the_anchor() -> None:
+def test_a_month_later_is_clamped_to_the_months_end_and_counts_from_the_anchor() -> (
+    None
+):
     assert shift(date(2026, 1, 31), Duration(months=1)) == date(2026, 2, 28)
     assert shift(date(2026, 1, 31), Duration(months=2)) == date(2026, 3, 31)
     assert shift(date(2027, 8, 31), Duration(months=6)) == date(2028, 2, 29)
@@ -41,7 +43,9 @@ def test_a_month_later_is_clamped_to_the_months_end_and_counts_from_the_anchor()
 
 
 @given(DATES, st.lists(DURATIONS, max_size=2))
-def test_sources_are_exactly_the_dates_that_lead_there(day: date, steps: list[Duration]) -> None:
+def test_sources_are_exactly_the_dates_that_lead_there(
+    day: date, steps: list[Duration]
+) -> None:
     due = shifted(day, tuple(steps))
     found = sources(due, tuple(steps))
     assert day in found
@@ -58,8 +62,13 @@ def test_february_29_follows_the_rule_in_common_years() -> None:
 
 @given(DATES, st.sampled_from(["Feb 28", "Mar 1", "skip"]))
 def test_birthdays_on_a_day_are_those_that_fall_on_it(day: date, feb_29: str) -> None:
-    every = [Birthday(d.month, d.day) for d in (date(2000, 1, 1) + timedelta(days=n) for n in range(366))]
-    expected = {(b.month, b.day) for b in every if birthday_in(b, day.year, feb_29) == day}  # type: ignore[arg-type]
+    every = [
+        Birthday(d.month, d.day)
+        for d in (date(2000, 1, 1) + timedelta(days=n) for n in range(366))
+    ]
+    expected = {
+        (b.month, b.day) for b in every if birthday_in(b, day.year, feb_29) == day
+    }  # type: ignore[arg-type]
     assert set(birthdays_on(day, feb_29)) == expected  # type: ignore[arg-type]
 
 
@@ -71,12 +80,16 @@ def test_age_is_unknown_without_a_year_and_changes_on_the_day() -> None:
 
 def test_a_time_in_the_gap_is_the_first_instant_after_it() -> None:
     chicago = ZoneInfo("America/Chicago")
-    assert instant(datetime(2026, 3, 8, 2, 30), chicago) == datetime(2026, 3, 8, 8, 0, tzinfo=UTC)
+    assert instant(datetime(2026, 3, 8, 2, 30), chicago) == datetime(
+        2026, 3, 8, 8, 0, tzinfo=UTC
+    )
 
 
 def test_a_time_that_comes_twice_is_the_first_one() -> None:
     chicago = ZoneInfo("America/Chicago")
-    assert instant(datetime(2026, 11, 1, 1, 30), chicago) == datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
+    assert instant(datetime(2026, 11, 1, 1, 30), chicago) == datetime(
+        2026, 11, 1, 6, 30, tzinfo=UTC
+    )
 
 
 def transitions(name: str) -> list[datetime]:
@@ -96,7 +109,9 @@ def transitions(name: str) -> list[datetime]:
     return found
 
 
-def test_around_every_transition_of_every_zone_wall_times_become_the_right_instants() -> None:
+def test_around_every_transition_of_every_zone_wall_times_become_the_right_instants() -> (
+    None
+):
     checked = 0
     for name in ZONES:
         where = ZoneInfo(name)
@@ -113,7 +128,9 @@ def test_around_every_transition_of_every_zone_wall_times_become_the_right_insta
 
 
 @given(DATES, st.integers(0, 1440), st.sampled_from(ZONES))
-def test_a_day_without_midnight_is_still_a_day(day: date, minute: int, name: str) -> None:
+def test_a_day_without_midnight_is_still_a_day(
+    day: date, minute: int, name: str
+) -> None:
     where = ZoneInfo(name)
     wall = datetime.combine(day, time()) + timedelta(minutes=minute)
     assert local(at_minute(day, minute, where), where) >= wall
@@ -122,17 +139,29 @@ def test_a_day_without_midnight_is_still_a_day(day: date, minute: int, name: str
 def test_days_are_wall_clock_and_hours_are_elapsed() -> None:
     chicago = ZoneInfo("America/Chicago")
     before = instant(datetime(2026, 3, 7, 9, 0), chicago)
-    assert local(later(before, Duration(days=1), chicago), chicago) == datetime(2026, 3, 8, 9, 0)
-    assert local(later(before, Duration(seconds=24 * 3600), chicago), chicago) == datetime(2026, 3, 8, 10, 0)
+    assert local(later(before, Duration(days=1), chicago), chicago) == datetime(
+        2026, 3, 8, 9, 0
+    )
+    assert local(
+        later(before, Duration(seconds=24 * 3600), chicago), chicago
+    ) == datetime(2026, 3, 8, 10, 0)
 
 
 RANGES = st.builds(ClockRange, st.integers(0, 1439), st.integers(1, 1440)).filter(
     lambda span: span.opens != span.closes and (span.opens, span.closes) != (0, 1440)
 )
-INSTANTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))
+INSTANTS = st.datetimes(
+    datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)
+)
 
 
-@given(RANGES, INSTANTS, st.sampled_from(["America/Chicago", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe"]))
+@given(
+    RANGES,
+    INSTANTS,
+    st.sampled_from(
+        ["America/Chicago", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe"]
+    ),
+)
 def test_the_next_instant_outside_is_outside_and_none_before_it_is(
     span: ClockRange, start: datetime, name: str
 ) -> None:
@@ -146,18 +175,26 @@ def test_the_next_instant_outside_is_outside_and_none_before_it_is(
     st.one_of(RANGES, st.just(ClockRange(0, 1440))),
     st.booleans(),
     INSTANTS,
-    st.sampled_from(["America/Chicago", "Africa/Cairo", "Asia/Kathmandu", "Australia/Lord_Howe"]),
+    st.sampled_from(
+        ["America/Chicago", "Africa/Cairo", "Asia/Kathmandu", "Australia/Lord_Howe"]
+    ),
     st.frozensets(st.integers(0, 12)),
 )
 def test_the_next_instant_of_a_send_window_is_in_it_and_none_before_it_is(
-    span: ClockRange, business_days: bool, start: datetime, name: str, ahead: frozenset[int]
+    span: ClockRange,
+    business_days: bool,
+    start: datetime,
+    name: str,
+    ahead: frozenset[int],
 ) -> None:
     where, window = ZoneInfo(name), SendWindow(span, business_days)
     holidays = {local(start, where).date() + timedelta(days=n) for n in ahead}
     found = next_open(window, start, where, holidays)
     assert found is not None
     assert window.holds(local(found, where), holidays)
-    assert not any(window.holds(local(at, where), holidays) for at in between(start, found))
+    assert not any(
+        window.holds(local(at, where), holidays) for at in between(start, found)
+    )
 
 
 def between(start: datetime, end: datetime) -> list[datetime]:
@@ -168,15 +205,27 @@ def between(start: datetime, end: datetime) -> list[datetime]:
 @pytest.mark.parametrize(
     ("wall", "holds"),
     [
-        ("2026-11-27 23:00", True), ("2026-11-28 01:59", True), ("2026-11-28 02:00", False),
-        ("2026-11-28 23:00", False), ("2026-11-30 01:00", False), ("2026-11-30 22:00", True),
+        ("2026-11-27 23:00", True),
+        ("2026-11-28 01:59", True),
+        ("2026-11-28 02:00", False),
+        ("2026-11-28 23:00", False),
+        ("2026-11-30 01:00", False),
+        ("2026-11-30 22:00", True),
     ],
-)  # fmt: skip
-def test_hours_past_midnight_belong_to_the_business_day_on_which_they_opened(wall: str, holds: bool) -> None:
+)
+def test_hours_past_midnight_belong_to_the_business_day_on_which_they_opened(
+    wall: str, holds: bool
+) -> None:
     night = SendWindow(ClockRange(22 * 60, 2 * 60), business_days=True)
     assert night.holds(datetime.fromisoformat(wall), ()) is holds
 
 
-@pytest.mark.parametrize(("wall", "holds"), [("20:59", False), ("21:00", True), ("03:00", True), ("08:00", False)])
+@pytest.mark.parametrize(
+    ("wall", "holds"),
+    [("20:59", False), ("21:00", True), ("03:00", True), ("08:00", False)],
+)
 def test_a_range_may_cross_midnight(wall: str, holds: bool) -> None:
-    assert ClockRange(21 * 60, 8 * 60).holds(datetime.fromisoformat(f"2026-11-22 {wall}")) is holds
+    assert (
+        ClockRange(21 * 60, 8 * 60).holds(datetime.fromisoformat(f"2026-11-22 {wall}"))
+        is holds
+    )

@@ -35,7 +35,10 @@ def utc(text: str) -> datetime:
 def test_per_day_counts_the_local_day_not_24_hours() -> None:
     zone = ZoneInfo("America/Chicago")
     yesterday = [use(utc("2026-11-21 15:00:40"))]
-    assert first_full([cap(1, days=1)], yesterday, utc("2026-11-22 15:00:00"), zone) is None
+    assert (
+        first_full([cap(1, days=1)], yesterday, utc("2026-11-22 15:00:00"), zone)
+        is None
+    )
     full = first_full([cap(1, days=1)], yesterday, utc("2026-11-22 05:59:00"), zone)
     assert full is not None
     assert full.frees == utc("2026-11-22 06:00")
@@ -50,7 +53,9 @@ def test_per_week_is_any_seven_days_in_a_row() -> None:
 
 def test_exactly_n_hours_apart_is_allowed() -> None:
     uses = [use(utc("2026-11-22 09:00"))]
-    assert first_full([cap(1, hours=4)], uses, utc("2026-11-22 13:00"), UTC_ZONE) is None
+    assert (
+        first_full([cap(1, hours=4)], uses, utc("2026-11-22 13:00"), UTC_ZONE) is None
+    )
     full = first_full([cap(1, hours=4)], uses, utc("2026-11-22 12:59:59"), UTC_ZONE)
     assert full is not None
     assert full.frees == utc("2026-11-22 13:00")
@@ -60,17 +65,30 @@ def test_zero_means_never_and_absent_means_no_limit() -> None:
     full = first_full([cap(0, days=1)], [], utc("2026-11-22"), UTC_ZONE)
     assert full is not None
     assert full.frees is None
-    assert first_full([], [use(utc("2026-11-22"))] * 50, utc("2026-11-22"), UTC_ZONE) is None
+    assert (
+        first_full([], [use(utc("2026-11-22"))] * 50, utc("2026-11-22"), UTC_ZONE)
+        is None
+    )
 
 
 def test_a_message_in_flight_counts_in_every_window_it_may_leave_in() -> None:
     flying = between(utc("2026-11-21 23:59:59"), utc("2026-11-22 00:00:10"))
-    assert first_full([cap(1, days=1)], [flying], utc("2026-11-22 00:00:10"), UTC_ZONE) is not None
-    assert first_full([cap(1, days=1)], [flying], utc("2026-11-21 23:59:59"), UTC_ZONE) is not None
+    assert (
+        first_full([cap(1, days=1)], [flying], utc("2026-11-22 00:00:10"), UTC_ZONE)
+        is not None
+    )
+    assert (
+        first_full([cap(1, days=1)], [flying], utc("2026-11-21 23:59:59"), UTC_ZONE)
+        is not None
+    )
 
 
-@given(st.integers(0, 2 * 366 * 24 * 60), st.sampled_from(sorted(available_timezones())))
-def test_the_local_day_is_looked_up_as_the_calendar_has_it(minute: int, name: str) -> None:
+@given(
+    st.integers(0, 2 * 366 * 24 * 60), st.sampled_from(sorted(available_timezones()))
+)
+def test_the_local_day_is_looked_up_as_the_calendar_has_it(
+    minute: int, name: str
+) -> None:
     at, zone = utc("2025-06-01") + timedelta(minutes=minute), ZoneInfo(name)
     assert date.fromordinal(_day(millis(at), zone)) == local(at, zone).date()
 
@@ -82,10 +100,20 @@ def test_a_scope_counts_its_own_messages_only() -> None:
 
 
 CAPS = st.one_of(
-    st.builds(lambda limit, days: cap(limit, days=days), st.integers(1, 4), st.sampled_from([1, 2, 7, 30])),
-    st.builds(lambda limit, hours: cap(limit, hours=hours), st.integers(1, 4), st.sampled_from([1, 4, 36, 100])),
+    st.builds(
+        lambda limit, days: cap(limit, days=days),
+        st.integers(1, 4),
+        st.sampled_from([1, 2, 7, 30]),
+    ),
+    st.builds(
+        lambda limit, hours: cap(limit, hours=hours),
+        st.integers(1, 4),
+        st.sampled_from([1, 4, 36, 100]),
+    ),
 )
-ZONES = st.sampled_from(["UTC", "America/Chicago", "Pacific/Auckland", "America/St_Johns", "Europe/London"])
+ZONES = st.sampled_from(
+    ["UTC", "America/Chicago", "Pacific/Auckland", "America/St_Johns", "Europe/London"]
+)
 
 
 def breached(rule: Cap, times: list[datetime], zone: ZoneInfo) -> bool:
@@ -93,9 +121,15 @@ def breached(rule: Cap, times: list[datetime], zone: ZoneInfo) -> bool:
     for first in times:
         if rule.days:
             start = local(first, zone).date()
-            inside = [t for t in times if start <= local(t, zone).date() < start + timedelta(days=rule.days)]
+            inside = [
+                t
+                for t in times
+                if start <= local(t, zone).date() < start + timedelta(days=rule.days)
+            ]
         else:
-            inside = [t for t in times if first <= t < first + timedelta(seconds=rule.seconds)]
+            inside = [
+                t for t in times if first <= t < first + timedelta(seconds=rule.seconds)
+            ]
         if len(inside) > rule.limit:
             return True
     return False
@@ -121,7 +155,11 @@ def test_no_window_is_ever_over_a_cap_even_if_the_clock_steps(
     assert not any(breached(rule, sorted(left), zone) for rule in rules)
 
 
-@given(st.lists(CAPS, min_size=1, max_size=1), st.lists(st.integers(0, 60 * 24 * 5), max_size=20), ZONES)
+@given(
+    st.lists(CAPS, min_size=1, max_size=1),
+    st.lists(st.integers(0, 60 * 24 * 5), max_size=20),
+    ZONES,
+)
 def test_the_instant_it_frees_is_the_first_one_that_is_free(
     rules: list[Cap], minutes: list[int], zone_name: str
 ) -> None:
@@ -134,4 +172,7 @@ def test_the_instant_it_frees_is_the_first_one_that_is_free(
         return
     assert full.frees > now
     assert first_full(rules, uses, full.frees, zone) is None
-    assert first_full(rules, uses, full.frees - timedelta(milliseconds=1), zone) is not None
+    assert (
+        first_full(rules, uses, full.frees - timedelta(milliseconds=1), zone)
+        is not None
+    )

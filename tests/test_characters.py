@@ -17,7 +17,10 @@ NEEDED = {0x200C, 0x200D}
 
 def test_every_control_and_format_character_of_unicode_is_escaped() -> None:
     for number in range(sys.maxunicode + 1):
-        if unicodedata.category(chr(number)) in ("Cc", "Cf", "Zl", "Zp", "Cs") and number not in SEEN:
+        if (
+            unicodedata.category(chr(number)) in ("Cc", "Cf", "Zl", "Zp", "Cs")
+            and number not in SEEN
+        ):
             after = "ک" if number not in NEEDED else "a"
             assert HIDDEN.search(after + chr(number)), hex(number)
 
@@ -48,15 +51,23 @@ def test_what_hides_is_escaped(text: str, seen: str) -> None:
     assert json.loads(json_text({text: text})) == {text: text}
 
 
-@pytest.mark.parametrize("text", ["می‌خواهم", "क्‍ष", "👩‍👩‍👧", "1️⃣ ❤️", "葛󠄀城", "Zoë Łucja", "🏳️‍🌈"])
+@pytest.mark.parametrize(
+    "text", ["می‌خواهم", "क्‍ष", "👩‍👩‍👧", "1️⃣ ❤️", "葛󠄀城", "Zoë Łucja", "🏳️‍🌈"]
+)
 def test_what_languages_and_pictures_of_writing_need_stays(text: str) -> None:
     assert shown(text) == without_hidden(text) == plain_key(text, "key") == text
 
 
 def test_what_is_kept_of_a_text_has_its_lines() -> None:
-    assert without_hidden("\ufeffAna\u200b\x1b[1m\nB\tC\r\n\u202ex\u202c") == "Ana[1m\nB\tC\r\nx"
+    assert (
+        without_hidden("\ufeffAna\u200b\x1b[1m\nB\tC\r\n\u202ex\u202c")
+        == "Ana[1m\nB\tC\r\nx"
+    )
 
 
 def test_a_key_that_hides_something_is_refused_and_shown() -> None:
-    with pytest.raises(ValueError, match=r"the key `an\\u202ea` holds the character \\u202e, which nobody can see"):
+    with pytest.raises(
+        ValueError,
+        match=r"the key `an\\u202ea` holds the character \\u202e, which nobody can see",
+    ):
         plain_key("an\u202ea", "key")

@@ -23,5 +23,9 @@ def test_instants_are_written_with_milliseconds_only_where_there_are_some() -> N
 def test_ago_is_said_in_words() -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     assert [ago(now - timedelta(seconds=s), now) for s in (0, 1, 61, 7200, 90000)] == [
-        "just now", "1 second ago", "1 minute ago", "2 hours ago", "1 day ago",
-    ]  # fmt: skip
+        "just now",
+        "1 second ago",
+        "1 minute ago",
+        "2 hours ago",
+        "1 day ago",
+    ]

@@ -40,7 +40,10 @@ class Office:
     """A shop with one webhook, at a server of the test's own."""
 
     def __init__(
-        self, world: Worlds, port: int, on: str = "sent, bounced, unsubscribed, goal, survey.answered"
+        self,
+        world: Worlds,
+        port: int,
+        on: str = "sent, bounced, unsubscribed, goal, survey.answered",
     ) -> None:
         hook = f"{{ url: 'http://127.0.0.1:{port}/in', secret: secret:HOOK, private: yes, on: '{on}' }}"
         self.made = world({"letter": LETTER}, settings=f"webhooks: {{ crm: {hook} }}")
@@ -48,7 +51,9 @@ class Office:
         self.made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
         self.now = NOW
         self.stopped = False
-        self.courier = Courier(self.made.database, lambda: self.now, lambda: self.stopped)
+        self.courier = Courier(
+            self.made.database, lambda: self.now, lambda: self.stopped
+        )
 
     def deliver(self, after: timedelta = timedelta(0)) -> None:
         self.now += after
@@ -67,18 +72,53 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         made.beat("2026-11-26 09:00")
         made.beat("2026-11-26 16:00")
         feedback = Feedback(made.database, NOW)
-        name = next(each.message_id for each in made.transport.messages if each.to.address == "ana@example.com")
-        feedback.take([Finding("bounce", "ana@example.com", "5.1.1", "address-dead", "no such user", (name,))], "x")
+        name = next(
+            each.message_id
+            for each in made.transport.messages
+            if each.to.address == "ana@example.com"
+        )
+        feedback.take(
+            [
+                Finding(
+                    "bounce",
+                    "ana@example.com",
+                    "5.1.1",
+                    "address-dead",
+                    "no such user",
+                    (name,),
+                )
+            ],
+            "x",
+        )
         with made.database.write() as connection:
             settings = made.workspace.settings
-            answers.unsubscribe(connection, settings, Link("unsubscribe", 2, "service"), NOW, "unsubscribe page")
-            answers.answer(connection, settings, Link("survey", 2, "service", 2, "how:4"), NOW, "fine")
+            answers.unsubscribe(
+                connection,
+                settings,
+                Link("unsubscribe", 2, "service"),
+                NOW,
+                "unsubscribe page",
+            )
+            answers.answer(
+                connection,
+                settings,
+                Link("survey", 2, "service", 2, "how:4"),
+                NOW,
+                "fine",
+            )
         made.events("event,contact,at", "order.placed,ben,2026-11-26T16:05:00Z")
         made.beat("2026-11-26 16:10")
         office.deliver()
         office.deliver()
     kinds = [kind for kind, _ in told(taken)]
-    assert kinds == ["sent", "sent", "bounced", "unsubscribed", "survey.answered", "goal"]
+    assert kinds == [
+        "sent",
+        "sent",
+        "bounced",
+        "unsubscribed",
+        "survey.answered",
+        "goal",
+    ]
     by_kind = dict(reversed(told(taken)))
     assert by_kind["sent"] == {
         "message": 1,
@@ -87,16 +127,24 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         "channel": "email",
         "contact": "ana",
     }
-    assert by_kind["bounced"]["class"] == "address-dead" and by_kind["bounced"]["contact"] == "ana"
+    assert (
+        by_kind["bounced"]["class"] == "address-dead"
+        and by_kind["bounced"]["contact"] == "ana"
+    )
     assert by_kind["unsubscribed"] == {
         "contact": "ben",
         "topic": "service",
         "channel": "email",
         "source": "unsubscribe page",
     }
-    assert by_kind["survey.answered"]["score"] == "4" and by_kind["goal"]["contact"] == "ben"
+    assert (
+        by_kind["survey.answered"]["score"] == "4"
+        and by_kind["goal"]["contact"] == "ben"
+    )
     for headers, body in taken.requests:
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        signed = (
+            f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        )
         digest = base64.b64encode(hmac.digest(b"s3cret", signed, "sha256")).decode()
         assert headers["webhook-signature"] == f"v1,{digest}"
     assert len({headers["webhook-id"] for headers, _ in taken.requests}) == 6
@@ -114,7 +162,9 @@ def test_what_is_not_asked_for_is_not_even_written_down(world: Worlds) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 429, 401, 302])
-def test_who_does_not_take_it_is_told_again_later_and_less_and_less_often(world: Worlds, status: int) -> None:
+def test_who_does_not_take_it_is_told_again_later_and_less_and_less_often(
+    world: Worlds, status: int
+) -> None:
     with server(status) as down:
         office = Office(world, down.port)
         office.made.beat("2026-11-26 09:00")
@@ -133,7 +183,9 @@ def test_who_does_not_take_it_is_told_again_later_and_less_and_less_often(world:
     assert [kind for kind, _ in told(taken)] == ["sent", "sent"]
 
 
-def test_what_it_will_never_take_holds_nothing_up(world: Worlds, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_it_will_never_take_holds_nothing_up(
+    world: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
     with server(422) as taken:
         office = Office(world, taken.port)
         office.made.beat("2026-11-26 09:00")
@@ -143,7 +195,9 @@ def test_what_it_will_never_take_holds_nothing_up(world: Worlds, caplog: pytest.
     assert "does not take sent" in caplog.text and "ana" not in caplog.text
 
 
-def test_it_is_told_of_what_happens_from_now_on_and_nothing_piles_up(world: Worlds) -> None:
+def test_it_is_told_of_what_happens_from_now_on_and_nothing_piles_up(
+    world: Worlds,
+) -> None:
     with server(204) as taken:
         office = Office(world, taken.port)
         made = office.made
@@ -192,12 +246,22 @@ def test_a_secret_of_standard_webhooks_is_base64(world: Worlds) -> None:
 @pytest.mark.parametrize(
     ("hook", "said"),
     [
-        ("{ url: 'https://x.example', secret: abc, on: sent }", "must not stand in this file"),
-        ("{ url: 'https://x.example', secret: secret:X, on: 'sent, opened' }", "nobody can be told of `opened`"),
+        (
+            "{ url: 'https://x.example', secret: abc, on: sent }",
+            "must not stand in this file",
+        ),
+        (
+            "{ url: 'https://x.example', secret: secret:X, on: 'sent, opened' }",
+            "nobody can be told of `opened`",
+        ),
         ("{ url: 'https://x.example', secret: secret:X }", "`on` is missing"),
     ],
 )
-def test_a_webhook_that_cannot_be_is_explained_at_its_place(world: Worlds, hook: str, said: str) -> None:
+def test_a_webhook_that_cannot_be_is_explained_at_its_place(
+    world: Worlds, hook: str, said: str
+) -> None:
     made = world({}, settings=f"webhooks: {{ crm: {hook} }}")
-    (problem,) = [each for each in made.workspace.loaded.problems if each.level == "error"]
+    (problem,) = [
+        each for each in made.workspace.loaded.problems if each.level == "error"
+    ]
     assert said in problem.sentence

@@ -65,9 +65,20 @@ CAMPAIGNS = {
     "promo": "name: Promotion\ntopic: news\npriority: low\ntrigger: { schedule: every day at 11:00 }\nsteps: [send: promo]\n",
 }
 PAGES = (
-    "/", "/campaigns", "/campaigns/call", "/contacts", "/contacts?q=an", "/contacts/ana", "/live", "/caps", "/reports", "/tasks",
-    "/held", "/health", "/campaigns/call?days=7",
-)  # fmt: skip
+    "/",
+    "/campaigns",
+    "/campaigns/call",
+    "/contacts",
+    "/contacts?q=an",
+    "/contacts/ana",
+    "/live",
+    "/caps",
+    "/reports",
+    "/tasks",
+    "/held",
+    "/health",
+    "/campaigns/call?days=7",
+)
 
 
 @cache
@@ -78,7 +89,11 @@ def kept() -> str:
 def made_desk(world: Worlds) -> World:
     """A shop with two people after a week, and one operator."""
     made = world(CAMPAIGNS, settings=SETTINGS)
-    made.contacts("key,email,phone,first_name,visits,news", "ana,ana@example.com,+15550100,Ana,3,yes", "ben,ben@example.com,,Ben,1,")  # fmt: skip
+    made.contacts(
+        "key,email,phone,first_name,visits,news",
+        "ana,ana@example.com,+15550100,Ana,3,yes",
+        "ben,ben@example.com,,Ben,1,",
+    )
     made.events("key,contact,event,at", "o1,ana,order.placed,2026-11-20T10:00:00Z")
     made.run("2026-11-19 00:00", "2026-11-26 15:00")
     with made.database.write() as connection:
@@ -128,7 +143,10 @@ def told(desk: Pages, path: str) -> dict[str, object]:
 def test_nobody_sees_a_page_who_has_not_logged_in(desk: Pages) -> None:
     for path in (*PAGES, "/live/message", "/live/page", "/reports.csv"):
         answer = desk.get(path)
-        assert answer.status_code == 303 and answer.headers["location"] == f"/login?next={quote(path, safe='')}"
+        assert (
+            answer.status_code == 303
+            and answer.headers["location"] == f"/login?next={quote(path, safe='')}"
+        )
         program = desk.get(path, headers={"Accept": "application/json"})
         assert program.status_code == 401 and "ana" not in program.text
 
@@ -144,36 +162,67 @@ def test_whoever_logs_in_goes_where_they_wanted_to(desk: Pages) -> None:
     answer = log_in(desk, next="/contacts?q=an")
     assert (answer.status_code, answer.headers["location"]) == (303, "/contacts?q=an")
     cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
-    assert "Ben" not in desk.get("/contacts?q=an").text and "Ana" in desk.get("/contacts?q=an").text
+    assert (
+        "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
+    )
+    assert (
+        "Ben" not in desk.get("/contacts?q=an").text
+        and "Ana" in desk.get("/contacts?q=an").text
+    )
     token = desk.client.cookies[COOKIE]
     with desk.world.database.read() as connection:
-        assert token not in str(connection.exec_driver_sql("SELECT digest FROM sessions").all())
+        assert token not in str(
+            connection.exec_driver_sql("SELECT digest FROM sessions").all()
+        )
 
 
-def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(desk: Pages) -> None:
-    answer = desk.post("/login", data={"name": "ana", "password": PASSWORD}, headers={"X-Forwarded-Proto": "https"})
+def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(
+    desk: Pages,
+) -> None:
+    answer = desk.post(
+        "/login",
+        data={"name": "ana", "password": PASSWORD},
+        headers={"X-Forwarded-Proto": "https"},
+    )
     assert "Secure" in answer.headers["set-cookie"]
 
 
 def test_a_login_never_leads_to_another_site(desk: Pages) -> None:
     for elsewhere in (
-        "//[", "https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb", "",
-    ):  # fmt: skip
+        "//[",
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "/a\nb",
+        "",
+    ):
         assert log_in(desk, next=elsewhere).headers["location"] == "/"
 
 
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(desk: Pages) -> None:
     answers = [
         desk.post("/login", data={"name": name, "password": password})
-        for name, password in (("ana", "wrong"), ("nobody", PASSWORD), ("ana", ""), ("", ""), ("ana", "x" * 100_00))
+        for name, password in (
+            ("ana", "wrong"),
+            ("nobody", PASSWORD),
+            ("ana", ""),
+            ("", ""),
+            ("ana", "x" * 100_00),
+        )
     ]
-    assert {(each.status_code, each.text) for each in answers} == {(403, answers[0].text)}
+    assert {(each.status_code, each.text) for each in answers} == {
+        (403, answers[0].text)
+    }
     assert COOKIE not in desk.client.cookies
 
 
 def test_passwords_cannot_be_tried_one_after_the_other(desk: Pages) -> None:
-    tries = [desk.post("/login", data={"name": "ana", "password": f"wrong {n}"}).status_code for n in range(11)]
+    tries = [
+        desk.post("/login", data={"name": "ana", "password": f"wrong {n}"}).status_code
+        for n in range(11)
+    ]
     assert tries == [403] * 10 + [429]
     assert log_in(desk).status_code == 429
     desk.passed += 60
@@ -183,11 +232,18 @@ def test_passwords_cannot_be_tried_one_after_the_other(desk: Pages) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that are reached sooner."""
-    for name, most in (("AS_ONE", 3), ("FROM_ONE", 4), ("OF_STRANGERS", 5), ("TOLD", 2)):
+    for name, most in (
+        ("AS_ONE", 3),
+        ("FROM_ONE", 4),
+        ("OF_STRANGERS", 5),
+        ("TOLD", 2),
+    ):
         monkeypatch.setattr(tries, name, most)
 
 
-def from_elsewhere(desk: Pages, n: int, name: str = "ana", password: str = "wrong") -> int:
+def from_elsewhere(
+    desk: Pages, n: int, name: str = "ana", password: str = "wrong"
+) -> int:
     """A login from another address each time, by a browser that nobody knows."""
     return desk.post(
         "/login",
@@ -196,32 +252,54 @@ def from_elsewhere(desk: Pages, n: int, name: str = "ana", password: str = "wron
     ).status_code
 
 
-def test_nobody_keeps_an_operator_out_from_other_addresses(few: None, inside: Pages) -> None:
+def test_nobody_keeps_an_operator_out_from_other_addresses(
+    few: None, inside: Pages
+) -> None:
     inside.client.cookies.delete(COOKIE)
     assert [from_elsewhere(inside, n) for n in range(10)] == [403] * 4 + [429] * 6
-    assert from_elsewhere(inside, 77, password=PASSWORD) == 429, "a browser that nobody knows has to wait"
-    assert log_in(inside).status_code == 303, "and one that ana has logged in with need not"
+    assert from_elsewhere(inside, 77, password=PASSWORD) == 429, (
+        "a browser that nobody knows has to wait"
+    )
+    assert log_in(inside).status_code == 303, (
+        "and one that ana has logged in with need not"
+    )
 
 
-def test_a_browser_is_known_for_the_one_who_logged_in_with_it_until_the_password_is_another_one(inside: Pages) -> None:
+def test_a_browser_is_known_for_the_one_who_logged_in_with_it_until_the_password_is_another_one(
+    inside: Pages,
+) -> None:
     with inside.world.database.write() as connection:
         operators.add(connection, "ben", kept(), NOW)
         ana, ben = operators.listed(connection)
         cookie = inside.client.cookies[tries.COOKIE]
-        assert tries.known_browser(ana, cookie) and not tries.known_browser(ben, f"x{cookie}")
+        assert tries.known_browser(ana, cookie) and not tries.known_browser(
+            ben, f"x{cookie}"
+        )
         assert not tries.known_browser(None, cookie)
-        assert not tries.known_browser(replace(ana, password=hash_of("another one altogether")), cookie)
+        assert not tries.known_browser(
+            replace(ana, password=hash_of("another one altogether")), cookie
+        )
         for wrong in ("", ".", cookie[:-1], "x" * 5_000, cookie.replace(".", "")):
             assert not tries.known_browser(ana, wrong)
 
 
-def test_a_known_browser_tries_no_more_often_than_others(few: None, inside: Pages) -> None:
-    codes = [inside.post("/login", data={"name": "ana", "password": "wrong"}).status_code for _ in range(5)]
+def test_a_known_browser_tries_no_more_often_than_others(
+    few: None, inside: Pages
+) -> None:
+    codes = [
+        inside.post("/login", data={"name": "ana", "password": "wrong"}).status_code
+        for _ in range(5)
+    ]
     assert codes == [403] * 3 + [429] * 2
 
 
-def test_one_address_cannot_try_one_name_after_the_other(few: None, desk: Pages) -> None:
-    codes = [desk.post("/login", data={"name": f"n{n}", "password": "wrong"}).status_code for n in range(6)]
+def test_one_address_cannot_try_one_name_after_the_other(
+    few: None, desk: Pages
+) -> None:
+    codes = [
+        desk.post("/login", data={"name": f"n{n}", "password": "wrong"}).status_code
+        for n in range(6)
+    ]
     assert codes == [403] * 4 + [429] * 2
 
 
@@ -235,19 +313,26 @@ def test_the_log_has_who_logged_in_and_who_could_not_and_from_where(
             from_elsewhere(desk, n)
     failed, good, *others = [each for each in caplog.records if each.name == "drip.web"]
     assert (failed.levelname, vars(failed)["action"]) == ("WARNING", "login-failed")
-    assert failed.getMessage() == f"A login as 'an\\x1b[2Ja\\n\\u202e{'x' * 51}' from 198.51.100.7 failed."
+    assert (
+        failed.getMessage()
+        == f"A login as 'an\\x1b[2Ja\\n\\u202e{'x' * 51}' from 198.51.100.7 failed."
+    )
     assert good.getMessage() == "Operator 'ana' has logged in from 127.0.0.1."
     actions = [vars(each)["action"] for each in others]
     assert actions.count("login-failed") == 3 and actions.count("login-refused") == 2
     assert PASSWORD not in caplog.text and "wrong" not in caplog.text
 
 
-def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(world: Worlds) -> None:
+def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(
+    world: Worlds,
+) -> None:
     with board(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
         assert "drip operators add" in empty.get("/login").text
 
 
-def test_a_session_ends_by_logging_out_for_everybody_who_has_its_cookie(inside: Pages) -> None:
+def test_a_session_ends_by_logging_out_for_everybody_who_has_its_cookie(
+    inside: Pages,
+) -> None:
     token = inside.client.cookies[COOKIE]
     assert press(inside, "/logout").headers["location"] == "/login"
     inside.client.cookies.set(COOKIE, token)
@@ -263,7 +348,9 @@ def test_a_session_ends_by_itself(inside: Pages) -> None:
 
 def test_another_password_and_being_removed_end_all_sessions(inside: Pages) -> None:
     with inside.world.database.write() as connection:
-        assert operators.set_password(connection, "ana", hash_of("another one altogether"))
+        assert operators.set_password(
+            connection, "ana", hash_of("another one altogether")
+        )
     assert inside.get("/health").status_code == 303
     assert log_in(inside).status_code == 403
     inside.post("/login", data={"name": "ana", "password": "another one altogether"})
@@ -275,12 +362,19 @@ def test_another_password_and_being_removed_end_all_sessions(inside: Pages) -> N
 
 def test_a_forged_cookie_is_nobodys(desk: Pages) -> None:
     for cookie in ("", "x", "x" * 5_000, "%00", "' OR 1=1 --", "a.b.c"):
-        assert desk.get("/health", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 303
+        assert (
+            desk.get("/health", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code
+            == 303
+        )
 
 
 def test_a_password_is_kept_as_a_hash_that_is_slow_to_try() -> None:
     assert kept().startswith("$argon2id$") and fits(kept(), PASSWORD)
-    assert not fits(kept(), PASSWORD.upper()) and not fits(None, PASSWORD) and not fits("no hash", PASSWORD)
+    assert (
+        not fits(kept(), PASSWORD.upper())
+        and not fits(None, PASSWORD)
+        and not fits("no hash", PASSWORD)
+    )
 
 
 # --- forged forms
@@ -299,7 +393,12 @@ def test_a_form_of_another_site_does_nothing(inside: Pages) -> None:
         (own, {"Origin": "http://["}),
     ]
     for fields, headers in forged:
-        assert inside.post("/stop", data={"do": "stop", **fields}, headers=headers).status_code == 403
+        assert (
+            inside.post(
+                "/stop", data={"do": "stop", **fields}, headers=headers
+            ).status_code
+            == 403
+        )
     with inside.world.database.read() as connection:
         assert control.held_scopes(connection) == {}
 
@@ -338,7 +437,12 @@ def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None
     with inside.world.database.read() as connection:
         (task,) = tasks.listed(connection, ("open",))
     assert "Call Ana" in inside.get("/tasks?assign_to=front-desk").text
-    assert press(inside, "/tasks", task=str(task.number), do="done", outcome="booked").status_code == 303
+    assert (
+        press(
+            inside, "/tasks", task=str(task.number), do="done", outcome="booked"
+        ).status_code
+        == 303
+    )
     with inside.world.database.read() as connection:
         settled = tasks.get(connection, task.number)
     assert settled and (settled.state, settled.outcome) == ("done", "booked")
@@ -349,7 +453,9 @@ def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None
 
 def test_held_messages_are_settled(inside: Pages) -> None:
     with inside.world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE messages SET state = 'held', code = 'unknown' WHERE id IN (1, 2, 3)")
+        connection.exec_driver_sql(
+            "UPDATE messages SET state = 'held', code = 'unknown' WHERE id IN (1, 2, 3)"
+        )
     assert told(inside, "/held")["count"] == 3
     press(inside, "/held", message="1", do="sent")
     press(inside, "/held", message="2", do="nonsense")
@@ -371,10 +477,17 @@ def test_the_calendar_is_the_preview(inside: Pages) -> None:
     forecast = found["forecast"]
     assert isinstance(forecast, dict)
     world = inside.world
-    expected = summed(world.workspace, world.database, NOW, NOW + timedelta(days=30)).summary
+    expected = summed(
+        world.workspace, world.database, NOW, NOW + timedelta(days=30)
+    ).summary
     assert forecast["messages"] == sum(each.count for each in expected.sent) > 50
     assert forecast["people"] == expected.people
-    by_day = sum(count for week in forecast["weeks"] for day in week for _, count in day["counts"])
+    by_day = sum(
+        count
+        for week in forecast["weeks"]
+        for day in week
+        for _, count in day["counts"]
+    )
     assert by_day == forecast["messages"]
     assert {(each["campaign"], each["code"]) for each in forecast["reasons"]} == {
         (each.campaign, each.code) for each in expected.refused
@@ -394,15 +507,20 @@ def test_a_contact_s_page_has_past_coming_and_why_not(inside: Pages) -> None:
     assert {each["campaign"] for each in past} == {"call", "letter", "promo"}
     assert any(each["campaign"] == "promo" and each["code"] == "cap" for each in coming)
     assert all(each["at"] > "2026-11-26T16:00" for each in coming)
-    assert [each["at"] for each in past] == sorted((each["at"] for each in past), reverse=True)
+    assert [each["at"] for each in past] == sorted(
+        (each["at"] for each in past), reverse=True
+    )
     (silent,) = told(inside, "/contacts/ben")["nothing"][:1]  # type: ignore[index]
-    assert (silent["campaign"], silent["code"]) == ("call", "not-due") and "order.placed never happened" in silent[
-        "sentence"
-    ]
+    assert (silent["campaign"], silent["code"]) == (
+        "call",
+        "not-due",
+    ) and "order.placed never happened" in silent["sentence"]
     assert inside.get("/contacts/nobody").status_code == 404
 
 
-def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(inside: Pages) -> None:
+def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(
+    inside: Pages,
+) -> None:
     world = inside.world
     world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
     world.beat("2026-11-26 16:00")
@@ -411,15 +529,27 @@ def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(inside:
     steps = found["steps"]
     assert isinstance(steps, list)
     assert [(each["id"], each["depth"], each["people"]) for each in steps] == [
-        ("send thanks", 0, 0), ("wait 3 days", 0, 1), ("branch", 0, 0), ("task front-desk", 1, 0), ("send letter", 1, 0),
-    ]  # fmt: skip
+        ("send thanks", 0, 0),
+        ("wait 3 days", 0, 1),
+        ("branch", 0, 0),
+        ("task front-desk", 1, 0),
+        ("send letter", 1, 0),
+    ]
     assert steps[2]["leads"] == [[3, "if contact.visits: at least 2"], [4, "else"]]
     with world.database.read() as connection:
         assert sum(count for _, _, count in runs.positions(connection, "call")) == 1
     report = found["report"]
-    assert isinstance(report, dict) and report["began"] == 2 and report["treated"]["goals"] == 0
+    assert (
+        isinstance(report, dict)
+        and report["began"] == 2
+        and report["treated"]["goals"] == 0
+    )
     page = inside.get("/campaigns/call").text
-    assert page.count('class="box') == 5 and "1 here" in page and "contact.visits: at least 2" in page
+    assert (
+        page.count('class="box') == 5
+        and "1 here" in page
+        and "contact.visits: at least 2" in page
+    )
     assert inside.get("/campaigns/nothing").status_code == 404
 
 
@@ -434,13 +564,17 @@ def test_a_report_can_be_had_as_a_file(inside: Pages) -> None:
 def test_every_page_answers_json_too(inside: Pages) -> None:
     for path in PAGES:
         page = inside.get(path)
-        assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+        assert page.status_code == 200 and page.headers["content-type"].startswith(
+            "text/html"
+        )
         assert told(inside, path)
         both = inside.get(path + ("&" if "?" in path else "?") + "format=json")
         assert both.headers["content-type"] == "application/json"
 
 
-def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(desk: Pages) -> None:
+def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(
+    desk: Pages,
+) -> None:
     with desk.world.database.write() as connection:
         api_keys.add(connection, "monitor", "drip_good", ("dashboard",), NOW)
         api_keys.add(connection, "shop", "drip_other", ("events",), NOW)
@@ -459,12 +593,19 @@ def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(desk: 
 # --- live preview
 
 
-def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(inside: Pages) -> None:
+def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(
+    inside: Pages,
+) -> None:
     query = "campaign=letter&step=send+letter&contact=ana&channel=email"
     first = told(inside, f"/live/message?{query}")
     assert first["message"]["subject"] == "Hello Ana"  # type: ignore[index]
-    assert inside.get(f"/live/message?{query}&seen={first['version']}").status_code == 204
-    inside.world.write("templates/letter.md", "---\nsubject: Good day {{ contact.first_name }}\n---\nNew *words*.\n")
+    assert (
+        inside.get(f"/live/message?{query}&seen={first['version']}").status_code == 204
+    )
+    inside.world.write(
+        "templates/letter.md",
+        "---\nsubject: Good day {{ contact.first_name }}\n---\nNew *words*.\n",
+    )
     answer = inside.get(f"/live/message?{query}&seen={first['version']}")
     assert answer.status_code == 200 and "Good day Ana" in answer.text
     page = inside.get(f"/live/page?{query}")
@@ -477,20 +618,30 @@ def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(in
         and "script-src" not in policy
     )
     inside.world.write(
-        "campaigns/letter.yaml", CAMPAIGNS["letter"].replace("send: letter", "{ send: letter, subject: From the file }")
+        "campaigns/letter.yaml",
+        CAMPAIGNS["letter"].replace(
+            "send: letter", "{ send: letter, subject: From the file }"
+        ),
     )
-    assert told(inside, f"/live/message?{query}")["message"]["subject"] == "From the file"  # type: ignore[index]
+    assert (
+        told(inside, f"/live/message?{query}")["message"]["subject"] == "From the file"
+    )  # type: ignore[index]
 
 
-def test_the_live_preview_says_what_is_wrong_with_a_file_and_recovers(inside: Pages) -> None:
+def test_the_live_preview_says_what_is_wrong_with_a_file_and_recovers(
+    inside: Pages,
+) -> None:
     query = "campaign=letter&step=send+letter&contact=ana"
     inside.world.write(
-        "campaigns/letter.yaml", "name: Letter\ntriger: { schedule: every day at 10:00 }\nsteps: [send: letter]\n"
+        "campaigns/letter.yaml",
+        "name: Letter\ntriger: { schedule: every day at 10:00 }\nsteps: [send: letter]\n",
     )
     found = told(inside, f"/live/message?{query}")
     assert found["message"] is None and "letter.yaml:2" in str(found["problems"])
     inside.world.write("campaigns/letter.yaml", CAMPAIGNS["letter"])
-    inside.world.write("templates/letter.md", "---\nsubject: x\n---\n{{ contact.nothing.there }}\n")
+    inside.world.write(
+        "templates/letter.md", "---\nsubject: x\n---\n{{ contact.nothing.there }}\n"
+    )
     found = told(inside, f"/live/message?{query}")
     assert found["message"] is None and "templates/letter.md" in str(found["problems"])
     inside.world.write("templates/letter.md", "---\nsubject: x\n---\nHello\n")
@@ -498,36 +649,57 @@ def test_the_live_preview_says_what_is_wrong_with_a_file_and_recovers(inside: Pa
 
 
 def test_the_live_preview_shows_other_channels_and_languages(inside: Pages) -> None:
-    inside.world.write("templates/letter.de.md", "---\nsubject: Guten Tag\n---\nHallo\n")
+    inside.world.write(
+        "templates/letter.de.md", "---\nsubject: Guten Tag\n---\nHallo\n"
+    )
     inside.world.write("templates/letter.sms.txt", "Short and plain")
     query = "campaign=letter&step=send+letter&contact=ana"
-    assert told(inside, f"/live/message?{query}&locale=de")["message"]["subject"] == "Guten Tag"  # type: ignore[index]
+    assert (
+        told(inside, f"/live/message?{query}&locale=de")["message"]["subject"]
+        == "Guten Tag"
+    )  # type: ignore[index]
     found = told(inside, f"/live?{query}&locale=de")
     assert found["locales"] == ["de", "en"]
     sms = told(inside, f"/live/message?{query}&channel=sms")["message"]
     assert isinstance(sms, dict) and sms["segments"] == 1 and not sms["html"]
-    assert told(inside, "/live?campaign=letter&step=send+letter&contact=nobody")["problems"]
+    assert told(inside, "/live?campaign=letter&step=send+letter&contact=nobody")[
+        "problems"
+    ]
     assert told(inside, "/live?campaign=nothing&step=x&contact=ana")["message"] is None
 
 
-def test_what_is_imported_is_in_the_live_preview_once_the_page_is_loaded_again(inside: Pages) -> None:
+def test_what_is_imported_is_in_the_live_preview_once_the_page_is_loaded_again(
+    inside: Pages,
+) -> None:
     path = "/live?campaign=call&step=send+thanks&contact=ben"
     assert "no event order.placed" in str(told(inside, path)["problems"])
-    inside.world.events("key,contact,event,at", "o3,ben,order.placed,2026-11-26T15:00:00Z")
+    inside.world.events(
+        "key,contact,event,at", "o3,ben,order.placed,2026-11-26T15:00:00Z"
+    )
     assert told(inside, path)["problems"] == []
 
 
 def test_the_links_of_a_preview_are_good_for_nothing(inside: Pages) -> None:
-    inside.world.write("templates/letter.md", "---\nsubject: x\n---\n{{ preferences_link }} {{ unsubscribe_link }}\n")
-    text = str(told(inside, "/live/message?campaign=letter&step=send+letter&contact=ana"))
+    inside.world.write(
+        "templates/letter.md",
+        "---\nsubject: x\n---\n{{ preferences_link }} {{ unsubscribe_link }}\n",
+    )
+    text = str(
+        told(inside, "/live/message?campaign=letter&step=send+letter&contact=ana")
+    )
     with inside.world.database.read() as connection:
         keys = link_keys(connection)
     tokens = re.findall(r"https://mail.maple.example/\w+/([\w.-]+)", text)
     assert len(tokens) >= 2 and all(verify(token, keys) is None for token in tokens)
 
 
-def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(world: Worlds) -> None:
-    made = world({"letter": CAMPAIGNS["letter"]}, settings="timezone: Europe/Berlin\nfrequency_caps: { all: 0 per day }\nwhen_capped: skip\n")  # fmt: skip
+def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
+    world: Worlds,
+) -> None:
+    made = world(
+        {"letter": CAMPAIGNS["letter"]},
+        settings="timezone: Europe/Berlin\nfrequency_caps: { all: 0 per day }\nwhen_capped: skip\n",
+    )
     made.contacts("key,email", "ana,ana@example.com")
     made.run("2026-11-20 00:00", "2026-11-26 15:00")
     with made.database.write() as connection:
@@ -536,7 +708,11 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(worl
         log_in(desk)
         found = told(desk, "/caps")
         days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
-        assert len(days) == 31 and days["2026-11-20"] == days["2026-11-26"] == 1 and days["2026-11-19"] == 0
+        assert (
+            len(days) == 31
+            and days["2026-11-20"] == days["2026-11-26"] == 1
+            and days["2026-11-19"] == 0
+        )
         page = desk.get("/caps").text
         assert "Who is at the limit" in page.partition("In the last 30 days")[2]
 
@@ -548,12 +724,16 @@ def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> No
     world.write("campaigns/call.yaml", CALL.replace("wait: 3 days", "wait: 4 days"))
     inside.passed += 10
     until = time.monotonic() + 20
-    while told(inside, "/campaigns/call")["elsewhere"] != 1 and time.monotonic() < until:
+    while (
+        told(inside, "/campaigns/call")["elsewhere"] != 1 and time.monotonic() < until
+    ):
         time.sleep(0.2)
     assert told(inside, "/campaigns/call")["elsewhere"] == 1
 
 
-def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_forecast_that_is_ended_leaves_no_copy_behind(
+    desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
     forecasts = Forecasts(site)
@@ -569,14 +749,18 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(desk: Pages, tmp_path: P
     assert forecasts.trouble and forecasts.newest is None
 
 
-def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(desk: Pages) -> None:
+def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(
+    desk: Pages,
+) -> None:
     site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
     forecasts = Forecasts(site, Limits(answer_s=0.001))
     assert forecasts.look()
     until = time.monotonic() + 30
     while forecasts.trouble is None and time.monotonic() < until:
         time.sleep(0.05)
-    assert forecasts.trouble and forecasts.trouble.startswith("The simulation takes longer than 0.001 seconds")
+    assert forecasts.trouble and forecasts.trouble.startswith(
+        "The simulation takes longer than 0.001 seconds"
+    )
     assert not forecasts.look()
     desk.world.write("templates/letter.md", "---\nsubject: Another\n---\nAnother one\n")
     assert forecasts.look()
@@ -592,7 +776,10 @@ def test_a_machine_that_can_begin_no_process_is_told_of_and_the_pages_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(socket, "socketpair", lacking)
         page = inside.get("/live")
-        assert page.status_code == 503 and "No process can be begun: Too many open files" in page.text
+        assert (
+            page.status_code == 503
+            and "No process can be begun: Too many open files" in page.text
+        )
         assert inside.get("/contacts/ana").status_code == 503
         assert inside.get("/health").status_code == 200
     assert inside.get("/live").status_code == 200
@@ -600,24 +787,54 @@ def test_a_machine_that_can_begin_no_process_is_told_of_and_the_pages_go_on(
 
 # --- bad input
 
-NASTY = ("<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' OR 1=1; DROP TABLE contacts; --", "{{ 7*7 }}",
-         "../../etc/passwd", "..%2f..%2fetc", "\x00", "%", "_", "a" * 9_000, "‮txt", "\ud83d".encode("utf-8", "replace").decode())  # fmt: skip
+NASTY = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' OR 1=1; DROP TABLE contacts; --",
+    "{{ 7*7 }}",
+    "../../etc/passwd",
+    "..%2f..%2fetc",
+    "\x00",
+    "%",
+    "_",
+    "a" * 9_000,
+    "‮txt",
+    "\ud83d".encode("utf-8", "replace").decode(),
+)
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_nothing_that_is_asked_makes_a_page_fail_or_is_shown_as_html(inside: Pages, text: str) -> None:
+def test_nothing_that_is_asked_makes_a_page_fail_or_is_shown_as_html(
+    inside: Pages, text: str
+) -> None:
     asked = quote(text, safe="")
     for path in (
-        f"/contacts?q={asked}", f"/contacts/{asked}", f"/campaigns/{asked}", f"/campaigns/call?days={asked}", f"/reports?days={asked}",
-        f"/tasks?assign_to={asked}", f"/live?campaign={asked}&step={asked}&contact={asked}&channel={asked}&locale={asked}",
-        f"/live/message?campaign=letter&step=send+letter&contact={asked}&seen={asked}", f"/live/page?campaign={asked}&contact={asked}",
-        f"/live?what={asked}%09{asked}", f"/live/message?campaign=letter&step=send+letter&contact=ana&channel={asked}", f"/login?next={asked}", f"/health?format={asked}",
-    ):  # fmt: skip
+        f"/contacts?q={asked}",
+        f"/contacts/{asked}",
+        f"/campaigns/{asked}",
+        f"/campaigns/call?days={asked}",
+        f"/reports?days={asked}",
+        f"/tasks?assign_to={asked}",
+        f"/live?campaign={asked}&step={asked}&contact={asked}&channel={asked}&locale={asked}",
+        f"/live/message?campaign=letter&step=send+letter&contact={asked}&seen={asked}",
+        f"/live/page?campaign={asked}&contact={asked}",
+        f"/live?what={asked}%09{asked}",
+        f"/live/message?campaign=letter&step=send+letter&contact=ana&channel={asked}",
+        f"/login?next={asked}",
+        f"/health?format={asked}",
+    ):
         answer = inside.get(path)
         assert answer.status_code < 500, path
-        assert "<script>alert" not in answer.text and "<img src=x" not in answer.text and "Traceback" not in answer.text
+        assert (
+            "<script>alert" not in answer.text
+            and "<img src=x" not in answer.text
+            and "Traceback" not in answer.text
+        )
     with inside.world.database.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM contacts").scalar_one() == 2
+        assert (
+            connection.exec_driver_sql("SELECT count(*) FROM contacts").scalar_one()
+            == 2
+        )
 
 
 ASKED = """
@@ -634,14 +851,22 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -> None:
     evil = EVIL.replace('"', '\\"')
     made = world(
-        {"asked": ASKED, "letter": f'name: "{evil}"\ntopic: service\ntrigger: {{ schedule: every day at 10:00 }}\nsteps:\n  - send: letter\n  - task: "{evil}"\n    assign_to: "{evil}"\n'},
+        {
+            "asked": ASKED,
+            "letter": f'name: "{evil}"\ntopic: service\ntrigger: {{ schedule: every day at 10:00 }}\nsteps:\n  - send: letter\n  - task: "{evil}"\n    assign_to: "{evil}"\n',
+        },
         settings=SETTINGS + f'business: {{ name: "{evil}", address: "{evil}" }}\n',
-    )  # fmt: skip
+    )
     cell = '"' + EVIL.replace('"', '""') + '"'
-    made.contacts("key,email,first_name,last_name", f"{cell},ana@example.com,{cell},{cell}")
+    made.contacts(
+        "key,email,first_name,last_name", f"{cell},ana@example.com,{cell},{cell}"
+    )
     made.write("templates/letter.md", f"---\nsubject: >-\n  {EVIL}\n---\n{EVIL}\n")
     made.reload()
-    made.events("key,contact,event,at,comment", f"a1,{cell},survey.answered,2026-11-25T10:00:00Z,{cell}")
+    made.events(
+        "key,contact,event,at,comment",
+        f"a1,{cell},survey.answered,2026-11-25T10:00:00Z,{cell}",
+    )
     made.run("2026-11-25 00:00", "2026-11-26 12:00")
     with made.database.write() as connection:
         operators.add(connection, "ana", kept(), NOW)
@@ -651,11 +876,24 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
     with board(made, NOW) as desk:
         log_in(desk)
         key = quote(EVIL, safe="")
-        for path in ("/", "/campaigns", "/campaigns/letter", "/contacts", f"/contacts/{key}", f"/live?contact={key}", "/caps",
-                     "/reports", "/tasks", "/held", "/health"):  # fmt: skip
+        for path in (
+            "/",
+            "/campaigns",
+            "/campaigns/letter",
+            "/contacts",
+            f"/contacts/{key}",
+            f"/live?contact={key}",
+            "/caps",
+            "/reports",
+            "/tasks",
+            "/held",
+            "/health",
+        ):
             answer = desk.get(path)
             assert answer.status_code == 200, path
-            assert "<script>alert" not in answer.text and "<img src=x" not in answer.text, path
+            assert (
+                "<script>alert" not in answer.text and "<img src=x" not in answer.text
+            ), path
             assert path != "/tasks" or "They said: &lt;script&gt;alert" in answer.text
         page = desk.get(f"/live/page?campaign=letter&step=send+letter&contact={key}")
         # A message is HTML as its marketer wrote it; where it is shown nothing of it is run.
@@ -665,7 +903,10 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
 def test_pages_run_nothing_but_what_lies_beside_them(inside: Pages) -> None:
     for path in PAGES:
         answer = inside.get(path)
-        policy = dict(each.strip().partition(" ")[::2] for each in answer.headers["content-security-policy"].split(";"))
+        policy = dict(
+            each.strip().partition(" ")[::2]
+            for each in answer.headers["content-security-policy"].split(";")
+        )
         assert (
             policy["default-src"] == "'none'"
             and policy["script-src"] == "'self'"
@@ -673,11 +914,18 @@ def test_pages_run_nothing_but_what_lies_beside_them(inside: Pages) -> None:
         )
         # A form has to say where it comes from.
         assert answer.headers["referrer-policy"] == "same-origin"
-        assert answer.headers["cache-control"] == "no-store" and answer.headers["x-frame-options"] == "DENY"
-        assert not re.search(r"<script(?! src=)|<[^>]+ (on[a-z]+|style)=", answer.text), path
+        assert (
+            answer.headers["cache-control"] == "no-store"
+            and answer.headers["x-frame-options"] == "DENY"
+        )
+        assert not re.search(
+            r"<script(?! src=)|<[^>]+ (on[a-z]+|style)=", answer.text
+        ), path
 
 
-def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(inside: Pages, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(
+    inside: Pages, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("canary@example.com")
 
@@ -685,9 +933,17 @@ def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(inside: 
     with caplog.at_level(logging.DEBUG):
         answer = inside.get("/contacts/ana")
         inside.post("/login", data={"name": "nobody", "password": "canary"})
-    assert answer.status_code == 500 and "RuntimeError" not in answer.text and "canary" not in answer.text
+    assert (
+        answer.status_code == 500
+        and "RuntimeError" not in answer.text
+        and "canary" not in answer.text
+    )
     assert "/contacts/{key:path} failed: RuntimeError" in caplog.text
-    assert "canary" not in caplog.text and "ana@" not in caplog.text and PASSWORD not in caplog.text
+    assert (
+        "canary" not in caplog.text
+        and "ana@" not in caplog.text
+        and PASSWORD not in caplog.text
+    )
 
 
 def test_a_body_that_is_too_large_is_refused(inside: Pages) -> None:

@@ -52,13 +52,17 @@ def test_an_operator_logs_in_and_out(desk: Pages, chromium: Any) -> None:
     assert "/login" in page.url
 
 
-def test_the_calendar_comes_by_itself_once_it_is_simulated(desk: Pages, chromium: Any) -> None:
+def test_the_calendar_comes_by_itself_once_it_is_simulated(
+    desk: Pages, chromium: Any
+) -> None:
     page = logged_in(desk, chromium)
     page.get_by_role("cell", name="Promotion").first.wait_for(timeout=60_000)
     assert "messages to 2 people" in page.locator("#coming .lead").inner_text()
 
 
-def test_everything_is_stopped_by_one_click_and_goes_on_by_another(desk: Pages, chromium: Any) -> None:
+def test_everything_is_stopped_by_one_click_and_goes_on_by_another(
+    desk: Pages, chromium: Any
+) -> None:
     page = logged_in(desk, chromium)
     page.get_by_role("button", name="Stop everything").click()
     assert "Everything is stopped" in page.get_by_role("status").inner_text()
@@ -80,12 +84,19 @@ def test_the_live_preview_follows_every_edit(desk: Pages, chromium: Any) -> None
     assert "A short text" in on_phone.inner_text()
     for n in range(2):
         desk.world.write(
-            "templates/letter.md", f"---\nsubject: Edit {n}\n---\nWords of edit {n} for {{{{ contact.first_name }}}}.\n"
+            "templates/letter.md",
+            f"---\nsubject: Edit {n}\n---\nWords of edit {n} for {{{{ contact.first_name }}}}.\n",
         )
-        page.frame_locator("iframe.phone").get_by_text(f"Words of edit {n} for Ana.").wait_for(timeout=10_000)
+        page.frame_locator("iframe.phone").get_by_text(
+            f"Words of edit {n} for Ana."
+        ).wait_for(timeout=10_000)
         assert page.locator(".subject").inner_text() == f"Edit {n}"
-    desk.world.write("templates/letter.md", "---\nsubject: x\n---\n{{ contact.first_name\n")
-    page.get_by_role("alert").filter(has_text="templates/letter.md").wait_for(timeout=10_000)
+    desk.world.write(
+        "templates/letter.md", "---\nsubject: x\n---\n{{ contact.first_name\n"
+    )
+    page.get_by_role("alert").filter(has_text="templates/letter.md").wait_for(
+        timeout=10_000
+    )
     desk.world.write("templates/letter.md", "---\nsubject: x\n---\nMended\n")
     page.frame_locator("iframe.desktop").get_by_text("Mended").wait_for(timeout=10_000)
 

@@ -14,7 +14,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from drip.errors import DripError
-from drip.storage.opening import REVISION, create_database, migrate, open_database, revision_of, upgrade
+from drip.storage.opening import (
+    REVISION,
+    create_database,
+    migrate,
+    open_database,
+    revision_of,
+    upgrade,
+)
 from drip.storage.schema import metadata
 from drip.storage.sqlite import FileLock, SqliteDatabase
 from tests.world import at
@@ -32,7 +39,9 @@ def migrated(path: Path) -> None:
 def indexes(path: Path) -> dict[str, str]:
     """Each index as it was made."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        rows = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        )
         return {name: " ".join(sql.replace('"', "").split()) for name, sql in rows}
 
 
@@ -40,20 +49,35 @@ def test_the_migrations_make_the_same_tables_as_the_schema(tmp_path: Path) -> No
     migrated(tmp_path / "m.db")
     create_database(tmp_path / "c.db", NOW).close()
     assert indexes(tmp_path / "m.db") == indexes(tmp_path / "c.db")
-    with create_engine(f"sqlite:///{tmp_path / 'm.db'}").connect() as connection, warnings.catch_warnings():
+    with (
+        create_engine(f"sqlite:///{tmp_path / 'm.db'}").connect() as connection,
+        warnings.catch_warnings(),
+    ):
         # It sees no index over an expression; those were looked at above.
-        warnings.filterwarnings("ignore", "Skipped unsupported reflection|autogenerate skipping metadata-specified")
+        warnings.filterwarnings(
+            "ignore",
+            "Skipped unsupported reflection|autogenerate skipping metadata-specified",
+        )
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION
-        made = {row.name for row in connection.execute(text("PRAGMA table_list")) if row.wr}
+        assert (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            == REVISION
+        )
+        made = {
+            row.name for row in connection.execute(text("PRAGMA table_list")) if row.wr
+        }
         assert made == {
-            each.name for each in metadata.tables.values() if each.dialect_options["sqlite"]["with_rowid"] is False
+            each.name
+            for each in metadata.tables.values()
+            if each.dialect_options["sqlite"]["with_rowid"] is False
         }
     connection.engine.dispose()
 
 
-def test_tables_that_are_written_anew_keep_their_rows_and_their_rules(tmp_path: Path) -> None:
+def test_tables_that_are_written_anew_keep_their_rows_and_their_rules(
+    tmp_path: Path,
+) -> None:
     database = SqliteDatabase(tmp_path / "d.db")
     migrate(database, "0003")
     filled = {
@@ -74,13 +98,20 @@ def test_tables_that_are_written_anew_keep_their_rows_and_their_rules(tmp_path: 
     def rows() -> dict[str, list[tuple[object, ...]]]:
         with database.read() as connection:
             return {
-                table: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))] for table in filled
+                table: [
+                    tuple(row)
+                    for row in connection.execute(text(f"SELECT * FROM {table}"))
+                ]
+                for table in filled
             }
 
     before = rows()
     migrate(database, "0009")
     assert rows() == before
-    with pytest.raises(IntegrityError, match="balance_is_no_debt"), database.write() as connection:
+    with (
+        pytest.raises(IntegrityError, match="balance_is_no_debt"),
+        database.write() as connection,
+    ):
         connection.execute(text("UPDATE counters SET balance = -1"))
     database.close()
 
@@ -88,7 +119,9 @@ def test_tables_that_are_written_anew_keep_their_rows_and_their_rules(tmp_path: 
 def test_a_fresh_database_is_of_this_version_and_has_keys(tmp_path: Path) -> None:
     database = open_database(tmp_path / "sub" / "d.db", NOW)
     assert revision_of(database) == REVISION
-    assert [path.name for path in (tmp_path / "sub").iterdir() if path.suffix == ".new"] == []
+    assert [
+        path.name for path in (tmp_path / "sub").iterdir() if path.suffix == ".new"
+    ] == []
     database.close()
 
 
@@ -98,7 +131,9 @@ def of_version(path: Path, revision: str) -> None:
     connection.close()
 
 
-def test_an_older_and_a_newer_database_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_and_a_newer_database_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "d.db"
     create_database(path, NOW).close()
     of_version(path, "9999")
@@ -131,7 +166,9 @@ def test_a_file_that_is_no_database_and_a_folder_are_explained(tmp_path: Path) -
         open_database(tmp_path, NOW)
 
 
-def test_one_daemon_at_a_time_and_the_kernel_gives_the_lock_back(tmp_path: Path) -> None:
+def test_one_daemon_at_a_time_and_the_kernel_gives_the_lock_back(
+    tmp_path: Path,
+) -> None:
     first, second = FileLock(tmp_path / "d.db"), FileLock(tmp_path / "d.db")
     assert first.take()
     assert not second.take()
@@ -145,7 +182,9 @@ def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing(tmp_path: Path) -> 
 
     def holds() -> int:
         with database.read() as connection:
-            return int(connection.execute(text("SELECT count(*) FROM holds")).scalar_one())
+            return int(
+                connection.execute(text("SELECT count(*) FROM holds")).scalar_one()
+            )
 
     with pytest.raises(ZeroDivisionError), database.write() as connection:
         connection.execute(text("INSERT INTO holds VALUES ('x', 1, NULL)"))

@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 import trustme
 
-from drip.core.message import Desk, Mailbox, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Desk,
+    Mailbox,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Doorkeeper
 from drip.engine.planner import plan
@@ -25,16 +35,28 @@ from tests.mail_server import CLOSE, HANG, MailServer
 from tests.world import LETTER, World, at
 
 MESSAGE = Message(
-    channel="email", to=Mailbox("Ana Morales", "ana@example.com"), sender=Mailbox("Maple", "hello@maple.example"),
-    subject="Hello", text="Dear Ana,\n.dot\n", html="<p>Dear Ana</p>", message_id="abc@maple.example",
-    date=datetime(2026, 11, 22, 12, 0, tzinfo=UTC), headers={"List-Id": "<news.maple.example>"},
-)  # fmt: skip
+    channel="email",
+    to=Mailbox("Ana Morales", "ana@example.com"),
+    sender=Mailbox("Maple", "hello@maple.example"),
+    subject="Hello",
+    text="Dear Ana,\n.dot\n",
+    html="<p>Dear Ana</p>",
+    message_id="abc@maple.example",
+    date=datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
+    headers={"List-Id": "<news.maple.example>"},
+)
 OTHERS = 12
 Worlds = Callable[..., World]
 
 
 def smtp(server: MailServer, **options: str) -> SmtpTransport:
-    given = {"host": "127.0.0.1", "port": str(server.port), "security": "none", "timeout": "2", **options}
+    given = {
+        "host": "127.0.0.1",
+        "port": str(server.port),
+        "security": "none",
+        "timeout": "2",
+        **options,
+    }
     return SmtpTransport(given)
 
 
@@ -50,7 +72,9 @@ class Book:
         self.waited: list[str | None] = []
         self._refuse = refuse
 
-    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+    def turn(
+        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+    ) -> list[bool]:
         for message, receipt in ended:
             assert message.message_id not in self.ends, "two ends"
             self.ends[message.message_id] = receipt
@@ -68,7 +92,9 @@ def messages(*names: str) -> Iterator[Message]:
     """One of them is larger than what a connection holds, so that an answer can come too early."""
     for name in names:
         text = "line\n" * 1_000_000 if name == "large" else MESSAGE.text
-        yield replace(MESSAGE, to=Mailbox("", f"{name}@example.com"), message_id=name, text=text)
+        yield replace(
+            MESSAGE, to=Mailbox("", f"{name}@example.com"), message_id=name, text=text
+        )
 
 
 @pytest.mark.parametrize("extensions", [("PIPELINING", "8BITMIME"), ()])
@@ -95,7 +121,10 @@ class Dotted(SmtpTransport):
 
 def test_a_line_that_begins_with_a_dot_ends_no_message() -> None:
     with MailServer() as server:
-        transport, book = Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}), Book()
+        transport, book = (
+            Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}),
+            Book(),
+        )
         transport.deliver(messages("p1", "p2"), book)
         transport.close()
         assert server.texts == [b"Subject: Dots\r\n\r\n.\r\n.dot\r\n..\r\n"] * 2
@@ -112,7 +141,10 @@ def test_one_message_needs_one_connection() -> None:
 def test_what_the_desk_does_not_permit_never_leaves() -> None:
     names = [f"p{n}" for n in range(30)]
     with MailServer() as server:
-        transport, book = smtp(server, connections="2"), Book(refuse=["p3", "p7", "p29"])
+        transport, book = (
+            smtp(server, connections="2"),
+            Book(refuse=["p3", "p7", "p29"]),
+        )
         transport.deliver(messages(*names), book)
         transport.close()
         assert sorted(server.taken) == sorted(set(names) - {"p3", "p7", "p29"})
@@ -161,15 +193,20 @@ FAULTS = [
     ("TEXT", "354 go on & close", Unknown, "makes no sense"),
     ("TEXT", "taken \udc80\udcff & close", Unknown, "makes no sense"),
     ("TEXT", "x" * 20_000 + " & close", Unknown, "makes no sense"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize("extensions", [("PIPELINING", "8BITMIME"), ()], ids=["pipelining", "plain"])
+@pytest.mark.parametrize(
+    "extensions", [("PIPELINING", "8BITMIME"), ()], ids=["pipelining", "plain"]
+)
 @pytest.mark.parametrize(("stage", "does", "kind", "said"), FAULTS)
 def test_a_fault_is_about_one_message(
     stage: str, does: str, kind: type[Receipt], said: str, extensions: tuple[str, ...]
 ) -> None:
-    names, name = [f"p{n}" for n in range(OTHERS)], "large" if stage == "EARLY" else "victim"
+    names, name = (
+        [f"p{n}" for n in range(OTHERS)],
+        "large" if stage == "EARLY" else "victim",
+    )
     with MailServer({(name, stage): does}, extensions) as server:
         transport, book = smtp(server, connections="2", timeout="1"), Book()
         transport.deliver(messages(*names[:4], name, *names[4:]), book)
@@ -177,7 +214,9 @@ def test_a_fault_is_about_one_message(
     victim = book.ends.pop(name)
     assert isinstance(victim, kind)
     assert said in victim.answer
-    assert {name: type(receipt) for name, receipt in book.ends.items()} == dict.fromkeys(names, Sent)
+    assert {
+        name: type(receipt) for name, receipt in book.ends.items()
+    } == dict.fromkeys(names, Sent)
     assert sorted(set(server.taken) - {"victim"}) == sorted(names)
 
 
@@ -191,7 +230,7 @@ DOWNS = [
     ({}, {"security": "tls", "timeout": "2"}, "cannot be encrypted"),
     ({}, {"user": "user", "password": "right"}, "offers no way to log in"),
     ({("*", "MAIL"): CLOSE}, {}, "middle of 2 messages in a row"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("faults", "options", "said"), DOWNS)
@@ -204,7 +243,9 @@ def test_a_server_that_cannot_be_used_fails_nobody(
             transport.deliver(messages("ana", "bo", "cy", "di", "ed", "flo"), book)
         transport.close()
     assert down.value.help
-    assert not any(isinstance(each, Refused | Sent | Unknown) for each in book.ends.values())
+    assert not any(
+        isinstance(each, Refused | Sent | Unknown) for each in book.ends.values()
+    )
     assert server.taken == []
 
 
@@ -245,19 +286,30 @@ def context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def trusted(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("security", ["tls", "starttls"])
-def test_messages_go_encrypted_and_with_a_login(security: str, context: ssl.SSLContext) -> None:
+def test_messages_go_encrypted_and_with_a_login(
+    security: str, context: ssl.SSLContext
+) -> None:
     extensions = ("PIPELINING", "AUTH PLAIN")
     names = [f"p{n}" for n in range(50)]
     with MailServer({}, extensions, context, encrypted=security == "tls") as server:
-        transport, book = smtp(server, security=security, user="user", password="right", timeout="20"), Book()
-        big = replace(MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big")
+        transport, book = (
+            smtp(
+                server, security=security, user="user", password="right", timeout="20"
+            ),
+            Book(),
+        )
+        big = replace(
+            MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big"
+        )
         transport.deliver(iter([*messages(*names), big]), book)
         transport.close()
     assert {type(each) for each in book.ends.values()} == {Sent}
@@ -274,9 +326,13 @@ def test_a_wrong_password_is_explained(context: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("security", ["tls", "starttls"])
-def test_a_certificate_that_nobody_vouches_for_is_not_trusted(security: str, context: ssl.SSLContext) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
+    security: str, context: ssl.SSLContext
+) -> None:
     with MailServer({}, (), context, encrypted=security == "tls") as server:
-        with pytest.raises(TransportDown, match="certificate .* cannot be trusted") as down:
+        with pytest.raises(
+            TransportDown, match="certificate .* cannot be trusted"
+        ) as down:
             smtp(server, security=security).send(MESSAGE)
         assert "SSL_CERT_FILE" in down.value.help and "`host`" not in down.value.help
         assert server.taken == []
@@ -287,7 +343,9 @@ def test_a_certificate_of_another_machine_is_not_trusted(authority: trustme.CA) 
     other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("mail.other.example").configure_cert(other)
     with MailServer({}, (), other, encrypted=True) as server:
-        with pytest.raises(TransportDown, match="certificate .* cannot be trusted") as down:
+        with pytest.raises(
+            TransportDown, match="certificate .* cannot be trusted"
+        ) as down:
             smtp(server, security="tls").send(MESSAGE)
         assert "host" in down.value.help
 
@@ -310,7 +368,7 @@ RECORDED = [
     ("RCPT", "450 4.2.0 greylisted", None, None),
     ("TEXT", "554 5.6.0 bad content", "failed", "refused"),
     ("TEXT", CLOSE, "held", "unknown"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("stage", "does", "outcome", "code"), RECORDED)
@@ -321,7 +379,11 @@ def test_an_end_is_recorded_and_the_others_are_sent(
         made = shop(world, server)
         tally = made.beat("2026-11-26 16:00")
         assert tally.sent == OTHERS
-        ends = {each.contact: (each.outcome, each.code) for each in made.ledger() if each.step}
+        ends = {
+            each.contact: (each.outcome, each.code)
+            for each in made.ledger()
+            if each.step
+        }
         assert ends.get("victim") == ((outcome, code) if outcome else None)
         assert tally.again == (0 if outcome else 1)
         for transport in made.transports.values():
@@ -341,13 +403,17 @@ class Timed(MailServer):
 
 
 @pytest.mark.parametrize("count", [6, 150])
-def test_a_domain_that_hangs_does_not_hold_up_the_others(world: Worlds, count: int) -> None:
+def test_a_domain_that_hangs_does_not_hold_up_the_others(
+    world: Worlds, count: int
+) -> None:
     slow = [f"s{n}" for n in range(count)]
     server = Timed({(name, "RCPT"): HANG for name in slow})
     with server:
         made = world({"letter": LETTER})
         rows = [f"{name},{name}@slow.example" for name in slow]
-        made.contacts("key,email", *rows, *[f"p{n},p{n}@example.com" for n in range(OTHERS)])
+        made.contacts(
+            "key,email", *rows, *[f"p{n},p{n}@example.com" for n in range(OTHERS)]
+        )
         made.transports = {"email": smtp(server, timeout="8")}
         made.beat("2026-11-26 09:00")
         began = time.monotonic()
@@ -388,12 +454,23 @@ def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
         number = control.start_daemon(connection, 1, passed[0])
     book = made.workspace.book(made.database, passed[0])
     plan(made.database, book, made.workspace.templates, Doorkeeper(), passed[0])
-    dispatcher = Dispatcher(made.database, made.workspace.templates, {"email": Hangs()}, lambda: passed[0], number)
+    dispatcher = Dispatcher(
+        made.database,
+        made.workspace.templates,
+        {"email": Hangs()},
+        lambda: passed[0],
+        number,
+    )
     assert dispatcher.hand_over(book).sent == OTHERS
 
 
 def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
-    with MailServer({("victim", "RCPT"): "550 5.1.1 no such user", ("p0", "RCPT"): "550 5.7.1 policy"}) as server:
+    with MailServer(
+        {
+            ("victim", "RCPT"): "550 5.1.1 no such user",
+            ("p0", "RCPT"): "550 5.7.1 policy",
+        }
+    ) as server:
         made = shop(world, server)
         made.beat("2026-11-26 16:00")
         made.transports["email"].close()
@@ -403,7 +480,9 @@ def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
         made.beat("2026-11-26 16:30")
         made.beat("2026-11-26 17:00")
         made.transports["email"].close()
-    codes = {each.contact: each.code for each in made.ledger() if each.campaign == "again"}
+    codes = {
+        each.contact: each.code for each in made.ledger() if each.campaign == "again"
+    }
     assert codes["victim"] == "suppressed"
     assert codes["p0"] == "refused"
 
@@ -413,10 +492,14 @@ def test_a_refused_sender_holds_the_campaign_and_fails_nobody(world: Worlds) -> 
         made = shop(world, server)
         made.beat("2026-11-26 16:00")
         made.transports["email"].close()
-        assert not [each for each in made.ledger() if each.outcome in ("sent", "failed")]
+        assert not [
+            each for each in made.ledger() if each.outcome in ("sent", "failed")
+        ]
         with made.database.read() as connection:
             (reason,) = [each.reason for each in held_scopes(connection).values()]
-        assert reason and "sender is refused" in reason and "not owned by user" in reason
+        assert (
+            reason and "sender is refused" in reason and "not owned by user" in reason
+        )
 
 
 def test_nothing_is_tried_in_vain_where_a_login_is_missing(world: Worlds) -> None:
@@ -425,7 +508,9 @@ def test_nothing_is_tried_in_vain_where_a_login_is_missing(world: Worlds) -> Non
         tally = made.beat("2026-11-26 16:00")
         made.transports["email"].close()
         assert tally.trouble and "Authentication required" in tally.trouble
-        assert not made.ledger() or all(each.outcome == "entered" for each in made.ledger())
+        assert not made.ledger() or all(
+            each.outcome == "entered" for each in made.ledger()
+        )
 
 
 def test_a_server_that_hangs_holds_up_nobody_but_its_own(world: Worlds) -> None:
@@ -449,9 +534,15 @@ ENDLESS = [
 
 
 @pytest.mark.parametrize("body", ENDLESS, ids=["loops", "200 MB", "calls itself"])
-def test_a_text_without_end_holds_one_message_and_nobody_else(world: Worlds, body: str) -> None:
+def test_a_text_without_end_holds_one_message_and_nobody_else(
+    world: Worlds, body: str
+) -> None:
     made = world({"letter": LETTER})
-    made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(OTHERS)), "victim,victim@example.com")
+    made.contacts(
+        "key,email",
+        *(f"p{n},p{n}@example.com" for n in range(OTHERS)),
+        "victim,victim@example.com",
+    )
     text = f"---\nsubject: Hello\n---\n{{% if contact.key == 'victim' %}}{body}{{% endif %}}Hello\n"
     made.write("templates/letter.md", text)
     made.reload()
@@ -469,7 +560,9 @@ def test_a_message_that_cannot_be_written_is_refused_alone() -> None:
     odd = replace(MESSAGE, message_id="odd", date=None)  # type: ignore[arg-type]
     with MailServer() as server:
         transport, book = smtp(server, connections="2"), Book()
-        transport.deliver(iter([*messages(*names[:4]), odd, *messages(*names[4:])]), book)
+        transport.deliver(
+            iter([*messages(*names[:4]), odd, *messages(*names[4:])]), book
+        )
         transport.close()
     refused = book.ends.pop("odd")
     assert isinstance(refused, Refused) and "cannot be written" in refused.answer

@@ -44,7 +44,12 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
     script += "\n".join([rest[0], rest[1], "echo CHANGED", change, *rest[2:]])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment(PATH=path), check=False
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment(PATH=path),
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     before, after = done.stdout.split("CHANGED")
@@ -55,8 +60,15 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
 
 
 def test_every_command_in_the_pages_exists() -> None:
-    for page in ("README.md", "campaigns/README.md", "templates/README.md", "tests/README.md"):
-        for name in re.findall(r"`(?:drip) ([a-z-]+)", (ROOT / page).read_text("utf-8")):
+    for page in (
+        "README.md",
+        "campaigns/README.md",
+        "templates/README.md",
+        "tests/README.md",
+    ):
+        for name in re.findall(
+            r"`(?:drip) ([a-z-]+)", (ROOT / page).read_text("utf-8")
+        ):
             assert name in commands.commands, (page, name)
 
 
@@ -82,21 +94,34 @@ def test_the_cheat_sheet_and_every_snippet_load(sample: Path) -> None:
     for n, text in enumerate(whole):
         (sample / "campaigns" / f"snippet{n}.yaml").write_text(text, "utf-8")
     loaded = load_folder(sample)
-    assert not ["\n".join(problem.lines()) for problem in loaded.problems if problem.level == "error"]
+    assert not [
+        "\n".join(problem.lines())
+        for problem in loaded.problems
+        if problem.level == "error"
+    ]
     assert {f"snippet{n}" for n in range(len(whole))} <= set(loaded.campaigns)
-    assert all(result.passed for _, result in play(Workspace(sample, {}), ("snippet0",)))
+    assert all(
+        result.passed for _, result in play(Workspace(sample, {}), ("snippet0",))
+    )
 
 
 def test_every_step_of_the_cheat_sheet_loads(sample: Path) -> None:
     rows = GUIDE.split("| step | does |")[1].split("\n\n")[0]
     head = "name: X\ntopic: offers\nfor_each: lease\ntrigger: { event: order.placed }\nsteps:\n"
-    extras = {"if:": "if: { orders: 1 }\n    then: [end]", "branch:": "branch: [{ if: { orders: 1 }, then: [end] }]",
-              "split:": "split: [{ share: 100%, then: [end] }]", "pause:": "pause: [offers]\n    for: 14 days",
-              "points:": "points: 50\n    counter: points", "set:": "set: { lease.status: ending }"}  # fmt: skip
+    extras = {
+        "if:": "if: { orders: 1 }\n    then: [end]",
+        "branch:": "branch: [{ if: { orders: 1 }, then: [end] }]",
+        "split:": "split: [{ share: 100%, then: [end] }]",
+        "pause:": "pause: [offers]\n    for: 14 days",
+        "points:": "points: 50\n    counter: points",
+        "set:": "set: { lease.status: ending }",
+    }
     tried = 0
     for row in rows.splitlines()[2:]:
         for span in re.findall(r"`([^`]+)`", row.split("|")[1]):
-            text = next((text for key, text in extras.items() if span.startswith(key)), span)
+            text = next(
+                (text for key, text in extras.items() if span.startswith(key)), span
+            )
             if not re.match(r"(then|else|for|up_to):", text):
                 path = sample / "campaigns" / f"step{tried}.yaml"
                 step = text if text == "end" else f"{text}"
@@ -109,7 +134,11 @@ def test_every_step_of_the_cheat_sheet_loads(sample: Path) -> None:
         )
     assert tried >= 17
     assert len(untils) >= 6
-    assert not ["\n".join(problem.lines()) for problem in load_folder(sample).problems if problem.level == "error"]
+    assert not [
+        "\n".join(problem.lines())
+        for problem in load_folder(sample).problems
+        if problem.level == "error"
+    ]
 
 
 def table_cells(first: str) -> list[str]:
@@ -127,7 +156,9 @@ def table_cells(first: str) -> list[str]:
         ("caps", phrases.caps),
     ],
 )
-def test_every_phrase_of_the_cheat_sheet_parses(row: str, read: Callable[[str], object]) -> None:
+def test_every_phrase_of_the_cheat_sheet_parses(
+    row: str, read: Callable[[str], object]
+) -> None:
     cells = table_cells(row)
     assert len(cells) >= 3
     for phrase in cells:
@@ -139,20 +170,31 @@ def test_every_condition_of_the_cheat_sheet_parses(sample: Path) -> None:
     settings = sample / "campaigns" / "_settings.yaml"
     fields = "    visits: number\n    model: text\n    last_visit: date\n    next_visit: date\n"
     settings.write_text(
-        settings.read_text("utf-8").replace("    first_name: text\n", f"    first_name: text\n{fields}"), "utf-8"
+        settings.read_text("utf-8").replace(
+            "    first_name: text\n", f"    first_name: text\n{fields}"
+        ),
+        "utf-8",
     )
     owner = None
     for n, span in enumerate(re.findall(r"`([^`]+)`", rows)):
         owner, phrase = span.split(": ", 1) if ": " in span else (owner, span)
         text = f"name: X\ntopic: offers\ntrigger: {{ event: order.placed }}\nsteps:\n  - send: birthday/card\n    only_if:\n      {owner}: {phrase}\n"
         (sample / "campaigns" / f"c{n}.yaml").write_text(text, "utf-8")
-    problems = ["\n".join(problem.lines()) for problem in load_folder(sample).problems if problem.level == "error"]
+    problems = [
+        "\n".join(problem.lines())
+        for problem in load_folder(sample).problems
+        if problem.level == "error"
+    ]
     assert not problems
 
 
 def test_codes_of_refusals_are_in_the_guide() -> None:
-    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "drip").rglob("*.py"))
-    codes = set(re.findall(r"Reason\(\s*\"([a-z-]+)\"", sources)) | set(re.findall(r"code=\"([a-z-]+)\"", sources))
+    sources = "\n".join(
+        path.read_text("utf-8") for path in (ROOT / "drip").rglob("*.py")
+    )
+    codes = set(re.findall(r"Reason\(\s*\"([a-z-]+)\"", sources)) | set(
+        re.findall(r"code=\"([a-z-]+)\"", sources)
+    )
     codes -= set(RULES)
     assert len(codes) > 10
     for code in codes:
@@ -160,5 +202,11 @@ def test_codes_of_refusals_are_in_the_guide() -> None:
 
 
 def test_no_line_of_the_project_speaks_of_where_it_was_made() -> None:
-    for path in [*ROOT.glob("*.md"), *(ROOT / "drip").rglob("*.py"), *ROOT.glob("*/README.md")]:
-        assert not re.search(r"/work/|pypi\.org|issue [0-9]", path.read_text("utf-8")), path
+    for path in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "drip").rglob("*.py"),
+        *ROOT.glob("*/README.md"),
+    ]:
+        assert not re.search(
+            r"/work/|pypi\.org|issue [0-9]", path.read_text("utf-8")
+        ), path

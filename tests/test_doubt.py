@@ -38,12 +38,17 @@ NO_TRUST = Trust()
 
 
 def started(made: World, clock: Clock, trust: Trust = NO_TRUST) -> Daemon:
-    return Daemon(made.workspace, made.database, lambda: clock.now, trust, lambda: clock.passed)
+    return Daemon(
+        made.workspace, made.database, lambda: clock.now, trust, lambda: clock.passed
+    )
 
 
 @pytest.fixture
 def made(world: Worlds) -> World:
-    made = world({"letter": LETTER}, settings="transports: { email: { use: files, folder: out } }")
+    made = world(
+        {"letter": LETTER},
+        settings="transports: { email: { use: files, folder: out } }",
+    )
     made.contacts("key,email", "ana,ana@example.com")
     return made
 
@@ -80,11 +85,15 @@ def died(made: World) -> None:
         (0, 25, "back"),
     ],
 )
-def test_a_jump_is_what_the_stopwatch_does_not_know_of(hours: int, passed: int, found: str | None) -> None:
+def test_a_jump_is_what_the_stopwatch_does_not_know_of(
+    hours: int, passed: int, found: str | None
+) -> None:
     assert jump(NOON, NOON + timedelta(hours=hours), timedelta(hours=passed)) == found
 
 
-def test_a_clock_that_jumps_ahead_stops_a_running_daemon_before_it_sends(made: World) -> None:
+def test_a_clock_that_jumps_ahead_stops_a_running_daemon_before_it_sends(
+    made: World,
+) -> None:
     clock = Clock(NOON)
     daemon = started(made, clock)
     daemon._lock.take()
@@ -130,7 +139,9 @@ def test_one_that_died_and_comes_back_after_days_asks(made: World) -> None:
         started(made, clock).run_once()
 
 
-def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(made: World) -> None:
+def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(
+    made: World,
+) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
     clock.on(days=1)
@@ -140,11 +151,15 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(made: Worl
         started(made, clock).run_once()
     assert started(made, clock, Trust(clock=True)).run_once().sent == 0
     clock.on(days=1)
-    assert started(made, clock).run_once().sent == 1, "it looks from the clock that is right on"
+    assert started(made, clock).run_once().sent == 1, (
+        "it looks from the clock that is right on"
+    )
 
 
 @pytest.mark.file
-def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_restore(made: World) -> None:
+def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_restore(
+    made: World,
+) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
     died(made)
@@ -154,11 +169,16 @@ def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_
     started(made, clock).run_once()
 
 
-def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World) -> None:
+def test_a_database_put_back_from_yesterday_holds_what_may_have_left(
+    made: World,
+) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
     backup = made.root / "backup.db"
-    with closing(sqlite3.connect(made.database.path)) as plain, closing(sqlite3.connect(backup)) as copy:
+    with (
+        closing(sqlite3.connect(made.database.path)) as plain,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
         plain.backup(copy)
     clock.on(days=1)
     assert started(made, clock).run_once().sent == 1
@@ -177,15 +197,16 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(made: World
 @pytest.mark.file
 def test_what_is_held_after_a_restore_counts_at_once(world: Worlds) -> None:
     other = LETTER.replace("10:00", "10:30")
-    transport = (
-        "transports: { email: { use: files, folder: out } }\nfrequency_caps: { all: 1 per week }\nwhen_capped: skip"
-    )
+    transport = "transports: { email: { use: files, folder: out } }\nfrequency_caps: { all: 1 per week }\nwhen_capped: skip"
     made = world({"letter": LETTER, "other": other}, settings=transport)
     made.contacts("key,email", "ana,ana@example.com")
     clock = Clock(NOON)
     started(made, clock).run_once()
     backup = made.root / "backup.db"
-    with closing(sqlite3.connect(made.database.path)) as plain, closing(sqlite3.connect(backup)) as copy:
+    with (
+        closing(sqlite3.connect(made.database.path)) as plain,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
         plain.backup(copy)
     clock.on(days=1)
     started(made, clock).run_once()
@@ -207,4 +228,14 @@ def test_the_command_says_it_in_a_sentence(made: World) -> None:
     done = drip(made.root, "run", "--once", "--now", "2026-11-29 12:00")
     assert done.code == 2
     assert "help: set the clock right" in done.err
-    assert drip(made.root, "run", "--once", "--now", "2026-11-29 12:00", "--after-clock-jump").code == 0
+    assert (
+        drip(
+            made.root,
+            "run",
+            "--once",
+            "--now",
+            "2026-11-29 12:00",
+            "--after-clock-jump",
+        ).code
+        == 0
+    )

@@ -47,15 +47,27 @@ def take(made: World, *mails: bytes, now: str = "2026-11-25 18:00") -> Report:
     return feedback.report
 
 
-def bounce(message: Message, diagnostic: str = "550 5.1.1 user unknown", number: int = 1) -> bytes:
+def bounce(
+    message: Message, diagnostic: str = "550 5.1.1 user unknown", number: int = 1
+) -> bytes:
     data = report(diagnostic, diagnostic.split()[1], who=message.to.address)
-    data = data.replace(b"7b.0123456789abcdef0123456789abcdef@maple.example", message.message_id.encode())
-    return data.replace(b"Subject: Undelivered", b"Message-ID: <%d@mx>\nSubject: Undelivered" % number, 1)
+    data = data.replace(
+        b"7b.0123456789abcdef0123456789abcdef@maple.example",
+        message.message_id.encode(),
+    )
+    return data.replace(
+        b"Subject: Undelivered",
+        b"Message-ID: <%d@mx>\nSubject: Undelivered" % number,
+        1,
+    )
 
 
 def suppressed(made: World) -> list[str]:
     with made.database.read() as connection:
-        return [row[0] for row in connection.execute(text("SELECT reason FROM suppressions"))]
+        return [
+            row[0]
+            for row in connection.execute(text("SELECT reason FROM suppressions"))
+        ]
 
 
 def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
@@ -63,7 +75,11 @@ def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
     report = take(made, bounce(made.transport.messages[0]))
     assert report.counts == {"bounce": 1} and report.suppressed == 1
     made.beat("2026-11-26 16:00")
-    codes = {each.contact: (each.outcome, each.code) for each in made.ledger() if each.occurrence == "2026-11-26"}
+    codes = {
+        each.contact: (each.outcome, each.code)
+        for each in made.ledger()
+        if each.occurrence == "2026-11-26"
+    }
     assert codes["p0"] == ("skipped", "suppressed")
     assert codes["p1"] == ("sent", None)
 
@@ -81,8 +97,12 @@ def test_nobody_can_make_up_a_bounce(world: Worlds) -> None:
     name = made.transport.messages[0].message_id
     forged = [
         report("550 5.1.1 user unknown", "5.1.1", who="p0@example.com"),
-        bounce(made.transport.messages[0]).replace(name.encode(), name.replace(name[5:9], "0000").encode()),
-        bounce(made.transport.messages[0]).replace(name.encode(), b"f" * 15 + name[name.index(".") :].encode()),
+        bounce(made.transport.messages[0]).replace(
+            name.encode(), name.replace(name[5:9], "0000").encode()
+        ),
+        bounce(made.transport.messages[0]).replace(
+            name.encode(), b"f" * 15 + name[name.index(".") :].encode()
+        ),
     ]
     report_ = take(made, *forged)
     assert len(report_.unmatched) == 3
@@ -93,50 +113,84 @@ def test_temporary_failures_count_until_something_arrives(world: Worlds) -> None
     made = sent(world)
     for day in range(26, 26 + MOST_TEMPORARY - 2):
         made.beat(f"2026-11-{day} 16:00")
-    full = [bounce(each, "552 5.2.2 mailbox full", n) for n, each in enumerate(made.transport.messages)]
+    full = [
+        bounce(each, "552 5.2.2 mailbox full", n)
+        for n, each in enumerate(made.transport.messages)
+    ]
     assert take(made, *full, now="2026-11-30 12:00").suppressed == 0
     arrived = bounce(made.transport.messages[-1], "250 2.0.0 delivered", 77).replace(
         b"Action: failed", b"Action: delivered"
     )
     assert take(made, arrived, now="2026-11-30 13:00").counts == {"delivered": 1}
     made.beat("2026-12-01 16:00")
-    assert take(made, bounce(made.transport.messages[-1], "552 5.2.2 full", 78), now="2026-12-01 18:00").suppressed == 0
+    assert (
+        take(
+            made,
+            bounce(made.transport.messages[-1], "552 5.2.2 full", 78),
+            now="2026-12-01 18:00",
+        ).suppressed
+        == 0
+    )
     for day in range(2, 2 + MOST_TEMPORARY - 1):
         made.beat(f"2026-12-0{day} 16:00")
-    later = [bounce(each, "552 5.2.2 mailbox full", 100 + n) for n, each in enumerate(made.transport.messages[-4:])]
+    later = [
+        bounce(each, "552 5.2.2 mailbox full", 100 + n)
+        for n, each in enumerate(made.transport.messages[-4:])
+    ]
     assert take(made, *later, now="2026-12-07 12:00").suppressed == 1
     assert "messages came back" in suppressed(made)[0]
 
 
-def test_policy_and_what_is_about_a_forwarded_address_suppress_nobody(world: Worlds) -> None:
+def test_policy_and_what_is_about_a_forwarded_address_suppress_nobody(
+    world: Worlds,
+) -> None:
     made = sent(world)
     message = made.transport.messages[0]
     take(made, bounce(message, "550 5.7.1 spam"))
-    forwarded = bounce(message, number=2).replace(b"rfc822; p0@example.com", b"rfc822; other@elsewhere.example")
+    forwarded = bounce(message, number=2).replace(
+        b"rfc822; p0@example.com", b"rfc822; other@elsewhere.example"
+    )
     take(made, forwarded)
     assert not suppressed(made)
 
 
 @pytest.mark.parametrize("said", ["550 5.1.1 user unknown", "552 5.2.2 mailbox full"])
-def test_what_bounces_for_a_member_of_a_list_counts_for_nothing(world: Worlds, said: str) -> None:
+def test_what_bounces_for_a_member_of_a_list_counts_for_nothing(
+    world: Worlds, said: str
+) -> None:
     made = sent(world)
     for day in range(26, 26 + MOST_TEMPORARY):
         made.beat(f"2026-11-{day} 16:00")
     for n, each in enumerate(made.transport.messages):
-        take(made, bounce(each, said, n).replace(b"rfc822; p0@example.com", b"rfc822; paul@elsewhere.example"))
+        take(
+            made,
+            bounce(each, said, n).replace(
+                b"rfc822; p0@example.com", b"rfc822; paul@elsewhere.example"
+            ),
+        )
     assert not suppressed(made)
 
 
 @pytest.mark.parametrize(("hours", "given_up"), [(1, False), (23, False), (24, True)])
-def test_a_domain_is_gone_if_it_is_said_twice_a_day_apart(world: Worlds, hours: int, given_up: bool) -> None:
+def test_a_domain_is_gone_if_it_is_said_twice_a_day_apart(
+    world: Worlds, hours: int, given_up: bool
+) -> None:
     made = sent(world)
     said = "550 5.1.2 Domain example.com does not exist"
     first = at("2026-11-25 18:00")
     assert take(made, bounce(made.transport.messages[0], said, 1)).suppressed == 0
     made.beat("2026-11-26 16:00")
     later = first + timedelta(hours=hours)
-    take(made, bounce(made.transport.messages[-1], said, 2), now=f"{later:%Y-%m-%d %H:%M}")
-    expected = ["its domain does not exist (550 5.1.2 Domain example.com does not exist)"] if given_up else []
+    take(
+        made,
+        bounce(made.transport.messages[-1], said, 2),
+        now=f"{later:%Y-%m-%d %H:%M}",
+    )
+    expected = (
+        ["its domain does not exist (550 5.1.2 Domain example.com does not exist)"]
+        if given_up
+        else []
+    )
     assert suppressed(made) == expected
 
 
@@ -159,11 +213,18 @@ def test_explain_says_what_an_address_was_given_up_for(world: Worlds) -> None:
     made.database.close()
     reason = "the address is dead (550 5.1.1 user unknown)"
     shown = drip(made.root, "explain", "p0", "--now", "2026-11-26 12:00")
-    assert f"p0@example.com is never written to again since Wed 25 Nov 2026 12:00: {reason}" in " ".join(
-        shown.out.split()
+    assert (
+        f"p0@example.com is never written to again since Wed 25 Nov 2026 12:00: {reason}"
+        in " ".join(shown.out.split())
     )
-    told = drip(made.root, "explain", "p0", "--json", "--now", "2026-11-26 12:00").rows[-1]
-    assert (told["code"], told["channel"], told["sentence"]) == ("suppressed", "email", reason)
+    told = drip(made.root, "explain", "p0", "--json", "--now", "2026-11-26 12:00").rows[
+        -1
+    ]
+    assert (told["code"], told["channel"], told["sentence"]) == (
+        "suppressed",
+        "email",
+        reason,
+    )
 
 
 def test_how_much_we_send_is_not_laid_to_the_recipients_charge(world: Worlds) -> None:
@@ -171,7 +232,9 @@ def test_how_much_we_send_is_not_laid_to_the_recipients_charge(world: Worlds) ->
     for day in range(26, 26 + MOST_TEMPORARY):
         made.beat(f"2026-11-{day} 16:00")
     said = "550 5.1.1 shop@maple.example has sent to too many recipients this hour"
-    take(made, *(bounce(each, said, n) for n, each in enumerate(made.transport.messages)))
+    take(
+        made, *(bounce(each, said, n) for n, each in enumerate(made.transport.messages))
+    )
     assert not suppressed(made)
 
 
@@ -182,10 +245,22 @@ def test_what_came_back_has_left(world: Worlds) -> None:
     made.answer = None
     with made.database.read() as connection:
         (held,) = outbox.held(connection)
-        name = message_name(workspace_id(connection), held.run_id, held.step, held.channel)
+        name = message_name(
+            workspace_id(connection), held.run_id, held.step, held.channel
+        )
     data = bounce(made.transport.messages[0], "552 5.2.2 full", 9)
-    take(made, data.replace(made.transport.messages[0].message_id.encode(), f"{name}@maplestreet.example".encode()))
-    assert [each.outcome for each in made.ledger() if each.occurrence == "2026-11-26" and each.step] == ["sent"]
+    take(
+        made,
+        data.replace(
+            made.transport.messages[0].message_id.encode(),
+            f"{name}@maplestreet.example".encode(),
+        ),
+    )
+    assert [
+        each.outcome
+        for each in made.ledger()
+        if each.occurrence == "2026-11-26" and each.step
+    ] == ["sent"]
 
 
 def complaint(message: Message, kind: str = "abuse", number: int = 1) -> bytes:
@@ -212,22 +287,36 @@ def complaint(message: Message, kind: str = "abuse", number: int = 1) -> bytes:
     return mail(body, "Complaint", **headers)
 
 
-def test_who_complains_is_never_written_to_again_and_too_many_hold_the_campaign(world: Worlds) -> None:
+def test_who_complains_is_never_written_to_again_and_too_many_hold_the_campaign(
+    world: Worlds,
+) -> None:
     made = sent(world, 5)
-    first, *more = [complaint(each, number=n) for n, each in enumerate(made.transport.messages[:3])]
+    first, *more = [
+        complaint(each, number=n) for n, each in enumerate(made.transport.messages[:3])
+    ]
     assert take(made, first).alarms == []
     report = take(made, *more)
     assert report.suppressed == 2
-    assert report.alarms == ["3 of 5 people complained of letter in 30 days (60.00%); it is held"]
+    assert report.alarms == [
+        "3 of 5 people complained of letter in 30 days (60.00%); it is held"
+    ]
     with made.database.read() as connection:
         assert "letter" in control.held_scopes(connection)
-    assert take(made, complaint(made.transport.messages[3], "auth-failure", 9)).suppressed == 0
+    assert (
+        take(made, complaint(made.transport.messages[3], "auth-failure", 9)).suppressed
+        == 0
+    )
 
 
 @pytest.mark.parametrize("kind", ["not-spam", "auth-failure", "virus", "dmarc"])
-def test_reports_that_are_no_complaints_count_in_no_rate(world: Worlds, kind: str) -> None:
+def test_reports_that_are_no_complaints_count_in_no_rate(
+    world: Worlds, kind: str
+) -> None:
     made = sent(world, 5)
-    report = take(made, *[complaint(each, kind, n) for n, each in enumerate(made.transport.messages)])
+    report = take(
+        made,
+        *[complaint(each, kind, n) for n, each in enumerate(made.transport.messages)],
+    )
     assert report.counts == {"feedback": 5} and report.suppressed == 0
     found = take(made, complaint(made.transport.messages[0], number=9))
     assert found.alarms == [] and found.counts == {"complaint": 1}
@@ -242,13 +331,24 @@ def test_unsubscribe_mails_switch_the_topic_off(world: Worlds, by: str) -> None:
     if by == "opt-out":
         data = complaint(message, "opt-out")
     else:
-        subject = message.headers["List-Unsubscribe"].partition("subject=")[2].rstrip(">").replace("%20", " ")
+        subject = (
+            message.headers["List-Unsubscribe"]
+            .partition("subject=")[2]
+            .rstrip(">")
+            .replace("%20", " ")
+        )
         data = mail("Please\n", subject, From="Somebody <x@elsewhere.example>")
     assert take(made, data).counts == {"unsubscribe": 1}
     made.beat("2026-11-26 16:00")
-    codes = {each.contact: each.code for each in made.ledger() if each.occurrence == "2026-11-26" and each.step}
+    codes = {
+        each.contact: each.code
+        for each in made.ledger()
+        if each.occurrence == "2026-11-26" and each.step
+    }
     assert codes == {"p0": "no-consent", "p1": None}
-    assert take(made, mail("x\n", "unsubscribe eyJ.k1.forged", From="p1@example.com")).unmatched
+    assert take(
+        made, mail("x\n", "unsubscribe eyJ.k1.forged", From="p1@example.com")
+    ).unmatched
 
 
 def test_bounces_go_to_an_address_of_each_message(world: Worlds) -> None:
@@ -296,7 +396,9 @@ def daily(root: Path, port: int) -> None:
     shop(root, files, everybody(1))
 
 
-def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(imap: ImapServer, tmp_path: Path) -> None:
+def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(
+    imap: ImapServer, tmp_path: Path
+) -> None:
     root = tmp_path / "shop"
     daily(root, imap.port)
     for n in range(3):
@@ -306,12 +408,17 @@ def test_a_mailbox_is_emptied_by_imap_and_what_was_taken_stays_seen(imap: ImapSe
     first = drip(root, "inbound", "--json", BACK=PASSWORD)
     assert first.code == 0, first.err
     assert first.rows[0]["mails"] == 3 and first.rows[0]["unmatched"] == 3
-    assert [each["recipient"] for each in first.rows[0]["about_no_message"]] == [f"x{n}@example.com" for n in range(3)]
+    assert [each["recipient"] for each in first.rows[0]["about_no_message"]] == [
+        f"x{n}@example.com" for n in range(3)
+    ]
     assert drip(root, "inbound", "--json", BACK=PASSWORD).rows[0]["mails"] == 0
     assert len(list((imap.mailbox / "cur").iterdir())) == 3
 
 
-@pytest.mark.parametrize(("password", "said"), [("wrong", "cannot be opened"), (None, "secret BACK is not set")])
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [("wrong", "cannot be opened"), (None, "secret BACK is not set")],
+)
 def test_a_mailbox_that_cannot_be_opened_is_explained(
     imap: ImapServer, tmp_path: Path, password: str | None, said: str
 ) -> None:
@@ -352,6 +459,8 @@ def test_without_a_mailbox_it_is_said_what_to_name(tmp_path: Path) -> None:
     settings.write_text(SETTINGS, "utf-8")
     made = drip(root, "inbound")
     assert made.code == 2 and "inbound:" in made.err
-    settings.write_text(f"{SETTINGS}inbound: {{ host: x, pasword: secret:A }}\n", "utf-8")
+    settings.write_text(
+        f"{SETTINGS}inbound: {{ host: x, pasword: secret:A }}\n", "utf-8"
+    )
     checked = drip(root, "check")
     assert "`inbound` has no `pasword`" in checked.out + checked.err

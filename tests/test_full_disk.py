@@ -16,7 +16,9 @@ PEOPLE = 300
 NOW, LATER = "2026-11-26 10:30", "2026-11-26 10:45"
 
 
-def test_a_full_disk_while_marking_repeats_nothing_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_while_marking_repeats_nothing_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "shop"
     with MailServer() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
@@ -35,15 +37,22 @@ def test_a_full_disk_while_marking_repeats_nothing_and_loses_nothing(tmp_path: P
 
         done = subprocess.run(
             command(root, "run", "--once", "--now", NOW),
-            env=environment(), preexec_fn=full, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+            env=environment(),
+            preexec_fn=full,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         before = len(server.taken)
         assert done.returncode == 75
         assert "Traceback" not in done.stderr
         assert "error:" in done.stderr and "help:" in done.stderr
         assert 0 < before < PEOPLE
         assert drip(root, "run", "--once", "--now", LATER).code in (0, 1)
-        outcomes = Counter(row["outcome"] for row in drip(root, "log", "--json").rows if row["step"])
+        outcomes = Counter(
+            row["outcome"] for row in drip(root, "log", "--json").rows if row["step"]
+        )
         taken = Counter(server.taken)
     assert max(taken.values()) == 1, "something was sent twice"
     assert outcomes["sent"] + outcomes["held"] == PEOPLE

@@ -14,7 +14,15 @@ from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.campaign import DateTrigger, EventTrigger
 from drip.core.steps import Send, Wait
 from drip.language.files import load_folder
-from drip.language.phrases import caps, clock_range, date_phrase, duration, mailbox, priority, when_capped
+from drip.language.phrases import (
+    caps,
+    clock_range,
+    date_phrase,
+    duration,
+    mailbox,
+    priority,
+    when_capped,
+)
 from tests.world import World
 
 CARD = """
@@ -38,7 +46,9 @@ def problems(world: Worlds, text: str) -> list[str]:
 
 
 def test_a_campaign_is_read_with_its_defaults(world: Worlds) -> None:
-    campaign = world({"card": CARD}, settings="send_window: 9:00-19:00").workspace.loaded.campaigns["card"]
+    campaign = world(
+        {"card": CARD}, settings="send_window: 9:00-19:00"
+    ).workspace.loaded.campaigns["card"]
     (step,) = campaign.steps
     assert isinstance(step, Send)
     assert step.grace == timedelta(days=2)
@@ -85,7 +95,10 @@ def test_every_problem_is_reported_at_once(world: Worlds) -> None:
         (14, "there is no sender `srvice`"),
         (15, "the shares add up to 60%"),
     ):
-        assert any(each.startswith(f"{line}: ") and said in each for each in found), (line, said)
+        assert any(each.startswith(f"{line}: ") and said in each for each in found), (
+            line,
+            said,
+        )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,9 @@ def test_every_problem_is_reported_at_once(world: Worlds) -> None:
 )
 def test_a_wrong_line_is_explained(world: Worlds, line: str, said: str) -> None:
     key = line.split(":")[0]
-    kept = "\n".join(each for each in CARD.strip().splitlines() if not each.startswith(f"{key}:"))
+    kept = "\n".join(
+        each for each in CARD.strip().splitlines() if not each.startswith(f"{key}:")
+    )
     found = problems(world, f"{line}\n{kept}\n")
     assert any(said in each and each.startswith("1: ") for each in found), found
 
@@ -130,12 +145,21 @@ def test_pydantics_own_words_never_reach_a_user(world: Worlds) -> None:
         "x",
     ):
         for each in problems(world, f"name: x\n{broken}\n"):
-            for word in ("pydantic", "Input should", "validation", "https://", "str type", "Extra inputs"):
+            for word in (
+                "pydantic",
+                "Input should",
+                "validation",
+                "https://",
+                "str type",
+                "Extra inputs",
+            ):
                 assert word not in each, each
 
 
 def test_the_good_files_go_on_when_one_is_broken(world: Worlds) -> None:
-    made = world({"card": CARD, "broken": "name: [", "other": CARD.replace("card", "card")})
+    made = world(
+        {"card": CARD, "broken": "name: [", "other": CARD.replace("card", "card")}
+    )
     loaded = load_folder(made.root)
     assert set(loaded.campaigns) == {"card", "other"}
     assert loaded.broken == {"broken"}
@@ -157,7 +181,10 @@ def test_settings_are_checked_too(world: Worlds) -> None:
         holidays: QQ
         """),
     )
-    found = [f"{each.place.line}: {each.sentence} ({each.help})" for each in load_folder(made.root).problems]
+    found = [
+        f"{each.place.line}: {each.sentence} ({each.help})"
+        for each in load_folder(made.root).problems
+    ]
     for line, said in (
         (1, "`address` is missing"),
         (3, "whole day"),
@@ -165,10 +192,21 @@ def test_settings_are_checked_too(world: Worlds) -> None:
         (6, "not a sender"),
         (9, "the holidays of `QQ` are not known"),
     ):
-        assert any(each.startswith(f"{line}: ") and said in each for each in found), (line, said, found)
+        assert any(each.startswith(f"{line}: ") and said in each for each in found), (
+            line,
+            said,
+            found,
+        )
     rest = "\n".join(found)
-    for said in ("not a time zone", "neither `all`, a channel nor a topic", "must not stand in this file", "no channel `fax`",
-                 "there is no type `txt`", "`orders` is not an event's name", "`born` is not a date of pet"):  # fmt: skip
+    for said in (
+        "not a time zone",
+        "neither `all`, a channel nor a topic",
+        "must not stand in this file",
+        "no channel `fax`",
+        "there is no type `txt`",
+        "`orders` is not an event's name",
+        "`born` is not a date of pet",
+    ):
         assert said in rest, said
 
 
@@ -178,14 +216,20 @@ def test_phrases_mean_what_they_say() -> None:
     assert duration("36 hours") == Duration(seconds=36 * 3600)
     assert clock_range("21:00-8:00") == ClockRange(1260, 480)
     assert clock_range("0:00-24:00") == ClockRange(0, 1440)
-    assert [(cap.limit, cap.days, cap.seconds) for cap in caps("1 per day, 3 per week, 2 per month, 1 per 36 hours")] == [
-        (1, 1, 0), (3, 7, 0), (2, 30, 0), (1, 0, 129600)
-    ]  # fmt: skip
-    assert [(cap.limit, cap.seconds) for cap in caps("at least 4 hours apart")] == [(1, 4 * 3600)]
+    assert [
+        (cap.limit, cap.days, cap.seconds)
+        for cap in caps("1 per day, 3 per week, 2 per month, 1 per 36 hours")
+    ] == [(1, 1, 0), (3, 7, 0), (2, 30, 0), (1, 0, 129600)]
+    assert [(cap.limit, cap.seconds) for cap in caps("at least 4 hours apart")] == [
+        (1, 4 * 3600)
+    ]
     assert when_capped("skip") is None
     assert when_capped("wait up to 2 days") == timedelta(days=2)
     assert date_phrase("14 days before vehicle.due").offset == Duration(days=-14)
-    assert mailbox("Maple Street <hello@maplestreet.example>").address == "hello@maplestreet.example"
+    assert (
+        mailbox("Maple Street <hello@maplestreet.example>").address
+        == "hello@maplestreet.example"
+    )
     assert priority("high") > priority("normal") > priority("low")
 
 
@@ -229,7 +273,9 @@ def test_the_first_half_of_the_language_is_read(world: Worlds) -> None:
     assert campaign.caps[0].scope == "campaign"
 
 
-def test_the_nine_examples_load_without_a_problem(tmp_path: Path, corpora: Path) -> None:
+def test_the_nine_examples_load_without_a_problem(
+    tmp_path: Path, corpora: Path
+) -> None:
     shutil.copytree(corpora.parent / "examples", tmp_path / "campaigns")
     loaded = load_folder(tmp_path)
     assert ["\n".join(problem.lines()) for problem in loaded.problems] == []
@@ -244,10 +290,13 @@ def test_a_file_is_named_as_people_know_it(world: Worlds, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "x" * 300, "a//b", "."])
-def test_a_template_is_named_and_not_a_path_out_of_the_folder(world: Worlds, name: str) -> None:
+def test_a_template_is_named_and_not_a_path_out_of_the_folder(
+    world: Worlds, name: str
+) -> None:
     for line in (f"  - send: {name}", f"  - send: card\n    content: {name}"):
         assert any(
-            "not the name of a template" in each for each in problems(world, CARD.replace("  - send: card", line))
+            "not the name of a template" in each
+            for each in problems(world, CARD.replace("  - send: card", line))
         )
 
 
@@ -257,7 +306,10 @@ def test_lengths_beyond_a_hundred_years_are_refused(world: Worlds) -> None:
         "frequency_caps: 1 per 99999 years",
         "audience: { joined: more than 99999 years ago }",
     ):
-        assert any("longer than 100 years" in each for each in problems(world, f"{line}\n{CARD}"))
+        assert any(
+            "longer than 100 years" in each
+            for each in problems(world, f"{line}\n{CARD}")
+        )
 
 
 def test_a_file_of_many_problems_is_read_in_no_time(world: Worlds) -> None:
@@ -278,7 +330,10 @@ def test_a_file_of_many_problems_is_read_in_no_time(world: Worlds) -> None:
         ("send_window: 9:00-17:00 on Sundays", "`Sundays` is not `business days`"),
         ("send_window: 24:00-24:00", "begins and ends at the same time"),
         ("trigger: { schedule: 9999-12-31 24:00 }", "not a date and time"),
-        ("steps: [{ send: we-miss-you-our-best-customers-of-the-year-2026! }]", "not the name of a template"),
+        (
+            "steps: [{ send: we-miss-you-our-best-customers-of-the-year-2026! }]",
+            "not the name of a template",
+        ),
     ],
 )
 def test_what_could_not_work_is_refused(world: Worlds, line: str, said: str) -> None:

@@ -21,11 +21,16 @@ WEEKLY = "frequency_caps: { all: 1 per week }\nsend_window: 9:00-19:00\nwhen_cap
 PERSON = ("key,email,birthday,news", "ana,ana@example.com,11-26,yes")
 
 
-def test_mondays_promotion_leaves_the_slot_that_thursdays_card_needs(world: Worlds) -> None:
+def test_mondays_promotion_leaves_the_slot_that_thursdays_card_needs(
+    world: Worlds,
+) -> None:
     made = world({"promo": PROMO, "card": CARD + "reserve: 7 days\n"}, settings=WEEKLY)
     made.contacts(*PERSON)
     made.run("2026-11-22 00:00", "2026-11-28 00:00")
-    assert made.timeline() == ["2026-11-23 16:00 skipped send promo (cap)", "2026-11-26 15:00 sent send card"]
+    assert made.timeline() == [
+        "2026-11-23 16:00 skipped send promo (cap)",
+        "2026-11-26 15:00 sent send card",
+    ]
     (skipped,) = [each for each in made.ledger() if each.outcome == "skipped"]
     assert "kept for card on 26 Nov" in (skipped.sentence or "")
 
@@ -34,20 +39,28 @@ def test_without_reserve_the_promotion_eats_it(world: Worlds) -> None:
     made = world({"promo": PROMO, "card": CARD}, settings=WEEKLY)
     made.contacts(*PERSON)
     made.run("2026-11-22 00:00", "2026-11-28 00:00")
-    assert made.timeline() == ["2026-11-23 16:00 sent send promo", "2026-11-26 15:00 skipped send card (cap)"]
+    assert made.timeline() == [
+        "2026-11-23 16:00 sent send promo",
+        "2026-11-26 15:00 skipped send card (cap)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ("reserve: 2 days\n", "the card is further away than that"),
-        ("reserve: 7 days\naudience: { visits: at least 1 }\n", "the card is not for her"),
+        (
+            "reserve: 7 days\naudience: { visits: at least 1 }\n",
+            "the card is not for her",
+        ),
         ("reserve: 7 days\ncounted: no\n", "the card uses no slot"),
         ("reserve: 7 days\nstatus: paused\n", "no card goes out"),
         ("reserve: 7 days\nholdout: 99%\n", "she is one of those who get none"),
     ],
 )
-def test_no_slot_is_kept_for_a_card_that_does_not_come(world: Worlds, change: str, why: str) -> None:
+def test_no_slot_is_kept_for_a_card_that_does_not_come(
+    world: Worlds, change: str, why: str
+) -> None:
     made = world({"promo": PROMO, "card": CARD + change}, settings=WEEKLY)
     made.contacts(*PERSON)
     made.run("2026-11-22 00:00", "2026-11-24 00:00")
@@ -55,7 +68,10 @@ def test_no_slot_is_kept_for_a_card_that_does_not_come(world: Worlds, change: st
 
 
 def test_a_card_that_she_has_switched_off_keeps_no_slot(world: Worlds) -> None:
-    made = world({"promo": PROMO.replace("news", "service"), "card": CARD + "reserve: 7 days\n"}, settings=WEEKLY)
+    made = world(
+        {"promo": PROMO.replace("news", "service"), "card": CARD + "reserve: 7 days\n"},
+        settings=WEEKLY,
+    )
     made.contacts("key,email,birthday,news", "ana,ana@example.com,11-26,no")
     made.run("2026-11-22 00:00", "2026-11-24 00:00")
     assert made.sent() == ["2026-11-23 16:00"]
@@ -69,38 +85,50 @@ def test_the_slot_is_given_free_once_the_card_has_its_end(world: Worlds) -> None
     assert made.sent() == ["2026-11-26 15:00", "2026-12-03 16:00"]
 
 
-def test_a_slot_is_kept_at_the_time_at_which_the_window_lets_the_card_go(world: Worlds) -> None:
-    card = CARD + "reserve: 7 days\ngrace: 4 days\nsend_window: 9:00-19:00 on business days\n"
+def test_a_slot_is_kept_at_the_time_at_which_the_window_lets_the_card_go(
+    world: Worlds,
+) -> None:
+    card = (
+        CARD
+        + "reserve: 7 days\ngrace: 4 days\nsend_window: 9:00-19:00 on business days\n"
+    )
     made = world({"promo": PROMO, "card": card}, settings=WEEKLY)
     made.contacts("key,email,birthday,news", "ana,ana@example.com,11-28,yes")
     made.run("2026-11-22 00:00", "2026-12-02 00:00")
-    assert made.sent() == ["2026-11-23 16:00", "2026-11-30 15:00"], "a Saturday's card leaves on the Monday after"
+    assert made.sent() == ["2026-11-23 16:00", "2026-11-30 15:00"], (
+        "a Saturday's card leaves on the Monday after"
+    )
 
 
 @settings(max_examples=30)
 @given(
-    st.integers(1, 28), st.integers(1, 9), st.sampled_from(["1 per week", "2 per week", "1 per day", "1 per 60 hours"])
+    st.integers(1, 28),
+    st.integers(1, 9),
+    st.sampled_from(["1 per week", "2 per week", "1 per day", "1 per 60 hours"]),
 )
 def test_what_is_reserved_for_as_long_as_the_caps_window_is_never_taken(
     tmp_path_factory: pytest.TempPathFactory, day: int, reserve: int, cap: str
 ) -> None:
     daily = PROMO.replace("schedule: 2026-11-23 10:00", "schedule: every day at 10:00")
     made = World(
-        tmp_path_factory.mktemp("w"), {"promo": daily, "card": CARD + f"reserve: {reserve} days\n"},
+        tmp_path_factory.mktemp("w"),
+        {"promo": daily, "card": CARD + f"reserve: {reserve} days\n"},
         f"frequency_caps: {{ all: {cap} }}\nsend_window: 9:00-19:00",
-    )  # fmt: skip
+    )
     made.contacts("key,email,birthday,news", f"ana,ana@example.com,12-{day:02d},yes")
     made.run("2026-11-21 00:00", f"2026-12-{day + 2:02d} 00:00")
-    (card,) = [each for each in made.ledger() if each.campaign == "card" and each.outcome in ("sent", "skipped")]
+    (card,) = [
+        each
+        for each in made.ledger()
+        if each.campaign == "card" and each.outcome in ("sent", "skipped")
+    ]
     made.database.close()
     window = 7 if "week" in cap else 3 if "hours" in cap else 1
     if reserve >= window:
         assert card.outcome == "sent", "a promotion has taken the slot that was kept"
 
 
-LETTER = (
-    "name: Letter\ntopic: service\ntrigger: { schedule: every Thursday at 10:00 }\ngrace: 3 days\nsteps: [send: a]\n"
-)
+LETTER = "name: Letter\ntopic: service\ntrigger: { schedule: every Thursday at 10:00 }\ngrace: 3 days\nsteps: [send: a]\n"
 HOURS = "send_window: 9:00-19:00"
 
 
@@ -112,10 +140,17 @@ HOURS = "send_window: 9:00-19:00"
         ("next window", ["2026-11-27 15:00 sent send a"]),
     ],
 )
-def test_what_nobody_looked_at_in_time(world: Worlds, when_late: str, timeline: list[str]) -> None:
+def test_what_nobody_looked_at_in_time(
+    world: Worlds, when_late: str, timeline: list[str]
+) -> None:
     made = world({"letter": LETTER + f"when_late: {when_late}\n"}, settings=HOURS)
     made.contacts("key,email", "ana,ana@example.com")
-    for now in ("2026-11-25 16:00", "2026-11-26 20:00", "2026-11-27 14:00", "2026-11-27 15:00"):
+    for now in (
+        "2026-11-25 16:00",
+        "2026-11-26 20:00",
+        "2026-11-27 14:00",
+        "2026-11-27 15:00",
+    ):
         made.beat(now)
     assert made.timeline() == timeline
 
@@ -129,14 +164,20 @@ def test_half_an_hour_is_not_late(world: Worlds) -> None:
 
 
 def test_waiting_for_the_morning_is_not_being_late(world: Worlds) -> None:
-    made = world({"letter": LETTER.replace("10:00", "22:00") + "when_late: skip\n"}, settings=HOURS)
+    made = world(
+        {"letter": LETTER.replace("10:00", "22:00") + "when_late: skip\n"},
+        settings=HOURS,
+    )
     made.contacts("key,email", "ana,ana@example.com")
     made.run("2026-11-25 16:00", "2026-11-28 00:00")
     assert made.sent() == ["2026-11-27 15:00"]
 
 
 def test_next_window_beyond_grace_is_too_late(world: Worlds) -> None:
-    made = world({"letter": LETTER.replace("3 days", "6 hours") + "when_late: next window\n"}, settings=HOURS)
+    made = world(
+        {"letter": LETTER.replace("3 days", "6 hours") + "when_late: next window\n"},
+        settings=HOURS,
+    )
     made.contacts("key,email", "ana,ana@example.com")
     made.beat("2026-11-25 16:00")
     made.beat("2026-11-26 20:00")
@@ -153,12 +194,16 @@ def test_next_window_beyond_grace_is_too_late(world: Worlds) -> None:
 )
 def test_what_cannot_be_is_refused(world: Worlds, line: str, said: str) -> None:
     made = world({"letter": LETTER + line + "\n"}, settings=HOURS)
-    assert any(said in "\n".join(each.lines()) for each in made.workspace.loaded.problems), line
+    assert any(
+        said in "\n".join(each.lines()) for each in made.workspace.loaded.problems
+    ), line
 
 
 def test_a_late_message_without_a_window_has_no_next_one(world: Worlds) -> None:
     made = world({"letter": LETTER + "when_late: next window\n"})
-    assert any("no send window" in each.sentence for each in made.workspace.loaded.problems)
+    assert any(
+        "no send window" in each.sentence for each in made.workspace.loaded.problems
+    )
 
 
 def test_the_zone_of_the_window_is_the_recipients(world: Worlds) -> None:
@@ -179,12 +224,22 @@ def outage_of(made: World, start: str, end: str, last: str) -> list[str]:
     for outage in (None, down):
         with rehearsal(made.database, now) as copy:
             book = made.workspace.book(copy, now)
-            simulate(copy, book, made.workspace.templates, {"email": Nowhere()}, now, until, outage=outage)
+            simulate(
+                copy,
+                book,
+                made.workspace.templates,
+                {"email": Nowhere()},
+                now,
+                until,
+                outage=outage,
+            )
             with copy.read() as connection:
                 ledgers.append(list(entries(connection, until=until)))
     return [
         f"{each.kind} {each.step} "
-        + " → ".join(f"{t:%m-%d %H:%M}" if t else "never" for t in (each.before, each.after))
+        + " → ".join(
+            f"{t:%m-%d %H:%M}" if t else "never" for t in (each.before, each.after)
+        )
         for each in effects(*ledgers, down)
     ]
 
@@ -205,13 +260,23 @@ def test_a_downtime_makes_late_drops_and_merges(world: Worlds) -> None:
     ]
 
 
-def test_what_comes_back_after_a_downtime_keeps_caps_and_priority(world: Worlds) -> None:
-    low = PROMO.replace("2026-11-23", "2026-11-26").replace("priority: low", "priority: low\ngrace: 3 days")
-    made = world({"promo": low, "card": CARD}, settings="frequency_caps: { all: 1 per day }\n" + HOURS)
+def test_what_comes_back_after_a_downtime_keeps_caps_and_priority(
+    world: Worlds,
+) -> None:
+    low = PROMO.replace("2026-11-23", "2026-11-26").replace(
+        "priority: low", "priority: low\ngrace: 3 days"
+    )
+    made = world(
+        {"promo": low, "card": CARD},
+        settings="frequency_caps: { all: 1 per day }\n" + HOURS,
+    )
     made.contacts(*PERSON)
     for now in ("2026-11-25 12:00", "2026-11-27 20:00", "2026-11-28 15:00"):
         made.beat(now)
-    assert made.timeline(outcomes=("sent",)) == ["2026-11-27 20:00 sent send card", "2026-11-28 15:00 sent send promo"]
+    assert made.timeline(outcomes=("sent",)) == [
+        "2026-11-27 20:00 sent send card",
+        "2026-11-28 15:00 sent send promo",
+    ]
 
 
 DUE = """
@@ -227,7 +292,9 @@ steps: [send: card]
 
 
 @pytest.mark.parametrize("late", ["skip", "next window"])
-def test_a_weekend_without_drip_makes_nothing_late_that_had_to_wait_for_monday(world: Worlds, late: str) -> None:
+def test_a_weekend_without_drip_makes_nothing_late_that_had_to_wait_for_monday(
+    world: Worlds, late: str
+) -> None:
     made = world({"due": DUE.replace("LATE", late)})
     made.contacts("key,email", "ana,ana@example.com")
     # Due on Saturday the 28th.

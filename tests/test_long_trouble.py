@@ -13,7 +13,15 @@ from drip.core.message import MOST_REFUSED
 from drip.storage import alarms
 from tests import cli as command_line
 from tests.mail_server import CLOSE, HANG
-from tests.test_relays import NOON, Asked, Everybody, Shop, control_holds, relaying, shop
+from tests.test_relays import (
+    NOON,
+    Asked,
+    Everybody,
+    Shop,
+    control_holds,
+    relaying,
+    shop,
+)
 from tests.world import LETTER
 
 __all__ = ["shop"]
@@ -34,7 +42,9 @@ def test_a_server_that_hangs_up_before_every_text_is_tried_with_one_message_at_a
         assert server.connections - before <= 4
 
 
-def test_a_server_that_took_some_and_refuses_to_relay_for_all_others_loses_nobody(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_took_some_and_refuses_to_relay_for_all_others_loses_nobody(
+    shop: Callable[..., Shop],
+) -> None:
     class Forgets(Asked):
         def _fault(self, to: str, stage: str) -> str | None:
             if stage == "RCPT" and len(self.taken) >= 5:
@@ -49,11 +59,15 @@ def test_a_server_that_took_some_and_refuses_to_relay_for_all_others_loses_nobod
         assert tally.trouble and "Relay access denied" in tally.trouble
 
 
-def test_once_a_sender_is_refused_the_rest_of_its_campaign_is_not_offered(shop: Callable[..., Shop]) -> None:
+def test_once_a_sender_is_refused_the_rest_of_its_campaign_is_not_offered(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("*", "MAIL"): "550 5.7.1 sender not allowed"}) as server:
         made = shop(server, people=100, connections="4")
         made.beat()
-        assert set(control_holds(made)) == {"letter"} and made.states() == {"deferred": 100}
+        assert set(control_holds(made)) == {"letter"} and made.states() == {
+            "deferred": 100
+        }
         # What had been offered by then, over each connection one, and one that was on its way.
         assert len(server.senders) <= 2 * 4
 
@@ -69,7 +83,9 @@ def test_a_server_that_has_taken_no_message_gives_nobody_up_whatever_it_says_lat
         assert tally.trouble
 
 
-def test_a_server_that_is_left_alone_stays_so_for_the_next_process(tmp_path: Path) -> None:
+def test_a_server_that_is_left_alone_stays_so_for_the_next_process(
+    tmp_path: Path,
+) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         relaying(tmp_path, server, 40)
         command_line.drip(tmp_path, "run", "--once", "--now", "2026-11-26 9:50")
@@ -77,14 +93,22 @@ def test_a_server_that_is_left_alone_stays_so_for_the_next_process(tmp_path: Pat
         first = len(server.news())
         assert first < MOST_REFUSED + 4
         for minute in range(1, 6):
-            command_line.drip(tmp_path, "run", "--once", "--now", f"2026-11-26 10:0{minute}:30")
+            command_line.drip(
+                tmp_path, "run", "--once", "--now", f"2026-11-26 10:0{minute}:30"
+            )
         # As from cron, each minute: one at 10:01, one at 10:03.
         assert len(server.news()) <= 2
 
 
-def test_what_is_held_as_unproven_names_the_answer_in_status(shop: Callable[..., Shop]) -> None:
+def test_what_is_held_as_unproven_names_the_answer_in_status(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
-        made = shop(server, people=2, campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1))
+        made = shop(
+            server,
+            people=2,
+            campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1),
+        )
         for hour in range(74):
             made.beat(60 * hour)
         assert made.states() == {"held": 2}
@@ -92,32 +116,44 @@ def test_what_is_held_as_unproven_names_the_answer_in_status(shop: Callable[...,
         assert "None" not in said and "no such user" in said
 
 
-def test_a_server_that_puts_everybody_off_for_hours_is_told_of(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_puts_everybody_off_for_hours_is_told_of(
+    shop: Callable[..., Shop],
+) -> None:
     campaign = LETTER.replace("topic:", "grace: 30 days\ntopic:", 1)
     with Asked(Everybody("RCPT", "451 4.3.0 temporary lookup failure")) as server:
         made = shop(server, people=10, campaign=campaign)
         for hour in range(72):
             made.beat(60 * hour)
         with made.world.database.read() as connection:
-            (alarm,) = [each for each in alarms.lately(connection, NOON) if each.action == "put-off"][:1]
+            (alarm,) = [
+                each
+                for each in alarms.lately(connection, NOON)
+                if each.action == "put-off"
+            ][:1]
         assert alarm.about == "email" and "temporary lookup failure" in alarm.sentence
 
 
-def test_one_recipient_at_whom_the_server_hangs_up_is_asked_for_twice_a_turn(shop: Callable[..., Shop]) -> None:
+def test_one_recipient_at_whom_the_server_hangs_up_is_asked_for_twice_a_turn(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("p7", "RCPT"): CLOSE}) as server:
         made = shop(server, people=100, connections="4")
         made.beat()
         assert server.asked.count("p7") <= 2
 
 
-def test_a_server_that_answers_at_no_recipient_is_left_alone_as_a_whole(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_answers_at_no_recipient_is_left_alone_as_a_whole(
+    shop: Callable[..., Shop],
+) -> None:
     # Over four connections to recipients of three domains, so that no turn has five silences.
     with Asked(Everybody("RCPT", HANG)) as server:
         made = shop(server, people=20, timeout="1", connections="4")
         assert any(made.beat(minute).trouble for minute in (0, 1, 3, 7, 15, 31))
 
 
-def test_silence_at_the_one_message_that_is_tried_again_is_no_end_of_the_trouble(shop: Callable[..., Shop]) -> None:
+def test_silence_at_the_one_message_that_is_tried_again_is_no_end_of_the_trouble(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=20, timeout="1", connections="4")
         assert made.beat().trouble
@@ -125,7 +161,12 @@ def test_silence_at_the_one_message_that_is_tried_again_is_no_end_of_the_trouble
 
 
 @pytest.mark.parametrize(
-    "says", ["550 Invalid recipient", "550 5.1.1 no such user", "550 I cannot deliver mail for you"]
+    "says",
+    [
+        "550 Invalid recipient",
+        "550 5.1.1 no such user",
+        "550 I cannot deliver mail for you",
+    ],
 )
 def test_one_recipient_of_the_servers_own_does_not_prove_all_the_others_dead(
     shop: Callable[..., Shop], says: str
@@ -134,18 +175,29 @@ def test_one_recipient_of_the_servers_own_does_not_prove_all_the_others_dead(
     with Asked(Everybody("RCPT", says, but=("p3",))) as server:
         made = shop(server, people=40, connections="1")
         tally = made.beat()
-        assert made.states().get("failed", 0) <= MOST_REFUSED and made.suppressed() <= MOST_REFUSED
+        assert (
+            made.states().get("failed", 0) <= MOST_REFUSED
+            and made.suppressed() <= MOST_REFUSED
+        )
         assert tally.trouble
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "RCPT"])
-def test_a_stop_waits_for_no_answer_of_a_server_that_has_no_text_of_ours(tmp_path: Path, stage: str) -> None:
-    with Asked(Everybody("RCPT", HANG) if stage == "RCPT" else {("*", stage): HANG}) as server:
+def test_a_stop_waits_for_no_answer_of_a_server_that_has_no_text_of_ours(
+    tmp_path: Path, stage: str
+) -> None:
+    with Asked(
+        Everybody("RCPT", HANG) if stage == "RCPT" else {("*", stage): HANG}
+    ) as server:
         relaying(tmp_path, server, 10)
         command_line.drip(tmp_path, "run", "--once", "--now", "2026-11-26 9:50")
-        started = command_line.command(tmp_path, "run", "--every", "1", "--now", "2026-11-26 10:00")
-        with subprocess.Popen(started, env=command_line.environment(), stderr=subprocess.DEVNULL) as daemon:
+        started = command_line.command(
+            tmp_path, "run", "--every", "1", "--now", "2026-11-26 10:00"
+        )
+        with subprocess.Popen(
+            started, env=command_line.environment(), stderr=subprocess.DEVNULL
+        ) as daemon:
             until = time.monotonic() + 20
             while not server.connections and time.monotonic() < until:
                 time.sleep(0.1)

@@ -41,18 +41,28 @@ def test_these_servers_are_in_the_bench() -> None:
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("server", CHOSEN, ids=lambda server: server.name)
-def test_letters_and_receipts_arrive_once_over_tls(server: MailServer, situation: Situation, tmp_path: Path) -> None:
-    found = where_it_can_run(server, lambda: run(server, cache(), tmp_path, "starttls", situation, EACH))
+def test_letters_and_receipts_arrive_once_over_tls(
+    server: MailServer, situation: Situation, tmp_path: Path
+) -> None:
+    found = where_it_can_run(
+        server, lambda: run(server, cache(), tmp_path, "starttls", situation, EACH)
+    )
     assert found.good, found
 
 
 @pytest.mark.parametrize("server", PLAIN, ids=lambda server: server.name)
-def test_letters_and_receipts_arrive_once_without_encryption(server: MailServer, tmp_path: Path) -> None:
-    found = where_it_can_run(server, lambda: run(server, cache(), tmp_path, "none", "straight on", EACH))
+def test_letters_and_receipts_arrive_once_without_encryption(
+    server: MailServer, tmp_path: Path
+) -> None:
+    found = where_it_can_run(
+        server, lambda: run(server, cache(), tmp_path, "none", "straight on", EACH)
+    )
     assert found.good, found
 
 
 @pytest.mark.parametrize("server", BOUNCING, ids=lambda server: server.name)
-def test_what_a_server_sends_back_gives_up_dead_addresses_alone(server: Debian, tmp_path: Path) -> None:
+def test_what_a_server_sends_back_gives_up_dead_addresses_alone(
+    server: Debian, tmp_path: Path
+) -> None:
     came = where_it_can_run(server, lambda: bounces(server, cache(), tmp_path))
     assert [each for each in came if not each.good] == []

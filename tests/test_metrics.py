@@ -49,7 +49,10 @@ def test_what_waits_what_left_and_what_is_wrong_is_told(world: Worlds) -> None:
     made.beat(NOW)
     found = figures(exposition(made.database, lambda: NOW.replace(minute=2)))
     assert found["drip_up",] == 1 and found["drip_daemon_running",] == 0
-    assert found["drip_queue_messages", "email"] == 5 and found["drip_queue_age_seconds", "email"] == 120
+    assert (
+        found["drip_queue_messages", "email"] == 5
+        and found["drip_queue_age_seconds", "email"] == 120
+    )
     assert found["drip_messages", "letter", "pending"] == 5
     assert found["drip_heartbeat_timestamp_seconds",] == NOW.timestamp()
 
@@ -60,15 +63,21 @@ def test_a_daemon_answers_prometheus(shop: Path) -> None:
         port = probe.getsockname()[1]
     daemon = subprocess.Popen(
         command(shop, "run", "--metrics", str(port), "--now", "2026-11-26 10:30"),
-        env=environment(), stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
     try:
         found: dict[tuple[str, ...], float] = {}
         until = time.monotonic() + 30
-        while found.get(("drip_messages", "letter", "sent")) != 400 and time.monotonic() < until:
+        while (
+            found.get(("drip_messages", "letter", "sent")) != 400
+            and time.monotonic() < until
+        ):
             time.sleep(0.2)
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{port}/metrics", timeout=5
+                ) as answer:
                     found = figures(answer.read().decode())
             except urllib.error.URLError:
                 assert daemon.poll() is None
@@ -78,7 +87,10 @@ def test_a_daemon_answers_prometheus(shop: Path) -> None:
         daemon.terminate()
         assert daemon.wait() == 0
     printed = figures(drip(shop, "metrics").out)
-    assert printed["drip_messages", "letter", "sent"] == 400 and printed["drip_daemon_running",] == 0
+    assert (
+        printed["drip_messages", "letter", "sent"] == 400
+        and printed["drip_daemon_running",] == 0
+    )
 
 
 class Slow:
@@ -98,12 +110,17 @@ class Slow:
         yield from ()
 
 
-def test_health_is_answered_while_figures_are_read_and_these_are_read_one_at_a_time() -> None:
+def test_health_is_answered_while_figures_are_read_and_these_are_read_one_at_a_time() -> (
+    None
+):
     registry, slow, listening = CollectorRegistry(), Slow(), listen("127.0.0.1", 0)
     registry.register(slow)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     found: list[int] = []
-    scrapes = [threading.Thread(target=lambda: found.append(httpx.get(url).status_code)) for _ in range(3)]
+    scrapes = [
+        threading.Thread(target=lambda: found.append(httpx.get(url).status_code))
+        for _ in range(3)
+    ]
     with serving(make_figures(registry, []), listening):
         for each in scrapes:
             each.start()
@@ -114,15 +131,24 @@ def test_health_is_answered_while_figures_are_read_and_these_are_read_one_at_a_t
     assert found == [200, 200, 200] and slow.most == 1
 
 
-def test_a_crowd_takes_neither_threads_nor_more_places_than_there_are(world: Worlds) -> None:
+def test_a_crowd_takes_neither_threads_nor_more_places_than_there_are(
+    world: Worlds,
+) -> None:
     made, listening = world({}), listen("127.0.0.1", 0)
     at, before = listening.getsockname(), threading.active_count()
-    with serving(make_figures(registry_of(made.database, lambda: NOW), []), listening, most=FIGURES_CONNECTIONS):
+    with serving(
+        make_figures(registry_of(made.database, lambda: NOW), []),
+        listening,
+        most=FIGURES_CONNECTIONS,
+    ):
         crowd = [socket.create_connection(at) for _ in range(4 * FIGURES_CONNECTIONS)]
         for each in crowd:
             each.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
         found = httpx.get(f"http://127.0.0.1:{at[1]}/metrics", timeout=10)
-        assert figures(found.text)["drip_up",] == 1 and "text/plain" in found.headers["content-type"]
+        assert (
+            figures(found.text)["drip_up",] == 1
+            and "text/plain" in found.headers["content-type"]
+        )
         assert threading.active_count() <= before + 2
     for each in crowd:
         each.close()
@@ -139,4 +165,8 @@ def test_a_port_that_is_taken_is_said(shop: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = drip(shop, "run", "--metrics", str(taken.getsockname()[1]))
-    assert done.code == 2 and "Nothing can be served" in done.err and "another port" in done.err
+    assert (
+        done.code == 2
+        and "Nothing can be served" in done.err
+        and "another port" in done.err
+    )

@@ -22,9 +22,41 @@ from drip.workspace import Workspace
 from tests.test_cli import SAMPLE_DAY
 
 MUTATIONS = 200
-STRANGE = ["", "[]", "{}", "- 1", "0", "-1", "9" * 40, "yes", "no", "~", "null", "1e999", "2026-02-31", "at least", "not",
-           "any", "until", "every 99 weeks on Monday at 9:00", "{{ x }}", "\"\\0\"", "ﷺ", "*x", "&x y", "!!int 3", "a: b: c",
-           "x" * 5000, "'", "[[[[[[", "in the last 0 days", "between 5 and 2", "top 0%", "makes 101% of total", "not not x"]  # fmt: skip
+STRANGE = [
+    "",
+    "[]",
+    "{}",
+    "- 1",
+    "0",
+    "-1",
+    "9" * 40,
+    "yes",
+    "no",
+    "~",
+    "null",
+    "1e999",
+    "2026-02-31",
+    "at least",
+    "not",
+    "any",
+    "until",
+    "every 99 weeks on Monday at 9:00",
+    "{{ x }}",
+    '"\\0"',
+    "ﷺ",
+    "*x",
+    "&x y",
+    "!!int 3",
+    "a: b: c",
+    "x" * 5000,
+    "'",
+    "[[[[[[",
+    "in the last 0 days",
+    "between 5 and 2",
+    "top 0%",
+    "makes 101% of total",
+    "not not x",
+]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +114,9 @@ def held_to_it(root: Path, key: str) -> Loaded:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_two_hundred_mutations_of_the_gallery(sample: Path, tmp_path: Path, part: int) -> None:
+def test_two_hundred_mutations_of_the_gallery(
+    sample: Path, tmp_path: Path, part: int
+) -> None:
     chance = random.Random(part)
     shutil.copytree(sample, tmp_path / "shop")
     names = sorted((sample / "campaigns").glob("*.yaml"))
@@ -103,7 +137,9 @@ def test_two_hundred_mutations_of_the_gallery(sample: Path, tmp_path: Path, part
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**9))
-def test_hostile_strings_as_names_subjects_tags_and_conditions(sample: Path, naughty: list[str], seed: int) -> None:
+def test_hostile_strings_as_names_subjects_tags_and_conditions(
+    sample: Path, naughty: list[str], seed: int
+) -> None:
     chance = random.Random(seed)
     text = lambda: json.dumps(chance.choice(naughty))  # noqa: E731 - JSON is YAML
     campaign = (
@@ -121,7 +157,9 @@ def test_hostile_strings_as_names_subjects_tags_and_conditions(sample: Path, nau
         path.unlink()
 
 
-def every_route(data: object, route: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def every_route(
+    data: object, route: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str | int, ...]]:
     if isinstance(data, dict):
         for key, value in data.items():
             yield (*route, key)
@@ -143,10 +181,16 @@ def test_every_misspelt_key_is_found_in_its_line(sample: Path, tmp_path: Path) -
                 continue
             line, column = document.keys[route]
             lines = good.splitlines()
-            lines[line - 1] = lines[line - 1][: column - 1] + "q" + lines[line - 1][column - 1 :]
+            lines[line - 1] = (
+                lines[line - 1][: column - 1] + "q" + lines[line - 1][column - 1 :]
+            )
             target = tmp_path / "shop" / "campaigns" / path.name
             target.write_text("\n".join(lines) + "\n", "utf-8")
-            errors = [each for each in load_folder(tmp_path / "shop").problems if each.level == "error"]
+            errors = [
+                each
+                for each in load_folder(tmp_path / "shop").problems
+                if each.level == "error"
+            ]
             assert line in {each.place.line for each in errors}, (
                 path.name,
                 route,
@@ -157,7 +201,9 @@ def test_every_misspelt_key_is_found_in_its_line(sample: Path, tmp_path: Path) -
     assert tried > 150
 
 
-def test_a_workspace_of_strange_values_is_refused_whole_and_the_rest_runs(sample: Path, tmp_path: Path) -> None:
+def test_a_workspace_of_strange_values_is_refused_whole_and_the_rest_runs(
+    sample: Path, tmp_path: Path
+) -> None:
     shutil.copytree(sample, tmp_path / "shop")
     for n, strange in enumerate(STRANGE):
         text = f"name: {strange}\ntopic: offers\ntrigger: {{ event: x.y }}\naudience: {strange}\nsteps:\n  - wait: {strange}\n"
@@ -166,4 +212,11 @@ def test_a_workspace_of_strange_values_is_refused_whole_and_the_rest_runs(sample
     assert len(workspace.loaded.campaigns) >= 9
     at = datetime(2026, 11, 22, tzinfo=UTC)
     with workspace.database(at) as database:
-        simulate(database, workspace.book(database, at), workspace.templates, {"email": Nowhere()}, at, at)
+        simulate(
+            database,
+            workspace.book(database, at),
+            workspace.templates,
+            {"email": Nowhere()},
+            at,
+            at,
+        )

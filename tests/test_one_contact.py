@@ -26,10 +26,19 @@ def test_one_contacts_preview_is_its_part_of_everybodys(seed: int) -> None:
         def foreseen(contact_id: int | None) -> list[tuple[object, ...]]:
             with rehearsal(world.database, START, Part(contact_id)) as copy:
                 book = world.workspace.book(copy, START)
-                simulate(copy, book, world.workspace.templates, {"email": Nowhere()}, START, end)
+                simulate(
+                    copy,
+                    book,
+                    world.workspace.templates,
+                    {"email": Nowhere()},
+                    START,
+                    end,
+                )
                 with copy.read() as connection:
                     found = list(entries(connection, until=end, contact="p0"))
-            return [(e.at, e.outcome, e.campaign, e.step, e.code, e.until) for e in found]
+            return [
+                (e.at, e.outcome, e.campaign, e.step, e.code, e.until) for e in found
+            ]
 
         assert foreseen(1) == foreseen(None)
         house.close()

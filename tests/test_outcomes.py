@@ -46,11 +46,21 @@ def made(world: Worlds, people: int = 200) -> World:
 def of(shop: World, since: str = "2026-11-01") -> Report:
     campaign = shop.workspace.loaded.campaigns["offer"]
     with shop.database.read() as connection:
-        return report(connection, shop.workspace.settings, campaign, Period("offer", at(since), NOW), "total", NOW)
+        return report(
+            connection,
+            shop.workspace.settings,
+            campaign,
+            Period("offer", at(since), NOW),
+            "total",
+            NOW,
+        )
 
 
 def bought(shop: World, *who: str, on: str = "2026-11-30", total: str = "20") -> None:
-    shop.events("event,contact,at,total", *(f"order.placed,{each},{on}T12:00:00Z,{total}" for each in who))
+    shop.events(
+        "event,contact,at,total",
+        *(f"order.placed,{each},{on}T12:00:00Z,{total}" for each in who),
+    )
 
 
 def test_who_got_it_is_counted_beside_who_was_held_out(world: Worlds) -> None:
@@ -78,10 +88,27 @@ def test_what_came_back_and_what_was_not_sent_is_counted(world: Worlds) -> None:
     shop = made(world, 40)
     message = shop.transport.messages[0]
     Feedback(shop.database, NOW).take(
-        [Finding("bounce", message.to.address, "5.1.1", "address-dead", "unknown", (message.message_id,))] * 2, "x"
+        [
+            Finding(
+                "bounce",
+                message.to.address,
+                "5.1.1",
+                "address-dead",
+                "unknown",
+                (message.message_id,),
+            )
+        ]
+        * 2,
+        "x",
     )
     assert sum(each.back.get("bounce", 0) for each in of(shop).steps) == 1
-    shop = world({"offer": OFFER.replace("holdout: 30%\n", "").replace("topic: service", "topic: news")})
+    shop = world(
+        {
+            "offer": OFFER.replace("holdout: 30%\n", "").replace(
+                "topic: service", "topic: news"
+            )
+        }
+    )
     shop.contacts("key,email", "eve,eve@example.com")
     shop.beat("2026-11-26 09:00")
     shop.beat("2026-11-26 16:00")
@@ -95,9 +122,16 @@ def test_the_report_is_printed_written_and_told_as_json(world: Worlds) -> None:
     shop.database.close()
     told = ("report", "--now", "2026-12-20 6:00", "--since", "2026-11-20")
     printed = drip(shop.root, *told).out
-    assert "60 came in." in printed and "Lift:" in printed and "that may be chance" in printed
+    assert (
+        "60 came in." in printed
+        and "Lift:" in printed
+        and "that may be chance" in printed
+    )
     (row,) = drip(shop.root, *told, "--json").rows
-    assert row["began"] == 60 and row["treated"]["people"] + row["held_out"]["people"] == 60
+    assert (
+        row["began"] == 60
+        and row["treated"]["people"] + row["held_out"]["people"] == 60
+    )
     file = shop.root / "report.csv"
     assert drip(shop.root, *told, "--csv", str(file)).code == 0
     rows = list(csv.DictReader(file.read_text("utf-8-sig").splitlines()))
@@ -111,14 +145,24 @@ def test_the_report_is_printed_written_and_told_as_json(world: Worlds) -> None:
 
 def test_the_intervals_are_those_of_the_papers() -> None:
     """Newcombe 1998, table II: 56/70 beside 48/80; 9/10 beside 3/10; 10/10 beside 0/20."""
-    for one, other, low, high in (((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090),
-                                  ((10, 10), (0, 20), 0.6791, 1.0)):  # fmt: skip
-        assert Lift(Share(*one), Share(*other)).interval == pytest.approx((low, high), abs=0.0001)
+    for one, other, low, high in (
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ):
+        assert Lift(Share(*one), Share(*other)).interval == pytest.approx(
+            (low, high), abs=0.0001
+        )
     assert Share(81, 263).interval == pytest.approx((0.2553, 0.3662), abs=0.0001)
 
 
-@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.integers(0, 50))
-def test_an_interval_holds_its_rate_and_shrinks_with_the_count(both: tuple[int, int], more: int) -> None:
+@given(
+    st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.integers(0, 50),
+)
+def test_an_interval_holds_its_rate_and_shrinks_with_the_count(
+    both: tuple[int, int], more: int
+) -> None:
     share = Share(*both)
     low, high = share.interval
     assert 0 <= low <= share.rate <= high <= 1
@@ -156,7 +200,19 @@ def test_the_report_says_what_caps_held_back_and_for_whom(world: Worlds) -> None
     caps = of(shop, "2026-12-01").caps
     assert (caps.skipped, caps.deferred, caps.displaced_by) == (17, 0, (("daily", 17),))
     assert [(each.start, each.skipped) for each in caps.weeks] == [
-        (at("2026-12-01"), 7), (at("2026-12-08"), 7), (at("2026-12-15"), 3),
-    ]  # fmt: skip
-    done = drip(shop.root, "report", "offer", "--since", "2026-12-01 00:00", "--now", "2026-12-20 12:00")
-    assert "Caps: 17 skipped, 0 put off (by daily 17); week by week 7, 7, 3." in done.out
+        (at("2026-12-01"), 7),
+        (at("2026-12-08"), 7),
+        (at("2026-12-15"), 3),
+    ]
+    done = drip(
+        shop.root,
+        "report",
+        "offer",
+        "--since",
+        "2026-12-01 00:00",
+        "--now",
+        "2026-12-20 12:00",
+    )
+    assert (
+        "Caps: 17 skipped, 0 put off (by daily 17); week by week 7, 7, 3." in done.out
+    )

@@ -30,7 +30,10 @@ def block(language: str) -> str:
 def installed(folder: Path) -> None:
     """The package as an installer leaves it behind."""
     entries = tomllib.loads(block("toml"))["project"]["entry-points"]
-    lines = [f"[{group}]\n" + "\n".join(f"{name} = {to}" for name, to in own.items()) for group, own in entries.items()]
+    lines = [
+        f"[{group}]\n" + "\n".join(f"{name} = {to}" for name, to in own.items())
+        for group, own in entries.items()
+    ]
     info = folder / "bell-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bell\nVersion: 1.0\n")
@@ -59,9 +62,13 @@ def test_the_transport_of_the_page_is_thirty_lines_and_works(tmp_path: Path) -> 
     installed(tmp_path / "packages")
     heard: list[str] = []
     root = tmp_path / "shop"
-    settings = SETTINGS.replace("email: { use: memory }", f"push: {{ use: bell, port: '{rings(heard)}' }}")
+    settings = SETTINGS.replace(
+        "email: { use: memory }", f"push: {{ use: bell, port: '{rings(heard)}' }}"
+    )
     files = {
-        "campaigns/_settings.yaml": settings.replace("  contact: {", "  contact: { push_token: text,"),
+        "campaigns/_settings.yaml": settings.replace(
+            "  contact: {", "  contact: { push_token: text,"
+        ),
         "campaigns/letter.yaml": LETTER,
         "templates/letter.push": "Ding for {{ contact.key }}\n",
     }
@@ -71,7 +78,14 @@ def test_the_transport_of_the_page_is_thirty_lines_and_works(tmp_path: Path) -> 
         """In a Python that is started with the package beside drip."""
         beside = environment(PYTHONPATH=str(tmp_path / "packages"))
         arguments = command(root, "run", "--once", "--now", now, "--json")
-        return subprocess.run(arguments, env=beside, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            arguments,
+            env=beside,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     assert run("2026-11-26 09:00").returncode == 0
     (row,) = map(json.loads, run("2026-11-26 10:00").stdout.splitlines())

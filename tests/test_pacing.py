@@ -22,7 +22,10 @@ Worlds = Callable[..., World]
 
 
 def shop(world: Worlds, transports: str, people: int = 12) -> World:
-    made = world({"letter": LETTER}, settings=f"transports: {{ email: {{ use: memory, {transports} }} }}")
+    made = world(
+        {"letter": LETTER},
+        settings=f"transports: {{ email: {{ use: memory, {transports} }} }}",
+    )
     domains = ("slow.example", "other.example")
     made.contacts("key,email", *(f"p{n},p{n}@{domains[n % 2]}" for n in range(people)))
     made.beat("2026-11-26 09:00")
@@ -30,7 +33,9 @@ def shop(world: Worlds, transports: str, people: int = 12) -> World:
 
 
 def whom(made: World) -> Counter[str]:
-    return Counter(each.to.address.partition("@")[2] for each in made.transport.messages)
+    return Counter(
+        each.to.address.partition("@")[2] for each in made.transport.messages
+    )
 
 
 def test_a_rate_lets_so_many_leave_and_says_when_the_next_may(world: Worlds) -> None:
@@ -53,7 +58,9 @@ def test_a_domains_rate_holds_up_no_other_domain(world: Worlds) -> None:
     assert whom(made)["slow.example"] == 2
 
 
-def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(world: Worlds) -> None:
+def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(
+    world: Worlds,
+) -> None:
     made = shop(world, "")
 
     def throttled(message: Message) -> Sent | Unsent:
@@ -66,7 +73,10 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(world: Worl
     # All that had begun before it was said; the rest waits without having been tried.
     assert tally.sent == 6 and tally.again + len(made.transport.messages) <= 12
     asked: list[str] = []
-    made.answer = lambda message: (asked.append(message.to.address), throttled(message))[1]
+    made.answer = lambda message: (
+        asked.append(message.to.address),
+        throttled(message),
+    )[1]
     made.beat("2026-11-26 16:00:20")
     assert asked == []
     made.beat("2026-11-26 16:01")
@@ -80,14 +90,23 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(world: Worl
     assert whom(made) == {"other.example": 6, "slow.example": 6}
 
 
-@pytest.mark.parametrize("option", ["rate: fast", "rate: gmail.com 1 per day", "rate_per_domain: '5'"])
+@pytest.mark.parametrize(
+    "option", ["rate: fast", "rate: gmail.com 1 per day", "rate_per_domain: '5'"]
+)
 def test_what_is_no_rate_is_explained_at_its_place(world: Worlds, option: str) -> None:
-    made = world({"letter": LETTER}, settings=f"transports: {{ email: {{ use: memory, {option} }} }}")
-    (problem,) = [each for each in made.workspace.loaded.problems if each.level == "error"]
+    made = world(
+        {"letter": LETTER},
+        settings=f"transports: {{ email: {{ use: memory, {option} }} }}",
+    )
+    (problem,) = [
+        each for each in made.workspace.loaded.problems if each.level == "error"
+    ]
     assert "20 per second" in "\n".join(problem.lines())
 
 
-def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path: Path) -> None:
+def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "shop"
     times: list[float] = []
 
@@ -107,8 +126,9 @@ def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path
         assert drip(root, "run", "--once", "--now", "2026-11-26 09:00").code == 0
         daemon = subprocess.Popen(
             command(root, "run", "--every", "60", "--now", "2026-11-26 10:30"),
-            env=environment(), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
         until = time.monotonic() + 40
         while len(server.taken) < 50 and time.monotonic() < until:
             time.sleep(0.05)
@@ -119,7 +139,9 @@ def test_the_daemon_keeps_to_a_rate_and_does_not_wait_for_its_next_beat(tmp_path
     assert times[-1] - times[0] >= 2.2
 
 
-def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_it_is_mended(world: Worlds) -> None:
+def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_it_is_mended(
+    world: Worlds,
+) -> None:
     made = shop(world, "")
     made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
     for second in (0, 10, 20):
@@ -142,7 +164,9 @@ def test_five_days_of_trying_count_from_the_first_attempt(world: Worlds) -> None
 
 def test_a_secret_that_is_renewed_is_read_anew(tmp_path: Path) -> None:
     (tmp_path / "campaigns").mkdir()
-    workspace = Workspace(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "secrets")})
+    workspace = Workspace(
+        tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "secrets")}
+    )
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "TOKEN").write_text("old")
     before = workspace.fingerprint()

@@ -47,28 +47,49 @@ def database(address: str, tmp_path: Path) -> Iterator[Database]:
 def test_every_character_is_folded_as_python_folds_it(database: Database) -> None:
     # Not what text cannot have: the halves of pairs, and the character 0.
     chars = [chr(n) for n in range(1, sys.maxunicode + 1) if not 0xD800 <= n <= 0xDFFF]
-    statement = text("SELECT drip_fold(each) FROM unnest(CAST(:chars AS TEXT[])) AS one(each)")
+    statement = text(
+        "SELECT drip_fold(each) FROM unnest(CAST(:chars AS TEXT[])) AS one(each)"
+    )
     with database.read() as connection:
         folded = list(connection.scalars(statement, {"chars": chars}))
-    assert [char for char, to in zip(chars, folded, strict=True) if to != char.casefold()] == []
+    assert [
+        char for char, to in zip(chars, folded, strict=True) if to != char.casefold()
+    ] == []
 
 
 @pytest.mark.parametrize(
     "written",
-    [["0.1"] * 10, ["1,234.50", "$2", "x", "3 €", ".5", "-1."], ["9007199254740993", "1"], [], ["1e5", "1,23"]],
+    [
+        ["0.1"] * 10,
+        ["1,234.50", "$2", "x", "3 €", ".5", "-1."],
+        ["9007199254740993", "1"],
+        [],
+        ["1e5", "1,23"],
+    ],
 )
-def test_both_databases_know_the_same_sum(database: Database, tmp_path: Path, written: list[str]) -> None:
+def test_both_databases_know_the_same_sum(
+    database: Database, tmp_path: Path, written: list[str]
+) -> None:
     file = create_database(tmp_path / "d.db", NOW)
-    rows = " UNION ALL ".join(f"SELECT '{each}' AS v" for each in written) or "SELECT NULL AS v"
+    rows = (
+        " UNION ALL ".join(f"SELECT '{each}' AS v" for each in written)
+        or "SELECT NULL AS v"
+    )
     found = []
     for each in (database, file):
         with each.read() as connection:
-            found.append(connection.execute(text(f"SELECT drip_sum(v) FROM ({rows}) AS one")).scalar())
+            found.append(
+                connection.execute(
+                    text(f"SELECT drip_sum(v) FROM ({rows}) AS one")
+                ).scalar()
+            )
     file.close()
     assert found[0] == found[1]
 
 
-def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing_and_a_read_is_of_one_moment(database: Database) -> None:
+def test_a_write_is_all_or_nothing_and_an_attempt_is_nothing_and_a_read_is_of_one_moment(
+    database: Database,
+) -> None:
     hold = text("INSERT INTO holds VALUES ('x', 1, NULL)")
     with pytest.raises(ZeroDivisionError), database.write() as connection:
         connection.execute(hold)
@@ -89,8 +110,13 @@ def test_a_writer_sees_all_that_the_one_before_it_stored(database: Database) -> 
     def add() -> None:
         for _ in range(20):
             with database.write() as connection:
-                held = connection.execute(text("SELECT count(*) FROM holds")).scalar_one()
-                connection.execute(text("INSERT INTO holds VALUES (:scope, 1, NULL)"), {"scope": str(held)})
+                held = connection.execute(
+                    text("SELECT count(*) FROM holds")
+                ).scalar_one()
+                connection.execute(
+                    text("INSERT INTO holds VALUES (:scope, 1, NULL)"),
+                    {"scope": str(held)},
+                )
 
     writers = [threading.Thread(target=add) for _ in range(4)]
     for each in writers:
@@ -101,12 +127,16 @@ def test_a_writer_sees_all_that_the_one_before_it_stored(database: Database) -> 
         assert connection.execute(text("SELECT count(*) FROM holds")).scalar() == 80
 
 
-def test_one_daemon_at_a_time_and_the_server_gives_the_lock_back(database: Database, postgresql: Postgres) -> None:
+def test_one_daemon_at_a_time_and_the_server_gives_the_lock_back(
+    database: Database, postgresql: Postgres
+) -> None:
     first, second = database.lock(), database.lock()
     assert first.take()
     assert not second.take()
     assert not second.is_free()
-    postgresql.do("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    postgresql.do(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    )
     assert not first.is_ours()
     assert second.take()
     second.give_back()
@@ -116,7 +146,12 @@ def test_one_daemon_at_a_time_and_the_server_gives_the_lock_back(database: Datab
 def test_one_whose_connection_broke_takes_the_lock_again_unless_another_has_it(
     tmp_path: Path, address: str, postgresql: Postgres
 ) -> None:
-    made = World(tmp_path, {"letter": LETTER}, "transports: { email: { use: files, folder: out } }", address=address)
+    made = World(
+        tmp_path,
+        {"letter": LETTER},
+        "transports: { email: { use: files, folder: out } }",
+        address=address,
+    )
     daemon = Daemon(made.workspace, made.database, lambda: NOW, Trust())
     assert daemon._lock.take()
     daemon._start()
@@ -144,12 +179,21 @@ def test_one_whose_connection_broke_takes_the_lock_again_unless_another_has_it(
 def test_a_backup_put_back_is_noticed_and_holds_what_may_have_left(
     tmp_path: Path, address: str, postgresql: Postgres
 ) -> None:
-    made = World(tmp_path, {"letter": LETTER}, "transports: { email: { use: files, folder: out } }", address=address)
+    made = World(
+        tmp_path,
+        {"letter": LETTER},
+        "transports: { email: { use: files, folder: out } }",
+        address=address,
+    )
     made.contacts("key,email", "ana,ana@example.com")
     clock = [at("2026-11-22 12:00")]
 
     def once(trust: Trust = FRESH) -> int:
-        return Daemon(made.workspace, made.database, lambda: clock[0], trust).run_once().sent
+        return (
+            Daemon(made.workspace, made.database, lambda: clock[0], trust)
+            .run_once()
+            .sent
+        )
 
     once()
     made.database.close()
@@ -216,14 +260,18 @@ def test_one_that_waits_too_long_for_another_writer_says_so(database: Database) 
 
 
 @pytest.mark.parametrize("code", ["53100", "53200", "53300", "53400", "58030"])
-def test_what_the_server_lacks_is_about_its_machine(database: Database, code: str) -> None:
+def test_what_the_server_lacks_is_about_its_machine(
+    database: Database, code: str
+) -> None:
     failing = f"DO $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{code}'; END $$"
     with pytest.raises(Shortage) as lack, database.write() as connection:
         connection.execute(text(failing))
     assert lack.value.help
 
 
-def test_a_server_without_a_connection_left_is_about_its_machine(address: str, postgresql: Postgres) -> None:
+def test_a_server_without_a_connection_left_is_about_its_machine(
+    address: str, postgresql: Postgres
+) -> None:
     postgresql.do("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
     try:
         full = address.replace("drip@", "few@")

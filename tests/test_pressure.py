@@ -19,8 +19,14 @@ CAMPAIGNS = {
     "card": "name: Card\ntopic: news\npriority: high\ntrigger: { date: contact.birthday, repeat: yearly }\nsteps: [send: a]\n",
     "promo": "name: Promo\ntopic: news\npriority: low\ntrigger: { schedule: every day at 10:00 }\nsteps: [send: b]\n",
 }
-SETTINGS = "frequency_caps: { all: 2 per week }\nsend_window: 9:00-19:00\nwhen_capped: skip"
-PEOPLE = ("key,email,birthday,news", "ana,ana@example.com,11-24,yes", "ben,ben@example.com,,yes")
+SETTINGS = (
+    "frequency_caps: { all: 2 per week }\nsend_window: 9:00-19:00\nwhen_capped: skip"
+)
+PEOPLE = (
+    "key,email,birthday,news",
+    "ana,ana@example.com,11-24,yes",
+    "ben,ben@example.com,,yes",
+)
 
 
 @pytest.fixture
@@ -44,8 +50,16 @@ def test_a_cap_tells_who_displaces_whom_and_who_is_at_the_limit(made: World) -> 
 def test_the_pressure_is_told_over_time(made: World) -> None:
     made.run("2026-11-22 00:00", "2026-11-26 00:00")
     with made.database.read() as connection:
-        found = stretches(connection, at("2026-11-21"), at("2026-11-26 12:00"), timedelta(days=2))
-        of_card = stretches(connection, at("2026-11-21"), at("2026-11-26 12:00"), timedelta(days=2), ("card",))
+        found = stretches(
+            connection, at("2026-11-21"), at("2026-11-26 12:00"), timedelta(days=2)
+        )
+        of_card = stretches(
+            connection,
+            at("2026-11-21"),
+            at("2026-11-26 12:00"),
+            timedelta(days=2),
+            ("card",),
+        )
     assert found == [
         Stretch(at("2026-11-21"), 2, 0, 0),
         Stretch(at("2026-11-23"), 2, 3, 0),
@@ -55,7 +69,17 @@ def test_the_pressure_is_told_over_time(made: World) -> None:
 
 
 def rows(made: World, *more: str) -> dict[str, dict[str, Any]]:
-    done = drip(made.root, "preview", "--caps", "--json", "--days", "4", "--now", "2026-11-21 20:00", *more)
+    done = drip(
+        made.root,
+        "preview",
+        "--caps",
+        "--json",
+        "--days",
+        "4",
+        "--now",
+        "2026-11-21 20:00",
+        *more,
+    )
     assert done.code == 0, done.err
     return {row["campaign"]: row for row in done.rows if "campaign" in row}
 
@@ -71,7 +95,9 @@ def rows(made: World, *more: str) -> dict[str, dict[str, Any]]:
         ("news: 1 per week", 0, 2),
     ],
 )
-def test_other_caps_can_be_tried(made: World, trial: str, card: int, promo: int) -> None:
+def test_other_caps_can_be_tried(
+    made: World, trial: str, card: int, promo: int
+) -> None:
     found = rows(made, "--try", trial)
     assert (found["promo"]["sent"], found.get("card", {}).get("sent", 0)) == (4, 0)
     assert (found["promo"]["sent_if"], found["card"]["sent_if"]) == (promo, card)
@@ -79,7 +105,11 @@ def test_other_caps_can_be_tried(made: World, trial: str, card: int, promo: int)
 
 @pytest.mark.parametrize(
     ("trial", "said"),
-    [("nonsense", "says no caps"), ("prmo: 1 per day", "did you mean `promo`"), ("promo: often", "is not a cap")],
+    [
+        ("nonsense", "says no caps"),
+        ("prmo: 1 per day", "did you mean `promo`"),
+        ("promo: often", "is not a cap"),
+    ],
 )
 def test_a_trial_that_cannot_be_is_refused(made: World, trial: str, said: str) -> None:
     with pytest.raises(DripError) as refused:
@@ -89,7 +119,15 @@ def test_a_trial_that_cannot_be_is_refused(made: World, trial: str, said: str) -
 
 def test_the_heat_map_is_a_table_of_campaigns(made: World) -> None:
     done = drip(
-        made.root, "preview", "--caps", "--days", "4", "--now", "2026-11-21 20:00", "--try", "promo: 1 per week"
+        made.root,
+        "preview",
+        "--caps",
+        "--days",
+        "4",
+        "--now",
+        "2026-11-21 20:00",
+        "--try",
+        "promo: 1 per week",
     )
     assert done.code == 0
     assert "Who displaces whom" in done.out

@@ -32,8 +32,12 @@ __all__ = ["shop"]
 
 
 @pytest.mark.parametrize("stage", ["RCPT", "DATA", "MAIL"])
-def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(shop: Callable[..., Shop], stage: str) -> None:
-    with Asked(Everybody(stage, CLOSE) if stage != "MAIL" else {("*", "MAIL"): CLOSE}) as server:
+def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(
+    shop: Callable[..., Shop], stage: str
+) -> None:
+    with Asked(
+        Everybody(stage, CLOSE) if stage != "MAIL" else {("*", "MAIL"): CLOSE}
+    ) as server:
         made = shop(server, connections="1")
         tally = made.beat()
         assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
@@ -45,7 +49,9 @@ def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(shop: Cal
         assert server.connections - before <= 2
 
 
-def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(shop: Callable[..., Shop]) -> None:
+def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=6, connections="6", timeout="1")
         tally = made.beat()
@@ -58,7 +64,9 @@ def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(shop: Callable[
 
 def test_deaths_in_a_row_are_counted_when_messages_come_one_at_a_time() -> None:
     with MailServer(Everybody("TEXT", CLOSE)) as server:
-        transport = SmtpTransport({"host": "127.0.0.1", "port": str(server.port), "security": "none"})
+        transport = SmtpTransport(
+            {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
+        )
         book = Book()
         transport.deliver(messages("p0"), book)
         with pytest.raises(TransportDown, match="in the middle of 2 messages in a row"):
@@ -87,11 +95,16 @@ def test_a_message_refused_after_its_text_as_one_too_many_of_the_session_goes_on
         for minute in range(1, 5):
             made.beat(minute)
         with made.world.database.read() as connection:
-            assert "reaped" not in {each.action for each in alarms.lately(connection, NOON - timedelta(days=1))}
+            assert "reaped" not in {
+                each.action
+                for each in alarms.lately(connection, NOON - timedelta(days=1))
+            }
         assert made.states() == {"sent": 8} and len(server.taken) >= 8
 
 
-def test_the_probe_goes_to_somebody_else_than_whom_the_server_has_refused(shop: Callable[..., Shop]) -> None:
+def test_the_probe_goes_to_somebody_else_than_whom_the_server_has_refused(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as works, Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(works)
         made.beat()
@@ -107,7 +120,9 @@ def test_the_probe_goes_to_somebody_else_than_whom_the_server_has_refused(shop: 
             assert len(asked) == 1 and not set(asked) & first
 
 
-def test_a_sender_beside_that_was_not_stopped_ends_no_pause(shop: Callable[..., Shop]) -> None:
+def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as server:
         made = shop(server, people=5)
 
@@ -117,10 +132,20 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(shop: Callable[..., 
                 # Meanwhile another process has heard that the server wants less.
                 with made.world.database.write() as connection:
                     now = int(NOON.timestamp() * 1000)
-                    lanes.close(connection, "email", "", now, 30_000, 1_800_000, reason="too much mail")
+                    lanes.close(
+                        connection,
+                        "email",
+                        "",
+                        now,
+                        30_000,
+                        1_800_000,
+                        reason="too much mail",
+                    )
 
         made.world.transports = {
-            "email": Beside({"host": "127.0.0.1", "port": str(server.port), "security": "none"})  # type: ignore[dict-item]
+            "email": Beside(
+                {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
+            )  # type: ignore[dict-item]
         }
         made.beat()
         assert made.states() == {"sent": 5}
@@ -134,7 +159,12 @@ def test_what_was_said_of_the_recipient_counts_more_than_how_the_server_takes_le
 
     class Strict(Asked):
         def _say(self, client: Any, said: str) -> None:
-            super()._say(client, "421 4.7.0 too many errors & close" if said == "503 no recipients" else said)
+            super()._say(
+                client,
+                "421 4.7.0 too many errors & close"
+                if said == "503 no recipients"
+                else said,
+            )
 
     with Strict(faults) as server:
         made = shop(server, connections="1")
@@ -158,7 +188,9 @@ class Own:
         """Nothing is kept open."""
 
 
-def test_somebodys_own_transport_may_call_its_connection_server(shop: Callable[..., Shop]) -> None:
+def test_somebodys_own_transport_may_call_its_connection_server(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as server:
         made = shop(server, people=2)
         made.close()
@@ -179,10 +211,19 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
             super()._talk(client)
 
         def _fault(self, to: str, stage: str) -> str | None:
-            return "503 5.5.1 Bad sequence" if stage == "MAIL" and self.confused else super()._fault(to, stage)
+            return (
+                "503 5.5.1 Bad sequence"
+                if stage == "MAIL" and self.confused
+                else super()._fault(to, stage)
+            )
 
     with Confused() as server:
-        options = {"host": "127.0.0.1", "port": str(server.port), "security": "none", "connections": "6"}
+        options = {
+            "host": "127.0.0.1",
+            "port": str(server.port),
+            "security": "none",
+            "connections": "6",
+        }
         transport, book = SmtpTransport(options), Book()
         transport.deliver(messages(*(f"p{n}" for n in range(30))), book)
         server.confused = True
@@ -219,8 +260,13 @@ def test_what_says_that_nothing_may_leave_is_left_alone_for_a_minute(
         assert shut.until == NOON + timedelta(seconds=seconds), (shut, tally.trouble)
 
 
-@pytest.mark.parametrize("says", ["554 5.7.1 <ana@example.com>: Relay access denied", "550 relay not permitted"])
-def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(shop: Callable[..., Shop], says: str) -> None:
+@pytest.mark.parametrize(
+    "says",
+    ["554 5.7.1 <ana@example.com>: Relay access denied", "550 relay not permitted"],
+)
+def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
+    shop: Callable[..., Shop], says: str
+) -> None:
     with Asked() as server:
         made = shop(server, people=5, connections="1")
         made.beat()
@@ -237,19 +283,33 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(shop: Callable
         assert tally.trouble and "takes nothing" in tally.trouble
 
 
-def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(shop: Callable[..., Shop]) -> None:
-    with Asked({("p0", "RCPT"): "450 4.7.1 <p0@d0.example>: rate limit of this domain exceeded"}) as server:
+def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(
+    shop: Callable[..., Shop],
+) -> None:
+    with Asked(
+        {
+            (
+                "p0",
+                "RCPT",
+            ): "450 4.7.1 <p0@d0.example>: rate limit of this domain exceeded"
+        }
+    ) as server:
         made = shop(server, people=3)
         made.beat()
         with made.world.database.write() as connection:
             (person,) = contacts_by_key(connection, ["p0"]).values()
             assert erase(connection, person.id, NOON)
         with made.world.database.read() as connection:
-            reasons = [row[0] or "" for row in connection.execute(text("SELECT reason FROM lanes"))]
+            reasons = [
+                row[0] or ""
+                for row in connection.execute(text("SELECT reason FROM lanes"))
+            ]
         assert not [each for each in reasons if "p0@" in each]
 
 
-def test_a_new_server_is_asked_at_once_by_several_processes_too(shop: Callable[..., Shop]) -> None:
+def test_a_new_server_is_asked_at_once_by_several_processes_too(
+    shop: Callable[..., Shop],
+) -> None:
     class Senders:
         asked = 0
 
@@ -276,7 +336,9 @@ def test_a_new_server_is_asked_at_once_by_several_processes_too(shop: Callable[.
         assert senders.asked == 1
 
 
-def test_two_reports_about_one_message_do_not_prove_that_a_domain_is_gone(world: Worlds) -> None:
+def test_two_reports_about_one_message_do_not_prove_that_a_domain_is_gone(
+    world: Worlds,
+) -> None:
     made = sent(world)
     (message,) = made.transport.messages
     take(made, bounce(message, "550 5.1.2 nxdomain", 1))
@@ -284,7 +346,9 @@ def test_two_reports_about_one_message_do_not_prove_that_a_domain_is_gone(world:
     assert suppressed(made) == []
 
 
-def test_a_hold_is_noticed_while_every_recipient_is_refused(shop: Callable[..., Shop]) -> None:
+def test_a_hold_is_noticed_while_every_recipient_is_refused(
+    shop: Callable[..., Shop],
+) -> None:
     class Holds(Asked):
         def _fault(self, to: str, stage: str) -> str | None:
             found = super()._fault(to, stage)
@@ -293,13 +357,19 @@ def test_a_hold_is_noticed_while_every_recipient_is_refused(shop: Callable[..., 
                     control.hold(connection, "letter", NOON)
             return found
 
-    with Holds(Everybody("RCPT", "550 5.7.1 this recipient takes nothing from you", but=("p0",))) as server:
+    with Holds(
+        Everybody(
+            "RCPT", "550 5.7.1 this recipient takes nothing from you", but=("p0",)
+        )
+    ) as server:
         made = shop(server, people=60, connections="1")
         made.beat()
         assert len(server.asked) <= 15
 
 
-def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(tmp_path: Path) -> None:
+def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "shop"
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         relaying(root, server, 50)
@@ -308,7 +378,10 @@ def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(tmp
         assert server.news()
         said = drip(root, "run", "--once", "--now", "2026-11-26 10:30:05")
         assert server.news() == []
-        assert "has refused 5 recipients" in said.err and "`drip stop --off` tries at once" in said.err
+        assert (
+            "has refused 5 recipients" in said.err
+            and "`drip stop --off` tries at once" in said.err
+        )
         drip(root, "stop", "--off")
         drip(root, "run", "--once", "--now", "2026-11-26 10:30:10")
         assert server.news()
@@ -316,10 +389,14 @@ def test_a_program_that_is_started_anew_leaves_alone_whom_the_one_before_did(tmp
         assert len(server.news()) <= 1
 
 
-def test_a_connection_that_is_lost_while_the_others_are_waited_for_makes_no_busy_loop() -> None:
+def test_a_connection_that_is_lost_while_the_others_are_waited_for_makes_no_busy_loop() -> (
+    None
+):
     """It was ready and the only one: nobody is to be asked about now, so that the next look is not in the past."""
     with MailServer() as server:
-        transport = SmtpTransport({"host": "127.0.0.1", "port": str(server.port), "security": "none"})
+        transport = SmtpTransport(
+            {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
+        )
         lap = Round(transport, iter(()), Book())
         lap._ready_at = transport.passed_s() - 1
         lap._ask()

@@ -19,7 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drip.engine.feedback import Feedback
-from drip.inbound.providers import Event, Forged, Mailgun, Posted, Postmark, Provider, SendGrid, Ses
+from drip.inbound.providers import (
+    Event,
+    Forged,
+    Mailgun,
+    Posted,
+    Postmark,
+    Provider,
+    SendGrid,
+    Ses,
+)
 from drip.transports.smtp import SmtpTransport
 from tests.test_feedback import sent
 from tests.test_transports import MESSAGE
@@ -29,7 +38,9 @@ Worlds = Callable[..., World]
 Make = Callable[[Any], Posted]
 NAME = "00000000000000ff.abc@maple.example"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:bounces"
-CERTIFICATE = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123abc.pem"
+CERTIFICATE = (
+    "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123abc.pem"
+)
 
 
 NOW = at("2026-11-26 16:00")
@@ -52,7 +63,9 @@ def by_mailgun(told: Any) -> Posted:
 
 ECDSA = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = base64.b64encode(
-    ECDSA.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    ECDSA.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 ).decode()
 
 
@@ -60,7 +73,13 @@ def by_sendgrid(told: Any) -> Posted:
     body = json.dumps(told if isinstance(told, list) else [told]).encode()
     signature = ECDSA.sign(b"1770146431" + body, ec.ECDSA(hashes.SHA256()))
     name = "x-twilio-email-event-webhook"
-    return Posted({f"{name}-timestamp": "1770146431", f"{name}-signature": base64.b64encode(signature).decode()}, body)
+    return Posted(
+        {
+            f"{name}-timestamp": "1770146431",
+            f"{name}-signature": base64.b64encode(signature).decode(),
+        },
+        body,
+    )
 
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -68,8 +87,17 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 def certificate(common: str = "sns.amazonaws.com", until: int = 2030) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
-    made = made.serial_number(1).not_valid_before(dt.datetime(2020, 1, 1)).not_valid_after(dt.datetime(until, 1, 1))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(RSA.public_key())
+    )
+    made = (
+        made.serial_number(1)
+        .not_valid_before(dt.datetime(2020, 1, 1))
+        .not_valid_after(dt.datetime(until, 1, 1))
+    )
     return made.sign(RSA, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
@@ -78,15 +106,31 @@ PEM = certificate()
 
 def by_ses(told: Any, version: str = "2", **changes: str) -> Posted:
     note = {
-        "Type": "Notification", "MessageId": "22b80b92", "TopicArn": TOPIC, "Message": json.dumps(told),
-        "Timestamp": "2026-11-26T16:00:00.000Z", "SignatureVersion": version, "SigningCertURL": CERTIFICATE, **changes,
-    }  # fmt: skip
+        "Type": "Notification",
+        "MessageId": "22b80b92",
+        "TopicArn": TOPIC,
+        "Message": json.dumps(told),
+        "Timestamp": "2026-11-26T16:00:00.000Z",
+        "SignatureVersion": version,
+        "SigningCertURL": CERTIFICATE,
+        **changes,
+    }
     names = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
     if note["Type"] != "Notification":
-        names = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+        names = (
+            "Message",
+            "MessageId",
+            "SubscribeURL",
+            "Timestamp",
+            "Token",
+            "TopicArn",
+            "Type",
+        )
     text = "".join(f"{name}\n{note[name]}\n" for name in names if name in note)
     kind = hashes.SHA256() if version == "2" else hashes.SHA1()
-    note["Signature"] = base64.b64encode(RSA.sign(text.encode(), padding.PKCS1v15(), kind)).decode()
+    note["Signature"] = base64.b64encode(
+        RSA.sign(text.encode(), padding.PKCS1v15(), kind)
+    ).decode()
     return Posted({}, json.dumps(note).encode())
 
 
@@ -117,27 +161,56 @@ SPAM = "550 5.7.1 Message rejected as spam"
 
 
 def postmark(record: str, kind: str = "", details: str = "") -> dict[str, Any]:
-    return {"RecordType": record, "ID": 42, "Type": kind, "Email": WHO, "Details": details, "Metadata": {"drip": NAME}}
+    return {
+        "RecordType": record,
+        "ID": 42,
+        "Type": kind,
+        "Email": WHO,
+        "Details": details,
+        "Metadata": {"drip": NAME},
+    }
 
 
 def mailgun(event: str, text: str = "", code: int = 0, **more: Any) -> dict[str, Any]:
     return {
-        "event": event, "id": "G9Bn5sl1TC6nu79C8C0bwg", "recipient": WHO, "delivery-status": {"code": code, "message": text},
-        "message": {"headers": {"message-id": NAME}}, **more,
-    }  # fmt: skip
+        "event": event,
+        "id": "G9Bn5sl1TC6nu79C8C0bwg",
+        "recipient": WHO,
+        "delivery-status": {"code": code, "message": text},
+        "message": {"headers": {"message-id": NAME}},
+        **more,
+    }
 
 
 def sendgrid(event: str, reason: str = "", **more: str) -> dict[str, Any]:
-    return {"event": event, "email": WHO, "reason": reason, "drip": NAME, "sg_event_id": "x", "timestamp": 1, **more}
+    return {
+        "event": event,
+        "email": WHO,
+        "reason": reason,
+        "drip": NAME,
+        "sg_event_id": "x",
+        "timestamp": 1,
+        **more,
+    }
 
 
 def ses(kind: str, inside: str, **more: Any) -> dict[str, Any]:
     return {"notificationType": kind, "mail": {"source": f"back+{NAME}"}, inside: more}
 
 
-def bounced(text: str, status: str = "", kind: str = "Permanent", sub: str = "General") -> dict[str, Any]:
-    recipients = [{"emailAddress": WHO, "status": status, "diagnosticCode": f"smtp; {text}"}]
-    return ses("Bounce", "bounce", bounceType=kind, bounceSubType=sub, bouncedRecipients=recipients)
+def bounced(
+    text: str, status: str = "", kind: str = "Permanent", sub: str = "General"
+) -> dict[str, Any]:
+    recipients = [
+        {"emailAddress": WHO, "status": status, "diagnosticCode": f"smtp; {text}"}
+    ]
+    return ses(
+        "Bounce",
+        "bounce",
+        bounceType=kind,
+        bounceSubType=sub,
+        bouncedRecipients=recipients,
+    )
 
 
 SAID = [
@@ -149,16 +222,51 @@ SAID = [
     ("postmark", postmark("Bounce", "AutoResponder"), "auto-reply", "unknown"),
     ("postmark", postmark("SpamComplaint", "SpamComplaint"), "complaint", "unknown"),
     ("postmark", postmark("Delivery"), "delivered", "unknown"),
-    ("mailgun", mailgun("failed", DEAD[4:], 550, severity="permanent"), "bounce", "address-dead"),
-    ("mailgun", mailgun("failed", "", 605, severity="permanent", reason="suppress-bounce"), "bounce", "address-dead"),
-    ("mailgun", mailgun("failed", FULL[4:], 452, severity="temporary"), "delayed", "temporary"),
-    ("mailgun", mailgun("failed", SPAM[4:], 550, severity="permanent"), "bounce", "policy"),
+    (
+        "mailgun",
+        mailgun("failed", DEAD[4:], 550, severity="permanent"),
+        "bounce",
+        "address-dead",
+    ),
+    (
+        "mailgun",
+        mailgun("failed", "", 605, severity="permanent", reason="suppress-bounce"),
+        "bounce",
+        "address-dead",
+    ),
+    (
+        "mailgun",
+        mailgun("failed", FULL[4:], 452, severity="temporary"),
+        "delayed",
+        "temporary",
+    ),
+    (
+        "mailgun",
+        mailgun("failed", SPAM[4:], 550, severity="permanent"),
+        "bounce",
+        "policy",
+    ),
     ("mailgun", mailgun("complained"), "complaint", "unknown"),
     ("mailgun", mailgun("unsubscribed"), "unsubscribe", "unknown"),
     ("mailgun", mailgun("delivered"), "delivered", "unknown"),
-    ("sendgrid", sendgrid("bounce", DEAD, status="5.1.1", type="bounce"), "bounce", "address-dead"),
-    ("sendgrid", sendgrid("bounce", "", type="bounce", bounce_classification="Invalid Address"), "bounce", "address-dead"),
-    ("sendgrid", sendgrid("bounce", "", type="blocked", bounce_classification="Invalid Address"), "bounce", "policy"),
+    (
+        "sendgrid",
+        sendgrid("bounce", DEAD, status="5.1.1", type="bounce"),
+        "bounce",
+        "address-dead",
+    ),
+    (
+        "sendgrid",
+        sendgrid("bounce", "", type="bounce", bounce_classification="Invalid Address"),
+        "bounce",
+        "address-dead",
+    ),
+    (
+        "sendgrid",
+        sendgrid("bounce", "", type="blocked", bounce_classification="Invalid Address"),
+        "bounce",
+        "policy",
+    ),
     ("sendgrid", sendgrid("bounce", SPAM, type="blocked"), "bounce", "policy"),
     ("sendgrid", sendgrid("dropped", "Bounced Address"), "bounce", "address-dead"),
     ("sendgrid", sendgrid("dropped", "Spam Content"), "bounce", "policy"),
@@ -166,35 +274,70 @@ SAID = [
     ("sendgrid", sendgrid("spamreport"), "complaint", "unknown"),
     ("sendgrid", sendgrid("group_unsubscribe"), "unsubscribe", "unknown"),
     ("ses", bounced(DEAD, "5.1.1"), "bounce", "address-dead"),
-    ("ses", bounced("Amazon SES has suppressed sending to this address", kind="Permanent", sub="Suppressed"), "bounce", "address-dead"),
+    (
+        "ses",
+        bounced(
+            "Amazon SES has suppressed sending to this address",
+            kind="Permanent",
+            sub="Suppressed",
+        ),
+        "bounce",
+        "address-dead",
+    ),
     ("ses", bounced(FULL, "4.2.2", "Transient", "MailboxFull"), "bounce", "temporary"),
-    ("ses", bounced("too large", kind="Transient", sub="MessageTooLarge"), "bounce", "policy"),
+    (
+        "ses",
+        bounced("too large", kind="Transient", sub="MessageTooLarge"),
+        "bounce",
+        "policy",
+    ),
     ("ses", bounced("", kind="Undetermined", sub="Undetermined"), "bounce", "unknown"),
-    ("ses", ses("Complaint", "complaint", complainedRecipients=[{"emailAddress": WHO}]), "complaint", "unknown"),
+    (
+        "ses",
+        ses("Complaint", "complaint", complainedRecipients=[{"emailAddress": WHO}]),
+        "complaint",
+        "unknown",
+    ),
     ("ses", ses("Delivery", "delivery", recipients=[WHO]), "delivered", "unknown"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("provider", "told", "kind", "meaning"), SAID)
-def test_what_a_provider_says(provider: str, told: dict[str, Any], kind: str, meaning: str) -> None:
+def test_what_a_provider_says(
+    provider: str, told: dict[str, Any], kind: str, meaning: str
+) -> None:
     (event,) = heard(provider, told)
-    assert (event.finding.kind, event.finding.meaning, event.finding.recipient) == (kind, meaning, WHO)
+    assert (event.finding.kind, event.finding.meaning, event.finding.recipient) == (
+        kind,
+        meaning,
+        WHO,
+    )
     assert any(NAME in each for each in event.finding.about)
     assert heard(provider, told) == [event], "told twice it is the same event"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_what_is_nothing_to_us_is_nothing(provider: str) -> None:
-    for told in ({"event": "open"}, {"RecordType": "Open"}, {"notificationType": "Hello"}, {}):
+    for told in (
+        {"event": "open"},
+        {"RecordType": "Open"},
+        {"notificationType": "Hello"},
+        {},
+    ):
         assert heard(provider, told) == []
 
 
 def test_several_recipients_are_several_events() -> None:
     told = bounced(DEAD, "5.1.1")
-    told["bounce"]["bouncedRecipients"].append({"emailAddress": "ben@example.com", "diagnosticCode": f"smtp; {FULL}"})
+    told["bounce"]["bouncedRecipients"].append(
+        {"emailAddress": "ben@example.com", "diagnosticCode": f"smtp; {FULL}"}
+    )
     first, second = heard("ses", told)
     assert first.source != second.source
-    assert [each.finding.meaning for each in (first, second)] == ["address-dead", "temporary"]
+    assert [each.finding.meaning for each in (first, second)] == [
+        "address-dead",
+        "temporary",
+    ]
 
 
 # --- forged
@@ -203,7 +346,10 @@ def test_several_recipients_are_several_events() -> None:
 def altered(posted: Posted) -> Iterator[Posted]:
     """The same without what signs it, with another body, with another signature."""
     yield Posted({}, posted.body)
-    yield Posted({name: value[:-6] + "AAAA==" for name, value in posted.headers.items()}, posted.body)
+    yield Posted(
+        {name: value[:-6] + "AAAA==" for name, value in posted.headers.items()},
+        posted.body,
+    )
     yield Posted(dict.fromkeys(posted.headers, "é"), posted.body)
 
 
@@ -218,10 +364,15 @@ def test_what_is_not_signed_by_the_provider_is_not_looked_at(provider: str) -> N
 def test_what_was_changed_after_signing_is_not_looked_at() -> None:
     posted = by_sendgrid(sendgrid("spamreport"))
     with pytest.raises(Forged):
-        PROVIDERS["sendgrid"][0].events(Posted(posted.headers, posted.body.replace(b"spamreport", b"delivered!")), NOW)
+        PROVIDERS["sendgrid"][0].events(
+            Posted(posted.headers, posted.body.replace(b"spamreport", b"delivered!")),
+            NOW,
+        )
     posted = by_mailgun(mailgun("complained"))
     with pytest.raises(Forged):
-        PROVIDERS["mailgun"][0].events(Posted({}, posted.body.replace(SIGNED_AT.encode(), b"1770146432")), NOW)
+        PROVIDERS["mailgun"][0].events(
+            Posted({}, posted.body.replace(SIGNED_AT.encode(), b"1770146432")), NOW
+        )
     with pytest.raises(Forged):
         Mailgun("other").events(posted, NOW)
 
@@ -231,24 +382,40 @@ def test_what_was_changed_after_signing_is_not_looked_at() -> None:
     [
         {"TopicArn": "arn:aws:sns:us-east-1:999:other"},
         {"SigningCertURL": "https://sns.evil.example/SimpleNotificationService-1.pem"},
-        {"SigningCertURL": "http://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem"},
+        {
+            "SigningCertURL": "http://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem"
+        },
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com.evil.example/a.pem"},
         {"SigningCertURL": "https://x@sns.us-east-1.amazonaws.com/a.pem"},
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com/../bucket/a.pem"},
-        {"SigningCertURL": "https://sns.s3.amazonaws.com/SimpleNotificationService-1.pem"},
-        {"SigningCertURL": "https://sns.s3-eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"},
+        {
+            "SigningCertURL": "https://sns.s3.amazonaws.com/SimpleNotificationService-1.pem"
+        },
+        {
+            "SigningCertURL": "https://sns.s3-eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
+        },
         {"SigningCertURL": f"{CERTIFICATE}?key=mine"},
     ],
 )
-def test_amazon_is_believed_by_its_own_certificate_and_about_our_topic_alone(changes: dict[str, str]) -> None:
+def test_amazon_is_believed_by_its_own_certificate_and_about_our_topic_alone(
+    changes: dict[str, str],
+) -> None:
     with pytest.raises(Forged):
         Ses(TOPIC, lambda address: PEM).events(by_ses(bounced(DEAD), **changes), NOW)
 
 
 @pytest.mark.parametrize(
-    "pem", [certificate("evil.example"), certificate("sns.evil.amazonaws.com.example"), certificate(until=2025), b""]
+    "pem",
+    [
+        certificate("evil.example"),
+        certificate("sns.evil.amazonaws.com.example"),
+        certificate(until=2025),
+        b"",
+    ],
 )
-def test_a_certificate_of_somebody_else_or_of_long_ago_proves_nothing(pem: bytes) -> None:
+def test_a_certificate_of_somebody_else_or_of_long_ago_proves_nothing(
+    pem: bytes,
+) -> None:
     with pytest.raises(Forged):
         Ses(TOPIC, lambda address: pem).events(by_ses(bounced(DEAD)), NOW)
 
@@ -269,24 +436,65 @@ def test_amazons_older_signature_and_its_subscription_are_known() -> None:
     asked: list[str] = []
     provider = Ses(TOPIC, lambda address: (asked.append(address), PEM)[1])
     confirm = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=x"
-    assert provider.events(by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL=confirm, Token="x"), NOW) == []
+    assert (
+        provider.events(
+            by_ses(
+                "hello",
+                Type="SubscriptionConfirmation",
+                SubscribeURL=confirm,
+                Token="x",
+            ),
+            NOW,
+        )
+        == []
+    )
     assert asked == [CERTIFICATE, confirm]
     with pytest.raises(Forged):
         provider.events(
-            by_ses("hello", Type="SubscriptionConfirmation", SubscribeURL="https://evil.example/", Token="x"), NOW
+            by_ses(
+                "hello",
+                Type="SubscriptionConfirmation",
+                SubscribeURL="https://evil.example/",
+                Token="x",
+            ),
+            NOW,
         )
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["bounce", "Bounce", "failed"]),
-    lambda inside: st.lists(inside, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(
-            ["event", "RecordType", "Type", "notificationType", "bounce", "bouncedRecipients", "delivery-status", "email",
-             "code", "reason", "complaint", "recipients", "delivery", "status"]
-        ) | st.text(max_size=5), inside, max_size=5,
-    ), max_leaves=20,
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from(["bounce", "Bounce", "failed"]),
+    lambda inside: (
+        st.lists(inside, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "event",
+                    "RecordType",
+                    "Type",
+                    "notificationType",
+                    "bounce",
+                    "bouncedRecipients",
+                    "delivery-status",
+                    "email",
+                    "code",
+                    "reason",
+                    "complaint",
+                    "recipients",
+                    "delivery",
+                    "status",
+                ]
+            )
+            | st.text(max_size=5),
+            inside,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
 
 
 @given(JSON)
@@ -309,14 +517,29 @@ def test_whatever_is_posted_unsigned_is_forged_or_no_json(body: bytes) -> None:
 # --- what follows
 
 
-def test_a_provider_that_says_an_address_is_dead_is_believed_about_our_messages_alone(world: Worlds) -> None:
+def test_a_provider_that_says_an_address_is_dead_is_believed_about_our_messages_alone(
+    world: Worlds,
+) -> None:
     made = sent(world)
     name = made.transport.messages[0].message_id
     who = made.transport.messages[0].to.address
-    told = {"RecordType": "Bounce", "ID": 1, "Type": "HardBounce", "Email": who, "Details": DEAD}
+    told = {
+        "RecordType": "Bounce",
+        "ID": 1,
+        "Type": "HardBounce",
+        "Email": who,
+        "Details": DEAD,
+    }
     feedback = Feedback(made.database, at("2026-11-27 10:00"))
-    for metadata in ({}, {"drip": "ff.0000"}, {"drip": name.partition("@")[0]}, {"drip": name.partition("@")[0]}):
-        for event in PROVIDERS["postmark"][0].events(by_postmark({**told, "Metadata": metadata}), NOW):
+    for metadata in (
+        {},
+        {"drip": "ff.0000"},
+        {"drip": name.partition("@")[0]},
+        {"drip": name.partition("@")[0]},
+    ):
+        for event in PROVIDERS["postmark"][0].events(
+            by_postmark({**told, "Metadata": metadata}), NOW
+        ):
             feedback.take([event.finding], event.source)
     assert feedback.report.counts == {"bounce": 1} and feedback.report.suppressed == 1
     assert len(feedback.report.unmatched) == 2 and feedback.report.known == 1
@@ -324,10 +547,15 @@ def test_a_provider_that_says_an_address_is_dead_is_believed_about_our_messages_
 
 @pytest.mark.parametrize(
     ("provider", "field"),
-    [("postmark", b"X-PM-Metadata-drip: abc\r\n"), ("sendgrid", b'X-SMTPAPI: {"unique_args": {"drip": "abc"}}\r\n'),
-     ("mailgun", b'X-Mailgun-Variables: {"drip": "abc"}\r\n')],
-)  # fmt: skip
-def test_a_mail_has_the_field_that_its_provider_gives_back(provider: str, field: bytes) -> None:
+    [
+        ("postmark", b"X-PM-Metadata-drip: abc\r\n"),
+        ("sendgrid", b'X-SMTPAPI: {"unique_args": {"drip": "abc"}}\r\n'),
+        ("mailgun", b'X-Mailgun-Variables: {"drip": "abc"}\r\n'),
+    ],
+)
+def test_a_mail_has_the_field_that_its_provider_gives_back(
+    provider: str, field: bytes
+) -> None:
     options = {"host": "localhost", "provider": provider}
     assert field in SmtpTransport(options).written(MESSAGE)
     with pytest.raises(ValueError, match="provider"):
@@ -343,7 +571,11 @@ def test_a_mail_has_the_field_that_its_provider_gives_back(provider: str, field:
         ("{ ses: { topic: x, key: y } }", "has no `key`"),
     ],
 )
-def test_providers_that_cannot_be_are_explained_at_their_place(world: Worlds, lines: str, said: str) -> None:
+def test_providers_that_cannot_be_are_explained_at_their_place(
+    world: Worlds, lines: str, said: str
+) -> None:
     made = world({}, settings=f"providers: {lines}")
-    (problem,) = [each for each in made.workspace.loaded.problems if each.level == "error"]
+    (problem,) = [
+        each for each in made.workspace.loaded.problems if each.level == "error"
+    ]
     assert said in problem.sentence

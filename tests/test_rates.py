@@ -14,16 +14,33 @@ from drip.core.rates import LONGEST_MS, WINDOW_MS, Rates, pace, read_rates
 @pytest.mark.parametrize(
     ("whole", "domains", "expected"),
     [
-        ("20 per second", None, Rates(50)), (None, None, Rates()), ("3600 per hour", "1 per minute", Rates(1000, 60_000)),
-        (None, "2 per second, Gmail.com 10 per second", Rates(None, 500, {"gmail.com": 100})),
+        ("20 per second", None, Rates(50)),
+        (None, None, Rates()),
+        ("3600 per hour", "1 per minute", Rates(1000, 60_000)),
+        (
+            None,
+            "2 per second, Gmail.com 10 per second",
+            Rates(None, 500, {"gmail.com": 100}),
+        ),
     ],
-)  # fmt: skip
-def test_rates_are_read(whole: str | None, domains: str | None, expected: Rates) -> None:
+)
+def test_rates_are_read(
+    whole: str | None, domains: str | None, expected: Rates
+) -> None:
     assert read_rates(whole, domains) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["20", "0 per second", "20 per year", "fast", "gmail.com 5 per second", "-1 per second", ""]
+    "text",
+    [
+        "20",
+        "0 per second",
+        "20 per year",
+        "fast",
+        "gmail.com 5 per second",
+        "-1 per second",
+        "",
+    ],
 )
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
@@ -42,11 +59,17 @@ DOMAINS = ("a.example", "b.example", "c.example")
 
 @given(
     st.lists(st.sampled_from(DOMAINS), max_size=120),
-    st.sampled_from([None, 7.0, 50.0, 1000.0]), st.sampled_from([None, 20.0, 300.0]), st.sampled_from([None, 900.0]),
+    st.sampled_from([None, 7.0, 50.0, 1000.0]),
+    st.sampled_from([None, 20.0, 300.0]),
+    st.sampled_from([None, 900.0]),
     st.lists(st.integers(1, 400), min_size=30, max_size=30),
-)  # fmt: skip
+)
 def test_no_lane_is_ever_faster_than_its_rate(
-    whom: list[str], whole: float | None, each: float | None, slow: float | None, steps: list[int]
+    whom: list[str],
+    whole: float | None,
+    each: float | None,
+    slow: float | None,
+    steps: list[int],
 ) -> None:
     """Within any time no more begin than fit into it, and into the window that may begin at once."""
     rates = Rates(whole, each, {"a.example": slow} if slow else {})
@@ -60,13 +83,19 @@ def test_no_lane_is_ever_faster_than_its_rate(
         due |= made.later
         begun += [(now, waiting.pop(n)) for n in made.begin]
         now += step
-    for lane, interval in [("", whole), *((domain, rates.of(domain)) for domain in DOMAINS)]:
+    for lane, interval in [
+        ("", whole),
+        *((domain, rates.of(domain)) for domain in DOMAINS),
+    ]:
         times = [at for at, domain in begun if lane in ("", domain)]
         if not interval:
             continue
         for first in range(len(times)):
             for last in range(first, len(times)):
-                assert last - first + 1 <= (times[last] - times[first] + WINDOW_MS) / interval + 1
+                assert (
+                    last - first + 1
+                    <= (times[last] - times[first] + WINDOW_MS) / interval + 1
+                )
     if not rates.limited:
         assert not waiting
 

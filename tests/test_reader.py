@@ -20,14 +20,28 @@ def problems_of(text: str) -> list[Problem]:
 
 
 @pytest.mark.parametrize(
-    "written", ["10:30", "NO", "01234", "+15551234", "1e3", "2026-11-22", "null", "0x10", "~", "yes"]
+    "written",
+    [
+        "10:30",
+        "NO",
+        "01234",
+        "+15551234",
+        "1e3",
+        "2026-11-22",
+        "null",
+        "0x10",
+        "~",
+        "yes",
+    ],
 )
 def test_values_stay_what_was_written(written: str) -> None:
     assert parse(f"key: {written}", "x").data == {"key": written}
 
 
 def test_a_hash_or_a_colon_inside_a_text_is_text() -> None:
-    assert parse("a: Nr#1\nb: 'We are #1: the best'\nc: http://x.example", "x").data == {
+    assert parse(
+        "a: Nr#1\nb: 'We are #1: the best'\nc: http://x.example", "x"
+    ).data == {
         "a": "Nr#1",
         "b": "We are #1: the best",
         "c": "http://x.example",
@@ -75,7 +89,9 @@ def test_what_is_refused_is_explained(text: str, said: str) -> None:
 
 
 def test_a_billion_laughs_is_refused_at_once() -> None:
-    laughs = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*a, *a, *a, *a]\n" for n in "bcdefghij")
+    laughs = "a: &a [x, x]\n" + "".join(
+        f"{n}: &{n} [*a, *a, *a, *a]\n" for n in "bcdefghij"
+    )
     (found,) = problems_of(laughs)
     assert "anchors" in found.sentence
 

@@ -31,14 +31,24 @@ TRANSACTIONAL = LETTER.replace("topic: service", "transactional: yes")
 class Shop:
     """A workspace whose letters go to a mail server, looked at as time goes by."""
 
-    def __init__(self, world: World, server: MailServer, people: int, **options: str) -> None:
+    def __init__(
+        self, world: World, server: MailServer, people: int, **options: str
+    ) -> None:
         self.world, self.server = world, server
-        world.contacts("key,email", *(f"p{n},p{n}@d{n % 3}.example" for n in range(people)))
+        world.contacts(
+            "key,email", *(f"p{n},p{n}@d{n % 3}.example" for n in range(people))
+        )
         self.connect(server, **options)
         world.beat("2026-11-26 09:00")
 
     def connect(self, server: MailServer, **options: str) -> None:
-        given = {"host": "127.0.0.1", "port": str(server.port), "security": "none", "timeout": "5", **options}
+        given = {
+            "host": "127.0.0.1",
+            "port": str(server.port),
+            "security": "none",
+            "timeout": "5",
+            **options,
+        }
         self.close()
         self.world.transports = {"email": SmtpTransport(given)}  # type: ignore[dict-item]
 
@@ -99,7 +109,9 @@ class Everybody(dict[tuple[str, str], str]):
 def shop(world: Worlds) -> Iterator[Callable[..., Shop]]:
     made: list[Shop] = []
 
-    def make(server: MailServer, people: int = 20, campaign: str = LETTER, **options: str) -> Shop:
+    def make(
+        server: MailServer, people: int = 20, campaign: str = LETTER, **options: str
+    ) -> Shop:
         made.append(Shop(world({"letter": campaign}), server, people, **options))
         return made[-1]
 
@@ -121,7 +133,12 @@ def relaying(root: Path, server: MailServer, people: int) -> None:
 
 # --- who has taken nobody is asked about us first
 
-NOBODY = ["550 Invalid recipient: <ana@example.com>", "550 5.1.1 no such user", "550 5.7.1 no", "553 5.1.8 bad sender"]
+NOBODY = [
+    "550 Invalid recipient: <ana@example.com>",
+    "550 5.1.1 no such user",
+    "550 5.7.1 no",
+    "553 5.1.8 bad sender",
+]
 
 
 @pytest.mark.parametrize("says", NOBODY)
@@ -145,20 +162,34 @@ def control_holds(made: Shop) -> dict[str, control.Hold]:
         return control.held_scopes(connection)
 
 
-def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(shop: Callable[..., Shop]) -> None:
+def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(server, connections="1")
         made.beat()
         found = health(made.world.database, NOON + timedelta(seconds=59))
         (shut,), (doubted,) = found.left_alone, found.doubted
-        assert (shut.channel, shut.domain, shut.until) == ("email", "", NOON + timedelta(minutes=1))
-        assert (doubted.server, doubted.messages) == (f"127.0.0.1:{server.port}", MOST_REFUSED)
+        assert (shut.channel, shut.domain, shut.until) == (
+            "email",
+            "",
+            NOON + timedelta(minutes=1),
+        )
+        assert (doubted.server, doubted.messages) == (
+            f"127.0.0.1:{server.port}",
+            MOST_REFUSED,
+        )
         assert not health(made.world.database, NOON + timedelta(seconds=61)).left_alone
         said = drip(made.world.root, "status")
-        assert "has taken nobody yet, and refused 5 message(s) by email. Nobody was given up." in said.out
+        assert (
+            "has taken nobody yet, and refused 5 message(s) by email. Nobody was given up."
+            in said.out
+        )
 
 
-def test_then_it_is_asked_for_one_other_recipient_at_a_time_and_ever_more_seldom(shop: Callable[..., Shop]) -> None:
+def test_then_it_is_asked_for_one_other_recipient_at_a_time_and_ever_more_seldom(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(server, connections="4")
         made.beat()
@@ -175,11 +206,15 @@ def test_then_it_is_asked_for_one_other_recipient_at_a_time_and_ever_more_seldom
         assert made.states() == {"pending": 20}
 
 
-def test_an_address_that_once_worked_is_asked_for_first(shop: Callable[..., Shop]) -> None:
+def test_an_address_that_once_worked_is_asked_for_first(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as works, Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(works)
         made.beat()
-        made.world.contacts("key,email", *(f"new{n},new{n}@example.com" for n in range(8)))
+        made.world.contacts(
+            "key,email", *(f"new{n},new{n}@example.com" for n in range(8))
+        )
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         made.connect(server)
@@ -206,7 +241,9 @@ def test_with_the_first_that_it_takes_everything_goes_on_and_what_it_still_refus
         assert last in server.taken and made.suppressed() == 1
 
 
-def test_one_wrong_address_in_a_run_that_works_is_one_wrong_address(shop: Callable[..., Shop]) -> None:
+def test_one_wrong_address_in_a_run_that_works_is_one_wrong_address(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("p0", "RCPT"): "550 5.1.1 no such user"}) as server:
         made = shop(server, connections="1")
         made.beat()
@@ -223,7 +260,9 @@ RELAYING = [
 
 
 @pytest.mark.parametrize("says", RELAYING)
-def test_who_may_not_relay_is_told_at_the_first_recipient(shop: Callable[..., Shop], says: str) -> None:
+def test_who_may_not_relay_is_told_at_the_first_recipient(
+    shop: Callable[..., Shop], says: str
+) -> None:
     with Asked(Everybody("RCPT", says)) as server:
         made = shop(server, connections="1")
         tally = made.beat()
@@ -235,17 +274,29 @@ def test_who_may_not_relay_is_told_at_the_first_recipient(shop: Callable[..., Sh
 def test_one_recipient_of_whom_a_server_says_that_we_are_blocked_keeps_nobody_for_long(
     shop: Callable[..., Shop],
 ) -> None:
-    with Asked({("p0", "RCPT"): "554 5.7.1 Client host [192.0.2.1] blocked using zen.example"}) as server:
+    with Asked(
+        {("p0", "RCPT"): "554 5.7.1 Client host [192.0.2.1] blocked using zen.example"}
+    ) as server:
         made = shop(server, connections="1")
         for minute in range(180):
             made.beat(minute + 0.1)
-        assert made.states()["sent"] == 19 and "failed" not in made.states() and made.suppressed() == 0
+        assert (
+            made.states()["sent"] == 19
+            and "failed" not in made.states()
+            and made.suppressed() == 0
+        )
         assert server.asked.count("p0") <= 9
 
 
-def test_what_nobody_proved_in_three_days_is_for_a_person(shop: Callable[..., Shop]) -> None:
+def test_what_nobody_proved_in_three_days_is_for_a_person(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
-        made = shop(server, people=2, campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1))
+        made = shop(
+            server,
+            people=2,
+            campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1),
+        )
         made.beat()
         assert made.states() == {"pending": 2}
         for hour in range(1, 71):
@@ -254,7 +305,11 @@ def test_what_nobody_proved_in_three_days_is_for_a_person(shop: Callable[..., Sh
         made.beat(60 * 73)
         assert made.states() == {"held": 2} and made.suppressed() == 0
         with made.world.database.write() as connection:
-            (alarm,) = [each for each in alarms.lately(connection, NOON) if each.action == "unproven"]
+            (alarm,) = [
+                each
+                for each in alarms.lately(connection, NOON)
+                if each.action == "unproven"
+            ]
             assert "2 message(s)" in alarm.sentence and "drip release" in alarm.sentence
             held = [each.id for each in outbox.held(connection)]
             outbox.release(connection, held, "deferred", NOON + timedelta(hours=74))
@@ -263,12 +318,19 @@ def test_what_nobody_proved_in_three_days_is_for_a_person(shop: Callable[..., Sh
         assert made.states() == {"sent": 2}
 
 
-def test_a_server_that_took_people_and_refuses_five_in_a_row_gives_nobody_up(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_took_people_and_refuses_five_in_a_row_gives_nobody_up(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as server:
         made = shop(server, people=40, connections="1")
-        server.faults = Everybody("RCPT", "550 5.1.1 no such user", but=tuple(f"p{n}" for n in range(10)))
+        server.faults = Everybody(
+            "RCPT", "550 5.1.1 no such user", but=tuple(f"p{n}" for n in range(10))
+        )
         tally = made.beat()
-        assert tally.trouble and "has refused 5 recipients and taken nobody since" in tally.trouble
+        assert (
+            tally.trouble
+            and "has refused 5 recipients and taken nobody since" in tally.trouble
+        )
         assert made.suppressed() == 0
         asked = len(server.news())
         made.beat(1.1)
@@ -280,7 +342,9 @@ def test_a_server_that_took_people_and_refuses_five_in_a_row_gives_nobody_up(sho
         assert made.states() == {"failed": 4, "sent": 36} and made.suppressed() == 0
 
 
-def test_five_dead_ones_among_others_are_five_dead_ones(shop: Callable[..., Shop]) -> None:
+def test_five_dead_ones_among_others_are_five_dead_ones(
+    shop: Callable[..., Shop],
+) -> None:
     dead = [f"p{n}" for n in range(0, 40, 4)]
     with Asked({(name, "RCPT"): "550 5.1.1 no such user" for name in dead}) as server:
         made = shop(server, people=40, connections="1")
@@ -307,7 +371,11 @@ def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_n
     with Asked({("*", "MAIL"): "503 5.5.1 Bad sequence of commands"}) as server:
         made = shop(server, connections="1")
         tally = made.beat()
-        assert tally.trouble and "3 times in a row" in tally.trouble and "Bad sequence of commands" in tally.trouble
+        assert (
+            tally.trouble
+            and "3 times in a row" in tally.trouble
+            and "Bad sequence of commands" in tally.trouble
+        )
         assert made.states() == {"pending": 20} and not control_holds(made)
         server.faults = {}
         for minute in range(1, 5):
@@ -315,11 +383,17 @@ def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_n
         assert made.states() == {"sent": 20}
 
 
-def test_a_server_that_does_not_understand_us_now_and_then_gets_everything(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_does_not_understand_us_now_and_then_gets_everything(
+    shop: Callable[..., Shop],
+) -> None:
     class Confused(Asked):
         def _fault(self, to: str, stage: str) -> str | None:
             self.count = getattr(self, "count", 0) + (stage == "MAIL")
-            return "503 5.5.1 Bad sequence" if stage == "MAIL" and self.count % 3 == 0 else super()._fault(to, stage)
+            return (
+                "503 5.5.1 Bad sequence"
+                if stage == "MAIL" and self.count % 3 == 0
+                else super()._fault(to, stage)
+            )
 
     with Confused() as server:
         made = shop(server, connections="2")
@@ -348,7 +422,9 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_message_twice_in_a_row_is_lef
         assert made.states()["held"] == 6
 
 
-def test_by_resend_a_message_goes_three_times_more_an_hour_apart_and_is_held_then(shop: Callable[..., Shop]) -> None:
+def test_by_resend_a_message_goes_three_times_more_an_hour_apart_and_is_held_then(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("p0", "TEXT"): CLOSE}) as server:
         made = shop(server, people=2, campaign=TRANSACTIONAL, connections="1")
         asked = []
@@ -364,7 +440,9 @@ def test_what_caps_count_goes_once_more_only(shop: Callable[..., Shop]) -> None:
         made = shop(
             server,
             people=2,
-            campaign=LETTER.replace("topic:", "on_unknown: resend\ngrace: 2 days\ntopic:", 1),
+            campaign=LETTER.replace(
+                "topic:", "on_unknown: resend\ngrace: 2 days\ntopic:", 1
+            ),
             connections="1",
         )
         for minute in range(0, 400, 5):
@@ -373,7 +451,9 @@ def test_what_caps_count_goes_once_more_only(shop: Callable[..., Shop]) -> None:
         assert made.states() == {"held": 1, "sent": 1}
 
 
-def test_one_that_makes_the_server_hang_up_does_not_keep_the_others(shop: Callable[..., Shop]) -> None:
+def test_one_that_makes_the_server_hang_up_does_not_keep_the_others(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked({("p0", "RCPT"): CLOSE}) as server:
         made = shop(server, connections="1")
         for minute in range(5):
@@ -392,7 +472,12 @@ def test_a_server_that_ends_each_session_after_some_messages_is_well() -> None:
 
     names = [f"p{n}" for n in range(60)]
     with Few() as server:
-        transport, book = SmtpTransport({"host": "127.0.0.1", "port": str(server.port), "security": "none"}), Book()
+        transport, book = (
+            SmtpTransport(
+                {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
+            ),
+            Book(),
+        )
         transport.deliver(messages(*names), book)
         transport.close()
     assert sorted(server.taken) == sorted(names)
@@ -407,14 +492,21 @@ def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
             self.most = max(client.count, getattr(self, "most", 0))
 
     with Counts() as server:
-        options = {"host": "127.0.0.1", "port": str(server.port), "connections": "2", "messages_per_connection": "10"}
+        options = {
+            "host": "127.0.0.1",
+            "port": str(server.port),
+            "connections": "2",
+            "messages_per_connection": "10",
+        }
         transport, book = SmtpTransport(options), Book()
         transport.deliver(messages(*(f"p{n}" for n in range(60))), book)
         transport.close()
     assert len(server.taken) == 60 and server.most == 10 and server.connections <= 8
 
 
-def test_a_connection_that_has_had_enough_is_followed_by_another_one(shop: Callable[..., Shop]) -> None:
+def test_a_connection_that_has_had_enough_is_followed_by_another_one(
+    shop: Callable[..., Shop],
+) -> None:
     class Sessions(Asked):
         def _talk(self, client: Any) -> None:
             self.talking = client
@@ -426,7 +518,11 @@ def test_a_connection_that_has_had_enough_is_followed_by_another_one(shop: Calla
 
         def _fault(self, to: str, stage: str) -> str | None:
             full = stage == "MAIL" and getattr(self.talking, "count", 0) >= 5
-            return "452 4.5.3 Too many recipients: Too many messages sent" if full else super()._fault(to, stage)
+            return (
+                "452 4.5.3 Too many recipients: Too many messages sent"
+                if full
+                else super()._fault(to, stage)
+            )
 
     with Sessions() as server:
         made = shop(server, connections="1")
@@ -438,7 +534,9 @@ def test_a_connection_that_has_had_enough_is_followed_by_another_one(shop: Calla
 # --- silence
 
 
-def test_an_answer_that_takes_more_than_a_minute_is_told_and_over_when_it_comes() -> None:
+def test_an_answer_that_takes_more_than_a_minute_is_told_and_over_when_it_comes() -> (
+    None
+):
     class Slow(MailServer):
         def _say(self, client: Any, said: str) -> None:
             if said == "250 slow":
@@ -448,7 +546,8 @@ def test_an_answer_that_takes_more_than_a_minute_is_told_and_over_when_it_comes(
     with Slow({("p0", "RCPT"): "250 slow"}) as server:
         # A minute of this clock is one second.
         transport = SmtpTransport(
-            {"host": "127.0.0.1", "port": str(server.port), "security": "none"}, lambda: 60 * time.monotonic()
+            {"host": "127.0.0.1", "port": str(server.port), "security": "none"},
+            lambda: 60 * time.monotonic(),
         )
         book = Book()
         transport.deliver(messages("p0", "p1"), book)
@@ -472,7 +571,9 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
 
     made.world.transports = {"email": Waits({"host": "127.0.0.1", "security": "none"})}  # type: ignore[dict-item]
     made.beat()
-    assert [(each.action, each.about, each.ended_at) for each in seen] == [("slow-answer", "email", None)]
+    assert [(each.action, each.about, each.ended_at) for each in seen] == [
+        ("slow-answer", "email", None)
+    ]
     with made.world.database.read() as connection:
         (alarm,) = alarms.lately(connection, NOON - timedelta(days=1))
     assert alarm.ended_at == NOON
@@ -481,10 +582,19 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
 def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
     with MailServer({("*", "MAIL"): HANG}) as server:
         transport, book = (
-            SmtpTransport({"host": "127.0.0.1", "port": str(server.port), "security": "none", "timeout": "1"}),
+            SmtpTransport(
+                {
+                    "host": "127.0.0.1",
+                    "port": str(server.port),
+                    "security": "none",
+                    "timeout": "1",
+                }
+            ),
             Book(),
         )
-        with pytest.raises(TransportDown, match="gave no answer in time, 5 times in a row") as down:
+        with pytest.raises(
+            TransportDown, match="gave no answer in time, 5 times in a row"
+        ) as down:
             transport.deliver(messages(*(f"p{n}" for n in range(20))), book)
         transport.close()
     assert down.value.costly
@@ -494,7 +604,9 @@ def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
 # --- not so fast
 
 
-def test_a_server_that_wants_fewer_messages_is_heeded_at_once(shop: Callable[..., Shop]) -> None:
+def test_a_server_that_wants_fewer_messages_is_heeded_at_once(
+    shop: Callable[..., Shop],
+) -> None:
     class Limited(Asked):
         limit = 7
 
@@ -507,9 +619,16 @@ def test_a_server_that_wants_fewer_messages_is_heeded_at_once(shop: Callable[...
     with Limited() as server:
         made = shop(server, connections="2")
         tally = made.beat()
-        assert tally.trouble and "wants fewer messages" in tally.trouble and "too much mail" in tally.trouble
+        assert (
+            tally.trouble
+            and "wants fewer messages" in tally.trouble
+            and "too much mail" in tally.trouble
+        )
         assert tally.help and "rate:" in tally.help
-        assert server.refused <= 2 and made.states() == {"pending": 20 - len(server.taken), "sent": len(server.taken)}
+        assert server.refused <= 2 and made.states() == {
+            "pending": 20 - len(server.taken),
+            "sent": len(server.taken),
+        }
         made.beat(0.4)
         assert server.refused <= 2
         server.limit = 100
@@ -517,11 +636,16 @@ def test_a_server_that_wants_fewer_messages_is_heeded_at_once(shop: Callable[...
         assert made.states() == {"sent": 20}
 
 
-def test_a_domain_that_wants_fewer_messages_is_heeded_at_once(shop: Callable[..., Shop]) -> None:
+def test_a_domain_that_wants_fewer_messages_is_heeded_at_once(
+    shop: Callable[..., Shop],
+) -> None:
     with Asked() as server:
         made = shop(server, people=99, connections="3")
         slow = [f"p{n}" for n in range(99) if n % 3 == 0]
-        server.faults = {(name, "RCPT"): "450 4.7.1 rate limit of this domain exceeded" for name in slow}
+        server.faults = {
+            (name, "RCPT"): "450 4.7.1 rate limit of this domain exceeded"
+            for name in slow
+        }
         made.beat()
         asked = server.news()
         assert len([name for name in asked if name in slow]) <= 3
@@ -559,7 +683,10 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
         assert len(server.asked) <= 2 * 3 and len(server.taken) <= 10 + 2 * 3
         assert server.connections <= 3
         states = made.states()
-        assert states["sent"] == len(server.taken) and set(states) <= {"sent", "deferred"}
+        assert states["sent"] == len(server.taken) and set(states) <= {
+            "sent",
+            "deferred",
+        }
         before = server.connections
         made.beat(1)
         assert server.connections == before
@@ -567,7 +694,12 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
 
 def test_unwanted_messages_are_not_offered_and_make_no_connection() -> None:
     with Asked() as server:
-        transport, book = SmtpTransport({"host": "127.0.0.1", "port": str(server.port), "security": "none"}), Book()
+        transport, book = (
+            SmtpTransport(
+                {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
+            ),
+            Book(),
+        )
         book.unwanted = {"p1", "p3"}
         transport.deliver(messages("p1", "p3"), book)
         assert server.connections == 0

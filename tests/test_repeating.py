@@ -30,7 +30,9 @@ class Task:
     on_demand: bool = False
 
     def __post_init__(self) -> None:
-        self.it = Repeating("Looking", self.watch, LOG, 30, longest_s=600, on_demand=self.on_demand)
+        self.it = Repeating(
+            "Looking", self.watch, LOG, 30, longest_s=600, on_demand=self.on_demand
+        )
 
     def goes(self, error: BaseException | None = None) -> None:
         with self.it.attempt():
@@ -42,13 +44,22 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_it_goes_on_after_any_error_and_tells_each_cause_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_goes_on_after_any_error_and_tells_each_cause_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     task = Task()
     for port in (1, 2, 3):
-        task.goes(DripError(f"No answer from port {port}.", help="mend it", place=Place("a.yaml", 3)))
+        task.goes(
+            DripError(
+                f"No answer from port {port}.", help="mend it", place=Place("a.yaml", 3)
+            )
+        )
         task.goes(RuntimeError("boom"))
     first, second = told(caplog)
-    assert first == "Looking failed: a.yaml:3 No answer from port 1. Help: mend it. It is tried again."
+    assert (
+        first
+        == "Looking failed: a.yaml:3 No answer from port 1. Help: mend it. It is tried again."
+    )
     assert second.startswith(
         "Looking failed: something that nobody foresaw: RuntimeError: boom (test_repeating.py, line"
     )
@@ -57,7 +68,9 @@ def test_it_goes_on_after_any_error_and_tells_each_cause_once(caplog: pytest.Log
     assert len(told(caplog)) == MOST_TOLD
 
 
-def test_what_went_well_for_a_minute_is_told_anew(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_went_well_for_a_minute_is_told_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     task = Task()
     task.goes(RuntimeError("boom"))
     task.watch.passed += 59
@@ -70,9 +83,14 @@ def test_what_went_well_for_a_minute_is_told_anew(caplog: pytest.LogCaptureFixtu
     assert len(told(caplog)) == 2
 
 
-def test_what_the_machine_lacks_is_told_with_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_machine_lacks_is_told_with_its_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     Task().goes(Shortage("The disk is full.", "make room on it"))
-    assert "The disk is full. No message is held or lost for it. Help: make room on it." in told(caplog)[0]
+    assert (
+        "The disk is full. No message is held or lost for it. Help: make room on it."
+        in told(caplog)[0]
+    )
 
 
 def test_it_is_late_from_its_last_success_on_and_says_so_without_the_cause() -> None:

@@ -44,13 +44,26 @@ def made(world: Worlds) -> World:
     made = world(CAMPAIGNS, settings="frequency_caps: { all: 2 per week }")
     rows = [f"p{n},p{n}@example.com,Name{n},12-{n + 1:02d},yes" for n in range(15)]
     quoted = HOSTILE.replace('"', '""')
-    made.contacts("key,email,first_name,birthday,news", *rows, f"long,long@example.com,{LONG},12-20,yes",
-                  "bare,bare@example.com,,,yes", f'"{quoted}",x@example.com,"{quoted}",12-21,yes')  # fmt: skip
+    made.contacts(
+        "key,email,first_name,birthday,news",
+        *rows,
+        f"long,long@example.com,{LONG},12-20,yes",
+        "bare,bare@example.com,,,yes",
+        f'"{quoted}",x@example.com,"{quoted}",12-21,yes',
+    )
     return made
 
 
 def page_of(made: World, *more: str) -> tuple[str, Page]:
-    done = drip(made.root, "preview", "--html", str(made.root / "out"), "--now", "2026-11-25 8:00", *more)
+    done = drip(
+        made.root,
+        "preview",
+        "--html",
+        str(made.root / "out"),
+        "--now",
+        "2026-11-25 8:00",
+        *more,
+    )
     assert done.code == 0, done.err
     text = (made.root / "out" / "preview.html").read_text("utf-8")
     return text, Page(text)
@@ -66,7 +79,9 @@ def test_the_page_loads_nothing_and_runs_nothing(made: World) -> None:
     assert "<script" not in re.sub(r'srcdoc="[^"]*"', "", text)
 
 
-def test_ten_samples_of_each_campaign_with_the_longest_name_and_the_emptiest(made: World) -> None:
+def test_ten_samples_of_each_campaign_with_the_longest_name_and_the_emptiest(
+    made: World,
+) -> None:
     text, page = page_of(made)
     articles = text.count('<article class="sample">')
     assert 10 < articles <= 20

@@ -10,6 +10,7 @@ import gzip
 import json
 import math
 import shutil
+import sys
 import time
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
@@ -55,28 +56,62 @@ TEMPLATES = {
 }
 # A Thursday with its newsletter, in the middle of the busiest month.
 DAY = date(2011, 11, 24)
-KEYS = ("campaign", "step", "contact", "record", "occurrence", "channel", "outcome", "code")
+KEYS = (
+    "campaign",
+    "step",
+    "contact",
+    "record",
+    "occurrence",
+    "channel",
+    "outcome",
+    "code",
+)
 
 
 @pytest.mark.slow
-def test_the_retail_data_goes_through_the_whole_house(tmp_path: Path, corpora: Path) -> None:
-    retail, root, taken = corpora / "retail", tmp_path / "shop", tmp_path / "taken.jsonl"
+def test_the_retail_data_goes_through_the_whole_house(
+    tmp_path: Path, corpora: Path
+) -> None:
+    retail, root, taken = (
+        corpora / "retail",
+        tmp_path / "shop",
+        tmp_path / "taken.jsonl",
+    )
     taken.touch()
     controller = start(free_port(), taken)
     (root / "campaigns").mkdir(parents=True)
     (root / "templates").mkdir()
-    (root / "campaigns" / "_settings.yaml").write_text(SETTINGS.format(port=controller.port))
+    (root / "campaigns" / "_settings.yaml").write_text(
+        SETTINGS.format(port=controller.port)
+    )
     for name, text in CAMPAIGNS.items():
         (root / "campaigns" / f"{name}.yaml").write_text(f"name: {name}\n{text}")
-        (root / "templates" / f"{name}.md").write_text(f"---\nsubject: {TEMPLATES[name]}\n")
+        (root / "templates" / f"{name}.md").write_text(
+            f"---\nsubject: {TEMPLATES[name]}\n"
+        )
     for name in ("contacts.csv", "orders.csv.gz"):
         shutil.copy(retail / name, tmp_path)
 
     began = time.monotonic()
-    people = drip(root, "import", "contacts", str(tmp_path / "contacts.csv"), "--json", "--now", "2011-11-01").rows[0]
-    orders = drip(root, "import", "events", str(tmp_path / "orders.csv.gz"), "--json").rows[0]
+    people = drip(
+        root,
+        "import",
+        "contacts",
+        str(tmp_path / "contacts.csv"),
+        "--json",
+        "--now",
+        "2011-11-01",
+    ).rows[0]
+    orders = drip(
+        root, "import", "events", str(tmp_path / "orders.csv.gz"), "--json"
+    ).rows[0]
     imported = time.monotonic() - began
-    assert (people["new"], people["rejected"], orders["new"], orders["rejected"]) == (4372, [], 22190, [])
+    assert (people["new"], people["rejected"], orders["new"], orders["rejected"]) == (
+        4372,
+        [],
+        22190,
+        [],
+    )
 
     began = time.monotonic()
     month = drip(root, "preview", "--json", "--now", f"{DAY} 0:00", "--days", "30").rows
@@ -84,63 +119,102 @@ def test_the_retail_data_goes_through_the_whole_house(tmp_path: Path, corpora: P
     assert sum(row["outcome"] == "sent" for row in month) > 10_000
 
     # Each hour of the day once, as the daemon's process finds it: what is due then goes out.
-    hours = [datetime.combine(DAY, datetime.min.time()) + timedelta(hours=n) for n in range(25)]
+    hours = [
+        datetime.combine(DAY, datetime.min.time()) + timedelta(hours=n)
+        for n in range(25)
+    ]
     began = time.monotonic()
     for hour in hours:
         assert drip(root, "run", "--once", "--now", f"{hour:%Y-%m-%d %H:%M}").code == 0
     ran = time.monotonic() - began
     controller.stop()
-    log = [row for row in drip(root, "log", "--json").rows if row["at"] < f"{DAY + timedelta(days=1)}T00:00:30Z"]
+    log = [
+        row
+        for row in drip(root, "log", "--json").rows
+        if row["at"] < f"{DAY + timedelta(days=1)}T00:00:30Z"
+    ]
     midnight = f"{DAY + timedelta(days=1)}T00:00:00Z"
     foreseen = [row for row in month if row["at"] < midnight]
 
     def sent(rows: list[dict[str, object]]) -> set[tuple[object, ...]]:
-        return {tuple(row[key] for key in KEYS) for row in rows if row["outcome"] == "sent"}
+        return {
+            tuple(row[key] for key in KEYS) for row in rows if row["outcome"] == "sent"
+        }
 
     assert sent(log) == sent(foreseen)
     arrived = [json.loads(line) for line in taken.read_text().splitlines()]
     addresses = Counter(line["to"][0] for line in arrived)
-    assert addresses == Counter(f"customer-{row['contact']}@example.com" for row in log if row["outcome"] == "sent")
+    assert addresses == Counter(
+        f"customer-{row['contact']}@example.com"
+        for row in log
+        if row["outcome"] == "sent"
+    )
     assert all(line["unsubscribe"] for line in arrived)
     assert max(addresses.values()) == 1, "more than one a day"
 
     per_contact: dict[str, list[date]] = defaultdict(list)
     for row in month:
         if row["outcome"] == "sent":
-            per_contact[row["contact"]].append(datetime.fromisoformat(row["local"]).date())
+            per_contact[row["contact"]].append(
+                datetime.fromisoformat(row["local"]).date()
+            )
     for days in per_contact.values():
         assert max(Counter(days).values()) == 1
-        assert all(sum(day <= other < day + timedelta(days=7) for other in days) <= 3 for day in days)
-    print(f"\nimport {imported:.1f} s, preview of 30 days {previewed:.1f} s, {len(arrived)} sent in {ran:.1f} s")  # noqa: T201
+        assert all(
+            sum(day <= other < day + timedelta(days=7) for other in days) <= 3
+            for day in days
+        )
+    sys.stdout.write(
+        f"\nimport {imported:.1f} s, preview of 30 days {previewed:.1f} s, "
+        f"{len(arrived)} sent in {ran:.1f} s\n"
+    )
     assert imported < 60
     assert previewed < 60
 
 
 @pytest.mark.slow
-def test_the_best_of_the_retail_data_are_those_of_a_plain_sort(tmp_path: Path, corpora: Path) -> None:
+def test_the_best_of_the_retail_data_are_those_of_a_plain_sort(
+    tmp_path: Path, corpora: Path
+) -> None:
     """80/20: the fifth that spends most, and the fewest who together make 80% of what is spent."""
     trigger = "name: X\ntopic: service\ntrigger: {{ segment: {} }}\nsteps: [send: x]\n"
     segments = "data: { contact: { spent: sum of order.placed.total } }\n"
-    segments += "segments: { fifth: { spent: top 20% }, makers: { spent: makes 80% of total } }"
-    made = World(tmp_path, {name: trigger.format(name) for name in ("fifth", "makers")}, segments)
+    segments += (
+        "segments: { fifth: { spent: top 20% }, makers: { spent: makes 80% of total } }"
+    )
+    made = World(
+        tmp_path, {name: trigger.format(name) for name in ("fifth", "makers")}, segments
+    )
     for name, take in (("contacts.csv", "contacts"), ("orders.csv.gz", "events")):
         table = open_table(corpora / "retail" / name)
         if take == "contacts":
-            importer.import_contacts(made.database, made.workspace.settings, table, {}, name, at("2011-12-10"))
+            importer.import_contacts(
+                made.database,
+                made.workspace.settings,
+                table,
+                {},
+                name,
+                at("2011-12-10"),
+            )
         else:
             importer.import_events(made.database, made.workspace.settings, table, {})
     made.beat("2011-12-10 12:00")
     spent: dict[str, list[float]] = defaultdict(list)
-    with gzip.open(corpora / "retail" / "orders.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(
+        corpora / "retail" / "orders.csv.gz", "rt", encoding="utf-8", newline=""
+    ) as file:
         for row in csv.DictReader(file):
             if row["event"] == "order.placed":
                 spent[row["contact"]].append(float(row["total"]))
-    totals = {who: math.fsum(each) for who, each in spent.items() if math.fsum(each) > 0}
+    totals = {
+        who: math.fsum(each) for who, each in spent.items() if math.fsum(each) > 0
+    }
     with made.database.read() as connection:
         known = people.contacts_by_key(connection, list(totals))
         by_id = {each.id: key for key, each in known.items()}
         members = {
-            name: {by_id[each] for each in segment_store.members(connection, name)} for name in ("fifth", "makers")
+            name: {by_id[each] for each in segment_store.members(connection, name)}
+            for name in ("fifth", "makers")
         }
     best = sorted(known, key=lambda key: (-totals[key], known[key].id))
     assert members["fifth"] == set(best[: round(len(best) * 0.2)])

@@ -31,9 +31,16 @@ class Tasks:
     turns: int = 0
 
     def __post_init__(self) -> None:
-        self.first, self.other = (Repeating(name, time.monotonic, LOG, 30) for name in ("One", "Another"))
+        self.first, self.other = (
+            Repeating(name, time.monotonic, LOG, 30) for name in ("One", "Another")
+        )
         self.failed: list[Exception] = []
-        self.rhythm = Rhythm(self.first, self.every_s, self.stop, lambda task, error: self.failed.append(error))
+        self.rhythm = Rhythm(
+            self.first,
+            self.every_s,
+            self.stop,
+            lambda task, error: self.failed.append(error),
+        )
 
     @contextlib.contextmanager
     def going(self) -> Iterator[None]:
@@ -57,7 +64,11 @@ def until(true: Callable[[], object], seconds: float = 20) -> None:
 
 
 def own_threads() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name.startswith(("drip_", "APScheduler"))]
+    return [
+        each.name
+        for each in threading.enumerate()
+        if each.name.startswith(("drip_", "APScheduler"))
+    ]
 
 
 def test_the_end_waits_for_a_turn_that_wants_the_next_one_earlier() -> None:
@@ -101,7 +112,9 @@ def test_the_next_turn_can_be_had_earlier_and_never_two_at_once() -> None:
     assert most == 1
 
 
-def test_a_stop_while_no_thread_can_be_started_is_an_end_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_no_thread_can_be_started_is_an_end_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tasks = Tasks()
 
     def fails(thread: threading.Thread) -> None:
@@ -114,7 +127,9 @@ def test_a_stop_while_no_thread_can_be_started_is_an_end_in_order(monkeypatch: p
     assert tasks.turns == 0 and len(tasks.failed) == 1
 
 
-def test_what_could_not_be_started_to_the_end_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_started_to_the_end_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rhythm, "AGAIN_S", 0.01)
     start, left = threading.Thread.start, [3]
 
@@ -132,7 +147,9 @@ def test_what_could_not_be_started_to_the_end_leaves_no_thread(monkeypatch: pyte
     assert not own_threads()
 
 
-@pytest.mark.parametrize("jump", [timedelta(days=-2), timedelta(days=20_000)], ids=["back", "ahead"])
+@pytest.mark.parametrize(
+    "jump", [timedelta(days=-2), timedelta(days=20_000)], ids=["back", "ahead"]
+)
 def test_a_clock_that_jumps_neither_stops_the_turns_nor_makes_up_for_millions(
     monkeypatch: pytest.MonkeyPatch, jump: timedelta
 ) -> None:

@@ -33,7 +33,9 @@ def known_trouble(pipe: Pipe) -> None:
         pipe.send(DripError("The database is busy.", help="wait"))
 
 
-def test_processes_that_wait_for_the_database_go_on_and_keep_what_they_know(tmp_path: Path) -> None:
+def test_processes_that_wait_for_the_database_go_on_and_keep_what_they_know(
+    tmp_path: Path,
+) -> None:
     context = multiprocessing.get_context("spawn")
     own, theirs = context.Pipe()
     process = context.Process(target=known_trouble, args=(theirs,), daemon=True)
@@ -66,7 +68,9 @@ def shop(tmp_path: Path) -> Path:
 
 def sends_by(root: Path, server: MailServer) -> None:
     options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-    (root / "campaigns" / "_settings.yaml").write_text(SETTINGS.replace("use: memory", options), "utf-8")
+    (root / "campaigns" / "_settings.yaml").write_text(
+        SETTINGS.replace("use: memory", options), "utf-8"
+    )
 
 
 def test_several_processes_send_everything_once(shop: Path) -> None:
@@ -103,15 +107,20 @@ def children(pid: int) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="processes are found in /proc"
+)
 @pytest.mark.parametrize("whom", ["sender", "daemon"])
-def test_a_killed_process_loses_nothing_and_repeats_nothing(shop: Path, whom: str) -> None:
+def test_a_killed_process_loses_nothing_and_repeats_nothing(
+    shop: Path, whom: str
+) -> None:
     with MailServer() as server:
         sends_by(shop, server)
         daemon = subprocess.Popen(
             command(shop, "run", "--senders", "2", "--every", "0.2", "--now", NOW),
-            env=environment(), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
         until = time.monotonic() + 30
         while len(server.taken) < 20 and time.monotonic() < until:
             time.sleep(0.002)
@@ -119,16 +128,27 @@ def test_a_killed_process_loses_nothing_and_repeats_nothing(shop: Path, whom: st
         assert len(senders) == 2
         os.kill(senders[0] if whom == "sender" else daemon.pid, signal.SIGKILL)
         until = time.monotonic() + 30
-        while whom == "sender" and len(server.taken) < PEOPLE - 8 and time.monotonic() < until:
+        while (
+            whom == "sender"
+            and len(server.taken) < PEOPLE - 8
+            and time.monotonic() < until
+        ):
             time.sleep(0.05)
         daemon.terminate()
         daemon.wait()
         until = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}").exists() for pid in senders) and time.monotonic() < until:
+        while (
+            any(Path(f"/proc/{pid}").exists() for pid in senders)
+            and time.monotonic() < until
+        ):
             time.sleep(0.05)
-        assert not any(Path(f"/proc/{pid}").exists() for pid in senders), "a process outlived its daemon"
+        assert not any(Path(f"/proc/{pid}").exists() for pid in senders), (
+            "a process outlived its daemon"
+        )
         assert drip(shop, "run", "--once", "--now", LATER).code in (0, 1)
-        outcomes = Counter(row["outcome"] for row in drip(shop, "log", "--json").rows if row["step"])
+        outcomes = Counter(
+            row["outcome"] for row in drip(shop, "log", "--json").rows if row["step"]
+        )
         taken = Counter(server.taken)
     assert max(taken.values()) == 1, "something was sent twice"
     assert outcomes["sent"] + outcomes["held"] == PEOPLE

@@ -17,12 +17,16 @@ def test_no_guarantee_breaks_whatever_goes_wrong(first: int) -> None:
         try:
             play(seed)
         except AssertionError as broken:
-            raise AssertionError(f"{broken}: `python -m tests.simulation --seed {seed}` plays it again") from None
+            raise AssertionError(
+                f"{broken}: `python -m tests.simulation --seed {seed}` plays it again"
+            ) from None
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_wrong_program_is_caught(name: str) -> None:
-    assert seed_to_catch(name, ENOUGH) is not None, "the simulation would not have noticed this mistake"
+    assert seed_to_catch(name, ENOUGH) is not None, (
+        "the simulation would not have noticed this mistake"
+    )
 
 
 def test_a_seed_replays_exactly() -> None:

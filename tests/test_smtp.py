@@ -26,7 +26,9 @@ def letter(name: str, text: bytes = b"Subject: x\r\n\r\nHello\r\n") -> Letter[st
 
 
 def opened(ehlo: str = PIPELINING) -> Dialogue[str]:
-    dialogue: Dialogue[str] = Dialogue("mail.example", "mail.example:25", "shop.example", "none", None)
+    dialogue: Dialogue[str] = Dialogue(
+        "mail.example", "mail.example:25", "shop.example", "none", None
+    )
     assert not dialogue.free
     say(dialogue, "220 mail.example\r\n")
     assert heard(dialogue) == b"EHLO shop.example\r\n"
@@ -66,7 +68,9 @@ def sent(dialogue: Dialogue[str], name: str) -> None:
     dialogue.ended.clear()
 
 
-def test_the_answer_to_a_messages_end_is_awaited_before_anything_else_is_written() -> None:
+def test_the_answer_to_a_messages_end_is_awaited_before_anything_else_is_written() -> (
+    None
+):
     dialogue = opened()
     sent(dialogue, "ana")
     dialogue.take(letter("bo"))
@@ -81,7 +85,9 @@ def test_the_answer_to_a_messages_end_is_awaited_before_anything_else_is_written
     assert dialogue.free and not dialogue.output
 
 
-def test_data_waits_for_rcpt_until_the_connection_has_taken_somebody_and_after_whoever_it_has_not() -> None:
+def test_data_waits_for_rcpt_until_the_connection_has_taken_somebody_and_after_whoever_it_has_not() -> (
+    None
+):
     dialogue = opened()
     dialogue.take(letter("ana"))
     assert heard(dialogue) == envelope("ana")
@@ -185,7 +191,9 @@ def test_goodbye_is_said_once() -> None:
     assert dialogue.over
 
 
-def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> None:
+def test_a_server_that_hangs_up_without_a_word_on_the_text_has_died_whatever_it_took_before() -> (
+    None
+):
     dialogue = opened()
     sent(dialogue, "ana")
     dialogue.take(letter("bo"))
@@ -206,8 +214,12 @@ def test_what_is_not_permitted_after_354_ends_with_the_connection() -> None:
     assert dialogue.over and not dialogue.output and not dialogue.ended
 
 
-@pytest.mark.parametrize(("written", "expected"), [(0, Unsent), (10, Unsent), (None, Unknown)])
-def test_only_what_was_written_to_its_last_byte_can_have_left(written: int | None, expected: type[Receipt]) -> None:
+@pytest.mark.parametrize(
+    ("written", "expected"), [(0, Unsent), (10, Unsent), (None, Unknown)]
+)
+def test_only_what_was_written_to_its_last_byte_can_have_left(
+    written: int | None, expected: type[Receipt]
+) -> None:
     dialogue = opened()
     dialogue.take(letter("ana"))
     heard(dialogue)
@@ -229,15 +241,30 @@ def test_addresses_beyond_ascii_need_a_server_that_takes_them() -> None:
     text = "Subject: ü\r\n\r\n".encode()
     for ehlo, said in ((PIPELINING, b"BODY=8BITMIME SMTPUTF8"), (PLAIN, b"")):
         dialogue = opened(ehlo)
-        dialogue.take(Letter("ü", "shop@maple.example", "ü@example.com", text, international=True))
+        dialogue.take(
+            Letter("ü", "shop@maple.example", "ü@example.com", text, international=True)
+        )
         assert said in heard(dialogue)
         assert ends(dialogue) == ([] if said else [("ü", Refused)])
 
 
-@pytest.mark.parametrize(("sender", "scope"), [("jörg@maple.example", "sender"), ("shop@maple.example", "message")])
-def test_nobodys_address_is_given_up_because_a_server_knows_ascii_only(sender: str, scope: str) -> None:
+@pytest.mark.parametrize(
+    ("sender", "scope"),
+    [("jörg@maple.example", "sender"), ("shop@maple.example", "message")],
+)
+def test_nobodys_address_is_given_up_because_a_server_knows_ascii_only(
+    sender: str, scope: str
+) -> None:
     dialogue = opened(PLAIN)
-    dialogue.take(Letter("x", sender, "ana@example.com", "From: ü\r\n\r\n".encode(), international=True))
+    dialogue.take(
+        Letter(
+            "x",
+            sender,
+            "ana@example.com",
+            "From: ü\r\n\r\n".encode(),
+            international=True,
+        )
+    )
     ((_, receipt),) = dialogue.ended
     assert isinstance(receipt, Refused) and receipt.scope == scope
 
@@ -250,22 +277,44 @@ def test_whose_relaying_is_denied_is_about_us_whomever_the_server_took_before() 
         dialogue.take(letter("ana"))
         say(dialogue, "250 ok\r\n550 5.7.1 Relay access denied\r\n503 no\r\n")
         ((_, receipt),) = dialogue.ended
-        assert isinstance(receipt, Refused) and receipt.scope == "transport" and receipt.at_recipient
+        assert (
+            isinstance(receipt, Refused)
+            and receipt.scope == "transport"
+            and receipt.at_recipient
+        )
 
 
 @pytest.mark.parametrize(
     "address",
-    ["a b@example.com", "a\r\nRCPT TO:<b@c>@example.com", "a>@example.com", "<a@example.com", "a@b@c", "@example.com",
-     "a", "", "a@", "x" * 65 + "@example.com", "a@" + "x" * 300, '"a\n"@example.com', "a\x00@example.com"],
-)  # fmt: skip
-def test_an_address_that_cannot_be_is_refused_before_anything_is_said(address: str) -> None:
+    [
+        "a b@example.com",
+        "a\r\nRCPT TO:<b@c>@example.com",
+        "a>@example.com",
+        "<a@example.com",
+        "a@b@c",
+        "@example.com",
+        "a",
+        "",
+        "a@",
+        "x" * 65 + "@example.com",
+        "a@" + "x" * 300,
+        '"a\n"@example.com',
+        "a\x00@example.com",
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_before_anything_is_said(
+    address: str,
+) -> None:
     dialogue = opened()
     dialogue.take(Letter("x", "shop@maple.example", address, b"\r\n"))
     assert ends(dialogue) == [("x", Refused)]
     assert not dialogue.output
 
 
-@pytest.mark.parametrize("address", ["ana@example.com", '"john doe"@example.com', "o'neil+x@a-b.example", "名@例.jp"])
+@pytest.mark.parametrize(
+    "address",
+    ["ana@example.com", '"john doe"@example.com', "o'neil+x@a-b.example", "名@例.jp"],
+)
 def test_odd_addresses_are_addresses(address: str) -> None:
     assert possible(address)
 
@@ -274,7 +323,9 @@ def test_odd_addresses_are_addresses(address: str) -> None:
 
 
 def begin(security: str = "none", login: Login | None = None) -> Dialogue[str]:
-    dialogue: Dialogue[str] = Dialogue("mail.example", "mail.example:25", "shop.example", security, login)
+    dialogue: Dialogue[str] = Dialogue(
+        "mail.example", "mail.example:25", "shop.example", security, login
+    )
     say(dialogue, "220 mail.example\r\n")
     heard(dialogue)
     return dialogue
@@ -288,11 +339,17 @@ def test_an_old_server_that_knows_no_ehlo_is_greeted_the_old_way() -> None:
     assert dialogue.free
 
 
-@pytest.mark.parametrize("greeting", ["554 go away\r\n", "421 busy\r\n", "200 what\r\n"])
+@pytest.mark.parametrize(
+    "greeting", ["554 go away\r\n", "421 busy\r\n", "200 what\r\n"]
+)
 def test_a_server_that_does_not_want_to_talk_is_explained(greeting: str) -> None:
-    dialogue: Dialogue[str] = Dialogue("mail.example", "mail.example:25", "shop.example", "none", None)
+    dialogue: Dialogue[str] = Dialogue(
+        "mail.example", "mail.example:25", "shop.example", "none", None
+    )
     say(dialogue, greeting)
-    assert dialogue.over and dialogue.down and "mail.example:25" in dialogue.down.sentence
+    assert (
+        dialogue.over and dialogue.down and "mail.example:25" in dialogue.down.sentence
+    )
 
 
 def test_nothing_is_said_in_the_clear_where_encryption_is_wanted() -> None:
@@ -325,8 +382,12 @@ def test_after_starttls_the_server_is_asked_anew_what_it_can() -> None:
 LOGINS: list[tuple[str, Login, list[bytes]]] = [
     ("PLAIN LOGIN", Login("u", "pä"), [b"AUTH PLAIN AHUAcMOk\r\n"]),
     ("LOGIN", Login("u", "p"), [b"AUTH LOGIN\r\n", b"dQ==\r\n", b"cA==\r\n"]),
-    ("XOAUTH2", Login("u", token="t"), [b"AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n"]),
-]  # fmt: skip
+    (
+        "XOAUTH2",
+        Login("u", token="t"),
+        [b"AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n"],
+    ),
+]
 
 
 @pytest.mark.parametrize(("offered", "login", "lines"), LOGINS)
@@ -377,7 +438,9 @@ def test_cram_md5_in_the_clear_is_not_offered_to_anybody() -> None:
     assert dialogue.down and "offers no way to log in" in dialogue.down.sentence
 
 
-@pytest.mark.parametrize(("code", "for_good"), [("535 5.7.8 wrong", True), ("454 4.7.0 later", False)])
+@pytest.mark.parametrize(
+    ("code", "for_good"), [("535 5.7.8 wrong", True), ("454 4.7.0 later", False)]
+)
 def test_a_refused_login_closes_the_way(code: str, for_good: bool) -> None:
     dialogue = begin(login=Login("u", token="old"))
     say(dialogue, "250-mail.example\r\n250 AUTH XOAUTH2\r\n")
@@ -392,39 +455,99 @@ def test_a_refused_login_closes_the_way(code: str, for_good: bool) -> None:
 # --- what answers mean
 
 MEANINGS = [
-    ("RCPT", "550 5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table", Refused, "address"),
+    (
+        "RCPT",
+        "550 5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table",
+        Refused,
+        "address",
+    ),
     ("RCPT", "550 No such user here", Refused, "address"),
-    ("RCPT", "550 5.2.1 The email account that you tried to reach is disabled", Refused, "message"),
-    ("RCPT", "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)", Refused, "address"),
+    (
+        "RCPT",
+        "550 5.2.1 The email account that you tried to reach is disabled",
+        Refused,
+        "message",
+    ),
+    (
+        "RCPT",
+        "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)",
+        Refused,
+        "address",
+    ),
     ("RCPT", "556 5.1.10 Recipient address has null MX", Refused, "address"),
     ("RCPT", "550 5.7.1 Message rejected due to policy", Refused, "message"),
     ("RCPT", "550 blocked for spam", Refused, "message"),
     ("RCPT", "550 5.1.1 Message refused by spam filter", Refused, "message"),
     ("RCPT", "550 5.1.1 too many invalid recipients", Refused, "message"),
-    ("RCPT", "550 5.1.1 <x>: undeliverable address: host mx said: 550 5.7.1 go away", Refused, "message"),
-    ("RCPT", "550 <y>: Sender address rejected: User unknown in virtual mailbox table", Refused, "sender"),
-    ("RCPT", "511 sorry, can't find a valid MX for sender domain (#5.1.1 - chkuser)", Refused, "sender"),
+    (
+        "RCPT",
+        "550 5.1.1 <x>: undeliverable address: host mx said: 550 5.7.1 go away",
+        Refused,
+        "message",
+    ),
+    (
+        "RCPT",
+        "550 <y>: Sender address rejected: User unknown in virtual mailbox table",
+        Refused,
+        "sender",
+    ),
+    (
+        "RCPT",
+        "511 sorry, can't find a valid MX for sender domain (#5.1.1 - chkuser)",
+        Refused,
+        "sender",
+    ),
     ("RCPT", "552 5.2.2 Mailbox full", Refused, "message"),
     ("RCPT", "554 5.7.1 <x>: Relay access denied", Refused, "transport"),
     ("RCPT", "550 5.1.8 Sender domain not found", Refused, "sender"),
-    ("RCPT", "450 4.7.1 <x>: Recipient address rejected: Greylisted", Unsent, "address"),
+    (
+        "RCPT",
+        "450 4.7.1 <x>: Recipient address rejected: Greylisted",
+        Unsent,
+        "address",
+    ),
     ("RCPT", "451 4.7.1 Please try again in 300 seconds", Unsent, "address"),
     ("RCPT", "450 4.2.1 mailbox temporarily disabled", Unsent, "address"),
     ("RCPT", "421 4.7.0 too many connections", Unsent, "transport"),
     ("RCPT", "452 4.3.1 Insufficient system storage", Unsent, "transport"),
-    ("RCPT", "451 4.7.650 The mail server has been temporarily rate limited", Unsent, "domain"),
+    (
+        "RCPT",
+        "451 4.7.650 The mail server has been temporarily rate limited",
+        Unsent,
+        "domain",
+    ),
     ("RCPT", "450 4.4.1 host not found", Unsent, "domain"),
     ("RCPT", "550 5.1.1 <x>: mx said: 550 user unknown", Refused, "address"),
     ("RCPT", "550 Callout verification failed: 550 user unknown", Refused, "message"),
-    ("RCPT", "550 5.2.1 The user you are trying to contact is receiving mail at a rate that", Refused, "message"),
+    (
+        "RCPT",
+        "550 5.2.1 The user you are trying to contact is receiving mail at a rate that",
+        Refused,
+        "message",
+    ),
     ("RCPT", "550 Your account has been suspended", Refused, "transport"),
-    ("RCPT", "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org", Refused, "transport"),
+    (
+        "RCPT",
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org",
+        Refused,
+        "transport",
+    ),
     ("MAIL", "550 5.7.1 Client host [192.0.2.1] rejected", Refused, "transport"),
     ("RCPT", "550 5.4.5 Daily user sending quota exceeded", Refused, "transport"),
     ("RCPT", "452 4.2.2 Mailbox size limit exceeded", Unsent, "address"),
-    ("RCPT", "450 <bob@corporate.example>: Recipient address rejected: unverified address", Unsent, "address"),
+    (
+        "RCPT",
+        "450 <bob@corporate.example>: Recipient address rejected: unverified address",
+        Unsent,
+        "address",
+    ),
     ("RCPT", "451 4.3.0 <x>: Temporary lookup failure", Unsent, "address"),
-    ("MAIL", "450 4.1.8 <b@n>: Sender address rejected: Domain not found", Unsent, "message"),
+    (
+        "MAIL",
+        "450 4.1.8 <b@n>: Sender address rejected: Domain not found",
+        Unsent,
+        "message",
+    ),
     ("MAIL", "530 5.7.0 Authentication required", Refused, "transport"),
     ("MAIL", "553 5.7.1 Sender address rejected: not owned by user", Refused, "sender"),
     ("MAIL", "552 5.3.4 Message size exceeds fixed limit", Refused, "message"),
@@ -436,7 +559,12 @@ MEANINGS = [
     ("TEXT", "451 later", Unsent, "message"),
     ("TEXT", "550 5.1.1 user unknown", Refused, "address"),
     # Whoever is over quota, grey or gone for now is not dead.
-    ("RCPT", "550 5.1.1 <x>: Recipient address rejected: greylisted", Unsent, "address"),
+    (
+        "RCPT",
+        "550 5.1.1 <x>: Recipient address rejected: greylisted",
+        Unsent,
+        "address",
+    ),
     ("RCPT", "550 5.1.1 user is over quota", Refused, "message"),
     ("RCPT", "550 5.1.1 Service unavailable, try again later", Unsent, "address"),
     ("RCPT", "550 5.1.1 callout timed out", Unsent, "address"),
@@ -447,9 +575,19 @@ MEANINGS = [
     ("RCPT", "550 Unrouteable address", Refused, "message"),
     ("RCPT", "550 5.1.2 Domain example.com does not exist", Refused, "message"),
     # Who refuses one sender for one recipient says nothing of the others.
-    ("RCPT", "550 5.7.1 Sender is not allowed to send to this group", Refused, "message"),
+    (
+        "RCPT",
+        "550 5.7.1 Sender is not allowed to send to this group",
+        Refused,
+        "message",
+    ),
     ("RCPT", "550 sender maple.example is blocked by this user", Refused, "message"),
-    ("TEXT", "554 5.7.1 Rejected by the DMARC policy of maple.example", Refused, "message"),
+    (
+        "TEXT",
+        "554 5.7.1 Rejected by the DMARC policy of maple.example",
+        Refused,
+        "message",
+    ),
     ("MAIL", "550 Sender unknown", Refused, "sender"),
     ("RCPT", "550 Sender verify failed", Refused, "sender"),
     # How much we send.
@@ -460,8 +598,18 @@ MEANINGS = [
     ("RCPT", "450 4.7.1 Error: too many recipients from 127.0.0.1", Unsent, "rate"),
     ("RCPT", "451 4.7.1 Your IP sends too fast", Unsent, "rate"),
     ("RCPT", "550 5.1.1 rate exceeded", Refused, "message"),
-    ("RCPT", "550 5.7.1 You have exceeded your hourly sending limit", Refused, "transport"),
-    ("RCPT", "450 4.2.1 The user you are trying to contact is receiving mail too quickly", Unsent, "address"),
+    (
+        "RCPT",
+        "550 5.7.1 You have exceeded your hourly sending limit",
+        Refused,
+        "transport",
+    ),
+    (
+        "RCPT",
+        "450 4.2.1 The user you are trying to contact is receiving mail too quickly",
+        Unsent,
+        "address",
+    ),
     ("RCPT", "452 4.5.3 Too many messages in this connection", Unsent, "session"),
     ("MAIL", "452 4.5.3 Too many messages in this session", Unsent, "session"),
     # How the two talk.
@@ -480,9 +628,19 @@ MEANINGS = [
     ("RCPT", "550 relay not permitted", Refused, "transport"),
     ("RCPT", "452 Insufficient system storage", Unsent, "transport"),
     ("RCPT", "452 4.3.1 Mail system full", Unsent, "transport"),
-    ("RCPT", "450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.1]", Unsent, "transport"),
-    ("MAIL", "554 5.3.2 System is shutting down, try again later", Refused, "transport"),
-]  # fmt: skip
+    (
+        "RCPT",
+        "450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.1]",
+        Unsent,
+        "transport",
+    ),
+    (
+        "MAIL",
+        "554 5.3.2 System is shutting down, try again later",
+        Refused,
+        "transport",
+    ),
+]
 
 
 def scopes() -> list[dict[str, str]]:
@@ -490,16 +648,22 @@ def scopes() -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-@pytest.mark.parametrize("row", scopes(), ids=lambda row: f"{row['at']} {row['answer'][:50]}")
+@pytest.mark.parametrize(
+    "row", scopes(), ids=lambda row: f"{row['at']} {row['answer'][:50]}"
+)
 def test_whom_an_answer_hits(row: dict[str, str]) -> None:
     (reply,) = Replies().feed(f"{row['answer']}\r\n".encode())
     receipt = verdict(row["at"], reply)
     assert isinstance(receipt, Refused | Unsent) and receipt.scope == row["scope"]
-    assert isinstance(receipt, Unsent) is (reply.code < 500 or row["scope"] == "dialogue")
+    assert isinstance(receipt, Unsent) is (
+        reply.code < 500 or row["scope"] == "dialogue"
+    )
 
 
 @pytest.mark.parametrize(("at", "said", "kind", "scope"), MEANINGS)
-def test_what_an_answer_means(at: str, said: str, kind: type[Refused | Unsent], scope: str) -> None:
+def test_what_an_answer_means(
+    at: str, said: str, kind: type[Refused | Unsent], scope: str
+) -> None:
     (reply,) = Replies().feed(f"{said}\r\n".encode())
     receipt = verdict(at, reply)
     assert isinstance(receipt, kind)
@@ -508,7 +672,17 @@ def test_what_an_answer_means(at: str, said: str, kind: type[Refused | Unsent], 
     assert isinstance(receipt, Unsent) or receipt.at_recipient is (at == "RCPT")
 
 
-@pytest.mark.parametrize("line", [b"hello\r\n", b"99 x\r\n", b"250-a\r\n251 b\r\n", b"\r\n", b"2500\r\n", b"x" * 9000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello\r\n",
+        b"99 x\r\n",
+        b"250-a\r\n251 b\r\n",
+        b"\r\n",
+        b"2500\r\n",
+        b"x" * 9000,
+    ],
+)
 def test_garbage_is_told_from_answers(line: bytes) -> None:
     with pytest.raises(Garbage):
         list(Replies().feed(line))
@@ -519,8 +693,10 @@ def test_answers_come_in_any_pieces() -> None:
     for byte in b"250-one\r\n250-two\r\n250 three\r\n354\r\n550 5.1.1 no\n":
         found += replies.feed(bytes([byte]))
     assert [(each.code, each.lines, each.enhanced) for each in found] == [
-        (250, ("one", "two", "three"), ""), (354, ("",), ""), (550, ("5.1.1 no",), "5.1.1"),
-    ]  # fmt: skip
+        (250, ("one", "two", "three"), ""),
+        (354, ("",), ""),
+        (550, ("5.1.1 no",), "5.1.1"),
+    ]
 
 
 # --- a server that does anything
@@ -545,7 +721,13 @@ class Server:
             pass
 
     def _step(self) -> bool:
-        end = b"\r\n.\r\n" if self._text and not self._in.startswith(b".\r\n") else b".\r\n" if self._text else b"\r\n"
+        end = (
+            b"\r\n.\r\n"
+            if self._text and not self._in.startswith(b".\r\n")
+            else b".\r\n"
+            if self._text
+            else b"\r\n"
+        )
         if end not in self._in:
             if self._text and self.chance.random() < 0.03:
                 self._trouble("552 5.3.4 too much")
@@ -564,7 +746,10 @@ class Server:
             self._say("554 nobody is to get it")
         elif self._fate("TEXT"):
             self.taken.append(self._to)
-            assert text.replace(b"\r\n..", b"\r\n.") == b"To: " + self._to + b"\r\n\r\n.dots\r\n", "something leaked"
+            assert (
+                text.replace(b"\r\n..", b"\r\n.")
+                == b"To: " + self._to + b"\r\n\r\n.dots\r\n"
+            ), "something leaked"
             if self.chance.random() < 0.06:
                 self._close()
             else:
@@ -585,7 +770,9 @@ class Server:
             if self._fate("RCPT"):
                 self._to = line[9:-1]
                 self._say("250 ok")
-        elif verb == b"DATA" and self._mail and (self._to or self.chance.random() < 0.5):
+        elif (
+            verb == b"DATA" and self._mail and (self._to or self.chance.random() < 0.5)
+        ):
             if self._fate("DATA"):
                 self._text = True
                 self._say("354 go")
@@ -599,13 +786,19 @@ class Server:
         """Whether all goes well; else something was said or done."""
         drawn = self.chance.random()
         if drawn < 0.04:
-            self._say(self.chance.choice(["450 4.2.0 later", "550 5.1.1 no", "451 4.7.1 slow down", "599 x"]))
+            self._say(
+                self.chance.choice(
+                    ["450 4.2.0 later", "550 5.1.1 no", "451 4.7.1 slow down", "599 x"]
+                )
+            )
         elif drawn < 0.06:
             self._trouble("421 closing")
         elif drawn < 0.08:
             self._close()
         elif drawn < 0.09:
-            self._trouble(self.chance.choice(["what?", "250-a", "354 go", "100 x", "\x00\xff"]))
+            self._trouble(
+                self.chance.choice(["what?", "250-a", "354 go", "100 x", "\x00\xff"])
+            )
         else:
             return True
         return False
@@ -663,7 +856,9 @@ class Talk:
 
     _dropped: list[str] = field(default_factory=list)
 
-    def _step(self, server: Server, dialogue: Dialogue[str], waiting: list[str]) -> None:
+    def _step(
+        self, server: Server, dialogue: Dialogue[str], waiting: list[str]
+    ) -> None:
         self._dropped = []
         if dialogue.ready:
             if self.chance.random() < 0.02:
@@ -703,6 +898,11 @@ def test_whatever_a_server_does_what_is_said_of_a_message_is_true(first: int) ->
             times = talk.taken.count(name)
             kinds.add(type(receipt))
             # The server's word after the dot is final: what it refuses there it has not taken.
-            expected: Sequence[int] = {Sent: (1,), Unknown: (0, 1), Unsent: (0,), Refused: (0,)}[type(receipt)]
+            expected: Sequence[int] = {
+                Sent: (1,),
+                Unknown: (0, 1),
+                Unsent: (0,),
+                Refused: (0,),
+            }[type(receipt)]
             assert times in expected, (seed, name, receipt)
     assert kinds == {Sent, Unknown, Unsent, Refused}

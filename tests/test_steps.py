@@ -559,12 +559,18 @@ tests:
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_of_a_campaign(world: Worlds, name: str) -> None:
     made = world({name: CASES[name]}, settings=SETTINGS)
-    assert not ["\n".join(each.lines()) for each in made.workspace.loaded.problems if each.level == "error"]
+    assert not [
+        "\n".join(each.lines())
+        for each in made.workspace.loaded.problems
+        if each.level == "error"
+    ]
     campaign = made.workspace.loaded.campaigns[name]
     assert campaign.tests
     with closing(Stage(made.workspace.settings, made.workspace.templates)) as stage:
         for test in campaign.tests:
             result = stage.play(campaign, test)
-            shown = "\n".join(f"{left and (left.wall, left.text)!s:60} | {right and (right.wall, right.text, right.why)}"
-                              for left, right in result.pairs())  # fmt: skip
+            shown = "\n".join(
+                f"{left and (left.wall, left.text)!s:60} | {right and (right.wall, right.text, right.why)}"
+                for left, right in result.pairs()
+            )
             assert result.passed, f"{test.name}\n{shown}"

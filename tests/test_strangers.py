@@ -27,13 +27,20 @@ def answers() -> list[dict[str, str]]:
 
 
 def mails() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (FOLDER / "mails.jsonl").read_text("utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (FOLDER / "mails.jsonl").read_text("utf-8").splitlines()
+    ]
 
 
 def kills(row: dict[str, str]) -> bool:
     """Whether an answer in the dialogue gives its recipient up."""
     # Several lines of one answer stand in one here.
-    text = row["answer"].replace("-", " ", 1) if row["answer"][3:4] == "-" else row["answer"]
+    text = (
+        row["answer"].replace("-", " ", 1)
+        if row["answer"][3:4] == "-"
+        else row["answer"]
+    )
     (reply,) = Replies().feed(f"{text}\r\n".encode())
     receipt = verdict(row["stage"], reply, "jana.novak@shop.example")
     return isinstance(receipt, Refused) and receipt.scope == "address"
@@ -42,7 +49,11 @@ def kills(row: dict[str, str]) -> bool:
 def buries(row: dict[str, Any]) -> bool:
     """Whether a mail gives its recipient up."""
     found = read(row["mail"].encode("latin-1"))
-    own = [each for each in found if each.recipient.lower() in ("", row["recipient"].lower())]
+    own = [
+        each
+        for each in found
+        if each.recipient.lower() in ("", row["recipient"].lower())
+    ]
     return any((each.kind, each.meaning) == ("bounce", "address-dead") for each in own)
 
 
@@ -55,9 +66,11 @@ def test_who_is_dead_is_told_of_answers_that_nobody_had_seen() -> None:
 
 def test_who_is_dead_is_told_of_mails_that_nobody_had_seen() -> None:
     said = [(buries(row), row["label"] == "dead", row["name"]) for row in mails()]
-    wrong = [name for dead, truly, name in said if dead and not truly and name not in LISTED]
+    wrong = [
+        name for dead, truly, name in said if dead and not truly and name not in LISTED
+    ]
     assert wrong == []
     right = [dead is truly for dead, truly, _ in said]
-    assert sum(right) + sum(kills(row) is (row["label"] == "dead") for row in answers()) >= RIGHT * (
-        len(right) + len(answers())
-    )
+    assert sum(right) + sum(
+        kills(row) is (row["label"] == "dead") for row in answers()
+    ) >= RIGHT * (len(right) + len(answers()))

@@ -10,24 +10,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drip.core.message import Mailbox, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Mailbox,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.core.segments import segments
 from drip.transports.twilio import TwilioTransport
 from tests.test_delivery import MESSAGE
 from tests.test_webhook import server
 
-SMS = replace(MESSAGE, channel="sms", to=Mailbox("Ana", "+15550100"), html=None, text="Your car is ready & clean\n")
-OPTIONS = {"account": "AC1", "token": "right", "from": "+15550199", "private": "yes", "timeout": "1"}
+SMS = replace(
+    MESSAGE,
+    channel="sms",
+    to=Mailbox("Ana", "+15550100"),
+    html=None,
+    text="Your car is ready & clean\n",
+)
+OPTIONS = {
+    "account": "AC1",
+    "token": "right",
+    "from": "+15550199",
+    "private": "yes",
+    "timeout": "1",
+}
 
 
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 1), ("a" * 160, 1), ("a" * 161, 2), ("a" * 306, 2), ("a" * 307, 3), ("€" * 80, 1), ("€" * 81, 2), ("ü" * 160, 1),
-        ("ő" + "a" * 69, 1), ("ő" + "a" * 70, 2), ("名" * 134, 2), ("名" * 135, 3), ("🎂" * 35, 1), ("🎂" * 36, 2),
-        ("a" * 152 + "€" + "a" * 10, 2), ("a" * 152 + "€" + "a" * 152, 3), ("a" * 66 + "🎂" * 2 + "名", 2),
+        ("", 1),
+        ("a" * 160, 1),
+        ("a" * 161, 2),
+        ("a" * 306, 2),
+        ("a" * 307, 3),
+        ("€" * 80, 1),
+        ("€" * 81, 2),
+        ("ü" * 160, 1),
+        ("ő" + "a" * 69, 1),
+        ("ő" + "a" * 70, 2),
+        ("名" * 134, 2),
+        ("名" * 135, 3),
+        ("🎂" * 35, 1),
+        ("🎂" * 36, 2),
+        ("a" * 152 + "€" + "a" * 10, 2),
+        ("a" * 152 + "€" + "a" * 152, 3),
+        ("a" * 66 + "🎂" * 2 + "名", 2),
     ],
-)  # fmt: skip
+)
 def test_segments_are_counted_as_networks_cut_them(text: str, count: int) -> None:
     assert segments(text) == count
 
@@ -58,12 +92,19 @@ def test_a_message_is_posted_as_twilio_has_it() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "kind", "scope"),
     [
-        (400, 21211, Refused, "address"), (400, 21610, Refused, "address"), (400, 21614, Refused, "address"),
-        (400, 21606, Refused, "sender"), (400, 21617, Refused, "message"), (400, 99999, Refused, "message"),
-        (429, 20429, Unsent, "transport"), (503, 0, Unsent, "message"),
+        (400, 21211, Refused, "address"),
+        (400, 21610, Refused, "address"),
+        (400, 21614, Refused, "address"),
+        (400, 21606, Refused, "sender"),
+        (400, 21617, Refused, "message"),
+        (400, 99999, Refused, "message"),
+        (429, 20429, Unsent, "transport"),
+        (503, 0, Unsent, "message"),
     ],
-)  # fmt: skip
-def test_what_a_code_means(status: int, code: int, kind: type[Refused | Unsent], scope: str) -> None:
+)
+def test_what_a_code_means(
+    status: int, code: int, kind: type[Refused | Unsent], scope: str
+) -> None:
     with server(status, body=b'{"code": %d, "message": "because"}' % code) as taken:
         receipt = twilio(taken.port).send(SMS)
     assert isinstance(receipt, kind)
@@ -87,7 +128,10 @@ def test_an_answer_that_makes_no_sense_is_an_answer_all_the_same(answer: bytes) 
 @pytest.mark.parametrize(("status", "code"), [(401, 20003), (400, 30002), (403, 0)])
 def test_an_account_that_is_not_let_in_closes_the_way(status: int, code: int) -> None:
     answer = b'{"code": %d, "message": "no"}' % code
-    with server(status, body=answer) as taken, pytest.raises(TransportDown, match="does not let us in"):
+    with (
+        server(status, body=answer) as taken,
+        pytest.raises(TransportDown, match="does not let us in"),
+    ):
         twilio(taken.port).send(SMS)
 
 
@@ -98,19 +142,30 @@ def test_a_service_that_falls_silent_may_have_taken_it() -> None:
 
 
 def test_a_text_of_too_many_segments_is_not_sent() -> None:
-    receipt = TwilioTransport({**OPTIONS, "segments": "1"}).send(replace(SMS, text="x" * 161))
+    receipt = TwilioTransport({**OPTIONS, "segments": "1"}).send(
+        replace(SMS, text="x" * 161)
+    )
     assert receipt == Refused("the text takes 2 segments, and `segments` allows 1")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"account": None}, "needs `account`"), ({"token": None}, "needs `token`"), ({"from": None}, "needs `from`"),
-        ({"service": "MG1"}, "needs `from`"), ({"segments": "0"}, "from 1 to 10"), ({"account": "../x"}, "not the SID"),
-        ({"colour": "red"}, "no option `colour`"), ({"url": "ftp://x"}, "not an address"),
+        ({"account": None}, "needs `account`"),
+        ({"token": None}, "needs `token`"),
+        ({"from": None}, "needs `from`"),
+        ({"service": "MG1"}, "needs `from`"),
+        ({"segments": "0"}, "from 1 to 10"),
+        ({"account": "../x"}, "not the SID"),
+        ({"colour": "red"}, "no option `colour`"),
+        ({"url": "ftp://x"}, "not an address"),
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_explained(change: dict[str, str | None], said: str) -> None:
-    options = {name: value for name, value in {**OPTIONS, **change}.items() if value is not None}
+    options = {
+        name: value
+        for name, value in {**OPTIONS, **change}.items()
+        if value is not None
+    }
     with pytest.raises(ValueError, match=said):
         TwilioTransport(options)

@@ -38,7 +38,10 @@ class Taken:
 
 @contextmanager
 def server(
-    status: int = 204, does: str = "answer", context: ssl.SSLContext | None = None, body: bytes = b""
+    status: int = 204,
+    does: str = "answer",
+    context: ssl.SSLContext | None = None,
+    body: bytes = b"",
 ) -> Iterator[Taken]:
     """A server that answers so, or does something else: hang, close, garbage, endless."""
     answered = body
@@ -56,7 +59,9 @@ def server(
             elif does == "endless":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5_000_000)
             elif does in ("trickle", "dribble"):
-                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if does == "dribble" else b""))
+                self.wfile.write(
+                    b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if does == "dribble" else b"")
+                )
                 # Whoever asked may have gone.
                 with contextlib.suppress(OSError):
                     for n in range(40):
@@ -77,7 +82,9 @@ def server(
         running.socket = context.wrap_socket(running.socket, server_side=True)
     running.daemon_threads = True
     taken.port = running.server_address[1]
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    threading.Thread(
+        target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
     try:
         yield taken
     finally:
@@ -103,8 +110,17 @@ def test_a_message_arrives_whole_signed_and_recognisable() -> None:
     (head, body), (again, _) = taken.requests
     told = json.loads(body)
     assert told["to"] == {"name": "Ana Morales", "address": "ana@example.com"}
-    assert (told["subject"], told["text"], told["html"]) == (MESSAGE.subject, MESSAGE.text, MESSAGE.html)
-    assert head["Idempotency-Key"] == again["Idempotency-Key"] == told["id"] == MESSAGE.message_id
+    assert (told["subject"], told["text"], told["html"]) == (
+        MESSAGE.subject,
+        MESSAGE.text,
+        MESSAGE.html,
+    )
+    assert (
+        head["Idempotency-Key"]
+        == again["Idempotency-Key"]
+        == told["id"]
+        == MESSAGE.message_id
+    )
     signed = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
     assert head["webhook-signature"] == f"v1,{expected}"
@@ -139,31 +155,58 @@ def test_what_an_answer_means(status: int, kind: type[Receipt]) -> None:
         ("endless", Sent),
     ],
 )
-def test_a_server_that_does_not_answer_as_it_should(does: str, kind: type[Receipt]) -> None:
+def test_a_server_that_does_not_answer_as_it_should(
+    does: str, kind: type[Receipt]
+) -> None:
     with server(does=does) as taken:
         assert isinstance(webhook(taken.port).send(MESSAGE), kind)
 
 
 @pytest.mark.parametrize("status", [302, 404, 410])
 def test_an_address_at_which_nothing_is_taken_closes_the_way(status: int) -> None:
-    with server(status) as taken, pytest.raises(TransportDown, match="is not where messages are taken"):
+    with (
+        server(status) as taken,
+        pytest.raises(TransportDown, match="is not where messages are taken"),
+    ):
         webhook(taken.port).send(MESSAGE)
 
 
 @pytest.mark.parametrize(
     ("address", "public"),
     [
-        ("8.8.8.8", True), ("2001:4860:4860::8888", True), ("2002:808:808::", True), ("64:ff9b::808:808", True),
-        ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False),
-        ("::1", False), ("fe80::1%eth0", False), ("fec0::1", False), ("fd00::1", False), ("ff02::1", False),
-        ("::ffff:127.0.0.1", False), ("::127.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("2002:808:808::", True),
+        ("64:ff9b::808:808", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fec0::1", False),
+        ("fd00::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
         ("64:ff9b::a9fe:a9fe", False),
     ],
-)  # fmt: skip
+)
 def test_private_addresses_are_known_in_every_disguise(
     address: str, public: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    found = [
+        (
+            socket.AF_INET6 if ":" in address else socket.AF_INET,
+            socket.SOCK_STREAM,
+            6,
+            "",
+            (address, 443),
+        )
+    ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     monkeypatch.setattr(socket, "create_connection", _not_here)
     said = "does not answer" if public else "leads into a private network"
@@ -177,7 +220,10 @@ def _not_here(*_: object) -> socket.socket:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_one_that_does_not_know_us_closes_the_way(status: int) -> None:
-    with server(status) as taken, pytest.raises(TransportDown, match="does not know us"):
+    with (
+        server(status) as taken,
+        pytest.raises(TransportDown, match="does not know us"),
+    ):
         webhook(taken.port).send(MESSAGE)
 
 
@@ -187,19 +233,36 @@ def test_one_that_is_not_there_is_explained() -> None:
         with pytest.raises(TransportDown, match="does not answer"):
             webhook(probe.getsockname()[1]).send(MESSAGE)
     with pytest.raises(TransportDown, match="cannot be looked up"):
-        WebhookTransport({"url": "https://nowhere.invalid/", "secret": "x"}).send(MESSAGE)
+        WebhookTransport({"url": "https://nowhere.invalid/", "secret": "x"}).send(
+            MESSAGE
+        )
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::1]", "[fe80::1]", "0.0.0.0",
-             "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "100.64.0.1"],
-)  # fmt: skip
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "[::1]",
+        "[fe80::1]",
+        "0.0.0.0",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "0x7f.1",
+        "100.64.0.1",
+    ],
+)
 def test_nothing_is_sent_into_a_private_network(host: str) -> None:
     with pytest.raises(TransportDown, match="private network|cannot be looked up"):
         WebhookTransport({"url": f"https://{host}/", "secret": "x"}).send(MESSAGE)
 
 
-def test_the_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_has_to_be_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     with server(context=context) as taken:
@@ -215,13 +278,16 @@ def test_the_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"secret": "x"}, "needs a `url`"), ({"url": "https://a.example"}, "needs a `secret`"),
-        ({"url": "http://a.example", "secret": "x"}, "https"), ({"url": "ftp://a.example", "secret": "x"}, "not an address"),
-        ({"url": "https://u:p@a.example", "secret": "x"}, "not an address"), ({"url": "https://a:b/", "secret": "x"}, "not an addr"),
+        ({"secret": "x"}, "needs a `url`"),
+        ({"url": "https://a.example"}, "needs a `secret`"),
+        ({"url": "http://a.example", "secret": "x"}, "https"),
+        ({"url": "ftp://a.example", "secret": "x"}, "not an address"),
+        ({"url": "https://u:p@a.example", "secret": "x"}, "not an address"),
+        ({"url": "https://a:b/", "secret": "x"}, "not an addr"),
         ({"url": "https://a.example", "secret": "x", "timeout": "soon"}, "timeout"),
         ({"url": "https://a.example", "secret": "x", "uri": "y"}, "no option `uri`"),
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_explained(options: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         WebhookTransport(options)

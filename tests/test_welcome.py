@@ -36,13 +36,24 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     found: dict[str, Message] = {}
     with workspace.database(NOW) as database, rehearsal(database, NOW) as copy:
         simulate(
-            copy, workspace.book(copy, NOW), workspace.templates, {channel: Nowhere() for channel in CHANNELS}, NOW,
-            NOW + timedelta(days=60), seen=lambda ready, message: found.setdefault(ready.step.template, message),
-        )  # fmt: skip
-    return {name: to_bytes(message) for name, message in found.items() if message.channel == "email"}
+            copy,
+            workspace.book(copy, NOW),
+            workspace.templates,
+            {channel: Nowhere() for channel in CHANNELS},
+            NOW,
+            NOW + timedelta(days=60),
+            seen=lambda ready, message: found.setdefault(ready.step.template, message),
+        )
+    return {
+        name: to_bytes(message)
+        for name, message in found.items()
+        if message.channel == "email"
+    }
 
 
-def test_every_mail_has_a_text_a_language_and_words_for_its_pictures(mails: dict[str, bytes]) -> None:
+def test_every_mail_has_a_text_a_language_and_words_for_its_pictures(
+    mails: dict[str, bytes],
+) -> None:
     assert len(mails) >= 12
     for name, data in mails.items():
         message = cast(EmailMessage, email.message_from_bytes(data, policy=default))
@@ -51,17 +62,23 @@ def test_every_mail_has_a_text_a_language_and_words_for_its_pictures(mails: dict
         assert len(str(text.get_content()).split()) > 10, name
         html = str(page.get_content())
         assert re.search(r"<html[^>]*\blang=\"[a-z]{2}", html), name
-        assert all("alt=" in picture for picture in re.findall(r"<img\b[^>]*>", html)), name
+        assert all(
+            "alt=" in picture for picture in re.findall(r"<img\b[^>]*>", html)
+        ), name
         assert len(html.encode()) < MOST_BYTES, name
 
 
 @pytest.mark.slow
-def test_a_spam_filter_lets_every_mail_through(mails: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_spam_filter_lets_every_mail_through(
+    mails: dict[str, bytes], tmp_path: Path
+) -> None:
     program = shutil.which("spamassassin")
     if program is None:
         missing("SpamAssassin")
     for name, data in mails.items():
-        said = subprocess.run([program, "-L", "-t"], input=data, capture_output=True, check=False).stdout
+        said = subprocess.run(
+            [program, "-L", "-t"], input=data, capture_output=True, check=False
+        ).stdout
         found = re.search(rb"score=(-?[0-9.]+)", said)
         assert found is not None, name
         assert float(found[1]) < 1, (name, said[-1500:].decode("utf-8", "replace"))

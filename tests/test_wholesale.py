@@ -46,10 +46,17 @@ LONGEST = "Maximiliana-Theodora"
 
 @pytest.fixture
 def made(world: Worlds) -> World:
-    made = world(CAMPAIGNS, settings="frequency_caps: { all: 2 per week }", templates=TEMPLATE)
+    made = world(
+        CAMPAIGNS, settings="frequency_caps: { all: 2 per week }", templates=TEMPLATE
+    )
     rows = [f"p{n:02},p{n}@example.com,Name,{n},yes" for n in range(30)]
-    made.contacts("key,email,first_name,visits,news", *rows, "bare,bare@example.com,,1,yes", "too,too@example.com,,2,yes",
-                  f"zz,zz@example.com,{LONGEST},3,yes")  # fmt: skip
+    made.contacts(
+        "key,email,first_name,visits,news",
+        *rows,
+        "bare,bare@example.com,,1,yes",
+        "too,too@example.com,,2,yes",
+        f"zz,zz@example.com,{LONGEST},3,yes",
+    )
     return made
 
 
@@ -66,7 +73,14 @@ def previewed(made: World, each_step: int) -> tuple[list[Entry], Counter[str]]:
         book = made.workspace.book(copy, START)
         until: datetime = START + timedelta(days=14)
         simulate(
-            copy, book, made.workspace.templates, {"email": Nowhere()}, START, until, seen=seen, each_step=each_step
+            copy,
+            book,
+            made.workspace.templates,
+            {"email": Nowhere()},
+            START,
+            until,
+            seen=seen,
+            each_step=each_step,
         )
         with copy.read() as connection:
             found = list(entries(connection))
@@ -78,20 +92,36 @@ def test_the_ledger_is_the_same_however_many_are_rendered(made: World) -> None:
     few, rendered = previewed(made, each_step=3)
     everything, all_rendered = previewed(made, each_step=1_000)
     assert few == everything
-    assert all_rendered["send letter"] == 62 - 4, "31 people, two Thursdays, and four say no on the first"
+    assert all_rendered["send letter"] == 62 - 4, (
+        "31 people, two Thursdays, and four say no on the first"
+    )
     assert 3 <= rendered["send letter"] <= 10
 
 
-def test_who_lacks_a_field_that_the_text_needs_is_held_each_by_name(made: World) -> None:
+def test_who_lacks_a_field_that_the_text_needs_is_held_each_by_name(
+    made: World,
+) -> None:
     found, _ = previewed(made, each_step=1)
-    held = {each.contact for each in found if each.outcome == "held" and each.code == "render-error"}
+    held = {
+        each.contact
+        for each in found
+        if each.outcome == "held" and each.code == "render-error"
+    }
     assert held == {"bare", "too"}
-    assert {each.contact for each in found if each.outcome == "sent"} == {f"p{n:02}" for n in range(26)} | {"zz"}
+    assert {each.contact for each in found if each.outcome == "sent"} == {
+        f"p{n:02}" for n in range(26)
+    } | {"zz"}
 
 
-def test_a_consent_that_is_taken_back_at_that_very_instant_is_heeded(made: World) -> None:
+def test_a_consent_that_is_taken_back_at_that_very_instant_is_heeded(
+    made: World,
+) -> None:
     found, _ = previewed(made, each_step=1)
-    letters = {(each.contact, each.outcome, each.code) for each in found if each.step == "send letter"}
+    letters = {
+        (each.contact, each.outcome, each.code)
+        for each in found
+        if each.step == "send letter"
+    }
     for who in ("p26", "p27", "p28", "p29"):
         assert (who, "skipped", "no-consent") in letters
         assert (who, "sent", None) not in letters
@@ -99,7 +129,13 @@ def test_a_consent_that_is_taken_back_at_that_very_instant_is_heeded(made: World
 
 def test_shares_of_the_contacts_add_up_to_the_whole(made: World) -> None:
     def sums(shares: int) -> Summary:
-        return summed(made.workspace, made.database, START, START + timedelta(days=14), shares=shares).summary
+        return summed(
+            made.workspace,
+            made.database,
+            START,
+            START + timedelta(days=14),
+            shares=shares,
+        ).summary
 
     whole, parts = sums(1), sums(3)
     assert replace(parts, sent=()) == replace(whole, sent=())
@@ -122,12 +158,17 @@ steps:
 """
 
 
-def test_contacts_are_parted_only_if_no_version_that_somebody_is_in_has_them_hang_on_each_other(world: Worlds) -> None:
+def test_contacts_are_parted_only_if_no_version_that_somebody_is_in_has_them_hang_on_each_other(
+    world: Worlds,
+) -> None:
     made = world({"learning": LEARNING})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
     made.beat("2026-12-01 16:00")
-    made.write("campaigns/learning.yaml", LEARNING.replace("    winner: goal after 1 day\n", ""))
+    made.write(
+        "campaigns/learning.yaml",
+        LEARNING.replace("    winner: goal after 1 day\n", ""),
+    )
     made.reload()
     book = Book(made.workspace.settings, dict(made.workspace.loaded.campaigns))
     assert book.alone() == ()
@@ -145,25 +186,49 @@ def total(sums: Summary) -> Counter[tuple[str, str, datetime]]:
 
 def test_each_issue_of_a_newsletter_is_rendered_for_itself(world: Worlds) -> None:
     text = "name: L\ntopic: service\ntrigger: { schedule: every Thursday at 10:00 }\nsteps: [{ send: letter, content: issues }]\n"
-    made = world({"letter": text}, templates="---\nsubject: Hi\n---\n{{ issue.body }}\n")
+    made = world(
+        {"letter": text}, templates="---\nsubject: Hi\n---\n{{ issue.body }}\n"
+    )
     made.write("templates/issues/2026-11-26-a.md", "---\nsubject: one\n---\nFirst.\n")
-    made.write("templates/issues/2026-12-03-b.md", "---\nsubject: two\n---\nSince {{ contact.joined|date }}.\n")
+    made.write(
+        "templates/issues/2026-12-03-b.md",
+        "---\nsubject: two\n---\nSince {{ contact.joined|date }}.\n",
+    )
     made.reload()
-    made.contacts("key,email,first_name", *(f"p{n},p{n}@example.com,{LONGEST}" for n in range(5)))
+    made.contacts(
+        "key,email,first_name", *(f"p{n},p{n}@example.com,{LONGEST}" for n in range(5))
+    )
     found, _ = previewed(made, each_step=1)
-    told = Counter((f"{each.at:%d}", each.outcome) for each in found if each.outcome in ("sent", "held"))
+    told = Counter(
+        (f"{each.at:%d}", each.outcome)
+        for each in found
+        if each.outcome in ("sent", "held")
+    )
     assert told == {("26", "sent"): 5, ("03", "held"): 5}
 
 
-def test_a_brake_in_the_last_good_version_of_a_broken_file_keeps_contacts_together(world: Worlds) -> None:
+def test_a_brake_in_the_last_good_version_of_a_broken_file_keeps_contacts_together(
+    world: Worlds,
+) -> None:
     text = "name: A\ntopic: service\ntrigger: { date: contact.birthday }\nmax_audience: 20\nsteps: [send: card]\n"
     made = world({"a": text})
-    made.contacts("key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(30)))
+    made.contacts(
+        "key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(30))
+    )
     made.beat("2026-11-20 01:00")
     made.write("campaigns/a.yaml", text.replace("topic: service", "topic: nonsense"))
     made.reload()
     for shares in (1, 3):
-        assert summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).summary.sent == ()
+        assert (
+            summed(
+                made.workspace,
+                made.database,
+                START,
+                START + timedelta(days=3),
+                shares=shares,
+            ).summary.sent
+            == ()
+        )
 
 
 def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
@@ -171,14 +236,27 @@ def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
 ) -> None:
     hello = "name: Hello\ntopic: service\ntrigger: { segment: soon }\nsteps: [send: hello]\n"
     mark = "name: Mark\ntopic: service\ntrigger: { schedule: every day at 8:00 }\naudience: { visits: at least 1 }\nre_entry: never\nsteps: [tag: seen]\n"
-    made = world({"hello": hello, "mark": mark}, settings="segments: { soon: { joined: in the next 3 days } }")
+    made = world(
+        {"hello": hello, "mark": mark},
+        settings="segments: { soon: { joined: in the next 3 days } }",
+    )
     monkeypatch.setattr(following, "MOST_ONE_BY_ONE", 3)
     rows = [f"p{n},p{n}@example.com,,1," for n in range(6)]
-    made.contacts("key,email,joined,visits,timezone", "nz,nz@example.com,2026-11-29,0,Pacific/Auckland", *rows)
+    made.contacts(
+        "key,email,joined,visits,timezone",
+        "nz,nz@example.com,2026-11-29,0,Pacific/Auckland",
+        *rows,
+    )
     made.beat("2026-11-25 07:00")
 
     def hours(shares: int) -> list[str]:
-        sums = summed(made.workspace, made.database, START, START + timedelta(days=3), shares=shares).summary
+        sums = summed(
+            made.workspace,
+            made.database,
+            START,
+            START + timedelta(days=3),
+            shares=shares,
+        ).summary
         return [f"{each.at:%d %H:%M}" for each in sums.sent if each.campaign == "hello"]
 
     # It is the 26th in Auckland at eleven in the morning of the 25th, but everybody's turn is the workspace's midnight.

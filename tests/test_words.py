@@ -39,12 +39,19 @@ def test_each_language_has_all_words_and_no_others(language: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "accepted", "found"),
     [
-        (("de-AT",), "fr", "de"), ((None,), "fr-CH,fr;q=0.9,en;q=0.5", "fr"), (("pt",), "es;q=0.1, de;q=0.8", "de"),
-        ((), "ja, *;q=0.5", "en"), ((), ";;q=x,,=;q=0", "en"), (("zz_zz_zz",), "\u00fc", "en"), ((None, "es"), "", "es"),
+        (("de-AT",), "fr", "de"),
+        ((None,), "fr-CH,fr;q=0.9,en;q=0.5", "fr"),
+        (("pt",), "es;q=0.1, de;q=0.8", "de"),
+        ((), "ja, *;q=0.5", "en"),
+        ((), ";;q=x,,=;q=0", "en"),
+        (("zz_zz_zz",), "\u00fc", "en"),
+        ((None, "es"), "", "es"),
         ((), "de;q=0, fr", "fr"),
     ],
-)  # fmt: skip
-def test_the_language_is_the_readers(wanted: tuple[str | None, ...], accepted: str, found: str) -> None:
+)
+def test_the_language_is_the_readers(
+    wanted: tuple[str | None, ...], accepted: str, found: str
+) -> None:
     assert language_for(*wanted, accepted=accepted) == found
 
 

@@ -20,14 +20,29 @@ from drip.errors import DripError
 from drip.storage.sqlite import SqliteDatabase
 from drip.worker import child
 from drip.worker import worker as module
-from drip.worker.frames import HEAD, MOST_JSON, Kind, Nonsense, packed, receive, send, unpacked
+from drip.worker.frames import (
+    HEAD,
+    MOST_JSON,
+    Kind,
+    Nonsense,
+    packed,
+    receive,
+    send,
+    unpacked,
+)
 from drip.worker.worker import Ended, Failed, Limits, Worker
 from tests.world import LETTER, World, at
 
 Worlds = Callable[..., World]
 NOW = at("2026-11-26 18:00").isoformat()
 PATIENT = Limits(answer_s=30.0)
-ASKED = {"campaign": "letter", "step": "send letter", "contact": "ana", "channel": "email", "locale": None}
+ASKED = {
+    "campaign": "letter",
+    "step": "send letter",
+    "contact": "ana",
+    "channel": "email",
+    "locale": None,
+}
 
 
 def made_worker(root: Path, limits: Limits = PATIENT, **environment: str) -> Worker:
@@ -54,18 +69,27 @@ def test_what_is_sent_comes_out_as_it_went_in() -> None:
     with here, there:
         send(here, Kind.JSON, packed({"subject": "Grüße \U0001f600", "half": "\ud83d"}))
         kind, body = receive(there.recv)
-    assert kind is Kind.JSON and unpacked(body) == {"subject": "Grüße \U0001f600", "half": "?"}
+    assert kind is Kind.JSON and unpacked(body) == {
+        "subject": "Grüße \U0001f600",
+        "half": "?",
+    }
 
 
 @pytest.mark.parametrize(
-    "frame", [HEAD.pack(b"x", 0), HEAD.pack(b"j", MOST_JSON + 1), HEAD.pack(b"\0", 2**32 - 1)], ids=repr
+    "frame",
+    [HEAD.pack(b"x", 0), HEAD.pack(b"j", MOST_JSON + 1), HEAD.pack(b"\0", 2**32 - 1)],
+    ids=repr,
 )
-def test_what_is_no_frame_is_refused_before_anything_of_it_is_read(frame: bytes) -> None:
+def test_what_is_no_frame_is_refused_before_anything_of_it_is_read(
+    frame: bytes,
+) -> None:
     with pytest.raises(Nonsense):
         receive(taken(frame))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000], ids=lambda body: repr(body[:4]))
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b"[" * 100_000], ids=lambda body: repr(body[:4])
+)
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(Nonsense):
         unpacked(body)
@@ -115,13 +139,17 @@ def noting(pipe: socket.socket, *_: object) -> None:
 
 
 @pytest.mark.parametrize("instead", [babbling, wrong, beginning])
-def test_nonsense_is_believed_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: Any) -> None:
+def test_nonsense_is_believed_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: Any
+) -> None:
     monkeypatch.setattr(module, "serve", instead)
     with pytest.raises(Ended, match="has ended the process that it is made in"):
         made_worker(tmp_path).answer("steps")
 
 
-def test_what_the_machine_lacks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_machine_lacks_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "serve", lacking)
     worker = made_worker(tmp_path)
     with pytest.raises(Shortage, match="may open no more files") as raised:
@@ -130,9 +158,13 @@ def test_what_the_machine_lacks_is_told_as_that(tmp_path: Path, monkeypatch: pyt
     worker.close()
 
 
-def test_nobody_gets_more_time_by_talking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_gets_more_time_by_talking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "serve", noting)
-    with pytest.raises(Ended, match="longer than 0.5 seconds; it was at the template `a`"):
+    with pytest.raises(
+        Ended, match="longer than 0.5 seconds; it was at the template `a`"
+    ):
         made_worker(tmp_path, Limits(answer_s=0.5)).answer("steps")
 
 
@@ -155,14 +187,32 @@ def test_an_error_of_our_own_is_told_by_its_kind_alone(world: Worlds) -> None:
 # --- what it has
 
 
-def confined(pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, *more: Any) -> None:
+def confined(
+    pipe: socket.socket,
+    root: Path,
+    environment: Mapping[str, str],
+    memory_bytes: int,
+    *more: Any,
+) -> None:
     """A worker that tells its limits."""
     from drip.worker.child import _confine
 
     pipe.recv(100)
     _confine(memory_bytes, *more)
-    found = [resource.getrlimit(each) for each in (resource.RLIMIT_AS, resource.RLIMIT_CORE)]
-    send(pipe, Kind.JSON, packed([*found, os.getpgid(0) == os.getpid(), os.nice(0) - os.getpriority(os.PRIO_PROCESS, os.getppid())]))  # fmt: skip
+    found = [
+        resource.getrlimit(each) for each in (resource.RLIMIT_AS, resource.RLIMIT_CORE)
+    ]
+    send(
+        pipe,
+        Kind.JSON,
+        packed(
+            [
+                *found,
+                os.getpgid(0) == os.getpid(),
+                os.nice(0) - os.getpriority(os.PRIO_PROCESS, os.getppid()),
+            ]
+        ),
+    )
     pipe.recv(100)
 
 
@@ -175,7 +225,9 @@ def test_it_has_so_much_memory_no_core_file_and_a_group_of_its_own(
     worker.close()
 
 
-def sharing(pipe: socket.socket, root: Path, environment: Mapping[str, str], *limits: Any) -> None:
+def sharing(
+    pipe: socket.socket, root: Path, environment: Mapping[str, str], *limits: Any
+) -> None:
     """A worker that has begun a process of its own, and never ends."""
     from drip.worker.child import _confine
 
@@ -187,7 +239,9 @@ def sharing(pipe: socket.socket, root: Path, environment: Mapping[str, str], *li
     pipe.recv(100)
 
 
-def test_what_it_began_itself_is_ended_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_began_itself_is_ended_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "serve", sharing)
     with pytest.raises(Ended) as ended:
         made_worker(tmp_path, Limits(answer_s=0.5)).answer("steps")
@@ -206,9 +260,14 @@ def test_it_writes_nothing_into_the_database(world: Worlds) -> None:
     before = _rows(made)
     worker = made_worker(made.root)
     about = {"asked": ASKED, "now": NOW}
-    assert worker.answer("message", **about, anew=True)["message"]["subject"] == "Hello Ana"
+    assert (
+        worker.answer("message", **about, anew=True)["message"]["subject"]
+        == "Hello Ana"
+    )
     assert b"<em>short</em>" in worker.answer("page", **about)
-    assert b"<em>short</em>" in worker.answer("view", run=1, step="send letter", now=NOW)
+    assert b"<em>short</em>" in worker.answer(
+        "view", run=1, step="send letter", now=NOW
+    )
     assert worker.answer("timeline", contact="ana", now=NOW)["past"]
     assert worker.answer("forecast", now=NOW, days=30)["calendar"]["messages"] == 0
     worker.close()
@@ -218,10 +277,14 @@ def test_it_writes_nothing_into_the_database(world: Worlds) -> None:
 def _rows(made: World) -> object:
     assert isinstance(made.database, SqliteDatabase)
     with made.database.read() as connection:
-        return connection.exec_driver_sql("PRAGMA data_version").scalar(), [each.outcome for each in made.ledger()]
+        return connection.exec_driver_sql("PRAGMA data_version").scalar(), [
+            each.outcome for each in made.ledger()
+        ]
 
 
-def test_broken_settings_leave_the_last_good_ones_in_force_for_what_was_sent(world: Worlds) -> None:
+def test_broken_settings_leave_the_last_good_ones_in_force_for_what_was_sent(
+    world: Worlds,
+) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email,first_name", "ana,ana@example.com,Ana")
     made.run("2026-11-25 00:00", "2026-11-26 17:00")
@@ -231,5 +294,7 @@ def test_broken_settings_leave_the_last_good_ones_in_force_for_what_was_sent(wor
     made.write("campaigns/_settings.yaml", "timezone: [\n")
     assert worker.answer("view", **view)
     found = worker.answer("message", asked=ASKED, now=NOW, anew=False)
-    assert found["message"] is None and found["problems"][0]["place"].startswith("campaigns/_settings.yaml")
+    assert found["message"] is None and found["problems"][0]["place"].startswith(
+        "campaigns/_settings.yaml"
+    )
     worker.close()

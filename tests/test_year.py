@@ -45,12 +45,20 @@ def ledger(database: Database, start: datetime, end: datetime) -> list[Entry]:
 
 
 @pytest.mark.slow
-def test_a_year_keeps_every_cap_and_is_what_day_0_foresaw(tmp_path: Path, corpora: Path) -> None:
-    made = World(tmp_path, {key: f"name: {key}\n{text}" for key, text in CAMPAIGNS.items()}, SETTINGS)
+def test_a_year_keeps_every_cap_and_is_what_day_0_foresaw(
+    tmp_path: Path, corpora: Path
+) -> None:
+    made = World(
+        tmp_path,
+        {key: f"name: {key}\n{text}" for key, text in CAMPAIGNS.items()},
+        SETTINGS,
+    )
     settings, end = made.workspace.settings, START + timedelta(days=DAYS)
     table = open_table(corpora / "retail" / "contacts.csv")
     importer.import_contacts(made.database, settings, table, {}, "contacts.csv", START)
-    importer.import_events(made.database, settings, open_table(corpora / "retail" / "orders.csv.gz"), {})
+    importer.import_events(
+        made.database, settings, open_table(corpora / "retail" / "orders.csv.gz"), {}
+    )
     nowhere, templates = {"email": Nowhere()}, made.workspace.templates
     with rehearsal(made.database, START) as copy:
         simulate(copy, made.workspace.book(copy, START), templates, nowhere, START, end)
@@ -70,11 +78,29 @@ def test_a_year_keeps_every_cap_and_is_what_day_0_foresaw(tmp_path: Path, corpor
         if each.outcome == "sent":
             sent[each.contact].append(each)
     assert sum(map(len, sent.values())) > 30_000
-    assert sum(each.code == "cap" for each in happened) > 1_000, "the caps have something to do"
-    topics = {key: campaign.topic for key, campaign in made.workspace.loaded.campaigns.items()}
-    rules = [*settings.caps, *(cap for each in made.workspace.loaded.campaigns.values() for cap in each.caps)]
+    assert sum(each.code == "cap" for each in happened) > 1_000, (
+        "the caps have something to do"
+    )
+    topics = {
+        key: campaign.topic for key, campaign in made.workspace.loaded.campaigns.items()
+    }
+    rules = [
+        *settings.caps,
+        *(
+            cap
+            for each in made.workspace.loaded.campaigns.values()
+            for cap in each.caps
+        ),
+    ]
     for contact, own in sent.items():
         where = ZoneInfo(own[0].zone or settings.timezone)
         for rule in rules:
-            times = [each.at for each in own if rule.counts("email", topics[each.campaign], each.campaign)]
-            assert fullest(times, rule.days, rule.seconds, where) <= rule.limit, (contact, rule.text)
+            times = [
+                each.at
+                for each in own
+                if rule.counts("email", topics[each.campaign], each.campaign)
+            ]
+            assert fullest(times, rule.days, rule.seconds, where) <= rule.limit, (
+                contact,
+                rule.text,
+            )

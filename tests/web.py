@@ -30,7 +30,12 @@ class Pages:
     passed: float = 0.0
 
     def token(
-        self, purpose: str, contact: int = 1, topic: str | None = "news", run: int = 0, detail: str | None = None
+        self,
+        purpose: str,
+        contact: int = 1,
+        topic: str | None = "news",
+        run: int = 0,
+        detail: str | None = None,
     ) -> str:
         with self.world.database.read() as connection:
             key_id, secret = list(link_keys(connection).items())[-1]
@@ -47,21 +52,39 @@ class Pages:
 def pages(world: World, now: datetime, messages: Limits = MESSAGES) -> Iterator[Pages]:
     """Serves a world's pages meanwhile."""
     made = Pages(world, now)
-    app = make_app(world.workspace, world.database, lambda: made.now, lambda: made.passed, messages)
+    app = make_app(
+        world.workspace, world.database, lambda: made.now, lambda: made.passed, messages
+    )
     with serving(app) as url:
         made.url = url
-        with httpx.Client(base_url=url, follow_redirects=False, timeout=30) as made.client:
+        with httpx.Client(
+            base_url=url, follow_redirects=False, timeout=30
+        ) as made.client:
             yield made
 
 
 @contextlib.contextmanager
-def board(world: World, now: datetime, messages: Limits = MESSAGES, timelines: Limits = TIMELINES) -> Iterator[Pages]:
+def board(
+    world: World,
+    now: datetime,
+    messages: Limits = MESSAGES,
+    timelines: Limits = TIMELINES,
+) -> Iterator[Pages]:
     """Serves a world's dashboard meanwhile."""
     made = Pages(world, now)
-    app = make_dashboard(world.workspace, world.database, lambda: made.now, lambda: made.passed, messages, timelines)
+    app = make_dashboard(
+        world.workspace,
+        world.database,
+        lambda: made.now,
+        lambda: made.passed,
+        messages,
+        timelines,
+    )
     with serving(app) as url:
         made.url = url
-        with httpx.Client(base_url=url, follow_redirects=False, timeout=60) as made.client:
+        with httpx.Client(
+            base_url=url, follow_redirects=False, timeout=60
+        ) as made.client:
             yield made
 
 

@@ -69,7 +69,10 @@ class World:
         address: str | None = None,
     ) -> None:
         self.root = root
-        self.write("campaigns/_settings.yaml", _merged(settings) + (f"database: {address}\n" if address else ""))
+        self.write(
+            "campaigns/_settings.yaml",
+            _merged(settings) + (f"database: {address}\n" if address else ""),
+        )
         for name, text in campaigns.items():
             self.write(f"campaigns/{name}.yaml", dedent(text))
         self._templates = templates
@@ -78,7 +81,8 @@ class World:
         self.answer: Callable[[Message], Receipt] | None = None
         self.workspace = self._workspace()
         self.database: Database = open_database(
-            server(address, root / ".drip") if address else root / ".drip" / "drip.db", at("2020-01-01")
+            server(address, root / ".drip") if address else root / ".drip" / "drip.db",
+            at("2020-01-01"),
         )
         self._doorkeeper = Doorkeeper()
 
@@ -105,18 +109,35 @@ class World:
 
     def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
         """CSV lines, the first of which names the columns."""
-        return self._import("contacts.csv", rows, lambda table: importer.import_contacts(
-            self.database, self.workspace.settings, table, {}, "test", at(now)))  # fmt: skip
+        return self._import(
+            "contacts.csv",
+            rows,
+            lambda table: importer.import_contacts(
+                self.database, self.workspace.settings, table, {}, "test", at(now)
+            ),
+        )
 
     def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
-        return self._import("vehicles.csv", rows, lambda table: importer.import_records(
-            self.database, self.workspace.settings, "vehicle", table, {}, at(now)))  # fmt: skip
+        return self._import(
+            "vehicles.csv",
+            rows,
+            lambda table: importer.import_records(
+                self.database, self.workspace.settings, "vehicle", table, {}, at(now)
+            ),
+        )
 
     def events(self, *rows: str) -> importer.Report:
-        return self._import("events.csv", rows, lambda table: importer.import_events(
-            self.database, self.workspace.settings, table, {}))  # fmt: skip
+        return self._import(
+            "events.csv",
+            rows,
+            lambda table: importer.import_events(
+                self.database, self.workspace.settings, table, {}
+            ),
+        )
 
-    def _import(self, name: str, rows: tuple[str, ...], take: Callable[..., importer.Report]) -> importer.Report:
+    def _import(
+        self, name: str, rows: tuple[str, ...], take: Callable[..., importer.Report]
+    ) -> importer.Report:
         self.write(name, "\n".join(rows) + "\n")
         return take(open_table(self.root / name))
 
@@ -124,11 +145,15 @@ class World:
         """Plans and dispatches once."""
         when = at(now) if isinstance(now, str) else now
         book = self.workspace.book(self.database, when)
-        transport = MemoryTransport(answer=self.answer) if self.answer else self.transport
+        transport = (
+            MemoryTransport(answer=self.answer) if self.answer else self.transport
+        )
         transports = self.transports or {"email": transport}
         with self.database.write() as connection:
             number = control.start_daemon(connection, 1, when)
-        dispatcher = Dispatcher(self.database, self.workspace.templates, transports, lambda: when, number)
+        dispatcher = Dispatcher(
+            self.database, self.workspace.templates, transports, lambda: when, number
+        )
         tally = beat(book, self._doorkeeper, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages
@@ -137,22 +162,39 @@ class World:
     def run(self, start: str, end: str) -> None:
         """Everything from `start` to `end`, at the instants at which something is due."""
         book = self.workspace.book(self.database, at(start))
-        simulate(self.database, book, self.workspace.templates, {"email": self.transport}, at(start), at(end))
+        simulate(
+            self.database,
+            book,
+            self.workspace.templates,
+            {"email": self.transport},
+            at(start),
+            at(end),
+        )
 
     def ledger(self) -> list[Entry]:
         with self.database.read() as connection:
             return list(entries(connection))
 
     def timeline(
-        self, contact: str | None = None, outcomes: tuple[str, ...] = ("sent", "skipped", "exited")
+        self,
+        contact: str | None = None,
+        outcomes: tuple[str, ...] = ("sent", "skipped", "exited"),
     ) -> list[str]:
         """`2026-02-28 14:00 sent send card` for each line, in UTC; skips and exits with their code."""
         return [
-            " ".join(part for part in (f"{each.at:%Y-%m-%d %H:%M}", each.outcome, each.step or each.campaign,
-                                       f"({each.code})" if each.code else "") if part)
+            " ".join(
+                part
+                for part in (
+                    f"{each.at:%Y-%m-%d %H:%M}",
+                    each.outcome,
+                    each.step or each.campaign,
+                    f"({each.code})" if each.code else "",
+                )
+                if part
+            )
             for each in self.ledger()
             if each.outcome in outcomes and contact in (None, each.contact)
-        ]  # fmt: skip
+        ]
 
     def sent(self, contact: str | None = None) -> list[str]:
         return [line[:16] for line in self.timeline(contact, ("sent",))]
@@ -161,7 +203,11 @@ class World:
 def _merged(settings: str) -> str:
     """The plain settings with top-level keys replaced by those of `settings`."""
     lines = dedent(settings).strip("\n")
-    keys = {line.split(":")[0] for line in lines.splitlines() if line and not line.startswith((" ", "#"))}
+    keys = {
+        line.split(":")[0]
+        for line in lines.splitlines()
+        if line and not line.startswith((" ", "#"))
+    }
     kept, keep = [], True
     for line in SETTINGS.strip("\n").splitlines():
         if not line.startswith(" "):

@@ -37,8 +37,16 @@ from drip.process import own_zones, unhurried
 AGAIN = 75
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-w", "--workspace", metavar="DIR", envvar="DRIP_WORKSPACE", help="The workspace; else this folder.")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "-w",
+    "--workspace",
+    metavar="DIR",
+    envvar="DRIP_WORKSPACE",
+    help="The workspace; else this folder.",
+)
 @click.version_option(__version__, prog_name="drip")
 @click.pass_context
 def drip(context: click.Context, workspace: str | None) -> None:
@@ -99,13 +107,23 @@ def main() -> None:
     except click.exceptions.Exit as end:
         code = end.exit_code
     except click.Abort:
-        code = complain(DripError("Stopped.", help="what was finished before stays; run the command again to go on"))
+        code = complain(
+            DripError(
+                "Stopped.",
+                help="what was finished before stays; run the command again to go on",
+            )
+        )
     except click.ClickException as error:
         code = misused(error)
     except DripError as error:
         code = complain(error)
     except KeyboardInterrupt:
-        code = complain(DripError("Stopped.", help="what was finished before stays; run the command again to go on"))
+        code = complain(
+            DripError(
+                "Stopped.",
+                help="what was finished before stays; run the command again to go on",
+            )
+        )
     except BrokenPipeError:
         # The reader of our output (`| head`) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,8 +140,17 @@ def _told(error: Exception) -> int:
         return AGAIN
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return complain(DripError(f"{where}{error.strerror or error}.", help="look at the file or folder named here"))
+        return complain(
+            DripError(
+                f"{where}{error.strerror or error}.",
+                help="look at the file or folder named here",
+            )
+        )
     if os.environ.get("DRIP_DEBUG"):
         raise error
     sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"
-    return complain(DripError(sentence, help="run it again with DRIP_DEBUG=1 and report what that prints"))
+    return complain(
+        DripError(
+            sentence, help="run it again with DRIP_DEBUG=1 and report what that prints"
+        )
+    )

@@ -6,10 +6,19 @@ from drip.cli.screen import Table, Text, draw, print_json, say, words
 from drip.storage.pressure import Pressure
 
 # From cool to hot, for a share of the most that one campaign displaces.
-HEAT = ("", "on grey23", "on dark_olive_green3", "on yellow3", "on dark_orange3", "on red3")
+HEAT = (
+    "",
+    "on grey23",
+    "on dark_olive_green3",
+    "on yellow3",
+    "on dark_orange3",
+    "on red3",
+)
 
 
-def show_caps(found: Pressure, other: Pressure | None, trial: str | None, as_json: bool) -> None:
+def show_caps(
+    found: Pressure, other: Pressure | None, trial: str | None, as_json: bool
+) -> None:
     """Prints a pressure, and beside it that of other caps."""
     if as_json:
         _rows(found, other)
@@ -17,7 +26,12 @@ def show_caps(found: Pressure, other: Pressure | None, trial: str | None, as_jso
     if not found.displaced and not found.limits:
         say("No cap holds anything back in this time.")
     else:
-        draw(words("Who displaces whom: rows give way to columns, so many times", style="bold"))
+        draw(
+            words(
+                "Who displaces whom: rows give way to columns, so many times",
+                style="bold",
+            )
+        )
         draw(_heat_map(found))
         draw(_limits(found))
     if other is not None:
@@ -42,7 +56,9 @@ def _cell(count: int, most: int) -> Text:
     if not count:
         return words("·", style="dim")
     heat = HEAT[max(1, round(count / most * (len(HEAT) - 1)))]
-    return words(f"{count:,}", style=f"black {heat}" if heat not in ("", "on grey23") else heat)
+    return words(
+        f"{count:,}", style=f"black {heat}" if heat not in ("", "on grey23") else heat
+    )
 
 
 def _limits(found: Pressure) -> Table:
@@ -50,8 +66,16 @@ def _limits(found: Pressure) -> Table:
     for name in ("Cap", "People", "Skipped", "Put off"):
         table.add_column(name, justify="left" if name == "Cap" else "right")
     for place, people in sorted(found.limits.items(), key=lambda item: -item[1]):
-        skipped, deferred = found.held_back[place, "skipped"], found.held_back[place, "deferred"]
-        table.add_row(place.removeprefix("campaigns/"), f"{people:,}", f"{skipped:,}", f"{deferred:,}")
+        skipped, deferred = (
+            found.held_back[place, "skipped"],
+            found.held_back[place, "deferred"],
+        )
+        table.add_row(
+            place.removeprefix("campaigns/"),
+            f"{people:,}",
+            f"{skipped:,}",
+            f"{deferred:,}",
+        )
     return table
 
 
@@ -61,7 +85,8 @@ def _compared(now: Pressure, then: Pressure, trial: str) -> Table:
         table.add_column(name, justify="left" if name == "Campaign" else "right")
     for campaign in sorted({*now.sent, *then.sent, *now.skipped, *then.skipped}):
         pairs = [
-            (getattr(now, each)[campaign], getattr(then, each)[campaign]) for each in ("sent", "skipped", "deferred")
+            (getattr(now, each)[campaign], getattr(then, each)[campaign])
+            for each in ("sent", "skipped", "deferred")
         ]
         table.add_row(campaign, *(_change(before, after) for before, after in pairs))
     return table
@@ -77,12 +102,27 @@ def _rows(found: Pressure, other: Pressure | None) -> None:
     for (loser, winner), count in sorted(found.displaced.items()):
         print_json({"displaced": loser, "by": winner, "messages": count})
     for place, people in sorted(found.limits.items()):
-        print_json({"cap": place, "people": people, "skipped": found.held_back[place, "skipped"],
-                    "deferred": found.held_back[place, "deferred"]})  # fmt: skip
-    for campaign in sorted({*found.sent, *found.skipped, *(other.sent if other else ())}):
-        row: dict[str, object] = {"campaign": campaign, "sent": found.sent[campaign],
-                                  "skipped": found.skipped[campaign], "deferred": found.deferred[campaign]}  # fmt: skip
+        print_json(
+            {
+                "cap": place,
+                "people": people,
+                "skipped": found.held_back[place, "skipped"],
+                "deferred": found.held_back[place, "deferred"],
+            }
+        )
+    for campaign in sorted(
+        {*found.sent, *found.skipped, *(other.sent if other else ())}
+    ):
+        row: dict[str, object] = {
+            "campaign": campaign,
+            "sent": found.sent[campaign],
+            "skipped": found.skipped[campaign],
+            "deferred": found.deferred[campaign],
+        }
         if other:
-            row |= {"sent_if": other.sent[campaign], "skipped_if": other.skipped[campaign],
-                    "deferred_if": other.deferred[campaign]}  # fmt: skip
+            row |= {
+                "sent_if": other.sent[campaign],
+                "skipped_if": other.skipped[campaign],
+                "deferred_if": other.deferred[campaign],
+            }
         print_json(row)

@@ -21,11 +21,23 @@ from drip.workspace import Workspace
 
 @click.command()
 @click.argument("files", nargs=-1)
-@click.option("--format", "style", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
-@click.option("--explain", metavar="CODE", help="What a code means, why it matters, and what to do.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+)
+@click.option(
+    "--explain",
+    metavar="CODE",
+    help="What a code means, why it matters, and what to do.",
+)
 @json_option
 @pass_app
-def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_json: bool) -> None:
+def check(
+    app: App, files: tuple[str, ...], style: str, explain: str | None, as_json: bool
+) -> None:
     """Reads campaigns, settings and templates and reports every problem in them.
 
     \b
@@ -54,20 +66,34 @@ def check(app: App, files: tuple[str, ...], style: str, explain: str | None, as_
     if not as_json and style == "text":
         count = len(workspace.loaded.campaigns) + len(workspace.loaded.broken)
         found = _counted(problems) if problems else "no problems"
-        say(f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}.")
+        say(
+            f"{count} campaign(s), {len(workspace.templates.names())} template(s): {found}."
+        )
     raise click.exceptions.Exit(1 if errors else 0)
 
 
 def _exposed(workspace: Workspace) -> Iterator[Problem]:
     """What other users of this machine can read of people's data: the first of it says that there is some."""
     for path in islice(workspace.exposed(), 1):
-        name = str(path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path)
-        yield finding("exposed", Place(name), "other users of this machine can read what is kept of people here")
+        name = str(
+            path.relative_to(workspace.root)
+            if path.is_relative_to(workspace.root)
+            else path
+        )
+        yield finding(
+            "exposed",
+            Place(name),
+            "other users of this machine can read what is kept of people here",
+        )
 
 
 def _counted(problems: list[Problem]) -> str:
     levels = Counter(problem.level for problem in problems)
-    return ", ".join(f"{levels[level]} {level}(s)" for level in ("error", "warning", "note") if levels[level])
+    return ", ".join(
+        f"{levels[level]} {level}(s)"
+        for level in ("error", "warning", "note")
+        if levels[level]
+    )
 
 
 def _known(workspace: Workspace) -> tuple[People, set[str]]:
@@ -76,7 +102,10 @@ def _known(workspace: Workspace) -> tuple[People, set[str]]:
         return People(), set()
     settings = workspace.settings
     try:
-        with workspace.database(read_clock()) as database, database.read() as connection:
+        with (
+            workspace.database(read_clock()) as database,
+            database.read() as connection,
+        ):
             shares, longest = (
                 portrait.unknown_shares(connection, settings),
                 portrait.longest_texts(connection, settings),
@@ -84,17 +113,27 @@ def _known(workspace: Workspace) -> tuple[People, set[str]]:
             return People(shares, longest), portrait.event_names(connection)
     except DripError as error:
         # The files can be looked at all the same.
-        say(f"note: nothing is known of the people: {error.sentence} ({error.help})", err=True)
+        say(
+            f"note: nothing is known of the people: {error.sentence} ({error.help})",
+            err=True,
+        )
         return People(), set()
 
 
 def _explain(code: str) -> None:
     if code not in RULES:
         raise DripError(
-            f"There is no code `{code}`.", help=nearest(code, RULES, what="codes") or ", ".join(sorted(RULES))
+            f"There is no code `{code}`.",
+            help=nearest(code, RULES, what="codes") or ", ".join(sorted(RULES)),
         )
     rule = RULES[code]
-    say(f"{rule.code} ({rule.level})", "", *_wrapped(rule.why), "", *_wrapped(f"What to do: {rule.remedy}"))
+    say(
+        f"{rule.code} ({rule.level})",
+        "",
+        *_wrapped(rule.why),
+        "",
+        *_wrapped(f"What to do: {rule.remedy}"),
+    )
 
 
 def _wrapped(text: str) -> list[str]:
@@ -102,7 +141,9 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _wanted(problem: Problem, files: tuple[str, ...]) -> bool:
-    return not files or any(Path(problem.place.file).name == Path(file).name for file in files)
+    return not files or any(
+        Path(problem.place.file).name == Path(file).name for file in files
+    )
 
 
 def _row(problem: Problem) -> dict[str, object]:

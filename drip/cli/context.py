@@ -51,7 +51,9 @@ class App:
         except ValueError as wrong:
             raise click.BadParameter(str(wrong)) from None
         if not FIRST_YEAR < found.year < LAST_YEAR:
-            raise click.BadParameter(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+            raise click.BadParameter(
+                f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
+            )
         return found
 
     @contextlib.contextmanager
@@ -73,11 +75,15 @@ def read_clock(ahead: timedelta = timedelta(0)) -> datetime:
 
 
 def now_option(command: Command) -> Command:
-    return click.option("--now", metavar="TIME", help="Another clock, as `2026-11-26 9:00`.")(command)
+    return click.option(
+        "--now", metavar="TIME", help="Another clock, as `2026-11-26 9:00`."
+    )(command)
 
 
 def json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="JSON lines, for scripts.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="JSON lines, for scripts."
+    )(command)
 
 
 def entry_row(entry: Entry, timezone: str) -> dict[str, Any]:
@@ -120,9 +126,13 @@ def ago(then: datetime, now: datetime) -> str:
     return "just now"
 
 
-def endpoint(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
+def endpoint(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[str, int] | None:
     """An option's host and port: `9464`, or `0.0.0.0:9464`."""
     host, _, port = (text or "").rpartition(":")
-    if text is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if text is not None and not (
+        port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    ):
         raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
     return (host or "127.0.0.1", int(port)) if text else None

@@ -38,13 +38,20 @@ def init(app: App, folder: Path, now: str | None) -> None:
     """
     for name in ("campaigns", "templates"):
         if (folder / name).exists():
-            raise DripError(f"{folder / name} is there already.", help="name another folder; nothing was changed")
+            raise DripError(
+                f"{folder / name} is there already.",
+                help="name another folder; nothing was changed",
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         copy_sample(folder, _today(now).date())
-        (folder / ".gitignore").open("a", encoding="utf-8").write(".drip/\n*.rejected.csv\n")
+        (folder / ".gitignore").open("a", encoding="utf-8").write(
+            ".drip/\n*.rejected.csv\n"
+        )
     except OSError as error:
-        raise DripError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+        raise DripError(
+            f"{error.filename or folder} cannot be written: {error.strerror}."
+        ) from None
     write_schemas(Workspace(folder, app.environment))
     say(f"A workspace is in {folder}. Next: cd {folder} && drip check")
 
@@ -55,12 +62,19 @@ def _today(now: str | None) -> datetime:
     except ValueError as wrong:
         raise click.BadParameter(str(wrong)) from None
     if not FIRST_YEAR < found.year < LAST_YEAR:
-        raise click.BadParameter(f"the year of `{now}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+        raise click.BadParameter(
+            f"the year of `{now}` is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
     return found
 
 
 @click.command()
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where; else a temporary folder.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Where; else a temporary folder.",
+)
 @now_option
 @pass_app
 def demo(app: App, folder: Path | None, now: str | None) -> None:
@@ -70,12 +84,19 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
     """
     root = folder or Path(tempfile.mkdtemp(prefix="drip-demo-"))
     if (root / "campaigns").exists():
-        raise DripError(f"There is a workspace in {root} already.", help="name another folder with --dir")
+        raise DripError(
+            f"There is a workspace in {root} already.",
+            help="name another folder with --dir",
+        )
     root.mkdir(parents=True, exist_ok=True)
     today = _today(now).date()
     copy_sample(root, today)
     people = write_people(root, today)
-    environment = {name: value for name, value in app.environment.items() if name != "DRIP_DATABASE"}
+    environment = {
+        name: value
+        for name, value in app.environment.items()
+        if name != "DRIP_DATABASE"
+    }
     workspace = Workspace(root, environment)
     at = app.now(workspace, now)
     with workspace.database(at) as database:
@@ -84,28 +105,57 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
             say(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         say("", f"2. What would happen in the next {DAYS} days (drip preview)", "")
-        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
+        titles = {
+            key: campaign.title for key, campaign in workspace.loaded.campaigns.items()
+        }
         with looking_ahead(workspace, database, at, end) as found:
-            draw(picture(Shown(titles, at, end, workspace.settings.timezone), found.sums().summary))
-        say("", f"3. The daemon runs through these {DAYS} days on a virtual clock (drip run)")
+            draw(
+                picture(
+                    Shown(titles, at, end, workspace.settings.timezone),
+                    found.sums().summary,
+                )
+            )
+        say(
+            "",
+            f"3. The daemon runs through these {DAYS} days on a virtual clock (drip run)",
+        )
         sent = _run(workspace, database, at, end)
     _where_to_look(root, sent)
 
 
-def import_people(workspace: Workspace, database: Database, people: People, at: datetime) -> dict[str, importer.Report]:
+def import_people(
+    workspace: Workspace, database: Database, people: People, at: datetime
+) -> dict[str, importer.Report]:
     """Brings the invented people in; what came of each file."""
     settings, contacts = workspace.settings, people.contacts
     return {
-        "contacts": importer.import_contacts(database, settings, open_table(contacts), {}, contacts.name, at),
-        "vehicles": importer.import_records(database, settings, "vehicle", open_table(people.vehicles), {}, at),
-        "leases": importer.import_records(database, settings, "lease", open_table(people.leases), {}, at),
-        "events": importer.import_events(database, settings, open_table(people.events), {}),
+        "contacts": importer.import_contacts(
+            database, settings, open_table(contacts), {}, contacts.name, at
+        ),
+        "vehicles": importer.import_records(
+            database, settings, "vehicle", open_table(people.vehicles), {}, at
+        ),
+        "leases": importer.import_records(
+            database, settings, "lease", open_table(people.leases), {}, at
+        ),
+        "events": importer.import_events(
+            database, settings, open_table(people.events), {}
+        ),
     }
 
 
-def _run(workspace: Workspace, database: Database, start: datetime, end: datetime) -> int:
+def _run(
+    workspace: Workspace, database: Database, start: datetime, end: datetime
+) -> int:
     transports: dict[str, Transport] = workspace.transports()
-    tally = simulate(database, workspace.book(database, start), workspace.templates, transports, start, end)
+    tally = simulate(
+        database,
+        workspace.book(database, start),
+        workspace.templates,
+        transports,
+        start,
+        end,
+    )
     return tally.sent
 
 

@@ -20,11 +20,17 @@ SHOWN = 20
 
 @click.command()
 @click.argument("source", metavar="[FILE|MAILDIR|-]", required=False)
-@click.option("--dry-run", is_flag=True, help="Say what the mails are, record nothing; needs no message of ours.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what the mails are, record nothing; needs no message of ours.",
+)
 @now_option
 @json_option
 @pass_app
-def inbound(app: App, source: str | None, dry_run: bool, now: str | None, as_json: bool) -> None:
+def inbound(
+    app: App, source: str | None, dry_run: bool, now: str | None, as_json: bool
+) -> None:
     """Reads mails that came back: bounces, delays, complaints, unsubscribe mails, auto-replies.
 
     \b
@@ -84,15 +90,35 @@ def _row(finding: Finding) -> dict[str, str | None]:
 
 def _tell(report: Report, count: int, as_json: bool) -> None:
     if as_json:
-        numbers = {"suppressed": report.suppressed, "known": report.known, "unmatched": len(report.unmatched)}
+        numbers = {
+            "suppressed": report.suppressed,
+            "known": report.known,
+            "unmatched": len(report.unmatched),
+        }
         unmatched = [_row(finding) for finding in report.unmatched]
-        print_json({"mails": count, **report.counts, **numbers, "about_no_message": unmatched, "alarms": report.alarms})
+        print_json(
+            {
+                "mails": count,
+                **report.counts,
+                **numbers,
+                "about_no_message": unmatched,
+                "alarms": report.alarms,
+            }
+        )
         return
-    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items())) or "nothing new"
+    kinds = (
+        ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
+        or "nothing new"
+    )
     before = f", {report.known} known before" if report.known else ""
-    say(f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again.")
+    say(
+        f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again."
+    )
     for finding in report.unmatched[:SHOWN]:
-        say(f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}", err=True)
+        say(
+            f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}",
+            err=True,
+        )
     if len(report.unmatched) > SHOWN:
         say(f"… and {len(report.unmatched) - SHOWN} more", err=True)
     for alarm in report.alarms:

@@ -37,10 +37,13 @@ def keys(context: click.Context, as_json: bool) -> None:
         found = api_keys.listed(connection)
     rows = [
         {
-            "name": each.name, "scopes": sorted(each.scopes), "created_at": instant_text(each.created_at),
+            "name": each.name,
+            "scopes": sorted(each.scopes),
+            "created_at": instant_text(each.created_at),
             "revoked_at": instant_text(each.revoked_at) if each.revoked_at else None,
-        } for each in found
-    ]  # fmt: skip
+        }
+        for each in found
+    ]
     if as_json:
         for row in rows:
             print_json(row)
@@ -50,14 +53,24 @@ def keys(context: click.Context, as_json: bool) -> None:
         table.add_column(name)
     for row in rows:
         table.add_row(
-            str(row["name"]), ", ".join(row["scopes"] or []), str(row["created_at"]), str(row["revoked_at"] or "")
+            str(row["name"]),
+            ", ".join(row["scopes"] or []),
+            str(row["created_at"]),
+            str(row["revoked_at"] or ""),
         )
     draw(table)
 
 
 @keys.command("add")
 @click.argument("name")
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What it is good for.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    required=True,
+    help="What it is good for.",
+)
 @pass_app
 def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
     """Makes a token and prints it, this once: only a hash of it is kept.
@@ -69,12 +82,16 @@ def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
     `answers`, `clicks` or `coupons` besides.
     """
     if hidden := hidden_in(name):
-        raise DripError(f"The name holds the character {hidden}, which nobody can see.", help="type it anew")
+        raise DripError(
+            f"The name holds the character {hidden}, which nobody can see.",
+            help="type it anew",
+        )
     token = f"drip_{secrets.token_urlsafe(32)}"
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not api_keys.add(connection, name, token, scopes, now):
             raise DripError(
-                f"There is a key `{name}` already.", help="name it otherwise; revoked ones keep their names"
+                f"There is a key `{name}` already.",
+                help="name it otherwise; revoked ones keep their names",
             )
     say(token)
     say("Keep it well: it is not shown again.", err=True)
@@ -90,13 +107,17 @@ def revoke(app: App, name: str) -> None:
     """
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not api_keys.revoke(connection, name, now):
-            raise DripError(f"There is no key `{name}` that is good.", help="`drip keys` lists them")
+            raise DripError(
+                f"There is no key `{name}` that is good.", help="`drip keys` lists them"
+            )
     say(f"{name} is revoked.")
 
 
 @keys.command("rotate")
 @click.option(
-    "--leaked", is_flag=True, help="Somebody else may have the old keys: links signed by them are good no more."
+    "--leaked",
+    is_flag=True,
+    help="Somebody else may have the old keys: links signed by them are good no more.",
 )
 @pass_app
 def rotate(app: App, leaked: bool) -> None:
@@ -112,4 +133,6 @@ def rotate(app: App, leaked: bool) -> None:
     with app.opened(None) as (_, database, now), database.write() as connection:
         before = drop_link_keys(connection) if leaked else 0
         add_link_key(connection, now)
-    say(f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}")
+    say(
+        f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}"
+    )

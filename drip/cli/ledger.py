@@ -8,7 +8,15 @@ from datetime import datetime
 
 import click
 
-from drip.cli.context import App, entry_row, instant_text, json_option, now_option, pass_app, read_clock
+from drip.cli.context import (
+    App,
+    entry_row,
+    instant_text,
+    json_option,
+    now_option,
+    pass_app,
+    read_clock,
+)
 from drip.cli.preview import progress_bar
 from drip.cli.screen import draw, print_json, say, words
 from drip.cli.show import Shown, timeline
@@ -27,7 +35,14 @@ FOLLOW_EVERY_S = 1.0
 @click.option("--follow", is_flag=True, help="Go on with what is new, until Ctrl-C.")
 @json_option
 @pass_app
-def log(app: App, since: str | None, contact: str | None, campaign: str | None, follow: bool, as_json: bool) -> None:
+def log(
+    app: App,
+    since: str | None,
+    contact: str | None,
+    campaign: str | None,
+    follow: bool,
+    as_json: bool,
+) -> None:
     """What was decided and done, oldest first.
 
     \b
@@ -40,7 +55,15 @@ def log(app: App, since: str | None, contact: str | None, campaign: str | None, 
         while True:
             until = read_clock() if follow else None
             with database.read() as connection:
-                found = list(entries(connection, since=start, until=until, contact=contact, campaigns=chosen))
+                found = list(
+                    entries(
+                        connection,
+                        since=start,
+                        until=until,
+                        contact=contact,
+                        campaigns=chosen,
+                    )
+                )
             _print(found, workspace, as_json)
             if not follow:
                 return
@@ -62,7 +85,9 @@ def _print(found: Sequence[Entry], workspace: Workspace, as_json: bool) -> None:
         why = f"  {entry.code}: {entry.sentence}{place}" if entry.code else ""
         step = f" {entry.step}" if entry.step else ""
         record = f"/{entry.record}" if entry.record else ""
-        say(f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}")
+        say(
+            f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}"
+        )
 
 
 @click.command()
@@ -71,7 +96,9 @@ def _print(found: Sequence[Entry], workspace: Workspace, as_json: bool) -> None:
 @now_option
 @json_option
 @pass_app
-def explain(app: App, contact: str, campaign: str | None, now: str | None, as_json: bool) -> None:
+def explain(
+    app: App, contact: str, campaign: str | None, now: str | None, as_json: bool
+) -> None:
     """Why a contact got something or did not: past and coming, with reason, place and next instant.
 
     \b
@@ -87,15 +114,42 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
                 print_json({**entry_row(entry, timezone), "coming": entry.at > at})
             for name, reason in found.nothing.items():
                 place = str(reason.place)
-                print_json({"contact": contact, "campaign": name, "outcome": None, "code": reason.code,
-                            "sentence": reason.sentence, "place": place})  # fmt: skip
+                print_json(
+                    {
+                        "contact": contact,
+                        "campaign": name,
+                        "outcome": None,
+                        "code": reason.code,
+                        "sentence": reason.sentence,
+                        "place": place,
+                    }
+                )
             for each in found.given_up:
-                print_json({"contact": contact, "campaign": None, "outcome": None, "code": "suppressed",
-                            "channel": each.channel, "sentence": each.reason, "at": each.at.isoformat()})  # fmt: skip
+                print_json(
+                    {
+                        "contact": contact,
+                        "campaign": None,
+                        "outcome": None,
+                        "code": "suppressed",
+                        "channel": each.channel,
+                        "sentence": each.reason,
+                        "at": each.at.isoformat(),
+                    }
+                )
             if found.sign_up:
-                until = instant_text(found.sign_up.until) if found.sign_up.until else None
-                print_json({"contact": contact, "campaign": None, "outcome": None, "code": "sign-up",
-                            "sentence": found.known_by(zone(timezone)), "until": until})  # fmt: skip
+                until = (
+                    instant_text(found.sign_up.until) if found.sign_up.until else None
+                )
+                print_json(
+                    {
+                        "contact": contact,
+                        "campaign": None,
+                        "outcome": None,
+                        "code": "sign-up",
+                        "sentence": found.known_by(zone(timezone)),
+                        "until": until,
+                    }
+                )
             return
         if known_by := found.known_by(zone(timezone)):
             draw(words(f"{contact} is {known_by}.", style="yellow"))
@@ -106,7 +160,12 @@ def explain(app: App, contact: str, campaign: str | None, now: str | None, as_js
         if found.past or found.coming:
             _show_explained(workspace, found, at)
         for name, reason in found.nothing.items():
-            draw(words((name, "bold"), f": nothing. {reason.code}: {reason.sentence} [{reason.place}]"))
+            draw(
+                words(
+                    (name, "bold"),
+                    f": nothing. {reason.code}: {reason.sentence} [{reason.place}]",
+                )
+            )
 
 
 def _show_explained(workspace: Workspace, found: Explained, at: datetime) -> None:
@@ -116,5 +175,7 @@ def _show_explained(workspace: Workspace, found: Explained, at: datetime) -> Non
     ):
         draw(words(title, style="bold"))
         titles = {entry.campaign: entry.campaign for entry in lines}
-        draw(timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines))
+        draw(
+            timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines)
+        )
         say()

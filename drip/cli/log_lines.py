@@ -24,10 +24,19 @@ class _Lines(logging.Handler):
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = (
+            datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="seconds")
+            .replace("+00:00", "Z")
+        )
         action = getattr(record, "action", record.name)
         if self._as_json:
-            line = {"at": at, "level": record.levelname.lower(), "action": action, "sentence": record.getMessage()}
+            line = {
+                "at": at,
+                "level": record.levelname.lower(),
+                "action": action,
+                "sentence": record.getMessage(),
+            }
             return json_text(line)
         return f"{at} {record.levelname:<7} {record.getMessage()} [{action}]"
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from drip import papers, private
-from drip.cli.context import App, instant_text, json_option, local_text, now_option, pass_app
+from drip.cli.context import (
+    App,
+    instant_text,
+    json_option,
+    local_text,
+    now_option,
+    pass_app,
+)
 from drip.cli.screen import Table, draw, print_json, say
 from drip.core.characters import hidden_in
 from drip.core.fields import ERASED
@@ -42,11 +49,15 @@ LONGEST_CODE, SHOWN = 100, 20
 
 
 @click.group(invoke_without_command=True)
-@click.option("--all", "everything", is_flag=True, help="Those that are done or dropped too.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Those that are done or dropped too."
+)
 @click.option("--assign-to", metavar="WHO", help="Only those of one desk.")
 @json_option
 @click.pass_context
-def tasks(context: click.Context, everything: bool, assign_to: str | None, as_json: bool) -> None:
+def tasks(
+    context: click.Context, everything: bool, assign_to: str | None, as_json: bool
+) -> None:
     """Work that campaigns give to people: the list, done with an outcome, export and import.
 
     \b
@@ -73,7 +84,14 @@ def tasks(context: click.Context, everything: bool, assign_to: str | None, as_js
         style = "bold red" if each.priority > URGENT and each.state == "open" else ""
         reach = each.phone or each.email or ""
         table.add_row(
-            str(each.number), each.due or "", each.assign_to, each.title, each.contact, reach, state, style=style
+            str(each.number),
+            each.due or "",
+            each.assign_to,
+            each.title,
+            each.contact,
+            reach,
+            state,
+            style=style,
         )
     draw(table)
     say(f"{len(found)} task(s).")
@@ -107,7 +125,9 @@ def drop(app: App, number: int, outcome: str | None, now: str | None) -> None:
     say(f"Task {number} is dropped.")
 
 
-def _settle(app: App, now: str | None, number: int, state: str, outcome: str | None) -> None:
+def _settle(
+    app: App, now: str | None, number: int, state: str, outcome: str | None
+) -> None:
     with app.opened(now) as (workspace, database, at), database.write() as connection:
         wrong = settle_task(connection, workspace.settings, number, state, outcome, at)
     if wrong:
@@ -126,11 +146,26 @@ def export(app: App, file: Path) -> None:
         found = store.listed(connection, ("open",))
     papers.note(workspace.root / OWN, file)
     rows = (
-        (each.number, each.title, each.assign_to, each.priority, each.due or "", each.contact, each.phone or "",
-         each.email or "", each.record or "", each.campaign, each.notes or "", "", "")
+        (
+            each.number,
+            each.title,
+            each.assign_to,
+            each.priority,
+            each.due or "",
+            each.contact,
+            each.phone or "",
+            each.email or "",
+            each.record or "",
+            each.campaign,
+            each.notes or "",
+            "",
+            "",
+        )
         for each in found
-    )  # fmt: skip
-    with open(file, "w", newline="", encoding=ENCODING, opener=private.opener) as opened:
+    )
+    with open(
+        file, "w", newline="", encoding=ENCODING, opener=private.opener
+    ) as opened:
         write_sheet(opened, COLUMNS, rows)
     say(f"{len(found)} task(s) are in {file}.")
 
@@ -146,18 +181,37 @@ def import_(app: App, file: Path, now: str | None) -> None:
     """
     table = open_table(file)
     if "task" not in table.columns:
-        raise DripError("The file has no column `task`.", help="use a file that `drip tasks export` wrote")
+        raise DripError(
+            "The file has no column `task`.",
+            help="use a file that `drip tasks export` wrote",
+        )
     settled, wrong = 0, []
     with app.opened(now) as (workspace, database, at), database.write() as connection:
         for row in table.rows:
-            state, outcome = row.cells.get("state", "").strip(), row.cells.get("outcome", "").strip()
+            state, outcome = (
+                row.cells.get("state", "").strip(),
+                row.cells.get("outcome", "").strip(),
+            )
             number = row.cells.get("task", "").strip()
             if not state and not outcome:
                 continue
-            if not re.fullmatch("[0-9]{1,9}", number) or state not in ("", "done", "dropped"):
-                wrong.append(f"line {row.line}: `{number}` with `{state}` is no task that is done or dropped")
+            if not re.fullmatch("[0-9]{1,9}", number) or state not in (
+                "",
+                "done",
+                "dropped",
+            ):
+                wrong.append(
+                    f"line {row.line}: `{number}` with `{state}` is no task that is done or dropped"
+                )
                 continue
-            said = settle_task(connection, workspace.settings, int(number), state or "done", outcome or None, at)
+            said = settle_task(
+                connection,
+                workspace.settings,
+                int(number),
+                state or "done",
+                outcome or None,
+                at,
+            )
             settled += said is None
             wrong += [f"line {row.line}: {said}"] if said else []
     say(f"{settled} task(s) settled.")
@@ -168,11 +222,20 @@ def import_(app: App, file: Path, now: str | None) -> None:
 
 def _task_row(task: Work) -> dict[str, object]:
     return {
-        "task": task.number, "title": task.title, "assign_to": task.assign_to, "priority": task.priority, "due": task.due,
-        "contact": task.contact, "record": task.record, "campaign": task.campaign, "state": task.state,
-        "outcome": task.outcome, "notes": task.notes, "created_at": instant_text(task.created_at),
+        "task": task.number,
+        "title": task.title,
+        "assign_to": task.assign_to,
+        "priority": task.priority,
+        "due": task.due,
+        "contact": task.contact,
+        "record": task.record,
+        "campaign": task.campaign,
+        "state": task.state,
+        "outcome": task.outcome,
+        "notes": task.notes,
+        "created_at": instant_text(task.created_at),
         "done_at": instant_text(task.done_at) if task.done_at else None,
-    }  # fmt: skip
+    }
 
 
 @click.group(invoke_without_command=True)
@@ -192,18 +255,31 @@ def coupons(context: click.Context, as_json: bool) -> None:
     assert app
     with app.opened(None) as (workspace, database, _), database.read() as connection:
         counts = loyalty.coupon_counts(connection)
-    rows = {key: counts.get(key, (0, 0, 0)) for key in sorted({*workspace.settings.coupons, *counts})}
+    rows = {
+        key: counts.get(key, (0, 0, 0))
+        for key in sorted({*workspace.settings.coupons, *counts})
+    }
     if as_json:
         for key, (stock, issued, redeemed) in rows.items():
-            print_json({"coupon": key, "stock": stock, "issued": issued, "redeemed": redeemed})
+            print_json(
+                {"coupon": key, "stock": stock, "issued": issued, "redeemed": redeemed}
+            )
         return
     table = Table()
     for name in ("Coupon", "Offer", "In stock", "Issued", "Redeemed"):
-        table.add_column(name, justify="left" if name in ("Coupon", "Offer") else "right")
+        table.add_column(
+            name, justify="left" if name in ("Coupon", "Offer") else "right"
+        )
     for key, (stock, issued, redeemed) in rows.items():
         known = workspace.settings.coupons.get(key)
         left = f"{stock:,}" if known and known.codes == "list" else "made as needed"
-        table.add_row(key, known.offer if known else "not in _settings.yaml", left, f"{issued:,}", f"{redeemed:,}")
+        table.add_row(
+            key,
+            known.offer if known else "not in _settings.yaml",
+            left,
+            f"{issued:,}",
+            f"{redeemed:,}",
+        )
     draw(table)
 
 
@@ -235,17 +311,24 @@ def import_codes(app: App, name: str, file: Path) -> None:
     with app.opened(None) as (workspace, database, _), database.write() as connection:
         known = workspace.settings.coupons
         if name not in known:
-            raise DripError(f"There is no coupon `{name}`.", help=nearest(name, known, what="coupons"))
+            raise DripError(
+                f"There is no coupon `{name}`.",
+                help=nearest(name, known, what="coupons"),
+            )
         if known[name].codes != "list":
             raise DripError(
-                f"The codes of `{name}` are made, not imported.", help="write `codes: list` in _settings.yaml"
+                f"The codes of `{name}` are made, not imported.",
+                help="write `codes: list` in _settings.yaml",
             )
         first = [] if column == "code" else [column]
         codes = [*first, *(row.cells.get(column, "").strip() for row in table.rows)]
         good = [
             code
             for code in codes
-            if code and len(code) <= LONGEST_CODE and not hidden_in(code) and not code.casefold().startswith(ERASED)
+            if code
+            and len(code) <= LONGEST_CODE
+            and not hidden_in(code)
+            and not code.casefold().startswith(ERASED)
         ]
         fresh = loyalty.add_codes(connection, name, good)
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
@@ -271,15 +354,27 @@ def counters(app: App, contact: str, as_json: bool) -> None:
     with app.opened(None) as (workspace, database, _), database.read() as connection:
         found = people.contacts_by_key(connection, [contact])
         if contact not in found:
-            raise DripError(f"There is no contact `{contact}`.", help="`drip import contacts FILE` brings contacts in")
-        moved = {key: loyalty.history(connection, found[contact].id, key) for key in workspace.settings.counters}
+            raise DripError(
+                f"There is no contact `{contact}`.",
+                help="`drip import contacts FILE` brings contacts in",
+            )
+        moved = {
+            key: loyalty.history(connection, found[contact].id, key)
+            for key in workspace.settings.counters
+        }
     for key, entries in moved.items():
         if not as_json:
             say(f"{key}: {entries[-1].after if entries else 0}")
         for entry in entries:
             if as_json:
-                print_json({"counter": key, "at": instant_text(entry.at), "amount": entry.after - entry.before,
-                            "balance": entry.after})  # fmt: skip
+                print_json(
+                    {
+                        "counter": key,
+                        "at": instant_text(entry.at),
+                        "amount": entry.after - entry.before,
+                        "balance": entry.after,
+                    }
+                )
             else:
                 when = local_text(entry.at, workspace.settings.timezone)
                 say(f"  {when}  {entry.after - entry.before:+d}  = {entry.after}")

@@ -12,11 +12,15 @@ from drip.errors import DripError, nearest
 
 @click.command("migrate-runs")
 @click.argument("campaign")
-@click.option("--yes", is_flag=True, help="Do it; without this it only shows what would change.")
+@click.option(
+    "--yes", is_flag=True, help="Do it; without this it only shows what would change."
+)
 @now_option
 @json_option
 @pass_app
-def migrate_runs(app: App, campaign: str, yes: bool, now: str | None, as_json: bool) -> None:
+def migrate_runs(
+    app: App, campaign: str, yes: bool, now: str | None, as_json: bool
+) -> None:
     """Moves the people in a campaign to its newest version, by the ids of their steps.
 
     \b
@@ -29,8 +33,14 @@ def migrate_runs(app: App, campaign: str, yes: bool, now: str | None, as_json: b
         known = workspace.loaded.campaigns
         if campaign not in known:
             broken = campaign in workspace.loaded.broken
-            help = "`drip check` shows its errors" if broken else nearest(campaign, known, what="campaigns")
-            raise DripError(f"There is no campaign `{campaign}` that can be read.", help=help)
+            help = (
+                "`drip check` shows its errors"
+                if broken
+                else nearest(campaign, known, what="campaigns")
+            )
+            raise DripError(
+                f"There is no campaign `{campaign}` that can be read.", help=help
+            )
         book = workspace.book(database, at)
         with database.write() as connection:
             plan = plan_moves(connection, book, known[campaign])
@@ -47,14 +57,18 @@ def migrate_runs(app: App, campaign: str, yes: bool, now: str | None, as_json: b
                 }
             )
         elif move.to:
-            say(f"{move.count:,} at `{move.step}` of version {move.version[:8]}: to {move.to}")
+            say(
+                f"{move.count:,} at `{move.step}` of version {move.version[:8]}: to {move.to}"
+            )
     for move in plan.stuck:
-        sentence = (
-            f"{move.count:,} at `{move.step}` of version {move.version[:8]} cannot be moved: there is no such step now."
-        )
+        sentence = f"{move.count:,} at `{move.step}` of version {move.version[:8]} cannot be moved: there is no such step now."
         help = f"give the step that replaces it `id: {move.step}`, or let them finish on their version"
         say(f"{known[campaign].place}: {sentence}", f"help: {help}", err=True)
     if not as_json:
         done = "moved" if yes else "to be moved; add --yes to do it"
-        say(f"{plan.movable:,} run(s) {done}." if plan.moves else "Everybody is in the newest version.")
+        say(
+            f"{plan.movable:,} run(s) {done}."
+            if plan.moves
+            else "Everybody is in the newest version."
+        )
     raise click.exceptions.Exit(1 if plan.stuck else 0)

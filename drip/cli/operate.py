@@ -38,34 +38,81 @@ def status(app: App, as_json: bool) -> None:
     """
     with app.opened(None) as (workspace, database, now):
         found = health(database, now)
-        holds, counts, inside, back, raised = found.holds, found.counts, found.inside, found.back, found.alarms
+        holds, counts, inside, back, raised = (
+            found.holds,
+            found.counts,
+            found.inside,
+            found.back,
+            found.alarms,
+        )
         with database.read() as connection:
             held = outbox.held(connection)
-            contacts = people.contacts_by_id(connection, {message.contact_id for message in held})
+            contacts = people.contacts_by_id(
+                connection, {message.contact_id for message in held}
+            )
         open_to_others = list(islice(workspace.exposed(), MOST_EXPOSED))
-        names = sorted({*workspace.loaded.campaigns, *inside, *(campaign for campaign, _ in counts)})
+        names = sorted(
+            {
+                *workspace.loaded.campaigns,
+                *inside,
+                *(campaign for campaign, _ in counts),
+            }
+        )
         if as_json:
-            rows = {name: {state: counts.get((name, state), 0) for state in STATES} for name in names}
-            print_json({"daemon": _daemon_row(found), "held": {k: instant_text(v.at) for k, v in holds.items()},
-                        "came_back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in back],
-                        "left_alone": [{"channel": each.channel, "domain": each.domain, "until": instant_text(each.until), "reason": each.reason} for each in found.left_alone],
-                        "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
-                        "exposed": [str(path) for path in open_to_others],
-                        "uncleared": len(found.uncleared),
-                        "alarms": [_alarm_row(each) for each in raised],
-                        "sign_ups": dict(found.sign_ups),
-                        "campaigns": {name: {"inside": inside.get(name, 0), **rows[name]} for name in names}})  # fmt: skip
+            rows = {
+                name: {state: counts.get((name, state), 0) for state in STATES}
+                for name in names
+            }
+            print_json(
+                {
+                    "daemon": _daemon_row(found),
+                    "held": {k: instant_text(v.at) for k, v in holds.items()},
+                    "came_back": [
+                        {"kind": kind, "class": meaning, "messages": count}
+                        for kind, meaning, count in back
+                    ],
+                    "left_alone": [
+                        {
+                            "channel": each.channel,
+                            "domain": each.domain,
+                            "until": instant_text(each.until),
+                            "reason": each.reason,
+                        }
+                        for each in found.left_alone
+                    ],
+                    "doubted": [
+                        {
+                            "channel": each.channel,
+                            "server": each.server,
+                            "messages": each.messages,
+                        }
+                        for each in found.doubted
+                    ],
+                    "exposed": [str(path) for path in open_to_others],
+                    "uncleared": len(found.uncleared),
+                    "alarms": [_alarm_row(each) for each in raised],
+                    "sign_ups": dict(found.sign_ups),
+                    "campaigns": {
+                        name: {"inside": inside.get(name, 0), **rows[name]}
+                        for name in names
+                    },
+                }
+            )
             return
         say(_daemon_sentence(found))
         for sentence in (*_exposed(open_to_others), *_uncleared(found.uncleared, now)):
             say(sentence)
         for scope, held_back in holds.items():
-            what = "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
+            what = (
+                "Everything is stopped" if scope == EVERYTHING else f"{scope} is held"
+            )
             why = f": {held_back.reason}" if held_back.reason else ""
             say(f"{what} since {ago(held_back.at, now)}{why}.")
         for shut in found.left_alone[:MOST_ALARMS]:
             to = f" to {shut.domain}" if shut.domain else ""
-            say(f"Nothing leaves by {shut.channel}{to} until {_clock(workspace, shut.until)}: {shut.reason}")
+            say(
+                f"Nothing leaves by {shut.channel}{to} until {_clock(workspace, shut.until)}: {shut.reason}"
+            )
         for server in found.doubted:
             say(
                 f"{server.server} has taken nobody yet, and refused {server.messages} message(s) by {server.channel}. "
@@ -74,7 +121,11 @@ def status(app: App, as_json: bool) -> None:
         for each in raised[:MOST_ALARMS]:
             over = f", over {ago(each.ended_at, now)}" if each.ended_at else ""
             say(f"Alarm {ago(each.at, now)}{over}: {each.sentence} [{each.action}]")
-        used = [state for state in STATES if any(counts.get((name, state)) for name in names)]
+        used = [
+            state
+            for state in STATES
+            if any(counts.get((name, state)) for name in names)
+        ]
         table = Table()
         table.add_column("Campaign", no_wrap=True)
         table.add_column("Status")
@@ -82,21 +133,40 @@ def status(app: App, as_json: bool) -> None:
             table.add_column(column, justify="right")
         for name in names:
             campaign = workspace.loaded.campaigns.get(name)
-            state = "held" if name in holds else campaign.status if campaign else _absent(name, workspace.loaded.broken)
-            numbers = (inside.get(name, 0), *(counts.get((name, each), 0) for each in used))
-            table.add_row(name, state, *(f"{number:,}" if number else "·" for number in numbers))
+            state = (
+                "held"
+                if name in holds
+                else campaign.status
+                if campaign
+                else _absent(name, workspace.loaded.broken)
+            )
+            numbers = (
+                inside.get(name, 0),
+                *(counts.get((name, each), 0) for each in used),
+            )
+            table.add_row(
+                name, state, *(f"{number:,}" if number else "·" for number in numbers)
+            )
         draw(table)
         if back:
             say(f"Came back in the last {BACK_SPAN.days} days: {_back(back)}.")
         if waiting := found.sign_ups.get("open"):
-            say(f"Signed up and not confirmed yet, in no audience and no count of people: {waiting:,}.")
+            say(
+                f"Signed up and not confirmed yet, in no audience and no count of people: {waiting:,}."
+            )
         for message in held[:20]:
             who = contacts[message.contact_id].key
-            say(f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}")
+            say(
+                f"held: message {message.id} to {who}, {message.campaign} {message.step}: {message.sentence}"
+            )
         if held:
             reasons = Counter(message.code for message in held)
-            listed = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
-            say(f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them.")
+            listed = ", ".join(
+                f"{count} {code}" for code, count in sorted(reasons.items())
+            )
+            say(
+                f"{len(held)} message(s) wait for a person ({listed}): `drip release --help` says how to settle them."
+            )
 
 
 def _exposed(paths: Sequence[Path]) -> Iterator[str]:
@@ -123,14 +193,20 @@ def _clock(workspace: Workspace, at: datetime) -> str:
 
 def _alarm_row(alarm: Alarm) -> dict[str, object]:
     ended = instant_text(alarm.ended_at) if alarm.ended_at else None
-    return {"at": instant_text(alarm.at), "action": alarm.action, "about": alarm.about, "sentence": alarm.sentence,
-            "ended_at": ended}  # fmt: skip
+    return {
+        "at": instant_text(alarm.at),
+        "action": alarm.action,
+        "about": alarm.about,
+        "sentence": alarm.sentence,
+        "ended_at": ended,
+    }
 
 
 def _back(rows: Sequence[tuple[str, str, int]]) -> str:
     """`3 bounce (address-dead), 1 complaint`."""
     named = [
-        f"{count:,} {kind} ({meaning})" if kind == "bounce" else f"{count:,} {kind}" for kind, meaning, count in rows
+        f"{count:,} {kind} ({meaning})" if kind == "bounce" else f"{count:,} {kind}"
+        for kind, meaning, count in rows
     ]
     return ", ".join(named)
 
@@ -159,9 +235,7 @@ def _daemon_sentence(found: Health) -> str:
         how = "ended" if last.ended_at else "died; its last heartbeat was"
         return f"No daemon is running; the last one {how} {ago(last.ended_at or last.heartbeat_at, now)}."
     if found.silent:
-        return (
-            f"The daemon (process {last.pid}) is busy or stuck: its last heartbeat was {ago(last.heartbeat_at, now)}."
-        )
+        return f"The daemon (process {last.pid}) is busy or stuck: its last heartbeat was {ago(last.heartbeat_at, now)}."
     trouble = f" Trouble: {last.trouble}" if last.trouble else ""
     return f"The daemon (process {last.pid}) is running; last heartbeat {ago(last.heartbeat_at, now)}.{trouble}"
 
@@ -180,7 +254,10 @@ def hold(app: App, campaign: str, off: bool) -> None:
     with app.opened(None) as (workspace, database, now):
         known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
         if campaign not in known:
-            raise DripError(f"There is no campaign `{campaign}`.", help=nearest(campaign, known, what="campaigns"))
+            raise DripError(
+                f"There is no campaign `{campaign}`.",
+                help=nearest(campaign, known, what="campaigns"),
+            )
         with database.write() as connection:
             if off:
                 was = control.let_go(connection, campaign)
@@ -220,7 +297,13 @@ def stop(app: App, off: bool) -> None:
 @click.command()
 @click.argument("messages", nargs=-1, type=int, metavar="[MESSAGE…]")
 @click.option("--all", "everything", is_flag=True, help="Every held message.")
-@click.option("--as", "how", type=click.Choice(["sent", "again", "dropped"]), required=True, help="What became of it.")
+@click.option(
+    "--as",
+    "how",
+    type=click.Choice(["sent", "again", "dropped"]),
+    required=True,
+    help="What became of it.",
+)
 @pass_app
 def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> None:
     """Settles held messages: those that may have left, and those that could not be rendered.
@@ -236,8 +319,15 @@ def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> 
         chosen = held if everything else set(messages)
         unknown = sorted(chosen - held)
         if unknown or not (messages or everything):
-            which = f"Message {unknown[0]} is not held." if unknown else "No message was named."
-            raise DripError(which, help="`drip status` lists the held ones; --all means every one of them")
+            which = (
+                f"Message {unknown[0]} is not held."
+                if unknown
+                else "No message was named."
+            )
+            raise DripError(
+                which,
+                help="`drip status` lists the held ones; --all means every one of them",
+            )
         state = {"sent": "sent", "again": "deferred", "dropped": "failed"}[how]
         count = outbox.release(connection, chosen, state, now)
     say(f"{count} message(s) settled as {how}.")
@@ -245,7 +335,12 @@ def release(app: App, messages: tuple[int, ...], everything: bool, how: str) -> 
 
 @click.command()
 @click.argument("address")
-@click.option("--reason", default="an operator said so", show_default=True, help="Why, for whoever asks later.")
+@click.option(
+    "--reason",
+    default="an operator said so",
+    show_default=True,
+    help="Why, for whoever asks later.",
+)
 @pass_app
 def suppress(app: App, address: str, reason: str) -> None:
     """Never writes to an address again, whoever has it: after a hard bounce or a complaint.
@@ -275,9 +370,16 @@ def db_upgrade(app: App) -> None:
     """
     place = app.workspace().database_place()
     if is_missing(place):
-        raise DripError(f"There is no database at {place}.", help="it is made by the first command that needs it")
+        raise DripError(
+            f"There is no database at {place}.",
+            help="it is made by the first command that needs it",
+        )
     before, after = upgrade(place)
-    say(f"The database is up to date ({after})." if before == after else f"Upgraded from {before} to {after}.")
+    say(
+        f"The database is up to date ({after})."
+        if before == after
+        else f"Upgraded from {before} to {after}."
+    )
 
 
 @db.command("protect")
@@ -295,8 +397,15 @@ def db_protect(app: App) -> None:
             still_open.append(path)
     if still_open:
         help = "put the workspace on another disk, or mount this one with `umask=077`"
-        raise DripError(f"The disk keeps no permissions: {still_open[0]} stays open to others.", help=help)
-    say(f"{closed} file(s) and folder(s) are closed to other users." if closed else "Nothing was open to others.")
+        raise DripError(
+            f"The disk keeps no permissions: {still_open[0]} stays open to others.",
+            help=help,
+        )
+    say(
+        f"{closed} file(s) and folder(s) are closed to other users."
+        if closed
+        else "Nothing was open to others."
+    )
 
 
 @db.command("scrub")
@@ -309,5 +418,8 @@ def db_scrub(app: App) -> None:
     """
     with app.opened(None) as (workspace, database, now):
         if why := workspace.clear(database, now, thorough=True):
-            raise DripError(f"Something is left: {why}.", help="try it again when nobody else uses the database")
+            raise DripError(
+                f"Something is left: {why}.",
+                help="try it again when nobody else uses the database",
+            )
     say("Nothing is left of erased people.")

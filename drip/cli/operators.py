@@ -31,7 +31,10 @@ def operators(context: click.Context, as_json: bool) -> None:
     app = context.find_object(App)
     assert app
     with app.opened(None) as (_, database, _now), database.read() as connection:
-        rows = [{"name": each.name, "created_at": instant_text(each.created_at)} for each in store.listed(connection)]
+        rows = [
+            {"name": each.name, "created_at": instant_text(each.created_at)}
+            for each in store.listed(connection)
+        ]
     if as_json:
         for row in rows:
             print_json(row)
@@ -53,14 +56,17 @@ def add(app: App, name: str) -> None:
     Example: drip operators add ana
     """
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise DripError("That cannot be a name.", help=f"use up to {LONGEST_NAME} letters")
+        raise DripError(
+            "That cannot be a name.", help=f"use up to {LONGEST_NAME} letters"
+        )
     password = _password()
     from drip.web.dashboard.passwords import hash_of
 
     with app.opened(None) as (_, database, now), database.write() as connection:
         if not store.add(connection, name, hash_of(password), now):
             raise DripError(
-                f"There is an operator `{name}` already.", help="`drip operators password NAME` sets another password"
+                f"There is an operator `{name}` already.",
+                help="`drip operators password NAME` sets another password",
             )
     say(f"{name} may log in.")
 
@@ -96,14 +102,18 @@ def remove(app: App, name: str) -> None:
 
 def _known(there: bool, name: str) -> None:
     if not there:
-        raise DripError(f"There is no operator `{name}`.", help="`drip operators` lists them")
+        raise DripError(
+            f"There is no operator `{name}`.", help="`drip operators` lists them"
+        )
 
 
 def _password() -> str:
     """Raises DripError for one that is too short or too long."""
     from drip.web.dashboard.passwords import LONGEST, SHORTEST
 
-    given = ask("Password") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    given = (
+        ask("Password") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    )
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",

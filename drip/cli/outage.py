@@ -18,7 +18,9 @@ WORDS: dict[Kind, str] = {
 }
 
 
-def show_outage(found: Sequence[Effect], outage: Outage, zone: str, as_json: bool) -> None:
+def show_outage(
+    found: Sequence[Effect], outage: Outage, zone: str, as_json: bool
+) -> None:
     """Prints the effects of a downtime: a table by campaign and step, or JSON lines."""
     if as_json:
         for each in found:
@@ -33,25 +35,45 @@ def show_outage(found: Sequence[Effect], outage: Outage, zone: str, as_json: boo
         groups[each.campaign, each.step, each.kind].append(each)
     table = Table(f"If drip is down {when}")
     for name in ("Campaign", "Step", "Messages", "", "For example"):
-        table.add_column(name, justify="right" if name == "Messages" else "left", overflow="fold")
-    for (campaign, step, kind), members in sorted(groups.items(), key=lambda g: (KINDS.index(g[0][2]), g[0])):
+        table.add_column(
+            name, justify="right" if name == "Messages" else "left", overflow="fold"
+        )
+    for (campaign, step, kind), members in sorted(
+        groups.items(), key=lambda g: (KINDS.index(g[0][2]), g[0])
+    ):
         table.add_row(
-            campaign, step.removeprefix("send "), f"{len(members):,}", WORDS[kind], _example(members[0], zone)
+            campaign,
+            step.removeprefix("send "),
+            f"{len(members):,}",
+            WORDS[kind],
+            _example(members[0], zone),
         )
     draw(table)
-    counts = ", ".join(f"{number:,} {kind}" for kind in KINDS if (number := sum(each.kind == kind for each in found)))
+    counts = ", ".join(
+        f"{number:,} {kind}"
+        for kind in KINDS
+        if (number := sum(each.kind == kind for each in found))
+    )
     say(f"{counts}. Nothing was sent; this was a rehearsal.")
 
 
 def _example(each: Effect, zone: str) -> str:
-    times = " → ".join(local_text(at, zone) if at else "never" for at in (each.before, each.after))
+    times = " → ".join(
+        local_text(at, zone) if at else "never" for at in (each.before, each.after)
+    )
     return f"{each.contact}: {times}{f' ({each.why})' if each.why else ''}"
 
 
 def _row(each: Effect) -> dict[str, object]:
     return {
-        "effect": each.kind, "campaign": each.campaign, "step": each.step, "contact": each.contact,
-        "record": each.record, "occurrence": each.occurrence,
+        "effect": each.kind,
+        "campaign": each.campaign,
+        "step": each.step,
+        "contact": each.contact,
+        "record": each.record,
+        "occurrence": each.occurrence,
         "before": instant_text(each.before) if each.before else None,
-        "after": instant_text(each.after) if each.after else None, "why": each.why, "place": each.place,
-    }  # fmt: skip
+        "after": instant_text(each.after) if each.after else None,
+        "why": each.why,
+        "place": each.place,
+    }

@@ -34,13 +34,41 @@ FURTHEST = timedelta(days=5 * 366)
 
 @click.command()
 @click.argument("campaigns", nargs=-1, metavar="[CAMPAIGN…]")
-@click.option("--days", type=click.IntRange(1, 730), default=30, show_default=True, help="How far to look.")
-@click.option("--from", "start", metavar="TIME", help="Show from here on; everything before is simulated too.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 730),
+    default=30,
+    show_default=True,
+    help="How far to look.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="TIME",
+    help="Show from here on; everything before is simulated too.",
+)
 @click.option("--contact", metavar="KEY", help="One contact's timeline.")
-@click.option("--html", metavar="DIR", help="Write it as one page: DIR/preview.html, with rendered samples.")
-@click.option("--caps", is_flag=True, help="Who displaces whom under the caps, and who is at a limit.")
-@click.option("--try", "trial", metavar="CAPS", help="With --caps: what others would change, as `promo: 1 per week`.")
-@click.option("--outage", metavar="SPAN", help="Rehearse a downtime: `36 hours from 2026-12-04 18:00`.")
+@click.option(
+    "--html",
+    metavar="DIR",
+    help="Write it as one page: DIR/preview.html, with rendered samples.",
+)
+@click.option(
+    "--caps",
+    is_flag=True,
+    help="Who displaces whom under the caps, and who is at a limit.",
+)
+@click.option(
+    "--try",
+    "trial",
+    metavar="CAPS",
+    help="With --caps: what others would change, as `promo: 1 per week`.",
+)
+@click.option(
+    "--outage",
+    metavar="SPAN",
+    help="Rehearse a downtime: `36 hours from 2026-12-04 18:00`.",
+)
 @now_option
 @json_option
 @pass_app
@@ -77,24 +105,47 @@ def preview(
         _known_campaigns(workspace, campaigns)
         other = _tried(workspace, trial) if trial else None
         down = _outage(app, workspace, outage, at, last) if outage else None
-        asked = partial(looking_ahead, workspace, database, at, last, contact, since=first, campaigns=campaigns)
+        asked = partial(
+            looking_ahead,
+            workspace,
+            database,
+            at,
+            last,
+            contact,
+            since=first,
+            campaigns=campaigns,
+        )
 
         def sums(of: Workspace, shares: int | None = None) -> Sums:
             with progress_bar(at, last) as progress:
                 return summed(
-                    of, database, at, last, since=first, campaigns=campaigns, progress=progress, shares=shares
+                    of,
+                    database,
+                    at,
+                    last,
+                    since=first,
+                    campaigns=campaigns,
+                    progress=progress,
+                    shares=shares,
                 )
 
         _broken(workspace)
         zone = workspace.settings.timezone
-        titles = {key: campaign.title for key, campaign in workspace.loaded.campaigns.items()}
+        titles = {
+            key: campaign.title for key, campaign in workspace.loaded.campaigns.items()
+        }
         if caps or trial:
             # Other processes would read the files, which do not have what is tried.
             as_is = sums(workspace).pressure
             show_caps(as_is, sums(other, 1).pressure if other else None, trial, as_json)
         elif down:
             with asked() as found, asked(outage=down) as without:
-                show_outage(effects(found.entries(), without.entries(), down), down, zone, as_json)
+                show_outage(
+                    effects(found.entries(), without.entries(), down),
+                    down,
+                    zone,
+                    as_json,
+                )
         elif as_json:
             with asked() as found:
                 for entry in found.entries():
@@ -105,8 +156,14 @@ def preview(
         elif html is not None:
             samples = Samples()
             with asked(seen=samples.look) as found:
-                chosen = [each for each in samples.chosen() if not campaigns or each.campaign in campaigns]
-                page = report(found, chosen, titles, zone, workspace.settings.business_name)
+                chosen = [
+                    each
+                    for each in samples.chosen()
+                    if not campaigns or each.campaign in campaigns
+                ]
+                page = report(
+                    found, chosen, titles, zone, workspace.settings.business_name
+                )
             written = _written(Path(html), page)
             papers.note(workspace.root / OWN, written)
             say(f"Wrote {written}")
@@ -118,12 +175,21 @@ def preview(
 
 @contextmanager
 def looking_ahead(
-    workspace: Workspace, database: Database, now: datetime, until: datetime, *about: Any, **more: Any
+    workspace: Workspace,
+    database: Database,
+    now: datetime,
+    until: datetime,
+    *about: Any,
+    **more: Any,
 ) -> Iterator[Foreseen]:
     """As `foreseen`, with a bar that shows how far it is."""
     with ExitStack() as stack:
         with progress_bar(now, until) as progress:
-            found = stack.enter_context(foreseen(workspace, database, now, until, *about, **more, progress=progress))
+            found = stack.enter_context(
+                foreseen(
+                    workspace, database, now, until, *about, **more, progress=progress
+                )
+            )
         yield found
 
 
@@ -149,18 +215,26 @@ def _written(folder: Path, page: str) -> Path:
     return path
 
 
-def _outage(app: App, workspace: Workspace, text: str, now: datetime, last: datetime) -> Outage:
+def _outage(
+    app: App, workspace: Workspace, text: str, now: datetime, last: datetime
+) -> Outage:
     """`36 hours from 2026-12-04 18:00`. Raises click.BadParameter."""
     length, word, start = text.partition(" from ")
     try:
         long = span(length)
     except ValueError as wrong:
-        raise click.BadParameter(f"--outage: {wrong}; write `36 hours from 2026-12-04 18:00`") from None
+        raise click.BadParameter(
+            f"--outage: {wrong}; write `36 hours from 2026-12-04 18:00`"
+        ) from None
     if not word:
-        raise click.BadParameter("--outage is written as `36 hours from 2026-12-04 18:00`")
+        raise click.BadParameter(
+            "--outage is written as `36 hours from 2026-12-04 18:00`"
+        )
     begins = app.instant(workspace, start.strip())
     if not now <= begins < last:
-        raise click.BadParameter("--outage begins outside of what the preview shows; see --days")
+        raise click.BadParameter(
+            "--outage begins outside of what the preview shows; see --days"
+        )
     return Outage(begins, begins + long)
 
 
@@ -168,18 +242,26 @@ def _known_campaigns(workspace: Workspace, names: tuple[str, ...]) -> None:
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     for name in names:
         if name not in known:
-            raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
+            raise DripError(
+                f"There is no campaign `{name}`.",
+                help=nearest(name, known, what="campaigns"),
+            )
 
 
 def _broken(workspace: Workspace) -> None:
     errors = [problem for problem in workspace.problems() if problem.level == "error"]
     if errors:
         files = ", ".join(sorted({problem.place.file for problem in errors}))
-        say(f"warning: {len(errors)} error(s) in {files}: `drip check` shows them", err=True)
+        say(
+            f"warning: {len(errors)} error(s) in {files}: `drip check` shows them",
+            err=True,
+        )
 
 
 @contextmanager
-def progress_bar(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
+def progress_bar(
+    start: datetime, end: datetime
+) -> Iterator[Callable[[datetime], None]]:
     """A bar that shows how far a simulation is, where somebody watches."""
     with bar("Looking ahead", (end - start).total_seconds()) as show:
         yield lambda now: show((now - start).total_seconds())

@@ -23,11 +23,24 @@ DAYS = 30
 
 @click.command()
 @click.argument("campaigns", nargs=-1, metavar="[CAMPAIGN…]")
-@click.option("--since", metavar="TIME", help=f"Runs that began from then on; else in the last {DAYS} days.")
 @click.option(
-    "--value", default="total", show_default=True, metavar="FIELD", help="What is summed up of the goal's event."
+    "--since",
+    metavar="TIME",
+    help=f"Runs that began from then on; else in the last {DAYS} days.",
 )
-@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the messages, step by step, into a file.")
+@click.option(
+    "--value",
+    default="total",
+    show_default=True,
+    metavar="FIELD",
+    help="What is summed up of the goal's event.",
+)
+@click.option(
+    "--csv",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Write the messages, step by step, into a file.",
+)
 @now_option
 @json_option
 @pass_app
@@ -59,7 +72,14 @@ def report(
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
         with database.read() as connection:
             found = [
-                report_of(connection, workspace.settings, known[key], Period(key, start, at), value, at)
+                report_of(
+                    connection,
+                    workspace.settings,
+                    known[key],
+                    Period(key, start, at),
+                    value,
+                    at,
+                )
                 for key in sorted(campaigns or known)
             ]
     shown = [each for each in found if each.began or campaigns]
@@ -97,10 +117,18 @@ def _print(found: Report, value: str) -> None:
         ):
             table.add_column(name, justify="right")
         for row in rows(found):
-            table.add_row(str(row["step"]), str(row["channel"]), *(_count(row[name]) for name in COLUMNS[3:]))
+            table.add_row(
+                str(row["step"]),
+                str(row["channel"]),
+                *(_count(row[name]) for name in COLUMNS[3:]),
+            )
         draw(table)
     if found.not_sent:
-        say("Not sent: " + ", ".join(f"{count:,} {code}" for code, count in found.not_sent) + ".")
+        say(
+            "Not sent: "
+            + ", ".join(f"{count:,} {code}" for code, count in found.not_sent)
+            + "."
+        )
     if found.caps.skipped or found.caps.deferred:
         say(_caps(found.caps))
     if found.treated:
@@ -143,18 +171,41 @@ def _lift(lift: Lift) -> str:
 def _row(found: Report, since: datetime, until: datetime, value: str) -> dict[str, Any]:
     lift = found.lift
     return {
-        "campaign": found.campaign, "since": instant_text(since), "until": instant_text(until), "began": found.began,
-        "steps": list(rows(found)), "not_sent": dict(found.not_sent), "value": value,
-        "treated": _side_row(found.treated), "held_out": _side_row(found.held_out),
-        "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
+        "campaign": found.campaign,
+        "since": instant_text(since),
+        "until": instant_text(until),
+        "began": found.began,
+        "steps": list(rows(found)),
+        "not_sent": dict(found.not_sent),
+        "value": value,
+        "treated": _side_row(found.treated),
+        "held_out": _side_row(found.held_out),
+        "lift": {
+            "difference": lift.difference,
+            "interval": lift.interval,
+            "sure": lift.sure,
+        }
+        if lift
+        else None,
         "caps": {
-            "skipped": found.caps.skipped, "deferred": found.caps.deferred,
+            "skipped": found.caps.skipped,
+            "deferred": found.caps.deferred,
             "displaced_by": dict(found.caps.displaced_by),
-            "weeks": [{"start": instant_text(each.start), "sent": each.sent, "skipped": each.skipped, "deferred": each.deferred}
-                      for each in found.caps.weeks],
+            "weeks": [
+                {
+                    "start": instant_text(each.start),
+                    "sent": each.sent,
+                    "skipped": each.skipped,
+                    "deferred": each.deferred,
+                }
+                for each in found.caps.weeks
+            ],
         },
-        "arms": [{"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})} for each in found.arms],
-    }  # fmt: skip
+        "arms": [
+            {"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})}
+            for each in found.arms
+        ],
+    }
 
 
 def _side_row(side: Side | None) -> dict[str, Any] | None:
@@ -172,7 +223,13 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
 
 def _write(file: Path, found: list[Report]) -> None:
     try:
-        with open(file, "w", newline="", encoding=ENCODING, opener=private.opener) as opened:
-            write_sheet(opened, COLUMNS, (row.values() for each in found for row in rows(each)))
+        with open(
+            file, "w", newline="", encoding=ENCODING, opener=private.opener
+        ) as opened:
+            write_sheet(
+                opened, COLUMNS, (row.values() for each in found for row in rows(each))
+            )
     except OSError as error:
-        raise DripError(f"The file {file} cannot be written: {error.strerror}.") from None
+        raise DripError(
+            f"The file {file} cannot be written: {error.strerror}."
+        ) from None

@@ -34,11 +34,21 @@ FIGURES_CONNECTIONS = 16
 @click.command()
 @click.option("--once", is_flag=True, help="Do all that is due now, then end.")
 @click.option(
-    "--every", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds between beats."
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds between beats.",
 )
-@click.option("--after-clock-jump", is_flag=True, help="The clock is right, although it jumped by more than a day.")
 @click.option(
-    "--after-restore", is_flag=True, help="The database was put back from a backup, and that is as it should be."
+    "--after-clock-jump",
+    is_flag=True,
+    help="The clock is right, although it jumped by more than a day.",
+)
+@click.option(
+    "--after-restore",
+    is_flag=True,
+    help="The database was put back from a backup, and that is as it should be.",
 )
 @click.option(
     "--senders",
@@ -62,7 +72,12 @@ FIGURES_CONNECTIONS = 16
 )
 @behind_option
 @dashboard_option
-@click.option("--role", type=click.Choice(["all", "plan", "send"]), default="all", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["all", "plan", "send"]),
+    default="all",
+    show_default=True,
+)
 @now_option
 @json_option
 @pass_app
@@ -94,18 +109,35 @@ def run(
     it was: both would look like a day of arrears. The two `--after-` options say that you have looked.
     """
     if role != "all":
-        raise DripError("`--role` is not built yet.", help="one daemon does it all on SQLite; leave it out")
+        raise DripError(
+            "`--role` is not built yet.",
+            help="one daemon does it all on SQLite; leave it out",
+        )
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
     with workspace.database(clock()) as database:
-        daemon = Daemon(workspace, database, clock, Trust(after_clock_jump, after_restore), senders=senders)
+        daemon = Daemon(
+            workspace,
+            database,
+            clock,
+            Trust(after_clock_jump, after_restore),
+            senders=senders,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if not once:
             with (
                 _answering(daemon, database, clock, metrics),
-                served(workspace, database, clock, pages, dashboard, behind, FIGURES_CONNECTIONS if metrics else 0),
+                served(
+                    workspace,
+                    database,
+                    clock,
+                    pages,
+                    dashboard,
+                    behind,
+                    FIGURES_CONNECTIONS if metrics else 0,
+                ),
             ):
                 daemon.run(every)
             return
@@ -113,7 +145,13 @@ def run(
         with database.read() as connection:
             held = sorted(control.held_scopes(connection))
     if held and not as_json:
-        say("Held back: " + ", ".join("everything" if scope == control.EVERYTHING else scope for scope in held) + ".")
+        say(
+            "Held back: "
+            + ", ".join(
+                "everything" if scope == control.EVERYTHING else scope for scope in held
+            )
+            + "."
+        )
     counts: dict[str, int | str | None] = {
         "sent": tally.sent,
         "failed": tally.failed,
@@ -124,17 +162,28 @@ def run(
     if as_json:
         print_json(counts)
     else:
-        again = f" {tally.again} did not leave and will be tried again." if tally.again else ""
+        again = (
+            f" {tally.again} did not leave and will be tried again."
+            if tally.again
+            else ""
+        )
         say(f"{tally.sent} sent, {tally.failed} failed, {tally.held} held.{again}")
     if tally.trouble:
         sentence = f"{tally.trouble} The messages wait in the outbox."
-        raise Shortage(sentence, tally.help or "") if tally.lacking else DripError(sentence, help=tally.help)
+        raise (
+            Shortage(sentence, tally.help or "")
+            if tally.lacking
+            else DripError(sentence, help=tally.help)
+        )
     raise click.exceptions.Exit(1 if tally.failed or tally.held or tally.again else 0)
 
 
 @contextlib.contextmanager
 def _answering(
-    daemon: Daemon, database: Database, clock: Callable[[], datetime], at: tuple[str, int] | None
+    daemon: Daemon,
+    database: Database,
+    clock: Callable[[], datetime],
+    at: tuple[str, int] | None,
 ) -> Iterator[None]:
     """Prometheus is answered meanwhile, if that is wanted."""
     if at is None:
@@ -170,11 +219,22 @@ def metrics(app: App) -> None:
 @click.command()
 @click.argument("campaign")
 @click.argument("step", required=False)
-@click.option("--as", "contact", required=True, metavar="CONTACT", help="Whose facts fill it in.")
-@click.option("--to", "address", required=True, metavar="ADDRESS", help="Where the copy goes.")
+@click.option(
+    "--as", "contact", required=True, metavar="CONTACT", help="Whose facts fill it in."
+)
+@click.option(
+    "--to", "address", required=True, metavar="ADDRESS", help="Where the copy goes."
+)
 @now_option
 @pass_app
-def send(app: App, campaign: str, step: str | None, contact: str, address: str, now: str | None) -> None:
+def send(
+    app: App,
+    campaign: str,
+    step: str | None,
+    contact: str,
+    address: str,
+    now: str | None,
+) -> None:
     """Sends one test copy of a step, marked as such, outside of ledger, caps and consent.
 
     \b
@@ -202,18 +262,30 @@ def send(app: App, campaign: str, step: str | None, contact: str, address: str, 
 
 
 def _test_copy(
-    workspace: Workspace, database: Database, name: str, step_id: str | None, key: str, address: str, at: datetime
+    workspace: Workspace,
+    database: Database,
+    name: str,
+    step_id: str | None,
+    key: str,
+    address: str,
+    at: datetime,
 ) -> Message:
     if name in workspace.loaded.broken:
-        raise DripError(f"campaigns/{name}.yaml has errors.", help="`drip check` shows them")
+        raise DripError(
+            f"campaigns/{name}.yaml has errors.", help="`drip check` shows them"
+        )
     known = workspace.loaded.campaigns
     if name not in known:
-        raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
+        raise DripError(
+            f"There is no campaign `{name}`.",
+            help=nearest(name, known, what="campaigns"),
+        )
     campaign = known[name]
     step = _step(campaign, step_id)
     if "email" not in step.channels:
         raise DripError(
-            f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.", help="name another step"
+            f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.",
+            help="name another step",
         )
     with database.read() as connection:
         contact = people.contact_of_key(connection, key)
@@ -231,7 +303,11 @@ def _test_copy(
     headers = {**message.headers, "X-Drip-Test": "yes"}
     unique = f"test.{int(datetime.now(UTC).timestamp() * 1000)}.{message.message_id}"
     return replace(
-        message, to=Mailbox("", address), subject=f"[Test] {message.subject}", headers=headers, message_id=unique
+        message,
+        to=Mailbox("", address),
+        subject=f"[Test] {message.subject}",
+        headers=headers,
+        message_id=unique,
     )
 
 
@@ -241,5 +317,7 @@ def _step(campaign: Campaign, step_id: str | None) -> Send:
         return next(iter(sends.values()))
     if step_id not in sends:
         help = nearest(step_id, sends, what="steps")
-        raise DripError(f"The campaign `{campaign.key}` has no step `{step_id}`.", help=help)
+        raise DripError(
+            f"The campaign `{campaign.key}` has no step `{step_id}`.", help=help
+        )
     return sends[step_id]

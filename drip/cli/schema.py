@@ -16,12 +16,22 @@ from drip.storage.opening import is_missing
 from drip.workspace import Workspace
 
 FOLDER = ".vscode"
-CAMPAIGN, SETTINGS = f"{FOLDER}/drip-campaign.schema.json", f"{FOLDER}/drip-settings.schema.json"
+CAMPAIGN, SETTINGS = (
+    f"{FOLDER}/drip-campaign.schema.json",
+    f"{FOLDER}/drip-settings.schema.json",
+)
 EDITOR = {
     "files.associations": {"**/templates/**/*.md": "markdown"},
     "yaml.validate": True,
-    "yaml.schemas": {CAMPAIGN: ["campaigns/*.yaml", "!campaigns/_settings.yaml"], SETTINGS: "campaigns/_settings.yaml"},
-    "[yaml]": {"editor.insertSpaces": True, "editor.tabSize": 2, "editor.quickSuggestions": {"strings": True}},
+    "yaml.schemas": {
+        CAMPAIGN: ["campaigns/*.yaml", "!campaigns/_settings.yaml"],
+        SETTINGS: "campaigns/_settings.yaml",
+    },
+    "[yaml]": {
+        "editor.insertSpaces": True,
+        "editor.tabSize": 2,
+        "editor.quickSuggestions": {"strings": True},
+    },
 }
 EXTENSIONS = {"recommendations": ["redhat.vscode-yaml"]}
 
@@ -43,23 +53,46 @@ def schema(app: App) -> None:
 def write_schemas(workspace: Workspace) -> list[Path]:
     """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
     settings, templates = workspace.settings, workspace.templates
-    known = schemas.Workspace(settings, templates.names(), templates.content_folders(), _events(workspace))
-    files: dict[str, object] = {CAMPAIGN: schemas.campaign_schema(known), SETTINGS: schemas.settings_schema(known)}
-    editor: dict[str, object] = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIONS}
-    files |= {name: text for name, text in editor.items() if not (workspace.root / name).exists()}
+    known = schemas.Workspace(
+        settings, templates.names(), templates.content_folders(), _events(workspace)
+    )
+    files: dict[str, object] = {
+        CAMPAIGN: schemas.campaign_schema(known),
+        SETTINGS: schemas.settings_schema(known),
+    }
+    editor: dict[str, object] = {
+        f"{FOLDER}/settings.json": EDITOR,
+        f"{FOLDER}/extensions.json": EXTENSIONS,
+    }
+    files |= {
+        name: text
+        for name, text in editor.items()
+        if not (workspace.root / name).exists()
+    }
     try:
         (workspace.root / FOLDER).mkdir(exist_ok=True)
         for name, text in files.items():
-            (workspace.root / name).write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            (workspace.root / name).write_text(
+                json.dumps(text, indent=2, ensure_ascii=False) + "\n", "utf-8"
+            )
     except OSError as error:
-        raise DripError(f"{error.filename} cannot be written: {error.strerror}.") from None
+        raise DripError(
+            f"{error.filename} cannot be written: {error.strerror}."
+        ) from None
     return [workspace.root / name for name in files]
 
 
 def _events(workspace: Workspace) -> set[str]:
     """The events that counters count and that have come in, if there is a database."""
-    found = {name for each in workspace.settings.counters.values() for name in (*each.add, *each.subtract, *each.reset)}
+    found = {
+        name
+        for each in workspace.settings.counters.values()
+        for name in (*each.add, *each.subtract, *each.reset)
+    }
     if not is_missing(workspace.database_place()):
-        with workspace.database(read_clock()) as database, database.read() as connection:
+        with (
+            workspace.database(read_clock()) as database,
+            database.read() as connection,
+        ):
             found |= portrait.event_names(connection)
     return found

@@ -62,7 +62,9 @@ class Table(RichTable):
         options = {"pad_edge": False, "title_justify": "left", **options}
         super().__init__(box=edges, title=shown(title) if title else None, **options)
 
-    def add_column(self, header: RenderableType = "", footer: RenderableType = "", **options: Any) -> None:
+    def add_column(
+        self, header: RenderableType = "", footer: RenderableType = "", **options: Any
+    ) -> None:
         super().add_column(_cell(header), footer, **options)
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
@@ -76,7 +78,9 @@ def _cell(content: RenderableType | None) -> RenderableType:
 def draw(*parts: RenderableType) -> None:
     """Prints tables and words, in colour where a person looks at it."""
     width = None if sys.stdout.isatty() else WIDTH
-    console = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=False)
+    console = Console(
+        highlight=False, markup=False, emoji=False, width=width, soft_wrap=False
+    )
     for part in parts:
         console.print(part)
 
@@ -106,7 +110,11 @@ def sure(question: str) -> None:
 
 def ask(question: str) -> str:
     """What is typed, unseen, and typed again."""
-    return str(click.prompt(shown(question), hide_input=True, confirmation_prompt=True, err=True))
+    return str(
+        click.prompt(
+            shown(question), hide_input=True, confirmation_prompt=True, err=True
+        )
+    )
 
 
 def complain(error: DripError) -> int:
@@ -116,7 +124,10 @@ def complain(error: DripError) -> int:
             say(*problem.lines(), err=True)
         return 2
     place = f"{shown(str(error.place))}: " if error.place else ""
-    click.echo(f"{place}{click.style('error', fg='red', bold=True)}: {shown(error.sentence)}", err=True)
+    click.echo(
+        f"{place}{click.style('error', fg='red', bold=True)}: {shown(error.sentence)}",
+        err=True,
+    )
     if error.help:
         say(f"help: {error.help}", err=True)
     return 2
@@ -129,6 +140,11 @@ def misused(error: click.ClickException) -> int:
         say(*context.get_help().splitlines(), err=True)
         return 2
     if context:
-        say(*context.get_usage().splitlines(), f"Try '{context.command_path} --help' for help.", "", err=True)
+        say(
+            *context.get_usage().splitlines(),
+            f"Try '{context.command_path} --help' for help.",
+            "",
+            err=True,
+        )
     say(f"Error: {error.format_message()}", err=True)
     return 2

@@ -28,34 +28,54 @@ MOST_CONNECTIONS, LEAST_CONNECTIONS, DASHBOARD_SHARE = 1_000, 64, 8
 RESERVED_FILES = 128
 
 
-def dashboard_endpoint(context: click.Context, option: click.Parameter, text: str) -> Endpoint:
+def dashboard_endpoint(
+    context: click.Context, option: click.Parameter, text: str
+) -> Endpoint:
     """As `endpoint`; `off` for none."""
     return None if text == "off" else endpoint(context, option, text)
 
 
 dashboard_option = click.option(
-    "--dashboard", metavar="[HOST:]PORT", default="8081", show_default=True, callback=dashboard_endpoint,
+    "--dashboard",
+    metavar="[HOST:]PORT",
+    default="8081",
+    show_default=True,
+    callback=dashboard_endpoint,
     help="Where operators log in; on this machine alone unless a host is named. `off` for none.",
-)  # fmt: skip
+)
 
 
 behind_option = click.option(
-    "--behind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
+    "--behind",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
     help="The web server before it, which says where requests come from (X-Forwarded-For). Several with commas, networks as 10.0.0.0/8.",
-)  # fmt: skip
+)
 
 
 @click.command()
 @click.option(
-    "--listen", metavar="[HOST:]PORT", default="8080", show_default=True, callback=endpoint,
+    "--listen",
+    metavar="[HOST:]PORT",
+    default="8080",
+    show_default=True,
+    callback=endpoint,
     help="The pages for recipients. On this machine alone unless a host is named.",
-)  # fmt: skip
+)
 @behind_option
 @dashboard_option
 @now_option
 @click.option("--json", "as_json", is_flag=True, help="Log as JSON lines.")
 @pass_app
-def serve(app: App, listen: tuple[str, int], behind: str, dashboard: Endpoint, now: str | None, as_json: bool) -> None:
+def serve(
+    app: App,
+    listen: tuple[str, int],
+    behind: str,
+    dashboard: Endpoint,
+    now: str | None,
+    as_json: bool,
+) -> None:
     """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), webhooks of mail providers, the API for
     other programs; and, on a port of its own, the dashboard.
 
@@ -80,9 +100,14 @@ def serve(app: App, listen: tuple[str, int], behind: str, dashboard: Endpoint, n
 
 @contextlib.contextmanager
 def served(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], at: Endpoint, dashboard: Endpoint,
-    behind: str, others: int = 0,
-) -> Iterator[None]:  # fmt: skip
+    workspace: Workspace,
+    database: Database,
+    clock: Callable[[], datetime],
+    at: Endpoint,
+    dashboard: Endpoint,
+    behind: str,
+    others: int = 0,
+) -> Iterator[None]:
     """The pages and the dashboard are served meanwhile, if that is wanted; `others` are connections that this process may have
     besides. Raises DripError."""
     most = _most_connections(RESERVED_FILES + others)
@@ -106,7 +131,10 @@ def served(
             help=f"write `public_url: http://localhost:{port}` to try it here, the public address later",
         )
     else:
-        say(f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.", err=True)
+        say(
+            f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.",
+            err=True,
+        )
     if dashboard:
         said = f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}."
         wanted.append((make_dashboard, said, dashboard, few))

@@ -12,7 +12,16 @@ from drip.core.calendar import local, zone
 from drip.storage.ledger import Entry
 from drip.storage.summary import Leaving, Summary, Why
 
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+COLOURS = (
+    "cyan",
+    "magenta",
+    "green",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+)
 MARKS = "●■▲◆★▼"
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -39,17 +48,30 @@ class Shown:
 
 def picture(shown: Shown, found: Summary) -> RenderableType:
     """The whole preview."""
-    first, last = local(shown.start, zone(shown.timezone)), local(shown.end, zone(shown.timezone))
+    first, last = (
+        local(shown.start, zone(shown.timezone)),
+        local(shown.end, zone(shown.timezone)),
+    )
     head = words(
         (f"{sum(each.count for each in found.sent):,} messages", "bold"),
         f" to {found.people:,} people, {first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}. Nothing was sent.",
     )
-    parts: list[RenderableType] = [head, words(), _calendar(shown, found), words(), _legend(shown, found), words()]
+    parts: list[RenderableType] = [
+        head,
+        words(),
+        _calendar(shown, found),
+        words(),
+        _legend(shown, found),
+        words(),
+    ]
     parts += [_steps(shown, found)]
     if found.refused:
         parts += [words(), _reasons(shown, "What does not, and why", found.refused)]
     if found.waits:
-        parts += [words(), _reasons(shown, "What waits for a better time first", found.waits)]
+        parts += [
+            words(),
+            _reasons(shown, "What waits for a better time first", found.waits),
+        ]
     return Group(*parts)
 
 
@@ -61,12 +83,19 @@ def _calendar(shown: Shown, found: Summary) -> Table:
     first = min([local(shown.start, zone(shown.timezone)).date(), *counts])
     last = max([local(shown.end, zone(shown.timezone)).date(), *counts])
     monday = first - timedelta(days=first.weekday())
-    table = Table(lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold")
+    table = Table(
+        lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold"
+    )
     for name in WEEKDAYS:
         table.add_column(name, min_width=6)
     while monday <= last:
         days = [monday + timedelta(days=n) for n in range(7)]
-        table.add_row(*(_day(shown, day, counts[day], outside=not first <= day <= last) for day in days))
+        table.add_row(
+            *(
+                _day(shown, day, counts[day], outside=not first <= day <= last)
+                for day in days
+            )
+        )
         monday += timedelta(days=7)
     return table
 
@@ -83,14 +112,19 @@ def _day(shown: Shown, day: date, counts: Counter[str], *, outside: bool) -> Tex
 def _legend(shown: Shown, found: Summary) -> Text:
     parts: list[str | tuple[str, str]] = []
     for campaign in sorted(found.campaigns):
-        parts += [(f"{shown.mark(campaign)} ", shown.colour(campaign)), f"{shown.titles.get(campaign, campaign)}   "]
+        parts += [
+            (f"{shown.mark(campaign)} ", shown.colour(campaign)),
+            f"{shown.titles.get(campaign, campaign)}   ",
+        ]
     return words(*parts)
 
 
 def _table(title: str, *columns: tuple[str, str]) -> Table:
     table = Table(title, title_style="bold")
     for name, justify in columns:
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if justify == "right" else "left", overflow="fold"
+        )
     return table
 
 
@@ -110,7 +144,9 @@ def _steps(shown: Shown, found: Summary) -> Table:
         days = sorted(shown.wall(each.at, each.zone).date() for each in members)
         name = words((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
         count = sum(each.count for each in members)
-        table.add_row(name, step, f"{count:,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}")
+        table.add_row(
+            name, step, f"{count:,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}"
+        )
     if not groups:
         table.add_row(words("nothing", style="dim"), "", "0", "", "")
     return table
@@ -118,10 +154,18 @@ def _steps(shown: Shown, found: Summary) -> Table:
 
 def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
     table = _table(
-        title, ("Campaign", "left"), ("Why", "left"), ("Times", "right"), ("For example", "left"), ("Place", "left")
+        title,
+        ("Campaign", "left"),
+        ("Why", "left"),
+        ("Times", "right"),
+        ("For example", "left"),
+        ("Place", "left"),
     )
     for each in found:
-        name = words((f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)), each.campaign)
+        name = words(
+            (f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)),
+            each.campaign,
+        )
         example = f"{each.contact}: {each.sentence}"
         place = words(each.place.removeprefix("campaigns/"), style="dim")
         table.add_row(name, each.code, f"{each.count:,}", example, place)
@@ -136,18 +180,33 @@ def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
     for name in ("When", "What", "Of what"):
         table.add_column(name, no_wrap=True)
     table.add_column("Why", overflow="fold")
-    styles = {"sent": "green", "skipped": "red", "deferred": "yellow", "held": "red", "failed": "red"}
+    styles = {
+        "sent": "green",
+        "skipped": "red",
+        "deferred": "yellow",
+        "held": "red",
+        "failed": "red",
+    }
     for entry in found:
         wall = shown.wall(entry.at, entry.zone)
         record = f" ({entry.record})" if entry.record else ""
         step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
         what = words(entry.outcome, style=styles.get(entry.outcome, "dim"))
-        table.add_row(f"{wall:%a %-d %b %Y %H:%M}", what, f"{entry.campaign}{record}{step}", _why(shown, entry))
+        table.add_row(
+            f"{wall:%a %-d %b %Y %H:%M}",
+            what,
+            f"{entry.campaign}{record}{step}",
+            _why(shown, entry),
+        )
     return table
 
 
 def _why(shown: Shown, entry: Entry) -> Text:
-    again = f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}" if entry.until else ""
+    again = (
+        f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}"
+        if entry.until
+        else ""
+    )
     lines = [words(f"{entry.code}: {entry.sentence}{again}" if entry.code else again)]
     if entry.place:
         lines.append(words(entry.place.removeprefix("campaigns/"), style="dim"))

@@ -16,7 +16,11 @@ from drip.workspace import Workspace
 
 @click.command("test")
 @click.argument("campaigns", nargs=-1)
-@click.option("--update", is_flag=True, help="Writes what was observed into the files, for you to review.")
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Writes what was observed into the files, for you to review.",
+)
 @json_option
 @pass_app
 def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> None:
@@ -40,7 +44,9 @@ def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> N
         else:
             _show(key, result)
     if not as_json:
-        say(f"{len(results)} test(s): {len(results) - len(failed)} passed, {len(failed)} failed.")
+        say(
+            f"{len(results)} test(s): {len(results) - len(failed)} passed, {len(failed)} failed."
+        )
     raise click.exceptions.Exit(1 if failed else 0)
 
 
@@ -49,15 +55,30 @@ def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Re
     known = workspace.loaded.campaigns
     for name in campaigns:
         if name in workspace.loaded.broken:
-            raise Problems([each for each in workspace.loaded.problems if Path(each.place.file).stem == name])
+            raise Problems(
+                [
+                    each
+                    for each in workspace.loaded.problems
+                    if Path(each.place.file).stem == name
+                ]
+            )
         if name not in known:
-            raise DripError(f"There is no campaign `{name}`.", help=nearest(name, known, what="campaigns"))
+            raise DripError(
+                f"There is no campaign `{name}`.",
+                help=nearest(name, known, what="campaigns"),
+            )
     if workspace.loaded.broken and not campaigns:
-        raise Problems([each for each in workspace.loaded.problems if each.level == "error"])
+        raise Problems(
+            [each for each in workspace.loaded.problems if each.level == "error"]
+        )
     stage = Stage(workspace.settings, workspace.templates)
     try:
-        return [(key, stage.play(each, test)) for key, each in sorted(known.items()) if not campaigns or key in campaigns
-                for test in each.tests]  # fmt: skip
+        return [
+            (key, stage.play(each, test))
+            for key, each in sorted(known.items())
+            if not campaigns or key in campaigns
+            for test in each.tests
+        ]
     finally:
         stage.close()
 
@@ -71,8 +92,16 @@ def _show(key: str, result: Result) -> None:
     for name in ("", "Expected", "Observed", "Why"):
         table.add_column(name, overflow="fold")
     for left, right in result.pairs():
-        sign, style = (" ", "") if left and right else ("-", "red") if left else ("+", "yellow")
-        why = right.why if right and right.why else str(left.place) if left and left.place and not right else ""
+        sign, style = (
+            (" ", "") if left and right else ("-", "red") if left else ("+", "yellow")
+        )
+        why = (
+            right.why
+            if right and right.why
+            else str(left.place)
+            if left and left.place and not right
+            else ""
+        )
         table.add_row(sign, _cell(left), _cell(right), why, style=style)
     draw(table)
 
@@ -83,12 +112,23 @@ def _cell(line: Line | None) -> str:
 
 def _row(key: str, result: Result) -> dict[str, object]:
     def lines(found: tuple[Line, ...]) -> list[dict[str, object]]:
-        return [{"at": each.wall.isoformat(timespec="minutes"), "line": each.text, "why": each.why} for each in found]
+        return [
+            {
+                "at": each.wall.isoformat(timespec="minutes"),
+                "line": each.text,
+                "why": each.why,
+            }
+            for each in found
+        ]
 
     return {
-        "campaign": key, "test": result.test.name, "passed": result.passed, "place": str(result.test.place),
-        "expected": lines(result.expected), "observed": lines(result.observed),
-    }  # fmt: skip
+        "campaign": key,
+        "test": result.test.name,
+        "passed": result.passed,
+        "place": str(result.test.place),
+        "expected": lines(result.expected),
+        "observed": lines(result.observed),
+    }
 
 
 def _update(workspace: Workspace, failed: list[tuple[str, Result]]) -> None:
@@ -98,8 +138,15 @@ def _update(workspace: Workspace, failed: list[tuple[str, Result]]) -> None:
     for key, results in by_campaign.items():
         path = workspace.root / "campaigns" / f"{key}.yaml"
         text = path.read_text("utf-8")
-        observed = {each.test.place: [(line.wall, line.text) for line in each.observed] for each in results}
-        path.write_text(with_expectations(text, f"campaigns/{key}.yaml", observed), "utf-8")
-        say(f"campaigns/{key}.yaml: {len(results)} test(s) rewritten. Look at the change before you keep it.")
+        observed = {
+            each.test.place: [(line.wall, line.text) for line in each.observed]
+            for each in results
+        }
+        path.write_text(
+            with_expectations(text, f"campaigns/{key}.yaml", observed), "utf-8"
+        )
+        say(
+            f"campaigns/{key}.yaml: {len(results)} test(s) rewritten. Look at the change before you keep it."
+        )
     if not failed:
         say("Every test passes as it is.")

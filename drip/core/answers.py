@@ -28,12 +28,31 @@ from drip.core.phrases import ITS_DOMAIN, MACHINE, OUR_DOMAIN, Words, plain
 
 # What it is about: us; the sender; how we talk; what passes; this message; the recipient's domain; the address.
 Cause = Literal[
-    "login", "relay", "us", "rate", "sender", "dialogue",
-    "greylisted", "full", "disabled", "crowded", "session", "expired", "busy",
-    "server-full", "size", "international", "policy", "syntax",
-    "no-mail", "no-mail-host", "no-domain",
-    "nobody", "somebody-else", "unknown",
-]  # fmt: skip
+    "login",
+    "relay",
+    "us",
+    "rate",
+    "sender",
+    "dialogue",
+    "greylisted",
+    "full",
+    "disabled",
+    "crowded",
+    "session",
+    "expired",
+    "busy",
+    "server-full",
+    "size",
+    "international",
+    "policy",
+    "syntax",
+    "no-mail",
+    "no-mail-host",
+    "no-domain",
+    "nobody",
+    "somebody-else",
+    "unknown",
+]
 # Longer than any answer of a server; what follows is a copy of something.
 LONGEST = 2_000
 # So far back from an answer stands what is told of it.
@@ -44,8 +63,13 @@ ADDRESS = re.compile(
 ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 CODE = re.compile(r"(?<![\d.:/-])([245][0-5]\d)(?=[\s:;,.)-]|$)(?![.-]\d{1,3}\.\d)")
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']{1,500}", re.I)
-_MACHINE = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7})(?![\w.]*\d)", re.I)
-_NUMBERS = re.compile(r"(?<![\w.])#?[245]\.\d{1,3}\.\d{1,3}\b|(?<![\w.])[245]\d\d(?=[ -])")
+_MACHINE = re.compile(
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7})(?![\w.]*\d)",
+    re.I,
+)
+_NUMBERS = re.compile(
+    r"(?<![\w.])#?[245]\.\d{1,3}\.\d{1,3}\b|(?<![\w.])[245]\d\d(?=[ -])"
+)
 _WORD = re.compile(r"(?<![\w.#-])[^\W\d_]{3,}(?![\w-]|\.\w)")
 # The answer of another server, told within an answer.
 _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
@@ -139,12 +163,31 @@ RULES = (
     Rule("dialogue", code="50[024]"),
 )
 BY_CODE: Mapping[str, Cause] = {
-    "1.1": "nobody", "1.2": "no-domain", "1.3": "syntax", "1.4": "policy", "1.6": "nobody", "1.10": "no-mail",
-    "2.1": "disabled", "2.3": "size", "2.4": "policy",
-    "3.1": "server-full", "3.2": "busy", "3.3": "policy", "3.4": "size", "3.5": "busy",
-    "4.0": "busy", "4.1": "busy", "4.2": "busy", "4.3": "busy", "4.4": "no-mail-host", "4.6": "busy",
-    "5.1": "dialogue", "5.2": "dialogue", "5.3": "policy", "5.4": "dialogue",
-}  # fmt: skip
+    "1.1": "nobody",
+    "1.2": "no-domain",
+    "1.3": "syntax",
+    "1.4": "policy",
+    "1.6": "nobody",
+    "1.10": "no-mail",
+    "2.1": "disabled",
+    "2.3": "size",
+    "2.4": "policy",
+    "3.1": "server-full",
+    "3.2": "busy",
+    "3.3": "policy",
+    "3.4": "size",
+    "3.5": "busy",
+    "4.0": "busy",
+    "4.1": "busy",
+    "4.2": "busy",
+    "4.3": "busy",
+    "4.4": "no-mail-host",
+    "4.6": "busy",
+    "5.1": "dialogue",
+    "5.2": "dialogue",
+    "5.3": "policy",
+    "5.4": "dialogue",
+}
 # Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
 _OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
@@ -165,10 +208,15 @@ def judge(answer: Answer) -> Verdict:
     if cause not in (*_DEAD, "no-domain"):
         return Verdict(cause, final)
     telling = plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
-    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(text, said, answer):
+    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(
+        text, said, answer
+    ):
         return Verdict("somebody-else", final)
     if cause == "no-domain":
-        return Verdict(cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy", final)
+        return Verdict(
+            cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy",
+            final,
+        )
     if by_words and not _is_proof(said, kind, code, answer.at):
         return Verdict("policy" if answer.at or code else "unknown", final)
     return Verdict(cause, final, dead=final and answer.at != "MAIL")
@@ -177,7 +225,9 @@ def judge(answer: Answer) -> Verdict:
 def enhanced_in(text: str) -> str:
     """The enhanced code in words, a particular one before one that says nothing (`5.0.0`); empty if there is none."""
     found = [".".join(each.groups()) for each in ENHANCED.finditer(text)]
-    return next((each for each in found if not each.endswith(".0.0")), next(iter(found), ""))
+    return next(
+        (each for each in found if not each.endswith(".0.0")), next(iter(found), "")
+    )
 
 
 def addresses_in(text: str) -> list[str]:
@@ -214,7 +264,9 @@ def _marked(text: str, answer: Answer) -> str:
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
         # Our hosts are ours as well, while an MX of the recipient's domain is not the domain.
-        said = _named(rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said)
+        said = _named(
+            rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said
+        )
     return _named(re.escape(plain(domain)), ITS_DOMAIN, said) if domain else said
 
 
@@ -231,7 +283,9 @@ def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
 
 
 def _by_code(kind: str, said: str) -> Cause:
-    cause: Cause = BY_CODE.get(kind, "policy" if kind.startswith(("6.", "7.")) else "unknown")
+    cause: Cause = BY_CODE.get(
+        kind, "policy" if kind.startswith(("6.", "7.")) else "unknown"
+    )
     others = set(_WORD.findall(said)) - _NEUTRAL
     return "unknown" if cause in _DEAD and others else cause
 

@@ -40,7 +40,9 @@ class Duration:
     def longest(self) -> timedelta:
         """An upper bound of its length: months of 31 days, days of 25 hours, three days for each business day."""
         days = abs(self.days) + abs(self.business) * 3 + (14 if self.business else 0)
-        return timedelta(days=abs(self.months) * 31, hours=days * 25, seconds=abs(self.seconds))
+        return timedelta(
+            days=abs(self.months) * 31, hours=days * 25, seconds=abs(self.seconds)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,18 @@ def birthday_in(birthday: Birthday, year: int, feb_29: Feb29) -> date | None:
     """The date of this birthday in `year`. February 29 in a common year follows `feb_29`; None if skipped."""
     if (birthday.month, birthday.day) != (2, 29) or isleap(year):
         return date(year, birthday.month, birthday.day)
-    return {"Feb 28": date(year, 2, 28), "Mar 1": date(year, 3, 1), "skip": None}[feb_29]
+    return {"Feb 28": date(year, 2, 28), "Mar 1": date(year, 3, 1), "skip": None}[
+        feb_29
+    ]
 
 
 def birthdays_on(day: date, feb_29: Feb29) -> list[tuple[int, int]]:
     """The (month, day) pairs whose birthday falls on `day`."""
     pairs = [(day.month, day.day)]
-    if not isleap(day.year) and (day.month, day.day) == {"Feb 28": (2, 28), "Mar 1": (3, 1)}.get(feb_29):
+    if not isleap(day.year) and (day.month, day.day) == {
+        "Feb 28": (2, 28),
+        "Mar 1": (3, 1),
+    }.get(feb_29):
         pairs.append((2, 29))
     return pairs
 
@@ -112,7 +119,11 @@ def age_on(birthday: Birthday, day: date) -> int | None:
     """Completed years on `day`; None if the year is unknown."""
     if birthday.year is None:
         return None
-    return day.year - birthday.year - ((day.month, day.day) < (birthday.month, birthday.day))
+    return (
+        day.year
+        - birthday.year
+        - ((day.month, day.day) < (birthday.month, birthday.day))
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -166,7 +177,9 @@ def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:
     return instant(datetime.combine(day, time()) + timedelta(minutes=minute), where)
 
 
-def later(start: datetime, by: Duration, where: ZoneInfo, holidays: Collection[date] = ()) -> datetime:
+def later(
+    start: datetime, by: Duration, where: ZoneInfo, holidays: Collection[date] = ()
+) -> datetime:
     """`start` plus a duration: days, weeks and months on the wall clock of `where`, hours elapsed."""
     if by.months or by.days or by.business:
         wall = local(start, where)
@@ -235,10 +248,17 @@ class SendWindow:
         return self.hours.holds(wall) and self.opens_on(self.day(wall), holidays)
 
     def __str__(self) -> str:
-        return f"{self.hours} on business days" if self.business_days else str(self.hours)
+        return (
+            f"{self.hours} on business days" if self.business_days else str(self.hours)
+        )
 
 
-def next_open(window: SendWindow, start: datetime, where: ZoneInfo, holidays: Collection[date] = ()) -> datetime | None:
+def next_open(
+    window: SendWindow,
+    start: datetime,
+    where: ZoneInfo,
+    holidays: Collection[date] = (),
+) -> datetime | None:
     """The first instant from `start` on at which the window is open; None if it stays shut for two years."""
     if window.holds(local(start, where), holidays):
         return start
@@ -246,7 +266,10 @@ def next_open(window: SendWindow, start: datetime, where: ZoneInfo, holidays: Co
 
 
 def next_opening(
-    window: SendWindow, start: datetime, where: ZoneInfo, holidays: Collection[date] = ()
+    window: SendWindow,
+    start: datetime,
+    where: ZoneInfo,
+    holidays: Collection[date] = (),
 ) -> datetime | None:
     """The first instant after `start` at which the window opens; None if it does not within two years."""
     for day in days_from(local(start, where).date()):
@@ -267,7 +290,9 @@ def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
 
 def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime:
     """The first instant from `start` on at which the wall clock is outside `span`."""
-    rest = SendWindow(ClockRange(span.closes % MINUTES_A_DAY, span.opens or MINUTES_A_DAY))
+    rest = SendWindow(
+        ClockRange(span.closes % MINUTES_A_DAY, span.opens or MINUTES_A_DAY)
+    )
     found = next_open(rest, start, where)
     assert found is not None, "a clock range opens on every ordinary day"
     return found

@@ -14,7 +14,18 @@ from drip.core.conditions import Condition
 from drip.core.decide import WhenLate
 from drip.core.derived import DateField
 from drip.core.schedule import Schedule
-from drip.core.steps import ACTIONS, IssueCoupon, NextClock, Point, Send, Step, Task, Wait, WaitFor, WaitUntil
+from drip.core.steps import (
+    ACTIONS,
+    IssueCoupon,
+    NextClock,
+    Point,
+    Send,
+    Step,
+    Task,
+    Wait,
+    WaitFor,
+    WaitUntil,
+)
 from drip.errors import Place
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
@@ -165,14 +176,23 @@ class Campaign:
     @cached_property
     def asks_back(self) -> str | None:
         """The event that answers it, `TOPIC.confirmed`, if this campaign asks whoever signed up for its topic to confirm."""
-        asks = isinstance(self.trigger, EventTrigger) and self.trigger.event == f"{self.topic}.requested"
+        asks = (
+            isinstance(self.trigger, EventTrigger)
+            and self.trigger.event == f"{self.topic}.requested"
+        )
         return f"{self.topic}.confirmed" if asks else None
 
     def entry_opens(self) -> int:
         """The minute of the day at which the earliest `at:` step is due."""
         offset = self.entry_offset()
-        hung = [step.at.opens for step in self._hung() if step.at and step.at.offset == offset]
-        first = hung or [step.opens for step in self.steps[:1] if isinstance(step, Send)]
+        hung = [
+            step.at.opens
+            for step in self._hung()
+            if step.at and step.at.offset == offset
+        ]
+        first = hung or [
+            step.opens for step in self.steps[:1] if isinstance(step, Send)
+        ]
         return first[0] if first else self.opens
 
     def entry_offset(self) -> Duration:
@@ -204,7 +224,9 @@ class Campaign:
                 case Send(at=at, grace=grace):
                     if at is not None:
                         reached = max(reached, _rough(at.offset) - start)
-                    longest = max(longest, reached + (grace if grace is not None else LATE_JOINER))
+                    longest = max(
+                        longest, reached + (grace if grace is not None else LATE_JOINER)
+                    )
                 case Task(at=Point(offset=offset)):
                     longest = max(longest, _rough(offset) - start + LATE_JOINER)
                 case _ if isinstance(step, ACTIONS):
@@ -213,4 +235,6 @@ class Campaign:
 
 
 def _rough(duration: Duration) -> timedelta:
-    return timedelta(days=duration.months * 30.44 + duration.days, seconds=duration.seconds)
+    return timedelta(
+        days=duration.months * 30.44 + duration.days, seconds=duration.seconds
+    )

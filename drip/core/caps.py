@@ -76,7 +76,9 @@ class Full:
     frees: datetime | None
 
 
-def first_full(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo) -> Full | None:
+def first_full(
+    caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo
+) -> Full | None:
     """The first of `caps` that a message at `now` would break, or None. `caps` are those that apply to it."""
     at = millis(now)
     ahead = False
@@ -92,7 +94,12 @@ def first_full(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: Z
             if cap.scope == "all":
                 number = sum([use.last >= since for use in uses])
             else:
-                number = sum([u.last >= since and cap.counts(u.channel, u.topic, u.campaign) for u in uses])
+                number = sum(
+                    [
+                        u.last >= since and cap.counts(u.channel, u.topic, u.campaign)
+                        for u in uses
+                    ]
+                )
             if number < cap.limit:
                 continue
         full = _full(cap, uses, at, where)
@@ -104,26 +111,44 @@ def first_full(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: Z
 @lru_cache(maxsize=10_000)
 def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
     """From when on a use is in the window of so many days, or seconds, that ends with `now`, or with its local day."""
-    return _midnight(_day(now, where) - days + 1, where) if days else now - seconds * SECOND + 1
+    return (
+        _midnight(_day(now, where) - days + 1, where)
+        if days
+        else now - seconds * SECOND + 1
+    )
 
 
 def _full(cap: Cap, uses: Sequence[Use], now: int, where: ZoneInfo) -> Full | None:
     """Whether a cap has no place at `now`, looked at thoroughly."""
     counted = [use for use in uses if cap.counts(use.channel, use.topic, use.campaign)]
-    today, spans = _day(now, where), [_span(use, where) for use in counted] if cap.days else []
-    inside = [counted[n] for n in _in_days(cap, spans, today)] if cap.days else _in_seconds(cap, counted, now)
+    today, spans = (
+        _day(now, where),
+        [_span(use, where) for use in counted] if cap.days else [],
+    )
+    inside = (
+        [counted[n] for n in _in_days(cap, spans, today)]
+        if cap.days
+        else _in_seconds(cap, counted, now)
+    )
     if len(inside) < cap.limit:
         return None
     frees = None
     if cap.limit:
-        frees = _frees_on(cap, spans, today, where) if cap.days else _frees_at(cap, counted, now)
+        frees = (
+            _frees_on(cap, spans, today, where)
+            if cap.days
+            else _frees_at(cap, counted, now)
+        )
     return Full(cap, tuple(inside), None if frees is None else from_millis(frees))
 
 
 def longest_memory(caps: Iterable[Cap]) -> timedelta:
     """How far back uses can matter. A local day is up to 25 hours, and a zone may change by a day."""
     return max(
-        (timedelta(days=cap.days + 2) if cap.days else timedelta(seconds=cap.seconds) for cap in caps),
+        (
+            timedelta(days=cap.days + 2) if cap.days else timedelta(seconds=cap.seconds)
+            for cap in caps
+        ),
         default=timedelta(0),
     )
 
@@ -137,7 +162,10 @@ def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
     # A window that holds now starts at now, or at a use in the span before it.
     oldest = now - span + 1
     starts = [now] + [max(use.first, oldest) for use in near if use.first < now]
-    windows = ([use for use in near if use.last >= start and use.first < start + span] for start in starts)
+    windows = (
+        [use for use in near if use.last >= start and use.first < start + span]
+        for start in starts
+    )
     return max(windows, key=len)
 
 
@@ -148,7 +176,11 @@ def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
         start = day - cap.days + 1
         return [n for n, (_, last) in enumerate(spans) if last >= start]
     windows = (
-        [n for n, (first, last) in enumerate(spans) if last >= start and first < start + cap.days]
+        [
+            n
+            for n, (first, last) in enumerate(spans)
+            if last >= start and first < start + cap.days
+        ]
         for start in range(day, day - cap.days, -1)
     )
     return max(windows, key=len)
@@ -158,10 +190,14 @@ def _frees_at(cap: Cap, uses: list[Use], now: int) -> int | None:
     """The first instant after `now` at which the rule has a place, if nothing else leaves."""
     times = sorted(use.last + cap.seconds * SECOND for use in uses)
     later = (at for at in times if at > now)
-    return next((at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None)
+    return next(
+        (at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None
+    )
 
 
-def _frees_on(cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo) -> int | None:
+def _frees_on(
+    cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo
+) -> int | None:
     for day in sorted({last + cap.days for _, last in spans}):
         if day > today and len(_in_days(cap, spans, day)) < cap.limit:
             return _midnight(day, where)
@@ -190,4 +226,6 @@ def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[int]]:
     """When each local day of a part of the calendar begins, and the ordinal of the first one. A day that the zone left
     out begins with the one after it."""
     first = max(part * AROUND - 2, 1)
-    return first, [_midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)]
+    return first, [
+        _midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)
+    ]

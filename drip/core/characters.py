@@ -19,7 +19,9 @@ _UNSEEN = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\ud800-\udfff"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
 )
-HIDDEN = re.compile(f"[{_UNSEEN}]|(?<![^\x00-\x7f{JOINERS}])[{JOINERS}]|(?:^|(?<=[{SELECTORS}]))[{SELECTORS}]")
+HIDDEN = re.compile(
+    f"[{_UNSEEN}]|(?<![^\x00-\x7f{JOINERS}])[{JOINERS}]|(?:^|(?<=[{SELECTORS}]))[{SELECTORS}]"
+)
 NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -58,7 +60,9 @@ def whole(text: str) -> str:
 def plain_key(text: str, what: str) -> str:
     """A key as it came: two that look alike have to be one. Raises ValueError, which shows what hides in it."""
     if hidden := hidden_in(text):
-        raise ValueError(f"the {what} `{shown(text)}` holds the character {hidden}, which nobody can see")
+        raise ValueError(
+            f"the {what} `{shown(text)}` holds the character {hidden}, which nobody can see"
+        )
     return text
 
 
@@ -72,4 +76,10 @@ def _escaped(char: str) -> str:
     number = ord(char)
     if char in NAMED:
         return NAMED[char]
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )

@@ -19,9 +19,23 @@ from drip.core.fields import NO, YES, FieldKind, Value, parse_date, parse_number
 from drip.errors import Place
 
 Comparison = Literal[
-    "is", "at least", "at most", "more than", "less than", "between", "known", "unknown", "includes",
-    "starts with", "before", "after", "ago more", "ago less", "in the last", "in the next",
-]  # fmt: skip
+    "is",
+    "at least",
+    "at most",
+    "more than",
+    "less than",
+    "between",
+    "known",
+    "unknown",
+    "includes",
+    "starts with",
+    "before",
+    "after",
+    "ago more",
+    "ago less",
+    "in the last",
+    "in the next",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,11 @@ class Rank:
     @property
     def name(self) -> str:
         """`contact.spent: top 20%`: under which the set is kept."""
-        return f"{self.field}: top {self.percent}%" if self.kind == "top" else f"{self.field}: makes {self.percent}%"
+        return (
+            f"{self.field}: top {self.percent}%"
+            if self.kind == "top"
+            else f"{self.field}: makes {self.percent}%"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +232,17 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
                 return None
             return Failure(f"none of these holds: {text}", place)
         case Not(part, text, place):
-            return None if why_not(part, facts) else Failure(f"this holds, and must not: {text}", place)
+            return (
+                None
+                if why_not(part, facts)
+                else Failure(f"this holds, and must not: {text}", place)
+            )
         case Subscribed(topic, _, place):
-            return None if topic in facts.subscribed else Failure(f"not subscribed to {topic}", place)
+            return (
+                None
+                if topic in facts.subscribed
+                else Failure(f"not subscribed to {topic}", place)
+            )
         case Member(name, rank, text, place):
             if name in facts.history.sets():
                 return None
@@ -229,7 +255,11 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
             return None if tagged else Failure(f"not tagged {' or '.join(tags)}", place)
         case HoldsCoupon(coupon, _, place):
             held = coupon in facts.history.coupons()
-            return None if held else Failure(f"holds no coupon {coupon} that is still good", place)
+            return (
+                None
+                if held
+                else Failure(f"holds no coupon {coupon} that is still good", place)
+            )
         case Did():
             return _did(condition, facts)
         case Line():
@@ -237,7 +267,9 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
             if _holds(condition, value, facts):
                 return None
             found = "unknown" if value is None else str(value)
-            return Failure(f"{condition.field} is {found}, not {condition.text}", condition.place)
+            return Failure(
+                f"{condition.field} is {found}, not {condition.text}", condition.place
+            )
 
 
 def leaves(condition: Condition) -> Iterator[Condition]:
@@ -256,18 +288,29 @@ def _did(did: Did, facts: Facts) -> Failure | None:
     times = sum(_counts(did, each, facts) for each in facts.history.events(did.event))
     if times >= did.times:
         return None
-    found = "has not happened" if not times else f"has happened {times} time{'s' if times > 1 else ''}"
+    found = (
+        "has not happened"
+        if not times
+        else f"has happened {times} time{'s' if times > 1 else ''}"
+    )
     return Failure(f"{did.event} {found}, not {did.text}", did.place)
 
 
 def _counts(did: Did, event: Happened, facts: Facts) -> bool:
-    if event.at > facts.now or (event.record_id and facts.record_id and event.record_id != facts.record_id):
+    if event.at > facts.now or (
+        event.record_id and facts.record_id and event.record_id != facts.record_id
+    ):
         return False
     if did.since_entry and facts.since is not None and event.at <= facts.since:
         return False
-    if did.span is not None and event.at < first_instant(did.span, facts.now, facts.home):
+    if did.span is not None and event.at < first_instant(
+        did.span, facts.now, facts.home
+    ):
         return False
-    return all(event.fields.get(name, "").casefold() == value.casefold() for name, value in did.matching)
+    return all(
+        event.fields.get(name, "").casefold() == value.casefold()
+        for name, value in did.matching
+    )
 
 
 def first_instant(span: Duration, now: datetime, home: str) -> datetime:
@@ -305,10 +348,14 @@ def _same(kind: FieldKind, value: Value, written: str) -> bool:
     return kind == "any" and left is not None and left == right
 
 
-def _by_number(fits: Callable[[float, list[float]], bool]) -> Callable[[Line, Value, Facts], bool]:
+def _by_number(
+    fits: Callable[[float, list[float]], bool],
+) -> Callable[[Line, Value, Facts], bool]:
     def compare(line: Line, value: Value, facts: Facts) -> bool:
         number = _number(value)
-        return number is not None and fits(number, [parse_number(each) for each in line.values])
+        return number is not None and fits(
+            number, [parse_number(each) for each in line.values]
+        )
 
     return compare
 
@@ -316,7 +363,11 @@ def _by_number(fits: Callable[[float, list[float]], bool]) -> Callable[[Line, Va
 def _in_range(line: Line, value: Value, facts: Facts) -> bool:
     day = _date(value, facts)
     first, end = day_range(line, local(facts.now, zone(facts.zone)).date())
-    return day is not None and (first is None or day >= first) and (end is None or day < end)
+    return (
+        day is not None
+        and (first is None or day >= first)
+        and (end is None or day < end)
+    )
 
 
 DAY = timedelta(days=1)
@@ -342,7 +393,9 @@ def day_range(line: Line, today: date) -> tuple[date | None, date | None]:
 _COMPARE: dict[str, Callable[[Line, Value, Facts], bool]] = {
     "is": _is,
     "includes": lambda line, value, _: line.values[0].casefold() in _text(value),
-    "starts with": lambda line, value, _: _text(value).startswith(line.values[0].casefold()),
+    "starts with": lambda line, value, _: _text(value).startswith(
+        line.values[0].casefold()
+    ),
     "at least": _by_number(lambda number, limits: number >= limits[0]),
     "at most": _by_number(lambda number, limits: number <= limits[0]),
     "more than": _by_number(lambda number, limits: number > limits[0]),

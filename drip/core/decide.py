@@ -12,7 +12,15 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from drip.core.calendar import ClockRange, SendWindow, from_millis, local, next_open, next_opening, next_outside
+from drip.core.calendar import (
+    ClockRange,
+    SendWindow,
+    from_millis,
+    local,
+    next_open,
+    next_opening,
+    next_outside,
+)
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
@@ -98,18 +106,26 @@ class Person(NamedTuple):
     quiet_hours_place: Place
     holidays: frozenset[date] = frozenset()
 
-    def next_allowed(self, window: SendWindow | None, start: datetime) -> datetime | None:
+    def next_allowed(
+        self, window: SendWindow | None, start: datetime
+    ) -> datetime | None:
         """The first instant from `start` on that is in the window and outside quiet hours; None if there is none."""
         return _next_allowed(window, self.quiet_hours, self.holidays, self.zone, start)
 
 
-def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime) -> Decision:
+def decide(
+    candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime
+) -> Decision:
     """The decision for one message at `now`. `usage` are all counted messages of the contact."""
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
         if late:
             return Skip(_too_late(candidate, person))
-        over = candidate.planned_at + candidate.grace + MOMENT if candidate.grace is not None else now + PAUSED_AGAIN
+        over = (
+            candidate.planned_at + candidate.grace + MOMENT
+            if candidate.grace is not None
+            else now + PAUSED_AGAIN
+        )
         return Defer(min(over, candidate.paused_until or over), candidate.paused)
     if candidate.ended:
         return Skip(candidate.ended)
@@ -122,7 +138,9 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
     if candidate.when_late != "send" and now - candidate.ready_at > LATE:
         return _when_late(candidate, person, now)
     if not candidate.transactional:
-        hours = _clock(candidate, person, now) or _caps(candidate, person, channel, usage, now)
+        hours = _clock(candidate, person, now) or _caps(
+            candidate, person, channel, usage, now
+        )
         if hours:
             return hours
     if not candidate.has_content:
@@ -131,7 +149,9 @@ def decide(candidate: Candidate, person: Person, usage: Sequence[Use], now: date
     return Send(channel)
 
 
-def permitted(candidate: Candidate, person: Person, channel: str, now: datetime) -> bool:
+def permitted(
+    candidate: Candidate, person: Person, channel: str, now: datetime
+) -> bool:
     """Whether a granted message may still leave at `now`: what can have changed since it was judged."""
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused or candidate.ended or late:
@@ -145,7 +165,9 @@ def _topic(candidate: Candidate) -> str | None:
     return None if candidate.transactional else candidate.topic
 
 
-def _open_channel(candidate: Candidate, person: Person) -> tuple[str | None, Reason | None]:
+def _open_channel(
+    candidate: Candidate, person: Person
+) -> tuple[str | None, Reason | None]:
     first: Reason | None = None
     topic = _topic(candidate)
     for channel in candidate.channels:
@@ -165,15 +187,27 @@ def _too_late(candidate: Candidate, person: Person) -> Reason:
 
 def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip:
     """What the campaign says of a message that nobody looked at in time."""
-    ready = f"it could have left on {local(candidate.ready_at, person.zone):%Y-%m-%d %H:%M}"
+    ready = (
+        f"it could have left on {local(candidate.ready_at, person.zone):%Y-%m-%d %H:%M}"
+    )
     if candidate.when_late == "skip" or candidate.window is None:
-        return Skip(Reason("too-late", f"{ready}, and nothing is sent late (when_late: skip)", candidate.place))
+        return Skip(
+            Reason(
+                "too-late",
+                f"{ready}, and nothing is sent late (when_late: skip)",
+                candidate.place,
+            )
+        )
     opens = next_opening(candidate.window, now, person.zone, person.holidays)
     opens = opens and person.next_allowed(candidate.window, opens)
     if opens is None or _past_grace(candidate, opens):
         sentence = f"{ready}, and the next send window opens when it makes no sense any more (when_late: next window)"
         return Skip(Reason("too-late", sentence, candidate.place))
-    reason = Reason("outside-window", f"{ready}, and waits for the next send window (when_late)", candidate.place)
+    reason = Reason(
+        "outside-window",
+        f"{ready}, and waits for the next send window (when_late)",
+        candidate.place,
+    )
     return Defer(opens, reason)
 
 
@@ -187,9 +221,13 @@ def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip 
     quiet, window = person.quiet_hours, candidate.window
     wall = local(now, person.zone)
     if quiet and quiet.holds(wall):
-        reason = Reason("quiet-hours", f"quiet hours are {quiet}", person.quiet_hours_place)
+        reason = Reason(
+            "quiet-hours", f"quiet hours are {quiet}", person.quiet_hours_place
+        )
     elif window and not window.opens_on(window.day(wall), person.holidays):
-        sentence = f"the send window is {window}, and {window.day(wall):%A, %-d %B} is none"
+        sentence = (
+            f"the send window is {window}, and {window.day(wall):%A, %-d %B} is none"
+        )
         reason = Reason("holiday", sentence, candidate.window_place)
     else:
         sentence = f"the send window is {window}, and it is {wall:%-H:%M} there"
@@ -201,7 +239,11 @@ def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip 
 
 @lru_cache(maxsize=10_000)
 def _next_allowed(
-    window: SendWindow | None, quiet: ClockRange | None, holidays: frozenset[date], where: ZoneInfo, start: datetime
+    window: SendWindow | None,
+    quiet: ClockRange | None,
+    holidays: frozenset[date],
+    where: ZoneInfo,
+    start: datetime,
 ) -> datetime | None:
     """None if the window opens eight times, and always in quiet hours. Many people are asked about at one instant,
     so it is remembered."""
@@ -226,11 +268,19 @@ def _past_grace(candidate: Candidate, at: datetime) -> bool:
 
 
 def _caps(
-    candidate: Candidate, person: Person, channel: str, usage: Sequence[Use], now: datetime
+    candidate: Candidate,
+    person: Person,
+    channel: str,
+    usage: Sequence[Use],
+    now: datetime,
 ) -> Defer | Skip | None:
     caps: Sequence[Cap] = candidate.caps
     if len(candidate.channels) > 1:
-        caps = [cap for cap in caps if cap.counts(channel, candidate.topic, candidate.campaign)]
+        caps = [
+            cap
+            for cap in caps
+            if cap.counts(channel, candidate.topic, candidate.campaign)
+        ]
     full = first_full(caps, usage, now, person.zone)
     if full is None:
         return None
@@ -242,12 +292,18 @@ def _caps(
     if wait is None or frees > candidate.planned_at + wait:
         return Skip(_cap_reason(full, f"{free}, longer than it may wait", person.zone))
     if _past_grace(candidate, frees):
-        return Skip(_cap_reason(full, f"{free}, when it makes no sense any more", person.zone))
+        return Skip(
+            _cap_reason(full, f"{free}, when it makes no sense any more", person.zone)
+        )
     return Defer(frees, _cap_reason(full, free, person.zone))
 
 
 def _all_free(
-    candidate: Candidate, person: Person, caps: Sequence[Cap], usage: Sequence[Use], full: Full
+    candidate: Candidate,
+    person: Person,
+    caps: Sequence[Cap],
+    usage: Sequence[Use],
+    full: Full,
 ) -> tuple[Full, datetime | None]:
     """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
     while full.frees is not None:
@@ -260,9 +316,22 @@ def _all_free(
 
 
 def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
-    days = sorted({(local(from_millis(use.first), where).date(), use.campaign, use.reserved) for use in full.filled_by})
-    named = (f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}" for day, campaign, kept in days)
+    days = sorted(
+        {
+            (local(from_millis(use.first), where).date(), use.campaign, use.reserved)
+            for use in full.filled_by
+        }
+    )
+    named = (
+        f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}"
+        for day, campaign, kept in days
+    )
     uses = ", ".join(named) or "a limit of none"
     scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
     campaigns = tuple(sorted({use.campaign for use in full.filled_by}))
-    return Reason("cap", f"the cap of {full.cap.text}{scope} is full ({uses}){when}", full.cap.place, campaigns)
+    return Reason(
+        "cap",
+        f"the cap of {full.cap.text}{scope} is full ({uses}){when}",
+        full.cap.place,
+        campaigns,
+    )

@@ -114,7 +114,9 @@ def _base(what: Reaches, known: Known, readings: Sequence[Reading]) -> float | N
         return value if isinstance(value, int | float) else None
     if what.base_date is not None:
         day = known.values.get(what.base_date)
-        before = [each.value for each in readings if isinstance(day, date) and each.day <= day]
+        before = [
+            each.value for each in readings if isinstance(day, date) and each.day <= day
+        ]
         return before[-1] if before else None
     return 0
 

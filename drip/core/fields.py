@@ -16,8 +16,28 @@ from drip.core.calendar import Birthday, zone
 from drip.core.shortage import shortage
 
 # "any" is the field of an event, of which only the event knows what it holds.
-FieldKind = Literal["text", "number", "money", "date", "birthday", "yes or no", "country", "timezone", "choice", "any"]
-KINDS: tuple[str, ...] = ("text", "number", "money", "date", "birthday", "yes or no", "country", "timezone")
+FieldKind = Literal[
+    "text",
+    "number",
+    "money",
+    "date",
+    "birthday",
+    "yes or no",
+    "country",
+    "timezone",
+    "choice",
+    "any",
+]
+KINDS: tuple[str, ...] = (
+    "text",
+    "number",
+    "money",
+    "date",
+    "birthday",
+    "yes or no",
+    "country",
+    "timezone",
+)
 Stored = str | int | float | bool
 Value = str | int | float | bool | date | datetime | Birthday
 
@@ -57,7 +77,9 @@ def parse(field: Field, text: str) -> Stored:
             return parse_yes_no(text)
         case "country":
             if not re.fullmatch("[A-Za-z]{2}", text):
-                raise ValueError(f"`{text}` is not a country code of two letters, like US or DE")
+                raise ValueError(
+                    f"`{text}` is not a country code of two letters, like US or DE"
+                )
             return text.upper()
         case "timezone":
             return parse_zone(text)
@@ -112,13 +134,19 @@ def bare_number(text: str) -> str:
 def parse_date(text: str) -> date:
     """2026-11-22, or an ISO date-time of which the date is taken. Raises ValueError."""
     try:
-        day = date.fromisoformat(text[:10]) if re.match(r"\d{4}-\d\d-\d\d($|[T ])", text) else None
+        day = (
+            date.fromisoformat(text[:10])
+            if re.match(r"\d{4}-\d\d-\d\d($|[T ])", text)
+            else None
+        )
     except ValueError:
         day = None
     if day is None:
         raise ValueError(f"`{text}` is not a date like 2026-11-22")
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise ValueError(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+        raise ValueError(
+            f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
     return day
 
 
@@ -126,7 +154,9 @@ def parse_birthday(text: str) -> Birthday:
     """1990-02-29, 02-29 and --02-29 are taken, whatever the year was. Raises ValueError."""
     found = re.fullmatch(r"(?:(\d{4})-|--)?(\d\d)-(\d\d)", text)
     if not found:
-        raise ValueError(f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is unknown")
+        raise ValueError(
+            f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is unknown"
+        )
     month, day = int(found[2]), int(found[3])
     try:
         date(2000, month, day)
@@ -134,13 +164,19 @@ def parse_birthday(text: str) -> Birthday:
         raise ValueError(f"`{text}` is no day of the calendar") from None
     year = int(found[1]) if found[1] else None
     if year is not None and not FIRST_YEAR <= year <= LAST_YEAR:
-        raise ValueError(f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}")
+        raise ValueError(
+            f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
     return Birthday(month, day, year)
 
 
 def suspect_birthday(birthday: Birthday) -> bool:
     """Whether it looks like a placeholder that some system wrote for "unknown"."""
-    return birthday.year == 1900 or (birthday.year, birthday.month, birthday.day) == (1970, 1, 1)
+    return birthday.year == 1900 or (birthday.year, birthday.month, birthday.day) == (
+        1970,
+        1,
+        1,
+    )
 
 
 def parse_yes_no(text: str) -> bool:
@@ -165,5 +201,7 @@ def parse_zone(text: str) -> str:
 def own_key(key: str) -> str:
     """A key as it may come in. Raises ValueError for one that only erased people have."""
     if key.casefold().startswith(ERASED):
-        raise ValueError(f"`{key}` begins with `{ERASED}`, as only keys of erased people do; give it another key")
+        raise ValueError(
+            f"`{key}` begins with `{ERASED}`, as only keys of erased people do; give it another key"
+        )
     return key

@@ -27,10 +27,15 @@ class Share:
         if not self.count:
             return 0.0, 1.0
         n, p = self.count, self.rate
-        middle, width = p + Z * Z / (2 * n), Z * sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+        middle, width = (
+            p + Z * Z / (2 * n),
+            Z * sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)),
+        )
         scale = 1 + Z * Z / n
         # Rounding must not leave the rate itself outside.
-        return max(0.0, min(p, (middle - width) / scale)), min(1.0, max(p, (middle + width) / scale))
+        return max(0.0, min(p, (middle - width) / scale)), min(
+            1.0, max(p, (middle + width) / scale)
+        )
 
 
 @dataclass(frozen=True, slots=True)

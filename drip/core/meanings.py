@@ -8,7 +8,12 @@ from __future__ import annotations
 from drip.core.settings import Settings
 
 # What is said by the links of messages and at the till. A redemption names its `code`.
-ANSWERED, CLICKED, OPENED, REDEEMED = "survey.answered", "message.clicked", "message.opened", "coupon.redeemed"
+ANSWERED, CLICKED, OPENED, REDEEMED = (
+    "survey.answered",
+    "message.clicked",
+    "message.opened",
+    "coupon.redeemed",
+)
 # Each behind a topic: somebody asks for it, and says yes to it.
 REQUESTED, CONFIRMED = "requested", "confirmed"
 CONSENT = "consent"

@@ -68,7 +68,9 @@ def with_pictures(message: Message) -> str | None:
     for each in message.attachments:
         if html is not None and each.content_id:
             data = base64.b64encode(each.data).decode()
-            html = html.replace(f"cid:{each.content_id}", f"data:{each.content_type};base64,{data}")
+            html = html.replace(
+                f"cid:{each.content_id}", f"data:{each.content_type};base64,{data}"
+            )
     return html
 
 
@@ -81,7 +83,17 @@ class Sent:
 
 # Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, this connection, how much
 # this server wants at once, how the two of us talk, everything; or nobody, but this machine, which lacked something.
-Scope = Literal["address", "message", "sender", "domain", "session", "rate", "dialogue", "transport", "machine"]
+Scope = Literal[
+    "address",
+    "message",
+    "sender",
+    "domain",
+    "session",
+    "rate",
+    "dialogue",
+    "transport",
+    "machine",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,9 @@ MOST_REFUSED = 5
 class Desk(Protocol):
     """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
 
-    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> Sequence[bool]:
+    def turn(
+        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+    ) -> Sequence[bool]:
         """Writes down how messages ended, and which begin now: whether each of those that are ready may.
 
         It is called right before the first byte of a text leaves, and with nothing now and then, so that a sender who

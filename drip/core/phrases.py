@@ -14,7 +14,19 @@ from functools import cached_property, lru_cache
 # What stands for an address of the Internet, for the recipient's own domain, and for one that we write from.
 MACHINE, ITS_DOMAIN, OUR_DOMAIN = "ipaddress", "itsdomain", "ourdomain"
 # Letters that Unicode does not take apart into a plain one and an accent, and signs that look alike.
-_LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "’": "'", "‘": "'", "´": "'", "`": "'"})
+_LETTERS = str.maketrans(
+    {
+        "ł": "l",
+        "ø": "o",
+        "đ": "d",
+        "ı": "i",
+        "æ": "ae",
+        "’": "'",
+        "‘": "'",
+        "´": "'",
+        "`": "'",
+    }
+)
 
 
 def plain(text: str) -> str:
@@ -23,7 +35,11 @@ def plain(text: str) -> str:
     if not text.isascii():
         # The signs of voice of Japanese are no accents, and Korean is put together again.
         apart = unicodedata.normalize("NFKD", text)
-        kept = "".join(each for each in apart if each in "\u3099\u309a" or not unicodedata.combining(each))
+        kept = "".join(
+            each
+            for each in apart
+            if each in "\u3099\u309a" or not unicodedata.combining(each)
+        )
         text = unicodedata.normalize("NFC", kept)
     text = re.sub(r"n't\b", "nt", text)
     text = re.sub(r"(?<=[a-z])[-_/](?=[a-z])", " ", text)
@@ -88,7 +104,7 @@ SETS = {
     "SENDER": r"""
         (envelope )?sender( email)?( address| domain| id| identity| user)?, return path, reverse path, mail from( address| domain)?, envelope from, absender\w*, expediteur, emetteur, remitente, mittente, remetente, afzender\w*, nadawc\w*, отправител\w*, avsandar\w*, afsender\w*, avsender\w*, lahettaja\w*, odesilatel\w*, gonderen\w*, felado\w*, expeditor\w*
     """,
-}  # fmt: skip
+}
 
 
 class Words:
@@ -99,7 +115,11 @@ class Words:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(_phrase(line.strip()) for line in self._phrases.strip().splitlines()))
+        return re.compile(
+            "|".join(
+                _phrase(line.strip()) for line in self._phrases.strip().splitlines()
+            )
+        )
 
     def said_in(self, text: str) -> bool:
         """Whether one of them is in a text that is `plain`."""
@@ -115,7 +135,11 @@ def _phrase(line: str) -> str:
 
 @lru_cache
 def _any_of(name: str) -> str:
-    each = [text.strip() for line in SETS[name].strip().splitlines() for text in line.split(",")]
+    each = [
+        text.strip()
+        for line in SETS[name].strip().splitlines()
+        for text in line.split(",")
+    ]
     return f"(?:{'|'.join(each)})"
 
 

@@ -52,10 +52,20 @@ def read_rates(whole: str | None, domains: str | None) -> Rates:
     """From the options `rate` and `rate_per_domain` (with commas between several). Raises ValueError."""
     own = read_rate(whole) if whole is not None else (None, None)
     if own[0] is not None:
-        raise ValueError(f"`{whole}` is about a domain: write it under `rate_per_domain`")
-    named = dict(read_rate(each) for each in domains.split(",")) if domains is not None else {}
+        raise ValueError(
+            f"`{whole}` is about a domain: write it under `rate_per_domain`"
+        )
+    named = (
+        dict(read_rate(each) for each in domains.split(","))
+        if domains is not None
+        else {}
+    )
     each = named.pop(None, None)
-    return Rates(own[1], each, {domain: interval for domain, interval in named.items() if domain is not None})
+    return Rates(
+        own[1],
+        each,
+        {domain: interval for domain, interval in named.items() if domain is not None},
+    )
 
 
 @dataclass
@@ -67,7 +77,12 @@ class Paced:
     lanes: dict[str, float] = field(default_factory=dict)
 
 
-def pace(waiting: Sequence[tuple[int, str]], lanes: Mapping[str, float], rates: Rates, now: int) -> Paced:
+def pace(
+    waiting: Sequence[tuple[int, str]],
+    lanes: Mapping[str, float],
+    rates: Rates,
+    now: int,
+) -> Paced:
     """Goes through messages (number and domain, in the order in which they wait). The lane of the whole channel is ``""``.
 
     Ends with the message that the whole channel has to wait for: those behind it stay as they are.
@@ -80,7 +95,9 @@ def pace(waiting: Sequence[tuple[int, str]], lanes: Mapping[str, float], rates: 
         interval = rates.of(domain)
         free = made.lanes.get(domain, 0)
         if free > now + WINDOW_MS:
-            made.later[number] = round(min(free + behind[domain] * (interval or 0), now + LONGEST_MS))
+            made.later[number] = round(
+                min(free + behind[domain] * (interval or 0), now + LONGEST_MS)
+            )
             behind[domain] += 1
             continue
         made.begin.append(number)

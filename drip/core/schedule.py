@@ -25,7 +25,9 @@ class Cron:
     line: str
     text: str
 
-    def latest(self, after: datetime, until: datetime, where: ZoneInfo) -> datetime | None:
+    def latest(
+        self, after: datetime, until: datetime, where: ZoneInfo
+    ) -> datetime | None:
         """The newest local occurrence whose instant lies in (after, until]."""
         for wall in CronSim(self.line, local(until, where) + SLACK, reverse=True):
             at = instant(wall, where)
@@ -56,7 +58,9 @@ class Once:
     wall: datetime
     text: str
 
-    def latest(self, after: datetime, until: datetime, where: ZoneInfo) -> datetime | None:
+    def latest(
+        self, after: datetime, until: datetime, where: ZoneInfo
+    ) -> datetime | None:
         """The local date-time, if its instant lies in (after, until]."""
         return self.wall if after < instant(self.wall, where) <= until else None
 
@@ -83,7 +87,9 @@ class Weeks:
     start: date
     text: str
 
-    def latest(self, after: datetime, until: datetime, where: ZoneInfo) -> datetime | None:
+    def latest(
+        self, after: datetime, until: datetime, where: ZoneInfo
+    ) -> datetime | None:
         """The newest local occurrence whose instant lies in (after, until]."""
         at = self._nearest((local(until, where) + SLACK).date())
         while at.date() >= self.start:
@@ -97,7 +103,10 @@ class Weeks:
 
     def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
         """The instant of the first occurrence after `after`."""
-        at = max(self._nearest((local(after, where) - SLACK).date()), self._nearest(self._first()))
+        at = max(
+            self._nearest((local(after, where) - SLACK).date()),
+            self._nearest(self._first()),
+        )
         while instant(at, where) <= after:
             at += timedelta(weeks=self.number)
         return instant(at, where)
@@ -116,7 +125,9 @@ class Weeks:
         """The occurrence of a week of the series that is nearest before `day`, or on it."""
         first = self._monday() + timedelta(days=self.weekday)
         weeks = (day - first).days // (7 * self.number) * self.number
-        return datetime.combine(first + timedelta(weeks=weeks), time()) + timedelta(minutes=self.minute)
+        return datetime.combine(first + timedelta(weeks=weeks), time()) + timedelta(
+            minutes=self.minute
+        )
 
 
 Schedule = Cron | Once | Weeks

@@ -157,5 +157,9 @@ class Settings:
         Left out is what is no longer declared, or was stored when the field had another type.
         """
         declared = self.fields.get(owner, {})
-        values = {name: load(declared[name], stored) for name, stored in attributes.items() if name in declared}
+        values = {
+            name: load(declared[name], stored)
+            for name, stored in attributes.items()
+            if name in declared
+        }
         return {name: value for name, value in values.items() if value is not None}

@@ -20,7 +20,9 @@ _GUARDED = re.compile(f"{_BEGINS}'('*(?={_RUNS}))")
 _OPEN = re.compile(f"{_BEGINS}('*(?={_RUNS}))")
 
 
-def write_sheet(file: TextIO, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def write_sheet(
+    file: TextIO, columns: Iterable[str], rows: Iterable[Iterable[object]]
+) -> None:
     """Writes a heading and rows. The file is open with `newline=""`, in `ENCODING` if it begins here."""
     writer = csv.writer(file)
     writer.writerow([guarded(column) for column in columns])

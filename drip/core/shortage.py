@@ -42,8 +42,14 @@ THREADS: Words = (
     "raise the limit (`TasksMax=` of the service, `ulimit -u`)",
 )
 DISK: Words = ("The disk is full.", "make room on it")
-QUOTA: Words = ("What this user may have on the disk is used up.", "make room on it, or raise the quota")
-GROWN: Words = ("A file may grow no further.", "raise the limit (`LimitFSIZE=` of the service, `ulimit -f`)")
+QUOTA: Words = (
+    "What this user may have on the disk is used up.",
+    "make room on it, or raise the quota",
+)
+GROWN: Words = (
+    "A file may grow no further.",
+    "raise the limit (`LimitFSIZE=` of the service, `ulimit -f`)",
+)
 BROKEN: Words = ("The disk does not work, or is full.", "look at the disk")
 _BY_NUMBER = {
     errno.EMFILE: FILES,
@@ -58,7 +64,11 @@ _BY_NUMBER = {
     errno.EIO: BROKEN,
 }
 # As a library says it that has its own errors.
-_BY_WORDS = {os.strerror(number): words for number, words in _BY_NUMBER.items() if number != errno.EAGAIN}
+_BY_WORDS = {
+    os.strerror(number): words
+    for number, words in _BY_NUMBER.items()
+    if number != errno.EAGAIN
+}
 # Numbers of their own stand in these.
 _OTHERS = (ssl.SSLError, socket.gaierror, socket.herror)
 
@@ -73,7 +83,9 @@ def shortage(error: BaseException | None, where: str = "") -> Shortage | None:
             return error
         if words := _words(error):
             sentence, help = words
-            return Shortage(f"{sentence.removesuffix('.')} ({where})." if where else sentence, help)
+            return Shortage(
+                f"{sentence.removesuffix('.')} ({where})." if where else sentence, help
+            )
         error = error.__cause__
     return None
 
@@ -89,7 +101,9 @@ def lacking(where: str = "") -> Iterator[None]:
 
 def said(text: str) -> Shortage | None:
     """What the words of a library say is lacking."""
-    return next((Shortage(*words) for told, words in _BY_WORDS.items() if told in text), None)
+    return next(
+        (Shortage(*words) for told, words in _BY_WORDS.items() if told in text), None
+    )
 
 
 def _words(error: BaseException) -> Words | None:

@@ -46,7 +46,9 @@ def verify(token: str, keys: Mapping[str, bytes]) -> Link | None:
     try:
         payload, key_id, _ = token.split(".")
         body = _signer(keys[key_id]).unsign(token).decode()
-        parts = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        parts = json.loads(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        )
     except (BadSignature, KeyError, ValueError):
         return None
     assert body.startswith(payload)
@@ -72,7 +74,9 @@ def topic_said(token: str) -> str | None:
     """The topic that a token names, whoever wrote it: to be shown, never to be acted upon."""
     try:
         payload, _, _ = token[:1000].split(".")
-        _, _, topic, _, _ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        _, _, topic, _, _ = json.loads(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        )
     except (ValueError, TypeError, RecursionError):
         return None
     return topic if isinstance(topic, str) else None
@@ -104,7 +108,9 @@ CODE_LENGTH = 10
 
 def coupon_code(prefix: str, about: str, secret: bytes) -> str:
     """A code that nobody can guess (50 bits of HMAC-SHA256), the same for the same occasion: `BDAY-7K3QX9RMTB`."""
-    digest = int.from_bytes(hmac.digest(secret, b"drip.coupon/" + about.encode(), "sha256"), "big")
+    digest = int.from_bytes(
+        hmac.digest(secret, b"drip.coupon/" + about.encode(), "sha256"), "big"
+    )
     letters = []
     for _ in range(CODE_LENGTH):
         digest, rest = divmod(digest, len(ALPHABET))
@@ -115,5 +121,7 @@ def coupon_code(prefix: str, about: str, secret: bytes) -> str:
 @lru_cache(16)
 def _signer(secret: bytes) -> Signer:
     # Derived once: itsdangerous would do it for each link.
-    derived = Signer(secret, salt="drip.link", key_derivation="hmac", digest_method=sha256).derive_key()
+    derived = Signer(
+        secret, salt="drip.link", key_derivation="hmac", digest_method=sha256
+    ).derive_key()
     return Signer(derived, key_derivation="none", digest_method=sha256)

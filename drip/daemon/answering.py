@@ -11,7 +11,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from drip.core.addresses import ascii_domain
-from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, Transport, TransportDown, Unknown
+from drip.core.message import (
+    Mailbox,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    Transport,
+    TransportDown,
+    Unknown,
+)
 from drip.core.rates import backoff
 from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
@@ -29,7 +38,12 @@ log = logging.getLogger("drip.daemon")
 class Answering:
     """`send` is called again and again; it does nothing while nobody has asked. `stop` is asked before each mail."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        stop: Callable[[], bool],
+    ) -> None:
         self._database, self._clock, self._stop = database, clock, stop
         self._down = False
 
@@ -52,7 +66,11 @@ class Answering:
             self._down = False
         except (DripError, TransportDown) as error:
             if not self._down:
-                log.error("No mail with somebody's data can leave: %s", error, extra={"action": "data-mail-down"})
+                log.error(
+                    "No mail with somebody's data can leave: %s",
+                    error,
+                    extra={"action": "data-mail-down"},
+                )
             self._down = True
 
     def _send(self, workspace: Workspace, transport: Transport, mail: DataMail) -> None:
@@ -70,10 +88,18 @@ class Answering:
         """The mail, which is tried again if nobody says how it ended; None for one that is not to leave any more."""
         now, settings = self._clock(), workspace.settings
         with self._database.write() as connection:
-            if not data_mails.begin(connection, mail, now + backoff(FIRST_RETRY, mail.attempts + 1, LONGEST_RETRY)):
+            if not data_mails.begin(
+                connection,
+                mail,
+                now + backoff(FIRST_RETRY, mail.attempts + 1, LONGEST_RETRY),
+            ):
                 return None
             contact = people.contacts_by_id(connection, [mail.contact])[mail.contact]
-            refused = "too-late" if now - mail.asked_at >= GIVEN_UP else why_not(connection, settings, contact)
+            refused = (
+                "too-late"
+                if now - mail.asked_at >= GIVEN_UP
+                else why_not(connection, settings, contact)
+            )
             if refused:
                 data_mails.end(connection, mail, "failed", refused, now)
                 return None
@@ -99,4 +125,8 @@ def _how(receipt: Receipt) -> str | None:
     """How a mail ended; None if it is tried again. What may have left counts as sent: whoever lacks it asks again."""
     if isinstance(receipt, Sent | Unknown):
         return "sent"
-    return "failed" if isinstance(receipt, Refused) and receipt.scope in ("message", "address") else None
+    return (
+        "failed"
+        if isinstance(receipt, Refused) and receipt.scope in ("message", "address")
+        else None
+    )

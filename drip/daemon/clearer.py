@@ -35,7 +35,9 @@ class Clearer:
             return
         why = workspace.clear(self._database, now)
         self._since = ended = self._clock()
-        self._again_at = ended + max(REST * (ended - now), AGAIN if why is not None else timedelta())
+        self._again_at = ended + max(
+            REST * (ended - now), AGAIN if why is not None else timedelta()
+        )
         if why is not None or self._told is not None:
             with self._database.write() as connection:
                 clearing.watch(connection, now)

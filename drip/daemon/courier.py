@@ -36,7 +36,12 @@ class _Wait:
 class Courier:
     """`deliver` is called again and again. `stop` is asked before each one."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        stop: Callable[[], bool],
+    ) -> None:
         self._database, self._clock, self._stop = database, clock, stop
         self._waiting: dict[str, _Wait] = {}
 
@@ -44,7 +49,10 @@ class Courier:
         """Posts what each webhook of the settings was not told of yet. Raises what nobody foresaw, once the others were told."""
         hooks = workspace.settings.webhooks
         with self._database.read() as connection:
-            name, known = public_name(workspace_id(connection)), notices.known(connection)
+            name, known = (
+                public_name(workspace_id(connection)),
+                notices.known(connection),
+            )
         if not hooks and not known:
             return
         failed: Exception | None = None
@@ -86,23 +94,50 @@ class Courier:
 
     def _post(self, hook: Webhook, secret: str, workspace: str, notice: Notice) -> None:
         """Raises TransportDown if it has to be told again. What it will never take is said in the log, and is over."""
-        told = {"type": notice.kind, "timestamp": notice.at.isoformat(), "data": dict(notice.data)}
+        told = {
+            "type": notice.kind,
+            "timestamp": notice.at.isoformat(),
+            "data": dict(notice.data),
+        }
         body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
         headers = signed(secret, f"{workspace}.{notice.number}", self._clock(), body)
         url = address_of(hook.url, private=hook.private)
         try:
             answer = post(url, headers, body, TIMEOUT_S, private=hook.private)
         except Broken as broken:
-            raise TransportDown(f"{url.hostname} broke off ({broken}).", "it is told again") from None
+            raise TransportDown(
+                f"{url.hostname} broke off ({broken}).", "it is told again"
+            ) from None
         if 200 <= answer.status < 300:
             return
-        if answer.status in LATER or answer.status in OURS or 300 <= answer.status < 400:
-            raise TransportDown(f"{url.hostname} answers {answer.status}.", "look at `url` and `secret`")
-        log.error("The webhook %s does not take %s %d: %d.", hook.key, notice.kind, notice.number, answer.status,
-                  extra={"action": "webhook-refused"})  # fmt: skip
+        if (
+            answer.status in LATER
+            or answer.status in OURS
+            or 300 <= answer.status < 400
+        ):
+            raise TransportDown(
+                f"{url.hostname} answers {answer.status}.", "look at `url` and `secret`"
+            )
+        log.error(
+            "The webhook %s does not take %s %d: %d.",
+            hook.key,
+            notice.kind,
+            notice.number,
+            answer.status,
+            extra={"action": "webhook-refused"},
+        )
 
     def _wait(self, hook: Webhook, why: str) -> None:
-        failures = self._waiting[hook.key].failures + 1 if hook.key in self._waiting else 1
+        failures = (
+            self._waiting[hook.key].failures + 1 if hook.key in self._waiting else 1
+        )
         if failures == 1:
-            log.error("The webhook %s cannot be told: %s", hook.key, why, extra={"action": "webhook-down"})
-        self._waiting[hook.key] = _Wait(failures, self._clock() + backoff(FIRST_RETRY, failures, LONGEST_RETRY))
+            log.error(
+                "The webhook %s cannot be told: %s",
+                hook.key,
+                why,
+                extra={"action": "webhook-down"},
+            )
+        self._waiting[hook.key] = _Wait(
+            failures, self._clock() + backoff(FIRST_RETRY, failures, LONGEST_RETRY)
+        )

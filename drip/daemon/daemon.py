@@ -77,7 +77,11 @@ class Daemon:
         self._files = Files(workspace)
         self._database, self._clock, self._trust = database, clock, trust
         self._passed_s = passed_s
-        self._senders = Senders(workspace.root, workspace.environment, clock, senders) if senders > 1 else None
+        self._senders = (
+            Senders(workspace.root, workspace.environment, clock, senders)
+            if senders > 1
+            else None
+        )
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
@@ -86,11 +90,19 @@ class Daemon:
         self._ousted = False
         self._lock = database.lock()
         self._troubles = Troubles(database, clock)
-        self._beating = Repeating("Planning and sending", passed_s, log, LATE_S, LONGEST_S)
+        self._beating = Repeating(
+            "Planning and sending", passed_s, log, LATE_S, LONGEST_S
+        )
         self._telling = Repeating("Telling of alarms", passed_s, log, LATE_S, LONGEST_S)
-        self._carrying = Repeating("Telling other programs", passed_s, log, LATE_S, LONGEST_S)
-        self._sending_answers = Repeating("Sending what people asked for", passed_s, log, LATE_S, LONGEST_S)
-        self._clearing = Repeating("Clearing what is left of erased people", passed_s, log, LATE_S, LONGEST_S)
+        self._carrying = Repeating(
+            "Telling other programs", passed_s, log, LATE_S, LONGEST_S
+        )
+        self._sending_answers = Repeating(
+            "Sending what people asked for", passed_s, log, LATE_S, LONGEST_S
+        )
+        self._clearing = Repeating(
+            "Clearing what is left of erased people", passed_s, log, LATE_S, LONGEST_S
+        )
         self._works: dict[Repeating, Callable[[], None]] = {
             self._beating: self._beat_in_order,
             self._telling: self._tell,
@@ -142,7 +154,15 @@ class Daemon:
             yield
         except Doubt as doubt:
             with self._database.write() as connection:
-                alarm(connection, log, "doubt", "", doubt.sentence, self._clock(), doubt.help or "")
+                alarm(
+                    connection,
+                    log,
+                    "doubt",
+                    "",
+                    doubt.sentence,
+                    self._clock(),
+                    doubt.help or "",
+                )
             raise
         finally:
             self._end()
@@ -171,13 +191,21 @@ class Daemon:
             self._number = control.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
         log.info(
-            "Started as daemon %d, with the time zones of %s.", self._number, ZONES_VERSION, extra={"action": "started"}
+            "Started as daemon %d, with the time zones of %s.",
+            self._number,
+            ZONES_VERSION,
+            extra={"action": "started"},
         )
 
-    def _doubt(self, connection: Connection, last: control.Daemon | None, now: datetime) -> None:
+    def _doubt(
+        self, connection: Connection, last: control.Daemon | None, now: datetime
+    ) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
         # Of all daemons: the newest may have died before its first beat, after the clock was set back a little.
-        noted, known = self._lock.notes.read(self._name), control.known_until(connection) or EPOCH
+        noted, known = (
+            self._lock.notes.read(self._name),
+            control.known_until(connection) or EPOCH,
+        )
         if noted and noted > known:
             if not self._trust.database:
                 since = f"after {_stamp(known)}" if last else "of any daemon"
@@ -197,12 +225,21 @@ class Daemon:
         self._doubt_clock(connection, before, now, away, trusted=self._trust.clock)
 
     def _doubt_clock(
-        self, connection: Connection, before: datetime, now: datetime, passed: timedelta, *, trusted: bool
+        self,
+        connection: Connection,
+        before: datetime,
+        now: datetime,
+        passed: timedelta,
+        *,
+        trusted: bool,
     ) -> None:
         jumped = jump(before, now, max(passed, timedelta(0)))
         self._doubted = jumped is not None and not trusted
         if jumped and not trusted:
-            which = {"forward": "jumped ahead, or drip died and was away", "back": "was set back"}[jumped]
+            which = {
+                "forward": "jumped ahead, or drip died and was away",
+                "back": "was set back",
+            }[jumped]
             raise Doubt(
                 f"The clock says {_stamp(now)}, and the last beat was at {_stamp(before)}: it {which}.",
                 help="set the clock right; if it is, `drip run --after-clock-jump` goes on"
@@ -280,7 +317,9 @@ class Daemon:
             self._troubles.none = False
             self._troubles.keep(number, sentence, help, "trouble")
         else:
-            self._troubles.keep(0, f"{task.name} failed: {sentence}", help, "trouble", task.name)
+            self._troubles.keep(
+                0, f"{task.name} failed: {sentence}", help, "trouble", task.name
+            )
 
     def _beat_in_order(self) -> None:
         """The next one comes earlier where a rate lets messages leave earlier. A doubt ends the daemon."""
@@ -291,7 +330,9 @@ class Daemon:
             self.stop.set()
             return
         if again_at is not None and self._rhythm:
-            self._rhythm.earlier(self._beating, (again_at - self._clock()).total_seconds())
+            self._rhythm.earlier(
+                self._beating, (again_at - self._clock()).total_seconds()
+            )
 
     def _beat(self) -> Tally:
         now, passed = self._clock(), self._passed_s()
@@ -299,33 +340,57 @@ class Daemon:
         self._ousted = not self._lock.is_ours() and not self._lock.take()
         if self._ousted:
             help = "this one waits until that one ends; stop one of the two"
-            raise DripError(f"Another daemon has taken this database over{self._who()}.", help=help)
+            raise DripError(
+                f"Another daemon has taken this database over{self._who()}.", help=help
+            )
         self._read_files(now)
         assert self._files.book
         with self._database.write() as connection:
             if self._beat_at:
                 before, then = self._beat_at
                 # What the operator has looked at lies before the start.
-                self._doubt_clock(connection, before, now, timedelta(seconds=passed - then), trusted=False)
+                self._doubt_clock(
+                    connection,
+                    before,
+                    now,
+                    timedelta(seconds=passed - then),
+                    trusted=False,
+                )
             self._beat_at = now, passed
-            self._number = control.keep_alive(connection, self._number, os.getpid(), now)
+            self._number = control.keep_alive(
+                connection, self._number, os.getpid(), now
+            )
             control.report(connection, self._number, None)
         try:
             tally = beat(self._files.book, self._doorkeeper, self._ready_dispatcher())
         except LeaseLost:
             # What was planned stays; handing over begins again under a new number.
-            log.warning("Stood still for too long; starting anew.", extra={"action": "lease-lost"})
+            log.warning(
+                "Stood still for too long; starting anew.",
+                extra={"action": "lease-lost"},
+            )
             return self._beat()
         self._lock.notes.write(self._name, now)
         if tally.sent or tally.failed or tally.held:
             counts = (tally.sent, tally.failed, tally.held)
-            log.info("%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"})
+            log.info(
+                "%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"}
+            )
         if tally.trouble:
             self._in_trouble(
-                tally.trouble, tally.help or "", "trouble" if tally.lacking else "transport-down", tally.troubled
+                tally.trouble,
+                tally.help or "",
+                "trouble" if tally.lacking else "transport-down",
+                tally.troubled,
             )
         elif not self._troubles.none:
-            self._troubles.over(but=[task.name for task in self.tasks if task.error and task is not self._beating])
+            self._troubles.over(
+                but=[
+                    task.name
+                    for task in self.tasks
+                    if task.error and task is not self._beating
+                ]
+            )
             self._troubles.forget()
         return tally
 
@@ -333,7 +398,15 @@ class Daemon:
         """Kept from beat to beat: it knows of ends that the database did not take."""
         templates, stop = self._files.workspace.templates, self.stop.is_set
         if self._senders:
-            return SharedDispatcher(self._database, templates, {}, self._clock, 0, stop, senders=self._senders)
+            return SharedDispatcher(
+                self._database,
+                templates,
+                {},
+                self._clock,
+                0,
+                stop,
+                senders=self._senders,
+            )
         return Dispatcher(self._database, templates, {}, self._clock, 0, stop)
 
     def _ready_dispatcher(self) -> Dispatcher:
@@ -358,17 +431,38 @@ class Daemon:
         with self._database.write() as connection:
             alarms.over(connection, ["kept"], now, but=broken)
             for key in broken:
-                stays = "its last good version stays in force" if key in self._files.book.kept else "it does not run"
+                stays = (
+                    "its last good version stays in force"
+                    if key in self._files.book.kept
+                    else "it does not run"
+                )
                 said = f"campaigns/{key}.yaml cannot be read; {stays}."
-                alarm(connection, log, "kept", key, said, now, "`drip check` shows what is wrong")
+                alarm(
+                    connection,
+                    log,
+                    "kept",
+                    key,
+                    said,
+                    now,
+                    "`drip check` shows what is wrong",
+                )
 
     def _found(self, fresh: Workspace) -> None:
         for problem in fresh.problems():
             if problem.level == "error":
                 help = f" Help: {problem.help}." if problem.help else ""
-                log.error("%s: %s.%s", problem.place, problem.sentence, help, extra={"action": "file-problem"})
+                log.error(
+                    "%s: %s.%s",
+                    problem.place,
+                    problem.sentence,
+                    help,
+                    extra={"action": "file-problem"},
+                )
         if fresh.loaded.settings is None and self._files.book:
-            log.error("The settings cannot be read; the last good ones stay in force.", extra={"action": "kept"})
+            log.error(
+                "The settings cannot be read; the last good ones stay in force.",
+                extra={"action": "kept"},
+            )
 
     def _in_trouble(self, sentence: str, help: str, action: str, about: str) -> None:
         self._troubles.none = False

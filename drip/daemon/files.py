@@ -25,7 +25,12 @@ class Files:
         self._options: Mapping[str, Mapping[str, str]] = {}
         self._seen: object = None
 
-    def read(self, database: Database, now: datetime, found: Callable[[Workspace], None] = lambda fresh: None) -> bool:
+    def read(
+        self,
+        database: Database,
+        now: datetime,
+        found: Callable[[Workspace], None] = lambda fresh: None,
+    ) -> bool:
         """Whether other files are in force now. `found` is told of what was read, before it is.
 
         Raises DripError if a transport cannot be set up; it is tried again then.
@@ -40,7 +45,9 @@ class Files:
             transports, book = fresh.transports(), fresh.book(database, now)
             self.close()
             options, before = fresh.transport_options(), self._options
-            self.changed = {channel for channel in before if options.get(channel) != before[channel]}
+            self.changed = {
+                channel for channel in before if options.get(channel) != before[channel]
+            }
             self._options = options
             self.workspace, self.book, self.transports = fresh, book, transports
         self._seen = seen

@@ -30,17 +30,30 @@ class Rhythm:
     """Turns every `every_s` seconds. What the scheduler itself fails at counts against `first`, and `failed` is told."""
 
     def __init__(
-        self, first: Repeating, every_s: float, stop: threading.Event, failed: Callable[[Repeating, Exception], None]
+        self,
+        first: Repeating,
+        every_s: float,
+        stop: threading.Event,
+        failed: Callable[[Repeating, Exception], None],
     ) -> None:
-        self._first, self._every, self._stop, self._failed = first, timedelta(seconds=every_s), stop, failed
+        self._first, self._every, self._stop, self._failed = (
+            first,
+            timedelta(seconds=every_s),
+            stop,
+            failed,
+        )
         self._jobs: dict[Repeating, Job] = {}
 
     @contextlib.contextmanager
-    def going(self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]) -> Iterator[None]:
+    def going(
+        self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]
+    ) -> Iterator[None]:
         """The tasks are repeated meanwhile; a turn that is under way at the end is waited for. `attempt` raises nothing."""
         with contextlib.ExitStack() as stack:
             if scheduler := self._started(len(tasks), stack):
-                self._jobs = {task: self._job(scheduler, attempt, task) for task in tasks}
+                self._jobs = {
+                    task: self._job(scheduler, attempt, task) for task in tasks
+                }
                 # Not before all are known: a turn may want its next one at once.
                 scheduler.resume()
             yield
@@ -51,7 +64,12 @@ class Rhythm:
         wanted = datetime.now(UTC) + timedelta(seconds=max(in_s, SHORTEST_S))
         _move(job, min(wanted, job.next_run_time))
 
-    def _job(self, scheduler: BackgroundScheduler, attempt: Callable[[Repeating], None], task: Repeating) -> Job:
+    def _job(
+        self,
+        scheduler: BackgroundScheduler,
+        attempt: Callable[[Repeating], None],
+        task: Repeating,
+    ) -> Job:
         return scheduler.add_job(
             attempt,
             _Every(self._every),
@@ -62,7 +80,9 @@ class Rhythm:
             misfire_grace_time=None,
         )
 
-    def _started(self, threads: int, stack: contextlib.ExitStack) -> BackgroundScheduler | None:
+    def _started(
+        self, threads: int, stack: contextlib.ExitStack
+    ) -> BackgroundScheduler | None:
         """Ends with the stack. None if it could not be started until the stop: a machine may lack threads for a while."""
         while not self._stop.is_set():
             with self._first.attempt():
@@ -76,7 +96,9 @@ class Rhythm:
     def _scheduling(self, threads: int) -> Iterator[BackgroundScheduler]:
         """Raises RuntimeError where threads are lacking."""
         with _pool(threads) as pool:
-            scheduler = _Scheduler(self._first, self._every, self._stop, {"default": _Executor(pool)})
+            scheduler = _Scheduler(
+                self._first, self._every, self._stop, {"default": _Executor(pool)}
+            )
             scheduler.start(paused=True)
             try:
                 yield scheduler
@@ -98,7 +120,9 @@ class _Every(BaseTrigger):  # type: ignore[misc]
     def __init__(self, every: timedelta) -> None:
         self._every = every
 
-    def get_next_fire_time(self, previous_fire_time: datetime, now: datetime) -> datetime:
+    def get_next_fire_time(
+        self, previous_fire_time: datetime, now: datetime
+    ) -> datetime:
         wanted = previous_fire_time + self._every
         return wanted if wanted > now else now + self._every
 
@@ -107,7 +131,11 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
     """Goes on after whatever its own thread fails at, and as before if the clock is set back."""
 
     def __init__(
-        self, task: Repeating, every: timedelta, stop: threading.Event, executors: dict[str, BasePoolExecutor]
+        self,
+        task: Repeating,
+        every: timedelta,
+        stop: threading.Event,
+        executors: dict[str, BasePoolExecutor],
     ) -> None:
         super().__init__(timezone="UTC", executors=executors)
         self._task, self._every, self._stop = task, every, stop
@@ -137,7 +165,10 @@ def _move(job: Job, at: datetime) -> None:
 def _pool(count: int) -> ThreadPoolExecutor:
     """Threads that run already. One that cannot be started when it is needed leaves its work behind in the queue, to be done
     beside the next turn of the same task. Raises RuntimeError."""
-    pool, all_run = ThreadPoolExecutor(count, thread_name_prefix="drip"), threading.Barrier(count + 1)
+    pool, all_run = (
+        ThreadPoolExecutor(count, thread_name_prefix="drip"),
+        threading.Barrier(count + 1),
+    )
     try:
         for _ in range(count):
             pool.submit(all_run.wait)

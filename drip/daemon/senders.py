@@ -57,7 +57,13 @@ class SharedDispatcher(Dispatcher):
 class Senders:
     """The processes, started when there is something to do for the first time. `clock` has to be one that can be pickled."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], clock: Callable[[], datetime], count: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        clock: Callable[[], datetime],
+        count: int,
+    ) -> None:
         self._about, self._count = (root, dict(environment), clock), count
         self._running: list[tuple[SpawnProcess, Pipe]] = []
 
@@ -89,11 +95,21 @@ class Senders:
             except (EOFError, OSError):
                 died = True
                 answers.append(
-                    DripError("A process that sends has died.", help="the others went on; it is started anew")
+                    DripError(
+                        "A process that sends has died.",
+                        help="the others went on; it is started anew",
+                    )
                 )
         failed = [each for each in answers if isinstance(each, Exception)]
         # Who lacks something or waits for the database goes on: it may know of ends that it could not store.
-        if told or died or any(not isinstance(each, Shortage | DripError | LeaseLost) for each in failed):
+        if (
+            told
+            or died
+            or any(
+                not isinstance(each, Shortage | DripError | LeaseLost)
+                for each in failed
+            )
+        ):
             self.close()
         if failed:
             raise failed[0]
@@ -138,13 +154,21 @@ class Senders:
         context = multiprocessing.get_context("spawn")
         own, theirs = context.Pipe()
         with theirs:
-            process = context.Process(target=_send, args=(*self._about, (part, self._count), theirs), daemon=True)
+            process = context.Process(
+                target=_send,
+                args=(*self._about, (part, self._count), theirs),
+                daemon=True,
+            )
             process.start()
         return process, own
 
 
 def _send(
-    root: Path, environment: Mapping[str, str], clock: Callable[[], datetime], share: tuple[int, int], pipe: Pipe
+    root: Path,
+    environment: Mapping[str, str],
+    clock: Callable[[], datetime],
+    share: tuple[int, int],
+    pipe: Pipe,
 ) -> None:
     """A process that hands over a share, until it is told to stop or whoever started it has gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -154,7 +178,15 @@ def _send(
     files = Files(Workspace(root, environment))
     try:
         with files.workspace.database(clock()) as database:
-            dispatcher = Dispatcher(database, files.workspace.templates, {}, clock, 0, pipe.poll, share=share)
+            dispatcher = Dispatcher(
+                database,
+                files.workspace.templates,
+                {},
+                clock,
+                0,
+                pipe.poll,
+                share=share,
+            )
             pipe.send(READY)
             while (order := _received(pipe)) is not STOP:
                 pipe.send(_answer(files, dispatcher, order))
@@ -185,7 +217,10 @@ def _answer(files: Files, dispatcher: Dispatcher, order: int) -> Tally | Excepti
         dispatcher.fence = order
         files.read(dispatcher.database, dispatcher.clock())
         assert files.book
-        dispatcher.templates, dispatcher.transports = files.workspace.templates, files.transports
+        dispatcher.templates, dispatcher.transports = (
+            files.workspace.templates,
+            files.transports,
+        )
         return dispatcher.hand_over(files.book)
     except Exception as error:
         return _known(error)

@@ -36,7 +36,10 @@ class Teller:
         if not workspace.settings.alarms or (self._again_at and now < self._again_at):
             return
         with self._database.read() as connection:
-            name, waiting = public_name(workspace_id(connection)), alarms.untold(connection, now - NEWS)
+            name, waiting = (
+                public_name(workspace_id(connection)),
+                alarms.untold(connection, now - NEWS),
+            )
         if not waiting:
             return
         try:
@@ -44,7 +47,9 @@ class Teller:
             self._failures, self._again_at = 0, None
         except (DripError, TransportDown) as error:
             if not self._failures:
-                log.error("No alarm can be told: %s", error, extra={"action": "alarm-untold"})
+                log.error(
+                    "No alarm can be told: %s", error, extra={"action": "alarm-untold"}
+                )
             self._failures += 1
             self._again_at = now + backoff(FIRST_RETRY, self._failures, LONGEST_RETRY)
 
@@ -56,11 +61,18 @@ class Teller:
             for each in waiting:
                 receipt = transport.send(_message(workspace, name, to, each))
                 # About this one alarm only a no to it or to its address is.
-                about_it = isinstance(receipt, Refused) and receipt.scope in ("message", "address")
+                about_it = isinstance(receipt, Refused) and receipt.scope in (
+                    "message",
+                    "address",
+                )
                 if not isinstance(receipt, Sent) and not about_it:
                     raise TransportDown(f"{receipt.answer}.", "it is tried again")
                 if isinstance(receipt, Refused):
-                    log.error("An alarm was refused: %s", receipt.answer, extra={"action": "alarm-untold"})
+                    log.error(
+                        "An alarm was refused: %s",
+                        receipt.answer,
+                        extra={"action": "alarm-untold"},
+                    )
                 with self._database.write() as connection:
                     alarms.told(connection, each.number, self._clock())
         finally:

@@ -36,10 +36,14 @@ class Troubles:
             told = f"{with_remedy(sentence, help)} Nothing is lost; it is tried again."
             log.error("%s", told, extra={"action": action})
 
-    def keep(self, number: int, sentence: str, help: str, action: str, about: str = "") -> None:
+    def keep(
+        self, number: int, sentence: str, help: str, action: str, about: str = ""
+    ) -> None:
         """Keeps an alarm, and for the daemon of this number (0: none) what keeps messages from leaving."""
         with self._lock:
-            self._unkept.setdefault((action, about), (with_remedy(sentence, help), self._clock()))
+            self._unkept.setdefault(
+                (action, about), (with_remedy(sentence, help), self._clock())
+            )
             try:
                 with self._database.write() as connection:
                     if number:
@@ -50,7 +54,9 @@ class Troubles:
                 return
             self._unkept.clear()
 
-    def over(self, about: Collection[str] | None = None, but: Collection[str] = ()) -> None:
+    def over(
+        self, about: Collection[str] | None = None, but: Collection[str] = ()
+    ) -> None:
         """What was kept is so no more; `about` None is everything. What could not be kept meanwhile is told of all the same."""
         with self._lock:
             with self._database.write() as connection:

@@ -42,8 +42,15 @@ Fill = Callable[[str, Mapping[str, Any]], str]
 class Actions:
     """The actions of one batch. Rows that can be stored together wait until `store`."""
 
-    def __init__(self, connection: Connection, facts: Batch, fill: Fill, now: datetime) -> None:
-        self._connection, self._facts, self._fill, self._now = connection, facts, fill, now
+    def __init__(
+        self, connection: Connection, facts: Batch, fill: Fill, now: datetime
+    ) -> None:
+        self._connection, self._facts, self._fill, self._now = (
+            connection,
+            facts,
+            fill,
+            now,
+        )
         self._settings: Settings = facts.settings
         self._tasks: list[dict[str, Any]] = []
         self._pauses: list[dict[str, Any]] = []
@@ -52,7 +59,14 @@ class Actions:
         self._woken: set[int] = set()
         self._secret: tuple[bytes, str] | None = None
 
-    def do(self, step: Action, run: Run, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
+    def do(
+        self,
+        step: Action,
+        run: Run,
+        campaign: Campaign,
+        contact: Contact,
+        heard: Mapping[str, Event],
+    ) -> None:
         """Does what a step says, once, whatever happens around it."""
         match step:
             case Task():
@@ -78,47 +92,78 @@ class Actions:
         """Whether something about the contact is new by what was done in this batch."""
         return contact_id in self._touched or contact_id in self._woken
 
-    def _task(self, step: Task, run: Run, contact: Contact, heard: Mapping[str, Event]) -> None:
+    def _task(
+        self, step: Task, run: Run, contact: Contact, heard: Mapping[str, Event]
+    ) -> None:
         record = self._facts.records.get(run.record_id)
-        values = self._facts.context(contact, record, heard, self._facts.codes.get(run.id, ()))
+        values = self._facts.context(
+            contact, record, heard, self._facts.codes.get(run.id, ())
+        )
         where = zone(self._settings.timezone)
         due = None
         if step.due is not None:
             today = local(self._now, where).date()
-            due = business_shift(shift(today, step.due), step.due.business, self._settings.holidays)
+            due = business_shift(
+                shift(today, step.due), step.due.business, self._settings.holidays
+            )
             if step.due.seconds:
                 due = local(later(self._now, step.due, where), where).date()
         self._tasks.append(
             {
-                "run_id": run.id, "step": step.id, "contact_id": contact.id, "title": self._fill(step.title, values),
-                "assign_to": step.assign_to, "priority": step.priority, "created_at": self._now,
-                "due": due.isoformat() if due else None, "state": "open", "place": str(step.place),
+                "run_id": run.id,
+                "step": step.id,
+                "contact_id": contact.id,
+                "title": self._fill(step.title, values),
+                "assign_to": step.assign_to,
+                "priority": step.priority,
+                "created_at": self._now,
+                "due": due.isoformat() if due else None,
+                "state": "open",
+                "place": str(step.place),
             }
-        )  # fmt: skip
+        )
 
     def _coupon(self, step: IssueCoupon, run: Run, contact: Contact) -> None:
         if any(each.step == step.id for each in self._facts.codes.get(run.id, ())):
             return
         coupon = self._settings.coupons[step.coupon]
         # From when the step was due: a run that comes late has a coupon that has been running.
-        expires = last_day(step, run.since, self._facts.zone_of(contact), self._settings)
-        code = self._made(step, coupon, run, expires) if coupon.codes == "unique" else self._taken(step, run, expires)
+        expires = last_day(
+            step, run.since, self._facts.zone_of(contact), self._settings
+        )
+        code = (
+            self._made(step, coupon, run, expires)
+            if coupon.codes == "unique"
+            else self._taken(step, run, expires)
+        )
         if code:
             self._facts.add_code(run, code)
             self._touched.add(contact.id)
 
-    def _made(self, step: IssueCoupon, coupon: Coupon, run: Run, expires: str | None) -> Code:
+    def _made(
+        self, step: IssueCoupon, coupon: Coupon, run: Run, expires: str | None
+    ) -> Code:
         """A code of the run's own: the same one on every try."""
         secret, workspace = self._keys()
         # A run's number never changes, while its occurrence moves with its date.
         text = coupon_code(coupon.prefix, f"{workspace}/{run.id}/{step.id}", secret)
-        code = Code(step.coupon, text, run.contact_id, run.id, step.id, self._now, expires, None)
+        code = Code(
+            step.coupon, text, run.contact_id, run.id, step.id, self._now, expires, None
+        )
         self._codes.append(code)
         return code
 
     def _taken(self, step: IssueCoupon, run: Run, expires: str | None) -> Code | None:
         """One of the stock."""
-        return loyalty.take(self._connection, step.coupon, run.contact_id, run.id, step.id, self._now, expires)
+        return loyalty.take(
+            self._connection,
+            step.coupon,
+            run.contact_id,
+            run.id,
+            step.id,
+            self._now,
+            expires,
+        )
 
     def _keys(self) -> tuple[bytes, str]:
         if self._secret is None:
@@ -126,7 +171,9 @@ class Actions:
             self._secret = (secret, workspace_id(self._connection))
         return self._secret
 
-    def _points(self, step: AddPoints, run: Run, contact: Contact, counter: str, amount: int) -> None:
+    def _points(
+        self, step: AddPoints, run: Run, contact: Contact, counter: str, amount: int
+    ) -> None:
         own = self._facts.balances(contact.id)
         if own.get(counter, 0) + amount < 0:
             return
@@ -135,11 +182,34 @@ class Actions:
             own[counter] = entry.after
             self._touched.add(contact.id)
 
-    def _consent(self, step: SetConsent, campaign: Campaign, contact: Contact, heard: Mapping[str, Event]) -> None:
-        said = [Consent(contact.id, step.topic, channel, step.given, self._now) for channel in step.channels]
-        proof = next((dict(event.fields) for event in reversed(list(heard.values())) if event.fields), None)
+    def _consent(
+        self,
+        step: SetConsent,
+        campaign: Campaign,
+        contact: Contact,
+        heard: Mapping[str, Event],
+    ) -> None:
+        said = [
+            Consent(contact.id, step.topic, channel, step.given, self._now)
+            for channel in step.channels
+        ]
+        proof = next(
+            (
+                dict(event.fields)
+                for event in reversed(list(heard.values()))
+                if event.fields
+            ),
+            None,
+        )
         source = f"campaign {campaign.key}, step {step.id}"
-        consents.record(self._connection, said, source, {contact.id: contact.email}, self._now, proof)
+        consents.record(
+            self._connection,
+            said,
+            source,
+            {contact.id: contact.email},
+            self._now,
+            proof,
+        )
         self._woken.add(contact.id)
         for each in said:
             self._facts.say(each)
@@ -163,23 +233,45 @@ class Actions:
                 setattr(contact, name, value)
                 contact.zone = guess_zone(contact)
                 continue
-            attributes = contact.attributes if owner == "contact" else record.attributes if record else {}
+            attributes = (
+                contact.attributes
+                if owner == "contact"
+                else record.attributes
+                if record
+                else {}
+            )
             if value is None:
                 attributes.pop(name, None)
             else:
                 attributes[name] = value
-        people.save_contacts(self._connection, [contact], date_fields(self._settings, "contact"))
+        people.save_contacts(
+            self._connection, [contact], date_fields(self._settings, "contact")
+        )
         if record:
-            people.save_records(self._connection, [record], date_fields(self._settings, record.kind))
+            people.save_records(
+                self._connection, [record], date_fields(self._settings, record.kind)
+            )
         owners = [(contact.id, 0), *([(contact.id, record.id)] if record else [])]
         self._woken.add(contact.id)
         refresh(self._connection, self._settings, owners)
         self._facts.forget_kept()
 
     def _pause(self, step: PauseTopics, contact: Contact) -> None:
-        until = later(self._now, step.duration, zone(self._facts.zone_of(contact)), self._settings.holidays)
+        until = later(
+            self._now,
+            step.duration,
+            zone(self._facts.zone_of(contact)),
+            self._settings.holidays,
+        )
         for topic in step.topics:
-            self._pauses.append({"contact_id": contact.id, "topic": topic, "until": until, "place": str(step.place)})
+            self._pauses.append(
+                {
+                    "contact_id": contact.id,
+                    "topic": topic,
+                    "until": until,
+                    "place": str(step.place),
+                }
+            )
             self._facts.pause(contact, topic, until, str(step.place))
 
     def store(self) -> None:
@@ -192,9 +284,13 @@ class Actions:
         people.wake_runs(self._connection, self._woken)
 
 
-def last_day(step: IssueCoupon, since: datetime, where: str, settings: Settings) -> str | None:
+def last_day(
+    step: IssueCoupon, since: datetime, where: str, settings: Settings
+) -> str | None:
     """The last day on which a code is good that is issued at an instant to somebody in a zone; None for ever."""
     if step.expires is None:
         return None
     today = local(since, zone(where)).date()
-    return business_shift(shift(today, step.expires), step.expires.business, settings.holidays).isoformat()
+    return business_shift(
+        shift(today, step.expires), step.expires.business, settings.holidays
+    ).isoformat()

@@ -23,7 +23,13 @@ from drip.storage.people import Contact, Event, Record
 
 
 def written_again(
-    connection: Connection, book: Book, templates: Templates, run_id: int, step_id: str, channel: str, now: datetime
+    connection: Connection,
+    book: Book,
+    templates: Templates,
+    run_id: int,
+    step_id: str,
+    channel: str,
+    now: datetime,
 ) -> Message | None:
     """The message of a run's step; None if there is no such run or step any more. Raises DripError if it cannot be written."""
     run = runs.runs_by_id(connection, [run_id]).get(run_id)
@@ -35,13 +41,22 @@ def written_again(
     facts.prepare()
     if campaign is None or step is None or run.contact_id not in facts.contacts:
         return None
-    return compose_for_run(templates, facts, identity(connection), campaign, step, run, channel, now)
+    return compose_for_run(
+        templates, facts, identity(connection), campaign, step, run, channel, now
+    )
 
 
 def written_for(
-    connection: Connection, settings: Settings, templates: Templates, campaign: Campaign, step: Send, contact: Contact,
-    channel: str, now: datetime, mine: Identity,
-) -> Message:  # fmt: skip
+    connection: Connection,
+    settings: Settings,
+    templates: Templates,
+    campaign: Campaign,
+    step: Send,
+    contact: Contact,
+    channel: str,
+    now: datetime,
+    mine: Identity,
+) -> Message:
     """The message that a contact would get from a step, whether or not the contact is in the campaign: about the first
     record of its kind, after the newest events. Its links are signed by `mine`. Raises DripError if it cannot be written, or there is no such record or event."""
     record = _record(connection, campaign, contact)
@@ -63,30 +78,46 @@ def written_for(
         for each in campaign.steps
         if isinstance(each, IssueCoupon)
     )
-    occurrence = _newest_content(templates, step.content) if step.content else now.date().isoformat()
+    occurrence = (
+        _newest_content(templates, step.content)
+        if step.content
+        else now.date().isoformat()
+    )
     about = Subject(contact, record, heard, codes, 0, occurrence)
     return compose(templates, facts, mine, campaign, step, about, channel, now)
 
 
-def _record(connection: Connection, campaign: Campaign, contact: Contact) -> Record | None:
+def _record(
+    connection: Connection, campaign: Campaign, contact: Contact
+) -> Record | None:
     if not campaign.for_each:
         return None
     owned = people.records_of(connection, [contact.id], campaign.for_each)
     if not owned:
-        raise DripError(f"`{contact.key}` has no {campaign.for_each}.", help="name a contact who has one")
+        raise DripError(
+            f"`{contact.key}` has no {campaign.for_each}.",
+            help="name a contact who has one",
+        )
     return owned[0]
 
 
-def _heard(connection: Connection, campaign: Campaign, contact: Contact) -> dict[str, Event]:
+def _heard(
+    connection: Connection, campaign: Campaign, contact: Contact
+) -> dict[str, Event]:
     """The newest event of each name that the campaign's texts can ask about."""
     names = campaign.event_prefixes()
-    happened = people.events_of(connection, [contact.id], list(names.values())).get(contact.id, [])
+    happened = people.events_of(connection, [contact.id], list(names.values())).get(
+        contact.id, []
+    )
     newest = {event.name: event for event in happened}
     heard = {prefix: newest[name] for prefix, name in names.items() if name in newest}
     if isinstance(campaign.trigger, EventTrigger):
         name = campaign.trigger.event
         if name not in newest:
-            raise DripError(f"`{contact.key}` has no event {name}.", help="name a contact who has one")
+            raise DripError(
+                f"`{contact.key}` has no event {name}.",
+                help="name a contact who has one",
+            )
         heard["event"] = newest[name]
     return heard
 
@@ -94,5 +125,8 @@ def _heard(connection: Connection, campaign: Campaign, contact: Contact) -> dict
 def _newest_content(templates: Templates, folder: str) -> str:
     newest = templates.newest_content(folder)
     if newest is None:
-        raise DripError(f"There is no content in templates/{folder}/.", help="write 2026-11-26-title.md there")
+        raise DripError(
+            f"There is no content in templates/{folder}/.",
+            help="write 2026-11-26-title.md there",
+        )
     return newest

@@ -11,7 +11,13 @@ from drip.storage import alarms
 
 
 def alarm(
-    connection: Connection, log: logging.Logger, action: str, about: str, sentence: str, now: datetime, help: str = ""
+    connection: Connection,
+    log: logging.Logger,
+    action: str,
+    about: str,
+    sentence: str,
+    now: datetime,
+    help: str = "",
 ) -> None:
     """Raises an alarm; it is news once a day. `about` is the campaign or channel, `help` the remedy."""
     whole = with_remedy(sentence, help)

@@ -16,7 +16,13 @@ def beat(book: Book, doorkeeper: Doorkeeper, dispatcher: Dispatcher) -> Tally:
     """Does all that is due by the dispatcher's clock. Ends early if nothing can leave, or when told to stop."""
     total = Tally()
     for _ in range(MOST_ROUNDS):
-        plan(dispatcher.database, book, dispatcher.templates, doorkeeper, dispatcher.clock())
+        plan(
+            dispatcher.database,
+            book,
+            dispatcher.templates,
+            doorkeeper,
+            dispatcher.clock(),
+        )
         tally = dispatcher.dispatch(book)
         total.add(tally)
         # By one channel nothing may leave while another one has much to do.

@@ -41,31 +41,41 @@ class Book:
         """Reads anew what the operator holds back."""
         self.holds = control.held_scopes(connection)
 
-    def version(self, connection: Connection, key: str, version: str) -> Campaign | None:
+    def version(
+        self, connection: Connection, key: str, version: str
+    ) -> Campaign | None:
         """The version a run started with; None if today's settings do not fit it any more."""
         current = self.campaigns.get(key)
         if current and current.version == version:
             return current
         if (key, version) not in self._versions:
             text = audience.version_text(connection, key, version)
-            self._versions[key, version] = load_text(key, text, self.settings) if text is not None else None
+            self._versions[key, version] = (
+                load_text(key, text, self.settings) if text is not None else None
+            )
         return self._versions[key, version]
 
     def paused(self, running: Campaign) -> Reason | None:
         """Why nothing of a campaign may go at present, if so."""
         current = self.campaigns.get(running.key)
         if control.EVERYTHING in self.holds:
-            return Reason("paused", "everything is stopped by `drip stop`", running.place)
+            return Reason(
+                "paused", "everything is stopped by `drip stop`", running.place
+            )
         if running.key in self.holds:
             reason = self.holds[running.key].reason
             sentence = (
-                f"the campaign is held: {reason}" if reason else f"the campaign is held by `drip hold {running.key}`"
+                f"the campaign is held: {reason}"
+                if reason
+                else f"the campaign is held by `drip hold {running.key}`"
             )
             return Reason("paused", sentence, running.place)
         if current is None:
             return Reason("paused", "the campaign's file is gone", running.place)
         if current.status != "live":
-            return Reason("paused", f"the campaign is `status: {current.status}`", current.place)
+            return Reason(
+                "paused", f"the campaign is `status: {current.status}`", current.place
+            )
         return None
 
     def running(self) -> Iterator[Campaign]:
@@ -87,16 +97,26 @@ class Book:
 
     def acts(self) -> bool:
         """Whether steps change anything about people beside sending to them."""
-        return any(isinstance(step, ACTIONS) for campaign in self.running() for step in campaign.steps)
+        return any(
+            isinstance(step, ACTIONS)
+            for campaign in self.running()
+            for step in campaign.steps
+        )
 
     def sets_fields(self) -> bool:
         """Whether a step changes what is known of people, such as a date or where they live."""
-        return any(isinstance(step, SetFields) for campaign in self.running() for step in campaign.steps)
+        return any(
+            isinstance(step, SetFields)
+            for campaign in self.running()
+            for step in campaign.steps
+        )
 
     def reserves(self) -> bool:
         """Whether some campaign keeps its slots free ahead."""
         if self._reserves is None:
-            self._reserves = any(each.reserve is not None for each in self.campaigns.values())
+            self._reserves = any(
+                each.reserve is not None for each in self.campaigns.values()
+            )
         return self._reserves
 
     def alone(self) -> tuple[str, ...] | None:
@@ -112,9 +132,17 @@ class Book:
         braked = any(campaign.max_audience is not None for campaign in campaigns)
         if learning or stocked or braked:
             return None
-        ranked = {self.settings.derived.get(each.field) for each in self.sets().values() if isinstance(each, Rank)}
+        ranked = {
+            self.settings.derived.get(each.field)
+            for each in self.sets().values()
+            if isinstance(each, Rank)
+        }
         names = {each.event for each in ranked if isinstance(each, Total)}
-        return tuple(sorted(names)) if all(isinstance(each, Total) for each in ranked) else None
+        return (
+            tuple(sorted(names))
+            if all(isinstance(each, Total) for each in ranked)
+            else None
+        )
 
     def read_versions(self, connection: Connection) -> None:
         """Reads every version that somebody is in, once: their conditions are asked too."""
@@ -127,16 +155,26 @@ class Book:
         """Every condition that the campaigns in force and the segments ask."""
         found = [each.condition for each in self.settings.segments.values()]
         for campaign in self.running():
-            found += [each for each in (campaign.audience, *campaign.exit_conditions) if each]
-            found += [condition for step in campaign.steps for condition in conditions_of(step)]
+            found += [
+                each for each in (campaign.audience, *campaign.exit_conditions) if each
+            ]
+            found += [
+                condition
+                for step in campaign.steps
+                for condition in conditions_of(step)
+            ]
         return found
 
     def entering(self) -> list[Campaign]:
         """The campaigns that new people may enter now, in order of their names."""
-        return [each for _, each in sorted(self.campaigns.items()) if not self.paused(each)]
+        return [
+            each for _, each in sorted(self.campaigns.items()) if not self.paused(each)
+        ]
 
 
-def _collect(settings: Settings, condition: Condition, found: dict[str, Condition | Rank]) -> None:
+def _collect(
+    settings: Settings, condition: Condition, found: dict[str, Condition | Rank]
+) -> None:
     for each in leaves(condition):
         if isinstance(each, Member) and each.rank:
             found.setdefault(each.name, each.rank)
@@ -144,7 +182,9 @@ def _collect(settings: Settings, condition: Condition, found: dict[str, Conditio
             _collect_segment(settings, each.name, found)
 
 
-def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | Rank]) -> None:
+def _collect_segment(
+    settings: Settings, key: str, found: dict[str, Condition | Rank]
+) -> None:
     segment = settings.segments.get(key)
     if segment and key not in found:
         _collect(settings, segment.condition, found)
@@ -154,12 +194,16 @@ def _collect_segment(settings: Settings, key: str, found: dict[str, Condition | 
 def open_book(connection: Connection, loaded: Loaded, now: datetime) -> Book:
     """The book of what was read, of which the database keeps each good version and is made ready for its questions."""
     for key, campaign in loaded.campaigns.items():
-        audience.keep_version(connection, key, campaign.version, loaded.texts[campaign.version], now)
+        audience.keep_version(
+            connection, key, campaign.version, loaded.texts[campaign.version], now
+        )
     book = book_of(connection, loaded)
     index_contacts(connection, who.attribute_indexes(book.settings, book.conditions()))
     refresh_all(connection, book.settings)
     settle_zones(connection)
-    notices.want(connection, {key: each.kinds for key, each in book.settings.webhooks.items()})
+    notices.want(
+        connection, {key: each.kinds for key, each in book.settings.webhooks.items()}
+    )
     return book
 
 

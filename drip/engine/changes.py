@@ -50,7 +50,11 @@ class Changes:
         self.changed(run)
         if reason is None:
             return
-        run.code, run.sentence, run.place = reason.code, reason.sentence, str(reason.place)
+        run.code, run.sentence, run.place = (
+            reason.code,
+            reason.sentence,
+            str(reason.place),
+        )
         for message in told:
             if message.state in UNSENT:
                 self.skip(message, reason)
@@ -62,9 +66,16 @@ class Changes:
 
     def hold(self, message: Outgoing, channel: str, at: datetime, place: Place) -> None:
         """This message may have left at an instant of which the ledger was lost: a person has to say."""
-        message.state, message.channel, message.sent_at, message.settled_at = "held", channel, at, self.now
+        message.state, message.channel, message.sent_at, message.settled_at = (
+            "held",
+            channel,
+            at,
+            self.now,
+        )
         message.code, message.place = "unknown", str(place)
-        message.sentence = "it may have left before the database was put back from a backup"
+        message.sentence = (
+            "it may have left before the database was put back from a backup"
+        )
         self.message(message)
 
     def defer(self, message: Outgoing, until: datetime, reason: Reason) -> None:
@@ -77,12 +88,26 @@ class Changes:
         else:
             self._record(message, reason, until)
 
-    def _record(self, message: Outgoing, reason: Reason, until: datetime | None) -> None:
+    def _record(
+        self, message: Outgoing, reason: Reason, until: datetime | None
+    ) -> None:
         # The sentence is the judgement's.
-        message.code, message.sentence, message.place = reason.code, None, str(reason.place)
+        message.code, message.sentence, message.place = (
+            reason.code,
+            None,
+            str(reason.place),
+        )
         self.message(message)
         filled_by = ",".join(reason.filled_by) or None
-        made = Judgement(message, self.now, reason.code, reason.sentence, str(reason.place), filled_by, until)
+        made = Judgement(
+            message,
+            self.now,
+            reason.code,
+            reason.sentence,
+            str(reason.place),
+            filled_by,
+            until,
+        )
         self._judgements.append(made)
 
     def store(self, connection: Connection) -> None:
@@ -90,17 +115,30 @@ class Changes:
         runs.rest(connection, self._resting)
         runs.save_runs(connection, list(self.runs.values()))
         # One message can have changed more than once.
-        outbox.save_messages(connection, list({id(each): each for each in self._messages}.values()))
+        outbox.save_messages(
+            connection, list({id(each): each for each in self._messages}.values())
+        )
         outbox.save_judgements(connection, self._judgements)
         self._tell(connection)
 
     def _tell(self, connection: Connection) -> None:
         """Other programs are told of goals that were met."""
-        met = [run for run in self.runs.values() if run.code == "goal-met" and run.ended_at == self.now]
+        met = [
+            run
+            for run in self.runs.values()
+            if run.code == "goal-met" and run.ended_at == self.now
+        ]
         if met:
             known = people.contacts_by_id(connection, {run.contact_id for run in met})
             told = [
-                (run.contact_id, {"run": run.id, "campaign": run.campaign, "contact": known[run.contact_id].key})
+                (
+                    run.contact_id,
+                    {
+                        "run": run.id,
+                        "campaign": run.campaign,
+                        "contact": known[run.contact_id].key,
+                    },
+                )
                 for run in met
             ]
             notices.add(connection, "goal", told, self.now)

@@ -30,12 +30,21 @@ log = logging.getLogger("drip.clearing")
 
 
 def clear(
-    database: Database, keepers: Sequence[Keeper], now: datetime, timezone: str, *, thorough: bool = False
+    database: Database,
+    keepers: Sequence[Keeper],
+    now: datetime,
+    timezone: str,
+    *,
+    thorough: bool = False,
 ) -> str | None:
     """Clears what it can; why something is left, None if nothing is. `timezone` is the workspace's, for what waits for the night."""
     with database.read() as connection:
         waiting = erasing.outstanding(connection)
-        ready = [each.contact_id for each in waiting if each.cleared_at is None and not each.waits]
+        ready = [
+            each.contact_id
+            for each in waiting
+            if each.cleared_at is None and not each.waits
+        ]
         run_ids = erasing.runs_of(connection, ready)
     if not waiting:
         return None
@@ -47,15 +56,22 @@ def clear(
             with database.write() as connection:
                 erasing.clear(connection, each)
                 erasing.cleared(connection, each, now)
-    at_night = local(now, zone(timezone)).hour in NIGHT or waiting[0].at <= now - LONGEST
+    at_night = (
+        local(now, zone(timezone)).hour in NIGHT or waiting[0].at <= now - LONGEST
+    )
     try:
         if not database.scrub(thorough=thorough or at_night):
-            return why or "the database is in use, or large: then it is written anew at night"
+            return (
+                why
+                or "the database is in use, or large: then it is written anew at night"
+            )
     except (DripError, Shortage) as error:
         return error.sentence
     with database.write() as connection:
         erasing.settled(connection, now)
-    on_its_way = "a message is on its way" if any(each.waits for each in waiting) else None
+    on_its_way = (
+        "a message is on its way" if any(each.waits for each in waiting) else None
+    )
     return why or on_its_way
 
 

@@ -77,7 +77,9 @@ def compose(
 ) -> Message:
     """The message of a step for one contact. Raises DripError."""
     settings = facts.settings
-    content = templates.content(step.content, about.occurrence) if step.content else None
+    content = (
+        templates.content(step.content, about.occurrence) if step.content else None
+    )
     locale = about.contact.locale or settings.locale
     compiled = templates.get(step.template, locale, channel, content)
     # The step's or the campaign's sender, else the template's, else the settings' default.
@@ -91,14 +93,18 @@ def compose(
     topic = settings.topics.get(campaign.topic or "")
     letterhead = None
     if topic and not step.transactional and channel == "email":
-        letterhead = Letterhead(settings.business_name, settings.business_address, topic.title)
+        letterhead = Letterhead(
+            settings.business_name, settings.business_address, topic.title
+        )
     request = Request(
         template=step.template,
         content=content,
         channel=channel,
         locale=locale,
         own_locale=settings.locale,
-        to=Mailbox(name_of(about.contact.attributes), address_of(about.contact, channel) or ""),
+        to=Mailbox(
+            name_of(about.contact.attributes), address_of(about.contact, channel) or ""
+        ),
         sender=sender,
         reply_to=step.reply_to,
         subject=step.subject,
@@ -115,20 +121,36 @@ def compose(
         topic=campaign.topic,
         unsubscribe_url=web,
         unsubscribe_mail=mail,
-        dot=links.page("o", "open", step.id) if settings.track_opens and channel == "email" else None,
+        dot=links.page("o", "open", step.id)
+        if settings.track_opens and channel == "email"
+        else None,
         trap=links.page(f"c/{TRAP}", "click", step.id) if tracked else None,
     )
     message = render(templates, request)
-    return replace(message, links=tracked.links) if tracked and tracked.links else message
+    return (
+        replace(message, links=tracked.links) if tracked and tracked.links else message
+    )
 
 
 def compose_for_run(
-    templates: Templates, facts: Batch, mine: Identity, campaign: Campaign, step: Send, run: Run, channel: str, now: datetime
-) -> Message:  # fmt: skip
+    templates: Templates,
+    facts: Batch,
+    mine: Identity,
+    campaign: Campaign,
+    step: Send,
+    run: Run,
+    channel: str,
+    now: datetime,
+) -> Message:
     """The message of a run's step; what `facts` know of the run is there already. Raises DripError."""
-    record, heard = facts.records.get(run.record_id), heard_by(facts, run.event_id, run.heard)
+    record, heard = (
+        facts.records.get(run.record_id),
+        heard_by(facts, run.event_id, run.heard),
+    )
     codes = tuple(facts.codes.get(run.id, ()))
-    about = Subject(facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence)
+    about = Subject(
+        facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence
+    )
     return compose(templates, facts, mine, campaign, step, about, channel, now)
 
 
@@ -147,11 +169,19 @@ class Links:
         """The page, if there are pages, and the mail that says the same."""
         run = 0 if purpose in ("unsubscribe", "preferences") else self.about.run_id
         link = Link(purpose, self.about.contact.id, self.campaign.topic, run, detail)
-        return signed_links(self.settings.public_url, purpose, self._sign(link), self.sender)
+        return signed_links(
+            self.settings.public_url, purpose, self._sign(link), self.sender
+        )
 
     def page(self, address: str, purpose: str, detail: str) -> str:
         """A page that is no page: what is known once a link is followed or a picture fetched."""
-        link = Link(purpose, self.about.contact.id, self.campaign.topic, self.about.run_id, detail)
+        link = Link(
+            purpose,
+            self.about.contact.id,
+            self.campaign.topic,
+            self.about.run_id,
+            detail,
+        )
         return f"{self.settings.public_url}/{address}/{self._sign(link)}"
 
     def _sign(self, link: Link) -> str:
@@ -160,7 +190,10 @@ class Links:
     def values(self, unsubscribe: str, asked: Container[str]) -> dict[str, Any]:
         """What templates call them by, of those that are `asked` for. There is no mail that shows a page, so `view_link`
         needs pages."""
-        values: dict[str, Any] = {"unsubscribe_link": unsubscribe, "preferences_link": unsubscribe}
+        values: dict[str, Any] = {
+            "unsubscribe_link": unsubscribe,
+            "preferences_link": unsubscribe,
+        }
         if self.settings.public_url and "preferences_link" in asked:
             values["preferences_link"] = self._either("preferences")
         # Signing costs as much as filling in.
@@ -180,7 +213,9 @@ class Links:
         """The link that answers the step's survey with a score."""
         scores = self.settings.scores(self.step.survey or "")
         if not isinstance(score, int) or score not in scores:
-            raise ValueError(f"survey_link takes a score from {scores[0]} to {scores[-1]}")
+            raise ValueError(
+                f"survey_link takes a score from {scores[0]} to {scores[-1]}"
+            )
         return self._either("survey", f"{self.step.survey}:{score}")
 
 
@@ -198,10 +233,16 @@ class Tracked:
         """Where the link leads now; what is no web address, or leads to a page of ours already, stays."""
         to = address.unescape() if isinstance(address, Markup) else str(address)
         public = self._own.settings.public_url
-        if not to.startswith(("https://", "http://")) or public is None or to.startswith(f"{public}/"):
+        if (
+            not to.startswith(("https://", "http://"))
+            or public is None
+            or to.startswith(f"{public}/")
+        ):
             return to
         # Signing costs as much as filling in: once for all links of a message.
-        self._tail = self._tail or self._own.page("c", "click", self._own.step.id).removeprefix(f"{public}/c/")
+        self._tail = self._tail or self._own.page(
+            "c", "click", self._own.step.id
+        ).removeprefix(f"{public}/c/")
         name = sha256(to.encode("utf-8", "replace")).hexdigest()[:LINK_NAME]
         self.links[name] = to
         return f"{public}/c/{name}/{self._tail}"

@@ -68,7 +68,9 @@ class Foresight:
         known = self._brought_up(connection, book, campaign, trigger, since, newest)
         due = known.between(since, newest.at)
         if before and before.change < newest.change:
-            changed = audience.dated_and_changed(connection, trigger.date.field, before.change)
+            changed = audience.dated_and_changed(
+                connection, trigger.date.field, before.change
+            )
             years = range(horizon.year - 1, newest.at.year + 2)
             late = possible(book, campaign, trigger, changed, years)
             due += [start for start in late if horizon < start.since <= newest.at]
@@ -90,7 +92,9 @@ class Foresight:
                 return known
             contact_ids, record_ids = audience.changed(connection, known.change)
             if len(contact_ids) + len(record_ids) <= MOST_ONE_BY_ONE:
-                changed = audience.dated_and_changed(connection, trigger.date.field, known.change)
+                changed = audience.dated_and_changed(
+                    connection, trigger.date.field, known.change
+                )
                 years = range(known.start.year - 1, known.end.year + 2)
                 starts = possible(book, campaign, trigger, changed, years)
                 known.renew(newest.change, contact_ids, record_ids, starts)
@@ -104,23 +108,37 @@ class Foresight:
 class Foreseen:
     """Who will enter in (`start`, `end`], by instant, as of a change of people."""
 
-    def __init__(self, start: datetime, end: datetime, change: int, starts: Iterable[Start]) -> None:
+    def __init__(
+        self, start: datetime, end: datetime, change: int, starts: Iterable[Start]
+    ) -> None:
         self.start, self.end, self.change = start, end, change
         self._starts = sorted(starts, key=_instant)
 
     def covers(self, since: datetime, newest: Cursor) -> bool:
-        return self.start <= since and newest.at <= self.end and self.change <= newest.change
+        return (
+            self.start <= since
+            and newest.at <= self.end
+            and self.change <= newest.change
+        )
 
     def between(self, since: datetime, until: datetime) -> list[Start]:
         first = bisect_right(self._starts, since, key=_instant)
         last = bisect_right(self._starts, until, key=_instant)
         return self._starts[first:last]
 
-    def renew(self, change: int, contact_ids: set[int], record_ids: set[int], starts: Iterable[Start]) -> None:
+    def renew(
+        self,
+        change: int,
+        contact_ids: set[int],
+        record_ids: set[int],
+        starts: Iterable[Start],
+    ) -> None:
         """These changed up to change number `change`: what was foreseen of them becomes these `starts`."""
         self.change = change
         kept = [
-            each for each in self._starts if each.contact_id not in contact_ids and each.record_id not in record_ids
+            each
+            for each in self._starts
+            if each.contact_id not in contact_ids and each.record_id not in record_ids
         ]
         new = [each for each in starts if self.start < each.since <= self.end]
         if new or len(kept) < len(self._starts):
@@ -139,7 +157,11 @@ def anchor_date(trigger: DateTrigger, value: Value, year: int) -> date | None:
     if not isinstance(value, date):
         return None
     if trigger.yearly:
-        day = birthday_in(Birthday(value.month, value.day), year, trigger.feb_29) if year >= value.year else None
+        day = (
+            birthday_in(Birthday(value.month, value.day), year, trigger.feb_29)
+            if year >= value.year
+            else None
+        )
         return shifted(day, trigger.date.steps) if day else None
     return shifted(value, trigger.date.steps)
 
@@ -151,26 +173,57 @@ def entry_instant(campaign: Campaign, anchor: date, zone_name: str) -> datetime:
 
 
 def due_dates(
-    connection: Connection, book: Book, campaign: Campaign, trigger: DateTrigger, since: datetime, until: datetime
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    trigger: DateTrigger,
+    since: datetime,
+    until: datetime,
 ) -> list[Start]:
     """Whose entry falls between two instants, by asking for the exact dates that lead there."""
     first, last = (since + WEST).date(), (until + EAST).date()
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    anchors = sorted({anchor for day in days for anchor in sources(day, (campaign.entry_offset(),))})
+    anchors = sorted(
+        {anchor for day in days for anchor in sources(day, (campaign.entry_offset(),))}
+    )
     if trigger.yearly:
-        days_of_year = sorted({source for anchor in anchors for source in sources(anchor, trigger.date.steps)})
-        pairs = {pair for day in days_of_year for pair in birthdays_on(day, trigger.feb_29)}
-        found = audience.dated_in_year(connection, trigger.date.field, [f"{m:02d}-{d:02d}" for m, d in sorted(pairs)])
+        days_of_year = sorted(
+            {
+                source
+                for anchor in anchors
+                for source in sources(anchor, trigger.date.steps)
+            }
+        )
+        pairs = {
+            pair for day in days_of_year for pair in birthdays_on(day, trigger.feb_29)
+        }
+        found = audience.dated_in_year(
+            connection,
+            trigger.date.field,
+            [f"{m:02d}-{d:02d}" for m, d in sorted(pairs)],
+        )
         years: Iterable[int] = sorted({day.year for day in days_of_year})
     else:
-        dates = {source.isoformat() for anchor in anchors for source in sources(anchor, trigger.date.steps)}
+        dates = {
+            source.isoformat()
+            for anchor in anchors
+            for source in sources(anchor, trigger.date.steps)
+        }
         found = audience.dated_on(connection, trigger.date.field, sorted(dates))
         years = (0,)
-    return [start for start in possible(book, campaign, trigger, found, years) if since < start.since]
+    return [
+        start
+        for start in possible(book, campaign, trigger, found, years)
+        if since < start.since
+    ]
 
 
 def possible(
-    book: Book, campaign: Campaign, trigger: DateTrigger, found: Sequence[Dated], years: Iterable[int]
+    book: Book,
+    campaign: Campaign,
+    trigger: DateTrigger,
+    found: Sequence[Dated],
+    years: Iterable[int],
 ) -> list[Start]:
     """The starts to which these dates lead, in each of these years if the trigger is yearly."""
     # Many have their day together.
@@ -186,7 +239,12 @@ def possible(
 
 
 def _entries(
-    book: Book, campaign: Campaign, trigger: DateTrigger, day: str, where: str | None, years: Iterable[int]
+    book: Book,
+    campaign: Campaign,
+    trigger: DateTrigger,
+    day: str,
+    where: str | None,
+    years: Iterable[int],
 ) -> Iterator[tuple[str, datetime]]:
     value = date_value(book.settings, trigger.date.field, day)
     if value is None:
@@ -194,4 +252,7 @@ def _entries(
     for year in years if trigger.yearly else (0,):
         anchor = anchor_date(trigger, value, year)
         if anchor is not None:
-            yield anchor.isoformat(), entry_instant(campaign, anchor, where or book.settings.timezone)
+            yield (
+                anchor.isoformat(),
+                entry_instant(campaign, anchor, where or book.settings.timezone),
+            )

@@ -15,7 +15,15 @@ from phonenumbers.timezone import time_zones_for_number
 from sqlalchemy import Connection
 
 from drip.core.calendar import ZONES_VERSION, local, zone
-from drip.core.derived import KEPT, DateField, Derived, Known, derive, events_seen, meters
+from drip.core.derived import (
+    KEPT,
+    DateField,
+    Derived,
+    Known,
+    derive,
+    events_seen,
+    meters,
+)
 from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
 from drip.storage import audience, history, people
@@ -46,15 +54,26 @@ def _zone_of_country(country: str) -> str | None:
 def _single(names: Iterable[str]) -> str | None:
     """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
     named = [name for name in names if name != "Etc/Unknown"]
-    clocks = {tuple(datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset() for month in (1, 7))
-              for name in named}  # fmt: skip
-    preferred = [name for name in named if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))]
+    clocks = {
+        tuple(
+            datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset()
+            for month in (1, 7)
+        )
+        for name in named
+    }
+    preferred = [
+        name
+        for name in named
+        if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))
+    ]
     return (preferred or named)[0] if len(clocks) == 1 else None
 
 
 def date_fields(settings: Settings, kind: str) -> list[str]:
     """The stored dates of a contact (`contact`) or a kind of record."""
-    return [name for name, field in settings.fields.get(kind, {}).items() if field.is_date]
+    return [
+        name for name, field in settings.fields.get(kind, {}).items() if field.is_date
+    ]
 
 
 def kept_of(settings: Settings, kind: str) -> dict[str, Derived]:
@@ -66,22 +85,41 @@ def kept_of(settings: Settings, kind: str) -> dict[str, Derived]:
     }
 
 
-def refresh(connection: Connection, settings: Settings, owners: Collection[Owner]) -> None:
+def refresh(
+    connection: Connection, settings: Settings, owners: Collection[Owner]
+) -> None:
     """Works out the kept dates of these contacts (record 0) and records."""
     if not any(isinstance(each, KEPT) for each in settings.derived.values()):
         return
     _refresh_contacts(connection, settings, [owner for owner in owners if not owner[1]])
-    things = people.records_by_id(connection, {record for _, record in owners if record})
+    things = people.records_by_id(
+        connection, {record for _, record in owners if record}
+    )
     for kind in {each.kind for each in things.values()}:
-        own = {each.id: settings.load(kind, each.attributes) for each in things.values() if each.kind == kind}
+        own = {
+            each.id: settings.load(kind, each.attributes)
+            for each in things.values()
+            if each.kind == kind
+        }
         pairs = [(things[number].contact_id, number) for number in own]
-        _keep(connection, settings, kind, pairs, {(things[n].contact_id, n): values for n, values in own.items()})
+        _keep(
+            connection,
+            settings,
+            kind,
+            pairs,
+            {(things[n].contact_id, n): values for n, values in own.items()},
+        )
 
 
-def _refresh_contacts(connection: Connection, settings: Settings, owners: list[Owner]) -> None:
+def _refresh_contacts(
+    connection: Connection, settings: Settings, owners: list[Owner]
+) -> None:
     if owners and kept_of(settings, "contact"):
         found = people.contacts_by_id(connection, [contact for contact, _ in owners])
-        values = {(each.id, 0): settings.load("contact", each.attributes) for each in found.values()}
+        values = {
+            (each.id, 0): settings.load("contact", each.attributes)
+            for each in found.values()
+        }
         _keep(connection, settings, "contact", owners, values)
 
 
@@ -96,15 +134,21 @@ def _keep(
     if not wanted:
         return
     numbers = [record or contact for contact, record in owners]
-    seen = _days_seen(connection, settings, events_seen(wanted.values()), numbers, kind != "contact")
-    readings = history.readings_of(connection, numbers) if meters(wanted.values()) else {}
+    seen = _days_seen(
+        connection, settings, events_seen(wanted.values()), numbers, kind != "contact"
+    )
+    readings = (
+        history.readings_of(connection, numbers) if meters(wanted.values()) else {}
+    )
     found: dict[Owner, dict[str, date]] = {}
     for owner, number in zip(owners, numbers, strict=True):
         own = dict(values.get(owner, {}))
         known = Known(own, readings.get(number, {}), seen.get(number, {}))
         found[owner] = {}
         for full, each in settings.derived.items():
-            if full.partition(".")[0] != kind or not isinstance(each, (DateField, *KEPT)):
+            if full.partition(".")[0] != kind or not isinstance(
+                each, (DateField, *KEPT)
+            ):
                 continue
             day = derive(each, known)
             if day is not None:
@@ -114,25 +158,42 @@ def _keep(
 
 
 def _days_seen(
-    connection: Connection, settings: Settings, names: set[str], numbers: Collection[int], of_records: bool
+    connection: Connection,
+    settings: Settings,
+    names: set[str],
+    numbers: Collection[int],
+    of_records: bool,
 ) -> dict[int, dict[tuple[str, str], date]]:
     """The days, on the workspace's calendar, of the first and latest events."""
     if not names:
         return {}
     home = zone(settings.timezone)
     found = history.seen_days(connection, names, numbers, of_records)
-    return {number: {key: local(at, home).date() for key, at in own.items()} for number, own in found.items()}
+    return {
+        number: {key: local(at, home).date() for key, at in own.items()}
+        for number, own in found.items()
+    }
 
 
 def refresh_all(connection: Connection, settings: Settings) -> None:
     """Works everything out anew where the settings define other dates than those that are kept."""
-    definitions = {full: each for full, each in settings.derived.items() if isinstance(each, (DateField, *KEPT))}
+    definitions = {
+        full: each
+        for full, each in settings.derived.items()
+        if isinstance(each, (DateField, *KEPT))
+    }
     rules = sha256(
-        repr((sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)).encode()
+        repr(
+            (sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)
+        ).encode()
     ).hexdigest()
     if history.kept_rules(connection, KEPT_DATES) == rules:
         return
-    for kind in {full.partition(".")[0] for full, each in definitions.items() if isinstance(each, KEPT)}:
+    for kind in {
+        full.partition(".")[0]
+        for full, each in definitions.items()
+        if isinstance(each, KEPT)
+    }:
         owners = history.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])
@@ -146,12 +207,18 @@ def settle_zones(connection: Connection) -> None:
     """
     if history.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
         return
-    lacking = [name for name in audience.zones(connection) if name and not _is_zone(name)]
+    lacking = [
+        name for name in audience.zones(connection) if name and not _is_zone(name)
+    ]
     for name, count in people.leave_zones(connection, lacking).items():
         log.warning(
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
-            "workspace's.", name, count, ZONES_VERSION, extra={"action": "unknown-zone"},
-        )  # fmt: skip
+            "workspace's.",
+            name,
+            count,
+            ZONES_VERSION,
+            extra={"action": "unknown-zone"},
+        )
     for some in people.without_zone(connection):
         known: dict[str, list[int]] = defaultdict(list)
         for contact in some:
@@ -172,7 +239,9 @@ def _is_zone(name: str) -> bool:
 
 
 def take_readings(
-    connection: Connection, settings: Settings, rows: Iterable[tuple[str, int, Mapping[str, object], datetime]]
+    connection: Connection,
+    settings: Settings,
+    rows: Iterable[tuple[str, int, Mapping[str, object], datetime]],
 ) -> None:
     """Keeps what meters showed: kind, record, its values by name, and when."""
     home = zone(settings.timezone)

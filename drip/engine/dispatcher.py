@@ -10,7 +10,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.calendar import from_millis, millis
-from drip.core.message import Desk, Message, Receipt, Relayed, Stream, Transport, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Desk,
+    Message,
+    Receipt,
+    Relayed,
+    Stream,
+    Transport,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.core.rates import Rates, pace
 from drip.core.shortage import Shortage, shortage
 from drip.engine.alarming import alarm
@@ -29,9 +39,7 @@ from drip.storage.outbox import Outgoing
 BATCH = 200
 # A probe is nobody else's for so long.
 PROBE_MS = 60_000
-LEFT_ALONE = (
-    "nothing is tried for a while, `drip status` says until when; if it is mended, `drip stop --off` tries at once"
-)
+LEFT_ALONE = "nothing is tried for a while, `drip status` says until when; if it is mended, `drip stop --off` tries at once"
 # A server that has taken nobody for so long: a person decides.
 UNPROVEN = timedelta(days=3)
 # So long one channel hands over before the planner and the other channels get their turn.
@@ -99,10 +107,17 @@ class Dispatcher:
     def _handed_over(self, book: Book, channel: str) -> Tally:
         tally, transport = Tally(), self.transports.get(channel)
         if transport is None:
-            tally.trouble, tally.help = f"Nothing says how messages by {channel} leave.", "add `transports:`"
+            tally.trouble, tally.help = (
+                f"Nothing says how messages by {channel} leave.",
+                "add `transports:`",
+            )
             return tally
         with self.database.read() as connection:
-            closed = lanes.closed(connection, channel, millis(self.clock())) if self.pacing else None
+            closed = (
+                lanes.closed(connection, channel, millis(self.clock()))
+                if self.pacing
+                else None
+            )
             trouble = lanes.trouble(connection, channel) if self.pacing else None
         if closed or (trouble and not self._may_probe(channel)):
             tally.trouble, tally.help = closed or trouble, LEFT_ALONE
@@ -110,11 +125,19 @@ class Dispatcher:
         desk = self._desk(book, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
-            messages = self._probe(book, channel, desk) if trouble else self._messages(book, channel, desk)
+            messages = (
+                self._probe(book, channel, desk)
+                if trouble
+                else self._messages(book, channel, desk)
+            )
             stream.deliver(messages, desk)
             desk.put_behind()
         except TransportDown as down:
-            tally.trouble, tally.help, tally.pause_ms = str(down), down.help, COSTLY_MS if down.costly else DOWN_MS
+            tally.trouble, tally.help, tally.pause_ms = (
+                str(down),
+                down.help,
+                COSTLY_MS if down.costly else DOWN_MS,
+            )
         except Exception as error:
             lack = shortage(error)
             # A simulation that goes on without would show what is not so.
@@ -130,21 +153,39 @@ class Dispatcher:
             self._leave_alone(channel, tally, probed=trouble is not None)
         return tally
 
-    def _desk(self, book: Book, channel: str, transport: Transport, tally: Tally) -> Handover:
+    def _desk(
+        self, book: Book, channel: str, transport: Transport, tally: Tally
+    ) -> Handover:
         """The desk of a delivery."""
         relay = _relay_name(transport)
         accepts = True
         if relay is not None:
             with self.database.read() as connection:
                 accepts = relays.accepts(connection, channel, relay)
-        return Handover(self.database, book, self.clock, self.fence, tally, channel, relay, accepts, self.stop)
+        return Handover(
+            self.database,
+            book,
+            self.clock,
+            self.fence,
+            tally,
+            channel,
+            relay,
+            accepts,
+            self.stop,
+        )
 
     def meet_servers(self) -> None:
         """A server that a channel did not have before has to get to know us; whom another one refused is offered to it."""
-        names = {channel: _relay_name(each) for channel, each in self.transports.items()}
+        names = {
+            channel: _relay_name(each) for channel, each in self.transports.items()
+        }
         with self.database.read() as connection:
             known = relays.servers(connection)
-        fresh = {channel: name for channel, name in names.items() if name is not None and known.get(channel) != name}
+        fresh = {
+            channel: name
+            for channel, name in names.items()
+            if name is not None and known.get(channel) != name
+        }
         if fresh:
             with self.database.write() as connection:
                 known = relays.servers(connection)
@@ -163,7 +204,15 @@ class Dispatcher:
         now = millis(self.clock())
         with self.database.write() as connection:
             if tally.trouble and not tally.lacking:
-                lanes.close(connection, channel, "", now, *tally.pause_ms, reason=tally.trouble, probed=probed)
+                lanes.close(
+                    connection,
+                    channel,
+                    "",
+                    now,
+                    *tally.pause_ms,
+                    reason=tally.trouble,
+                    probed=probed,
+                )
             elif tally.sent:
                 lanes.reopened(connection, channel)
             else:
@@ -175,9 +224,13 @@ class Dispatcher:
         batch = self._claim(book, channel, desk, probing=True)
         with self.database.read() as connection:
             refused = relays.refused_by(connection, channel)
-            others = [each.contact.id for each in batch if each.contact.id not in refused]
+            others = [
+                each.contact.id for each in batch if each.contact.id not in refused
+            ]
             known = relays.known_to_work(connection, channel, others)
-        batch.sort(key=lambda each: (each.contact.id in refused, each.contact.id != known))
+        batch.sort(
+            key=lambda each: (each.contact.id in refused, each.contact.id != known)
+        )
         for each in batch:
             message = self._rendered(each, desk.tally)
             if message is not None:
@@ -197,7 +250,9 @@ class Dispatcher:
                     return
                 now = self.clock()
                 # Nobody gets a turn before all have ended: while one is waited for, the others may as well go.
-                if now > began + (LONGEST_SLICE if desk.held_up(now - SLICE) else SLICE):
+                if now > began + (
+                    LONGEST_SLICE if desk.held_up(now - SLICE) else SLICE
+                ):
                     tally.more = True
                     return
                 message = self._rendered(each, tally)
@@ -207,7 +262,9 @@ class Dispatcher:
             if not batch:
                 return
 
-    def _claim(self, book: Book, channel: str, desk: Handover, *, probing: bool = False) -> list[Ready]:
+    def _claim(
+        self, book: Book, channel: str, desk: Handover, *, probing: bool = False
+    ) -> list[Ready]:
         """The next messages with their runs, steps and facts; those whose campaign cannot be read any more are given back."""
         rates = book.settings.rates.get(channel, Rates()) if self.pacing else None
         more, ready = True, list[Ready]()
@@ -215,24 +272,44 @@ class Dispatcher:
             with self.database.write() as connection:
                 now = self.clock()
                 waiting = self._waiting(connection, channel, now, desk.in_hand)
-                facts = Batch(connection, book.settings, {each.contact_id for each in waiting}, now)
+                facts = Batch(
+                    connection,
+                    book.settings,
+                    {each.contact_id for each in waiting},
+                    now,
+                )
                 begin = waiting
                 if rates is not None:
-                    domains = {each.id: domain_of(facts.contacts[each.contact_id], channel) for each in waiting}
+                    domains = {
+                        each.id: domain_of(facts.contacts[each.contact_id], channel)
+                        for each in waiting
+                    }
                     known = lanes.read(connection, channel, set(domains.values()))
                     if probing:
                         # It is closed to all others meanwhile.
                         known.pop("", None)
                     if rates.limited or known:
-                        begin, more = self._paced(connection, rates, channel, waiting, domains, known, desk.tally)
+                        begin, more = self._paced(
+                            connection,
+                            rates,
+                            channel,
+                            waiting,
+                            domains,
+                            known,
+                            desk.tally,
+                        )
                 ready = self._ready(connection, book, facts, begin)
-                unreadable = {each.id for each in begin} - {each.outgoing.id for each in ready}
+                unreadable = {each.id for each in begin} - {
+                    each.outgoing.id for each in ready
+                }
                 outbox.give_back(connection, unreadable, now)
             # Whoever was put off or given back is out of the way of those behind.
             more = more and bool(waiting)
         return ready
 
-    def _waiting(self, connection: Connection, channel: str, now: datetime, in_hand: set[int]) -> list[Outgoing]:
+    def _waiting(
+        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
+    ) -> list[Outgoing]:
         return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
 
     def _paced(
@@ -246,8 +323,17 @@ class Dispatcher:
         tally: Tally,
     ) -> tuple[list[Outgoing], bool]:
         """Those that may begin now by the rates of the channel and its domains, and whether more may; the others are put off."""
-        paced = pace([(each.id, domains[each.id]) for each in waiting], known, rates, millis(self.clock()))
-        lanes.save(connection, channel, {name: at for name, at in paced.lanes.items() if at != known.get(name)})
+        paced = pace(
+            [(each.id, domains[each.id]) for each in waiting],
+            known,
+            rates,
+            millis(self.clock()),
+        )
+        lanes.save(
+            connection,
+            channel,
+            {name: at for name, at in paced.lanes.items() if at != known.get(name)},
+        )
         outbox.put_off(connection, paced.later)
         if paced.later:
             tally.wait_until(from_millis(min(paced.later.values())))
@@ -257,7 +343,9 @@ class Dispatcher:
         begin = set(paced.begin)
         return [each for each in waiting if each.id in begin], not full
 
-    def _ready(self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]) -> list[Ready]:
+    def _ready(
+        self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]
+    ) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
         found = runs.runs_by_id(connection, {each.run_id for each in waiting})
         campaigns = load_of_runs(connection, book, facts, list(found.values()))
@@ -268,7 +356,16 @@ class Dispatcher:
             campaign = campaigns[run.campaign, run.version]
             step = step_of(campaign, outgoing.step)
             if campaign and step:
-                ready.append(Ready(outgoing, run, campaign, step, facts.contacts[outgoing.contact_id], facts))
+                ready.append(
+                    Ready(
+                        outgoing,
+                        run,
+                        campaign,
+                        step,
+                        facts.contacts[outgoing.contact_id],
+                        facts,
+                    )
+                )
         return ready
 
     def _rendered(self, each: Ready, tally: Tally) -> Message | None:
@@ -280,10 +377,25 @@ class Dispatcher:
             place = str(error.place or each.step.place)
             each.outgoing.place = place
             with self.database.write() as connection:
-                outbox.close(connection, each.outgoing, "held", self.clock(), "render-error", error.sentence)
+                outbox.close(
+                    connection,
+                    each.outgoing,
+                    "held",
+                    self.clock(),
+                    "render-error",
+                    error.sentence,
+                )
                 go_on(connection, [each], self.clock())
                 said = f"A message of {each.campaign.key} cannot be written and is held: {error.sentence} ({place})."
-                alarm(connection, log, "render-error", each.campaign.key, said, self.clock(), SETTLE)
+                alarm(
+                    connection,
+                    log,
+                    "render-error",
+                    each.campaign.key,
+                    said,
+                    self.clock(),
+                    SETTLE,
+                )
             tally.held += 1
             return None
         return message
@@ -309,7 +421,12 @@ def hold_unproven(connection: Connection, now: datetime) -> None:
     """Has a person decide of those whom a server refused that has taken nobody for days; their runs go on."""
     overdue = relays.overdue(connection, now - UNPROVEN)
     if overdue:
-        outbox.hold_waiting(connection, {each.message_id: each.answer for each in overdue}, now, "unproven")
+        outbox.hold_waiting(
+            connection,
+            {each.message_id: each.answer for each in overdue},
+            now,
+            "unproven",
+        )
         relays.forget(connection, [each.message_id for each in overdue])
         runs.wake(connection, {each.run_id for each in overdue})
         said = f"{len(overdue)} message(s) were refused for {UNPROVEN.days} days by a server that has taken nobody, and are held."
@@ -330,7 +447,9 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
         if campaign and campaign.on_unknown == "resend" and each.maybe_left_at is None:
             again.add(each.id)
     outbox.settle_left_behind(connection, again, now, resend=True)
-    outbox.settle_left_behind(connection, {each.id for each in left} - again, now, resend=False)
+    outbox.settle_left_behind(
+        connection, {each.id for each in left} - again, now, resend=False
+    )
     runs.wake(connection, {each.run_id for each in left if each.id not in again})
     said = f"{len(left)} message(s) were being handed over when the program ended; {len(left) - len(again)} are held."
     alarm(connection, log, "reaped", str(fence), said, now, SETTLE)
@@ -338,7 +457,11 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
 
 
 def _relay_name(transport: Transport) -> str | None:
-    return transport.relay_name if isinstance(transport, Relayed) and isinstance(transport, Stream) else None
+    return (
+        transport.relay_name
+        if isinstance(transport, Relayed) and isinstance(transport, Stream)
+        else None
+    )
 
 
 class OneByOne:

@@ -45,7 +45,9 @@ class Doorkeeper:
     def __init__(self) -> None:
         self._foresight = Foresight()
         self._zones: tuple[int, list[str | None]] = (-1, [])
-        self._upcoming: dict[tuple[Schedule, str], tuple[datetime, datetime | None]] = {}
+        self._upcoming: dict[
+            tuple[Schedule, str], tuple[datetime, datetime | None]
+        ] = {}
 
     def enter(self, connection: Connection, book: Book, now: datetime) -> None:
         """Starts every run whose time has come since the last look."""
@@ -54,7 +56,9 @@ class Doorkeeper:
         seen: dict[str, Cursor] = {}
         for campaign in book.entering():
             rules = f"{_kind(campaign)}/{campaign.version}/{book.settings.version}"
-            looked = replace(newest, rules=rules, event_id=_newest_of(connection, campaign, newest))
+            looked = replace(
+                newest, rules=rules, event_id=_newest_of(connection, campaign, newest)
+            )
             before = cursors.get(campaign.key)
             if before and not before.rules.startswith(f"{_kind(campaign)}/"):
                 # Its trigger was another one, which counted in other numbers: this is the first look.
@@ -64,25 +68,51 @@ class Doorkeeper:
         audience.move_cursors(connection, seen)
 
     def _enter(
-        self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, looked: Cursor
+        self,
+        connection: Connection,
+        book: Book,
+        campaign: Campaign,
+        before: Cursor | None,
+        looked: Cursor,
     ) -> bool:
         """Starts a campaign's runs; False if its brake was pulled, so that those who are left are looked at again."""
         for starts in self._starts(connection, book, campaign, before, looked):
             for n in range(0, len(starts), audience.BATCH):
-                rows = _rows(connection, book, campaign, starts[n : n + audience.BATCH], looked.at)
-                if campaign.max_audience is not None and rows and _brake(connection, book, campaign, rows, looked.at):
+                rows = _rows(
+                    connection,
+                    book,
+                    campaign,
+                    starts[n : n + audience.BATCH],
+                    looked.at,
+                )
+                if (
+                    campaign.max_audience is not None
+                    and rows
+                    and _brake(connection, book, campaign, rows, looked.at)
+                ):
                     return False
                 audience.start_runs(connection, rows)
         return True
 
     def _starts(
-        self, connection: Connection, book: Book, campaign: Campaign, before: Cursor | None, newest: Cursor
+        self,
+        connection: Connection,
+        book: Book,
+        campaign: Campaign,
+        before: Cursor | None,
+        newest: Cursor,
     ) -> Iterable[list[Start]]:
         match campaign.trigger:
             case DateTrigger() as trigger:
-                return [self._foresight.starts(connection, book, campaign, trigger, before, newest)]
+                return [
+                    self._foresight.starts(
+                        connection, book, campaign, trigger, before, newest
+                    )
+                ]
             case ScheduleTrigger(schedule):
-                return self._scheduled(connection, book, campaign, schedule, before, newest)
+                return self._scheduled(
+                    connection, book, campaign, schedule, before, newest
+                )
             case EventTrigger() as trigger:
                 if before and before.event_id == newest.event_id:
                     return []
@@ -104,7 +134,11 @@ class Doorkeeper:
         """The newest occurrence since the last look, zone by zone; older ones that were missed are dropped."""
         if before is None:
             return
-        names: list[str | None] = [campaign.timezone] if campaign.timezone else self._zones_now(connection, newest)
+        names: list[str | None] = (
+            [campaign.timezone]
+            if campaign.timezone
+            else self._zones_now(connection, newest)
+        )
         groups: dict[tuple[str, datetime], list[str | None]] = {}
         for name in names:
             where = zone(name or book.settings.timezone)
@@ -112,22 +146,41 @@ class Doorkeeper:
                 continue
             wall = schedule.latest(before.at, newest.at, where)
             if wall is not None:
-                occurrence = wall.strftime("%Y-%m-%dT%H:%M") if schedule.several_a_day() else wall.date().isoformat()
+                occurrence = (
+                    wall.strftime("%Y-%m-%dT%H:%M")
+                    if schedule.several_a_day()
+                    else wall.date().isoformat()
+                )
                 groups.setdefault((occurrence, instant(wall, where)), []).append(name)
         narrow = who.where(book.settings, _narrowed(campaign), newest.at)
-        for (occurrence, since), members in sorted(groups.items(), key=lambda group: group[0]):
+        for (occurrence, since), members in sorted(
+            groups.items(), key=lambda group: group[0]
+        ):
             if _all_alike(campaign):
                 start = Start(0, 0, occurrence, since)
                 row = _row(campaign, start, max(since, newest.at))
-                audience.start_everybody(connection, row, None if campaign.timezone else members, narrow)
+                audience.start_everybody(
+                    connection, row, None if campaign.timezone else members, narrow
+                )
                 continue
-            for ids in audience.contacts_in(connection, None if campaign.timezone else members, narrow):
-                yield [Start(id_, record, occurrence, since) for id_, record in _each(connection, campaign, ids)]
+            for ids in audience.contacts_in(
+                connection, None if campaign.timezone else members, narrow
+            ):
+                yield [
+                    Start(id_, record, occurrence, since)
+                    for id_, record in _each(connection, campaign, ids)
+                ]
 
-    def _may_have_come(self, schedule: Schedule, after: datetime, until: datetime, where: ZoneInfo) -> bool:
+    def _may_have_come(
+        self, schedule: Schedule, after: datetime, until: datetime, where: ZoneInfo
+    ) -> bool:
         """Whether an occurrence can lie in (after, until]: most often no, and known from the look before."""
         start, upcoming = self._upcoming.get((schedule, where.key), (None, None))
-        if start is None or not start <= after or (upcoming is not None and upcoming <= after):
+        if (
+            start is None
+            or not start <= after
+            or (upcoming is not None and upcoming <= after)
+        ):
             start, upcoming = after, schedule.upcoming(after, where)
             self._upcoming[schedule, where.key] = (start, upcoming)
         return upcoming is not None and upcoming <= until
@@ -139,7 +192,12 @@ class Doorkeeper:
 
 
 def coming_entries(
-    connection: Connection, book: Book, campaign: Campaign, start: datetime, end: datetime, after: int | None = None
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    start: datetime,
+    end: datetime,
+    after: int | None = None,
 ) -> set[datetime]:
     """Every instant in (start, end] at which someone could enter, as things are. Events cannot be foreseen.
 
@@ -150,26 +208,46 @@ def coming_entries(
             if after is None:
                 starts = due_dates(connection, book, campaign, trigger, start, end)
             else:
-                changed = audience.dated_and_changed(connection, trigger.date.field, after)
-                starts = possible(book, campaign, trigger, changed, range(start.year - 1, end.year + 2))
+                changed = audience.dated_and_changed(
+                    connection, trigger.date.field, after
+                )
+                starts = possible(
+                    book,
+                    campaign,
+                    trigger,
+                    changed,
+                    range(start.year - 1, end.year + 2),
+                )
             return {each.since for each in starts if start < each.since <= end}
         case ScheduleTrigger(schedule):
-            names = [campaign.timezone] if campaign.timezone else audience.zones(connection, after)
+            names = (
+                [campaign.timezone]
+                if campaign.timezone
+                else audience.zones(connection, after)
+            )
             return {
-                at for name in names for at in _occasions(schedule, start, end, zone(name or book.settings.timezone))
+                at
+                for name in names
+                for at in _occasions(
+                    schedule, start, end, zone(name or book.settings.timezone)
+                )
             }
         case _:
             return set()
 
 
-def _occasions(schedule: Schedule, start: datetime, end: datetime, where: ZoneInfo) -> Iterator[datetime]:
+def _occasions(
+    schedule: Schedule, start: datetime, end: datetime, where: ZoneInfo
+) -> Iterator[datetime]:
     at = schedule.upcoming(start, where)
     while at is not None and at <= end:
         yield at
         at = schedule.upcoming(at, where)
 
 
-def _each(connection: Connection, campaign: Campaign, contact_ids: list[int]) -> list[tuple[int, int]]:
+def _each(
+    connection: Connection, campaign: Campaign, contact_ids: list[int]
+) -> list[tuple[int, int]]:
     if campaign.for_each is None:
         return [(contact_id, 0) for contact_id in contact_ids]
     owned = people.records_of(connection, contact_ids, campaign.for_each)
@@ -185,37 +263,57 @@ def _happened(
 ) -> list[Start]:
     """Events that came in since the last look; at the first look, those that are not too old to matter."""
     since = EPOCH if before else now - campaign.lookback()
-    found = audience.events_after(connection, trigger.event, before.event_id if before else 0, since)
+    found = audience.events_after(
+        connection, trigger.event, before.event_id if before else 0, since
+    )
     starts = []
     for event in found:
         if campaign.for_each and not event.record_id:
             continue
         record_id = event.record_id if campaign.for_each else 0
         occurrence = "once" if campaign.re_entry == "never" else event.key
-        starts.append(Start(event.contact_id, record_id, occurrence, event.at, event_id=event.id))
+        starts.append(
+            Start(event.contact_id, record_id, occurrence, event.at, event_id=event.id)
+        )
     return starts
 
 
-def _came_in(connection: Connection, campaign: Campaign, segment: str, before: Cursor | None) -> list[Start]:
+def _came_in(
+    connection: Connection, campaign: Campaign, segment: str, before: Cursor | None
+) -> list[Start]:
     """Who came into the segment since the last look; at the first look everybody who is in it."""
     starts = []
-    for each in segments.entrants(connection, segment, before.event_id if before else 0):
-        occurrence = "once" if campaign.re_entry == "never" else f"{each.since:%Y-%m-%dT%H:%M}"
+    for each in segments.entrants(
+        connection, segment, before.event_id if before else 0
+    ):
+        occurrence = (
+            "once" if campaign.re_entry == "never" else f"{each.since:%Y-%m-%dT%H:%M}"
+        )
         starts.append(Start(each.contact_id, 0, occurrence, each.since))
     return starts
 
 
 def _counted(
-    connection: Connection, campaign: Campaign, trigger: CounterTrigger, before: Cursor | None, now: datetime
+    connection: Connection,
+    campaign: Campaign,
+    trigger: CounterTrigger,
+    before: Cursor | None,
+    now: datetime,
 ) -> list[Start]:
     """Whose counter came up to one of the numbers since the last look; to several: the newest one counts."""
     since = EPOCH if before else now - campaign.lookback()
     starts: dict[int, Start] = {}
-    for entry in loyalty.entries_after(connection, trigger.counter, before.event_id if before else 0, since):
+    for entry in loyalty.entries_after(
+        connection, trigger.counter, before.event_id if before else 0, since
+    ):
         for number in trigger.reaches:
             if entry.before < number <= entry.after:
-                occurrence = "once" if campaign.re_entry == "never" else f"{number}/{entry.id}"
-                starts[entry.contact_id] = Start(entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id)
+                occurrence = (
+                    "once" if campaign.re_entry == "never" else f"{number}/{entry.id}"
+                )
+                starts[entry.contact_id] = Start(
+                    entry.contact_id, 0, occurrence, entry.at, event_id=entry.event_id
+                )
     return list(starts.values())
 
 
@@ -247,7 +345,11 @@ def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> in
 
 def _narrowed(campaign: Campaign) -> Condition | None:
     """The part of the audience that the database can look at first: what does not hang on whose day it is."""
-    if campaign.for_each or campaign.audience is None or who.hangs_on_today(campaign.audience):
+    if (
+        campaign.for_each
+        or campaign.audience is None
+        or who.hangs_on_today(campaign.audience)
+    ):
         return None
     return campaign.audience
 
@@ -257,12 +359,22 @@ def _all_alike(campaign: Campaign) -> bool:
 
     Both readers of conditions agree, so what the database finds needs no second look.
     """
-    free = campaign.re_entry == "always" and not campaign.holdout and campaign.max_audience is None
-    return free and campaign.for_each is None and _narrowed(campaign) is campaign.audience
+    free = (
+        campaign.re_entry == "always"
+        and not campaign.holdout
+        and campaign.max_audience is None
+    )
+    return (
+        free and campaign.for_each is None and _narrowed(campaign) is campaign.audience
+    )
 
 
 def _rows(
-    connection: Connection, book: Book, campaign: Campaign, starts: list[Start], now: datetime
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    starts: list[Start],
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """The runs of those who are in the audience and may enter (again)."""
     ids = {start.contact_id for start in starts}
@@ -279,39 +391,74 @@ def _rows(
         if _may_enter(campaign, batch, start, last.get(whose), enters):
             last[whose] = enters
             rows.append(
-                _row(campaign, start, enters) | _held_out(campaign, batch.contacts[start.contact_id].key, enters)
+                _row(campaign, start, enters)
+                | _held_out(campaign, batch.contacts[start.contact_id].key, enters)
             )
     return rows
 
 
-def _may_enter(campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime) -> bool:
+def _may_enter(
+    campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime
+) -> bool:
     contact = batch.contacts[start.contact_id]
     if contact.erased_at is not None:
         return False
-    if batch.unconfirmed(contact) and not (campaign.asks_back and batch.confirmable(contact)):
+    if batch.unconfirmed(contact) and not (
+        campaign.asks_back and batch.confirmable(contact)
+    ):
         return False
-    if last is not None and not _may_again(campaign, last, zone(batch.zone_of(contact)), now):
+    if last is not None and not _may_again(
+        campaign, last, zone(batch.zone_of(contact)), now
+    ):
         return False
-    where = campaign.trigger.where if isinstance(campaign.trigger, EventTrigger) else None
+    where = (
+        campaign.trigger.where if isinstance(campaign.trigger, EventTrigger) else None
+    )
     if campaign.audience is None and where is None:
         return True
-    facts = batch.facts(contact, batch.records.get(start.record_id), heard_by(batch, start.event_id, None))
-    return all(why_not(condition, facts) is None for condition in (campaign.audience, where) if condition)
+    facts = batch.facts(
+        contact,
+        batch.records.get(start.record_id),
+        heard_by(batch, start.event_id, None),
+    )
+    return all(
+        why_not(condition, facts) is None
+        for condition in (campaign.audience, where)
+        if condition
+    )
 
 
-def _may_again(campaign: Campaign, last: datetime, where: ZoneInfo, now: datetime) -> bool:
+def _may_again(
+    campaign: Campaign, last: datetime, where: ZoneInfo, now: datetime
+) -> bool:
     if isinstance(campaign.re_entry, Duration):
         return now >= later(last, campaign.re_entry, where)
     return campaign.re_entry == "always"
 
 
-def _brake(connection: Connection, book: Book, campaign: Campaign, rows: list[dict[str, Any]], now: datetime) -> bool:
+def _brake(
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    rows: list[dict[str, Any]],
+    now: datetime,
+) -> bool:
     """Holds a campaign into which more people come within a day than it allows."""
     assert campaign.max_audience is not None
     # Whoever was in already does not come in now.
-    taken = audience.occurrences(connection, campaign.key, {row["contact_id"] for row in rows})
-    rows = [row for row in rows if (row["contact_id"], row["record_id"], row["occurrence"]) not in taken]
-    today = audience.count_starts(connection, campaign.key, now - timedelta(days=1)) if rows else 0
+    taken = audience.occurrences(
+        connection, campaign.key, {row["contact_id"] for row in rows}
+    )
+    rows = [
+        row
+        for row in rows
+        if (row["contact_id"], row["record_id"], row["occurrence"]) not in taken
+    ]
+    today = (
+        audience.count_starts(connection, campaign.key, now - timedelta(days=1))
+        if rows
+        else 0
+    )
     if today + len(rows) <= campaign.max_audience:
         return False
     reason = (
@@ -320,7 +467,14 @@ def _brake(connection: Connection, book: Book, campaign: Campaign, rows: list[di
     )
     control.hold(connection, campaign.key, now, reason)
     book.refresh(connection)
-    alarm(connection, log, "brake", campaign.key, f"{campaign.key} is held: {reason}.", now)
+    alarm(
+        connection,
+        log,
+        "brake",
+        campaign.key,
+        f"{campaign.key} is held: {reason}.",
+        now,
+    )
     return True
 
 
@@ -347,8 +501,16 @@ def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
 
 def _held_out(campaign: Campaign, contact: str, enters: datetime) -> dict[str, Any]:
     """How the run of one who gets nothing, for comparison, ends as it begins; nothing for the others."""
-    if not campaign.holdout or chance_of(contact, campaign.key, "holdout") >= campaign.holdout:
+    if (
+        not campaign.holdout
+        or chance_of(contact, campaign.key, "holdout") >= campaign.holdout
+    ):
         return {}
     sentence = f"one of the {campaign.holdout * 100:g}% who get nothing, so that the difference can be measured"
-    ended = {"active": False, "ended_at": enters, "code": "holdout", "sentence": sentence}
+    ended = {
+        "active": False,
+        "ended_at": enters,
+        "code": "holdout",
+        "sentence": sentence,
+    }
     return {**ended, "place": str(campaign.place)}

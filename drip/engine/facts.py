@@ -31,7 +31,13 @@ from drip.storage.runs import Run
 class Batch:
     """Contacts with their consents, suppressions, records and events, as of one transaction."""
 
-    def __init__(self, connection: Connection, settings: Settings, contact_ids: Collection[int], now: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        contact_ids: Collection[int],
+        now: datetime,
+    ) -> None:
         self.settings, self.now = settings, now
         self._connection, self._ids = connection, list(contact_ids)
         self.contacts = people.contacts_by_id(connection, contact_ids)
@@ -41,7 +47,11 @@ class Batch:
         self._suppressed: dict[str, str] = {}
         if people.any_suppressed(connection):
             channels = list(settings.transports)
-            digests = [self._digest(each, channel) for each in self.contacts.values() for channel in channels]
+            digests = [
+                self._digest(each, channel)
+                for each in self.contacts.values()
+                for channel in channels
+            ]
             self._suppressed = people.suppressed(connection, digests)
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
@@ -50,7 +60,9 @@ class Batch:
         self._happened: dict[tuple[int, str], list[Event]] = {}
         self._heard: set[str] = set()
         self._asked: dict[str, Any] = {}
-        self._held_back: dict[tuple[int, str | None], tuple[datetime, str]] | None = None
+        self._held_back: dict[tuple[int, str | None], tuple[datetime, str]] | None = (
+            None
+        )
         self._totals: dict[tuple[str, bool], dict[int, float]] = {}
 
     # --- fetched for the runs at hand
@@ -73,7 +85,9 @@ class Batch:
         if not missing:
             return
         self._heard |= missing
-        for contact, own in people.events_of(self._connection, self._ids, missing).items():
+        for contact, own in people.events_of(
+            self._connection, self._ids, missing
+        ).items():
             for event in own:
                 self._happened.setdefault((contact, event.name), []).append(event)
                 self.events[event.id] = event
@@ -108,12 +122,16 @@ class Batch:
 
     def tags(self, contact_id: int) -> set[str]:
         """The contact's tags, to be changed with what is stored."""
-        found: dict[int, set[str]] = self._once("tags", lambda: history.tags_of(self._connection, self._ids))
+        found: dict[int, set[str]] = self._once(
+            "tags", lambda: history.tags_of(self._connection, self._ids)
+        )
         return found.setdefault(contact_id, set())
 
     def sets(self, contact_id: int) -> Collection[str]:
         """The segments and ranks that the contact is in."""
-        found: dict[int, set[str]] = self._once("sets", lambda: segments.sets_of(self._connection, self._ids))
+        found: dict[int, set[str]] = self._once(
+            "sets", lambda: segments.sets_of(self._connection, self._ids)
+        )
         return found.get(contact_id, ())
 
     def coupons(self, contact: Contact) -> set[str]:
@@ -123,7 +141,11 @@ class Batch:
         )
         today = local(self.now, zone(self.zone_of(contact))).date().isoformat()
         own = [*found.get(contact.id, ()), *self._issued.get(contact.id, ())]
-        return {each.coupon for each in own if each.redeemed_at is None and (each.expires or today) >= today}
+        return {
+            each.coupon
+            for each in own
+            if each.redeemed_at is None and (each.expires or today) >= today
+        }
 
     def forget_kept(self) -> None:
         """Derived dates were worked out anew."""
@@ -141,7 +163,9 @@ class Batch:
         )
         return found.setdefault(contact_id, {})
 
-    def paused(self, contact: Contact, topic: str | None) -> tuple[datetime, Reason] | None:
+    def paused(
+        self, contact: Contact, topic: str | None
+    ) -> tuple[datetime, Reason] | None:
         """Until when a topic is held back for this contact, and why."""
         pauses = self._pauses()
         held = pauses.get((contact.id, topic)) if pauses else None
@@ -149,17 +173,25 @@ class Batch:
             return None
         until, place = held
         day = local(until, zone(self.zone_of(contact)))
-        return until, Reason("paused", f"{topic} is held back for this contact until {day:%Y-%m-%d}", place_of(place))
+        return until, Reason(
+            "paused",
+            f"{topic} is held back for this contact until {day:%Y-%m-%d}",
+            place_of(place),
+        )
 
     def _pauses(self) -> dict[tuple[int, str | None], tuple[datetime, str]]:
         if self._held_back is None:
-            self._held_back = dict(history.pauses_of(self._connection, self._ids).items())
+            self._held_back = dict(
+                history.pauses_of(self._connection, self._ids).items()
+            )
         return self._held_back
 
     def pause(self, contact: Contact, topic: str, until: datetime, place: str) -> None:
         """A topic that is held back from now on."""
         found = self._pauses()
-        found[contact.id, topic] = max((until, place), found.get((contact.id, topic), (until, place)))
+        found[contact.id, topic] = max(
+            (until, place), found.get((contact.id, topic), (until, place))
+        )
 
     # --- consent and address
 
@@ -181,7 +213,11 @@ class Batch:
         settings = self.settings
         where = zone(contact.zone or settings.timezone)
         return Person(
-            where, partial(self._closed, contact), settings.quiet_hours, settings.quiet_hours_place, settings.holidays
+            where,
+            partial(self._closed, contact),
+            settings.quiet_hours,
+            settings.quiet_hours_place,
+            settings.holidays,
         )
 
     def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
@@ -189,16 +225,24 @@ class Batch:
         said = self._said(contact, topic, channel)
         digest = self._digest(contact, channel)
         return Standing(
-            contact.id, topic, channel, address_of(contact, channel), contact.zone, said.given if said else None,
-            digest in self._suppressed, digest,
-        )  # fmt: skip
+            contact.id,
+            topic,
+            channel,
+            address_of(contact, channel),
+            contact.zone,
+            said.given if said else None,
+            digest in self._suppressed,
+            digest,
+        )
 
     def _digest(self, contact: Contact, channel: str) -> str:
         """The hash under which the contact's address would be suppressed; empty where there is none."""
         address = address_of(contact, channel)
         return people.digest(self._key, address) if address else ""
 
-    def _said(self, contact: Contact, topic: str | None, channel: str) -> Consent | None:
+    def _said(
+        self, contact: Contact, topic: str | None, channel: str
+    ) -> Consent | None:
         for each in self._consents.get(contact.id, ()):
             if each.topic == topic and each.channel == channel:
                 return each
@@ -207,41 +251,73 @@ class Batch:
     def say(self, consent: Consent) -> None:
         """A consent given or taken back just now."""
         own = self._consents.setdefault(consent.contact_id, [])
-        own[:] = [each for each in own if (each.topic, each.channel) != (consent.topic, consent.channel)]
+        own[:] = [
+            each
+            for each in own
+            if (each.topic, each.channel) != (consent.topic, consent.channel)
+        ]
         own.append(consent)
 
-    def _closed(self, contact: Contact, channel: str, topic: str | None) -> Reason | None:
+    def _closed(
+        self, contact: Contact, channel: str, topic: str | None
+    ) -> Reason | None:
         """Why nothing may go by a channel: of a topic, or (None) at all."""
         place = self.settings.transport_places.get(channel, self.settings.place)
         if channel not in self.settings.transports:
-            return Reason("no-address", f"nothing says how messages by {channel} leave", place)
+            return Reason(
+                "no-address", f"nothing says how messages by {channel} leave", place
+            )
         if not address_of(contact, channel):
             return Reason("no-address", f"there is no {ADDRESSES[channel]}", place)
-        if self._suppressed and (why := self._suppressed.get(self._digest(contact, channel))):
+        if self._suppressed and (
+            why := self._suppressed.get(self._digest(contact, channel))
+        ):
             return Reason("suppressed", f"the address is suppressed: {why}", place)
         if topic is None:
             return None
         return self._no_consent(contact, self.settings.topics[topic], channel)
 
-    def _no_consent(self, contact: Contact, topic: Topic, channel: str) -> Reason | None:
+    def _no_consent(
+        self, contact: Contact, topic: Topic, channel: str
+    ) -> Reason | None:
         """An implied topic is open until someone says no; every other one is closed until someone says yes."""
         said = self._said(contact, topic.key, channel)
         if said and not said.given:
-            return Reason("no-consent", f"{topic.key} was switched off on {said.at:%Y-%m-%d}", topic.place)
+            return Reason(
+                "no-consent",
+                f"{topic.key} was switched off on {said.at:%Y-%m-%d}",
+                topic.place,
+            )
         if said is None and topic.opt_in != "implied":
-            return Reason("no-consent", f"there is no consent to {topic.key} by {channel}", topic.place)
+            return Reason(
+                "no-consent",
+                f"there is no consent to {topic.key} by {channel}",
+                topic.place,
+            )
         if said is None and contact.id in self._sign_ups:
-            return Reason("no-consent", f"a sign-up for another topic does not imply {topic.key}", topic.place)
+            return Reason(
+                "no-consent",
+                f"a sign-up for another topic does not imply {topic.key}",
+                topic.place,
+            )
         if said is None and self._ran_out(contact, topic):
-            return Reason("no-consent", f"the implied consent to {topic.key} has run out", topic.place)
+            return Reason(
+                "no-consent",
+                f"the implied consent to {topic.key} has run out",
+                topic.place,
+            )
         return None
 
     def _ran_out(self, contact: Contact, topic: Topic) -> bool:
         """Whether nothing has happened for so long that consent is not implied any more."""
         if topic.expires is None:
             return False
-        last = self._once("last event", lambda: history.last_event(self._connection, self._ids)).get(contact.id)
-        return last is None or last < first_instant(topic.expires, self.now, self.settings.timezone)
+        last = self._once(
+            "last event", lambda: history.last_event(self._connection, self._ids)
+        ).get(contact.id)
+        return last is None or last < first_instant(
+            topic.expires, self.now, self.settings.timezone
+        )
 
     def subscribed(self, contact: Contact, key: object) -> bool:
         """Whether this contact said yes to a topic on some channel, or is implied to and never said no to it."""
@@ -252,14 +328,23 @@ class Batch:
                     return True
                 said = True
         topic = self.settings.topics.get(str(key))
-        if topic is None or topic.opt_in != "implied" or said or contact.id in self._sign_ups:
+        if (
+            topic is None
+            or topic.opt_in != "implied"
+            or said
+            or contact.id in self._sign_ups
+        ):
             return False
         return not self._ran_out(contact, topic)
 
     # --- values
 
     def facts(
-        self, contact: Contact, record: Record | None, heard: Mapping[str, Event], since: datetime | None = None
+        self,
+        contact: Contact,
+        record: Record | None,
+        heard: Mapping[str, Event],
+        since: datetime | None = None,
     ) -> Facts:
         """What conditions read: `contact.first_name`, `vehicle.status`, `order.total`, `counter.coffee_card`.
 
@@ -267,14 +352,24 @@ class Batch:
         """
         past = _Past(self, contact)
         return Facts(
-            _Values(self, contact, record, heard), past, self.now, self.zone_of(contact), self.settings.timezone, past,
-            since, record.id if record else 0,
-        )  # fmt: skip
+            _Values(self, contact, record, heard),
+            past,
+            self.now,
+            self.zone_of(contact),
+            self.settings.timezone,
+            past,
+            since,
+            record.id if record else 0,
+        )
 
     def fields(self, contact: Contact) -> dict[str, Value]:
         """The contact's known fields by bare name, with `age` where a birthday has its year."""
         values = self.settings.load("contact", contact.attributes)
-        values |= {name: value for name in people.COLUMNS if (value := getattr(contact, name)) is not None}
+        values |= {
+            name: value
+            for name in people.COLUMNS
+            if (value := getattr(contact, name)) is not None
+        }
         values["timezone"] = self.zone_of(contact)
         birthday = values.get("birthday")
         if isinstance(birthday, Birthday):
@@ -285,10 +380,15 @@ class Batch:
 
     def record_fields(self, record: Record) -> dict[str, Value]:
         """The record's known fields by bare name, derived ones too."""
-        values: dict[str, Value] = {"key": record.key, **self.settings.load(record.kind, record.attributes)}
+        values: dict[str, Value] = {
+            "key": record.key,
+            **self.settings.load(record.kind, record.attributes),
+        }
         return self._with_derived(record.kind, values, record.contact_id, record.id)
 
-    def _with_derived(self, owner: str, values: dict[str, Value], contact_id: int, record_id: int) -> dict[str, Value]:
+    def _with_derived(
+        self, owner: str, values: dict[str, Value], contact_id: int, record_id: int
+    ) -> dict[str, Value]:
         for full, derived in self.settings.derived.items():
             kind, _, name = full.partition(".")
             if kind != owner:
@@ -304,24 +404,40 @@ class Batch:
         return values
 
     def _kept(self) -> Mapping[tuple[int, int], Mapping[str, date]]:
-        names = [full for full, derived in self.settings.derived.items() if isinstance(derived, KEPT)]
+        names = [
+            full
+            for full, derived in self.settings.derived.items()
+            if isinstance(derived, KEPT)
+        ]
         found: Mapping[tuple[int, int], Mapping[str, date]] = self._once(
             "kept", lambda: history.kept_dates(self._connection, names, self._ids)
         )
         return found
 
-    def _total(self, full: str, total: Total, contact_id: int, record_id: int) -> int | float:
+    def _total(
+        self, full: str, total: Total, contact_id: int, record_id: int
+    ) -> int | float:
         of_records = bool(record_id)
         if (full, of_records) not in self._totals:
-            since = first_instant(total.span, self.now, self.settings.timezone) if total.span else None
+            since = (
+                first_instant(total.span, self.now, self.settings.timezone)
+                if total.span
+                else None
+            )
             owners = list(self.records) if of_records else self._ids
-            found = history.totals(self._connection, total, owners, of_records, since, self.now)
+            found = history.totals(
+                self._connection, total, owners, of_records, since, self.now
+            )
             self._totals[full, of_records] = found
         number = self._totals[full, of_records].get(record_id or contact_id, 0)
         return int(number) if number == int(number) else number
 
     def context(
-        self, contact: Contact, record: Record | None, heard: Mapping[str, Event], codes: Sequence[Code] = ()
+        self,
+        contact: Contact,
+        record: Record | None,
+        heard: Mapping[str, Event],
+        codes: Sequence[Code] = (),
     ) -> dict[str, Any]:
         """What templates read: plain data only."""
         fields: dict[str, Any] = {**self.fields(contact)}
@@ -329,7 +445,10 @@ class Batch:
             own = self.balances(contact.id)
             fields |= {name: own.get(name, 0) for name in self.settings.counters}
         values: dict[str, Any] = {"contact": fields}
-        values["business"] = {"name": self.settings.business_name, "address": self.settings.business_address}
+        values["business"] = {
+            "name": self.settings.business_name,
+            "address": self.settings.business_address,
+        }
         if record:
             values[record.kind] = self.record_fields(record)
         for prefix, event in heard.items():
@@ -341,7 +460,10 @@ class Batch:
 
     def _coupon(self, code: Code) -> dict[str, Any]:
         known = self.settings.coupons.get(code.coupon)
-        values: dict[str, Any] = {"code": code.code, "offer": known.offer if known else code.coupon}
+        values: dict[str, Any] = {
+            "code": code.code,
+            "offer": known.offer if known else code.coupon,
+        }
         if code.expires:
             values["expires"] = date.fromisoformat(code.expires)
         return values
@@ -350,8 +472,19 @@ class Batch:
 class _Values(Mapping[str, Value]):
     """What conditions read, worked out as it is asked for: most ask for one or two fields."""
 
-    def __init__(self, batch: Batch, contact: Contact, record: Record | None, heard: Mapping[str, Event]) -> None:
-        self._batch, self._contact, self._record, self._heard = batch, contact, record, heard
+    def __init__(
+        self,
+        batch: Batch,
+        contact: Contact,
+        record: Record | None,
+        heard: Mapping[str, Event],
+    ) -> None:
+        self._batch, self._contact, self._record, self._heard = (
+            batch,
+            contact,
+            record,
+            heard,
+        )
         self._known: dict[str, Mapping[str, Value]] = {}
 
     def __getitem__(self, field: str) -> Value:
@@ -368,10 +501,19 @@ class _Values(Mapping[str, Value]):
             return {name: own.get(name, 0) for name in self._batch.settings.counters}
         if owner in self._heard:
             return self._heard[owner].fields
-        return self._batch.record_fields(self._record) if self._record and self._record.kind == owner else {}
+        return (
+            self._batch.record_fields(self._record)
+            if self._record and self._record.kind == owner
+            else {}
+        )
 
     def __iter__(self) -> Iterator[str]:
-        owners = ("contact", "counter", *self._heard, *([self._record.kind] if self._record else []))
+        owners = (
+            "contact",
+            "counter",
+            *self._heard,
+            *([self._record.kind] if self._record else []),
+        )
         return (f"{owner}.{name}" for owner in owners for name in self._of(owner))
 
     def __len__(self) -> int:
@@ -423,7 +565,9 @@ def date_value(settings: Settings, field: str, stored: str) -> Value | None:
     return load(declared, stored) if declared else date.fromisoformat(stored)
 
 
-def heard_by(batch: Batch, event_id: int | None, heard: Mapping[str, int] | None) -> dict[str, Event]:
+def heard_by(
+    batch: Batch, event_id: int | None, heard: Mapping[str, int] | None
+) -> dict[str, Event]:
     """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
     if event_id is None and not heard:
         return {}

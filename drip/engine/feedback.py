@@ -62,7 +62,10 @@ class Feedback:
         self._database, self._now = database, now
         self.report = Report()
         with database.read() as connection:
-            self._workspace, self._keys = workspace_id(connection), link_keys(connection)
+            self._workspace, self._keys = (
+                workspace_id(connection),
+                link_keys(connection),
+            )
 
     def take(self, findings: Iterable[Finding], source: str) -> None:
         """Stores what a mail says and does what follows. `source` is the mail's identity."""
@@ -75,26 +78,42 @@ class Feedback:
         if finding.kind in ("auto-reply", "feedback", "other"):
             report.count(finding.kind)
             return
-        if finding.kind == "unsubscribe" and self._unsubscribed(connection, finding.reason):
+        if finding.kind == "unsubscribe" and self._unsubscribed(
+            connection, finding.reason
+        ):
             return
         message = self._message(connection, finding.about)
         if message is None:
             report.unmatched.append(finding)
             return
         if finding.kind == "unsubscribe":
-            self._opted_out(connection, message.contact_id, message.topic, message.channel)
+            self._opted_out(
+                connection, message.contact_id, message.topic, message.channel
+            )
             return
-        contact = people.contacts_by_id(connection, [message.contact_id]).get(message.contact_id)
+        contact = people.contacts_by_id(connection, [message.contact_id]).get(
+            message.contact_id
+        )
         address = address_of(contact, message.channel) if contact else None
-        if finding.kind in ("bounce", "delayed") and address and not _same(finding.recipient, address):
+        if (
+            finding.kind in ("bounce", "delayed")
+            and address
+            and not _same(finding.recipient, address)
+        ):
             # It is about somebody behind our address (an alias, a list), of which that says nothing.
             finding = replace(finding, meaning="unknown")
         if contact is not None and contact.erased_at is not None:
             # What comes back late counts, and quotes nobody.
             finding = replace(finding, reason="")
         made = Delivery(
-            message.id, finding.kind, self._now, finding.meaning, finding.status, finding.reason, source
-        )  # fmt: skip
+            message.id,
+            finding.kind,
+            self._now,
+            finding.meaning,
+            finding.status,
+            finding.reason,
+            source,
+        )
         if not deliveries.record(connection, made):
             report.known += 1
             return
@@ -110,8 +129,15 @@ class Feedback:
         for text in about:
             for found in NAME.finditer(text.lower()):
                 run_id = int(found[1], 16)
-                for message in outbox.of_runs(connection, [run_id]) if run_id < 2**62 else ():
-                    if message_name(self._workspace, run_id, message.step, message.channel) == found[0]:
+                for message in (
+                    outbox.of_runs(connection, [run_id]) if run_id < 2**62 else ()
+                ):
+                    if (
+                        message_name(
+                            self._workspace, run_id, message.step, message.channel
+                        )
+                        == found[0]
+                    ):
                         return message
         return None
 
@@ -120,27 +146,62 @@ class Feedback:
         if message.state == "held" and message.code == "unknown":
             outbox.release(connection, [message.id], "sent", self._now)
 
-    def _tell(self, connection: Connection, message: Outgoing, contact: Contact, finding: Finding) -> None:
+    def _tell(
+        self,
+        connection: Connection,
+        message: Outgoing,
+        contact: Contact,
+        finding: Finding,
+    ) -> None:
         if finding.kind in TOLD:
-            told = {"message": message.id, "campaign": message.campaign, "step": message.step, "channel": message.channel,
-                    "contact": contact.key, "class": finding.meaning, "status": finding.status}  # fmt: skip
+            told = {
+                "message": message.id,
+                "campaign": message.campaign,
+                "step": message.step,
+                "channel": message.channel,
+                "contact": contact.key,
+                "class": finding.meaning,
+                "status": finding.status,
+            }
             notices.add(connection, TOLD[finding.kind], [(contact.id, told)], self._now)
 
     def _follow(
-        self, connection: Connection, message: Outgoing, contact: Contact, address: str, finding: Finding
+        self,
+        connection: Connection,
+        message: Outgoing,
+        contact: Contact,
+        address: str,
+        finding: Finding,
     ) -> None:
         if finding.kind == "complaint":
             self._suppress(connection, address, "a complaint came in")
             self._look_at_complaints(connection, message.campaign)
         elif finding.kind == "bounce" and finding.meaning == "address-dead":
-            self._suppress(connection, address, f"the address is dead ({finding.reason})")
+            self._suppress(
+                connection, address, f"the address is dead ({finding.reason})"
+            )
         elif finding.kind == "bounce" and finding.meaning in ("temporary", "no-domain"):
-            back = deliveries.came_back(connection, contact.id, message.channel, self._now - TEMPORARY_SPAN, message.id)
-            gone = back.no_domain_at is not None and back.no_domain_at <= self._now - DOMAIN_SPAN
+            back = deliveries.came_back(
+                connection,
+                contact.id,
+                message.channel,
+                self._now - TEMPORARY_SPAN,
+                message.id,
+            )
+            gone = (
+                back.no_domain_at is not None
+                and back.no_domain_at <= self._now - DOMAIN_SPAN
+            )
             if finding.meaning == "no-domain" and gone:
-                self._suppress(connection, address, f"its domain does not exist ({finding.reason})")
+                self._suppress(
+                    connection, address, f"its domain does not exist ({finding.reason})"
+                )
             elif finding.meaning == "temporary" and back.count >= MOST_TEMPORARY:
-                self._suppress(connection, address, f"{back.count} messages came back ({finding.reason})")
+                self._suppress(
+                    connection,
+                    address,
+                    f"{back.count} messages came back ({finding.reason})",
+                )
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
         people.suppress(connection, address, without_addresses(reason), self._now)
@@ -162,14 +223,21 @@ class Feedback:
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
         """Whether the subject holds a link of ours, and then its topic is switched off."""
-        link = next((found for word in subject.split() if (found := verify(word, self._keys))), None)
+        link = next(
+            (found for word in subject.split() if (found := verify(word, self._keys))),
+            None,
+        )
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
         self._opted_out(connection, link.contact, link.topic, "email")
         return True
 
-    def _opted_out(self, connection: Connection, contact_id: int, topic: str | None, channel: str) -> None:
-        contact: Contact | None = people.contacts_by_id(connection, [contact_id]).get(contact_id)
+    def _opted_out(
+        self, connection: Connection, contact_id: int, topic: str | None, channel: str
+    ) -> None:
+        contact: Contact | None = people.contacts_by_id(connection, [contact_id]).get(
+            contact_id
+        )
         if contact is None or topic is None:
             return
         said = [Consent(contact.id, topic, channel, False, self._now)]
@@ -182,10 +250,15 @@ class Feedback:
 
 def _plain(finding: Finding) -> Finding:
     """Without what steers a terminal or hides: whoever writes the mail writes its reason."""
-    reason, recipient, status = map(without_hidden, (finding.reason, finding.recipient, finding.status))
+    reason, recipient, status = map(
+        without_hidden, (finding.reason, finding.recipient, finding.status)
+    )
     return replace(finding, reason=reason, recipient=recipient, status=status)
 
 
 def _same(recipient: str, address: str) -> bool:
     """Whether the report is about the address itself, not about one that it is passed on to."""
-    return not recipient or ascii_domain(recipient).casefold() == ascii_domain(address).casefold()
+    return (
+        not recipient
+        or ascii_domain(recipient).casefold() == ascii_domain(address).casefold()
+    )

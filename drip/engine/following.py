@@ -19,7 +19,16 @@ from drip.engine.book import Book
 from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
-from drip.storage import api_keys, audience, loyalty, outbox, people, runs, segments, who
+from drip.storage import (
+    api_keys,
+    audience,
+    loyalty,
+    outbox,
+    people,
+    runs,
+    segments,
+    who,
+)
 from drip.storage.audience import Cursor
 from drip.storage.loyalty import Movement
 from drip.storage.outbox import Outgoing
@@ -40,7 +49,9 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     follow_moved_dates(connection, book, now)
     moved: dict[str, Cursor] = {}
     if book.settings.counters:
-        moved[COUNTERS] = count(connection, book.settings, cursors.get(COUNTERS), newest)
+        moved[COUNTERS] = count(
+            connection, book.settings, cursors.get(COUNTERS), newest
+        )
     book.read_versions(connection)
     if wanted := book.sets():
         moved |= regroup(connection, book, wanted, cursors, newest)
@@ -49,7 +60,9 @@ def follow(connection: Connection, book: Book, now: datetime) -> None:
     audience.move_cursors(connection, moved)
 
 
-def prune(connection: Connection, book: Book, before: Cursor | None, now: datetime) -> bool:
+def prune(
+    connection: Connection, book: Book, before: Cursor | None, now: datetime
+) -> bool:
     """Forgets, once on each day of the workspace, the reasons that are older than the settings keep them, and answers to requests
     that are not repeated any more."""
     home = zone(book.settings.timezone)
@@ -75,7 +88,9 @@ def follow_moved_dates(connection: Connection, book: Book, now: datetime) -> Non
         after = found[-1].id
 
 
-def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: datetime) -> None:
+def follow_runs(
+    connection: Connection, book: Book, found: Sequence[Run], now: datetime
+) -> None:
     """As `follow_moved_dates`, for these active runs, which are changed in place."""
     hung: list[tuple[Run, Campaign, DateTrigger]] = []
     for run in found:
@@ -86,8 +101,12 @@ def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: d
     stored: dict[str, dict[tuple[int, int], str]] = {}
     for _, _, trigger in hung:
         if trigger.date.field not in stored:
-            stored[trigger.date.field] = audience.dates_of(connection, trigger.date.field, ids)
-    owners = people.owners_of(connection, {run.record_id for run, _, _ in hung if run.record_id})
+            stored[trigger.date.field] = audience.dates_of(
+                connection, trigger.date.field, ids
+            )
+    owners = people.owners_of(
+        connection, {run.record_id for run, _, _ in hung if run.record_id}
+    )
     zones = audience.zones_of(connection, ids)
     moved: list[tuple[Run, Campaign, DateTrigger, date | None]] = []
     for run, campaign, trigger in hung:
@@ -97,10 +116,21 @@ def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: d
         kept = stored[trigger.date.field].get((run.contact_id, run.record_id))
         value = date_value(book.settings, trigger.date.field, kept) if kept else None
         # A yearly day that is moved over the turn of the year belongs to the year beside.
-        years = (before.year, before.year + 1, before.year - 1) if trigger.date.steps else (before.year,)
-        anchors = [anchor_date(trigger, value, year) if value is not None else None for year in years]
+        years = (
+            (before.year, before.year + 1, before.year - 1)
+            if trigger.date.steps
+            else (before.year,)
+        )
+        anchors = [
+            anchor_date(trigger, value, year) if value is not None else None
+            for year in years
+        ]
         if before not in anchors:
-            near = min((each for each in anchors if each), key=lambda each: abs(each - before), default=None)
+            near = min(
+                (each for each in anchors if each),
+                key=lambda each: abs(each - before),
+                default=None,
+            )
             moved.append((run, campaign, trigger, near))
     changes = Changes(now)
     told: dict[int, list[Outgoing]] = defaultdict(list)
@@ -108,7 +138,17 @@ def follow_runs(connection: Connection, book: Book, found: Sequence[Run], now: d
         told[message.run_id].append(message)
     for run, campaign, trigger, anchor in moved:
         zone_name = zones.get(run.contact_id) or book.settings.timezone
-        _follow(connection, book, campaign, trigger, run, anchor, zone_name, told[run.id], changes)
+        _follow(
+            connection,
+            book,
+            campaign,
+            trigger,
+            run,
+            anchor,
+            zone_name,
+            told[run.id],
+            changes,
+        )
     changes.store(connection)
     runs.move_runs(connection, [run for run, *_ in moved])
 
@@ -131,7 +171,11 @@ def _follow(
         return
     moved = replace(run, anchor=anchor.isoformat(), occurrence=anchor.isoformat())
     if runs.occurrence_taken(connection, moved):
-        changes.end(run, Reason("date-moved", "the new date has a run of its own", campaign.place), told)
+        changes.end(
+            run,
+            Reason("date-moved", "the new date has a run of its own", campaign.place),
+            told,
+        )
         return
     run.anchor, run.occurrence = moved.anchor, moved.occurrence
 
@@ -139,7 +183,9 @@ def _follow(
 # --- counters
 
 
-def count(connection: Connection, settings: Settings, before: Cursor | None, newest: Cursor) -> Cursor:
+def count(
+    connection: Connection, settings: Settings, before: Cursor | None, newest: Cursor
+) -> Cursor:
     """Counts the events that came in since the last look; a counter that is new counts from the beginning."""
     looked = replace(newest, rules=",".join(sorted(settings.counters)))
     if before and before.event_id == newest.event_id and before.rules == looked.rules:
@@ -157,10 +203,17 @@ def count(connection: Connection, settings: Settings, before: Cursor | None, new
 def _count(connection: Connection, counter: Counter, after: int) -> set[int]:
     names = {*counter.add, *counter.subtract, *counter.reset}
     movements = [
-        Movement(event.contact_id, _change(counter, event.name, event.fields), event.at, event_id=event.id)
+        Movement(
+            event.contact_id,
+            _change(counter, event.name, event.fields),
+            event.at,
+            event_id=event.id,
+        )
         for event in loyalty.events_to_count(connection, names, after)
     ]
-    return {entry.contact_id for entry in loyalty.move(connection, counter.key, movements)}
+    return {
+        entry.contact_id for entry in loyalty.move(connection, counter.key, movements)
+    }
 
 
 def _change(counter: Counter, name: str, fields: dict[str, str]) -> int | None:
@@ -201,7 +254,10 @@ def regroup(
     rules = f"{settings.version}/{','.join(wanted)}"
     looked = replace(newest, rules=rules)
     home = zone(settings.timezone)
-    same_day = before is not None and local(before.at, home).date() == local(newest.at, home).date()
+    same_day = (
+        before is not None
+        and local(before.at, home).date() == local(newest.at, home).date()
+    )
     among: set[int] | None = None
     same_rules = before is not None and before.rules == rules
     if before and same_day and same_rules:
@@ -233,12 +289,17 @@ def _rank(
     standings: dict[str, Sequence[tuple[int, float]]] = {}
     for name, rank in wanted.items():
         if not isinstance(rank, Rank) or (
-            before and who.stands_still(connection, settings, rank, before.at, looked.at)
+            before
+            and who.stands_still(connection, settings, rank, before.at, looked.at)
         ):
             continue
         if rank.field not in standings:
-            standings[rank.field] = who.standings(connection, settings, rank.field, looked.at)
-        came, went = segments.replace(connection, name, who.ranked(rank, standings[rank.field]), looked.at)
+            standings[rank.field] = who.standings(
+                connection, settings, rank.field, looked.at
+            )
+        came, went = segments.replace(
+            connection, name, who.ranked(rank, standings[rank.field]), looked.at
+        )
         people.wake_runs(connection, came | went)
 
 

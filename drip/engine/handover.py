@@ -20,7 +20,16 @@ from drip.core.answers import without_addresses
 from drip.core.calendar import millis
 from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
-from drip.core.message import MOST_REFUSED, Assigned, Message, Receipt, Refused, Sent, Unknown, Unsent
+from drip.core.message import (
+    MOST_REFUSED,
+    Assigned,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    Unknown,
+    Unsent,
+)
 from drip.core.rates import backoff
 from drip.core.steps import Send
 from drip.engine.alarming import alarm
@@ -28,7 +37,19 @@ from drip.engine.book import Book
 from drip.engine.facts import Batch
 from drip.engine.judging import candidate_of
 from drip.engine.tally import CLOSED_MS, COSTLY_MS, Tally
-from drip.storage import alarms, consents, control, lanes, links, notices, outbox, people, relays, runs, tasks
+from drip.storage import (
+    alarms,
+    consents,
+    control,
+    lanes,
+    links,
+    notices,
+    outbox,
+    people,
+    relays,
+    runs,
+    tasks,
+)
 from drip.storage.database import Database
 from drip.storage.links import Lead
 from drip.storage.outbox import Outgoing
@@ -137,7 +158,11 @@ class Handover:
     def held_up(self, since: datetime) -> bool:
         """Whether one that was taken before then has not ended."""
         oldest = next(iter(self._hand.values()), None)
-        return oldest is not None and oldest.taken_at is not None and oldest.taken_at < since
+        return (
+            oldest is not None
+            and oldest.taken_at is not None
+            and oldest.taken_at < since
+        )
 
     def wants(self, message: Message) -> bool:
         """Whether a message is worth offering, by what is known since it was taken: it was not stopped or held, and neither the
@@ -158,20 +183,36 @@ class Handover:
         """An answer takes long: said at once, and over when it has come."""
         with self.database.write() as connection:
             if sentence:
-                alarm(connection, log, "slow-answer", self.channel, sentence, self.clock(), SLOW)
+                alarm(
+                    connection,
+                    log,
+                    "slow-answer",
+                    self.channel,
+                    sentence,
+                    self.clock(),
+                    SLOW,
+                )
             else:
                 alarms.over(connection, ["slow-answer"], self.clock())
 
-    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+    def turn(
+        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+    ) -> list[bool]:
         """Stores how messages ended, makes the last check of those that are ready, and marks those that may begin (G4)."""
-        heard = [(self._hand.pop(message.message_id), receipt) for message, receipt in ended]
+        heard = [
+            (self._hand.pop(message.message_id), receipt) for message, receipt in ended
+        ]
         self._ended += heard
         if not self.accepts:
             self._unproven |= {each.outgoing.id for each, _ in heard}
         lot = [self._hand[message.message_id] for message in ready]
         with self.database.write() as connection:
             self._took |= bool(ready)
-            if self._known and self._refusals and any(isinstance(receipt, Sent) for _, receipt in self._ended):
+            if (
+                self._known
+                and self._refusals
+                and any(isinstance(receipt, Sent) for _, receipt in self._ended)
+            ):
                 # It takes messages, so that what it refuses is not about us.
                 relays.sent(connection, self.channel)
                 self._refusals = False
@@ -186,9 +227,14 @@ class Handover:
         self._begun |= set(begun)
         # One look at the clock for all of them: between two looks the program may stand still, and the first would be late.
         now = self.clock()
-        return [self._may(message, each, begun, now) for message, each in zip(ready, lot, strict=True)]
+        return [
+            self._may(message, each, begun, now)
+            for message, each in zip(ready, lot, strict=True)
+        ]
 
-    def _keep_links(self, connection: Connection, ready: Sequence[Message], lot: Sequence[Ready]) -> None:
+    def _keep_links(
+        self, connection: Connection, ready: Sequence[Message], lot: Sequence[Ready]
+    ) -> None:
         """Where their links lead is known before they leave."""
         fresh: dict[str, Lead] = {}
         for each, own in zip(ready, lot, strict=True):
@@ -229,7 +275,9 @@ class Handover:
         self._ended = []
         self.tally.add(counted)
 
-    def _may(self, message: Message, each: Ready, begun: dict[int, Begun], now: datetime) -> bool:
+    def _may(
+        self, message: Message, each: Ready, begun: dict[int, Begun], now: datetime
+    ) -> bool:
         """Whether it was begun, and there is still time: committing may have taken long."""
         if each.outgoing.id in begun and _in_time(each, begun[each.outgoing.id], now):
             return True
@@ -238,7 +286,9 @@ class Handover:
             self._ended.append((each, STALE))
         return False
 
-    def _begin(self, connection: Connection, lot: list[Ready], counted: Tally) -> dict[int, Begun]:
+    def _begin(
+        self, connection: Connection, lot: list[Ready], counted: Tally
+    ) -> dict[int, Begun]:
         now = self.clock()
         if not control.renew(connection, self.fence, now):
             raise LeaseLost
@@ -250,18 +300,32 @@ class Handover:
         for each, same in zip(lot, _unchanged(connection, lot), strict=True):
             planned = each.outgoing.planned_at
             candidate = candidate_of(
-                self.book, each.facts, each.contact, each.campaign, each.step, planned, has_content=True
+                self.book,
+                each.facts,
+                each.contact,
+                each.campaign,
+                each.step,
+                planned,
+                has_content=True,
             )
-            may = same and permitted(candidate, each.facts.person(each.contact), each.outgoing.channel, now)
+            may = same and permitted(
+                candidate, each.facts.person(each.contact), each.outgoing.channel, now
+            )
             # Before it was granted other messages fill the windows: the clock was set back.
-            may = may and each.outgoing.granted_at is not None and each.outgoing.granted_at <= now
+            may = (
+                may
+                and each.outgoing.granted_at is not None
+                and each.outgoing.granted_at <= now
+            )
             if may:
                 good[each.outgoing.id] = Begun(candidate, now)
             else:
                 refused.add(each.outgoing.id)
         outbox.give_back(connection, refused, now)
         counted.given_back += len(refused)
-        grants = {each.outgoing.id: each.outgoing for each in lot if each.outgoing.id in good}
+        grants = {
+            each.outgoing.id: each.outgoing for each in lot if each.outgoing.id in good
+        }
         mine = outbox.begin(connection, grants.values(), self.fence, now)
         return {number: begun for number, begun in good.items() if number in mine}
 
@@ -269,108 +333,253 @@ class Handover:
         """Stores how messages ended, and lets their runs go on where that is known."""
         now, counted = self.clock(), Tally()
         # What was refused before its text could go was never begun.
-        never = [each.outgoing for each, _ in self._ended if each.outgoing.id not in self._begun]
+        never = [
+            each.outgoing
+            for each, _ in self._ended
+            if each.outgoing.id not in self._begun
+        ]
         outbox.begin(connection, never, self.fence, now)
-        left = [each for each, receipt in self._ended if isinstance(receipt, Sent | Assigned)]
-        outbox.settle_sent(connection, [each.outgoing.id for each in left], self.fence, now)
+        left = [
+            each
+            for each, receipt in self._ended
+            if isinstance(receipt, Sent | Assigned)
+        ]
+        outbox.settle_sent(
+            connection, [each.outgoing.id for each in left], self.fence, now
+        )
         notices.add(connection, "sent", [_notice(each) for each in left], now)
-        tasks.add(connection, [_task(*each, now) for each in self._ended if isinstance(each[1], Assigned)])
+        tasks.add(
+            connection,
+            [
+                _task(*each, now)
+                for each in self._ended
+                if isinstance(each[1], Assigned)
+            ],
+        )
         counted.sent += len(left)
-        done = [each for each, receipt in self._ended if self._settled(connection, each, receipt, now, counted)]
+        done = [
+            each
+            for each, receipt in self._ended
+            if self._settled(connection, each, receipt, now, counted)
+        ]
         go_on(connection, done, now)
         return counted
 
-    def _settled(self, connection: Connection, each: Ready, receipt: Receipt, now: datetime, counted: Tally) -> bool:
+    def _settled(
+        self,
+        connection: Connection,
+        each: Ready,
+        receipt: Receipt,
+        now: datetime,
+        counted: Tally,
+    ) -> bool:
         """Whether the message has reached its end. Stores every end but `sent`."""
         outgoing, fence = each.outgoing, self.fence
         match receipt:
             case Sent() | Assigned():
                 return True
-            case Refused(answer, "transport", True) if _tried_for(outgoing.attempts) < GIVE_UP_AFTER:
+            case Refused(answer, "transport", True) if (
+                _tried_for(outgoing.attempts) < GIVE_UP_AFTER
+            ):
                 # By its words about us; should it be about this recipient after all, it comes ever more seldom, and not for ever.
-                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
-                              due_at=now + next_try(outgoing))  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "pending",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    due_at=now + next_try(outgoing),
+                )
                 counted.again += 1
                 in_row = self._refused_in_row(connection, each, answer, now)
                 if not self._took or in_row >= MOST_REFUSED:
-                    counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", WHY_US, COSTLY_MS)
+                    counted.stuck(
+                        f"The other side takes nothing ({without_addresses(answer)}).",
+                        WHY_US,
+                        COSTLY_MS,
+                    )
                 return False
             case Refused(answer, "transport", False) | Unsent(answer, "transport"):
                 # About nobody in particular: it is as if it had not been tried. It goes behind the others, in whose way it
                 # would stand if it was about this message after all.
-                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
-                              attempts=outgoing.attempts, due_at=now)  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "pending",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    attempts=outgoing.attempts,
+                    due_at=now,
+                )
                 counted.again += 1
-                counted.stuck(f"The other side takes nothing ({without_addresses(answer)}).", WHY_US, COSTLY_MS)
+                counted.stuck(
+                    f"The other side takes nothing ({without_addresses(answer)}).",
+                    WHY_US,
+                    COSTLY_MS,
+                )
                 return False
             case Unsent(answer, "rate"):
-                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
-                              attempts=outgoing.attempts, due_at=now)  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "pending",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    attempts=outgoing.attempts,
+                    due_at=now,
+                )
                 counted.again += 1
                 said = without_addresses(answer)
-                counted.stuck(f"The other side wants fewer messages at once ({said}).", SLOWER, CLOSED_MS)
+                counted.stuck(
+                    f"The other side wants fewer messages at once ({said}).",
+                    SLOWER,
+                    CLOSED_MS,
+                )
                 return False
-            case Refused(answer, scope, early) if (early or scope == "address") and self._proves_nothing(
-                connection, each, answer, now
-            ):
+            case Refused(answer, scope, early) if (
+                early or scope == "address"
+            ) and self._proves_nothing(connection, each, answer, now):
                 proven = self._has_accepted(connection)
-                outbox.settle(connection, outgoing, fence, "pending", now, code="provisional", sentence=answer,
-                              due_at=now if proven else now + next_try(outgoing))  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "pending",
+                    now,
+                    code="provisional",
+                    sentence=answer,
+                    due_at=now if proven else now + next_try(outgoing),
+                )
                 counted.again += 1
                 if not proven:
                     self._doubt(connection, each, answer, now, counted)
                 return False
             case Refused(answer, "sender"):
                 self._hold_campaign(connection, each, answer, now)
-                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
-                              attempts=outgoing.attempts)  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "deferred",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    due_at=now,
+                    attempts=outgoing.attempts,
+                )
                 counted.given_back += 1
                 return False
             case Refused(answer, scope):
-                outbox.settle(connection, outgoing, fence, "failed", now, code="refused", sentence=answer)
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "failed",
+                    now,
+                    code="refused",
+                    sentence=answer,
+                )
                 address = address_of(each.contact, outgoing.channel)
                 if scope == "address" and address:
-                    people.suppress(connection, address, f"{DEAD} ({without_addresses(answer)})", now)
+                    people.suppress(
+                        connection,
+                        address,
+                        f"{DEAD} ({without_addresses(answer)})",
+                        now,
+                    )
                 counted.failed += 1
                 return True
             case Unsent(answer, "machine"):
                 # As if it had never been its turn.
-                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer, due_at=now,
-                              attempts=outgoing.attempts)  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "deferred",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    due_at=now,
+                    attempts=outgoing.attempts,
+                )
                 counted.given_back += 1
                 return False
             case Unsent(answer) if _tried_for(outgoing.attempts) >= GIVE_UP_AFTER:
-                outbox.settle(connection, outgoing, fence, "failed", now, code="gave-up", sentence=answer)
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "failed",
+                    now,
+                    code="gave-up",
+                    sentence=answer,
+                )
                 counted.failed += 1
                 return True
             case Unsent(answer, scope):
                 if _tried_for(outgoing.attempts) >= LONG_PUT_OFF:
-                    said = (
-                        f"Messages by {outgoing.channel} are put off for more than a day ({without_addresses(answer)})."
+                    said = f"Messages by {outgoing.channel} are put off for more than a day ({without_addresses(answer)})."
+                    alarm(
+                        connection, log, "put-off", outgoing.channel, said, now, PUT_OFF
                     )
-                    alarm(connection, log, "put-off", outgoing.channel, said, now, PUT_OFF)
                 if scope == "domain":
                     domain = domain_of(each.contact, outgoing.channel)
                     said = without_addresses(answer)
-                    lanes.close(connection, outgoing.channel, domain, millis(now), *CLOSED_MS, reason=said)
+                    lanes.close(
+                        connection,
+                        outgoing.channel,
+                        domain,
+                        millis(now),
+                        *CLOSED_MS,
+                        reason=said,
+                    )
                     self._closed.add(domain)
-                outbox.settle(connection, outgoing, fence, "pending", now, code="unsent", sentence=answer,
-                              due_at=now + next_try(outgoing))  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "pending",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    due_at=now + next_try(outgoing),
+                )
                 counted.again += 1
                 return False
             case Unknown(answer) if self._may_resend(connection, each):
                 # It may have left, so whether it may go once more is for the caps to say.
                 relays.died(connection, outgoing.id, now)
                 counted.unknown += 1
-                outbox.settle(connection, outgoing, fence, "deferred", now, code="unsent", sentence=answer,
-                              due_at=now + max(next_try(outgoing), RESENT_AFTER), maybe_left=True)  # fmt: skip
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "deferred",
+                    now,
+                    code="unsent",
+                    sentence=answer,
+                    due_at=now + max(next_try(outgoing), RESENT_AFTER),
+                    maybe_left=True,
+                )
                 counted.again += 1
                 return False
             case Unknown(answer):
-                outbox.settle(connection, outgoing, fence, "held", now, code="unknown", sentence=answer)
-                said = (
-                    f"A message of {each.campaign.key} may have left or not, and is held ({without_addresses(answer)})."
+                outbox.settle(
+                    connection,
+                    outgoing,
+                    fence,
+                    "held",
+                    now,
+                    code="unknown",
+                    sentence=answer,
                 )
+                said = f"A message of {each.campaign.key} may have left or not, and is held ({without_addresses(answer)})."
                 alarm(connection, log, "unknown", each.campaign.key, said, now, SETTLE)
                 counted.held += 1
                 counted.unknown += 1
@@ -379,7 +588,9 @@ class Handover:
     def _has_accepted(self, connection: Connection) -> bool:
         """Whether the server has taken somebody, by what all who send together know."""
         if not self.accepts and self.relay is not None:
-            self.accepts = self._known = relays.accepts(connection, self.channel, self.relay)
+            self.accepts = self._known = relays.accepts(
+                connection, self.channel, self.relay
+            )
         return self.accepts
 
     def _accepted(self, connection: Connection) -> None:
@@ -388,31 +599,53 @@ class Handover:
             relays.accepted(connection, self.channel, self.relay, self.clock())
         self.accepts = self._known = True
 
-    def _refused_in_row(self, connection: Connection, each: Ready, answer: str, now: datetime) -> int:
+    def _refused_in_row(
+        self, connection: Connection, each: Ready, answer: str, now: datetime
+    ) -> int:
         """How many different recipients it has refused since it last took a message, this one among them."""
         self._refusals = True
-        return relays.refused(connection, self.channel, each.outgoing.id, each.contact.id, answer, now)
+        return relays.refused(
+            connection, self.channel, each.outgoing.id, each.contact.id, answer, now
+        )
 
-    def _proves_nothing(self, connection: Connection, each: Ready, answer: str, now: datetime) -> bool:
+    def _proves_nothing(
+        self, connection: Connection, each: Ready, answer: str, now: datetime
+    ) -> bool:
         """Whether a refusal may be about us: the server had taken nobody when it was heard; or it has refused so many in a row
         that this is so again, and nobody of these is given up."""
         if each.outgoing.id in self._unproven:
             return True
-        if self.relay is None or self._refused_in_row(connection, each, answer, now) < MOST_REFUSED:
+        if (
+            self.relay is None
+            or self._refused_in_row(connection, each, answer, now) < MOST_REFUSED
+        ):
             return False
         self.accepts = self._known = False
-        known = people.contacts_by_id(connection, relays.doubt(connection, self.channel))
+        known = people.contacts_by_id(
+            connection, relays.doubt(connection, self.channel)
+        )
         for contact in known.values():
             if address := address_of(contact, self.channel):
                 people.take_back(connection, address, DEAD)
         return True
 
-    def _doubt(self, connection: Connection, each: Ready, answer: str, now: datetime, counted: Tally) -> None:
+    def _doubt(
+        self,
+        connection: Connection,
+        each: Ready,
+        answer: str,
+        now: datetime,
+        counted: Tally,
+    ) -> None:
         """The server has refused one recipient more, and taken nobody: too many, and it is about us."""
         count = self._refused_in_row(connection, each, answer, now)
         if count >= MOST_REFUSED:
             said = f"has refused {count} recipients and taken nobody since, so this may be about us"
-            counted.stuck(f"The mail server {self.relay} {said} ({without_addresses(answer)}).", REFUSES, COSTLY_MS)
+            counted.stuck(
+                f"The mail server {self.relay} {said} ({without_addresses(answer)}).",
+                REFUSES,
+                COSTLY_MS,
+            )
 
     def _may_resend(self, connection: Connection, each: Ready) -> bool:
         """Whether a message that may have left goes once more: what caps count once only, as each copy would use a slot."""
@@ -423,29 +656,51 @@ class Handover:
             return outgoing.maybe_left_at is None
         return relays.deaths(connection, outgoing.id) < MOST_RESENT
 
-    def _hold_campaign(self, connection: Connection, each: Ready, answer: str, now: datetime) -> None:
+    def _hold_campaign(
+        self, connection: Connection, each: Ready, answer: str, now: datetime
+    ) -> None:
         """Every other message of the campaign would be refused too."""
         reason = f"its sender is refused ({without_addresses(answer)})"
         if each.campaign.key not in control.held_scopes(connection):
             control.hold(connection, each.campaign.key, now, reason)
-            alarm(connection, log, "sender-refused", each.campaign.key, f"{each.campaign.key} is held: {reason}.", now)
+            alarm(
+                connection,
+                log,
+                "sender-refused",
+                each.campaign.key,
+                f"{each.campaign.key} is held: {reason}.",
+                now,
+            )
 
 
 def _notice(each: Ready) -> tuple[int, dict[str, Any]]:
     """What other programs are told of a message that left, and whom it is about."""
     sent = each.outgoing
-    return each.contact.id, {"message": sent.id, "campaign": sent.campaign, "step": sent.step, "channel": sent.channel,
-                             "contact": each.contact.key}  # fmt: skip
+    return each.contact.id, {
+        "message": sent.id,
+        "campaign": sent.campaign,
+        "step": sent.step,
+        "channel": sent.channel,
+        "contact": each.contact.key,
+    }
 
 
 def _task(each: Ready, receipt: Receipt, now: datetime) -> dict[str, Any]:
     """The row of a task that a message became."""
     assert isinstance(receipt, Assigned)
     return {
-        "run_id": each.run.id, "step": each.outgoing.step, "contact_id": each.contact.id, "title": receipt.title,
-        "assign_to": receipt.assign_to, "priority": receipt.priority, "created_at": now, "due": None, "state": "open",
-        "place": str(each.step.place), "notes": receipt.notes,
-    }  # fmt: skip
+        "run_id": each.run.id,
+        "step": each.outgoing.step,
+        "contact_id": each.contact.id,
+        "title": receipt.title,
+        "assign_to": receipt.assign_to,
+        "priority": receipt.priority,
+        "created_at": now,
+        "due": None,
+        "state": "open",
+        "place": str(each.step.place),
+        "notes": receipt.notes,
+    }
 
 
 def domain_of(contact: Contact, channel: str) -> str:
@@ -457,7 +712,10 @@ def domain_of(contact: Contact, channel: str) -> str:
 @cache
 def _tried_for(attempts: int) -> timedelta:
     """How long a message was tried at least: it may have been held before, or stood behind others."""
-    return sum((backoff(FIRST_RETRY, each + 1, LONGEST_RETRY) for each in range(attempts)), timedelta())
+    return sum(
+        (backoff(FIRST_RETRY, each + 1, LONGEST_RETRY) for each in range(attempts)),
+        timedelta(),
+    )
 
 
 def next_try(outgoing: Outgoing) -> timedelta:
@@ -475,18 +733,41 @@ def go_on(connection: Connection, done: list[Ready], now: datetime) -> None:
     through = []
     for each in done:
         run, steps = each.run, each.campaign.steps
-        at_step = run.active and run.position < len(steps) and steps[run.position] is each.step
+        at_step = (
+            run.active
+            and run.position < len(steps)
+            and steps[run.position] is each.step
+        )
         if at_step and each.step.next == len(steps):
-            through.append(replace(run, position=each.step.next, active=False, next_due_at=None, ended_at=now))
+            through.append(
+                replace(
+                    run,
+                    position=each.step.next,
+                    active=False,
+                    next_due_at=None,
+                    ended_at=now,
+                )
+            )
     runs.save_runs(connection, through)
     ended = {run.id for run in through}
-    runs.wake(connection, [each.run.id for each in done if each.run.active and each.run.id not in ended])
+    runs.wake(
+        connection,
+        [each.run.id for each in done if each.run.active and each.run.id not in ended],
+    )
 
 
 def _unchanged(connection: Connection, lot: list[Ready]) -> list[bool]:
     """Whether address, zone, consent and suppressions of each are what they were when its facts were fetched."""
-    known = [each.facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel) for each in lot]
-    return [before == after for before, after in zip(known, consents.standings(connection, known), strict=True)]
+    known = [
+        each.facts.standing(each.contact, each.outgoing.topic, each.outgoing.channel)
+        for each in lot
+    ]
+    return [
+        before == after
+        for before, after in zip(
+            known, consents.standings(connection, known), strict=True
+        )
+    ]
 
 
 def _in_time(each: Ready, begun: Begun, now: datetime) -> bool:

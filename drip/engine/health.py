@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from drip.storage import alarms, control, deliveries, lanes, outbox, relays, runs, sign_ups
+from drip.storage import (
+    alarms,
+    control,
+    deliveries,
+    lanes,
+    outbox,
+    relays,
+    runs,
+    sign_ups,
+)
 from drip.storage.alarms import Alarm
 from drip.storage.control import Daemon, Hold
 from drip.storage.database import Database
@@ -50,7 +59,11 @@ class Health:
     @property
     def silent(self) -> bool:
         """Whether a daemon runs that has not beaten for long."""
-        return bool(self.running and self.daemon and self.now - self.daemon.heartbeat_at > SILENT)
+        return bool(
+            self.running
+            and self.daemon
+            and self.now - self.daemon.heartbeat_at > SILENT
+        )
 
     def waiting(self, state: str) -> int:
         """How many messages of all campaigns are in a state."""

@@ -70,9 +70,17 @@ def candidate_of(
     ready_at: datetime | None = None,
 ) -> Candidate:
     """A step's message as `decide` sees it."""
-    caps = () if step.transactional or not campaign.obeys_caps else (*book.settings.caps, *campaign.caps)
+    caps = (
+        ()
+        if step.transactional or not campaign.obeys_caps
+        else (*book.settings.caps, *campaign.caps)
+    )
     paused, until = book.paused(campaign), None
-    if paused is None and not step.transactional and (held := facts.paused(contact, campaign.topic)):
+    if (
+        paused is None
+        and not step.transactional
+        and (held := facts.paused(contact, campaign.topic))
+    ):
         until, paused = held
     return Candidate(
         campaign=campaign.key,
@@ -87,7 +95,11 @@ def candidate_of(
         window_place=step.window_place,
         transactional=step.transactional,
         caps=tuple(
-            cap for cap in caps if any(cap.counts(each, campaign.topic, campaign.key) for each in step.channels)
+            cap
+            for cap in caps
+            if any(
+                cap.counts(each, campaign.topic, campaign.key) for each in step.channels
+            )
         ),
         wait_when_capped=campaign.wait_when_capped,
         place=step.place,
@@ -102,20 +114,48 @@ def candidate_of(
 class Judging:
     """Works through the contacts of one batch and stores what came of it."""
 
-    def __init__(self, connection: Connection, book: Book, contact_ids: list[int], texts: Texts, now: datetime) -> None:
-        self._connection, self._book, self._now, self._texts = connection, book, now, texts
+    def __init__(
+        self,
+        connection: Connection,
+        book: Book,
+        contact_ids: list[int],
+        texts: Texts,
+        now: datetime,
+    ) -> None:
+        self._connection, self._book, self._now, self._texts = (
+            connection,
+            book,
+            now,
+            texts,
+        )
         self._ids, self._at = contact_ids, millis(now)
         self._facts = Batch(connection, book.settings, contact_ids, now)
         self._runs: dict[int, list[Run]] = defaultdict(list)
         waiting = outbox.deferred(connection, contact_ids)
-        loaded = runs.due_runs(connection, contact_ids, now, [each.run_id for each in waiting if each.due_at <= now])
+        loaded = runs.due_runs(
+            connection,
+            contact_ids,
+            now,
+            [each.run_id for each in waiting if each.due_at <= now],
+        )
         # A date may have moved since the tick began: an import works beside the daemon.
-        if moved := [run for run in loaded if run.active and run.next_due_at is None and run.anchor is not None]:
+        if moved := [
+            run
+            for run in loaded
+            if run.active and run.next_due_at is None and run.anchor is not None
+        ]:
             follow_runs(connection, book, moved, now)
         for run in loaded:
             self._runs[run.contact_id].append(run)
         self._campaigns = load_of_runs(connection, book, self._facts, loaded)
-        self._facts.listen({name for each in self._campaigns.values() if each for name in listens_to(each)})
+        self._facts.listen(
+            {
+                name
+                for each in self._campaigns.values()
+                if each
+                for name in listens_to(each)
+            }
+        )
         # What became of the messages of the runs at hand, by run and step.
         self._told: dict[int, dict[str, Outgoing]] = defaultdict(dict)
         for message in outbox.of_runs(connection, [run.id for run in loaded]):
@@ -126,16 +166,27 @@ class Judging:
             message = self._told[message.run_id].setdefault(message.step, message)
             self._waiting[message.contact_id].append(message)
         # A run obeys the caps of its own version, which today's may lack.
-        self._caps = (*book.settings.caps, *(cap for each in self._campaigns.values() if each for cap in each.caps))
+        self._caps = (
+            *book.settings.caps,
+            *(cap for each in self._campaigns.values() if each for cap in each.caps),
+        )
         memory = longest_memory(self._caps)
         self._lost = control.lost(connection)
-        self._usage = uses_of(connection, self._near_a_limit(now - memory), now - memory, now)
+        self._usage = uses_of(
+            connection, self._near_a_limit(now - memory), now - memory, now
+        )
         self._reserved: dict[int, list[Reservation]] | None = None
         self._changes = Changes(now)
         self._actions = Actions(connection, self._facts, texts.fill, now)
         # Most of a batch get the same message, and all that differs between them is who they are.
         self._alike: dict[tuple[int, datetime, bool], Candidate] = {}
-        self._walker = Walker(self._facts, self._changes, self._actions, self._told, Winners(connection, book, now).arm)
+        self._walker = Walker(
+            self._facts,
+            self._changes,
+            self._actions,
+            self._told,
+            Winners(connection, book, now).arm,
+        )
 
     def _near_a_limit(self, since: datetime) -> list[int]:
         """The contacts whose earlier messages have to be looked at one by one, because a cap may be full for them.
@@ -148,7 +199,11 @@ class Judging:
         for cap in self._caps:
             earliest = self._now - longest_memory([cap])
             limits[earliest] = min(cap.limit, limits.get(earliest, cap.limit))
-        one = {each for each in self._ids if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2}
+        one = {
+            each
+            for each in self._ids
+            if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2
+        }
         several = [each for each in self._ids if each not in one]
         return several + near_a_limit(self._connection, one, since, limits)
 
@@ -163,9 +218,15 @@ class Judging:
         """All that is due for one contact, judged together: priority, then due time, then a stable order."""
         person = self._facts.person(contact)
         usage = self._usage.setdefault(contact.id, [])
-        due = [each for run in self._runs[contact.id] if (each := self._advance(run, contact))]
+        due = [
+            each
+            for run in self._runs[contact.id]
+            if (each := self._advance(run, contact))
+        ]
         if contact.id in self._waiting:
-            due += self._judged_again(contact, {(each.run.id, each.step.id) for each in due})
+            due += self._judged_again(
+                contact, {(each.run.id, each.step.id) for each in due}
+            )
         while due:
             if len(due) > 1:
                 due.sort(key=_rank)
@@ -189,7 +250,15 @@ class Judging:
             return None
         message = self._told[run.id].get(arrived.step.id)
         ended = self._walker.left_out(run, campaign, arrived.step, contact)
-        return self._due(run, campaign, arrived.step, message, arrived.planned_at, at_step=True, ended=ended)
+        return self._due(
+            run,
+            campaign,
+            arrived.step,
+            message,
+            arrived.planned_at,
+            at_step=True,
+            ended=ended,
+        )
 
     def _judged_again(self, contact: Contact, taken: set[tuple[int, str]]) -> list[Due]:
         """Messages of steps that their run has left, which an operator let go on."""
@@ -207,13 +276,25 @@ class Judging:
                 self._changes.message(message)
                 continue
             ended = self._ended(run, campaign, contact)
-            found.append(self._due(run, campaign, step, message, message.planned_at, at_step=False, ended=ended))
+            found.append(
+                self._due(
+                    run,
+                    campaign,
+                    step,
+                    message,
+                    message.planned_at,
+                    at_step=False,
+                    ended=ended,
+                )
+            )
         return found
 
     def _ended(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
         if run.code:
             return Reason(run.code, run.sentence or "", campaign.place)
-        return self._walker.exited(run, campaign, contact) or self._walker.outside(run, campaign, contact)
+        return self._walker.exited(run, campaign, contact) or self._walker.outside(
+            run, campaign, contact
+        )
 
     def _due(
         self,
@@ -226,20 +307,35 @@ class Judging:
         at_step: bool,
         ended: Reason | None = None,
     ) -> Due:
-        content = step.content is None or self._texts.has_content(step.content, run.occurrence)
+        content = step.content is None or self._texts.has_content(
+            step.content, run.occurrence
+        )
         contact = self._facts.contacts[run.contact_id]
         # Steps live as long as their campaigns, which are kept for the whole batch.
         key = (id(step), planned_at, content)
-        own = ended is not None or campaign.when_late != "send" or self._lost is not None
+        own = (
+            ended is not None or campaign.when_late != "send" or self._lost is not None
+        )
         own = own or self._facts.paused(contact, campaign.topic) is not None
         candidate = None if own else self._alike.get(key)
         if candidate is None:
             # A deferred message could leave when its wait was over, any other when the window was open.
             ready = message.due_at if message else planned_at
             if own and not step.transactional:
-                ready = self._facts.person(contact).next_allowed(step.window, ready) or ready
+                ready = (
+                    self._facts.person(contact).next_allowed(step.window, ready)
+                    or ready
+                )
             candidate = candidate_of(
-                self._book, self._facts, contact, campaign, step, planned_at, content, ended, ready
+                self._book,
+                self._facts,
+                contact,
+                campaign,
+                step,
+                planned_at,
+                content,
+                ended,
+                ready,
             )
             if not own:
                 self._alike[key] = candidate
@@ -249,12 +345,16 @@ class Judging:
         message = due.message or self._new(due)
         message.planned_at = due.candidate.planned_at
         self._told[due.run.id][due.step.id] = message
-        decision = decide(due.candidate, person, self._with_reserved(due, usage), self._now)
+        decision = decide(
+            due.candidate, person, self._with_reserved(due, usage), self._now
+        )
         match decision:
             case Go(channel):
                 left = self._grant(due, message, channel)
                 if message.counted:
-                    usage.append(Use(left, self._at, channel, message.topic, due.campaign.key))
+                    usage.append(
+                        Use(left, self._at, channel, message.topic, due.campaign.key)
+                    )
             case Skip(reason):
                 self._changes.skip(message, reason)
                 late = reason.code == "too-late"
@@ -281,16 +381,23 @@ class Judging:
 
     def _may_have_left(self, due: Due) -> bool:
         """Whether it was due in a time of which the ledger was lost."""
-        return self._lost is not None and self._lost.start < due.candidate.ready_at <= self._lost.end
+        return (
+            self._lost is not None
+            and self._lost.start < due.candidate.ready_at <= self._lost.end
+        )
 
     def _with_reserved(self, due: Due, usage: list[Use]) -> list[Use]:
         """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
         if not self._book.reserves() or not due.candidate.caps:
             return usage
         if self._reserved is None:
-            self._reserved = reservations(self._connection, self._book, self._facts, self._ids, self._now)
+            self._reserved = reservations(
+                self._connection, self._book, self._facts, self._ids, self._now
+            )
         reserved = self._reserved.get(due.run.contact_id, ())
-        return usage + [each.use for each in reserved if each.priority > due.step.priority]
+        return usage + [
+            each.use for each in reserved if each.priority > due.step.priority
+        ]
 
     def _new(self, due: Due) -> Outgoing:
         return Outgoing(
@@ -310,7 +417,11 @@ class Judging:
 
     def _move_on(self, due: Due, since: datetime) -> None:
         if due.at_step:
-            due.run.position, due.run.since, due.run.next_due_at = due.step.next, since, self._now
+            due.run.position, due.run.since, due.run.next_due_at = (
+                due.step.next,
+                since,
+                self._now,
+            )
             self._changes.changed(due.run)
 
 
@@ -334,13 +445,22 @@ class Winners:
         if split.winner_after is None or goal is None:
             return None
         came = runs.in_split(self._connection, campaign.key, split.id)
-        where, holidays = zone(self._book.settings.timezone), self._book.settings.holidays
-        if not came or later(came[0].came_at, split.winner_after, where, holidays) > self._now:
+        where, holidays = (
+            zone(self._book.settings.timezone),
+            self._book.settings.holidays,
+        )
+        if (
+            not came
+            or later(came[0].came_at, split.winner_after, where, holidays) > self._now
+        ):
             return None
         all_ = Counter(each.arm for each in came)
         good = met(self._connection, self._book.settings, goal, came, self._now)
         won = Counter(each.arm for each, _ in good)
-        rates = sorted(((won[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)), reverse=True)
+        rates = sorted(
+            ((won[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)),
+            reverse=True,
+        )
         beaten = len(rates) > 1 and rates[0][0] > rates[1][0]
         return rates[0][1] if beaten else None
 
@@ -351,26 +471,38 @@ def load_of_runs(
     """Fetches what the runs at hand are about: records, events, and their coupons. Returns their campaigns."""
     facts.with_records({run.record_id for run in loaded})
     facts.with_events({run.event_id for run in loaded})
-    facts.with_events({number for run in loaded if run.heard for number in run.heard.values()})
-    campaigns = {key: book.version(connection, *key) for key in {(run.campaign, run.version) for run in loaded}}
+    facts.with_events(
+        {number for run in loaded if run.heard for number in run.heard.values()}
+    )
+    campaigns = {
+        key: book.version(connection, *key)
+        for key in {(run.campaign, run.version) for run in loaded}
+    }
     issuing = {
         key
         for key, campaign in campaigns.items()
         if campaign and any(isinstance(step, IssueCoupon) for step in campaign.steps)
     }
     if issuing:
-        facts.with_codes([run.id for run in loaded if (run.campaign, run.version) in issuing])
+        facts.with_codes(
+            [run.id for run in loaded if (run.campaign, run.version) in issuing]
+        )
         for run in loaded:
             campaign = campaigns[run.campaign, run.version]
             if campaign and run.id in facts.codes:
                 # No step comes twice in a run, so the order of the steps is that in which codes were issued.
-                facts.codes[run.id].sort(key=lambda code: campaign.position_of(code.step or "") or 0)
+                facts.codes[run.id].sort(
+                    key=lambda code: campaign.position_of(code.step or "") or 0
+                )
     return campaigns
 
 
 def listens_to(campaign: Campaign) -> set[str]:
     """The events that runs of a campaign wait for or end with."""
-    names = {*campaign.exit_events, *(step.event for step in campaign.steps if isinstance(step, WaitFor))}
+    names = {
+        *campaign.exit_events,
+        *(step.event for step in campaign.steps if isinstance(step, WaitFor)),
+    }
     if campaign.exit_at_goal and campaign.goal:
         names.add(campaign.goal.event)
     return names
@@ -384,4 +516,10 @@ def step_of(campaign: Campaign | None, step_id: str) -> Send | None:
 
 
 def _rank(due: Due) -> tuple[int, datetime, str, str, int]:
-    return (-due.step.priority, due.candidate.planned_at, due.campaign.key, due.run.occurrence, due.run.record_id)
+    return (
+        -due.step.priority,
+        due.candidate.planned_at,
+        due.campaign.key,
+        due.run.occurrence,
+        due.run.record_id,
+    )

@@ -44,7 +44,11 @@ class Plan:
     def carry_out(self, connection: Connection) -> None:
         """Moves those who can be moved; the planner looks at them anew."""
         for run, position in self._runs:
-            run.version, run.position, run.next_due_at = self.campaign.version, position, None
+            run.version, run.position, run.next_due_at = (
+                self.campaign.version,
+                position,
+                None,
+            )
         moved = [run for run, _ in self._runs]
         runs.move_runs(connection, moved)
         runs.save_runs(connection, moved)
@@ -59,13 +63,18 @@ def plan_moves(connection: Connection, book: Book, campaign: Campaign) -> Plan:
         if run.version == campaign.version:
             continue
         old = book.version(connection, campaign.key, run.version)
-        step = old.steps[run.position].id if old and run.position < len(old.steps) else "?"
+        step = (
+            old.steps[run.position].id if old and run.position < len(old.steps) else "?"
+        )
         position = campaign.position_of(step)
         counted[run.version, step] += 1
-        places[run.version, step] = campaign.steps[position].place if position is not None else None
+        places[run.version, step] = (
+            campaign.steps[position].place if position is not None else None
+        )
         if position is not None:
             plan._runs.append((run, position))
     plan.moves = [
-        Move(version, step, count, places[version, step]) for (version, step), count in sorted(counted.items())
+        Move(version, step, count, places[version, step])
+        for (version, step), count in sorted(counted.items())
     ]
     return plan

@@ -29,7 +29,13 @@ log = logging.getLogger("drip.planner")
 GRANT_LASTS = timedelta(minutes=10)
 
 
-def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doorkeeper, now: datetime) -> None:
+def plan(
+    database: Database,
+    book: Book,
+    templates: Templates,
+    doorkeeper: Doorkeeper,
+    now: datetime,
+) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
     while not _took_in(database, book, doorkeeper, now):
         pass
@@ -50,7 +56,9 @@ def plan(database: Database, book: Book, templates: Templates, doorkeeper: Doork
             return
 
 
-def _took_in(database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime) -> bool:
+def _took_in(
+    database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime
+) -> bool:
     """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
         gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
@@ -92,14 +100,18 @@ def has_news(database: Database, book: Book) -> bool:
     with database.read() as connection:
         cursors = audience.cursors_of(connection)
         change, entry = people.last_change(connection), loyalty.newest_entry(connection)
-    looking = [cursors[campaign.key] for campaign in book.entering() if campaign.key in cursors]
+    looking = [
+        cursors[campaign.key] for campaign in book.entering() if campaign.key in cursors
+    ]
     counting = [
         cursors[campaign.key]
         for campaign in book.entering()
         if isinstance(campaign.trigger, CounterTrigger) and campaign.key in cursors
     ]
     looking += [cursors[SEGMENTS]] if book.sets() and SEGMENTS in cursors else []
-    return any(each.change < change for each in looking) or any(each.event_id < entry for each in counting)
+    return any(each.change < change for each in looking) or any(
+        each.event_id < entry for each in counting
+    )
 
 
 def next_due(database: Database, now: datetime) -> datetime | None:

@@ -27,11 +27,22 @@ class Repeating:
     """
 
     def __init__(
-        self, name: str, passed_s: Callable[[], float], log: logging.Logger, late_s: float, longest_s: float = 0,
-        *, on_demand: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        passed_s: Callable[[], float],
+        log: logging.Logger,
+        late_s: float,
+        longest_s: float = 0,
+        *,
+        on_demand: bool = False,
+    ) -> None:
         self.name = name
-        self._passed_s, self._log, self.late_s, self._longest_s = passed_s, log, late_s, longest_s
+        self._passed_s, self._log, self.late_s, self._longest_s = (
+            passed_s,
+            log,
+            late_s,
+            longest_s,
+        )
         self._on_demand = on_demand
         self._good_s: float | None = None
         self._bad_s = 0.0
@@ -86,7 +97,13 @@ class Repeating:
             return
         self._told.add(cause)
         remedy = f" Help: {help}." if help else ""
-        self._log.error("%s failed: %s%s It is tried again.", self.name, sentence, remedy, extra={"action": "trouble"})
+        self._log.error(
+            "%s failed: %s%s It is tried again.",
+            self.name,
+            sentence,
+            remedy,
+            extra={"action": "trouble"},
+        )
 
 
 def words(error: Exception) -> tuple[str, str]:
@@ -96,9 +113,16 @@ def words(error: Exception) -> tuple[str, str]:
     if isinstance(error, DripError):
         return f"{error.place or ''} {error.sentence}".strip(), error.help or ""
     raised = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})" if raised else ""
+    where = (
+        f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})"
+        if raised
+        else ""
+    )
     told = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_TOLD]
-    return f"something that nobody foresaw: {told}{where}.", "report it; the daemon or server goes on"
+    return (
+        f"something that nobody foresaw: {told}{where}.",
+        "report it; the daemon or server goes on",
+    )
 
 
 def _span(seconds: float) -> str:

@@ -89,18 +89,28 @@ class Report:
 
 
 def report(
-    connection: Connection, settings: Settings, campaign: Campaign, period: Period, value: str, now: datetime
+    connection: Connection,
+    settings: Settings,
+    campaign: Campaign,
+    period: Period,
+    value: str,
+    now: datetime,
 ) -> Report:
     """`value` names the field of the goal's event that is summed up; what has none, or no number there, counts as 0."""
     came = outcomes.begun(connection, period)
     reached = dict[int, Event]()
     if campaign.goal:
         place = {id(each): number for number, each in enumerate(came)}
-        reached = {place[id(each)]: event for each, event in met(connection, settings, campaign.goal, came, now)}
+        reached = {
+            place[id(each)]: event
+            for each, event in met(connection, settings, campaign.goal, came, now)
+        }
 
     def side(chosen: list[int]) -> Side:
         good = [reached[number] for number in chosen if number in reached]
-        return Side(Share(len(good), len(chosen)), sum(_number(event, value) for event in good))
+        return Side(
+            Share(len(good), len(chosen)), sum(_number(event, value) for event in good)
+        )
 
     got = [number for number, each in enumerate(came) if not each.held_out]
     rest = [number for number, each in enumerate(came) if each.held_out]
@@ -111,7 +121,10 @@ def report(
         tuple(outcomes.not_sent(connection, period)),
         side(got) if campaign.goal else None,
         side(rest) if campaign.goal and rest else None,
-        tuple(ArmReport(split, arm, side(chosen)) for split, arm, chosen in _arms(campaign, came)),
+        tuple(
+            ArmReport(split, arm, side(chosen))
+            for split, arm, chosen in _arms(campaign, came)
+        ),
         _caps(connection, period),
     )
 
@@ -119,8 +132,12 @@ def report(
 def _caps(connection: Connection, period: Period) -> CapsReport:
     about = (period.since, period.until, (period.campaign,))
     found = pressure.pressure(connection, *about)
-    displaced_by = Counter({winner: count for (_, winner), count in found.displaced.items()})
-    weeks = pressure.stretches(connection, period.since, period.until, WEEK, (period.campaign,))
+    displaced_by = Counter(
+        {winner: count for (_, winner), count in found.displaced.items()}
+    )
+    weeks = pressure.stretches(
+        connection, period.since, period.until, WEEK, (period.campaign,)
+    )
     counts = (found.skipped[period.campaign], found.deferred[period.campaign])
     return CapsReport(*counts, tuple(displaced_by.most_common()), tuple(weeks))
 
@@ -128,15 +145,22 @@ def _caps(connection: Connection, period: Period) -> CapsReport:
 def rows(found: Report) -> Iterator[dict[str, object]]:
     """Its steps as a table of `COLUMNS`."""
     for each in found.steps:
-        waiting = sum(count for state, count in each.ends.items() if state not in STATES)
+        waiting = sum(
+            count for state, count in each.ends.items() if state not in STATES
+        )
         yield {
-            "campaign": found.campaign, "step": each.step, "channel": each.channel,
-            **{state: each.ends.get(state, 0) for state in STATES}, "waiting": waiting,
+            "campaign": found.campaign,
+            "step": each.step,
+            "channel": each.channel,
+            **{state: each.ends.get(state, 0) for state in STATES},
+            "waiting": waiting,
             **{kind: each.back.get(kind, 0) for kind in KINDS},
-        }  # fmt: skip
+        }
 
 
-def _steps(connection: Connection, campaign: Campaign, period: Period) -> tuple[StepReport, ...]:
+def _steps(
+    connection: Connection, campaign: Campaign, period: Period
+) -> tuple[StepReport, ...]:
     """In the order in which the campaign has them."""
     ends: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     back: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -146,7 +170,9 @@ def _steps(connection: Connection, campaign: Campaign, period: Period) -> tuple[
         back[step, channel][kind] = count
     order = {step.id: number for number, step in enumerate(campaign.steps)}
     places = sorted(ends, key=lambda each: (order.get(each[0], len(order)), each))
-    return tuple(StepReport(*place, dict(ends[place]), dict(back[place])) for place in places)
+    return tuple(
+        StepReport(*place, dict(ends[place]), dict(back[place])) for place in places
+    )
 
 
 def _arms(campaign: Campaign, came: list[Begun]) -> list[tuple[str, int, list[int]]]:
@@ -156,7 +182,11 @@ def _arms(campaign: Campaign, came: list[Begun]) -> list[tuple[str, int, list[in
         for split, arm in each.arms.items():
             found[split, arm].append(number)
     splits = [step.id for step in campaign.steps if isinstance(step, Split)]
-    return [(split, arm + 1, chosen) for (split, arm), chosen in sorted(found.items()) if split in splits]
+    return [
+        (split, arm + 1, chosen)
+        for (split, arm), chosen in sorted(found.items())
+        if split in splits
+    ]
 
 
 def _number(event: Event, field: str) -> float:

@@ -45,7 +45,11 @@ class Coming:
 
 
 def reservations(
-    connection: Connection, book: Book, facts: Batch, contact_ids: Collection[int], now: datetime
+    connection: Connection,
+    book: Book,
+    facts: Batch,
+    contact_ids: Collection[int],
+    now: datetime,
 ) -> dict[int, list[Reservation]]:
     """What is reserved for these contacts, by contact."""
     found: dict[int, list[Reservation]] = defaultdict(list)
@@ -55,15 +59,24 @@ def reservations(
         coming = list(_coming(connection, book, facts, campaign, contact_ids, now))
         facts.with_records({each.record_id for each in coming})
         occurrences = {each.anchor.isoformat() for each in coming}
-        told = runs.told_of(connection, campaign.key, {each.contact.id for each in coming}, occurrences)
+        told = runs.told_of(
+            connection, campaign.key, {each.contact.id for each in coming}, occurrences
+        )
         for each in coming:
-            run = told.get((each.contact.id, each.record_id, each.anchor.isoformat()), {})
+            run = told.get(
+                (each.contact.id, each.record_id, each.anchor.isoformat()), {}
+            )
             found[each.contact.id] += _reserved(book, facts, each, run, now)
     return found
 
 
 def _coming(
-    connection: Connection, book: Book, facts: Batch, campaign: Campaign, contact_ids: Collection[int], now: datetime
+    connection: Connection,
+    book: Book,
+    facts: Batch,
+    campaign: Campaign,
+    contact_ids: Collection[int],
+    now: datetime,
 ) -> Iterator[Coming]:
     trigger = campaign.trigger
     assert isinstance(trigger, DateTrigger)
@@ -74,16 +87,26 @@ def _coming(
         contact = facts.contacts[contact_id]
         if value is None or bool(record_id) != bool(campaign.for_each):
             continue
-        if campaign.holdout and chance_of(contact.key, campaign.key, "holdout") < campaign.holdout:
+        if (
+            campaign.holdout
+            and chance_of(contact.key, campaign.key, "holdout") < campaign.holdout
+        ):
             continue
         for year in (now.year - 1, now.year, now.year + 1) if trigger.yearly else (0,):
             anchor = anchor_date(trigger, value, year)
-            if anchor is not None and abs(anchor - now.date()) <= campaign.lookback() + campaign.reserve:
+            if (
+                anchor is not None
+                and abs(anchor - now.date()) <= campaign.lookback() + campaign.reserve
+            ):
                 yield Coming(campaign, contact, record_id, anchor)
 
 
 def _reserved(
-    book: Book, facts: Batch, coming: Coming, told: dict[str | None, str | None], now: datetime
+    book: Book,
+    facts: Batch,
+    coming: Coming,
+    told: dict[str | None, str | None],
+    now: datetime,
 ) -> Iterator[Reservation]:
     """The messages of an occurrence that will be due within `reserve`, if they can reach the contact at all."""
     campaign, contact = coming.campaign, coming.contact
@@ -93,9 +116,20 @@ def _reserved(
     person, asked = facts.person(contact), False
     for step, due in _sends(book, coming, facts.zone_of(contact)):
         at = person.next_allowed(step.window, due)
-        if at is None or not now < at <= now + campaign.reserve or told.get(step.id, runs.WAITS) != runs.WAITS:
+        if (
+            at is None
+            or not now < at <= now + campaign.reserve
+            or told.get(step.id, runs.WAITS) != runs.WAITS
+        ):
             continue
-        channel = next((each for each in step.channels if person.closed(each, campaign.topic) is None), None)
+        channel = next(
+            (
+                each
+                for each in step.channels
+                if person.closed(each, campaign.topic) is None
+            ),
+            None,
+        )
         if channel is None or step.transactional:
             continue
         if not asked and campaign.audience is not None:
@@ -104,11 +138,21 @@ def _reserved(
                 return
             asked = True
         yield Reservation(
-            step.priority, Use(millis(at), millis(at), channel, campaign.topic, campaign.key, reserved=True)
+            step.priority,
+            Use(
+                millis(at),
+                millis(at),
+                channel,
+                campaign.topic,
+                campaign.key,
+                reserved=True,
+            ),
         )
 
 
-def _sends(book: Book, coming: Coming, zone_name: str) -> Iterator[tuple[Send, datetime]]:
+def _sends(
+    book: Book, coming: Coming, zone_name: str
+) -> Iterator[tuple[Send, datetime]]:
     """The messages that are sure to come, with their times: up to where the run's way depends on anything."""
     campaign, position = coming.campaign, 0
     where = zone(campaign.timezone or zone_name)
@@ -119,7 +163,10 @@ def _sends(book: Book, coming: Coming, zone_name: str) -> Iterator[tuple[Send, d
             case Send(at=None):
                 yield step, since
             case Send(at=at) if at is not None:
-                if isinstance(campaign.trigger, DateTrigger) and at.field == campaign.trigger.name:
+                if (
+                    isinstance(campaign.trigger, DateTrigger)
+                    and at.field == campaign.trigger.name
+                ):
                     since = at_minute(shift(coming.anchor, at.offset), at.opens, where)
                     yield step, since
             case Wait(duration=duration):

@@ -45,7 +45,9 @@ class Tally:
         """Whether anything has changed that the planner has to look at."""
         return bool(self.sent or self.failed or self.held or self.given_back)
 
-    def stuck(self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS) -> None:
+    def stuck(
+        self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS
+    ) -> None:
         """Nothing more leaves; what was said first counts."""
         if not self.trouble:
             self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
@@ -70,6 +72,10 @@ class Tally:
         if other.again_at is not None:
             self.wait_until(other.again_at)
         if other.trouble:
-            self.trouble, self.help, self.pause_ms = other.trouble, other.help, other.pause_ms
+            self.trouble, self.help, self.pause_ms = (
+                other.trouble,
+                other.help,
+                other.pause_ms,
+            )
             self.lacking = other.lacking
         self.troubled = other.troubled or self.troubled

@@ -21,7 +21,17 @@ from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
 from drip.importing.importer import take_events
-from drip.storage import consents, deliveries, history, links, notices, outbox, people, runs, sign_ups
+from drip.storage import (
+    consents,
+    deliveries,
+    history,
+    links,
+    notices,
+    outbox,
+    people,
+    runs,
+    sign_ups,
+)
 from drip.storage.consents import Consent
 from drip.storage.deliveries import Delivery
 from drip.storage.people import Contact, address_of
@@ -48,7 +58,13 @@ def contact_of(connection: Connection, link: Link) -> Contact | None:
 
 
 def unsubscribe(
-    connection: Connection, settings: Settings, link: Link, now: datetime, source: str, *, everything: bool = False
+    connection: Connection,
+    settings: Settings,
+    link: Link,
+    now: datetime,
+    source: str,
+    *,
+    everything: bool = False,
 ) -> None:
     """Switches the link's topic off for mails, or all topics on all channels (G4).
 
@@ -59,12 +75,22 @@ def unsubscribe(
         return
     topics = [link.topic] if link.topic and not everything else list(settings.topics)
     channels = CHANNELS if everything else ("email",)
-    said = [Consent(contact.id, topic, channel, False, now) for topic in topics for channel in channels]
+    said = [
+        Consent(contact.id, topic, channel, False, now)
+        for topic in topics
+        for channel in channels
+    ]
     # Of what was never said yes to nothing has to be taken back, but a no stays when a yes is imported later.
     _record(connection, contact, said, source, now)
 
 
-def confirm(connection: Connection, settings: Settings, link: Link, now: datetime, proof: Mapping[str, str]) -> bool:
+def confirm(
+    connection: Connection,
+    settings: Settings,
+    link: Link,
+    now: datetime,
+    proof: Mapping[str, str],
+) -> bool:
     """Confirms a subscription (double opt-in), once; whether there is still somebody to confirm it. The campaign that asked
     hears of it as an event.
 
@@ -75,16 +101,35 @@ def confirm(connection: Connection, settings: Settings, link: Link, now: datetim
         return False
     fields = {name: value for name, value in proof.items() if value}
     key = f"{link.topic}-{link.run}-{contact.id}"
-    event = {"contact_id": contact.id, "record_id": 0, "name": f"{link.topic}.{CONFIRMED}", "key": key, "at": now,
-             "fields": fields}  # fmt: skip
+    event = {
+        "contact_id": contact.id,
+        "record_id": 0,
+        "name": f"{link.topic}.{CONFIRMED}",
+        "key": key,
+        "at": now,
+        "fields": fields,
+    }
     if take_events(connection, settings, [event]):
-        _record(connection, contact, [Consent(contact.id, link.topic, "email", True, now)], "confirmed", now, fields)
+        _record(
+            connection,
+            contact,
+            [Consent(contact.id, link.topic, "email", True, now)],
+            "confirmed",
+            now,
+            fields,
+        )
         sign_ups.make_ordinary(connection, [contact.id])
     return True
 
 
 def answer(
-    connection: Connection, settings: Settings, link: Link, now: datetime, comment: str = "", *, finished: bool = True
+    connection: Connection,
+    settings: Settings,
+    link: Link,
+    now: datetime,
+    comment: str = "",
+    *,
+    finished: bool = True,
 ) -> int | None:
     """Answers a survey by the link's detail, `survey:score`; the score that counts now, None for a survey that is no more.
 
@@ -96,9 +141,18 @@ def answer(
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
     said = " ".join(without_hidden(comment).split())[:COMMENT_LENGTH]
-    fields = {"survey": survey, "score": str(score)} | ({"comment": said} if said else {})
+    fields = {"survey": survey, "score": str(score)} | (
+        {"comment": said} if said else {}
+    )
     fields |= {} if finished else {UNFINISHED: "yes"}
-    event = {"contact_id": contact.id, "record_id": 0, "name": ANSWERED, "key": key, "at": now, "fields": fields}
+    event = {
+        "contact_id": contact.id,
+        "record_id": 0,
+        "name": ANSWERED,
+        "key": key,
+        "at": now,
+        "fields": fields,
+    }
     told = {"contact": contact.key, "topic": link.topic, **fields}
     if take_events(connection, settings, [event]):
         notices.add(connection, ANSWERED, [(contact.id, told)], now)
@@ -110,17 +164,31 @@ def answer(
         return score
     if said and "comment" not in before:
         people.say_anew(connection, ANSWERED, key, {**before, "comment": said})
-        notices.add(connection, ANSWERED, [(contact.id, {**told, **before, "comment": said})], now)
+        notices.add(
+            connection,
+            ANSWERED,
+            [(contact.id, {**told, **before, "comment": said})],
+            now,
+        )
     return int(before.get("score", score))
 
 
-def seen(connection: Connection, book: Book, link: Link, name: str, now: datetime) -> None:
+def seen(
+    connection: Connection, book: Book, link: Link, name: str, now: datetime
+) -> None:
     """Somebody followed a link of a message (`name`), or fetched its dot (`""`).
 
     Campaigns hear of what a person did as `message.clicked` and `message.opened`.
     """
-    contact, run = contact_of(connection, link), runs.runs_by_id(connection, [link.run]).get(link.run)
-    sent = [each for each in outbox.of_runs(connection, [link.run]) if each.step == link.detail and each.sent_at]
+    contact, run = (
+        contact_of(connection, link),
+        runs.runs_by_id(connection, [link.run]).get(link.run),
+    )
+    sent = [
+        each
+        for each in outbox.of_runs(connection, [link.run])
+        if each.step == link.detail and each.sent_at
+    ]
     if contact is None or run is None or run.contact_id != contact.id or not sent:
         return
     message, kind = sent[0], "clicked" if name else "opened"
@@ -142,15 +210,25 @@ def seen(connection: Connection, book: Book, link: Link, name: str, now: datetim
         "link": name,
         "template": step.template if step else "",
     }
-    event = {"contact_id": contact.id, "record_id": 0, "name": CLICKED if name else OPENED, "key": f"{message.id}-{name}",
-             "at": now, "fields": {key: value for key, value in fields.items() if value}}  # fmt: skip
+    event = {
+        "contact_id": contact.id,
+        "record_id": 0,
+        "name": CLICKED if name else OPENED,
+        "key": f"{message.id}-{name}",
+        "at": now,
+        "fields": {key: value for key, value in fields.items() if value},
+    }
     take_events(connection, book.settings, [event])
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
     """The survey and the score that a link answers with; None for one that there is not any more."""
     name, _, score = (link.detail or "").partition(":")
-    if not score.isdecimal() or len(score) > 3 or int(score) not in settings.scores(name):
+    if (
+        not score.isdecimal()
+        or len(score) > 3
+        or int(score) not in settings.scores(name)
+    ):
         return None
     return name, int(score)
 
@@ -165,10 +243,19 @@ class Choice:
     since: datetime | None
 
 
-def choices(connection: Connection, settings: Settings, contact: Contact) -> list[Choice]:
+def choices(
+    connection: Connection, settings: Settings, contact: Contact
+) -> list[Choice]:
     """All topics, on the channels that the workspace has and the contact can be reached by."""
-    channels = [each for each in CHANNELS if each in settings.transports and address_of(contact, each)]
-    said = {(each.topic, each.channel): each for each in consents.latest(connection, contact.id)}
+    channels = [
+        each
+        for each in CHANNELS
+        if each in settings.transports and address_of(contact, each)
+    ]
+    said = {
+        (each.topic, each.channel): each
+        for each in consents.latest(connection, contact.id)
+    }
     implied = not _signed_up(connection, contact)
     found = []
     for topic in settings.topics.values():
@@ -180,14 +267,24 @@ def choices(connection: Connection, settings: Settings, contact: Contact) -> lis
 
 
 def choose(
-    connection: Connection, settings: Settings, contact: Contact, wanted: Collection[tuple[str, str]], now: datetime,
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    wanted: Collection[tuple[str, str]],
+    now: datetime,
     proof: Mapping[str, str],
-) -> None:  # fmt: skip
+) -> None:
     """Topics and channels that are wanted are on, all others off."""
     # Of a sign-up every word is kept: what nobody implied yet is not to be on once the contact is an ordinary one.
     every = _signed_up(connection, contact)
     said = [
-        Consent(contact.id, each.topic, each.channel, (each.topic, each.channel) in wanted, now)
+        Consent(
+            contact.id,
+            each.topic,
+            each.channel,
+            (each.topic, each.channel) in wanted,
+            now,
+        )
         for each in choices(connection, settings, contact)
         if every or each.on != ((each.topic, each.channel) in wanted)
     ]
@@ -197,17 +294,24 @@ def choose(
         sign_ups.make_ordinary(connection, [contact.id])
 
 
-def speak(connection: Connection, settings: Settings, contact: Contact, locale: str) -> None:
+def speak(
+    connection: Connection, settings: Settings, contact: Contact, locale: str
+) -> None:
     """The contact reads this language from now on."""
     if contact.locale != locale:
         contact.locale = locale
         people.save_contacts(connection, [contact], date_fields(settings, "contact"))
 
 
-def pause(connection: Connection, settings: Settings, contact: Contact, now: datetime) -> None:
+def pause(
+    connection: Connection, settings: Settings, contact: Contact, now: datetime
+) -> None:
     """Nothing about any topic for a while."""
     until = now + PAUSE
-    rows = [{"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED} for topic in settings.topics]
+    rows = [
+        {"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED}
+        for topic in settings.topics
+    ]
     history.pause(connection, rows)
     _look_again(connection, contact)
 
@@ -218,16 +322,24 @@ def go_on(connection: Connection, contact: Contact) -> None:
     _look_again(connection, contact)
 
 
-def paused_until(connection: Connection, contact: Contact, now: datetime) -> datetime | None:
+def paused_until(
+    connection: Connection, contact: Contact, now: datetime
+) -> datetime | None:
     """Until when the contact has paused everything, if so."""
     until = history.paused_from(connection, contact.id, PAUSED)
     return until if until and until > now else None
 
 
 def sign_up(
-    connection: Connection, settings: Settings, topic: str, email: str, first_name: str, locale: str, now: datetime,
+    connection: Connection,
+    settings: Settings,
+    topic: str,
+    email: str,
+    first_name: str,
+    locale: str,
+    now: datetime,
     proof: Mapping[str, str],
-) -> None:  # fmt: skip
+) -> None:
     """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
     `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
@@ -239,31 +351,58 @@ def sign_up(
     name = f"{topic}.{REQUESTED}"
     asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
     lately = [each for each in asked if now - each.at < LATELY]
-    if (asked and now - asked[-1].at < ASK_AGAIN) or (double and len(lately) >= MOST_ASKED):
+    if (asked and now - asked[-1].at < ASK_AGAIN) or (
+        double and len(lately) >= MOST_ASKED
+    ):
         return
     fields = {key: value for key, value in proof.items() if value}
-    event = {"contact_id": contact.id, "record_id": 0, "name": name, "key": f"{contact.id}-{now.isoformat()}", "at": now,
-             "fields": fields}  # fmt: skip
+    event = {
+        "contact_id": contact.id,
+        "record_id": 0,
+        "name": name,
+        "key": f"{contact.id}-{now.isoformat()}",
+        "at": now,
+        "fields": fields,
+    }
     take_events(connection, settings, [event])
     if not double:
-        _record(connection, contact, [Consent(contact.id, topic, "email", True, now)], "sign-up page", now, fields)
+        _record(
+            connection,
+            contact,
+            [Consent(contact.id, topic, "email", True, now)],
+            "sign-up page",
+            now,
+            fields,
+        )
         sign_ups.take_at_word(connection, contact.id)
 
 
 def _said_no(connection: Connection, contact: Contact, topic: str) -> bool:
     words = consents.latest(connection, contact.id)
-    return any((word.topic, word.channel, word.given) == (topic, "email", False) for word in words)
+    return any(
+        (word.topic, word.channel, word.given) == (topic, "email", False)
+        for word in words
+    )
 
 
 def _stranger(
-    connection: Connection, settings: Settings, email: str, first_name: str, locale: str, now: datetime
+    connection: Connection,
+    settings: Settings,
+    email: str,
+    first_name: str,
+    locale: str,
+    now: datetime,
 ) -> Contact:
     """A contact of whom nothing is known but the sign-up."""
     # An address may begin with the reserved word; its key may not.
     key = f"mail-{email}" if email.casefold().startswith(ERASED) else email
     contact = Contact(key, email, locale=locale)
     name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
-    contact.attributes |= {"first_name": name} if name and "first_name" in settings.fields["contact"] else {}
+    contact.attributes |= (
+        {"first_name": name}
+        if name and "first_name" in settings.fields["contact"]
+        else {}
+    )
     if contact.key in people.contacts_by_key(connection, [contact.key]):
         # The key is taken by somebody with another address.
         contact.key = f"{key}-{now:%Y%m%d%H%M%S}"
@@ -284,9 +423,13 @@ def _look_again(connection: Connection, contact: Contact) -> None:
 
 
 def _record(
-    connection: Connection, contact: Contact, said: list[Consent], source: str, now: datetime,
+    connection: Connection,
+    contact: Contact,
+    said: list[Consent],
+    source: str,
+    now: datetime,
     proof: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Each word with the address of its channel."""
     for channel in dict.fromkeys(each.channel for each in said):
         words = [each for each in said if each.channel == channel]

@@ -37,7 +37,9 @@ class Columns:
         """A cell by which something is known. Raises ValueError for one that cannot be a key."""
         key = plain_key(self._written(row, name).strip(), name)
         if len(key) > LONGEST_KEY:
-            raise ValueError(f"the {name} has {len(key):,} characters, and {LONGEST_KEY} may be")
+            raise ValueError(
+                f"the {name} has {len(key):,} characters, and {LONGEST_KEY} may be"
+            )
         return key
 
     def _written(self, row: Row, name: str) -> str:
@@ -45,12 +47,18 @@ class Columns:
 
 
 def match_columns(
-    written: Sequence[str], mapping: Mapping[str, str], known: Iterable[str], needed: tuple[str, ...]
+    written: Sequence[str],
+    mapping: Mapping[str, str],
+    known: Iterable[str],
+    needed: tuple[str, ...],
 ) -> Columns:
     """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
     for column in mapping:
         if column not in written:
-            raise DripError(f"There is no column `{column}` to map.", help=nearest(column, written, what="columns"))
+            raise DripError(
+                f"There is no column `{column}` to map.",
+                help=nearest(column, written, what="columns"),
+            )
     fields = list(known)
     by_field: dict[str, str] = {}
     free = []
@@ -59,7 +67,10 @@ def match_columns(
         if name in fields:
             by_field.setdefault(name, column)
         elif column in mapping:
-            raise DripError(f"There is no field `{name}`.", help=nearest(name, fields, what="fields"))
+            raise DripError(
+                f"There is no field `{name}`.",
+                help=nearest(name, fields, what="fields"),
+            )
         elif column:
             free.append(column)
     for name in needed:
@@ -82,8 +93,13 @@ def ignored(columns: Columns, fields: Iterable[str]) -> list[str]:
     """Notes about the columns that are no fields."""
     notes, known = [], list(fields)
     for column in columns.free[:MOST_NOTES]:
-        help = nearest(field_name(column), known) or "declare it under `data:` in _settings.yaml to keep it"
+        help = (
+            nearest(field_name(column), known)
+            or "declare it under `data:` in _settings.yaml to keep it"
+        )
         notes.append(f"the column `{column}` is no field and is left out ({help})")
     if len(columns.free) > MOST_NOTES:
-        notes.append(f"{len(columns.free) - MOST_NOTES:,} more columns are no fields and are left out")
+        notes.append(
+            f"{len(columns.free) - MOST_NOTES:,} more columns are no fields and are left out"
+        )
     return notes

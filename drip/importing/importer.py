@@ -60,9 +60,16 @@ class Report:
 
 
 def import_contacts(
-    database: Database, settings: Settings, table: Table, mapping: Mapping[str, str], source: str, now: datetime,
-    *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
-) -> Report:  # fmt: skip
+    database: Database,
+    settings: Settings,
+    table: Table,
+    mapping: Mapping[str, str],
+    source: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Report:
     """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError for a file without `key`."""
     rows = _ContactRows(settings, table.columns, mapping, source)
     for batch in _batches(table.rows, rows.report, progress):
@@ -72,7 +79,12 @@ def import_contacts(
 
 
 def take_contacts(
-    connection: Connection, settings: Settings, table: Table, source: str, now: datetime, scopes: Collection[str]
+    connection: Connection,
+    settings: Settings,
+    table: Table,
+    source: str,
+    now: datetime,
+    scopes: Collection[str],
 ) -> Report:
     """As `import_contacts`, all in the transaction that is under way, from a program with these scopes."""
     rows = _ContactRows(settings, table.columns, {}, source, consent=CONSENT in scopes)
@@ -93,7 +105,11 @@ class _ContactRows:
         consent: bool = True,
     ) -> None:
         fields = settings.fields["contact"]
-        words = {f"{topic}.{channel}": (topic, channel) for topic in settings.topics for channel in CHANNELS}
+        words = {
+            f"{topic}.{channel}": (topic, channel)
+            for topic in settings.topics
+            for channel in CHANNELS
+        }
         words |= {topic: (topic, "email") for topic in settings.topics}
         self.report = Report()
         self.columns = match_columns(columns, mapping, [*fields, *words], ("key",))
@@ -101,19 +117,30 @@ class _ContactRows:
         self._settings, self._source = settings, source
         # The file's own, each of which is looked at in every row.
         own = self.columns.by_field
-        self._fields = {name: declared for name, declared in fields.items() if name in own and name != "key"}
-        self._words, self._may_consent = {name: about for name, about in words.items() if name in own}, consent
+        self._fields = {
+            name: declared
+            for name, declared in fields.items()
+            if name in own and name != "key"
+        }
+        self._words, self._may_consent = (
+            {name: about for name, about in words.items() if name in own},
+            consent,
+        )
         self._seen: set[str] = set()
 
     def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
         """Stores those that are good."""
         columns, settings, report = self.columns, self._settings, self.report
-        known = people.contacts_by_key(connection, [columns.cell(row, "key") for row in batch])
+        known = people.contacts_by_key(
+            connection, [columns.cell(row, "key") for row in batch]
+        )
         touched: list[Contact] = []
         said: list[tuple[Contact, list[tuple[str, str, bool, datetime | None]]]] = []
         for row in batch:
             try:
-                contact, fresh = _contact(row, columns, self._fields, known, self._seen, report)
+                contact, fresh = _contact(
+                    row, columns, self._fields, known, self._seen, report
+                )
                 words = list(_consents(row, columns, settings, self._words, now))
                 if words and not self._may_consent:
                     raise ValueError(
@@ -138,8 +165,12 @@ class _ContactRows:
             for topic, channel, given, at in words
         ]
         addresses = {contact.id: contact.email for contact, _ in said}
-        sign_ups.make_ordinary(connection, [contact.id for contact, _ in said], list(addresses.values()))
-        report.consents += consents.record(connection, spoken, self._source, addresses, now)
+        sign_ups.make_ordinary(
+            connection, [contact.id for contact, _ in said], list(addresses.values())
+        )
+        report.consents += consents.record(
+            connection, spoken, self._source, addresses, now
+        )
 
 
 def _contact(
@@ -162,7 +193,13 @@ def _contact(
         if not text:
             continue
         if name in PLAIN:
-            setattr(contact, name, parse_plain(name, text, columns.cell(row, "country") or (contact.country or "")))
+            setattr(
+                contact,
+                name,
+                parse_plain(
+                    name, text, columns.cell(row, "country") or (contact.country or "")
+                ),
+            )
         else:
             contact.attributes[name] = parse(declared, text)
             _suspect(declared, text, row, report)
@@ -183,11 +220,17 @@ def _key(row: Row, columns: Columns, seen: set[str]) -> str:
 
 def _suspect(declared: Field, text: str, row: Row, report: Report) -> None:
     if declared.kind == "birthday" and suspect_birthday(parse_birthday(text)):
-        report.notes.append(f"line {row.line}: the birthday {text} looks like a placeholder for an unknown one")
+        report.notes.append(
+            f"line {row.line}: the birthday {text} looks like a placeholder for an unknown one"
+        )
 
 
 def _consents(
-    row: Row, columns: Columns, settings: Settings, consent: Mapping[str, tuple[str, str]], now: datetime
+    row: Row,
+    columns: Columns,
+    settings: Settings,
+    consent: Mapping[str, tuple[str, str]],
+    now: datetime,
 ) -> Iterator[tuple[str, str, bool, datetime | None]]:
     """What a row says about topics. The instant is None for a bare yes. Raises ValueError."""
     for name, (topic, channel) in consent.items():
@@ -198,46 +241,72 @@ def _consents(
             given, at = parse_yes_no(text), None
         except ValueError:
             try:
-                at = instant(datetime.combine(parse_date(text), time()), zone(settings.timezone))
+                at = instant(
+                    datetime.combine(parse_date(text), time()), zone(settings.timezone)
+                )
             except ValueError:
-                raise ValueError(f"`{text}` in {name} is neither yes, no nor a date") from None
+                raise ValueError(
+                    f"`{text}` in {name} is neither yes, no nor a date"
+                ) from None
             if at > now:
                 # It would outlive every no that is said until then.
-                raise ValueError(f"`{text}` in {name} is in the future, and nobody has said yes then") from None
+                raise ValueError(
+                    f"`{text}` in {name} is in the future, and nobody has said yes then"
+                ) from None
             given = True
         yield topic, channel, given, at
 
 
 def import_records(
-    database: Database, settings: Settings, kind: str, table: Table, mapping: Mapping[str, str], now: datetime,
-    *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
-) -> Report:  # fmt: skip
+    database: Database,
+    settings: Settings,
+    kind: str,
+    table: Table,
+    mapping: Mapping[str, str],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Report:
     """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a missing column."""
     if kind not in settings.kinds:
-        help = nearest(kind, ["contacts", "events", *settings.kinds], what="you can import")
+        help = nearest(
+            kind, ["contacts", "events", *settings.kinds], what="you can import"
+        )
         raise DripError(
-            f"There is no kind of record `{kind}`.", help=help or "declare it under `data:` in _settings.yaml"
+            f"There is no kind of record `{kind}`.",
+            help=help or "declare it under `data:` in _settings.yaml",
         )
     fields = settings.fields[kind]
-    columns = match_columns(table.columns, mapping, [*fields, "contact"], ("key", "contact"))
+    columns = match_columns(
+        table.columns, mapping, [*fields, "contact"], ("key", "contact")
+    )
     report = Report(notes=ignored(columns, fields))
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
-            known = people.record_ids(connection, kind, [columns.cell(row, "key") for row in batch])
-            owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
+            known = people.record_ids(
+                connection, kind, [columns.cell(row, "key") for row in batch]
+            )
+            owners = people.contacts_by_key(
+                connection, {columns.cell(row, "contact") for row in batch}
+            )
             touched: list[Record] = []
             # What this file says, and not what was known before: that is no new reading of a meter.
             shown: dict[str, dict[str, Stored]] = {}
             for row in batch:
                 try:
-                    record, fresh = _record(row, columns, kind, fields, known, owners, seen)
+                    record, fresh = _record(
+                        row, columns, kind, fields, known, owners, seen
+                    )
                 except ValueError as wrong:
                     report.rejected.append((row, str(wrong)))
                     continue
                 seen.add(record.key)
                 shown[record.key] = {
-                    name: record.attributes[name] for name in fields if columns.cell(row, name) and name != "key"
+                    name: record.attributes[name]
+                    for name in fields
+                    if columns.cell(row, name) and name != "key"
                 }
                 if fresh:
                     touched.append(record)
@@ -246,8 +315,14 @@ def import_records(
                 report.same += not fresh
             people.save_records(connection, touched, date_fields(settings, kind))
             sign_ups.make_ordinary(connection, [each.id for each in owners.values()])
-            take_readings(connection, settings, [(kind, each.id, shown[each.key], now) for each in touched])
-            refresh(connection, settings, [(each.contact_id, each.id) for each in touched])
+            take_readings(
+                connection,
+                settings,
+                [(kind, each.id, shown[each.key], now) for each in touched],
+            )
+            refresh(
+                connection, settings, [(each.contact_id, each.id) for each in touched]
+            )
     return report
 
 
@@ -281,9 +356,14 @@ def _owner(key: str, owners: Mapping[str, Contact]) -> Contact:
 
 
 def import_events(
-    database: Database, settings: Settings, table: Table, mapping: Mapping[str, str],
-    *, dry_run: bool = False, progress: Callable[[int], None] = lambda rows: None,
-) -> Report:  # fmt: skip
+    database: Database,
+    settings: Settings,
+    table: Table,
+    mapping: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Report:
     """Adds events, once each by name and id. Columns: event, contact, at, id, a record's kind; others are fields."""
     columns, report = _event_columns(table, settings, mapping), Report()
     for batch in _batches(table.rows, report, progress):
@@ -292,25 +372,49 @@ def import_events(
     return report
 
 
-def take_event_rows(connection: Connection, settings: Settings, table: Table, scopes: Collection[str]) -> Report:
+def take_event_rows(
+    connection: Connection, settings: Settings, table: Table, scopes: Collection[str]
+) -> Report:
     """As `import_events`, all in the transaction that is under way, from a program with these scopes."""
     report = Report()
-    _take_event_rows(connection, settings, _event_columns(table, settings, {}), list(table.rows), report, scopes)
+    _take_event_rows(
+        connection,
+        settings,
+        _event_columns(table, settings, {}),
+        list(table.rows),
+        report,
+        scopes,
+    )
     return report
 
 
-def _event_columns(table: Table, settings: Settings, mapping: Mapping[str, str]) -> Columns:
-    return match_columns(table.columns, mapping, [*EVENT_COLUMNS, *settings.kinds], ("event", "contact", "at"))
+def _event_columns(
+    table: Table, settings: Settings, mapping: Mapping[str, str]
+) -> Columns:
+    return match_columns(
+        table.columns,
+        mapping,
+        [*EVENT_COLUMNS, *settings.kinds],
+        ("event", "contact", "at"),
+    )
 
 
 def _take_event_rows(
-    connection: Connection, settings: Settings, columns: Columns, batch: Sequence[Row], report: Report,
+    connection: Connection,
+    settings: Settings,
+    columns: Columns,
+    batch: Sequence[Row],
+    report: Report,
     scopes: Collection[str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """`scopes` are those of the program that says so; None for a person, who may say all."""
-    owners = people.contacts_by_key(connection, {columns.cell(row, "contact") for row in batch})
+    owners = people.contacts_by_key(
+        connection, {columns.cell(row, "contact") for row in batch}
+    )
     records = {
-        kind: people.record_ids(connection, kind, {columns.cell(row, kind) for row in batch})
+        kind: people.record_ids(
+            connection, kind, {columns.cell(row, kind) for row in batch}
+        )
         for kind in settings.kinds
         if kind in columns.by_field
     }
@@ -321,7 +425,9 @@ def _take_event_rows(
             event = _event(row, columns, settings, owners, records)
             needed = scope_of(event["name"], settings)
             if scopes is not None and needed not in (None, *scopes):
-                raise ValueError(f"for `{event['name']}` the scope `{needed}` is needed")
+                raise ValueError(
+                    f"for `{event['name']}` the scope `{needed}` is needed"
+                )
             _good_code(connection, event, redeemed)
             rows.append(event)
         except ValueError as wrong:
@@ -332,7 +438,9 @@ def _take_event_rows(
     report.same += len(rows) - fresh
 
 
-def _good_code(connection: Connection, event: Mapping[str, Any], redeemed: dict[str, str]) -> None:
+def _good_code(
+    connection: Connection, event: Mapping[str, Any], redeemed: dict[str, str]
+) -> None:
     """Raises ValueError for a redemption of a code that there is not, or that was redeemed before, or by another event of this
     batch (`redeemed` has their keys). The code is written as it was given out."""
     code = event["fields"].get("code")
@@ -342,26 +450,41 @@ def _good_code(connection: Connection, event: Mapping[str, Any], redeemed: dict[
     if found is None:
         raise ValueError(f"there is no code `{code}`")
     own = event["fields"]["code"] = found[0].code
-    before = found[0].redeemed_at and not people.has_event(connection, REDEEMED, event["key"])
+    before = found[0].redeemed_at and not people.has_event(
+        connection, REDEEMED, event["key"]
+    )
     if before or redeemed.setdefault(own, event["key"]) != event["key"]:
         raise ValueError(f"`{code}` was redeemed before, and a code is good once")
 
 
-def take_events(connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]) -> int:
+def take_events(
+    connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]
+) -> int:
     """Stores events, and what follows from them for derived dates and meters; how many were new."""
     fresh = people.add_events(connection, rows)
     for row in rows:
         if row["name"] == REDEEMED and row["fields"].get("code"):
             loyalty.redeem(connection, row["fields"]["code"], row["at"])
     if fresh:
-        things = people.records_by_id(connection, {row["record_id"] for row in rows if row["record_id"]})
+        things = people.records_by_id(
+            connection, {row["record_id"] for row in rows if row["record_id"]}
+        )
         shown = [
-            (things[row["record_id"]].kind, row["record_id"], _numbers(row["fields"]), row["at"])
+            (
+                things[row["record_id"]].kind,
+                row["record_id"],
+                _numbers(row["fields"]),
+                row["at"],
+            )
             for row in rows
             if row["record_id"] in things
         ]
         take_readings(connection, settings, shown)
-        owners = {(row["contact_id"], record) for row in rows for record in {0, row["record_id"]}}
+        owners = {
+            (row["contact_id"], record)
+            for row in rows
+            for record in {0, row["record_id"]}
+        }
         refresh(connection, settings, sorted(owners))
     return fresh
 
@@ -394,18 +517,32 @@ def _event(
         if key and (key not in known or known[key].contact_id != contact.id):
             raise ValueError(f"this contact has no {kind} `{key}`")
         record_id = known[key].id if key else record_id
-    said = {field_name(column): without_hidden(row.cells.get(column, "")).strip() for column in columns.free}
+    said = {
+        field_name(column): without_hidden(row.cells.get(column, "")).strip()
+        for column in columns.free
+    }
     fields = {name: text for name, text in said.items() if text}
     key = own_key(columns.key(row, "id")) or _digest(name, contact.key, at, fields)
-    return {"contact_id": contact.id, "record_id": record_id, "name": name, "key": key, "at": at, "fields": fields}
+    return {
+        "contact_id": contact.id,
+        "record_id": record_id,
+        "name": name,
+        "key": key,
+        "at": at,
+        "fields": fields,
+    }
 
 
 def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) -> str:
     """Stands for the id of an event that came without one."""
-    return sha256(repr((name, contact, at.isoformat(), sorted(fields.items()))).encode()).hexdigest()[:24]
+    return sha256(
+        repr((name, contact, at.isoformat(), sorted(fields.items()))).encode()
+    ).hexdigest()[:24]
 
 
-def _batches(rows: Iterator[Row], report: Report, progress: Callable[[int], None]) -> Iterator[list[Row]]:
+def _batches(
+    rows: Iterator[Row], report: Report, progress: Callable[[int], None]
+) -> Iterator[list[Row]]:
     """So many rows at once as are stored together. Raises DripError when so many are set aside that something else is wrong."""
     batch: list[Row] = []
     size = aside = seen = 0

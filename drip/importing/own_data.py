@@ -19,11 +19,20 @@ ONE_IN, A_DAY = timedelta(hours=1), timedelta(days=1)
 MOST_A_DAY = 3
 # Why an address was given up, where that says that nobody reads there. Other reasons are about what one wants, and this is asked
 # for.
-DEAD = re.compile(r"the address is dead|its domain does not exist|\d+ messages came back")
+DEAD = re.compile(
+    r"the address is dead|its domain does not exist|\d+ messages came back"
+)
 Asked = Literal["asked", "lately", "no-address", "dead", "no-mail"]
 
 
-def ask(connection: Connection, settings: Settings, contact: Contact, subject: str, text: str, now: datetime) -> Asked:
+def ask(
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    subject: str,
+    text: str,
+    now: datetime,
+) -> Asked:
     """Has the daemon send a mail with a link to the contact's own address; or why not.
 
     It is counted by no cap and asks for no consent: it is an answer. `text` has `data_mails.LINK` in it.
@@ -47,5 +56,9 @@ def why_not(
         return "no-mail"
     if not contact.email:
         return "no-address"
-    given_up = [each.reason for each in people.given_up(connection, contact) if each.channel == "email"]
+    given_up = [
+        each.reason
+        for each in people.given_up(connection, contact)
+        if each.channel == "email"
+    ]
     return "dead" if any(map(DEAD.match, given_up)) else None

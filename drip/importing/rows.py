@@ -63,11 +63,17 @@ def open_table(path: Path) -> Table:
     try:
         encoding = _encoding(path)
         if re.search(r"\.(jsonl|ndjson|json)(\.gz)?$", path.name.casefold()):
-            return Table(_columns(_json_rows(path, encoding), f"The file {path}"), _json_rows(path, encoding), encoding)
+            return Table(
+                _columns(_json_rows(path, encoding), f"The file {path}"),
+                _json_rows(path, encoding),
+                encoding,
+            )
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
-        raise shortage(error) or DripError(f"The file {path} cannot be read: {reason}.") from None
+        raise shortage(error) or DripError(
+            f"The file {path} cannot be read: {reason}."
+        ) from None
 
 
 def _open(path: Path) -> BinaryIO:
@@ -91,12 +97,18 @@ def _encoding(path: Path) -> str:
         while block:
             size, line = size + len(block), _unended(path, line, block)
             _refuse_bomb(path, size)
-            encoding = encoding if marked or encoding == "cp1252" or _decodes(decoder, block) else "cp1252"
+            encoding = (
+                encoding
+                if marked or encoding == "cp1252" or _decodes(decoder, block)
+                else "cp1252"
+            )
             block = file.read(BLOCK)
     return encoding if marked or _decodes(decoder, b"", final=True) else "cp1252"
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+def _decodes(
+    decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False
+) -> bool:
     try:
         decoder.decode(block, final)
     except UnicodeDecodeError:
@@ -106,10 +118,17 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = Fal
 
 def _unended(path: Path, before: int, block: bytes) -> int:
     """How many bytes there are since the last line end. Raises DripError for a line that is too long."""
-    ends = [at for end in (b"\n", b"\r") for at in (block.find(end), block.rfind(end)) if at >= 0]
+    ends = [
+        at
+        for end in (b"\n", b"\r")
+        for at in (block.find(end), block.rfind(end))
+        if at >= 0
+    ]
     if before + (min(ends) if ends else len(block)) > LONGEST_ROW:
         help = "each row is a line of its own: have the program that wrote the file write it so"
-        raise DripError(f"The file {path} has a line of more than {LONGEST_ROW:,} bytes.", help=help)
+        raise DripError(
+            f"The file {path} has a line of more than {LONGEST_ROW:,} bytes.", help=help
+        )
     return len(block) - max(ends) - 1 if ends else before + len(block)
 
 
@@ -118,15 +137,24 @@ def _refuse_packed(path: Path, head: bytes) -> None:
         help = "open it in your spreadsheet program and save it as CSV; unpack an archive first"
         raise DripError(f"The file {path} is a spreadsheet or an archive.", help=help)
     if head.startswith(PACKED):
-        help = "unpack it first; a name that ends in `.gz` says that a file is packed once"
+        help = (
+            "unpack it first; a name that ends in `.gz` says that a file is packed once"
+        )
         raise DripError(f"What is in the file {path} is packed.", help=help)
 
 
 def _refuse_bomb(path: Path, size: int) -> None:
     """What a packed file unfolds to is bounded by its own size, since a small one can stand for hundreds of gigabytes."""
-    if size > ALWAYS_UNFOLDED and _is_packed(path) and size > MOST_UNFOLDED * path.stat().st_size:
+    if (
+        size > ALWAYS_UNFOLDED
+        and _is_packed(path)
+        and size > MOST_UNFOLDED * path.stat().st_size
+    ):
         help = "unpack it, look at what is in it, and import that"
-        raise DripError(f"The file {path} unfolds to more than {MOST_UNFOLDED} times its size.", help=help)
+        raise DripError(
+            f"The file {path} unfolds to more than {MOST_UNFOLDED} times its size.",
+            help=help,
+        )
 
 
 def _is_packed(path: Path) -> bool:
@@ -149,7 +177,9 @@ def _refuse_columns(count: int, name: str) -> None:
 
 
 def _text(path: Path, encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_open(path), encoding=encoding, errors="replace", newline="")
+    return io.TextIOWrapper(
+        _open(path), encoding=encoding, errors="replace", newline=""
+    )
 
 
 def _csv(path: Path, encoding: str) -> Table:
@@ -165,15 +195,22 @@ def _csv(path: Path, encoding: str) -> Table:
             header = next(csv.reader(rows, delimiter=delimiter, strict=True), [])
         except (csv.Error, _TooLong):
             help = "a quote that is part of a name is written twice"
-            raise DripError(f"The first line of the file {path} cannot be read.", help=help) from None
+            raise DripError(
+                f"The first line of the file {path} cannot be read.", help=help
+            ) from None
     columns = tuple(unguarded(cell).strip() for cell in header)
     if not any(columns):
         help = "the first line names the columns, as `key,email,first_name`"
         raise DripError(f"The file {path} is empty.", help=help)
     _refuse_columns(len(columns), f"The file {path}")
-    double = sorted(column for column, count in Counter(columns).items() if count > 1 and column)
+    double = sorted(
+        column for column, count in Counter(columns).items() if count > 1 and column
+    )
     if double:
-        raise DripError(f"The file {path} has two columns named `{double[0]}`.", help="rename one of them")
+        raise DripError(
+            f"The file {path} has two columns named `{double[0]}`.",
+            help="rename one of them",
+        )
     return Table(columns, _csv_rows(path, encoding, delimiter, skip, columns), encoding)
 
 
@@ -207,7 +244,9 @@ class _Rows:
         return line
 
 
-def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tuple[str, ...]) -> Iterator[Row]:
+def _csv_rows(
+    path: Path, encoding: str, delimiter: str, skip: int, columns: tuple[str, ...]
+) -> Iterator[Row]:
     with _text(path, encoding) as file:
         for _ in range(skip):
             file.readline()
@@ -226,7 +265,11 @@ def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tup
                 return
             except csv.Error as error:
                 yield Row(
-                    line, {}, NEVER_CLOSED if "unexpected end" in str(error) else f"the row cannot be read ({error})"
+                    line,
+                    {},
+                    NEVER_CLOSED
+                    if "unexpected end" in str(error)
+                    else f"the row cannot be read ({error})",
                 )
                 continue
             if not any(cell.strip() for cell in cells):
@@ -235,7 +278,11 @@ def _csv_rows(path: Path, encoding: str, delimiter: str, skip: int, columns: tup
             named = dict(zip(columns, cells, strict=False))
             more = range(len(columns) + 1, min(len(cells), MOST_COLUMNS) + 1)
             named |= {f"cell {number}": cells[number - 1] for number in more}
-            wrong = "a cell holds a character that text cannot have" if "\0" in "".join(cells) else None
+            wrong = (
+                "a cell holds a character that text cannot have"
+                if "\0" in "".join(cells)
+                else None
+            )
             if len(cells) != len(columns):
                 wrong = f"the row has {len(cells)} cells and the header {len(columns)}"
             yield Row(line, named, wrong, lines.size)
@@ -252,7 +299,9 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
                 yield Row(line, {"row": text.strip()[:500]}, "the line is not JSON")
                 continue
             if not isinstance(data, dict):
-                yield Row(line, {"row": text.strip()[:500]}, "the line is not a JSON object")
+                yield Row(
+                    line, {"row": text.strip()[:500]}, "the line is not a JSON object"
+                )
                 continue
             yield replace(_json_row(line, data), size=len(text))
 
@@ -260,7 +309,9 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
 def table_of(items: Sequence[Any]) -> Table:
     """JSON objects as rows, which count from 0."""
     rows = [
-        _json_row(number, each) if isinstance(each, dict) else Row(number, {}, "it is not a JSON object")
+        _json_row(number, each)
+        if isinstance(each, dict)
+        else Row(number, {}, "it is not a JSON object")
         for number, each in enumerate(items)
     ]
     return Table(_columns(rows, "What was sent"), iter(rows), "utf-8")
@@ -270,11 +321,19 @@ def _json_row(line: int, data: dict[str, Any]) -> Row:
     inside = data["fields"] if isinstance(data.get("fields"), dict) else {}
     twice = sorted(set(inside) & set(data))
     flat = {**inside, **data} if inside else data
-    cells = {name: _cell(value) for name, value in flat.items() if not isinstance(value, dict | list)}
+    cells = {
+        name: _cell(value)
+        for name, value in flat.items()
+        if not isinstance(value, dict | list)
+    }
     if any(_no_text(name + cell) for name, cell in cells.items()):
         clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
         return Row(line, clean, "a value holds a character that text cannot have")
-    nested = [name for name, value in flat.items() if isinstance(value, dict | list) and name != "fields"]
+    nested = [
+        name
+        for name, value in flat.items()
+        if isinstance(value, dict | list) and name != "fields"
+    ]
     if twice:
         return Row(line, cells, f"`{twice[0]}` stands in `fields` and beside it")
     return Row(line, cells, f"`{nested[0]}` is not a plain value" if nested else None)
@@ -303,15 +362,23 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
     try:
-        with open(making, "w", newline="", encoding=ENCODING, opener=private.opener) as file:
+        with open(
+            making, "w", newline="", encoding=ENCODING, opener=private.opener
+        ) as file:
             write_sheet(
                 file,
                 ("line", "reason", *columns),
-                ((row.line, why, *(row.cells.get(name, "") for name in columns)) for row, why in rejected),
+                (
+                    (row.line, why, *(row.cells.get(name, "") for name in columns))
+                    for row, why in rejected
+                ),
             )
         making.replace(target)
     except OSError as error:
         help = "make its folder writable to have them in a file"
-        raise shortage(error, str(target)) or DripError(f"The rejected rows cannot be written: {error.strerror}.", help=help,
-                        place=Place(str(target))) from None  # fmt: skip
+        raise shortage(error, str(target)) or DripError(
+            f"The rejected rows cannot be written: {error.strerror}.",
+            help=help,
+            place=Place(str(target)),
+        ) from None
     return target

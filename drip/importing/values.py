@@ -35,7 +35,11 @@ def parse_plain(name: str, text: str, country: str) -> str:
 def parse_email(text: str) -> str:
     """The address in its normal form. Raises ValueError with a sentence."""
     local_part, _, domain = text.rpartition("@")
-    if PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN and (known := _domain(domain)):
+    if (
+        PLAIN_LOCAL_PART.fullmatch(local_part)
+        and len(text) < LONGEST_PLAIN
+        and (known := _domain(domain))
+    ):
         return f"{local_part}@{known}"
     try:
         found = validate_email(text, check_deliverability=False)
@@ -61,7 +65,9 @@ def parse_phone(text: str, country: str) -> str:
     except phonenumbers.NumberParseException:
         raise ValueError(f"`{text}` is not a phone number like +15551234567") from None
     if not phonenumbers.is_possible_number(number):
-        raise ValueError(f"`{text}` cannot be a phone number: it is too short or too long")
+        raise ValueError(
+            f"`{text}` cannot be a phone number: it is too short or too long"
+        )
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 

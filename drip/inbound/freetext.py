@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from drip.core.answers import ADDRESS, addresses_in
 
 # Exchange names people as its directory does, without any address.
-_NAME_ALONE = re.compile(r"(?im)recipient\(s\)[^\n]{0,60}\n\s*[^\n@]{2,80} on (?:\w{2,4},? )?\d{1,4}[ ./-]")
+_NAME_ALONE = re.compile(
+    r"(?im)recipient\(s\)[^\n]{0,60}\n\s*[^\n@]{2,80} on (?:\w{2,4},? )?\d{1,4}[ ./-]"
+)
 # Behind these the message itself is copied.
 _COPY = re.compile(
     r"""(?im)^[ \t>]*(
@@ -30,13 +32,17 @@ _HEADING = re.compile(
     r"(?i)transcript|following addresses|delivery errors|permanent fatal|details|recipient|error|reason|diagnos|failed|deliver(y|ed) (report|status|notif)|explanation"
 )
 _LABEL = r"(?:[-*>•·|+ \t]|\d+[.)])*(?:(?:final |original |failed |intended )?(?:recipient|addressee|address|to|user|rcpt to|sent to|could not be delivered to|(?:unable to|could not) deliver (?:message|mail|your message) to|delivery to|message to|e-?mail)(?: address)?(?:\(s\)|\(es\)|s|es)?\s*(?:[:=]|is\b)?\s*)?"
-_RECIPIENT = re.compile(rf"(?i)^{_LABEL}(?:rfc822;\s*|smtp:\s*|mailto:)?[<\"'\[(]*({ADDRESS.pattern})")
+_RECIPIENT = re.compile(
+    rf"(?i)^{_LABEL}(?:rfc822;\s*|smtp:\s*|mailto:)?[<\"'\[(]*({ADDRESS.pattern})"
+)
 # After these comes somebody else's address.
 _NOT = re.compile(
     r"(?i)^[\s>*-]*(from|sender|reply-to|subject|date|message[- ]id|mail from|cc|return-path|references|in-reply-to|by|x-[\w-]+|envelope-sender|sent by|reporting-mta|received)\b\s*[:<]|MAIL FROM|postmaster@|contact|support@|abuse@"
 )
 # `550 <ana@example.com>... User unknown`
-_TRANSCRIPT = re.compile(rf"(?i)^\s*[245]\d\d[ -](?:[245]\.\d+\.\d+ )?<({ADDRESS.pattern})>\s*\.\.\.")
+_TRANSCRIPT = re.compile(
+    rf"(?i)^\s*[245]\d\d[ -](?:[245]\.\d+\.\d+ )?<({ADDRESS.pattern})>\s*\.\.\."
+)
 _QUOTED_TO = re.compile(r"(?i)^\s*to:\s")
 
 
@@ -53,7 +59,9 @@ def notice_of(text: str) -> str:
     for found in _COPY.finditer(text):
         header = found[0].lstrip(" \t>").startswith(("Return-Path", "Received"))
         # A notice has something to say before it begins to copy.
-        if (header or not _HEADING.search(found[0])) and re.search(r"\w", text[: found.start()]):
+        if (header or not _HEADING.search(found[0])) and re.search(
+            r"\w", text[: found.start()]
+        ):
             return text[: found.start()]
     return text
 
@@ -63,16 +71,26 @@ def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
     known = {each.lower() for each in failed}
     apart = {each.lower() for each in others} - known
     lines = notice.split("\n")
-    marks = [(number, address) for number, line in enumerate(lines) if (address := _recipient(line, known, apart))]
+    marks = [
+        (number, address)
+        for number, line in enumerate(lines)
+        if (address := _recipient(line, known, apart))
+    ]
     if not marks and not failed and _NAME_ALONE.search(notice):
         return [Said("", notice)]
     if not marks:
-        whole = [each for each in addresses_in(_without_senders(notice)) if each.lower() not in apart]
+        whole = [
+            each
+            for each in addresses_in(_without_senders(notice))
+            if each.lower() not in apart
+        ]
         return [Said(each, notice) for each in failed or whole[:1]]
     found: dict[str, str] = {}
     names: dict[str, str] = {}
     before = 0
-    for (number, address), (end, _) in zip(marks, [*marks[1:], (len(lines), "")], strict=True):
+    for (number, address), (end, _) in zip(
+        marks, [*marks[1:], (len(lines), "")], strict=True
+    ):
         # Sendmail's transcript tells first and names the recipient last; everybody else names him first.
         last = _TRANSCRIPT.match(lines[number]) is not None
         own = lines[before : number + 1] if last else lines[number:end]
@@ -81,7 +99,10 @@ def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
         found[address.lower()] = found.get(address.lower(), "") + "\n".join(own) + "\n"
     # Where nothing is said behind an address, what stands before all of them is about it.
     head = "\n".join(lines[: marks[0][0]])
-    return [Said(names[key], text if _tells(text, key) else f"{text}{head}") for key, text in found.items()]
+    return [
+        Said(names[key], text if _tells(text, key) else f"{text}{head}")
+        for key, text in found.items()
+    ]
 
 
 def _recipient(line: str, known: set[str], apart: set[str]) -> str | None:

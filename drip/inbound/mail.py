@@ -23,7 +23,12 @@ T = TypeVar("T")
 MOST_BYTES = 1_000_000
 # A copy of the message that a mail is about, a report of its delivery (RFC 3464; RFC 6533 for addresses beyond ASCII), and a
 # receipt (RFC 8098).
-COPIES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
+COPIES = (
+    "message/rfc822",
+    "text/rfc822-headers",
+    "message/global",
+    "message/global-headers",
+)
 STATUSES = ("message/delivery-status", "message/global-delivery-status")
 RECEIPT = "message/disposition-notification"
 # The library looks at each line once for each boundary, and makes a message of each block of a report.
@@ -73,8 +78,13 @@ def in_words(value: object) -> str:
     if "=?" not in text:
         return text
     # Words that end in the middle stay as they are.
-    pieces: list[tuple[str | bytes, str | None]] = _tried(lambda: decode_header(text), [(text, None)])
-    return "".join(_decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces)
+    pieces: list[tuple[str | bytes, str | None]] = _tried(
+        lambda: decode_header(text), [(text, None)]
+    )
+    return "".join(
+        _decoded(piece, charset) if isinstance(piece, bytes) else piece
+        for piece, charset in pieces
+    )
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
@@ -109,7 +119,9 @@ _BOUNDED = _Bounded()
 def _parsed(data: bytes) -> Parsed:
     """The mail with its parts; where these are too many, or too many within each other, its header and one text."""
     nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
-    blocks = len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
+    blocks = (
+        len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
+    )
     if data.count(b"\n") * nested <= MOST_LOOKS and blocks <= MOST_BLOCKS:
         # Raises RecursionError.
         whole = _tried(lambda: email.message_from_bytes(data, policy=_BOUNDED), None)
@@ -140,15 +152,26 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
 
 def _as_text(part: object) -> str:
     # Of what cannot be written again its header at least.
-    header = "\n".join(f"{name}: {value}" for name, value in part.items()) if isinstance(part, Parsed) else ""
+    header = (
+        "\n".join(f"{name}: {value}" for name, value in part.items())
+        if isinstance(part, Parsed)
+        else ""
+    )
     # As bytes: as a string it would put bytes beyond ASCII, which stand in many a report, into words of RFC 2047.
-    text = _tried(lambda: _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part), header)
+    text = _tried(
+        lambda: (
+            _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part)
+        ),
+        header,
+    )
     return _lines(text).strip("\n")
 
 
 def _from_base64(text: str) -> str:
     """What a report says; by RFC 2046 it is never encoded, which some servers do not know."""
-    return _tried(lambda: _lines(_decoded(base64.b64decode(text, validate=False), None)), text)
+    return _tried(
+        lambda: _lines(_decoded(base64.b64decode(text, validate=False), None)), text
+    )
 
 
 def _kind(parsed: Parsed) -> str:
@@ -193,13 +216,22 @@ def _decoded(data: bytes, charset: str | None) -> str:
 
 def _lines(text: str) -> str:
     """With line ends of one kind, and no more of it than anybody writes."""
-    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    text = (
+        text[:MOST_CHARACTERS]
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .replace("\x00", "")
+    )
     return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))
 
 
 def _without_tags(text: str) -> str:
     """In time that grows with the length alone: a tag ends where the next one begins."""
-    text = re.sub(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>", "\n", _without_hidden(text))
+    text = re.sub(
+        r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>",
+        "\n",
+        _without_hidden(text),
+    )
     return html.unescape(re.sub(r"<[/!A-Za-z][^<>@]*>", " ", text))
 
 

@@ -9,18 +9,36 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drip.core.answer_words import DISABLED
-from drip.core.answers import CODE, ENHANCED, LONGEST, Answer, Cause, Verdict, enhanced_in, innermost, judge
+from drip.core.answers import (
+    CODE,
+    ENHANCED,
+    LONGEST,
+    Answer,
+    Cause,
+    Verdict,
+    enhanced_in,
+    innermost,
+    judge,
+)
 from drip.core.phrases import plain
 
 # `no-domain`: the recipient's domain is said not to exist, which one answer alone does not prove.
 Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
 
 _CLASSES: Mapping[Cause, Class] = {
-    "greylisted": "temporary", "full": "temporary", "server-full": "temporary", "disabled": "temporary",
-    "crowded": "temporary", "expired": "temporary", "busy": "temporary",
-    "no-mail-host": "temporary", "no-domain": "no-domain", "nobody": "address-dead", "no-mail": "address-dead",
+    "greylisted": "temporary",
+    "full": "temporary",
+    "server-full": "temporary",
+    "disabled": "temporary",
+    "crowded": "temporary",
+    "expired": "temporary",
+    "busy": "temporary",
+    "no-mail-host": "temporary",
+    "no-domain": "no-domain",
+    "nobody": "address-dead",
+    "no-mail": "address-dead",
     "unknown": "unknown",
-}  # fmt: skip
+}
 # At which command it was said. About the sender, or us:
 _AT_SENDER = re.compile(
     r"(after|in reply to|to|during)\s+(the\s+)?(end of )?(MAIL( FROM)?|EHLO|HELO|initial connection|greeting|connect)\b|"
@@ -29,7 +47,9 @@ _AT_SENDER = re.compile(
 )
 _AT_RECIPIENT = re.compile(r"\bRCPT\b|does not like recipient", re.I)
 # Some servers say so whatever was answered.
-_MAYBE_AT_RECIPIENT = re.compile(r"(rejected|refused) (this )?(address|recipient)", re.I)
+_MAYBE_AT_RECIPIENT = re.compile(
+    r"(rejected|refused) (this )?(address|recipient)", re.I
+)
 # About the text: what is said there is often a filter's excuse.
 _AT_TEXT = re.compile(
     r"end of (data|message)|>>> ?DATA|(after|to|for)\s+(the\s+)?(end of\s+)?(DATA|TEXT)\b|after i sent the message|transmission failure",
@@ -70,17 +90,23 @@ def class_of(evidence: Evidence) -> Class:
     """What an answer means."""
     status = status_of(evidence)
     at = _command(evidence, status)
-    found = judge(Answer(evidence.text, at, 0, status, evidence.recipient, evidence.ours))
+    found = judge(
+        Answer(evidence.text, at, 0, status, evidence.recipient, evidence.ours)
+    )
     if at == "MAIL" and found.final and CODE.search(evidence.text):
         return "policy"
     meaning = _class(found)
-    if found.cause == "nobody" and DISABLED.said_in(plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])):
+    if found.cause == "nobody" and DISABLED.said_in(
+        plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])
+    ):
         return "temporary"
     if meaning != "unknown":
         return meaning
     code = CODE.search(evidence.text)
     if code or status:
-        return "policy" if (code[1] if code else status).startswith("5") else "temporary"
+        return (
+            "policy" if (code[1] if code else status).startswith("5") else "temporary"
+        )
     return "policy" if at in ("MAIL", "TEXT") else "unknown"
 
 
@@ -106,7 +132,10 @@ def _command(evidence: Evidence, status: str) -> str:
     if evidence.sure or maybe:
         return "RCPT"
     # Where no server is quoted, whoever writes the notice says it himself.
-    label = _LABEL.search(evidence.text) is not None and _SENTENCE.search(evidence.text) is None
+    label = (
+        _LABEL.search(evidence.text) is not None
+        and _SENTENCE.search(evidence.text) is None
+    )
     return "" if label or CODE.search(evidence.text) else "RCPT"
 
 
@@ -114,4 +143,10 @@ def status_of(evidence: Evidence) -> str:
     """The enhanced code: the one in the words, which is the other side's own, before a report's field."""
     found = enhanced_in(innermost(evidence.text[:LONGEST]))
     given = ENHANCED.search(evidence.status)
-    return found if found and not found.endswith(".0.0") else ".".join(given.groups()) if given else found
+    return (
+        found
+        if found and not found.endswith(".0.0")
+        else ".".join(given.groups())
+        if given
+        else found
+    )

@@ -26,7 +26,13 @@ from cryptography.x509 import load_pem_x509_certificate
 from cryptography.x509.oid import NameOID
 
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
-from drip.inbound.reading import REASON_LENGTH, SAID_LENGTH, Finding, Kind, kind_of_feedback
+from drip.inbound.reading import (
+    REASON_LENGTH,
+    SAID_LENGTH,
+    Finding,
+    Kind,
+    kind_of_feedback,
+)
 
 # Where a message's name may stand; in so many texts of an event it is looked for.
 MOST_TEXTS, TEXT_LENGTH, DEEPEST = 500, 1_000, 8
@@ -76,7 +82,9 @@ class Postmark:
     def events(self, posted: Posted, now: datetime) -> list[Event]:
         wanted = base64.b64encode(f"{self.user}:{self.password}".encode())
         kind, _, given = posted.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "basic" or not hmac.compare_digest(given.strip().encode(), wanted):
+        if kind.lower() != "basic" or not hmac.compare_digest(
+            given.strip().encode(), wanted
+        ):
             raise Forged
         return list(_events("postmark", [_mapping(_parsed(posted.body))], _of_postmark))
 
@@ -93,14 +101,21 @@ class Mailgun:
 
     def events(self, posted: Posted, now: datetime) -> list[Event]:
         told = _mapping(_parsed(posted.body))
-        signed = [_text(told, "signature", name) for name in ("timestamp", "token", "signature")]
-        wanted = hmac.new(self.key.encode(), f"{signed[0]}{signed[1]}".encode(), "sha256").hexdigest()
+        signed = [
+            _text(told, "signature", name)
+            for name in ("timestamp", "token", "signature")
+        ]
+        wanted = hmac.new(
+            self.key.encode(), f"{signed[0]}{signed[1]}".encode(), "sha256"
+        ).hexdigest()
         if not hmac.compare_digest(signed[2].encode(), wanted.encode()):
             raise Forged
         at = int(signed[0]) if re.fullmatch("[0-9]{1,12}", signed[0]) else 0
         if abs(now.timestamp() - at) > SIGNED_FOR_S:
             raise Forged
-        said = sha256(json.dumps(told.get("event-data"), sort_keys=True).encode()).hexdigest()
+        said = sha256(
+            json.dumps(told.get("event-data"), sort_keys=True).encode()
+        ).hexdigest()
         if self._seen.setdefault(signed[1], said) != said:
             raise Forged
         while len(self._seen) > MOST_SEEN:
@@ -129,14 +144,20 @@ class SendGrid:
     def events(self, posted: Posted, now: datetime) -> list[Event]:
         at = posted.headers.get("x-twilio-email-event-webhook-timestamp", "")
         try:
-            signature = base64.b64decode(posted.headers.get("x-twilio-email-event-webhook-signature", ""))
-            self._key().verify(signature, at.encode() + posted.body, ec.ECDSA(hashes.SHA256()))
+            signature = base64.b64decode(
+                posted.headers.get("x-twilio-email-event-webhook-signature", "")
+            )
+            self._key().verify(
+                signature, at.encode() + posted.body, ec.ECDSA(hashes.SHA256())
+            )
         except (InvalidSignature, ValueError):
             raise Forged from None
         told = _parsed(posted.body)
         if not isinstance(told, list):
             raise ValueError("a list of events is expected")
-        return list(_events("sendgrid", [_mapping(each) for each in told], _of_sendgrid))
+        return list(
+            _events("sendgrid", [_mapping(each) for each in told], _of_sendgrid)
+        )
 
 
 @dataclass(slots=True)
@@ -168,23 +189,43 @@ class Ses:
     def _verify(self, told: Mapping[str, Any], now: datetime) -> None:
         """docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html"""
         confirms = _text(told, "Type") != "Notification"
-        own = ("SubscribeURL", "Timestamp", "Token") if confirms else ("Subject", "Timestamp")
+        own = (
+            ("SubscribeURL", "Timestamp", "Token")
+            if confirms
+            else ("Subject", "Timestamp")
+        )
         names = ("Message", "MessageId", *own, "TopicArn", "Type")
-        signed = "".join(f"{name}\n{_text(told, name)}\n" for name in names if name in told)
+        signed = "".join(
+            f"{name}\n{_text(told, name)}\n" for name in names if name in told
+        )
         address = _of_amazon(_text(told, "SigningCertURL"))
         if not CERTIFICATE.fullmatch(urlsplit(address).path) or urlsplit(address).query:
             raise Forged
         if address not in self._certificates:
             self._certificates = {address: self.fetch(address)}
-        kind = hashes.SHA256() if _text(told, "SignatureVersion") == "2" else hashes.SHA1()
+        kind = (
+            hashes.SHA256() if _text(told, "SignatureVersion") == "2" else hashes.SHA1()
+        )
         try:
             certificate = load_pem_x509_certificate(self._certificates[address])
-            key, subject = certificate.public_key(), certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-            valid = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+            key, subject = (
+                certificate.public_key(),
+                certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME),
+            )
+            valid = (
+                certificate.not_valid_before_utc
+                <= now
+                <= certificate.not_valid_after_utc
+            )
             ours = any(SUBJECT.fullmatch(str(each.value)) for each in subject)
             if not isinstance(key, rsa.RSAPublicKey) or not valid or not ours:
                 raise Forged
-            key.verify(base64.b64decode(_text(told, "Signature")), signed.encode(), padding.PKCS1v15(), kind)
+            key.verify(
+                base64.b64decode(_text(told, "Signature")),
+                signed.encode(),
+                padding.PKCS1v15(),
+                kind,
+            )
         except (InvalidSignature, ValueError):
             # What cannot be read as a certificate or as base64 is a ValueError.
             raise Forged from None
@@ -214,11 +255,20 @@ class _Said:
 
 # postmarkapp.com/developer/api/bounce-api#bounce-types
 _POSTMARK: Mapping[str, Class] = {
-    "HardBounce": "address-dead", "BadEmailAddress": "address-dead", "Undeliverable": "temporary",
-    "Transient": "temporary", "SoftBounce": "temporary", "DnsError": "temporary", "SMTPApiError": "temporary",
-    "SpamNotification": "policy", "Blocked": "policy", "DMARCPolicy": "policy", "VirusNotification": "policy",
-    "TemplateRenderingFailed": "policy", "ChallengeVerification": "policy",
-}  # fmt: skip
+    "HardBounce": "address-dead",
+    "BadEmailAddress": "address-dead",
+    "Undeliverable": "temporary",
+    "Transient": "temporary",
+    "SoftBounce": "temporary",
+    "DnsError": "temporary",
+    "SMTPApiError": "temporary",
+    "SpamNotification": "policy",
+    "Blocked": "policy",
+    "DMARCPolicy": "policy",
+    "VirusNotification": "policy",
+    "TemplateRenderingFailed": "policy",
+    "ChallengeVerification": "policy",
+}
 # Not bounces, although they come as such.
 _POSTMARK_REPLIES = ("AutoResponder", "AddressChange", "OpenRelayTest")
 
@@ -243,7 +293,9 @@ def _of_postmark(event: Mapping[str, Any]) -> Iterator[_Said]:
     elif record == "Bounce" and kind in _POSTMARK_REPLIES:
         yield _Said("auto-reply", who)
     elif record == "Bounce":
-        yield _Said("bounce", who, _text(event, "Details"), by=_POSTMARK.get(kind, "unknown"))
+        yield _Said(
+            "bounce", who, _text(event, "Details"), by=_POSTMARK.get(kind, "unknown")
+        )
 
 
 def _of_mailgun(event: Mapping[str, Any]) -> Iterator[_Said]:
@@ -259,27 +311,48 @@ def _of_mailgun(event: Mapping[str, Any]) -> Iterator[_Said]:
         code = str(state.get("code") or "")
         told = _text(state, "message") or _text(state, "description")
         text = told if told[:3] == code else f"{code} {told}".strip()
-        by: Class = "address-dead" if _text(event, "reason") == "suppress-bounce" else "unknown"
+        by: Class = (
+            "address-dead" if _text(event, "reason") == "suppress-bounce" else "unknown"
+        )
         # Its own codes begin at 600; they are no server's answer.
         own = re.match("[6-9]", code)
         passing = _text(event, "severity") == "temporary"
-        yield _Said("delayed" if passing else "bounce", who, told if own else text, _text(state, "enhanced-code"), by)
+        yield _Said(
+            "delayed" if passing else "bounce",
+            who,
+            told if own else text,
+            _text(state, "enhanced-code"),
+            by,
+        )
 
 
 _SENDGRID: Mapping[str, Class] = {
-    "Invalid Address": "address-dead", "Mailbox Unavailable": "temporary", "Technical": "temporary", "Content": "policy",
-    "Reputation": "policy", "Frequency/Volume": "policy",
-}  # fmt: skip
-_DROPPED: Mapping[str, Class] = {"Bounced Address": "address-dead", "Invalid": "address-dead"}
+    "Invalid Address": "address-dead",
+    "Mailbox Unavailable": "temporary",
+    "Technical": "temporary",
+    "Content": "policy",
+    "Reputation": "policy",
+    "Frequency/Volume": "policy",
+}
+_DROPPED: Mapping[str, Class] = {
+    "Bounced Address": "address-dead",
+    "Invalid": "address-dead",
+}
 
 
 def _of_sendgrid(event: Mapping[str, Any]) -> Iterator[_Said]:
-    kind, who, text = _text(event, "event"), _text(event, "email"), _text(event, "reason")
+    kind, who, text = (
+        _text(event, "event"),
+        _text(event, "email"),
+        _text(event, "reason"),
+    )
     if kind == "delivered":
         yield _Said("delivered", who, _text(event, "response"))
     elif kind == "spamreport":
         yield _Said("complaint", who, "abuse")
-    elif kind in ("unsubscribe", "group_unsubscribe") or (kind == "dropped" and text == "Unsubscribed Address"):
+    elif kind in ("unsubscribe", "group_unsubscribe") or (
+        kind == "dropped" and text == "Unsubscribed Address"
+    ):
         yield _Said("unsubscribe", who)
     elif kind == "deferred":
         yield _Said("delayed", who, _text(event, "response") or text, by="temporary")
@@ -292,7 +365,9 @@ def _of_sendgrid(event: Mapping[str, Any]) -> Iterator[_Said]:
             who,
             text,
             _text(event, "status"),
-            "policy" if by == "address-dead" and _text(event, "type") == "blocked" else by,
+            "policy"
+            if by == "address-dead" and _text(event, "type") == "blocked"
+            else by,
         )
 
 
@@ -305,9 +380,19 @@ def _of_ses(event: Mapping[str, Any]) -> Iterator[_Said]:
     kind = _text(event, "notificationType") or _text(event, "eventType")
     told = _mapping(event.get(kind[:1].lower() + kind[1:]))
     if kind == "Bounce":
-        by = "policy" if _text(told, "bounceSubType") in _SES_POLICY else _SES.get(_text(told, "bounceType"), "unknown")
+        by = (
+            "policy"
+            if _text(told, "bounceSubType") in _SES_POLICY
+            else _SES.get(_text(told, "bounceType"), "unknown")
+        )
         for each in _list(told, "bouncedRecipients"):
-            yield _Said("bounce", _text(each, "emailAddress"), _text(each, "diagnosticCode"), _text(each, "status"), by)
+            yield _Said(
+                "bounce",
+                _text(each, "emailAddress"),
+                _text(each, "diagnosticCode"),
+                _text(each, "status"),
+                by,
+            )
     elif kind == "Complaint":
         reason = _text(told, "complaintFeedbackType") or "abuse"
         for each in _list(told, "complainedRecipients"):
@@ -327,13 +412,18 @@ def _of_ses(event: Mapping[str, Any]) -> Iterator[_Said]:
 
 
 def _events(
-    provider: str, told: list[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Iterator[_Said]]
+    provider: str,
+    told: list[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], Iterator[_Said]],
 ) -> Iterator[Event]:
     for event in told:
         digest = sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()[:32]
         about = tuple(_texts(event))[:MOST_TEXTS]
         for number, said in enumerate(read(event)):
-            yield Event(_finding(said, about), f"{provider}:{digest}:{number}" if number else f"{provider}:{digest}")
+            yield Event(
+                _finding(said, about),
+                f"{provider}:{digest}:{number}" if number else f"{provider}:{digest}",
+            )
 
 
 def _finding(said: _Said, about: tuple[str, ...]) -> Finding:
@@ -347,7 +437,14 @@ def _finding(said: _Said, about: tuple[str, ...]) -> Finding:
         meaning = said.by if meaning == "unknown" else meaning
         if said.kind == "delayed" and meaning != "policy":
             meaning = "temporary"
-    return Finding(said.kind, said.recipient, status, meaning, " ".join(text.split())[:REASON_LENGTH], about)
+    return Finding(
+        said.kind,
+        said.recipient,
+        status,
+        meaning,
+        " ".join(text.split())[:REASON_LENGTH],
+        about,
+    )
 
 
 # --- JSON of anybody's
@@ -366,7 +463,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _list(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     found = value.get(name)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return (
+        [each for each in found if isinstance(each, dict)]
+        if isinstance(found, list)
+        else []
+    )
 
 
 def _text(value: Mapping[str, Any], *names: str) -> str:
@@ -374,7 +475,13 @@ def _text(value: Mapping[str, Any], *names: str) -> str:
     found: Any = value
     for name in names:
         found = _mapping(found).get(name)
-    text = found if isinstance(found, str) else str(found) if isinstance(found, int) else ""
+    text = (
+        found
+        if isinstance(found, str)
+        else str(found)
+        if isinstance(found, int)
+        else ""
+    )
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -383,6 +490,12 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
         yield value[:TEXT_LENGTH]
     elif depth < DEEPEST:
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        inside = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list)
+            else ()
+        )
         for each in inside:
             yield from _texts(each, depth + 1)

@@ -15,7 +15,16 @@ from drip.inbound.mail import COPIES, RECEIPT, STATUSES, Mail, fields
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
 from drip.inbound.reports import Status, feedback, statuses
 
-Kind = Literal["bounce", "delayed", "delivered", "complaint", "feedback", "unsubscribe", "auto-reply", "other"]
+Kind = Literal[
+    "bounce",
+    "delayed",
+    "delivered",
+    "complaint",
+    "feedback",
+    "unsubscribe",
+    "auto-reply",
+    "other",
+]
 # Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains of our mail. The others say that a mail was no
 # spam, that it failed a check (`auth-failure`, `dmarc`), or what a scanner found.
 COMPLAINING = ("abuse", "fraud")
@@ -43,7 +52,9 @@ _REJECTED = re.compile(
 # Amazon's notifications, where somebody has them sent by mail.
 _POSTED = re.compile(r'"(?:notificationType|eventType)"\s*:\s*"Bounce"')
 _POSTED_RECIPIENT = re.compile(r'\{[^{}]{0,1000}"emailAddress"[^{}]{0,1000}\}')
-_GENERATED = re.compile(r"(?i)([^\s<>()@]{1,64}@[^\s<>()@]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)")
+_GENERATED = re.compile(
+    r"(?i)([^\s<>()@]{1,64}@[^\s<>()@]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)"
+)
 _NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
@@ -131,16 +142,28 @@ def _feedback(mail: Mail) -> list[Finding]:
     if part:
         told = feedback(part.text)
         kind = kind_of_feedback(told.kind)
-        return [Finding(kind, who, reason=told.kind) for who in told.recipients or to[:1] or [""]]
+        return [
+            Finding(kind, who, reason=told.kind)
+            for who in told.recipients or to[:1] or [""]
+        ]
     if about and _COMPLAINS.search(mail.header("Subject")):
-        who = next(iter(addresses_in(" ".join(_original(mail, "x-hmxmroriginalrecipient")))), "") or next(iter(to), "")
+        who = next(
+            iter(addresses_in(" ".join(_original(mail, "x-hmxmroriginalrecipient")))),
+            "",
+        ) or next(iter(to), "")
         return [Finding("complaint", who, reason="abuse")]
     return []
 
 
 def kind_of_feedback(said: str) -> Kind:
     """What a report by this name is for us."""
-    return "complaint" if said in COMPLAINING else "unsubscribe" if said in OPTING_OUT else "feedback"
+    return (
+        "complaint"
+        if said in COMPLAINING
+        else "unsubscribe"
+        if said in OPTING_OUT
+        else "feedback"
+    )
 
 
 def _unsubscribe(mail: Mail) -> list[Finding]:
@@ -163,13 +186,24 @@ def _report(mail: Mail) -> list[Finding]:
     ours = _our_domains(mail)
     words = {each.recipient.lower(): each.text for each in said}
     arrived = {each.recipient.lower() for each in told if _kind_of(each) == "delivered"}
-    members, proves = _members(mail, notice), mail.report == "delivery-status" or not _by_a_person(mail)
+    members, proves = (
+        _members(mail, notice),
+        mail.report == "delivery-status" or not _by_a_person(mail),
+    )
     found = []
     for each in told[:MOST_RECIPIENTS]:
         around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
         text = each.diagnostic or _answer(around)
         recipient = each.recipient or next(iter(_failed(mail)), "") or _addressee(mail)
-        evidence = Evidence(text, f"{around}\n{each.status}", _before(notice, said), each.status, True, recipient, ours)
+        evidence = Evidence(
+            text,
+            f"{around}\n{each.status}",
+            _before(notice, said),
+            each.status,
+            True,
+            recipient,
+            ours,
+        )
         finding = _finding(_kind_of(each), recipient, evidence)
         if each.passed_on or recipient.lower() in arrived | members or not proves:
             # Whom it is passed on to may be gone, or full; whoever we wrote to is not.
@@ -181,9 +215,17 @@ def _report(mail: Mail) -> list[Finding]:
 def _members(mail: Mail, notice: str) -> set[str]:
     """Lists and aliases that a report is about by name, while it is somebody behind them who did not get it. Exim writes so."""
     failed = {each.lower() for each in _failed(mail)}
-    behind = {(each[2].lower(), each[1].lower()) for each in _GENERATED.finditer(notice)}
-    named = behind | {(told, each) for told in _reported(mail) - failed for each in failed}
-    return {told for told, each in named if told.rpartition("@")[0] != each.rpartition("@")[0]}
+    behind = {
+        (each[2].lower(), each[1].lower()) for each in _GENERATED.finditer(notice)
+    }
+    named = behind | {
+        (told, each) for told in _reported(mail) - failed for each in failed
+    }
+    return {
+        told
+        for told, each in named
+        if told.rpartition("@")[0] != each.rpartition("@")[0]
+    }
 
 
 def _reported(mail: Mail) -> set[str]:
@@ -197,23 +239,39 @@ def _kind_of(each: Status) -> Kind:
     if each.action == "deliverable":
         # Whoever runs the server has asked whether an address is one (`sendmail -bv`): nothing was sent.
         return "other"
-    expired = re.search(r"\b[45]\.4\.7\b|\bexpired\b", f"{each.status} {each.diagnostic}") is not None
+    expired = (
+        re.search(r"\b[45]\.4\.7\b|\bexpired\b", f"{each.status} {each.diagnostic}")
+        is not None
+    )
     # OpenSMTPD calls its last word "delayed".
-    return "delayed" if each.action == "delayed" and (each.retried or not expired) else "bounce"
+    return (
+        "delayed"
+        if each.action == "delayed" and (each.retried or not expired)
+        else "bounce"
+    )
 
 
 def _by_a_person(mail: Mail) -> bool:
     """Whoever tells of a mail that came back proves nothing."""
     sender = mail.header("From")
-    machine = _from_a_machine(mail) or _NO_REPLY.search(sender) is not None or _is_automatic(mail)
-    return not machine or (_FORWARDED.match(mail.header("Subject")) is not None and not _DAEMON.search(sender))
+    machine = (
+        _from_a_machine(mail)
+        or _NO_REPLY.search(sender) is not None
+        or _is_automatic(mail)
+    )
+    return not machine or (
+        _FORWARDED.match(mail.header("Subject")) is not None
+        and not _DAEMON.search(sender)
+    )
 
 
 def _posted(mail: Mail) -> list[Finding]:
     """What Amazon posts, by mail."""
-    text = "\n".join(part.text for part in mail.parts if part.kind in ("text/plain", "application/json")).replace(
-        '\\"', '"'
-    )
+    text = "\n".join(
+        part.text
+        for part in mail.parts
+        if part.kind in ("text/plain", "application/json")
+    ).replace('\\"', '"')
     if not _POSTED.search(text):
         return []
     passing = re.search(r'"bounceType"\s*:\s*"(?!Permanent)', text) is not None
@@ -222,7 +280,11 @@ def _posted(mail: Mail) -> list[Finding]:
         who, status = str(each.get("emailAddress", "")), str(each.get("status", ""))
         said = re.sub(r"(?i)^\s*smtp\s*;\s*", "", str(each.get("diagnosticCode", "")))
         finding = _finding("bounce", who, Evidence(said, said, "", status, True, who))
-        doubtful = passing and finding.meaning in ("address-dead", "no-domain", "unknown")
+        doubtful = passing and finding.meaning in (
+            "address-dead",
+            "no-domain",
+            "unknown",
+        )
         found.append(replace(finding, meaning="temporary") if doubtful else finding)
     return found[:MOST_RECIPIENTS]
 
@@ -243,9 +305,20 @@ def _rejection(mail: Mail) -> list[Finding]:
         return []
     named, notice = fields(part.text), _words(mail)
     automatic = named.get("disposition", "").lower().startswith("automatic-action")
-    if not automatic or not (_REJECTED.match(mail.header("Subject")) or _REJECTED.search(notice)):
+    if not automatic or not (
+        _REJECTED.match(mail.header("Subject")) or _REJECTED.search(notice)
+    ):
         return []
-    who = next(iter(addresses_in(named.get("final-recipient", "") + " " + named.get("original-recipient", ""))), "")
+    who = next(
+        iter(
+            addresses_in(
+                named.get("final-recipient", "")
+                + " "
+                + named.get("original-recipient", "")
+            )
+        ),
+        "",
+    )
     return [Finding("bounce", who, meaning="policy", reason=notice)]
 
 
@@ -275,19 +348,29 @@ def _notice(mail: Mail) -> list[Finding]:
     head, ours = _before(notice, told), _our_domains(mail)
     found = []
     for each in told[:MOST_RECIPIENTS]:
-        evidence = Evidence(_answer(each.text), each.text, head, recipient=each.recipient, ours=ours)
+        evidence = Evidence(
+            _answer(each.text), each.text, head, recipient=each.recipient, ours=ours
+        )
         found.append(_finding(kind, each.recipient, evidence))
     # A person who tells of a mail that came back proves nothing, nor does a machine that does not say of whom.
     proves = sure or not _by_a_person(mail)
     members = _members(mail, notice)
-    found = [replace(each, meaning="unknown") if each.recipient.lower() in members else each for each in found]
-    return [each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown") for each in found]
+    found = [
+        replace(each, meaning="unknown") if each.recipient.lower() in members else each
+        for each in found
+    ]
+    return [
+        each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown")
+        for each in found
+    ]
 
 
 def _holds(each: Finding, proves: bool, told_by_list: bool) -> bool:
     if told_by_list and each.meaning == "policy":
         return True
-    return proves and (each.recipient != "" or each.meaning not in ("address-dead", "no-domain"))
+    return proves and (
+        each.recipient != "" or each.meaning not in ("address-dead", "no-domain")
+    )
 
 
 def _answer(text: str) -> str:
@@ -302,20 +385,32 @@ def _before(notice: str, said: list[Said]) -> str:
 
 
 def _said(mail: Mail, notice: str) -> list[Said]:
-    return said_in(notice, _failed(mail), [*addresses_in(mail.header("From")), *_our_addresses(mail)])
+    return said_in(
+        notice,
+        _failed(mail),
+        [*addresses_in(mail.header("From")), *_our_addresses(mail)],
+    )
 
 
 def _our_addresses(mail: Mail) -> list[str]:
     """Those that the message was sent from."""
-    return addresses_in(" ".join((mail.header("To"), *_original(mail, "from", "return-path"))))
+    return addresses_in(
+        " ".join((mail.header("To"), *_original(mail, "from", "return-path")))
+    )
 
 
 def _our_domains(mail: Mail) -> frozenset[str]:
-    return frozenset(each.rpartition("@")[2].lower() for each in _our_addresses(mail)[:MOST_OURS])
+    return frozenset(
+        each.rpartition("@")[2].lower() for each in _our_addresses(mail)[:MOST_OURS]
+    )
 
 
 def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
-    text, around, head = evidence.text[:SAID_LENGTH], evidence.around[:SAID_LENGTH], evidence.head[:SAID_LENGTH]
+    text, around, head = (
+        evidence.text[:SAID_LENGTH],
+        evidence.around[:SAID_LENGTH],
+        evidence.head[:SAID_LENGTH],
+    )
     evidence = replace(evidence, text=text, around=around, head=head)
     meaning: Class = "unknown" if kind in ("delivered", "other") else class_of(evidence)
     if kind == "bounce" and meaning == "unknown" and evidence.head:
@@ -329,7 +424,13 @@ def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
         meaning = "temporary"
     status = status_of(evidence)
     said = evidence.text or evidence.status
-    return Finding(kind, recipient, status, meaning, f"{NO_SMTPUTF8}: {said}" if status.endswith(".6.7") else said)
+    return Finding(
+        kind,
+        recipient,
+        status,
+        meaning,
+        f"{NO_SMTPUTF8}: {said}" if status.endswith(".6.7") else said,
+    )
 
 
 def _words(mail: Mail) -> str:
@@ -338,7 +439,9 @@ def _words(mail: Mail) -> str:
     for part in mail.parts:
         if part.kind in COPIES:
             break
-        if part.kind in ("text/plain", "text/html") and not (part.kind == "text/html" and texts):
+        if part.kind in ("text/plain", "text/html") and not (
+            part.kind == "text/html" and texts
+        ):
             texts.append(part.text)
             if notice_of(part.text) != part.text:
                 break
@@ -362,15 +465,26 @@ def _original(mail: Mail, *names: str) -> list[str]:
 
 def _addressee(mail: Mail) -> str:
     """Whom the message was for, by its copy."""
-    return next(iter(addresses_in(" ".join(_original(mail, "x-original-to", "delivered-to", "to")))), "")
+    return next(
+        iter(
+            addresses_in(
+                " ".join(_original(mail, "x-original-to", "delivered-to", "to"))
+            )
+        ),
+        "",
+    )
 
 
 def _message_ids(mail: Mail) -> tuple[str, ...]:
     """The Message-IDs of the message that this is about: of its copy, and what this is a reply to."""
     said = " ".join(
-        [*_original(mail, "message-id"), mail.header("In-Reply-To"), mail.header("References"),
-         *(each.text for each in mail.parts if each.kind in _REPORTS)]
-    )  # fmt: skip
+        [
+            *_original(mail, "message-id"),
+            mail.header("In-Reply-To"),
+            mail.header("References"),
+            *(each.text for each in mail.parts if each.kind in _REPORTS),
+        ]
+    )
     found = re.findall(r"<([^<>@\s]{1,200}@[^<>@\s]{1,200})>", said)
     return tuple(dict.fromkeys(found))
 
@@ -378,7 +492,9 @@ def _message_ids(mail: Mail) -> tuple[str, ...]:
 def _addressed(mail: Mail) -> list[str]:
     """To whom it was really sent: bounces go to an address that holds the message's name."""
     names = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
-    return addresses_in(" ".join(value for name in names for value in mail.headers(name)))
+    return addresses_in(
+        " ".join(value for name in names for value in mail.headers(name))
+    )
 
 
 # --- replies
@@ -398,9 +514,19 @@ def _is_answered(mail: Mail) -> bool:
 def _is_automatic(mail: Mail) -> bool:
     """RFC 3834, and what is older than it."""
     automatic = mail.header("Auto-Submitted").lower().startswith("auto-") or any(
-        mail.header(name) for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Response-From")
+        mail.header(name)
+        for name in (
+            "X-Autoreply",
+            "X-Autorespond",
+            "X-Autoresponder",
+            "X-Auto-Response-From",
+        )
     )
-    return automatic or mail.header("Precedence").lower() == "auto_reply" or mail.report == "disposition-notification"
+    return (
+        automatic
+        or mail.header("Precedence").lower() == "auto_reply"
+        or mail.report == "disposition-notification"
+    )
 
 
 def _from_a_machine(mail: Mail) -> bool:

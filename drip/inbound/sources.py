@@ -37,18 +37,28 @@ def mails_in(path: Path) -> Iterator[Incoming]:
     if path.is_dir() and all((path / name).is_dir() for name in FOLDERS):
         yield from _maildir(path)
     elif path.is_dir():
-        for each in (each for each in paths_below(path) if each.is_file() and not each.name.startswith(".")):
+        for each in (
+            each
+            for each in paths_below(path)
+            if each.is_file() and not each.name.startswith(".")
+        ):
             yield from split(each.name, content(each, LARGEST))
     elif path.is_file():
         yield from split(path.name, content(path, LARGEST))
     else:
-        raise DripError(f"There is no file or folder {path}.", help="name a mail, a folder of mails, or `-` for a pipe")
+        raise DripError(
+            f"There is no file or folder {path}.",
+            help="name a mail, a folder of mails, or `-` for a pipe",
+        )
 
 
 def split(name: str, data: bytes) -> Iterator[Incoming]:
     """The mails of a file: several where it is an mbox (RFC 4155)."""
     begins = [
-        found.start() for found in re.finditer(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From \S[^\n]{0,300}?\d\d:\d\d", data)
+        found.start()
+        for found in re.finditer(
+            rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From \S[^\n]{0,300}?\d\d:\d\d", data
+        )
     ]
     if not begins or begins[0] != 0:
         yield Incoming(name, data)
@@ -60,7 +70,11 @@ def split(name: str, data: bytes) -> Iterator[Incoming]:
 
 def _maildir(path: Path) -> Iterator[Incoming]:
     """What is new in it, and what was not seen yet; what was taken is marked as seen."""
-    kept = [path / folder / name for folder in ("new", "cur") for name in names_in(path / folder)]
+    kept = [
+        path / folder / name
+        for folder in ("new", "cur")
+        for name in names_in(path / folder)
+    ]
     for mail in sorted(kept, key=lambda mail: mail.name):
         # As https://cr.yp.to/proto/maildir.html has it: what is known of a mail stands at the end of its name.
         name, _, flags = mail.name.partition(":2,")
@@ -82,7 +96,9 @@ def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:
     try:
         if secure:
             context = ssl.create_default_context()
-            box: imaplib.IMAP4 = imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=IMAP_TIMEOUT_S)
+            box: imaplib.IMAP4 = imaplib.IMAP4_SSL(
+                host, port, ssl_context=context, timeout=IMAP_TIMEOUT_S
+            )
         else:
             box = imaplib.IMAP4(host, port, timeout=IMAP_TIMEOUT_S)
         box.login(options["user"], options["password"])
@@ -94,7 +110,10 @@ def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:
         ) from None
     try:
         if state != "OK":
-            raise DripError(f"The mailbox at {host} has no such folder ({_said(said)}).", help="check `folder`")
+            raise DripError(
+                f"The mailbox at {host} has no such folder ({_said(said)}).",
+                help="check `folder`",
+            )
         yield from _unseen(box, host)
     finally:
         with suppress(OSError, imaplib.IMAP4.error):
@@ -137,6 +156,8 @@ def _quoted(name: str) -> str:
 
 def _said(what: object) -> str:
     text = (
-        what[0].decode("utf-8", "replace") if isinstance(what, list) and what and isinstance(what[0], bytes) else what
+        what[0].decode("utf-8", "replace")
+        if isinstance(what, list) and what and isinstance(what[0], bytes)
+        else what
     )
     return " ".join(str(text).split())[:200]

@@ -8,7 +8,17 @@ from typing import Any
 
 from drip.core.fields import parse
 from drip.core.settings import CHANNELS
-from drip.core.steps import AddPoints, End, IssueCoupon, PauseTopics, SetConsent, SetFields, SetTag, Step, Task
+from drip.core.steps import (
+    AddPoints,
+    End,
+    IssueCoupon,
+    PauseTopics,
+    SetConsent,
+    SetFields,
+    SetTag,
+    Step,
+    Task,
+)
 from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
@@ -41,21 +51,43 @@ def action(around: Around, route: Route, model: models.StepModel) -> Step | None
         case models.SubscribeModel(subscribe=topic):
             _topic(around, (*route, "subscribe"), topic)
             channels = around.channels((*route, "channel"), model.channel) or ("email",)
-            return SetConsent(id="", place=place, topic=topic, channels=channels, given=True)
+            return SetConsent(
+                id="", place=place, topic=topic, channels=channels, given=True
+            )
         case models.UnsubscribeModel(unsubscribe=topic):
             _topic(around, (*route, "unsubscribe"), topic)
             channels = around.channels((*route, "channel"), model.channel) or CHANNELS
-            return SetConsent(id="", place=place, topic=topic, channels=channels, given=False)
+            return SetConsent(
+                id="", place=place, topic=topic, channels=channels, given=False
+            )
         case models.TagModel(tag=data):
-            return SetTag(id="", place=place, tags=around.words((*route, "tag"), data, "a tag"), on=True)
+            return SetTag(
+                id="",
+                place=place,
+                tags=around.words((*route, "tag"), data, "a tag"),
+                on=True,
+            )
         case models.UntagModel(untag=data):
-            return SetTag(id="", place=place, tags=around.words((*route, "untag"), data, "a tag"), on=False)
+            return SetTag(
+                id="",
+                place=place,
+                tags=around.words((*route, "untag"), data, "a tag"),
+                on=False,
+            )
         case models.SetModel(set=data):
-            return SetFields(id="", place=place, values=_values(around, (*route, "set"), data))
+            return SetFields(
+                id="", place=place, values=_values(around, (*route, "set"), data)
+            )
         case models.PauseModel(pause=data, duration=long):
             topics = around.words((*route, "pause"), data, "a topic")
             for n, topic in enumerate(topics):
-                _topic(around, (*route, "pause", n) if isinstance(data, list) else (*route, "pause"), topic)
+                _topic(
+                    around,
+                    (*route, "pause", n)
+                    if isinstance(data, list)
+                    else (*route, "pause"),
+                    topic,
+                )
             return PauseTopics(id="", place=place, topics=topics, duration=long)
         case _:
             return End(id="", place=place)
@@ -64,13 +96,20 @@ def action(around: Around, route: Route, model: models.StepModel) -> Step | None
 def _coupon(around: Around, route: Route, model: models.CouponModel) -> Step:
     coupons = around.settings.coupons
     if model.coupon not in coupons:
-        help = nearest(model.coupon, coupons, what="coupons") or "declare it under `coupons:` in _settings.yaml"
+        help = (
+            nearest(model.coupon, coupons, what="coupons")
+            or "declare it under `coupons:` in _settings.yaml"
+        )
         around.problem((*route, "coupon"), f"there is no coupon `{model.coupon}`", help)
     good = None
     if model.expires is not None:
-        good = around.attempt((*route, "expires"), lambda: phrases.expires(plain(model.expires)))
+        good = around.attempt(
+            (*route, "expires"), lambda: phrases.expires(plain(model.expires))
+        )
     around.issued.append(model.coupon)
-    return IssueCoupon(id="", place=around.document.place(route), coupon=model.coupon, expires=good)
+    return IssueCoupon(
+        id="", place=around.document.place(route), coupon=model.coupon, expires=good
+    )
 
 
 def _points(around: Around, route: Route, model: models.PointsModel) -> Step | None:
@@ -78,28 +117,43 @@ def _points(around: Around, route: Route, model: models.PointsModel) -> Step | N
     amount = around.attempt((*route, "points"), lambda: phrases.points(model.points))
     name = model.counter or (next(iter(counters)) if len(counters) == 1 else None)
     if name is None:
-        help = nearest("", counters, what="counters") or "declare one under `counters:` in _settings.yaml"
+        help = (
+            nearest("", counters, what="counters")
+            or "declare one under `counters:` in _settings.yaml"
+        )
         around.problem(route, "`counter:` is missing: which one is meant?", help)
     elif name not in counters:
-        help = nearest(name, counters, what="counters") or "declare it under `counters:` in _settings.yaml"
+        help = (
+            nearest(name, counters, what="counters")
+            or "declare it under `counters:` in _settings.yaml"
+        )
         around.problem((*route, "counter"), f"there is no counter `{name}`", help)
     if amount is None or name is None:
         return None
-    return AddPoints(id="", place=around.document.place(route), counter=name, amount=amount)
+    return AddPoints(
+        id="", place=around.document.place(route), counter=name, amount=amount
+    )
 
 
 def _topic(around: Around, route: Route, topic: str) -> None:
     topics = around.settings.topics
     if topic not in topics:
-        help = nearest(topic, topics, what="topics") or "declare it under `topics:` in _settings.yaml"
+        help = (
+            nearest(topic, topics, what="topics")
+            or "declare it under `topics:` in _settings.yaml"
+        )
         around.problem(route, f"there is no topic `{topic}`", help)
 
 
 def _values(around: Around, route: Route, data: Mapping[str, Any]) -> dict[str, Any]:
     settings, record = around.settings, around.model.for_each
     owners = ["contact", *([record] if record in settings.fields else [])]
-    names = [f"{each}.{name}".removeprefix("contact.") for each in owners for name in settings.fields[str(each)]
-             if name not in UNSETTABLE]  # fmt: skip
+    names = [
+        f"{each}.{name}".removeprefix("contact.")
+        for each in owners
+        for name in settings.fields[str(each)]
+        if name not in UNSETTABLE
+    ]
     values: dict[str, Any] = {}
     for name, text in data.items():
         owner, dot, bare = name.partition(".")
@@ -107,13 +161,24 @@ def _values(around: Around, route: Route, data: Mapping[str, Any]) -> dict[str, 
         known = settings.fields.get(owner, {}).get(bare)
         if known is None or owner not in owners or bare in UNSETTABLE:
             help = nearest(name, names, what="fields")
-            around.problem((*route, name), f"there is no field `{name}` to set here", help, key=True)
+            around.problem(
+                (*route, name),
+                f"there is no field `{name}` to set here",
+                help,
+                key=True,
+            )
         elif not isinstance(text, str):
-            around.problem((*route, name), "a plain value is expected here, or `unknown`")
+            around.problem(
+                (*route, name), "a plain value is expected here, or `unknown`"
+            )
         elif text == "unknown":
             values[f"{owner}.{bare}"] = None
         else:
-            values[f"{owner}.{bare}"] = around.attempt((*route, name), partial(parse, known, text))
+            values[f"{owner}.{bare}"] = around.attempt(
+                (*route, name), partial(parse, known, text)
+            )
     if not data:
-        around.problem(route, "there is nothing to set", "write `set: { vehicle.status: sold }`")
+        around.problem(
+            route, "there is nothing to set", "write `set: { vehicle.status: sold }`"
+        )
     return values

@@ -58,132 +58,254 @@ Values = Annotated[RawMap, Kind("values")]
 
 class TriggerModel(Model):
     date: DateOf | None = key(
-        None, "A date of the contact or record", "contact.birthday", "6 months after vehicle.last_service"
+        None,
+        "A date of the contact or record",
+        "contact.birthday",
+        "6 months after vehicle.last_service",
     )
     repeat: Literal["yearly"] | None = key(None, "Every year on this date", "yearly")
-    feb_29: Feb29 = key("Feb 28", "What February 29 becomes in other years", "Feb 28", "Mar 1", "skip")
+    feb_29: Feb29 = key(
+        "Feb 28", "What February 29 becomes in other years", "Feb 28", "Mar 1", "skip"
+    )
     schedule: Schedule | None = key(
-        None, "A cron line, a phrase, or one date and time", "every Thursday at 10:00", "2026-12-01 9:00"
+        None,
+        "A cron line, a phrase, or one date and time",
+        "every Thursday at 10:00",
+        "2026-12-01 9:00",
     )
     event: Event | None = key(None, "Something that happened", "order.placed")
-    where: Condition = key(None, "Conditions on the event's fields", {"order.total": "at least 100"})
-    segment: SegmentName | None = key(None, "Starts when a contact comes into this segment", "lapsed_best")
-    counter: CounterName | None = key(None, "A counter that comes up to a number", "coffee_card")
-    reaches: Annotated[Any, Kind("counts")] = key(None, "The numbers that start a run", [7, 9])
+    where: Condition = key(
+        None, "Conditions on the event's fields", {"order.total": "at least 100"}
+    )
+    segment: SegmentName | None = key(
+        None, "Starts when a contact comes into this segment", "lapsed_best"
+    )
+    counter: CounterName | None = key(
+        None, "A counter that comes up to a number", "coffee_card"
+    )
+    reaches: Annotated[Any, Kind("counts")] = key(
+        None, "The numbers that start a run", [7, 9]
+    )
 
 
 class GoalModel(Model):
     event: Event = key(..., "What success is", "order.placed")
-    where: Condition = key(None, "Conditions on the event's fields", {"order.total": "at least 20"})
-    within: Long | None = key(None, "How long after the run began it still counts", "30 days")
+    where: Condition = key(
+        None, "Conditions on the event's fields", {"order.total": "at least 20"}
+    )
+    within: Long | None = key(
+        None, "How long after the run began it still counts", "30 days"
+    )
 
 
 class CampaignModel(Model):
     name: Text = key("", "What people call it", "Oil change reminder")
-    topic: Topic | None = key(None, "What a contact can switch off; from _settings.yaml", "reminders")
-    status: Annotated[Status, phrase(str)] = key("live", "A paused campaign holds its people in place", "live")
-    sender: SenderName | None = key(None, "A sender of _settings.yaml", "service", alias="from")
-    trigger: TriggerModel | None = key(None, "What starts a run", {"event": "order.placed"})
-    for_each: RecordKind | None = key(None, "One run for each record of this kind", "vehicle")
-    audience: Condition = key(
-        None, "Who may enter, and is asked again before every message", {"vehicle.status": "active"}
+    topic: Topic | None = key(
+        None, "What a contact can switch off; from _settings.yaml", "reminders"
     )
-    exit_when: Exits = key(None, "Events, conditions or `goal`: they end the run", ["booking.created"])
+    status: Annotated[Status, phrase(str)] = key(
+        "live", "A paused campaign holds its people in place", "live"
+    )
+    sender: SenderName | None = key(
+        None, "A sender of _settings.yaml", "service", alias="from"
+    )
+    trigger: TriggerModel | None = key(
+        None, "What starts a run", {"event": "order.placed"}
+    )
+    for_each: RecordKind | None = key(
+        None, "One run for each record of this kind", "vehicle"
+    )
+    audience: Condition = key(
+        None,
+        "Who may enter, and is asked again before every message",
+        {"vehicle.status": "active"},
+    )
+    exit_when: Exits = key(
+        None, "Events, conditions or `goal`: they end the run", ["booking.created"]
+    )
     goal: GoalModel | None = key(
-        None, "What success is, for reports and `exit_when: goal`", {"event": "order.placed", "within": "30 days"}
+        None,
+        "What success is, for reports and `exit_when: goal`",
+        {"event": "order.placed", "within": "30 days"},
     )
     re_entry: Annotated[Any, phrase(read_re_entry), Kind("re-entry")] = key(
-        "always", "Whether someone may come again; an occurrence never comes twice", "never", "after 90 days"
+        "always",
+        "Whether someone may come again; an occurrence never comes twice",
+        "never",
+        "after 90 days",
     )
     priority: Priority = key(50, "Who wins when a cap is tight", "high", "0 to 100")
     reserve: Grace | None = key(
-        None, "Keeps its slot in the caps free this long ahead, from what has a lower priority", "7 days"
+        None,
+        "Keeps its slot in the caps free this long ahead, from what has a lower priority",
+        "7 days",
     )
-    holdout: Percent = key(0.0, "A share that gets nothing, so that the difference can be measured", "10%")
+    holdout: Percent = key(
+        0.0, "A share that gets nothing, so that the difference can be measured", "10%"
+    )
     max_audience: Count | None = key(
-        None, "The brake: more people than this in a day, and the campaign is held", "5000"
+        None,
+        "The brake: more people than this in a day, and the campaign is held",
+        "5000",
     )
-    timezone: Zone | None = key(None, "`recipient`, or one zone for all", "recipient", "Europe/London")
+    timezone: Zone | None = key(
+        None, "`recipient`, or one zone for all", "recipient", "Europe/London"
+    )
     send_window: Window | None = key(
-        None, "Hours in which messages go out, on the recipient's clock", "8:00-12:00", "9:00-17:00 on business days"
+        None,
+        "Hours in which messages go out, on the recipient's clock",
+        "8:00-12:00",
+        "9:00-17:00 on business days",
     )
-    grace: Grace | None = key(None, "Later than this a message makes no sense any more", "2 days")
+    grace: Grace | None = key(
+        None, "Later than this a message makes no sense any more", "2 days"
+    )
     when_late: Annotated[WhenLate, phrase(str)] = key(
-        "send", "What becomes of a message that drip was too busy, or not there, to send in time", "skip", "next window"
+        "send",
+        "What becomes of a message that drip was too busy, or not there, to send in time",
+        "skip",
+        "next window",
     )
-    frequency_caps: Caps | None = key(None, "Caps on top of the settings', or `ignore`", "1 per month", "ignore")
+    frequency_caps: Caps | None = key(
+        None, "Caps on top of the settings', or `ignore`", "1 per month", "ignore"
+    )
     counted: YesNo = key(True, "`no`: its messages use up nobody's caps", "yes", "no")
-    when_capped: WhenCapped = key(timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip")
-    transactional: YesNo = key(False, "Outside of caps, windows, quiet hours and topics", "yes", "no")
+    when_capped: WhenCapped = key(
+        timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip"
+    )
+    transactional: YesNo = key(
+        False, "Outside of caps, windows, quiet hours and topics", "yes", "no"
+    )
     on_unknown: Annotated[OnUnknown | None, phrase(str)] = key(
         None, "When nobody knows whether a message left", "hold", "resend"
     )
-    steps: Steps = key(list, "What happens, one after the other", [{"send": "birthday/card"}])
+    steps: Steps = key(
+        list, "What happens, one after the other", [{"send": "birthday/card"}]
+    )
     tests: Tests = key(list, "What must come of it, for `drip test`")
 
 
 class TestModel(Model):
     name: Text = key("", "What is tested", "Born on February 29")
-    given: RawMap = key(dict, "`contact:`, the record, counters, `today:`; the rest is a reachable sample contact")
-    happens: RawMap = key(dict, "Events by their time", {"2026-07-08 15:10": "booking.created"})
-    expect: RawMap = key(dict, "The whole timeline", {"2027-02-28 8:00": "send birthday/card"})
-    until: Day | None = key(None, "How far to look; else 30 days after the last line", "2027-06-01")
+    given: RawMap = key(
+        dict,
+        "`contact:`, the record, counters, `today:`; the rest is a reachable sample contact",
+    )
+    happens: RawMap = key(
+        dict, "Events by their time", {"2026-07-08 15:10": "booking.created"}
+    )
+    expect: RawMap = key(
+        dict, "The whole timeline", {"2027-02-28 8:00": "send birthday/card"}
+    )
+    until: Day | None = key(
+        None, "How far to look; else 30 days after the last line", "2027-06-01"
+    )
 
 
 class StepModel(Model):
-    id: Key | None = key(None, "The step's name across edits; else its verb and value", "first-reminder")
-    only_if: Condition = key(None, "Passes the step over when this fails", {"did_not": "coupon.redeemed"})
+    id: Key | None = key(
+        None, "The step's name across edits; else its verb and value", "first-reminder"
+    )
+    only_if: Condition = key(
+        None, "Passes the step over when this fails", {"did_not": "coupon.redeemed"}
+    )
 
 
 class SendModel(StepModel):
     send: FileName = key(..., "A template", "birthday/card")
-    channel: Channels = key(None, "One channel, or a list of which the first reachable is used", ["sms", "email"])
+    channel: Channels = key(
+        None,
+        "One channel, or a list of which the first reachable is used",
+        ["sms", "email"],
+    )
     subject: Text | None = key(None, "Before the template's own", "Still there?")
-    preheader: Text | None = key(None, "What the inbox shows beside the subject", "We kept your place")
-    sender: SenderName | None = key(None, "A sender of _settings.yaml", "service", alias="from")
-    reply_to: Sender | None = key(None, "Where answers go", "Front desk <desk@maplestreet.example>")
-    at: DateOf | None = key(None, "The date it hangs on", "14 days before vehicle.oil_change_due")
-    grace: Grace | None = key(None, "Later than this it makes no sense any more", "2 days")
-    send_window: Window | None = key(None, "Hours in which it goes out", "8:00-12:00", "9:00-17:00 on business days")
+    preheader: Text | None = key(
+        None, "What the inbox shows beside the subject", "We kept your place"
+    )
+    sender: SenderName | None = key(
+        None, "A sender of _settings.yaml", "service", alias="from"
+    )
+    reply_to: Sender | None = key(
+        None, "Where answers go", "Front desk <desk@maplestreet.example>"
+    )
+    at: DateOf | None = key(
+        None, "The date it hangs on", "14 days before vehicle.oil_change_due"
+    )
+    grace: Grace | None = key(
+        None, "Later than this it makes no sense any more", "2 days"
+    )
+    send_window: Window | None = key(
+        None, "Hours in which it goes out", "8:00-12:00", "9:00-17:00 on business days"
+    )
     priority: Priority | None = key(None, "Who wins when a cap is tight", "high")
-    content: FolderName | None = key(None, "Folder of dated texts; none for the day: not sent", "newsletter/issues")
-    when_missing: Literal["skip"] | None = key(None, "What happens when there is no text for the day", "skip")
-    survey: SurveyName | None = key(None, "The survey that `survey_link` answers", "satisfaction")
-    attach: Annotated[Any, Kind("files")] = key(None, "Files of `templates/` to send along", "prices.pdf")
-    transactional: YesNo | None = key(None, "Outside of caps, windows, quiet hours and topics", "yes")
+    content: FolderName | None = key(
+        None, "Folder of dated texts; none for the day: not sent", "newsletter/issues"
+    )
+    when_missing: Literal["skip"] | None = key(
+        None, "What happens when there is no text for the day", "skip"
+    )
+    survey: SurveyName | None = key(
+        None, "The survey that `survey_link` answers", "satisfaction"
+    )
+    attach: Annotated[Any, Kind("files")] = key(
+        None, "Files of `templates/` to send along", "prices.pdf"
+    )
+    transactional: YesNo | None = key(
+        None, "Outside of caps, windows, quiet hours and topics", "yes"
+    )
 
 
 class WaitModel(StepModel):
     wait: Annotated[str, phrase(str), Kind("wait")] = key(
-        ..., "How long, or `until` when", "3 days", "until Friday at 9:00", "until 5 days before coupon.expires"
+        ...,
+        "How long, or `until` when",
+        "3 days",
+        "until Friday at 9:00",
+        "until 5 days before coupon.expires",
     )
 
 
 class WaitForModel(StepModel):
     wait_for: Event = key(..., "The event that is waited for", "survey.answered")
-    where: Condition = key(None, "Conditions on the event's fields", {"survey.score": "at most 2"})
+    where: Condition = key(
+        None, "Conditions on the event's fields", {"survey.score": "at most 2"}
+    )
     up_to: Long | None = key(None, "How long at most", "10 days")
-    otherwise: Annotated[Any, Kind("else")] = key(None, "What then: `end`, or steps", "end", alias="else")
+    otherwise: Annotated[Any, Kind("else")] = key(
+        None, "What then: `end`, or steps", "end", alias="else"
+    )
 
 
 class IfModel(StepModel):
     condition: Condition = key(..., "The condition", {"opened": "any"}, alias="if")
     then: Steps = key(list, "Steps if it holds", [{"send": "thanks"}])
-    otherwise: Steps = key(list, "Steps if it does not", [{"send": "reminder"}], alias="else")
+    otherwise: Steps = key(
+        list, "Steps if it does not", [{"send": "reminder"}], alias="else"
+    )
 
 
 class BranchModel(StepModel):
-    branch: Ways = key(..., "Several ways; the first that holds is taken", [{"if": {}, "then": []}, {"else": []}])
+    branch: Ways = key(
+        ...,
+        "Several ways; the first that holds is taken",
+        [{"if": {}, "then": []}, {"else": []}],
+    )
 
 
 class ArmModel(Model):
-    condition: Condition = key(None, "The condition", {"survey.score": "at most 2"}, alias="if")
+    condition: Condition = key(
+        None, "The condition", {"survey.score": "at most 2"}, alias="if"
+    )
     then: Steps = key(list, "Steps if it holds", [{"tag": "unhappy"}])
-    otherwise: Steps = key(list, "Steps if none before held", [{"send": "thanks"}], alias="else")
+    otherwise: Steps = key(
+        list, "Steps if none before held", [{"send": "thanks"}], alias="else"
+    )
 
 
 class SplitModel(StepModel):
-    split: Shares = key(..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}])
+    split: Shares = key(
+        ..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}]
+    )
     winner: Annotated[str | None, phrase(str), Kind("winner")] = key(
         None, "When the arm with most goals takes all", "goal after 14 days"
     )
@@ -195,25 +317,41 @@ class ShareModel(Model):
 
 
 class TaskModel(StepModel):
-    task: Text = key(..., "Work for a person; may hold {{ contact.first_name }}", "Call {{ contact.first_name }}")
+    task: Text = key(
+        ...,
+        "Work for a person; may hold {{ contact.first_name }}",
+        "Call {{ contact.first_name }}",
+    )
     assign_to: Text = key("", "Who does it", "service-desk")
-    at: DateOf | None = key(None, "The date it hangs on", "21 days before lease.lease_end")
-    due: Long | None = key(None, "Until when, counted from the day it is given", "2 business days")
+    at: DateOf | None = key(
+        None, "The date it hangs on", "21 days before lease.lease_end"
+    )
+    due: Long | None = key(
+        None, "Until when, counted from the day it is given", "2 business days"
+    )
     priority: Priority | None = key(None, "How urgent", "high")
 
 
 class CouponModel(StepModel):
     coupon: CouponName = key(..., "Issues a code of this coupon", "birthday-treat")
-    expires: Annotated[Any, Kind("expires")] = key(None, "How long it is good", "in 30 days")
+    expires: Annotated[Any, Kind("expires")] = key(
+        None, "How long it is good", "in 30 days"
+    )
 
 
 class PointsModel(StepModel):
-    points: Annotated[str, phrase(str), Kind("points")] = key(..., "Adds to a counter, or redeems", "50", "redeem 100")
-    counter: CounterName | None = key(None, "Which counter, if there are several", "loyalty")
+    points: Annotated[str, phrase(str), Kind("points")] = key(
+        ..., "Adds to a counter, or redeems", "50", "redeem 100"
+    )
+    counter: CounterName | None = key(
+        None, "Which counter, if there are several", "loyalty"
+    )
 
 
 class SubscribeModel(StepModel):
-    subscribe: Topic = key(..., "Consent to a topic, recorded with its proof", "newsletter")
+    subscribe: Topic = key(
+        ..., "Consent to a topic, recorded with its proof", "newsletter"
+    )
     channel: Channels = key(None, "On which channels; else email", "email")
 
 
@@ -231,11 +369,15 @@ class UntagModel(StepModel):
 
 
 class SetModel(StepModel):
-    set: Values = key(..., "Changes fields of the contact or the record", {"vehicle.status": "sold"})
+    set: Values = key(
+        ..., "Changes fields of the contact or the record", {"vehicle.status": "sold"}
+    )
 
 
 class PauseModel(StepModel):
-    pause: Annotated[Any, Kind("topics")] = key(..., "Holds topics back for this contact", ["offers"])
+    pause: Annotated[Any, Kind("topics")] = key(
+        ..., "Holds topics back for this contact", ["offers"]
+    )
     duration: Long = key(..., "For how long", "14 days", alias="for")
 
 

@@ -79,12 +79,27 @@ class _Builder:
         window = model.send_window or self.settings.send_window
         opens = window.hours.opens if window else DEFAULT_OPENS
         exits, conditions, at_goal = self._exits(scope)
-        around = Around(document, self.settings, model, self.key, trigger, scope, _grace(trigger), opens)
+        around = Around(
+            document,
+            self.settings,
+            model,
+            self.key,
+            trigger,
+            scope,
+            _grace(trigger),
+            opens,
+        )
         if model.holdout >= 1:
-            document.problem(("holdout",), "with a holdout of 100% nobody gets anything", "10% is enough to measure by")
+            document.problem(
+                ("holdout",),
+                "with a holdout of 100% nobody gets anything",
+                "10% is enough to measure by",
+            )
         if model.max_audience == 0:
             document.problem(
-                ("max_audience",), "with `max_audience: 0` nobody can enter", "use `status: paused` instead"
+                ("max_audience",),
+                "with `max_audience: 0` nobody can enter",
+                "use `status: paused` instead",
             )
         campaign = Campaign(
             key=self.key,
@@ -96,7 +111,9 @@ class _Builder:
             topic_place=document.place(("topic",), key=True),
             trigger=trigger,
             for_each=self._for_each(),
-            audience=self._condition(("audience",), model.audience, self._scope(trigger, run=False)),
+            audience=self._condition(
+                ("audience",), model.audience, self._scope(trigger, run=False)
+            ),
             exit_events=exits,
             exit_conditions=tuple(conditions),
             goal=self._goal(model.goal),
@@ -112,52 +129,83 @@ class _Builder:
             obeys_caps=obeys,
             counted=model.counted,
             wait_when_capped=self._when_capped(),
-            on_unknown=model.on_unknown or ("resend" if model.transactional else "hold"),
+            on_unknown=model.on_unknown
+            or ("resend" if model.transactional else "hold"),
             opens=opens,
             steps=StepReader(around).read(),
             tests=read_tests(document, self.settings, model.for_each, model.tests),
         )
         if not model.steps and ("steps",) in document.values:
-            document.problem(("steps",), "there are no steps", "add at least one, as `- send: NAME`", key=True)
+            document.problem(
+                ("steps",),
+                "there are no steps",
+                "add at least one, as `- send: NAME`",
+                key=True,
+            )
         return campaign
 
     def _required(self) -> None:
         assert isinstance(self.document.data, dict)
-        for name, example in (("name", "Birthday card"), ("trigger", "…"), ("steps", "…")):
+        for name, example in (
+            ("name", "Birthday card"),
+            ("trigger", "…"),
+            ("steps", "…"),
+        ):
             if name not in self.document.data:
-                self.document.problem((), f"`{name}` is missing here", f"add a line `{name}: {example}`")
+                self.document.problem(
+                    (), f"`{name}` is missing here", f"add a line `{name}: {example}`"
+                )
 
     def _when_capped(self) -> timedelta | None:
         own = "when_capped" in self.model.model_fields_set
         wait, grace = self.model.when_capped, self.model.grace
         if own and wait is not None and grace is not None and wait > grace:
             sentence = "it may wait longer under a cap than it makes sense"
-            self.document.problem(("when_capped",), sentence, "shorten it, or lengthen `grace`", key=True,
-                                  level="warning", code="wait-beyond-grace")  # fmt: skip
+            self.document.problem(
+                ("when_capped",),
+                sentence,
+                "shorten it, or lengthen `grace`",
+                key=True,
+                level="warning",
+                code="wait-beyond-grace",
+            )
         return self.model.when_capped if own else self.settings.wait_when_capped
 
     def _reserve(self, trigger: Trigger) -> timedelta | None:
         if self.model.reserve is not None and not isinstance(trigger, DateTrigger):
             sentence = "only what is due on a date is known ahead, so only a `date:` trigger can reserve"
-            self.document.problem(("reserve",), sentence, "leave it out, or raise `priority`", key=True)
+            self.document.problem(
+                ("reserve",), sentence, "leave it out, or raise `priority`", key=True
+            )
         if self.model.reserve is not None and self.model.transactional:
             sentence = "a transactional campaign is outside of the caps, so there is no slot to keep"
             self.document.problem(("reserve",), sentence, "leave it out", key=True)
         return self.model.reserve
 
     def _when_late(self, window: SendWindow | None) -> WhenLate:
-        if self.model.when_late == "next window" and (window is None or self.model.transactional):
+        if self.model.when_late == "next window" and (
+            window is None or self.model.transactional
+        ):
             sentence = "there is no send window, so there is no next one"
-            self.document.problem(("when_late",), sentence, "add `send_window: 9:00-19:00`", key=True)
+            self.document.problem(
+                ("when_late",), sentence, "add `send_window: 9:00-19:00`", key=True
+            )
         return self.model.when_late
 
     def _topic(self) -> str | None:
         topic = self.model.topic
         if topic is None and not self.model.transactional:
             help = nearest("", self.settings.topics, what="topics")
-            self.document.problem((), "`topic` is missing: every campaign that is not transactional has one", help)
+            self.document.problem(
+                (),
+                "`topic` is missing: every campaign that is not transactional has one",
+                help,
+            )
         elif topic is not None and topic not in self.settings.topics:
-            help = nearest(topic, self.settings.topics, what="topics") or "declare it in _settings.yaml"
+            help = (
+                nearest(topic, self.settings.topics, what="topics")
+                or "declare it in _settings.yaml"
+            )
             self.document.problem(("topic",), f"there is no topic `{topic}`", help)
         return topic
 
@@ -172,27 +220,43 @@ class _Builder:
         kind = self.model.for_each
         if kind is not None and kind not in self.settings.kinds:
             help = (
-                nearest(kind, self.settings.kinds, what="kinds") or "declare its fields under `data:` in _settings.yaml"
+                nearest(kind, self.settings.kinds, what="kinds")
+                or "declare its fields under `data:` in _settings.yaml"
             )
-            self.document.problem(("for_each",), f"there is no kind of record `{kind}`", help)
+            self.document.problem(
+                ("for_each",), f"there is no kind of record `{kind}`", help
+            )
         return kind
 
     # --- triggers
 
     def _trigger(self, model: TriggerModel) -> Trigger | None:
         given = [name for name in TRIGGERS if getattr(model, name) is not None]
-        if not given and any(("trigger", name) in self.document.values for name in TRIGGERS):
+        if not given and any(
+            ("trigger", name) in self.document.values for name in TRIGGERS
+        ):
             return None  # Its value is wrong, which has been said.
         if len(given) != 1:
             sentence = "a trigger has exactly one of `date`, `schedule`, `event`, `segment` and `counter`"
             self.document.problem(("trigger",), sentence, key=True)
             return None
-        for name, belongs in (("repeat", "date"), ("feb_29", "date"), ("where", "event"), ("reaches", "counter")):
+        for name, belongs in (
+            ("repeat", "date"),
+            ("feb_29", "date"),
+            ("where", "event"),
+            ("reaches", "counter"),
+        ):
             if name in model.model_fields_set and given[0] != belongs:
-                self.document.problem(("trigger", name), f"`{name}` goes with a {belongs} trigger", key=True)
+                self.document.problem(
+                    ("trigger", name),
+                    f"`{name}` goes with a {belongs} trigger",
+                    key=True,
+                )
         if self.model.for_each and given[0] in ("segment", "counter"):
             sentence = f"a {given[0]} is the contact's, so there is no one {self.model.for_each} to run for"
-            self.document.problem(("for_each",), sentence, "leave out `for_each`", key=True)
+            self.document.problem(
+                ("for_each",), sentence, "leave out `for_each`", key=True
+            )
         if model.schedule is not None:
             return ScheduleTrigger(model.schedule)
         if model.event is not None:
@@ -206,49 +270,91 @@ class _Builder:
 
     def _event(self, model: TriggerModel, name: str) -> Trigger:
         scope = Scope(
-            names_of(self.settings), self.model.for_each, frozenset({"event", name.partition(".")[0]}), self.key
+            names_of(self.settings),
+            self.model.for_each,
+            frozenset({"event", name.partition(".")[0]}),
+            self.key,
         )
-        return EventTrigger(name, self._condition(("trigger", "where"), model.where, scope))
+        return EventTrigger(
+            name, self._condition(("trigger", "where"), model.where, scope)
+        )
 
     def _segment(self, name: str) -> Trigger | None:
         if name not in self.settings.segments:
-            help = nearest(name, self.settings.segments, what="segments") or "declare it under `segments:`"
-            self.document.problem(("trigger", "segment"), f"there is no segment `{name}`", help)
+            help = (
+                nearest(name, self.settings.segments, what="segments")
+                or "declare it under `segments:`"
+            )
+            self.document.problem(
+                ("trigger", "segment"), f"there is no segment `{name}`", help
+            )
         return SegmentTrigger(name)
 
     def _counter(self, model: TriggerModel, name: str) -> Trigger | None:
         if name not in self.settings.counters:
-            help = nearest(name, self.settings.counters, what="counters") or "declare it under `counters:`"
-            self.document.problem(("trigger", "counter"), f"there is no counter `{name}`", help)
+            help = (
+                nearest(name, self.settings.counters, what="counters")
+                or "declare it under `counters:`"
+            )
+            self.document.problem(
+                ("trigger", "counter"), f"there is no counter `{name}`", help
+            )
         data = model.reaches
         if data is None:
             sentence = "`reaches:` is missing: which number starts a run?"
-            self.document.problem(("trigger",), sentence, "add `reaches: [9]`", key=True)
+            self.document.problem(
+                ("trigger",), sentence, "add `reaches: [9]`", key=True
+            )
             return None
         found = []
         for n, item in enumerate(data if isinstance(data, list) else [data]):
-            route: Route = ("trigger", "reaches", n) if isinstance(data, list) else ("trigger", "reaches")
+            route: Route = (
+                ("trigger", "reaches", n)
+                if isinstance(data, list)
+                else ("trigger", "reaches")
+            )
             number = self._try(route, partial(_count, item))
             found += [number] if number else []
             if number == 0:
-                self.document.problem(route, "a counter begins with 0 and does not come up to it", "name 1 or more")
+                self.document.problem(
+                    route,
+                    "a counter begins with 0 and does not come up to it",
+                    "name 1 or more",
+                )
         if data == []:
-            self.document.problem(("trigger", "reaches"), "no number is named here", "write `reaches: [9]`", key=True)
+            self.document.problem(
+                ("trigger", "reaches"),
+                "no number is named here",
+                "write `reaches: [9]`",
+                key=True,
+            )
         return CounterTrigger(name, tuple(sorted(set(found))))
 
     def _date(self, model: TriggerModel, phrase: phrases.DatePhrase) -> Trigger | None:
         known = self.settings.date_field(phrase.field)
         if known is None:
             fields = self.settings.fields
-            names = [f"{kind}.{name}" for kind in fields for name, field in fields[kind].items() if field.is_date]
-            derived = [name for name in self.settings.derived if self.settings.date_field(name)]
+            names = [
+                f"{kind}.{name}"
+                for kind in fields
+                for name, field in fields[kind].items()
+                if field.is_date
+            ]
+            derived = [
+                name for name in self.settings.derived if self.settings.date_field(name)
+            ]
             help = nearest(phrase.field, [*names, *derived], what="dates")
-            self.document.problem(("trigger", "date"), f"there is no date `{phrase.field}`", help)
+            self.document.problem(
+                ("trigger", "date"), f"there is no date `{phrase.field}`", help
+            )
             return None
         owner = phrase.field.partition(".")[0]
         if owner not in ("contact", self.model.for_each):
-            self.document.problem(("trigger", "date"), f"`{phrase.field}` is a date of a {owner}",
-                                  f"add `for_each: {owner}`: one run for each {owner}")  # fmt: skip
+            self.document.problem(
+                ("trigger", "date"),
+                f"`{phrase.field}` is a date of a {owner}",
+                f"add `for_each: {owner}`: one run for each {owner}",
+            )
             return None
         if owner == "contact" and self.model.for_each:
             sentence = f"`{phrase.field}` is a date of the contact, not of a {self.model.for_each}"
@@ -257,22 +363,46 @@ class _Builder:
         moved = phrase.offset != Duration()
         steps = (*known.steps, phrase.offset) if moved else known.steps
         birthday = self.settings.fields[owner].get(known.field.partition(".")[2])
-        yearly = model.repeat == "yearly" or (birthday is not None and birthday.kind == "birthday")
+        yearly = model.repeat == "yearly" or (
+            birthday is not None and birthday.kind == "birthday"
+        )
         # A step's `at:` counts from the date itself, so a moved one has no name to hang on.
         name = "" if moved else phrase.field
-        if birthday is not None and birthday.kind == "birthday" and "feb_29" not in model.model_fields_set:
+        if (
+            birthday is not None
+            and birthday.kind == "birthday"
+            and "feb_29" not in model.model_fields_set
+        ):
             sentence = "what becomes of February 29 in other years is left to drip, which takes February 28"
-            self.document.problem(("trigger", "date"), sentence, "say so: `feb_29: Feb 28`, `Mar 1` or `skip`",
-                                  level="note", code="leap-day")  # fmt: skip
+            self.document.problem(
+                ("trigger", "date"),
+                sentence,
+                "say so: `feb_29: Feb 28`, `Mar 1` or `skip`",
+                level="note",
+                code="leap-day",
+            )
         return DateTrigger(name, DateField(known.field, steps), yearly, model.feb_29)
 
     # --- who, and until when
 
     def _scope(self, trigger: Trigger, *, run: bool) -> Scope:
-        names = [trigger.event] if isinstance(trigger, EventTrigger) and trigger.event else []
-        events = {name.partition(".")[0] for name in [*names, *(awaited(self.model.steps) if run else [])]}
+        names = (
+            [trigger.event]
+            if isinstance(trigger, EventTrigger) and trigger.event
+            else []
+        )
+        events = {
+            name.partition(".")[0]
+            for name in [*names, *(awaited(self.model.steps) if run else [])]
+        }
         events |= {"event"} if names else set()
-        return Scope(names_of(self.settings), self.model.for_each, frozenset(events), self.key, run)
+        return Scope(
+            names_of(self.settings),
+            self.model.for_each,
+            frozenset(events),
+            self.key,
+            run,
+        )
 
     def _condition(self, route: Route, data: Any, scope: Scope) -> Condition | None:
         return None if data is None else condition(self.document, route, data, scope)
@@ -281,31 +411,49 @@ class _Builder:
         if model is None:
             return None
         prefixes = frozenset({"event", model.event.partition(".")[0]})
-        scope = Scope(names_of(self.settings), self.model.for_each, prefixes, self.key, in_run=True)
+        scope = Scope(
+            names_of(self.settings),
+            self.model.for_each,
+            prefixes,
+            self.key,
+            in_run=True,
+        )
         where = self._condition(("goal", "where"), model.where, scope)
-        return Goal(model.event, where, model.within, self.document.place(("goal",), key=True))
+        return Goal(
+            model.event, where, model.within, self.document.place(("goal",), key=True)
+        )
 
-    def _exits(self, scope: Scope) -> tuple[dict[str, Place], list[Condition], Place | None]:
+    def _exits(
+        self, scope: Scope
+    ) -> tuple[dict[str, Place], list[Condition], Place | None]:
         events: dict[str, Place] = {}
         conditions: list[Condition] = []
         at_goal: Place | None = None
         data = self.model.exit_when
         items = data if isinstance(data, list) else [] if data is None else [data]
         for n, item in enumerate(items):
-            route: Route = ("exit_when", n) if isinstance(data, list) else ("exit_when",)
+            route: Route = (
+                ("exit_when", n) if isinstance(data, list) else ("exit_when",)
+            )
             if isinstance(item, dict):
                 read = condition(self.document, route, item, scope)
                 conditions += [read] if read else []
             elif item == "goal":
                 at_goal = self.document.place(route)
                 if self.model.goal is None:
-                    self.document.problem(route, "this campaign has no goal", "add `goal: { event: order.placed }`")
+                    self.document.problem(
+                        route,
+                        "this campaign has no goal",
+                        "add `goal: { event: order.placed }`",
+                    )
             elif isinstance(item, str) and phrases.EVENT_NAME.fullmatch(item):
                 events[item] = self.document.place(route)
             else:
                 help = nearest(str(item), ["goal"])
                 self.document.problem(
-                    route, f"`{item}` is neither an event like `booking.created` nor a condition", help
+                    route,
+                    f"`{item}` is neither an event like `booking.created` nor a condition",
+                    help,
                 )
         return events, conditions, at_goal
 
@@ -313,7 +461,9 @@ class _Builder:
         text = self.model.frequency_caps
         if text is None or text == "ignore":
             return (), text is None
-        return tuple(caps_at(self.document, ("frequency_caps",), text, "campaign", self.key)), True
+        return tuple(
+            caps_at(self.document, ("frequency_caps",), text, "campaign", self.key)
+        ), True
 
     def _try(self, route: Route, read: Callable[[], Any]) -> Any:
         try:

@@ -21,7 +21,14 @@ from drip.core.conditions import (
     Subscribed,
     Tagged,
 )
-from drip.core.fields import Field, FieldKind, parse, parse_birthday, parse_date, parse_number
+from drip.core.fields import (
+    Field,
+    FieldKind,
+    parse,
+    parse_birthday,
+    parse_date,
+    parse_number,
+)
 from drip.errors import Place, nearest
 from drip.language.phrases import EVENT_NAME, duration
 from drip.language.reader import Data, Document, Route
@@ -89,19 +96,27 @@ class Scope:
     in_run: bool = False
 
 
-def condition(document: Document, route: Route, data: Data, scope: Scope) -> Condition | None:
+def condition(
+    document: Document, route: Route, data: Data, scope: Scope
+) -> Condition | None:
     """The tree of a mapping of conditions; None where there is a problem, which is then in `document`."""
     if not isinstance(data, dict):
-        document.problem(route, "a condition is written as `field: phrase`, one on a line")
+        document.problem(
+            route, "a condition is written as `field: phrase`, one on a line"
+        )
         return None
-    parts = [_line(document, (*route, key), key, value, scope) for key, value in data.items()]
+    parts = [
+        _line(document, (*route, key), key, value, scope) for key, value in data.items()
+    ]
     whole = tuple(part for part in parts if part)
     if not data:
         document.problem(route, "there is no condition here")
     return All(whole) if whole and len(whole) == len(parts) else None
 
 
-def _line(document: Document, route: Route, key: str, data: Data, scope: Scope) -> Condition | None:
+def _line(
+    document: Document, route: Route, key: str, data: Data, scope: Scope
+) -> Condition | None:
     place = document.place(route, key=True)
     if key == "any":
         return _any(document, route, data, scope, place)
@@ -116,12 +131,16 @@ def _line(document: Document, route: Route, key: str, data: Data, scope: Scope) 
     return _test(document, route, known, data, place) if known else None
 
 
-def _all(document: Document, route: Route, data: Data, scope: Scope) -> Condition | None:
+def _all(
+    document: Document, route: Route, data: Data, scope: Scope
+) -> Condition | None:
     if not isinstance(data, list):
         document.problem(route, "`all:` takes a list of conditions, each after a dash")
         return None
     _not_empty(document, route, data)
-    parts = [condition(document, (*route, n), each, scope) for n, each in enumerate(data)]
+    parts = [
+        condition(document, (*route, n), each, scope) for n, each in enumerate(data)
+    ]
     whole = tuple(part for part in parts if part)
     return All(whole) if whole and len(whole) == len(parts) else None
 
@@ -129,14 +148,23 @@ def _all(document: Document, route: Route, data: Data, scope: Scope) -> Conditio
 def _not_empty(document: Document, route: Route, data: list[Data]) -> None:
     """A list of none would hold for nobody, or for everybody."""
     if not data:
-        document.problem(route, "this list is empty", "write at least one after a dash, or leave the line out")
+        document.problem(
+            route,
+            "this list is empty",
+            "write at least one after a dash, or leave the line out",
+        )
 
 
-def _verb(document: Document, route: Route, key: str, data: Data, scope: Scope, place: Place) -> Condition | None:
+def _verb(
+    document: Document, route: Route, key: str, data: Data, scope: Scope, place: Place
+) -> Condition | None:
     """`verb: name`; a list of names means that one of them must hold."""
     if isinstance(data, list):
         _not_empty(document, route, data)
-        parts = [_verb(document, (*route, n), key, each, scope, place) for n, each in enumerate(data)]
+        parts = [
+            _verb(document, (*route, n), key, each, scope, place)
+            for n, each in enumerate(data)
+        ]
         whole = tuple(part for part in parts if part)
         joined = Any(whole, f"{key}: {_words(data)}", place)
         if key == "did_not":
@@ -155,9 +183,14 @@ def _verb(document: Document, route: Route, key: str, data: Data, scope: Scope, 
 
 
 class _UnknownName(ValueError):
-    def __init__(self, what: str, name: str, known: Iterable[str], section: str) -> None:
+    def __init__(
+        self, what: str, name: str, known: Iterable[str], section: str
+    ) -> None:
         super().__init__(f"there is no {what} `{name}`")
-        self.help = nearest(name, known, what=f"{what}s") or f"declare it under `{section}:` in _settings.yaml"
+        self.help = (
+            nearest(name, known, what=f"{what}s")
+            or f"declare it under `{section}:` in _settings.yaml"
+        )
 
 
 def _subscribed(key: str, name: str, scope: Scope, place: Place) -> Condition:
@@ -202,7 +235,9 @@ def _did(key: str, text: str, scope: Scope, place: Place) -> Condition:
     elif not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like `order.placed`")
     if found["since"] == "since entry" and not scope.in_run:
-        raise ValueError("`since entry` belongs into a campaign's steps: here nobody has entered anything")
+        raise ValueError(
+            "`since entry` belongs into a campaign's steps: here nobody has entered anything"
+        )
     since_entry = scope.in_run and found["span"] is None and found["since"] != "ever"
     span = duration(found["span"]) if found["span"] else None
     if span is not None and span.business:
@@ -211,7 +246,11 @@ def _did(key: str, text: str, scope: Scope, place: Place) -> Condition:
     if times < 1:
         raise ValueError(f"`{text}`: at least 1 time")
     did = Did(event, matching, since_entry, span, times, text, place)
-    return Not(did, f"{event} {text.removeprefix(name)}".strip(), place) if key == "did_not" else did
+    return (
+        Not(did, f"{event} {text.removeprefix(name)}".strip(), place)
+        if key == "did_not"
+        else did
+    )
 
 
 def _of_message(name: str, scope: Scope) -> tuple[tuple[str, str], ...]:
@@ -232,14 +271,20 @@ _VERBS: dict[str, Callable[[str, str, Scope, Place], Condition]] = {
 }
 
 
-def _any(document: Document, route: Route, data: Data, scope: Scope, place: Place) -> Condition | None:
+def _any(
+    document: Document, route: Route, data: Data, scope: Scope, place: Place
+) -> Condition | None:
     if not isinstance(data, list):
         document.problem(route, "`any:` takes a list of conditions, each after a dash")
         return None
     _not_empty(document, route, data)
-    parts = [condition(document, (*route, n), each, scope) for n, each in enumerate(data)]
+    parts = [
+        condition(document, (*route, n), each, scope) for n, each in enumerate(data)
+    ]
     whole = tuple(part for part in parts if part)
-    return Any(whole, _words(data), place) if whole and len(whole) == len(parts) else None
+    return (
+        Any(whole, _words(data), place) if whole and len(whole) == len(parts) else None
+    )
 
 
 def _field(document: Document, route: Route, key: str, scope: Scope) -> Field | None:
@@ -253,11 +298,20 @@ def _field(document: Document, route: Route, key: str, scope: Scope) -> Field | 
         return Field(f"{owner}.{bare}", "any")
     full = f"{owner}.{bare}"
     if full not in names.derived and bare not in names.fields.get(owner, {}):
-        document.problem(route, f"there is no field `{key}`", nearest(key, field_names(scope), what="fields")
-                         or "declare it under `data:` in _settings.yaml", key=True)  # fmt: skip
+        document.problem(
+            route,
+            f"there is no field `{key}`",
+            nearest(key, field_names(scope), what="fields")
+            or "declare it under `data:` in _settings.yaml",
+            key=True,
+        )
         return None
     if owner not in ("contact", scope.record):
-        help = f"add `for_each: {owner}`" if scope.campaign else "a segment is about contacts"
+        help = (
+            f"add `for_each: {owner}`"
+            if scope.campaign
+            else "a segment is about contacts"
+        )
         document.problem(route, f"this is not about one {owner}", help, key=True)
         return None
     if full in names.derived:
@@ -270,12 +324,22 @@ def field_names(scope: Scope) -> list[str]:
     """Every key that a condition may have there."""
     names = scope.names
     owners = [owner for owner in names.fields if owner in ("contact", scope.record)]
-    found = [f"{owner}.{bare}".removeprefix("contact.") for owner in owners for bare in names.fields[owner]]
-    found += [full.removeprefix("contact.") for full in names.derived if full.partition(".")[0] in owners]
+    found = [
+        f"{owner}.{bare}".removeprefix("contact.")
+        for owner in owners
+        for bare in names.fields[owner]
+    ]
+    found += [
+        full.removeprefix("contact.")
+        for full in names.derived
+        if full.partition(".")[0] in owners
+    ]
     return [*found, *names.counters, *VERBS]
 
 
-def _test(document: Document, route: Route, field: Field, data: Data, place: Place) -> Condition | None:
+def _test(
+    document: Document, route: Route, field: Field, data: Data, place: Place
+) -> Condition | None:
     if isinstance(data, list):
         _not_empty(document, route, data)
         if not all(isinstance(each, str) for each in data):
@@ -285,11 +349,20 @@ def _test(document: Document, route: Route, field: Field, data: Data, place: Pla
         return _checked(
             document,
             route,
-            Line(field.name, field.kind, "is", tuple(values), f"one of {', '.join(values)}", place),
+            Line(
+                field.name,
+                field.kind,
+                "is",
+                tuple(values),
+                f"one of {', '.join(values)}",
+                place,
+            ),
             field,
         )
     if not isinstance(data, str):
-        document.problem(route, "a phrase is expected here, as `active`, `at least 2` or `known`")
+        document.problem(
+            route, "a phrase is expected here, as `active`, `at least 2` or `known`"
+        )
         return None
     text = data.strip()
     if ranked := re.fullmatch(r"(top|makes) (\d{1,3})%( of total)?", text):
@@ -305,15 +378,28 @@ def _test(document: Document, route: Route, field: Field, data: Data, place: Pla
 
 
 def _ranked(
-    document: Document, route: Route, field: Field, text: str, found: re.Match[str], place: Place
+    document: Document,
+    route: Route,
+    field: Field,
+    text: str,
+    found: re.Match[str],
+    place: Place,
 ) -> Condition | None:
     percent, kind = int(found[2]), found[1]
-    of_contact = field.name.startswith(("contact.", "counter.")) and field.kind in ("number", "money")
+    of_contact = field.name.startswith(("contact.", "counter.")) and field.kind in (
+        "number",
+        "money",
+    )
     if not of_contact:
-        document.problem(route, f"`{text}` ranks contacts by a number of theirs, and {field.name} is a {field.kind}")
+        document.problem(
+            route,
+            f"`{text}` ranks contacts by a number of theirs, and {field.name} is a {field.kind}",
+        )
         return None
     if not 0 < percent <= 100 or (kind == "makes") != bool(found[3]):
-        document.problem(route, f"`{text}` is not a rank like `top 20%` or `makes 80% of total`")
+        document.problem(
+            route, f"`{text}` is not a rank like `top 20%` or `makes 80% of total`"
+        )
         return None
     rank = Rank(field.name, "top" if kind == "top" else "makes", percent)
     return Member(rank.name, rank, text, place)
@@ -325,7 +411,9 @@ def _phrase(field: Field, text: str, place: Place) -> Line:
         if not found:
             continue
         if comparison in ("ago more", "ago less", "in the last", "in the next"):
-            return Line(field.name, field.kind, comparison, (), text, place, _days(found[1]))
+            return Line(
+                field.name, field.kind, comparison, (), text, place, _days(found[1])
+            )
         return Line(field.name, field.kind, comparison, found.groups(), text, place)
     return Line(field.name, field.kind, "is", (text,), text, place)
 
@@ -333,7 +421,9 @@ def _phrase(field: Field, text: str, place: Place) -> Line:
 def _days(text: str) -> Duration:
     long = duration(text)
     if long.seconds or long.business:
-        raise ValueError(f"`{text}` is no number of whole days; conditions count days, weeks, months or years")
+        raise ValueError(
+            f"`{text}` is no number of whole days; conditions count days, weeks, months or years"
+        )
     return long
 
 
@@ -351,18 +441,26 @@ def _fits(line: Line, field: Field) -> None:
     event = field.kind == "any"
     if line.comparison in NUMERIC:
         if field.kind not in ("number", "money") and not event:
-            raise ValueError(f"`{line.text}` compares numbers, and {field.name} is a {field.kind}")
+            raise ValueError(
+                f"`{line.text}` compares numbers, and {field.name} is a {field.kind}"
+            )
         numbers = [parse_number(value) for value in line.values]
         if line.comparison == "between" and numbers[0] > numbers[1]:
-            raise ValueError(f"`{line.text}` begins above its end, so no number lies in it")
+            raise ValueError(
+                f"`{line.text}` begins above its end, so no number lies in it"
+            )
     elif line.comparison in DATED:
         if field.kind != "date" and not event:
-            raise ValueError(f"`{line.text}` compares dates, and {field.name} is a {field.kind}")
+            raise ValueError(
+                f"`{line.text}` compares dates, and {field.name} is a {field.kind}"
+            )
         for value in line.values:
             parse_date(value)
     elif line.comparison in ("includes", "starts with"):
         if field.kind not in ("text", "country", "timezone", "choice", "any"):
-            raise ValueError(f"`{line.text}` looks into a text, and {field.name} is a {field.kind}")
+            raise ValueError(
+                f"`{line.text}` looks into a text, and {field.name} is a {field.kind}"
+            )
     elif line.comparison == "is" and field.kind == "birthday":
         for value in line.values:
             parse_birthday(value)

@@ -27,18 +27,46 @@ BUILT_IN = (
 BUILT_IN_NAMES = {True: {each.name for each in BUILT_IN}, False: {"key"}}
 DEEPEST = 32
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-TOTAL = re.compile(r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))(?: in the last (?P<span>\d+ \w+))?")
+TOTAL = re.compile(
+    r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))(?: in the last (?P<span>\d+ \w+))?"
+)
 SEEN = re.compile(r"(latest|first)(?: of)? (\S+)")
 REACHES = re.compile(r"(\w+) reaches (?:(\w*[a-z_]\w*)(?: \+ ([\d.,]+))?|([\d.,]+))")
-EXTREME: dict[str, Literal["earliest", "latest"]] = {"earliest_of": "earliest", "latest_of": "latest"}
+EXTREME: dict[str, Literal["earliest", "latest"]] = {
+    "earliest_of": "earliest",
+    "latest_of": "latest",
+}
 HOW_DERIVED = (
     "a derived field looks like `6 months after last_service`, `count of order.placed`, `sum of order.placed.total in "
     "the last 365 days`, `latest order.placed`, `odometer reaches 60000`, or `earliest_of:` with a list of dates"
 )
 # The names that conditions and templates use otherwise.
-TAKEN = {"any", "all", "not", "did", "did_not", "tagged", "age", "opened", "clicked", "in_segment", "subscribed"}
+TAKEN = {
+    "any",
+    "all",
+    "not",
+    "did",
+    "did_not",
+    "tagged",
+    "age",
+    "opened",
+    "clicked",
+    "in_segment",
+    "subscribed",
+}
 # What conditions, templates and commands mean by these already.
-TAKEN_KINDS = {"event", "events", "contacts", "coupon", "counter", "business", "issue", "survey", "topic", "message"}
+TAKEN_KINDS = {
+    "event",
+    "events",
+    "contacts",
+    "coupon",
+    "counter",
+    "business",
+    "issue",
+    "survey",
+    "topic",
+    "message",
+}
 
 
 @dataclass
@@ -54,24 +82,38 @@ def kind_of(derived: Derived) -> FieldKind:
     return "number" if isinstance(derived, Total) else "date"
 
 
-def read_data(document: Document, declared: Mapping[str, Mapping[str, Any]]) -> DataSection:
+def read_data(
+    document: Document, declared: Mapping[str, Mapping[str, Any]]
+) -> DataSection:
     """Every field under `data:`; problems are then in `document`."""
     found = DataSection({"contact": {each.name: each for each in BUILT_IN}})
     written: dict[str, Data] = {}
     for owner, own in declared.items():
         if not NAME.fullmatch(owner) or owner in TAKEN_KINDS:
             sentence = f"`{owner}` cannot name a kind of record: small letters, digits and _, and no word of drip's own"
-            document.problem(("data", owner), sentence, "name it after the thing, as `vehicle` or `lease`", key=True)
+            document.problem(
+                ("data", owner),
+                sentence,
+                "name it after the thing, as `vehicle` or `lease`",
+                key=True,
+            )
             continue
-        fields = found.fields.setdefault(owner, {} if owner == "contact" else {"key": Field("key", "text")})
+        fields = found.fields.setdefault(
+            owner, {} if owner == "contact" else {"key": Field("key", "text")}
+        )
         for name, data in own.items():
             route: Route = ("data", owner, name)
             if not NAME.fullmatch(name) or name in TAKEN:
                 sentence = f"`{name}` cannot be a field's name: small letters, digits and _, and no word of conditions"
                 document.problem(route, sentence, key=True)
-            elif name in BUILT_IN_NAMES[owner == "contact"] and data != fields[name].kind:
+            elif (
+                name in BUILT_IN_NAMES[owner == "contact"] and data != fields[name].kind
+            ):
                 document.problem(
-                    route, f"`{name}` is a {fields[name].kind} that every {owner} has", "leave the line out", key=True
+                    route,
+                    f"`{name}` is a {fields[name].kind} that every {owner} has",
+                    "leave the line out",
+                    key=True,
                 )
             elif is_derived(data):
                 written[f"{owner}.{name}"] = data
@@ -98,7 +140,10 @@ def _field(document: Document, route: Route, name: str, data: Data) -> Field | N
         return Field(name, "choice", choices)
     if data in get_args(FieldKind) and data not in ("choice", "any"):
         return Field(name, cast(FieldKind, data))
-    help = nearest(str(data), KINDS, what="types") or f"types: {', '.join(KINDS)}, or a list of choices; {HOW_DERIVED}"
+    help = (
+        nearest(str(data), KINDS, what="types")
+        or f"types: {', '.join(KINDS)}, or a list of choices; {HOW_DERIVED}"
+    )
     document.problem(route, f"there is no type `{data}`", help)
     return None
 
@@ -133,10 +178,16 @@ class _Resolver:
         if full in self._open:
             chain = " → ".join([*self._open[self._open.index(full) :], full])
             self._broken.add(full)
-            self.document.problem(route, f"these fields follow from one another in a circle: {chain}", key=True)
+            self.document.problem(
+                route,
+                f"these fields follow from one another in a circle: {chain}",
+                key=True,
+            )
             return None
         if len(self._open) > DEEPEST:
-            self._fail(full, route, f"this field follows from more than {DEEPEST} others", None)
+            self._fail(
+                full, route, f"this field follows from more than {DEEPEST} others", None
+            )
             return None
         self._open.append(full)
         try:
@@ -159,7 +210,10 @@ class _Resolver:
             return self._extreme(owner, data)
         text = str(data)
         if text.startswith("earliest of "):
-            parts = [self._part(owner, each.strip()) for each in text.removeprefix("earliest of ").split(",")]
+            parts = [
+                self._part(owner, each.strip())
+                for each in text.removeprefix("earliest of ").split(",")
+            ]
             return Extreme("earliest", tuple(parts))
         if found := TOTAL.fullmatch(text):
             return _total(found, text)
@@ -168,15 +222,25 @@ class _Resolver:
     def _extreme(self, owner: str, data: dict[str, Data]) -> Derived:
         word = next(iter(data), "")
         items = data.get(word)
-        if len(data) != 1 or word not in EXTREME or not isinstance(items, list) or not items:
+        if (
+            len(data) != 1
+            or word not in EXTREME
+            or not isinstance(items, list)
+            or not items
+        ):
             raise _Wrong("this is no field", HOW_DERIVED)
         if not all(isinstance(each, str) for each in items):
             raise _Wrong(f"`{word}` takes a list of dates, each after a dash")
-        return Extreme(EXTREME[word], tuple(self._part(owner, str(each)) for each in items))
+        return Extreme(
+            EXTREME[word], tuple(self._part(owner, str(each)) for each in items)
+        )
 
     def _part(self, owner: str, text: str) -> DateField | Seen | Reaches:
         if found := SEEN.fullmatch(text):
-            return Seen(phrases.event_name(found[2]), "latest" if found[1] == "latest" else "first")
+            return Seen(
+                phrases.event_name(found[2]),
+                "latest" if found[1] == "latest" else "first",
+            )
         if found := REACHES.fullmatch(text):
             return self._reaches(owner, found)
         return self._moved(owner, text)
@@ -201,21 +265,39 @@ class _Resolver:
             return DateField(full, steps)
         known = self.found.fields[owner].get(source)
         if known is None or known.kind != "date":
-            raise _Wrong(f"`{source}` is not a date of {owner}", nearest(source, self._dates(owner), what="dates"))
+            raise _Wrong(
+                f"`{source}` is not a date of {owner}",
+                nearest(source, self._dates(owner), what="dates"),
+            )
         return DateField(full, steps)
 
     def _dates(self, owner: str) -> Iterator[str]:
-        yield from (name for name, each in self.found.fields[owner].items() if each.kind == "date")
-        yield from (full.partition(".")[2] for full in self.written if full.startswith(f"{owner}."))
+        yield from (
+            name
+            for name, each in self.found.fields[owner].items()
+            if each.kind == "date"
+        )
+        yield from (
+            full.partition(".")[2]
+            for full in self.written
+            if full.startswith(f"{owner}.")
+        )
 
     def _reaches(self, owner: str, found: re.Match[str]) -> Reaches:
         meter, named, plus, number = found[1], found[2], found[3], found[4]
         fields = self.found.fields[owner]
-        numbers = [name for name, each in fields.items() if each.kind in ("number", "money")]
+        numbers = [
+            name for name, each in fields.items() if each.kind in ("number", "money")
+        ]
         if owner == "contact":
-            raise _Wrong("a meter that reaches something belongs to a record, as `vehicle`")
+            raise _Wrong(
+                "a meter that reaches something belongs to a record, as `vehicle`"
+            )
         if meter not in numbers:
-            raise _Wrong(f"`{meter}` is not a number of {owner}", nearest(meter, numbers, what="numbers"))
+            raise _Wrong(
+                f"`{meter}` is not a number of {owner}",
+                nearest(meter, numbers, what="numbers"),
+            )
         if number is not None:
             return Reaches(meter, None, None, parse_number(number))
         more = parse_number(plus) if plus else 0
@@ -224,8 +306,18 @@ class _Resolver:
         day = named.removesuffix(f"_{meter}")
         if day != named and day in fields and fields[day].kind == "date":
             return Reaches(meter, None, day, more)
-        known = [*numbers, *(f"{name}_{meter}" for name, each in fields.items() if each.kind == "date")]
-        raise _Wrong(f"`{named}` is not a number of {owner}", nearest(named, known, what="numbers"))
+        known = [
+            *numbers,
+            *(
+                f"{name}_{meter}"
+                for name, each in fields.items()
+                if each.kind == "date"
+            ),
+        ]
+        raise _Wrong(
+            f"`{named}` is not a number of {owner}",
+            nearest(named, known, what="numbers"),
+        )
 
 
 def _total(found: re.Match[str], text: str) -> Total:

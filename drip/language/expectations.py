@@ -34,10 +34,18 @@ def read_tests(
         if model is None:
             continue
         if "expect" not in model.model_fields_set:
-            document.problem(route, "`expect` is missing here", "add `expect:`; `expect: {}` says that nothing happens")
+            document.problem(
+                route,
+                "`expect` is missing here",
+                "add `expect:`; `expect: {}` says that nothing happens",
+            )
         days = [day for text in (*model.happens, *model.expect) if (day := _day(text))]
         if model.until and days and (model.until - min(days)).days > MOST_DAYS:
-            document.problem((*route, "until"), "a test looks at most five years ahead", "name a nearer day")
+            document.problem(
+                (*route, "until"),
+                "a test looks at most five years ahead",
+                "name a nearer day",
+            )
         given = _Given(document, settings, (*route, "given"), record, model.given)
         found.append(
             CampaignTest(
@@ -50,7 +58,9 @@ def read_tests(
                 segments=given.segments(),
                 today=given.today(),
                 until=model.until,
-                happens=tuple(_happens(document, settings, (*route, "happens"), model.happens)),
+                happens=tuple(
+                    _happens(document, settings, (*route, "happens"), model.happens)
+                ),
                 expect=tuple(_expect(document, (*route, "expect"), model.expect)),
                 place=document.place(route),
             )
@@ -62,9 +72,19 @@ class _Given:
     """`given:`, key by key."""
 
     def __init__(
-        self, document: Document, settings: Settings, route: Route, record: str | None, data: Mapping[str, Any]
+        self,
+        document: Document,
+        settings: Settings,
+        route: Route,
+        record: str | None,
+        data: Mapping[str, Any],
     ) -> None:
-        self._document, self._settings, self._route, self._data = document, settings, route, data
+        self._document, self._settings, self._route, self._data = (
+            document,
+            settings,
+            route,
+            data,
+        )
         known = [
             "contact",
             "today",
@@ -77,7 +97,12 @@ class _Given:
         for name in data:
             if name not in known:
                 help = nearest(name, known)
-                document.problem((*route, name), f"there is nothing `{name}` to give here", help, key=True)
+                document.problem(
+                    (*route, name),
+                    f"there is nothing `{name}` to give here",
+                    help,
+                    key=True,
+                )
 
     def fields(self, owner: str) -> dict[str, str]:
         data = self._data.get(owner, {})
@@ -90,10 +115,14 @@ class _Given:
             here: Route = (*route, name)
             if f"{owner}.{name}" in self._settings.derived:
                 sentence = f"`{name}` follows from other fields, so it cannot be given"
-                self._document.problem(here, sentence, "give those that it follows from", key=True)
+                self._document.problem(
+                    here, sentence, "give those that it follows from", key=True
+                )
             elif name not in fields:
                 help = nearest(name, fields, what="fields")
-                self._document.problem(here, f"there is no field `{owner}.{name}`", help, key=True)
+                self._document.problem(
+                    here, f"there is no field `{owner}.{name}`", help, key=True
+                )
             elif not isinstance(text, str):
                 self._document.problem(here, "a plain value is expected here")
             elif text == "unknown":
@@ -122,19 +151,30 @@ class _Given:
         for name, text in data.items() if isinstance(data, dict) else ():
             if name not in self._settings.topics or text not in ("yes", "no"):
                 help = nearest(name, self._settings.topics, what="topics")
-                self._document.problem((*self._route, "topics", name), "a topic with `yes` or `no`", help, key=True)
+                self._document.problem(
+                    (*self._route, "topics", name),
+                    "a topic with `yes` or `no`",
+                    help,
+                    key=True,
+                )
             found[name] = text == "yes"
         return found
 
     def words(self, name: str) -> tuple[str, ...]:
         data = self._data.get(name, [])
-        return tuple(str(each) for each in data) if isinstance(data, list) else (str(data),)
+        return (
+            tuple(str(each) for each in data)
+            if isinstance(data, list)
+            else (str(data),)
+        )
 
     def segments(self) -> tuple[str, ...]:
         for name in (found := self.words("in_segment")):
             if name not in self._settings.segments:
                 help = nearest(name, self._settings.segments, what="segments")
-                self._document.problem((*self._route, "in_segment"), f"there is no segment `{name}`", help)
+                self._document.problem(
+                    (*self._route, "in_segment"), f"there is no segment `{name}`", help
+                )
         return found
 
     def today(self) -> date | None:
@@ -147,31 +187,47 @@ class _Given:
             return None
 
 
-def _happens(document: Document, settings: Settings, route: Route, data: Mapping[str, Any]) -> Iterator[Happening]:
+def _happens(
+    document: Document, settings: Settings, route: Route, data: Mapping[str, Any]
+) -> Iterator[Happening]:
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for here, each in _several((*route, text), value):
             if isinstance(each, dict):
-                fields = {name: inner for name, inner in each.items() if name != "event" and isinstance(inner, str)}
+                fields = {
+                    name: inner
+                    for name, inner in each.items()
+                    if name != "event" and isinstance(inner, str)
+                }
                 name = each.get("event", "")
             else:
                 fields, name = {}, each
             try:
                 event = phrases.event_name(str(name))
             except ValueError as wrong:
-                document.problem(here, str(wrong), "write `order.placed`, or `{ event: order.placed, total: 120 }`")
+                document.problem(
+                    here,
+                    str(wrong),
+                    "write `order.placed`, or `{ event: order.placed, total: 120 }`",
+                )
                 continue
             if wall:
                 yield Happening(wall, event, fields, document.place(here))
 
 
-def _expect(document: Document, route: Route, data: Mapping[str, Any]) -> Iterator[Expected]:
+def _expect(
+    document: Document, route: Route, data: Mapping[str, Any]
+) -> Iterator[Expected]:
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for here, each in _several((*route, text), value):
             line = " ".join(str(each).split())
             if not isinstance(each, str) or not EXPECTED.fullmatch(line):
-                document.problem(here, f"`{str(each)[:60]}` is not a line of a timeline", HOW_EXPECTED)
+                document.problem(
+                    here,
+                    f"`{str(each)[:60]}` is not a line of a timeline",
+                    HOW_EXPECTED,
+                )
             elif wall:
                 yield Expected(wall, line, document.place(here))
 
@@ -195,5 +251,7 @@ def _wall(document: Document, route: Route, text: str) -> datetime | None:
     try:
         return phrases.date_time(text)
     except ValueError:
-        document.problem(route, f"`{text[:60]}` is not a time like `2026-07-08 15:10`", key=True)
+        document.problem(
+            route, f"`{text[:60]}` is not a time like `2026-07-08 15:10`", key=True
+        )
         return None

@@ -45,8 +45,11 @@ def load_folder(workspace: Path) -> Loaded:
     for path in campaign_files(workspace):
         document = _read(path, loaded)
         if document and (hidden := hidden_in(path.stem)):
-            document.report(Place(document.file), f"the file's name holds the character {hidden}, which nobody can see",
-                            "rename it")  # fmt: skip
+            document.report(
+                Place(document.file),
+                f"the file's name holds the character {hidden}, which nobody can see",
+                "rename it",
+            )
         campaign = None
         if document and loaded.settings:
             campaign = build_campaign(path.stem, document, loaded.settings)
@@ -58,8 +61,20 @@ def load_folder(workspace: Path) -> Loaded:
             loaded.broken.add(path.stem)
     for path in _listed(workspace, ".yml"):
         place = Place(f"{FOLDER}/{path.name}")
-        loaded.problems.append(Problem(place, "a campaign's file ends in `.yaml`", f"rename it to {path.stem}.yaml"))
-    loaded.problems.sort(key=lambda problem: (problem.place.file, problem.place.line or 0, problem.place.column or 0))
+        loaded.problems.append(
+            Problem(
+                place,
+                "a campaign's file ends in `.yaml`",
+                f"rename it to {path.stem}.yaml",
+            )
+        )
+    loaded.problems.sort(
+        key=lambda problem: (
+            problem.place.file,
+            problem.place.line or 0,
+            problem.place.column or 0,
+        )
+    )
     return loaded
 
 
@@ -73,11 +88,19 @@ def load_text(key: str, text: str, settings: Settings) -> Campaign | None:
 
 def campaign_files(workspace: Path) -> list[Path]:
     """The campaign files, in order of their names; those that begin with `_` or `.` are none."""
-    return [path for path in _listed(workspace, ".yaml") if not path.name.startswith(("_", "."))]
+    return [
+        path
+        for path in _listed(workspace, ".yaml")
+        if not path.name.startswith(("_", "."))
+    ]
 
 
 def _listed(workspace: Path, ending: str) -> list[Path]:
-    return [workspace / FOLDER / name for name in names_in(workspace / FOLDER) if name.endswith(ending)]
+    return [
+        workspace / FOLDER / name
+        for name in names_in(workspace / FOLDER)
+        if name.endswith(ending)
+    ]
 
 
 def _read(path: Path, loaded: Loaded) -> Document | None:
@@ -87,11 +110,17 @@ def _read(path: Path, loaded: Loaded) -> Document | None:
         loaded.problems.append(Problem(Place(name), "the file is missing", help))
         return None
     if not inside(path, path.parent):
-        loaded.problems.append(Problem(Place(name), f"the file lies outside of {FOLDER}/", COPY))
+        loaded.problems.append(
+            Problem(Place(name), f"the file lies outside of {FOLDER}/", COPY)
+        )
         return None
     if not path.is_file():
         loaded.problems.append(
-            Problem(Place(name), "this is no file with a text", "remove it, or give it another name")
+            Problem(
+                Place(name),
+                "this is no file with a text",
+                "remove it, or give it another name",
+            )
         )
         return None
     try:

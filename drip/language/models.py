@@ -36,8 +36,15 @@ class Kind:
 def key(default: Any, text: str, *examples: Any, alias: str | None = None) -> Any:
     """A key of a file, as editors show it: what it is for, and how it may look."""
     if callable(default):
-        return Field(default_factory=default, description=text, examples=list(examples), alias=alias)
-    return Field(default=default, description=text, examples=list(examples), alias=alias)
+        return Field(
+            default_factory=default,
+            description=text,
+            examples=list(examples),
+            alias=alias,
+        )
+    return Field(
+        default=default, description=text, examples=list(examples), alias=alias
+    )
 
 
 def _text(data: Any) -> str:
@@ -75,11 +82,16 @@ def _list(data: Any) -> Any:
 
 def _file_name(text: str) -> str:
     good = len(text) <= 200 and all(
-        re.fullmatch(r"[\w-][\w. -]*", part) and ".." not in part and "  " not in part and not part.endswith((" ", "."))
+        re.fullmatch(r"[\w-][\w. -]*", part)
+        and ".." not in part
+        and "  " not in part
+        and not part.endswith((" ", "."))
         for part in text.split("/")
     )
     if not good:
-        raise ValueError(f"`{text[:60]}` is not the name of a template, like `birthday/card`")
+        raise ValueError(
+            f"`{text[:60]}` is not the name of a template, like `birthday/card`"
+        )
     return text
 
 
@@ -101,7 +113,9 @@ Grace = Annotated[timedelta, phrase(phrases.span), Kind("duration")]
 Long = Annotated[Duration, phrase(phrases.duration), Kind("duration")]
 Window = Annotated[SendWindow, phrase(phrases.send_window), Kind("window")]
 QuietHours = Annotated[ClockRange, phrase(phrases.quiet_hours), Kind("hours")]
-WhenCapped = Annotated[timedelta | None, phrase(phrases.when_capped), Kind("when capped")]
+WhenCapped = Annotated[
+    timedelta | None, phrase(phrases.when_capped), Kind("when capped")
+]
 When = Annotated[Schedule, phrase(phrases.schedule), Kind("schedule")]
 DateOf = Annotated[DatePhrase, phrase(phrases.date_phrase), Kind("date")]
 Day = Annotated[date, phrase(parse_date), Kind("day")]
@@ -138,7 +152,9 @@ MOST_ROUNDS = 5
 Read = TypeVar("Read", bound=Model)
 
 
-def read_model(model: type[Read], document: Document, data: Data, route: Route = ()) -> Read | None:
+def read_model(
+    model: type[Read], document: Document, data: Data, route: Route = ()
+) -> Read | None:
     """The model of a part of a file, with what is wrong left out; every problem is then in `document`.
 
     Reading goes on without the wrong lines so that one look finds all problems. None if nothing is left.
@@ -148,14 +164,18 @@ def read_model(model: type[Read], document: Document, data: Data, route: Route =
         try:
             return model.model_validate(rest)
         except ValidationError as error:
-            errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+            errors: list[dict[str, Any]] = [
+                dict(each) for each in error.errors(include_url=False)
+            ]
         if not told:
             for each in errors:
                 _translate(model, document, route, each)
             rest, told = deepcopy(data), True
         for each in errors:
             # What lacks something is left out whole.
-            _leave_out(rest, each["loc"][:-1] if each["type"] == "missing" else each["loc"])
+            _leave_out(
+                rest, each["loc"][:-1] if each["type"] == "missing" else each["loc"]
+            )
     return None
 
 
@@ -172,28 +192,44 @@ def _leave_out(data: Data, location: tuple[str | int, ...]) -> None:
         del owner[last]
 
 
-def _translate(model: type[Model], document: Document, route: Route, error: Mapping[str, Any]) -> None:
+def _translate(
+    model: type[Model], document: Document, route: Route, error: Mapping[str, Any]
+) -> None:
     location: tuple[str | int, ...] = error["loc"]
     here = (*route, *_in_file(location, document, route))
     name = str(location[-1]) if location else ""
     match error["type"]:
         case "missing":
-            document.problem(here[:-1], f"`{name}` is missing here", f"add a line `{name}: …`", key=True)
+            document.problem(
+                here[:-1],
+                f"`{name}` is missing here",
+                f"add a line `{name}: …`",
+                key=True,
+            )
         case "extra_forbidden":
             _unknown_key(_owner(model, location), document, here, name)
         case "value_error":
             document.problem(here, str(error["ctx"]["error"]))
         case "literal_error":
-            given, choices = str(error["input"]), str(error["ctx"]["expected"]).replace("'", "")
+            given, choices = (
+                str(error["input"]),
+                str(error["ctx"]["expected"]).replace("'", ""),
+            )
             options = choices.replace(" or ", ", ").split(", ")
-            document.problem(here, f"`{given}` is none of {', '.join(options)}", nearest(given, options))
+            document.problem(
+                here,
+                f"`{given}` is none of {', '.join(options)}",
+                nearest(given, options),
+            )
         case "dict_type" | "model_type" | "model_attributes_type":
             document.problem(here, "lines with keys are expected here, indented below")
         case _:
             document.problem(here, "this value does not fit here")
 
 
-def _in_file(location: tuple[str | int, ...], document: Document, route: Route) -> Route:
+def _in_file(
+    location: tuple[str | int, ...], document: Document, route: Route
+) -> Route:
     """The part of pydantic's location that is in the file (a union adds the names of its members)."""
     known: Route = ()
     for part in location:
@@ -204,7 +240,9 @@ def _in_file(location: tuple[str | int, ...], document: Document, route: Route) 
 
 def _owner(model: type[Model], location: tuple[str | int, ...]) -> type[Model]:
     for part in location[:-1]:
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        field = next(
+            (f for n, f in model.model_fields.items() if part in (n, f.alias)), None
+        )
         if field is None:
             continue
         for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
@@ -213,6 +251,10 @@ def _owner(model: type[Model], location: tuple[str | int, ...]) -> type[Model]:
     return model
 
 
-def _unknown_key(model: type[Model], document: Document, here: Route, name: str) -> None:
+def _unknown_key(
+    model: type[Model], document: Document, here: Route, name: str
+) -> None:
     names = [field.alias or key for key, field in model.model_fields.items()]
-    document.problem(here, f"there is no key `{name}` here", nearest(name, names), key=True)
+    document.problem(
+        here, f"there is no key `{name}` here", nearest(name, names), key=True
+    )

@@ -22,20 +22,31 @@ from drip.core.schedule import WEEKS_FROM, Cron, Once, Schedule, Weeks
 from drip.core.steps import DayWord, FixedTime, NextClock, Until
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-MOST = {"minute": 99_999, "hour": 99_999, "day": 36_500, "week": 5_200, "month": 1_200, "year": 100}
+MOST = {
+    "minute": 99_999,
+    "hour": 99_999,
+    "day": 36_500,
+    "week": 5_200,
+    "month": 1_200,
+    "year": 100,
+}
 MOST_BUSINESS_DAYS = 1_000
 HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
 
 
 def duration(text: str) -> Duration:
     """`2 hours`, `3 days`, `2 weeks`, `6 months`, `1 year`."""
-    found = re.fullmatch(r"(\d{1,5})\s+(business\s+)?(minute|hour|day|week|month|year)s?", text.strip())
+    found = re.fullmatch(
+        r"(\d{1,5})\s+(business\s+)?(minute|hour|day|week|month|year)s?", text.strip()
+    )
     if not found:
         raise ValueError(f"`{text}` is not a length of time: {HOW_LONG}")
     number = int(found[1])
     if found[2]:
         if found[3] != "day" or number > MOST_BUSINESS_DAYS:
-            raise ValueError(f"`{text}` is not a number of business days, at most {MOST_BUSINESS_DAYS}")
+            raise ValueError(
+                f"`{text}` is not a number of business days, at most {MOST_BUSINESS_DAYS}"
+            )
         return Duration(business=number)
     if not number:
         raise ValueError(f"`{text}` is no time at all: {HOW_LONG}")
@@ -60,7 +71,9 @@ def span(text: str) -> timedelta:
     """A duration where only its length matters, as for grace: months of 30 days, years of 365."""
     long = duration(text)
     if long.business:
-        raise ValueError(f"`{text}`: here days are counted as they come; write `{long.business} days`")
+        raise ValueError(
+            f"`{text}`: here days are counted as they come; write `{long.business} days`"
+        )
     years, months = divmod(long.months, 12)
     return timedelta(days=years * 365 + months * 30 + long.days, seconds=long.seconds)
 
@@ -92,7 +105,9 @@ def send_window(text: str) -> SendWindow:
     """`9:00-19:00`, or `9:00-17:00 on business days`."""
     hours, on, days = " ".join(text.split()).partition(" on ")
     if on and on + days != ON_BUSINESS_DAYS:
-        raise ValueError(f"`{days}` is not `business days`; a send window looks like `9:00-17:00 on business days`")
+        raise ValueError(
+            f"`{days}` is not `business days`; a send window looks like `9:00-17:00 on business days`"
+        )
     return SendWindow(clock_range(hours), business_days=bool(on))
 
 
@@ -100,7 +115,9 @@ def quiet_hours(text: str) -> ClockRange:
     """A clock range that leaves some of the day."""
     range_ = clock_range(text)
     if (range_.opens, range_.closes) == (0, MINUTES_A_DAY):
-        raise ValueError("quiet hours of the whole day would let no message go; use `status: paused` instead")
+        raise ValueError(
+            "quiet hours of the whole day would let no message go; use `status: paused` instead"
+        )
     return range_
 
 
@@ -131,7 +148,9 @@ def _cap(text: str) -> CapPhrase:
     if found := re.fullmatch(r"(\d{1,6}) per (\d+ \w+)", text):
         long = duration(found[2])
         if long.business:
-            raise ValueError(f"`{text}`: caps count days as they come; write `per {long.business} days`")
+            raise ValueError(
+                f"`{text}`: caps count days as they come; write `per {long.business} days`"
+            )
         if long == Duration():
             raise ValueError(f"`{text}` has an empty window")
         if long.seconds:
@@ -171,7 +190,9 @@ def schedule(text: str) -> Schedule:
         CronSim(line, datetime.combine(WEEKS_FROM, time()))
         return Cron(line, text)
     except CronSimError as error:
-        raise ValueError(f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}") from None
+        raise ValueError(
+            f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}"
+        ) from None
 
 
 WEEKS = r"every (\d{1,2}) weeks on (\w+) at (\d{1,2}:\d\d)(?: from (\d{4}-\d\d-\d\d))?"
@@ -180,7 +201,9 @@ WEEKS = r"every (\d{1,2}) weeks on (\w+) at (\d{1,2}:\d\d)(?: from (\d{4}-\d\d-\
 def _weeks(found: re.Match[str], text: str) -> Weeks:
     number, day = int(found[1]), found[2].casefold()
     if day not in DAYS or not 1 <= number <= 52:
-        raise ValueError(f"`{text}` is not a schedule like `every 2 weeks on Monday at 9:00`")
+        raise ValueError(
+            f"`{text}` is not a schedule like `every 2 weeks on Monday at 9:00`"
+        )
     weekday = (DAYS.index(day) - 1) % 7
     start = parse_date(found[4]) if found[4] else WEEKS_FROM
     return Weeks(number, weekday, minute(found[3]) % MINUTES_A_DAY, start, text)
@@ -195,9 +218,13 @@ def date_time(text: str) -> datetime:
     try:
         if not found:
             raise ValueError
-        return datetime.combine(parse_date(found[1]), time()) + timedelta(minutes=minute(found[2]))
+        return datetime.combine(parse_date(found[1]), time()) + timedelta(
+            minutes=minute(found[2])
+        )
     except (ValueError, OverflowError):
-        raise ValueError(f"`{text[:60]}` is not a date and time like 2026-12-01 9:00") from None
+        raise ValueError(
+            f"`{text[:60]}` is not a date and time like 2026-12-01 9:00"
+        ) from None
 
 
 def _phrase_to_cron(text: str) -> str | None:
@@ -234,18 +261,27 @@ def date_phrase(text: str) -> DatePhrase:
     if found := re.fullmatch(r"(.+) (before|after) ([\w.]+)", text.strip()):
         long = duration(found[1])
         if long.business:
-            raise ValueError(f"`{found[1]}`: a date moves by days, weeks, months or years")
+            raise ValueError(
+                f"`{found[1]}`: a date moves by days, weeks, months or years"
+            )
         if long.seconds:
-            raise ValueError(f"`{found[1]}` is shorter than a day; a date moves by days, weeks, months or years")
+            raise ValueError(
+                f"`{found[1]}` is shorter than a day; a date moves by days, weeks, months or years"
+            )
         return DatePhrase(-long if found[2] == "before" else long, found[3])
     if re.fullmatch(r"[\w.]+", text.strip()):
         return DatePhrase(Duration(), text.strip())
-    raise ValueError(f"`{text}` is not a date field, nor like `14 days before lease.lease_end`")
+    raise ValueError(
+        f"`{text}` is not a date field, nor like `14 days before lease.lease_end`"
+    )
 
 
 DAY_WORDS: dict[str, DayWord] = {
-    "business day": "business day", "weekday": "business day", "tomorrow": "tomorrow", "day": "day",
-}  # fmt: skip
+    "business day": "business day",
+    "weekday": "business day",
+    "tomorrow": "tomorrow",
+    "day": "day",
+}
 HOW_UNTIL = (
     "`wait: until` takes a moment like `until Friday at 9:00`, `until next business day at 10:00`, "
     "`until 18:00`, `until 2026-12-01 9:00` or `until 5 days before coupon.expires`"
@@ -258,7 +294,9 @@ def until(text: str) -> Until | DatePhrase:
     if DATE_TIME.fullmatch(text):
         return FixedTime(date_time(text))
     if found := re.fullmatch(
-        r"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?(\d{1,2}:\d\d)", text, re.I
+        r"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?(\d{1,2}:\d\d)",
+        text,
+        re.I,
     ):
         at, day = minute(found[2]) % MINUTES_A_DAY, (found[1] or "day").casefold()
         if day in DAYS:
@@ -280,7 +318,9 @@ def expires(text: str) -> Duration | None:
         return None
     long = duration(text.removeprefix("in "))
     if long.seconds:
-        raise ValueError(f"`{text}`: a coupon is good until the end of a day; write `in 1 day` or more")
+        raise ValueError(
+            f"`{text}`: a coupon is good until the end of a day; write `in 1 day` or more"
+        )
     return long
 
 
@@ -328,12 +368,16 @@ def event_name(text: str) -> str:
 def mailbox(text: str) -> Mailbox:
     """`Maple Street <hello@maplestreet.example>` or an address alone."""
     if any(char < " " for char in text):
-        raise ValueError("a sender stands in one line, like `Maple Street <hello@maplestreet.example>`")
+        raise ValueError(
+            "a sender stands in one line, like `Maple Street <hello@maplestreet.example>`"
+        )
     name, address = parseaddr(text)
     try:
         validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise ValueError(f"`{text}` is not a sender like `Maple Street <hello@maplestreet.example>`") from None
+        raise ValueError(
+            f"`{text}` is not a sender like `Maple Street <hello@maplestreet.example>`"
+        ) from None
     return Mailbox(name, address)
 
 
@@ -343,4 +387,6 @@ def priority(text: str) -> int:
         return PRIORITIES[text]
     if re.fullmatch(r"\d{1,3}", text) and int(text) <= 100:
         return int(text)
-    raise ValueError(f"`{text}` is not a priority: low, normal, high, or a number from 0 to 100")
+    raise ValueError(
+        f"`{text}` is not a priority: low, normal, high, or a number from 0 to 100"
+    )

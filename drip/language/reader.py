@@ -66,7 +66,13 @@ class Document:
         self.report(self.place(route, key=key), sentence, help, level=level, code=code)
 
     def report(
-        self, place: Place, sentence: str, help: str | None = None, *, level: Level = "error", code: str = "invalid"
+        self,
+        place: Place,
+        sentence: str,
+        help: str | None = None,
+        *,
+        level: Level = "error",
+        code: str = "invalid",
     ) -> None:
         if len(self.problems) >= MOST_PROBLEMS:
             return
@@ -85,7 +91,9 @@ def read(path: Path, name: str) -> Document:
     try:
         raw = content(path, MOST_BYTES)
     except OSError as error:
-        raise shortage(error) or _unreadable(name, f"the file cannot be read: {error.strerror}") from None
+        raise shortage(error) or _unreadable(
+            name, f"the file cannot be read: {error.strerror}"
+        ) from None
     if len(raw) > MOST_BYTES:
         raise _unreadable(name, f"the file has more than {MOST_BYTES:,} bytes")
     try:
@@ -93,7 +101,9 @@ def read(path: Path, name: str) -> Document:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         sentence = "the file is not UTF-8 text"
-        raise Problems([Problem(Place(name, line), sentence, "save it as UTF-8 in your editor")]) from None
+        raise Problems(
+            [Problem(Place(name, line), sentence, "save it as UTF-8 in your editor")]
+        ) from None
     return parse(text, name)
 
 
@@ -108,7 +118,10 @@ def parse(text: str, name: str) -> Document:
         document.report(place, *_plain_words(document, error))
         raise Problems(document.problems) from None
     except yaml.YAMLError as error:
-        document.report(_reader_place(name, text, error), "the file holds a character that text cannot have")
+        document.report(
+            _reader_place(name, text, error),
+            "the file holds a character that text cannot have",
+        )
         raise Problems(document.problems) from None
     except _Stop:
         raise Problems(document.problems) from None
@@ -121,7 +134,11 @@ def _unreadable(name: str, sentence: str) -> Problems:
 
 def _reader_place(name: str, text: str, error: yaml.YAMLError) -> Place:
     position = getattr(error, "position", None)
-    return Place(name, text[:position].count("\n") + 1) if isinstance(position, int) else Place(name)
+    return (
+        Place(name, text[:position].count("\n") + 1)
+        if isinstance(position, int)
+        else Place(name)
+    )
 
 
 class _Stop(Exception):
@@ -142,9 +159,15 @@ class _Builder:
                 open_.pop()
                 continue
             if isinstance(event, yaml.AliasEvent):
-                raise self._stop(event, "aliases (`*name`) are not used here",
-                           "put quotes around a text that begins with *")  # fmt: skip
-            if not isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent):
+                raise self._stop(
+                    event,
+                    "aliases (`*name`) are not used here",
+                    "put quotes around a text that begins with *",
+                )
+            if not isinstance(
+                event,
+                yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent,
+            ):
                 continue
             self._refuse(event, len(open_))
             container, route, pending = open_[-1] if open_ else ("", (), [])
@@ -168,40 +191,65 @@ class _Builder:
             documents += isinstance(event, yaml.DocumentStartEvent)
             if documents > 1:
                 raise self._stop(
-                    event, "a second document begins here", "one file holds one campaign: remove the `---`"
+                    event,
+                    "a second document begins here",
+                    "one file holds one campaign: remove the `---`",
                 )
             yield event
 
     def _refuse(self, event: yaml.Event, depth: int) -> None:
         if getattr(event, "anchor", None):
-            raise self._stop(event, "anchors (`&name`) are not used here", "write the text out where it is needed")
+            raise self._stop(
+                event,
+                "anchors (`&name`) are not used here",
+                "write the text out where it is needed",
+            )
         if getattr(event, "tag", None):
-            raise self._stop(event, "tags (`!name`) are not used here", "put quotes around the text")
+            raise self._stop(
+                event, "tags (`!name`) are not used here", "put quotes around the text"
+            )
         if depth > DEEPEST:
             raise self._stop(event, f"this is nested more than {DEEPEST} deep")
 
     def _key(self, event: yaml.Event, container: dict[str, Data], route: Route) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise self._stop(event, "a key must be a word", "put quotes around a text that begins with `{{` or `[`")
+            raise self._stop(
+                event,
+                "a key must be a word",
+                "put quotes around a text that begins with `{{` or `[`",
+            )
         key = str(event.value)
         here = (*route, key)
         if key == "<<":
-            raise self._stop(event, "merge keys (`<<`) are not used here", "write the lines out where they are needed")
+            raise self._stop(
+                event,
+                "merge keys (`<<`) are not used here",
+                "write the lines out where they are needed",
+            )
         if key in container:
             line = self.document.keys[here][0]
-            self.document.report(Place(self.document.file, *_at(event)), f"`{key}` stands here a second time",
-                                 f"it stands first in line {line}: keep one of them")  # fmt: skip
+            self.document.report(
+                Place(self.document.file, *_at(event)),
+                f"`{key}` stands here a second time",
+                f"it stands first in line {line}: keep one of them",
+            )
         self.document.keys[here] = _at(event)
         if hidden := hidden_in(key):
             place = Place(self.document.file, *_at(event))
-            self.document.report(place, f"this key holds the character {hidden}, which nobody can see", "write it anew")
+            self.document.report(
+                place,
+                f"this key holds the character {hidden}, which nobody can see",
+                "write it anew",
+            )
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str:
         value = str(event.value)
         if len(value) > LONGEST_TEXT:
             raise self._stop(
-                event, f"this text has more than {LONGEST_TEXT:,} characters", "what is sent has a file in templates/"
+                event,
+                f"this text has more than {LONGEST_TEXT:,} characters",
+                "what is sent has a file in templates/",
             )
         if event.implicit[0]:
             self._text_lost(event)
@@ -211,13 +259,19 @@ class _Builder:
         """`subject: We are #1` reads as `We are`."""
         mark = event.end_mark
         assert mark is not None
-        rest = self.lines[mark.line][mark.column :] if mark.line < len(self.lines) else ""
+        rest = (
+            self.lines[mark.line][mark.column :] if mark.line < len(self.lines) else ""
+        )
         found = re.match(r"\s+#(?=[^\s#])", rest)
         if found and value_is_text(str(event.value)):
             place = Place(self.document.file, mark.line + 1, mark.column + found.end())
-            self.document.report(place, "the text after `#` is lost: YAML takes it for a comment",
-                                 "put quotes around the whole text, or a space after `#`",
-                                 level="warning", code="text-lost")  # fmt: skip
+            self.document.report(
+                place,
+                "the text after `#` is lost: YAML takes it for a comment",
+                "put quotes around the whole text, or a space after `#`",
+                level="warning",
+                code="text-lost",
+            )
 
     def _route(self, container: Data, route: Route, pending: list[str]) -> Route:
         if isinstance(container, dict):
@@ -254,24 +308,47 @@ def _plain_words(document: Document, error: yaml.MarkedYAMLError) -> tuple[str, 
     line = lines[number] if number < len(lines) else ""
     if re.match(r"[^:]*:\s*\{\{", line):
         return "a text that begins with `{{` needs quotes", 'write it as "{{ … }}"'
-    if "mapping values" in said and error.problem_mark and ":" not in line[: error.problem_mark.column]:
+    if (
+        "mapping values" in said
+        and error.problem_mark
+        and ":" not in line[: error.problem_mark.column]
+    ):
         said = "block mapping"
     for pattern, sentence, help in _SAID:
         if re.search(pattern, said):
             return sentence, help
-    return "this line cannot be read as YAML", "compare its indent and its quotes with the lines around it"
+    return (
+        "this line cannot be read as YAML",
+        "compare its indent and its quotes with the lines around it",
+    )
 
 
 _SAID = (
-    (r"cannot start any token|\\t|tab", "a tab, or a character that cannot begin a text, stands here",
-     "indent with spaces, and put quotes around a text that begins with @, `, % or a tab"),
-    (r"mapping values are not allowed", "there is a second colon in this text",
-     "put quotes around a text that holds a colon and a space"),
-    (r"quoted scalar", "a quote is opened and never closed", "close the quote, or double an apostrophe ('') inside"),
-    (r"block (mapping|collection)|did not find expected '?-", "the indent does not fit the lines above",
-     "lines that belong together begin in the same column"),
-    (r"flow|expected ',' or", "a bracket is opened and never closed, or a comma is missing",
-     "close it, or put quotes around a text that begins with [ or {"),
+    (
+        r"cannot start any token|\\t|tab",
+        "a tab, or a character that cannot begin a text, stands here",
+        "indent with spaces, and put quotes around a text that begins with @, `, % or a tab",
+    ),
+    (
+        r"mapping values are not allowed",
+        "there is a second colon in this text",
+        "put quotes around a text that holds a colon and a space",
+    ),
+    (
+        r"quoted scalar",
+        "a quote is opened and never closed",
+        "close the quote, or double an apostrophe ('') inside",
+    ),
+    (
+        r"block (mapping|collection)|did not find expected '?-",
+        "the indent does not fit the lines above",
+        "lines that belong together begin in the same column",
+    ),
+    (
+        r"flow|expected ',' or",
+        "a bracket is opened and never closed, or a comma is missing",
+        "close it, or put quotes around a text that begins with [ or {",
+    ),
     (r"could not find expected ':'", "a key without a colon", "write `key: value`"),
     (r"anchor|tag", "a text cannot begin with & or !", "put quotes around it"),
-)  # fmt: skip
+)

@@ -52,14 +52,24 @@ def campaign_schema(workspace: Workspace) -> Schema:
     made = _Maker(workspace)
     schema = made.model(CampaignModel)
     schema |= {"required": ["name", "trigger", "steps"]}
-    return {"$schema": DRAFT, "title": "A campaign", **schema, "definitions": made.definitions()}
+    return {
+        "$schema": DRAFT,
+        "title": "A campaign",
+        **schema,
+        "definitions": made.definitions(),
+    }
 
 
 def settings_schema(workspace: Workspace) -> Schema:
     """The schema of `_settings.yaml`."""
     made = _Maker(workspace)
     schema = made.model(SettingsModel) | {"required": ["business"]}
-    return {"$schema": DRAFT, "title": "Settings", **schema, "definitions": made.definitions()}
+    return {
+        "$schema": DRAFT,
+        "title": "Settings",
+        **schema,
+        "definitions": made.definitions(),
+    }
 
 
 def _pattern(text: str) -> Schema:
@@ -86,9 +96,18 @@ class _Maker:
         self.workspace, self.names = workspace, names_of(workspace.settings)
 
     def definitions(self) -> Schema:
-        made = {f"step {verb}": self.model(model) for verb, model in campaign_models.STEPS.items()}
-        return {"condition": self._condition(), "step": self._step(), "way": self.model(ArmModel),
-                "share": self.model(ShareModel), "test": self.model(TestModel), **made}  # fmt: skip
+        made = {
+            f"step {verb}": self.model(model)
+            for verb, model in campaign_models.STEPS.items()
+        }
+        return {
+            "condition": self._condition(),
+            "step": self._step(),
+            "way": self.model(ArmModel),
+            "share": self.model(ShareModel),
+            "test": self.model(TestModel),
+            **made,
+        }
 
     def model(self, model: type[Model]) -> Schema:
         """Every key with its description and examples, and no other."""
@@ -97,17 +116,31 @@ class _Maker:
             shown = field.alias or name
             properties[shown] = self._field(field)
             required += [shown] if field.is_required() else []
-        schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        schema: Schema = {
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": False,
+        }
         return schema | ({"required": required} if required else {})
 
     def _field(self, field: FieldInfo) -> Schema:
         marks = [mark for mark in field.metadata if isinstance(mark, Kind)]
-        made = self._kind(marks[-1].name) if marks else self._annotation(field.annotation)
+        made = (
+            self._kind(marks[-1].name) if marks else self._annotation(field.annotation)
+        )
         about: Schema = {"description": field.description} if field.description else {}
-        return {**made, **about, **({"examples": field.examples} if field.examples else {})}
+        return {
+            **made,
+            **about,
+            **({"examples": field.examples} if field.examples else {}),
+        }
 
     def _annotation(self, annotation: Any) -> Schema:
-        marks = [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Kind)]
+        marks = [
+            mark
+            for mark in getattr(annotation, "__metadata__", ())
+            if isinstance(mark, Kind)
+        ]
         if marks:
             return self._kind(marks[-1].name)
         if get_origin(annotation) is Literal:
@@ -115,7 +148,10 @@ class _Maker:
         if isinstance(annotation, type) and issubclass(annotation, Model):
             return self.model(annotation)
         if get_origin(annotation) is dict:
-            return {"type": "object", "additionalProperties": self._annotation(get_args(annotation)[1])}
+            return {
+                "type": "object",
+                "additionalProperties": self._annotation(get_args(annotation)[1]),
+            }
         parts = [part for part in get_args(annotation) if part is not type(None)]
         return self._annotation(parts[0]) if parts else {}
 
@@ -127,19 +163,27 @@ class _Maker:
     def _step(self) -> Schema:
         """A verb and its value, each verb with its own keys: so that a wrong key is found in its own line."""
         verbs = campaign_models.STEPS
-        kinds = [{"if": {"required": [verb]}, "then": {"$ref": f"#/definitions/step {verb}"}} for verb in verbs]
+        kinds = [
+            {"if": {"required": [verb]}, "then": {"$ref": f"#/definitions/step {verb}"}}
+            for verb in verbs
+        ]
         return {
             "description": "A step: a verb and its value",
             "defaultSnippets": SNIPPETS,
             "if": {"type": "object"},
             "then": {
-                "properties": {verb: {"description": model.model_fields[_own(model, verb)].description or verb}
-                               for verb, model in verbs.items()},
+                "properties": {
+                    verb: {
+                        "description": model.model_fields[_own(model, verb)].description
+                        or verb
+                    }
+                    for verb, model in verbs.items()
+                },
                 "anyOf": [{"required": [verb]} for verb in verbs],
                 "allOf": kinds,
             },
             "else": {"enum": ["end"]},
-        }  # fmt: skip
+        }
 
     def _condition(self) -> Schema:
         properties: Schema = {}
@@ -150,37 +194,66 @@ class _Maker:
                     properties.setdefault(f"contact.{name}", self._test(name))
         condition = {"$ref": "#/definitions/condition"}
         properties |= {
-            "any": {"type": "array", "items": condition, "description": "One of these must hold"},
-            "all": {"type": "array", "items": condition, "description": "All of these must hold"},
+            "any": {
+                "type": "array",
+                "items": condition,
+                "description": "One of these must hold",
+            },
+            "all": {
+                "type": "array",
+                "items": condition,
+                "description": "All of these must hold",
+            },
             "not": {**condition, "description": "These must not hold"},
             "subscribed": _or_list(_names(self.names.topics)),
             "in_segment": _or_list(_names(self.names.segments)),
             "holds coupon": _or_list(_names(self.names.coupons)),
-            **{verb: _or_list({"type": "string"}) for verb in ("tagged", "did", "did_not", "opened", "clicked")},
+            **{
+                verb: _or_list({"type": "string"})
+                for verb in ("tagged", "did", "did_not", "opened", "clicked")
+            },
         }
         owners = "|".join(self.names.fields)
         return {
-            "type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1,
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": False,
+            "minProperties": 1,
             # The fields of an event, of which only the event knows what there is.
-            "patternProperties": {rf"^(?!({owners})\.)[\w-]+\.[\w.-]+$": {"type": [*SCALAR, "array"]}},
+            "patternProperties": {
+                rf"^(?!({owners})\.)[\w-]+\.[\w.-]+$": {"type": [*SCALAR, "array"]}
+            },
             "description": "Conditions, all of which must hold",
-        }  # fmt: skip
+        }
 
     def _test(self, key: str) -> Schema:
         """The phrases that fit a field."""
         owner, dot, bare = key.partition(".")
         full = key if dot else f"contact.{key}"
-        known = self.names.fields.get(owner if dot else "contact", {}).get(bare if dot else key)
+        known = self.names.fields.get(owner if dot else "contact", {}).get(
+            bare if dot else key
+        )
         kind = self.names.derived.get(full) or (
             known.kind if known else "number" if key in self.names.counters else "text"
         )
         if kind in ("number", "money"):
-            one: Schema = {"anyOf": [{"type": "number"}, _pattern(
-                rf"(not )?({COMPARED}|top \d{{1,3}}%|makes \d{{1,3}}% of total|{NUMBER}))")]}  # fmt: skip
+            one: Schema = {
+                "anyOf": [
+                    {"type": "number"},
+                    _pattern(
+                        rf"(not )?({COMPARED}|top \d{{1,3}}%|makes \d{{1,3}}% of total|{NUMBER}))"
+                    ),
+                ]
+            }
         elif kind == "date":
             one = _pattern(rf"(not )?{DATED}")
         elif kind == "choice" and known:
-            one = {"anyOf": [{"enum": [*known.choices, "known", "unknown"]}, _pattern("(not|includes|starts with) .+")]}
+            one = {
+                "anyOf": [
+                    {"enum": [*known.choices, "known", "unknown"]},
+                    _pattern("(not|includes|starts with) .+"),
+                ]
+            }
         else:
             one = {"type": SCALAR}
         return {**_or_list(one), "description": f"{full}, a {kind}"}
@@ -190,12 +263,20 @@ class _Maker:
     def dates(self) -> Schema:
         settings = self.workspace.settings
         names = [
-            f"{kind}.{name}" for kind, own in settings.fields.items() for name, field in own.items() if field.is_date
+            f"{kind}.{name}"
+            for kind, own in settings.fields.items()
+            for name, field in own.items()
+            if field.is_date
         ]
         names += [name for name in settings.derived if settings.date_field(name)]
         names.append("coupon.expires")
         either = "|".join(sorted(names)).replace(".", r"\.")
-        return {"anyOf": [{"enum": sorted(names)}, _pattern(rf"{LENGTH} (before|after) ({either})")]}
+        return {
+            "anyOf": [
+                {"enum": sorted(names)},
+                _pattern(rf"{LENGTH} (before|after) ({either})"),
+            ]
+        }
 
     def events(self) -> Schema:
         known = sorted(self.workspace.events)
@@ -209,7 +290,11 @@ class _Maker:
 
 
 def _own(model: type[Model], verb: str) -> str:
-    return next(name for name, field in model.model_fields.items() if verb in (name, field.alias))
+    return next(
+        name
+        for name, field in model.model_fields.items()
+        if verb in (name, field.alias)
+    )
 
 
 STEPS: Schema = {"type": "array", "items": {"$ref": "#/definitions/step"}}
@@ -229,11 +314,17 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "when capped": _of_pattern(rf"skip|wait up to {LENGTH}"),
     "schedule": _of_pattern(
         rf"\S+ \S+ \S+ \S+ \S+|every (day|weekday|{WEEKDAY}) at {CLOCK}|every \d{{1,2}} weeks on {WEEKDAY} at {CLOCK}"
-        rf"( from {DAY})?|the (\d{{1,2}}(st|nd|rd|th)|last (day|{WEEKDAY})) of every month at {CLOCK}|{DAY}[ T]{CLOCK}"),
+        rf"( from {DAY})?|the (\d{{1,2}}(st|nd|rd|th)|last (day|{WEEKDAY})) of every month at {CLOCK}|{DAY}[ T]{CLOCK}"
+    ),
     "date": _Maker.dates,
     "day": _of_pattern(DAY),
     "mailbox": _of_pattern(r".*\S@\S.*"),
-    "priority": lambda maker: {"anyOf": [{"enum": list(PRIORITIES)}, {"type": "integer", "minimum": 0, "maximum": 100}]},
+    "priority": lambda maker: {
+        "anyOf": [
+            {"enum": list(PRIORITIES)},
+            {"type": "integer", "minimum": 0, "maximum": 100},
+        ]
+    },
     "percent": _of_pattern(r"\d{1,3}(\.\d{1,3})?\s*%"),
     "count": lambda maker: {"type": "integer", "minimum": 0},
     "counts": lambda maker: _or_list({"type": "integer", "minimum": 1}),
@@ -250,22 +341,38 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "timezone": _of_pattern(r"recipient|UTC|[A-Za-z_]+/[A-Za-z_/+-]+[0-9]*"),
     "caps": _of_pattern(rf"ignore|{CAP}( *, *{CAP})*"),
     "caps by scope": lambda maker: {
-        "type": "object", "additionalProperties": False,
-        "properties": {name: _pattern(rf"{CAP}( *, *{CAP})*") for name in ("all", *CHANNELS, *maker.names.topics)},
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: _pattern(rf"{CAP}( *, *{CAP})*")
+            for name in ("all", *CHANNELS, *maker.names.topics)
+        },
     },
     "channels": lambda maker: _or_list({"enum": list(CHANNELS)}),
     "condition": lambda maker: CONDITION,
-    "exits": lambda maker: _or_list({"anyOf": [{"enum": ["goal"]}, maker.events(), CONDITION]}),
+    "exits": lambda maker: _or_list(
+        {"anyOf": [{"enum": ["goal"]}, maker.events(), CONDITION]}
+    ),
     "steps": lambda maker: STEPS,
     "else": lambda maker: {"anyOf": [{"enum": ["end"]}, STEPS]},
-    "ways": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/way"}, "minItems": 1},
-    "shares": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/share"}, "minItems": 1},
+    "ways": lambda maker: {
+        "type": "array",
+        "items": {"$ref": "#/definitions/way"},
+        "minItems": 1,
+    },
+    "shares": lambda maker: {
+        "type": "array",
+        "items": {"$ref": "#/definitions/share"},
+        "minItems": 1,
+    },
     "tests": lambda maker: {"type": "array", "items": {"$ref": "#/definitions/test"}},
     "mapping": lambda maker: ANY_OBJECT,
     "values": lambda maker: {"type": "object", "minProperties": 1},
     "wait": _of_pattern(rf"{LENGTH}|until .+"),
     "winner": _of_pattern(rf"goal after {LENGTH}"),
-    "points": lambda maker: {"anyOf": [{"type": "integer"}, _pattern(r"(add|redeem) \d+|-?\d+")]},
+    "points": lambda maker: {
+        "anyOf": [{"type": "integer"}, _pattern(r"(add|redeem) \d+|-?\d+")]
+    },
     "expires": _of_pattern(rf"never|(in )?{LENGTH}"),
     "tags": lambda maker: _or_list(TEXT),
     "re-entry": _of_pattern(rf"never|always|after {LENGTH}"),
@@ -274,49 +381,119 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "notices": lambda maker: _or_list(TEXT),
     "colour": _of_pattern(r"#[0-9a-fA-F]{6}"),
     "scores": _of_pattern(r"\d+-\d+"),
-    "senders": lambda maker: {"type": "object", "additionalProperties": _pattern(r".*\S@\S.*")},
+    "senders": lambda maker: {
+        "type": "object",
+        "additionalProperties": _pattern(r".*\S@\S.*"),
+    },
     "transports": lambda maker: {
-        "type": "object", "additionalProperties": False, "properties": dict.fromkeys(CHANNELS, ANY_OBJECT),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict.fromkeys(CHANNELS, ANY_OBJECT),
     },
     "inbound": lambda maker: {
-        "type": "object", "additionalProperties": False, "properties": {key: {"type": "string"} for key in INBOUND},
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: {"type": "string"} for key in INBOUND},
         "required": ["host", "user", "password"],
     },
     "providers": lambda maker: {
-        "type": "object", "additionalProperties": False, "properties": {
-            provider: {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(needed, TEXT),
-                       "required": list(needed)}
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            provider: {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": dict.fromkeys(needed, TEXT),
+                "required": list(needed),
+            }
             for provider, needed in PROVIDERS.items()
         },
     },
-    "alarms": lambda maker: {"type": "object", "additionalProperties": TEXT, "required": ["use"]},
-    "data": lambda maker: {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": DATA}},
-}  # fmt: skip
+    "alarms": lambda maker: {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "required": ["use"],
+    },
+    "data": lambda maker: {
+        "type": "object",
+        "additionalProperties": {"type": "object", "additionalProperties": DATA},
+    },
+}
 
 DATA: Schema = {
     "anyOf": [
         {"enum": list(FIELD_KINDS)},
         {"type": "array", "items": TEXT, "minItems": 1},
-        _pattern(r"(count|sum) of .+|(latest|first|earliest) .+|.+ (before|after) .+|.+ reaches .+"),
-        {"type": "object", "properties": {"earliest_of": {"type": "array"}, "latest_of": {"type": "array"}},
-         "additionalProperties": False, "minProperties": 1},
+        _pattern(
+            r"(count|sum) of .+|(latest|first|earliest) .+|.+ (before|after) .+|.+ reaches .+"
+        ),
+        {
+            "type": "object",
+            "properties": {
+                "earliest_of": {"type": "array"},
+                "latest_of": {"type": "array"},
+            },
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
     ]
-}  # fmt: skip
+}
 
 SNIPPETS: list[Schema] = [
     {"label": "send", "description": "One message", "body": {"send": "${1:template}"}},
     {"label": "wait", "description": "Wait a while", "body": {"wait": "${1:3 days}"}},
-    {"label": "wait_for", "description": "Wait for an event, at most so long",
-     "body": {"wait_for": "${1:order.placed}", "up_to": "${2:7 days}", "else": "end"}},
-    {"label": "if", "description": "Two ways",
-     "body": {"if": {"${1:opened}": "${2:any}"}, "then": [{"send": "${3:template}"}]}},
-    {"label": "branch", "description": "Several ways",
-     "body": {"branch": [{"if": {"${1:field}": "${2:value}"}, "then": [{"send": "${3:template}"}]},
-                         {"else": [{"send": "${4:template}"}]}]}},
-    {"label": "split", "description": "An A/B test",
-     "body": {"split": [{"share": "50%", "then": [{"send": "${1:template}"}]},
-                        {"share": "50%", "then": [{"send": "${2:template}"}]}]}},
-    {"label": "task", "description": "Work for a person",
-     "body": {"task": "Call {{ contact.first_name }}", "assign_to": "${1:service-desk}", "due": "${2:2 business days}"}},
-    {"label": "coupon", "description": "A code", "body": {"coupon": "${1:coupon}", "expires": "in ${2:30 days}"}},
-]  # fmt: skip
+    {
+        "label": "wait_for",
+        "description": "Wait for an event, at most so long",
+        "body": {
+            "wait_for": "${1:order.placed}",
+            "up_to": "${2:7 days}",
+            "else": "end",
+        },
+    },
+    {
+        "label": "if",
+        "description": "Two ways",
+        "body": {
+            "if": {"${1:opened}": "${2:any}"},
+            "then": [{"send": "${3:template}"}],
+        },
+    },
+    {
+        "label": "branch",
+        "description": "Several ways",
+        "body": {
+            "branch": [
+                {
+                    "if": {"${1:field}": "${2:value}"},
+                    "then": [{"send": "${3:template}"}],
+                },
+                {"else": [{"send": "${4:template}"}]},
+            ]
+        },
+    },
+    {
+        "label": "split",
+        "description": "An A/B test",
+        "body": {
+            "split": [
+                {"share": "50%", "then": [{"send": "${1:template}"}]},
+                {"share": "50%", "then": [{"send": "${2:template}"}]},
+            ]
+        },
+    },
+    {
+        "label": "task",
+        "description": "Work for a person",
+        "body": {
+            "task": "Call {{ contact.first_name }}",
+            "assign_to": "${1:service-desk}",
+            "due": "${2:2 business days}",
+        },
+    },
+    {
+        "label": "coupon",
+        "description": "A code",
+        "body": {"coupon": "${1:coupon}", "expires": "in ${2:30 days}"},
+    },
+]

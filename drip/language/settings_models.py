@@ -25,100 +25,176 @@ from drip.language.models import (
 
 class BusinessModel(Model):
     name: Text = key(..., "Who writes", "Maple Street Garage")
-    address: Text = key(..., "The postal address, printed in every marketing mail", "12 Maple Street, Springfield")
+    address: Text = key(
+        ...,
+        "The postal address, printed in every marketing mail",
+        "12 Maple Street, Springfield",
+    )
 
 
 class PagesModel(Model):
-    color: Annotated[str, phrase(str), Kind("colour")] = key("#1f4d3a", "Of buttons, as six digits", "#1f4d3a")
+    color: Annotated[str, phrase(str), Kind("colour")] = key(
+        "#1f4d3a", "Of buttons, as six digits", "#1f4d3a"
+    )
 
 
 YesNo = Annotated[Literal["yes", "no"], phrase(str)]
 
 
 class TrackingModel(Model):
-    clicks: YesNo = key("yes", "Links of mails lead over your pages, so that clicks are known", "yes", "no")
-    opens: YesNo = key("no", "A picture of one dot says that a mail was shown: weak evidence", "yes", "no")
+    clicks: YesNo = key(
+        "yes",
+        "Links of mails lead over your pages, so that clicks are known",
+        "yes",
+        "no",
+    )
+    opens: YesNo = key(
+        "no",
+        "A picture of one dot says that a mail was shown: weak evidence",
+        "yes",
+        "no",
+    )
 
 
 class WebhookModel(Model):
-    url: Text = key(..., "Where it is posted, signed", "https://crm.maplestreet.example/drip")
+    url: Text = key(
+        ..., "Where it is posted, signed", "https://crm.maplestreet.example/drip"
+    )
     secret: Text = key(..., "What it is signed with", "secret:CRM_HOOK")
-    on: Annotated[Any, Kind("notices")] = key(..., "What it is told of", "sent, bounced, unsubscribed, goal")
+    on: Annotated[Any, Kind("notices")] = key(
+        ..., "What it is told of", "sent, bounced, unsubscribed, goal"
+    )
     private: YesNo = key("no", "Whether it is within your own network", "yes", "no")
 
 
 class TopicModel(Model):
     title: Text = key(..., "What people see", "Thursday newsletter")
     opt_in: Annotated[OptIn, phrase(str)] = key(
-        ..., "`implied` is open until someone says no; the others only after a yes", "double", "single", "implied"
+        ...,
+        "`implied` is open until someone says no; the others only after a yes",
+        "double",
+        "single",
+        "implied",
     )
-    expires: Long | None = key(None, "How long an implied consent holds after the last event", "2 years")
+    expires: Long | None = key(
+        None, "How long an implied consent holds after the last event", "2 years"
+    )
 
 
 class CounterModel(Model):
     add: Annotated[Any, Kind("events")] = key(None, "Events that add", "coffee.bought")
-    subtract: Annotated[Any, Kind("events")] = key(None, "Events that take back", "coffee.refunded")
-    reset: Annotated[Any, Kind("events")] = key(None, "Events that set it to zero", "reward.redeemed")
-    field: Text | None = key(None, "The event's field that is added, else one", "points")
+    subtract: Annotated[Any, Kind("events")] = key(
+        None, "Events that take back", "coffee.refunded"
+    )
+    reset: Annotated[Any, Kind("events")] = key(
+        None, "Events that set it to zero", "reward.redeemed"
+    )
+    field: Text | None = key(
+        None, "The event's field that is added, else one", "points"
+    )
 
 
 class CouponModel(Model):
     offer: Text = key(..., "What it is good for; {{ coupon.offer }}", "15% off")
     codes: Annotated[Literal["unique", "list"], phrase(str)] = key(
-        "unique", "`unique` codes are made, those of a `list` are imported", "unique", "list"
+        "unique",
+        "`unique` codes are made, those of a `list` are imported",
+        "unique",
+        "list",
     )
     prefix: Text = key("", "What made codes begin with", "BDAY")
 
 
 class SurveyModel(Model):
     question: Text = key(..., "What is asked", "How did we do?")
-    scores: Annotated[str, phrase(str), Kind("scores")] = key("1-5", "The lowest and the highest answer", "1-5", "0-10")
+    scores: Annotated[str, phrase(str), Kind("scores")] = key(
+        "1-5", "The lowest and the highest answer", "1-5", "0-10"
+    )
 
 
 class SettingsModel(Model):
     business: BusinessModel | None = key(None, "Name and postal address")
-    timezone: Zone = key("UTC", "The business' zone; for contacts whose own is unknown", "America/Chicago")
+    timezone: Zone = key(
+        "UTC",
+        "The business' zone; for contacts whose own is unknown",
+        "America/Chicago",
+    )
     locale: Text = key("en", "The language of templates that name none", "en")
     currency: Text = key("USD", "What the filter `money` prints", "USD")
-    public_url: Text | None = key(None, "Where links of mails lead", "https://mail.maplestreet.example")
-    pages: PagesModel | None = key(None, "How the pages look that links lead to")
-    tracking: TrackingModel | None = key(None, "What is known of mails once they are read")
-    send_window: Window | None = key(
-        None, "Hours in which messages go out, on the recipient's clock", "9:00-19:00", "9:00-17:00 on business days"
+    public_url: Text | None = key(
+        None, "Where links of mails lead", "https://mail.maplestreet.example"
     )
-    quiet_hours: QuietHours | None = key(None, "Nothing but transactional messages leaves then", "21:00-8:00")
+    pages: PagesModel | None = key(None, "How the pages look that links lead to")
+    tracking: TrackingModel | None = key(
+        None, "What is known of mails once they are read"
+    )
+    send_window: Window | None = key(
+        None,
+        "Hours in which messages go out, on the recipient's clock",
+        "9:00-19:00",
+        "9:00-17:00 on business days",
+    )
+    quiet_hours: QuietHours | None = key(
+        None, "Nothing but transactional messages leaves then", "21:00-8:00"
+    )
     holidays: Annotated[Any, Kind("holidays")] = key(
         None, "A country, or dates: they are no business days", "US", ["2026-12-24"]
     )
     frequency_caps: Annotated[RawMap, Kind("caps by scope")] = key(
         dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"}
     )
-    when_capped: WhenCapped = key(timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip")
+    when_capped: WhenCapped = key(
+        timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip"
+    )
     topics: dict[str, TopicModel] = key(dict, "What people can switch on and off")
     senders: Annotated[dict[str, Sender], Kind("senders")] = key(
-        dict, "Who mails come from", {"default": "Maple Street <hello@maplestreet.example>"}
+        dict,
+        "Who mails come from",
+        {"default": "Maple Street <hello@maplestreet.example>"},
     )
     transports: Annotated[dict[str, RawMap], Kind("transports")] = key(
         dict, "How messages leave, by channel", {"email": {"use": "files"}}
     )
     inbound: Annotated[RawMap, Kind("inbound")] = key(
-        dict, "The mailbox (IMAP) that bounces and complaints come back to", {"host": "imap.maplestreet.example"}
+        dict,
+        "The mailbox (IMAP) that bounces and complaints come back to",
+        {"host": "imap.maplestreet.example"},
     )
     providers: Annotated[dict[str, RawMap], Kind("providers")] = key(
-        dict, "Whose webhooks are taken in", {"postmark": {"user": "drip", "password": "secret:POSTMARK_HOOK"}}
+        dict,
+        "Whose webhooks are taken in",
+        {"postmark": {"user": "drip", "password": "secret:POSTMARK_HOOK"}},
     )
     webhooks: dict[str, WebhookModel] = key(
-        dict, "Programs that are told of what happens", {"crm": {"url": "https://crm.example", "on": "sent"}}
+        dict,
+        "Programs that are told of what happens",
+        {"crm": {"url": "https://crm.example", "on": "sent"}},
     )
     alarms: Annotated[RawMap, Kind("alarms")] = key(
-        dict, "Who is told when an operator has to look", {"use": "webhook", "url": "https://hooks.maplestreet.example"}
+        dict,
+        "Who is told when an operator has to look",
+        {"use": "webhook", "url": "https://hooks.maplestreet.example"},
     )
-    data: Annotated[dict[str, RawMap], Kind("data")] = key(dict, "Fields of contacts and records, with their types")
-    counters: dict[str, CounterModel] = key(dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}})
-    segments: Annotated[dict[str, Annotated[Any, Kind("condition")]], Kind("segments")] = key(
-        dict, "Named audiences", {"best_customers": {"spent": "top 20%"}}
+    data: Annotated[dict[str, RawMap], Kind("data")] = key(
+        dict, "Fields of contacts and records, with their types"
     )
-    coupons: dict[str, CouponModel] = key(dict, "Codes that are good for something", {"treat": {"offer": "15% off"}})
-    surveys: dict[str, SurveyModel] = key(dict, "Questions", {"satisfaction": {"question": "How did we do?"}})
-    keep_reasons: Grace = key(timedelta(days=730), "How long the reasons why messages did not go are kept", "2 years")
-    database: Text | None = key(None, "A file, or a PostgreSQL server; else .drip/drip.db", ".drip/drip.db")
+    counters: dict[str, CounterModel] = key(
+        dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}}
+    )
+    segments: Annotated[
+        dict[str, Annotated[Any, Kind("condition")]], Kind("segments")
+    ] = key(dict, "Named audiences", {"best_customers": {"spent": "top 20%"}})
+    coupons: dict[str, CouponModel] = key(
+        dict, "Codes that are good for something", {"treat": {"offer": "15% off"}}
+    )
+    surveys: dict[str, SurveyModel] = key(
+        dict, "Questions", {"satisfaction": {"question": "How did we do?"}}
+    )
+    keep_reasons: Grace = key(
+        timedelta(days=730),
+        "How long the reasons why messages did not go are kept",
+        "2 years",
+    )
+    database: Text | None = key(
+        None, "A file, or a PostgreSQL server; else .drip/drip.db", ".drip/drip.db"
+    )

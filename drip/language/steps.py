@@ -72,21 +72,31 @@ class StepReader:
     def _block(self, route: Route, items: Any, after: Label) -> Label:
         """Lays out a list of steps; returns where it begins."""
         if len(self._makers) + len(items) > MOST_STEPS:
-            self._problem(route, f"there are more than {MOST_STEPS} steps", "make several campaigns of it")
+            self._problem(
+                route,
+                f"there are more than {MOST_STEPS} steps",
+                "make several campaigns of it",
+            )
             return after
         labels = [Label() for _ in items] + [after]
         ended = False
         for n, data in enumerate(items):
             here: Route = (*route, n)
             if ended:
-                self._problem(here, "nothing after `end` is ever reached", "leave it out, or put it before `end`")
+                self._problem(
+                    here,
+                    "nothing after `end` is ever reached",
+                    "leave it out, or put it before `end`",
+                )
             ended = self._lay_out(here, data, labels[n], labels[n + 1])
         return labels[0]
 
     def _lay_out(self, route: Route, data: Data, here: Label, after: Label) -> bool:
         """Lays out one step; whether the run ends there."""
         model = self._model(route, data)
-        only_if = self.around.condition((*route, "only_if"), model.only_if) if model else None
+        only_if = (
+            self.around.condition((*route, "only_if"), model.only_if) if model else None
+        )
         position = len(self._makers)
         maker = self._step(route, model, after) if model else None
         if model is None or maker is None:
@@ -106,14 +116,18 @@ class StepReader:
             return models.EndModel()
         if not isinstance(data, dict):
             self._problem(
-                route, f"`{short(data)}` is not a step", f"a step is a verb and its value: {', '.join(VERBS)}"
+                route,
+                f"`{short(data)}` is not a step",
+                f"a step is a verb and its value: {', '.join(VERBS)}",
             )
             return None
         verb = next((each for each in VERBS if each in data), None)
         if verb is None:
             first = next(iter(data), "")
             help = nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}"
-            self._problem((*route, first), f"there is no step `{first}`", help, key=True)
+            self._problem(
+                (*route, first), f"there is no step `{first}`", help, key=True
+            )
             return None
         if verb == "end" and not data["end"]:
             data = {name: value for name, value in data.items() if name != "end"}
@@ -128,12 +142,17 @@ class StepReader:
             found = f"{wanted} #{number}"
         if number > 1 and (model.id or isinstance(model, models.SendModel)):
             line = self.around.document.place(self._ids[wanted]).line
-            self._problem(route, f"two steps have the id `{wanted}`: the other one is in line {line}",
-                          "give one of them an `id:` of its own")  # fmt: skip
+            self._problem(
+                route,
+                f"two steps have the id `{wanted}`: the other one is in line {line}",
+                "give one of them an `id:` of its own",
+            )
         self._ids[found] = route
         return found
 
-    def _step(self, route: Route, model: models.StepModel, after: Label) -> Maker | None:
+    def _step(
+        self, route: Route, model: models.StepModel, after: Label
+    ) -> Maker | None:
         """What makes the step. Its own place in the program is taken before its arms'."""
         position = len(self._makers)
         self._makers.append(lambda: End(id="", place=self.around.document.place(route)))
@@ -166,30 +185,45 @@ class StepReader:
     def _send(self, route: Route, model: models.SendModel) -> Step:
         around, campaign = self.around, self.around.model
         document, settings = around.document, around.settings
-        transactional = campaign.transactional if model.transactional is None else model.transactional
+        transactional = (
+            campaign.transactional
+            if model.transactional is None
+            else model.transactional
+        )
         own_window = model.send_window or campaign.send_window
-        window_route: Route = (*route, "send_window") if model.send_window else ("send_window",)
+        window_route: Route = (
+            (*route, "send_window") if model.send_window else ("send_window",)
+        )
         window = own_window or settings.send_window
         if campaign.topic is None and not transactional and campaign.transactional:
-            self._problem(route, "this step is not transactional, so the campaign needs a `topic`")
+            self._problem(
+                route, "this step is not transactional, so the campaign needs a `topic`"
+            )
         opens = window.hours.opens if window else around.opens
         return Send(
             id="",
             place=document.place(route),
             template=model.send,
-            channels=self.around.channels((*route, "channel"), model.channel) or ("email",),
+            channels=self.around.channels((*route, "channel"), model.channel)
+            or ("email",),
             sender=self._sender(route, model.sender),
             subject=model.subject,
             preheader=model.preheader,
             reply_to=model.reply_to,
             at=self.around.point((*route, "at"), model.at, opens),
             content=model.content,
-            attach=self.around.words((*route, "attach"), model.attach, "a file of templates/"),
+            attach=self.around.words(
+                (*route, "attach"), model.attach, "a file of templates/"
+            ),
             survey=self._survey(route, model.survey),
             priority=campaign.priority if model.priority is None else model.priority,
-            grace=None if transactional else model.grace or campaign.grace or around.grace,
+            grace=None
+            if transactional
+            else model.grace or campaign.grace or around.grace,
             window=None if transactional else window,
-            window_place=document.place(window_route, key=True) if own_window else settings.send_window_place,
+            window_place=document.place(window_route, key=True)
+            if own_window
+            else settings.send_window_place,
             opens=opens,
             transactional=transactional,
         )
@@ -200,14 +234,21 @@ class StepReader:
         if name in senders:
             return senders[name] if own or self.around.model.sender else None
         where: Route = (*route, "from") if own else ("from",)
-        help = nearest(name, senders, what="senders") or "declare it under `senders:` in _settings.yaml"
+        help = (
+            nearest(name, senders, what="senders")
+            or "declare it under `senders:` in _settings.yaml"
+        )
         self._problem(where, f"there is no sender `{name}`", help)
         return None
 
     def _survey(self, route: Route, name: str | None) -> str | None:
         surveys = self.around.settings.surveys
         if name is not None and surveys and name not in surveys:
-            self._problem((*route, "survey"), f"there is no survey `{name}`", nearest(name, surveys, what="surveys"))
+            self._problem(
+                (*route, "survey"),
+                f"there is no survey `{name}`",
+                nearest(name, surveys, what="surveys"),
+            )
         return name
 
     def _wait(self, route: Route, model: models.WaitModel) -> Step | None:
@@ -216,29 +257,46 @@ class StepReader:
         if not model.wait.startswith("until "):
             long = self.around.attempt(here, lambda: phrases.duration(model.wait))
             return Wait(id="", place=place, duration=long) if long is not None else None
-        until = self.around.attempt(here, lambda: phrases.until(model.wait.removeprefix("until ")))
+        until = self.around.attempt(
+            here, lambda: phrases.until(model.wait.removeprefix("until "))
+        )
         moment: Until | None = (
-            self.around.point(here, until, self.around.opens) if isinstance(until, DatePhrase) else until
+            self.around.point(here, until, self.around.opens)
+            if isinstance(until, DatePhrase)
+            else until
         )
         return WaitUntil(id="", place=place, until=moment) if moment else None
 
-    def _wait_for(self, route: Route, model: models.WaitForModel, after: Label) -> Maker:
+    def _wait_for(
+        self, route: Route, model: models.WaitForModel, after: Label
+    ) -> Maker:
         where = self.around.condition((*route, "where"), model.where)
         place = self.around.document.place(route)
         otherwise = after
         if model.otherwise is not None:
             if model.up_to is None:
-                self._problem((*route, "else"), "`else:` comes after `up_to:`, which is missing", "add `up_to: 7 days`")
+                self._problem(
+                    (*route, "else"),
+                    "`else:` comes after `up_to:`, which is missing",
+                    "add `up_to: 7 days`",
+                )
             otherwise = self._end_or_block((*route, "else"), model.otherwise, after)
         return lambda: WaitFor(
-            id="", place=place, event=model.wait_for, where=where, up_to=model.up_to, otherwise=otherwise.resolved()
+            id="",
+            place=place,
+            event=model.wait_for,
+            where=where,
+            up_to=model.up_to,
+            otherwise=otherwise.resolved(),
         )
 
     def _end_or_block(self, route: Route, data: Any, after: Label) -> Label:
         if data == "end":
             return self._end
         if not isinstance(data, list):
-            self._problem(route, "`else:` takes `end` or a list of steps, each after a dash")
+            self._problem(
+                route, "`else:` takes `end` or a list of steps, each after a dash"
+            )
             return after
         return self._block(route, data, after)
 
@@ -247,32 +305,49 @@ class StepReader:
     def _if(self, route: Route, model: models.IfModel, after: Label) -> Maker | None:
         read = self.around.condition((*route, "if"), model.condition)
         if not model.then and not model.otherwise:
-            self._problem(route, "this `if:` has neither `then:` nor `else:`", "add `then:` with a list of steps")
+            self._problem(
+                route,
+                "this `if:` has neither `then:` nor `else:`",
+                "add `then:` with a list of steps",
+            )
         place = self.around.document.place(route)
         then = self._block((*route, "then"), model.then, after)
         otherwise = self._block((*route, "else"), model.otherwise, after)
         if read is None:
             return None
-        return lambda: Branch(id="", place=place, arms=((read, then.resolved()),), otherwise=otherwise.resolved())
+        return lambda: Branch(
+            id="",
+            place=place,
+            arms=((read, then.resolved()),),
+            otherwise=otherwise.resolved(),
+        )
 
-    def _branch(self, route: Route, model: models.BranchModel, after: Label) -> Maker | None:
+    def _branch(
+        self, route: Route, model: models.BranchModel, after: Label
+    ) -> Maker | None:
         document, place = self.around.document, self.around.document.place(route)
         arms: list[tuple[Condition, Label]] = []
         otherwise: Label | None = None
         broken = not model.branch
         if broken:
-            self._problem((*route, "branch"), "there are no ways here", "add `- if:` with `then:`")
+            self._problem(
+                (*route, "branch"), "there are no ways here", "add `- if:` with `then:`"
+            )
         for n, data in enumerate(model.branch):
             here: Route = (*route, "branch", n)
             arm = read_model(models.ArmModel, document, data, here)
             if otherwise is not None:
-                self._problem(here, "nothing after `else:` is ever looked at", "put `else:` last")
+                self._problem(
+                    here, "nothing after `else:` is ever looked at", "put `else:` last"
+                )
             if arm is None:
                 broken = True
             elif "otherwise" in arm.model_fields_set and arm.condition is None:
                 otherwise = self._block((*here, "else"), arm.otherwise, after)
             elif arm.condition is None or "otherwise" in arm.model_fields_set:
-                self._problem(here, "each way of a `branch:` has `if:` with `then:`, or `else:`")
+                self._problem(
+                    here, "each way of a `branch:` has `if:` with `then:`, or `else:`"
+                )
                 broken = True
             else:
                 read = self.around.condition((*here, "if"), arm.condition)
@@ -283,10 +358,15 @@ class StepReader:
         if broken:
             return None
         return lambda: Branch(
-            id="", place=place, arms=tuple((c, label.resolved()) for c, label in arms), otherwise=last.resolved()
+            id="",
+            place=place,
+            arms=tuple((c, label.resolved()) for c, label in arms),
+            otherwise=last.resolved(),
         )
 
-    def _split(self, route: Route, model: models.SplitModel, after: Label) -> Maker | None:
+    def _split(
+        self, route: Route, model: models.SplitModel, after: Label
+    ) -> Maker | None:
         document, place = self.around.document, self.around.document.place(route)
         arms: list[tuple[float, Label]] = []
         for n, data in enumerate(model.split):
@@ -297,21 +377,38 @@ class StepReader:
         total = sum(share for share, _ in arms)
         if abs(total - 1) > 1e-6 and len(arms) == len(model.split):
             sentence = f"the shares add up to {total * 100:g}%, not to 100%"
-            self._problem((*route, "split"), sentence, "make them 50% and 50%, or 80% and 20%", key=True)
+            self._problem(
+                (*route, "split"),
+                sentence,
+                "make them 50% and 50%, or 80% and 20%",
+                key=True,
+            )
         winner = None
         if model.winner is not None:
-            winner = self.around.attempt((*route, "winner"), lambda: phrases.winner(str(model.winner)))
+            winner = self.around.attempt(
+                (*route, "winner"), lambda: phrases.winner(str(model.winner))
+            )
             if self.around.model.goal is None:
-                self._problem((*route, "winner"), "a winner needs a `goal:` of the campaign", "add `goal:`", key=True)
+                self._problem(
+                    (*route, "winner"),
+                    "a winner needs a `goal:` of the campaign",
+                    "add `goal:`",
+                    key=True,
+                )
         if not arms:
             return None
         return lambda: Split(
-            id="", place=place, arms=tuple((s, label.resolved()) for s, label in arms), winner_after=winner
+            id="",
+            place=place,
+            arms=tuple((s, label.resolved()) for s, label in arms),
+            winner_after=winner,
         )
 
     # --- shared
 
-    def _problem(self, route: Route, sentence: str, help: str | None = None, *, key: bool = False) -> None:
+    def _problem(
+        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
+    ) -> None:
         self.around.document.problem(route, sentence, help, key=key)
 
 

@@ -9,7 +9,9 @@ from drip.errors import DripError, Place
 from drip.language.reader import parse
 
 
-def with_expectations(text: str, name: str, observed: Mapping[Place, Sequence[tuple[datetime, str]]]) -> str:
+def with_expectations(
+    text: str, name: str, observed: Mapping[Place, Sequence[tuple[datetime, str]]]
+) -> str:
     """The file with the `expect:` of the tests at these places written anew.
 
     Raises DripError where a test is written in braces, so that there are no lines of its own.
@@ -23,15 +25,25 @@ def with_expectations(text: str, name: str, observed: Mapping[Place, Sequence[tu
             continue
         key = document.keys.get(("tests", n, "expect"))
         if key is None or not lines[key[0] - 1].lstrip(" -").startswith("expect:"):
-            raise DripError("this test is not written in lines of its own", help="write it without braces", place=place)
+            raise DripError(
+                "this test is not written in lines of its own",
+                help="write it without braces",
+                place=place,
+            )
         first, indent = key[0] - 1, key[1] - 1
         last = first + 1
-        while last < len(lines) and (not lines[last].strip() or _indent(lines[last]) > indent):
+        while last < len(lines) and (
+            not lines[last].strip() or _indent(lines[last]) > indent
+        ):
             last += 1
         while last > first + 1 and not lines[last - 1].strip():
             last -= 1
         head = lines[first][:indent] + "expect:"
-        lines[first:last] = [head, *_written(observed[place], indent + 2)] if observed[place] else [f"{head} {{}}"]
+        lines[first:last] = (
+            [head, *_written(observed[place], indent + 2)]
+            if observed[place]
+            else [f"{head} {{}}"]
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,10 @@ def low_contrasts(page: str) -> Iterator[tuple[int, str]]:
     """For each style that sets text and background and sets them too close: its line, and a sentence."""
     for found in RULES.finditer(page):
         declared = found[1] or found[2] or ""
-        text, ground = _declared(declared, "color"), _declared(declared, "background(?:-color)?")
+        text, ground = (
+            _declared(declared, "color"),
+            _declared(declared, "background(?:-color)?"),
+        )
         if text and ground and (ratio := contrast(text, ground)) < ENOUGH:
             line = page.count("\n", 0, found.start()) + 1
             # What is hidden is not read.
@@ -39,5 +42,7 @@ def _luminance(colour: str) -> float:
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)
     channels = [int(digits[n : n + 2], 16) / 255 for n in (0, 2, 4)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

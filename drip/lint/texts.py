@@ -21,21 +21,58 @@ from drip.rendering.shield import replace_tags
 from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
 
 GLOBALS = frozenset(
-    ("business", "contact", "event", "issue", "locale", "preheader", "subject", "topic", "unsubscribe_link",
-     "preferences_link", "confirm_link", "range", "dict", "namespace", "loop", "super", "self")
-)  # fmt: skip
-ADDRESSED_BY = {"email": "email", "sms": "phone", "push": "push_token", "letter": "postal_address"}
+    (
+        "business",
+        "contact",
+        "event",
+        "issue",
+        "locale",
+        "preheader",
+        "subject",
+        "topic",
+        "unsubscribe_link",
+        "preferences_link",
+        "confirm_link",
+        "range",
+        "dict",
+        "namespace",
+        "loop",
+        "super",
+        "self",
+    )
+)
+ADDRESSED_BY = {
+    "email": "email",
+    "sms": "phone",
+    "push": "push_token",
+    "letter": "postal_address",
+}
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70
 LARGEST_BYTES = 100 * 1024
 SELLING = re.compile(
     r"\b(\d+ ?% (off|discount)|discounts?|on sale|special offers?|promo(tion)? codes?|coupon|buy now|shop now|"
-    r"limited time|best price|save \$?\d+)\b", re.I,
-)  # fmt: skip
-VAGUE = {"here", "click here", "click", "this", "link", "this link", "more", "read more", "hier", "ici", "aquí"}
+    r"limited time|best price|save \$?\d+)\b",
+    re.I,
+)
+VAGUE = {
+    "here",
+    "click here",
+    "click",
+    "this",
+    "link",
+    "this link",
+    "more",
+    "read more",
+    "hier",
+    "ici",
+    "aquí",
+}
 # The basic character set of SMS (3GPP TS 23.038); these count twice.
-GSM = set("@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-          "abcdefghijklmnopqrstuvwxyzäöñüà")  # fmt: skip
+GSM = set(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
 GSM_TWICE = set("^{}\\[~]|€")
 # A name of a length that hardly anybody's has, where the people are not known.
 LONG_NAME = 20
@@ -58,7 +95,9 @@ class TextRules:
     people: People
     _seen: set[tuple[str, str]] = field(default_factory=set)
     # Many campaigns send the same texts: each is read and taken apart once.
-    _sources_of: dict[tuple[str, str | None, tuple[str, ...]], Source | None] = field(default_factory=dict)
+    _sources_of: dict[tuple[str, str | None, tuple[str, ...]], Source | None] = field(
+        default_factory=dict
+    )
     _names_of: dict[str, list[Used]] = field(default_factory=dict)
     _variants: dict[str, list[str | None]] = field(default_factory=dict)
 
@@ -77,14 +116,24 @@ class TextRules:
             if name not in used:
                 try:
                     for source in self.templates.files(name)[:1]:
-                        yield finding("unused-template", Place(source.name), f"no campaign sends `{name}`")
+                        yield finding(
+                            "unused-template",
+                            Place(source.name),
+                            f"no campaign sends `{name}`",
+                        )
                 except DripError as error:
-                    yield Problem(error.place or Place(name), error.sentence, error.help)
+                    yield Problem(
+                        error.place or Place(name), error.sentence, error.help
+                    )
 
     def _lines(self, campaign: Campaign, step: Step) -> Iterator[Problem]:
         """The texts that stand in the campaign itself: subjects, preheaders, tasks' titles."""
         texts = [step.title] if isinstance(step, Task) else []
-        texts += [text for text in (step.subject, step.preheader) if text] if isinstance(step, Send) else []
+        texts += (
+            [text for text in (step.subject, step.preheader) if text]
+            if isinstance(step, Send)
+            else []
+        )
         for text in texts:
             try:
                 for used in names_in_text(self.templates, text, step.place):
@@ -96,7 +145,9 @@ class TextRules:
 
     def _step(self, campaign: Campaign, step: Send) -> Iterator[Problem]:
         locales: list[str | None] = self._variants.get(step.template) or [None]
-        channels = [channel for channel in step.channels if channel in self.settings.transports] or step.channels[:1]
+        channels = [
+            channel for channel in step.channels if channel in self.settings.transports
+        ] or step.channels[:1]
         try:
             for locale, channel in product(locales, channels):
                 compiled = self.templates.get(step.template, locale, channel)
@@ -112,11 +163,17 @@ class TextRules:
 
     def _layout_names(self, campaign: Campaign) -> Iterator[Problem]:
         path = self.templates.folder / LAYOUT
-        source = self._source(LAYOUT.removesuffix(".html"), None, (".html",)) if path.is_file() else None
+        source = (
+            self._source(LAYOUT.removesuffix(".html"), None, (".html",))
+            if path.is_file()
+            else None
+        )
         if source:
             yield from self._names(campaign, source)
 
-    def _source(self, name: str, locale: str | None, endings: tuple[str, ...]) -> Source | None:
+    def _source(
+        self, name: str, locale: str | None, endings: tuple[str, ...]
+    ) -> Source | None:
         key = (name, locale, endings)
         if key not in self._sources_of:
             self._sources_of[key] = self.templates.source(name, locale, endings)
@@ -124,7 +181,9 @@ class TextRules:
 
     # --- names
 
-    def _sources(self, campaign: Campaign, step: Send, locale: str | None, channel: str) -> Iterator[Problem]:
+    def _sources(
+        self, campaign: Campaign, step: Send, locale: str | None, channel: str
+    ) -> Iterator[Problem]:
         for endings in (endings_of(channel), (".txt",)):
             source = self._source(step.template, locale, endings)
             if source:
@@ -138,37 +197,67 @@ class TextRules:
                 if channel == "sms":
                     yield from self._sms(source)
 
-    def _names(self, campaign: Campaign, source: Source, addressed_by: str = "") -> Iterator[Problem]:
+    def _names(
+        self, campaign: Campaign, source: Source, addressed_by: str = ""
+    ) -> Iterator[Problem]:
         if source.name not in self._names_of:
             self._names_of[source.name] = names_in(self.templates, source)
         for used in self._names_of[source.name]:
-            problem = self._unknown(campaign, used) or self._maybe_unknown(campaign, used)
+            problem = self._unknown(campaign, used) or self._maybe_unknown(
+                campaign, used
+            )
             # Whoever has no address gets no message.
-            if problem and (used.name != addressed_by or problem.code != "maybe-unknown"):
+            if problem and (
+                used.name != addressed_by or problem.code != "maybe-unknown"
+            ):
                 yield problem
 
     def roots(self, campaign: Campaign) -> set[str]:
         """The names that templates of a campaign know."""
-        found = {"contact", *campaign.event_prefixes()} | ({campaign.for_each} if campaign.for_each else set())
+        found = {"contact", *campaign.event_prefixes()} | (
+            {campaign.for_each} if campaign.for_each else set()
+        )
         found |= {"event"} if isinstance(campaign.trigger, EventTrigger) else set()
-        found |= {"coupon"} if any(isinstance(step, IssueCoupon) for step in campaign.steps) else set()
-        found |= {"survey_link"} if any(isinstance(step, Send) and step.survey for step in campaign.steps) else set()
+        found |= (
+            {"coupon"}
+            if any(isinstance(step, IssueCoupon) for step in campaign.steps)
+            else set()
+        )
+        found |= (
+            {"survey_link"}
+            if any(isinstance(step, Send) and step.survey for step in campaign.steps)
+            else set()
+        )
         return found | ({"view_link"} if self.settings.public_url else set())
 
     def _unknown(self, campaign: Campaign, used: Used) -> Problem | None:
         roots = self.roots(campaign)
         if used.root not in GLOBALS | roots:
-            names = sorted(each for each in GLOBALS | roots if not each.startswith(("_", "0")))
-            help = nearest(used.root, names) or "a template knows `contact`, the record, `event`, `issue`, `business`"
+            names = sorted(
+                each for each in GLOBALS | roots if not each.startswith(("_", "0"))
+            )
+            help = (
+                nearest(used.root, names)
+                or "a template knows `contact`, the record, `event`, `issue`, `business`"
+            )
             return finding(
-                "unknown-variable", used.place, f"`{used.root}` does not exist here", help=help, source=used.source
+                "unknown-variable",
+                used.place,
+                f"`{used.root}` does not exist here",
+                help=help,
+                source=used.source,
             )
         known = self._fields(used.root)
         if used.name is None or not known or used.name in known:
             return None
-        help = nearest(used.name, known, what="fields") or "declare it under `data:` in _settings.yaml"
+        help = (
+            nearest(used.name, known, what="fields")
+            or "declare it under `data:` in _settings.yaml"
+        )
         sentence = f"there is no field `{used.root}.{used.name}`"
-        return finding("unknown-variable", used.place, sentence, help=help, source=used.source)
+        return finding(
+            "unknown-variable", used.place, sentence, help=help, source=used.source
+        )
 
     def _fields(self, root: str) -> set[str]:
         fields = self.settings.fields
@@ -178,27 +267,42 @@ class TextRules:
             return {"name", "address"}
         if root not in fields:
             return set()
-        derived = {name.partition(".")[2] for name in self.settings.derived if name.startswith(f"{root}.")}
-        return {*fields[root], *derived, *(["age", *self.settings.counters] if root == "contact" else [])}
+        derived = {
+            name.partition(".")[2]
+            for name in self.settings.derived
+            if name.startswith(f"{root}.")
+        }
+        return {
+            *fields[root],
+            *derived,
+            *(["age", *self.settings.counters] if root == "contact" else []),
+        }
 
     def _maybe_unknown(self, campaign: Campaign, used: Used) -> Problem | None:
         full = f"{used.root}.{used.name}"
         share = self.people.unknown.get(full, 0.0)
         asked = campaign.audience and any(
-            isinstance(each, Line) and each.field == full for each in leaves(campaign.audience)
+            isinstance(each, Line) and each.field == full
+            for each in leaves(campaign.audience)
         )
         if used.guarded or not share or asked:
             return None
         help = f'write `{{{{ {full}|default("…") }}}}`, or ask for it in the audience (`{used.name}: known`)'
         sentence = f"`{full}` is unknown for {share:.0%} of the people, and printed as if it were not"
-        return finding("maybe-unknown", used.place, sentence, help=help, source=used.source)
+        return finding(
+            "maybe-unknown", used.place, sentence, help=help, source=used.source
+        )
 
     # --- looks
 
-    def _compiled(self, campaign: Campaign, step: Send, compiled: Compiled, channel: str) -> Iterator[Problem]:
+    def _compiled(
+        self, campaign: Campaign, step: Send, compiled: Compiled, channel: str
+    ) -> Iterator[Problem]:
         if compiled.sender and compiled.sender not in self.settings.senders:
             help = nearest(compiled.sender, self.settings.senders, what="senders")
-            yield Problem(compiled.place, f"there is no sender `{compiled.sender}`", help)
+            yield Problem(
+                compiled.place, f"there is no sender `{compiled.sender}`", help
+            )
         if channel != "email":
             return
         if compiled.subject is None and step.subject is None:
@@ -207,7 +311,11 @@ class TextRules:
             yield finding("no-preheader", compiled.place, "the mail has no preheader")
         if compiled.html_bytes > LARGEST_BYTES:
             size = compiled.html_bytes / 1024
-            yield finding("too-large", compiled.place, f"the mail has {size:.0f} KB before any name is filled in")
+            yield finding(
+                "too-large",
+                compiled.place,
+                f"the mail has {size:.0f} KB before any name is filled in",
+            )
 
     def _looks(self, source: Source) -> Iterator[Problem]:
         if (source.name, "looks") in self._seen:
@@ -217,9 +325,15 @@ class TextRules:
         bare = replace_tags(subject, lambda _: "").strip()
         line = Place(source.name, source.front_line("subject"))
         if len(bare) > LONGEST_SUBJECT:
-            yield finding("long-subject", line, f"the subject has {len(bare)} characters and what is filled in")
+            yield finding(
+                "long-subject",
+                line,
+                f"the subject has {len(bare)} characters and what is filled in",
+            )
         letters = [char for char in bare if char.isalpha()]
-        if "!!" in bare or (len(letters) > 8 and all(char.isupper() for char in letters)):
+        if "!!" in bare or (
+            len(letters) > 8 and all(char.isupper() for char in letters)
+        ):
             yield finding("loud-subject", line, "the subject shouts")
         if source.name.endswith(".md"):
             yield from _markdown(source)
@@ -241,7 +355,11 @@ class TextRules:
 
     def _layout(self) -> Iterator[Problem]:
         path = self.templates.folder / LAYOUT
-        source = self.templates.source(LAYOUT.removesuffix(".html"), None) if path.is_file() else None
+        source = (
+            self.templates.source(LAYOUT.removesuffix(".html"), None)
+            if path.is_file()
+            else None
+        )
         if source:
             yield from self._looks(source)
 
@@ -249,12 +367,17 @@ class TextRules:
         if (source.name, "selling") in self._seen:
             return
         self._seen.add((source.name, "selling"))
-        for number, line in enumerate(source.path.read_text("utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(
+            source.path.read_text("utf-8-sig").splitlines(), 1
+        ):
             found = SELLING.search(line)
             if found:
                 sentence = f"“{found[0]}” advertises, and this message is transactional"
                 yield finding(
-                    "transactional-sells", Place(source.name, number, found.start() + 1), sentence, source=line
+                    "transactional-sells",
+                    Place(source.name, number, found.start() + 1),
+                    sentence,
+                    source=line,
                 )
                 return
 
@@ -274,7 +397,13 @@ class TextRules:
         name = re.match(r"\{\{-?\s*([\w.]+)", tag)
         full = name[1] if name else ""
         if full == "coupon.code":
-            return "X" * (max((len(each.prefix) for each in self.settings.coupons.values()), default=0) + 11)
+            return "X" * (
+                max(
+                    (len(each.prefix) for each in self.settings.coupons.values()),
+                    default=0,
+                )
+                + 11
+            )
         if "|date" in tag:
             return "X" * (8 if "short" in tag else 18)
         return "X" * self.people.longest.get(full, LONG_NAME)
@@ -299,9 +428,13 @@ def _markdown(source: Source) -> Iterator[Problem]:
             said = found[1].strip("*_ ").casefold()
             place = Place(source.name, number, found.start() + 1)
             if said in VAGUE or not said:
-                yield finding("vague-link", place, f"the link says “{found[1]}”", source=line)
+                yield finding(
+                    "vague-link", place, f"the link says “{found[1]}”", source=line
+                )
             if is_for_programs(found[2]):
-                yield finding("link-runs", place, f"the link leads to `{found[2]}`", source=line)
+                yield finding(
+                    "link-runs", place, f"the link leads to `{found[2]}`", source=line
+                )
 
 
 def _html(source: Source) -> Iterator[Problem]:
@@ -311,9 +444,15 @@ def _html(source: Source) -> Iterator[Problem]:
     yield from reader.problems
     whole = "<html" in source.body.lower()
     if whole and not re.search(r"<html[^<>]*\slang\s*=", source.body, re.I):
-        yield finding("no-lang", Place(source.name, source.first_line), "the page does not say its language")
+        yield finding(
+            "no-lang",
+            Place(source.name, source.first_line),
+            "the page does not say its language",
+        )
     for number, sentence in low_contrasts(source.body):
-        yield finding("low-contrast", Place(source.name, source.first_line + number - 1), sentence)
+        yield finding(
+            "low-contrast", Place(source.name, source.first_line + number - 1), sentence
+        )
 
 
 class _Page(HTMLParser):
@@ -332,21 +471,31 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         if tag in ("img", "mj-image") and "alt" not in values:
-            self.problems.append(finding("no-alt", self._place(), "this picture has no text"))
+            self.problems.append(
+                finding("no-alt", self._place(), "this picture has no text")
+            )
         if tag == "img" and self._link and values.get("alt"):
             self._link[1].append(str(values["alt"]))
         if tag == "a":
             self._link = (self._place(), [])
         for name in ("href", "action", "formaction"):
             if is_for_programs(values.get(name) or ""):
-                self.problems.append(finding("link-runs", self._place(), f"the link leads to `{values[name]}`"))
+                self.problems.append(
+                    finding(
+                        "link-runs",
+                        self._place(),
+                        f"the link leads to `{values[name]}`",
+                    )
+                )
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "a" and self._link:
             place, said = self._link
             text = " ".join("".join(said).split())
             if text.casefold() in VAGUE or not text:
-                self.problems.append(finding("vague-link", place, f"the link says “{text}”"))
+                self.problems.append(
+                    finding("vague-link", place, f"the link says “{text}”")
+                )
             self._link = None
 
     def handle_data(self, data: str) -> None:

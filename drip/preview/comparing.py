@@ -42,12 +42,20 @@ class Files:
     steps: Mapping[tuple[str, str], tuple[int, int]]
 
 
-def compare(before: Iterable[Entry], after: Iterable[Entry], files: Files) -> list[Change]:
+def compare(
+    before: Iterable[Entry], after: Iterable[Entry], files: Files
+) -> list[Change]:
     """Every message that becomes another one, in a stable order."""
     old, new = _Side(before), _Side(after)
-    changed = {name: changed_lines(files.before.get(name, ""), text) for name, text in files.after.items()}
+    changed = {
+        name: changed_lines(files.before.get(name, ""), text)
+        for name, text in files.after.items()
+    }
     changes: list[Change] = []
-    for way in sorted({*old.sent, *new.sent}, key=lambda each: (each[0], each[1], each[2], each[3] or "")):
+    for way in sorted(
+        {*old.sent, *new.sent},
+        key=lambda each: (each[0], each[1], each[2], each[3] or ""),
+    ):
         changes += _of_way(way, old, new, files, changed)
     return changes
 
@@ -74,11 +82,17 @@ class _Side:
                     self.capped.add((way, each.occurrence))
 
 
-def _of_way(way: Way, old: _Side, new: _Side, files: Files, changed: Mapping[str, list[int]]) -> list[Change]:
+def _of_way(
+    way: Way, old: _Side, new: _Side, files: Files, changed: Mapping[str, list[int]]
+) -> list[Change]:
     before, after = dict(old.sent.get(way, {})), dict(new.sent.get(way, {}))
     pairs: list[tuple[str | None, str | None]] = []
     for occurrence in sorted({*before, *after}):
-        if occurrence in before and occurrence in after and before[occurrence] != after[occurrence]:
+        if (
+            occurrence in before
+            and occurrence in after
+            and before[occurrence] != after[occurrence]
+        ):
             pairs.append((occurrence, occurrence))
     lost = sorted((o for o in before if o not in after), key=lambda o: before[o])
     gained = sorted((o for o in after if o not in before), key=lambda o: after[o])
@@ -87,9 +101,14 @@ def _of_way(way: Way, old: _Side, new: _Side, files: Files, changed: Mapping[str
     rest = [o for o in lost if o not in taken]
     pairs += [(o, None) for o in taken]
     pairs += list(zip(rest, gained, strict=False))
-    pairs += [(o, None) for o in rest[len(gained) :]] + [(None, o) for o in gained[len(rest) :]]
+    pairs += [(o, None) for o in rest[len(gained) :]] + [
+        (None, o) for o in gained[len(rest) :]
+    ]
     cause = cause_of(way, files, changed)
-    return [_change(way, left, right, before, after, old, new, cause) for left, right in pairs]
+    return [
+        _change(way, left, right, before, after, old, new, cause)
+        for left, right in pairs
+    ]
 
 
 def _change(
@@ -105,23 +124,41 @@ def _change(
     campaign, step, contact, record = way
     named = right or left or ""
     capped = (way, named) in new.capped and (way, named) not in old.capped
-    kind: Kind = "capped" if capped else "moved" if left and right else "lost" if left else "gained"
-    said = new.refused.get((way, named)) or (new.over.get((campaign, contact, record)) if right is None else None)
+    kind: Kind = (
+        "capped"
+        if capped
+        else "moved"
+        if left and right
+        else "lost"
+        if left
+        else "gained"
+    )
+    said = new.refused.get((way, named)) or (
+        new.over.get((campaign, contact, record)) if right is None else None
+    )
     why = f"{said.code}: {said.sentence}" if said and said.code else None
     at_before = before[left] if left else None
     at_after = after[right] if right else None
-    return Change(kind, campaign, step, contact, record, at_before, at_after, why, cause)
+    return Change(
+        kind, campaign, step, contact, record, at_before, at_after, why, cause
+    )
 
 
 def changed_lines(before: str, after: str) -> list[int]:
     """The lines of `after` that `before` has not, counted from 1; where lines went, the one that follows."""
     left, right = before.splitlines(), after.splitlines()
     found: set[int] = set()
-    for tag, _, _, first, end in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+    for tag, _, _, first, end in difflib.SequenceMatcher(
+        None, left, right, autojunk=False
+    ).get_opcodes():
         if tag == "delete":
             found.add(min(first, max(len(right) - 1, 0)))
         elif tag != "equal":
-            found.update(n for n in range(first, end) if right[n].strip() and not right[n].lstrip().startswith("#"))
+            found.update(
+                n
+                for n in range(first, end)
+                if right[n].strip() and not right[n].lstrip().startswith("#")
+            )
     return sorted(n + 1 for n in found)
 
 
@@ -147,4 +184,9 @@ def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Chang
     found: dict[tuple[str, str, Kind], list[Change]] = defaultdict(list)
     for each in changes:
         found[each.campaign, each.step, each.kind].append(each)
-    return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1], KINDS.index(item[0][2]))))
+    return dict(
+        sorted(
+            found.items(),
+            key=lambda item: (item[0][0], item[0][1], KINDS.index(item[0][2])),
+        )
+    )

@@ -10,7 +10,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from drip.core.calendar import local
-from drip.core.campaign import Campaign, CounterTrigger, DateTrigger, EventTrigger, SegmentTrigger
+from drip.core.campaign import (
+    Campaign,
+    CounterTrigger,
+    DateTrigger,
+    EventTrigger,
+    SegmentTrigger,
+)
 from drip.core.conditions import why_not
 from drip.core.decide import Reason
 from drip.core.steps import Send
@@ -70,24 +76,45 @@ def explained(
     with rehearsal(database, now, Part(person.id)) as copy:
         book = workspace.book(copy, now)
     if campaign and campaign not in book.campaigns:
-        raise DripError(f"There is no campaign `{campaign}`.", help=nearest(campaign, book.campaigns, what="campaigns"))
+        raise DripError(
+            f"There is no campaign `{campaign}`.",
+            help=nearest(campaign, book.campaigns, what="campaigns"),
+        )
     names = (campaign,) if campaign else tuple(sorted(book.campaigns))
     with database.read() as connection:
         seen = names if campaign else (*names, OWN_DATA)
         past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
     ahead = now + AHEAD
-    with foreseen(workspace, database, now, ahead, key, since=now + TICK, campaigns=names, progress=progress) as found:
+    with foreseen(
+        workspace,
+        database,
+        now,
+        ahead,
+        key,
+        since=now + TICK,
+        campaigns=names,
+        progress=progress,
+    ) as found:
         coming = tuple(replace(each, contact=key) for each in found.entries())
     told = {entry.campaign for entry in (*past, *coming)}
     with database.read() as connection:
         silent = [book.campaigns[name] for name in names if name not in told]
-        nothing = {each.key: why_nothing(connection, book, each, person, now) for each in silent}
+        nothing = {
+            each.key: why_nothing(connection, book, each, person, now)
+            for each in silent
+        }
         given_up = tuple(people.given_up(connection, person))
         sign_up = sign_ups.of_contacts(connection, [person.id]).get(person.id)
     return Explained(person, past, coming, nothing, given_up, sign_up)
 
 
-def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact: Contact, now: datetime) -> Reason:
+def why_nothing(
+    connection: Connection,
+    book: Book,
+    campaign: Campaign,
+    contact: Contact,
+    now: datetime,
+) -> Reason:
     """The reason why nothing of a campaign is in sight for a contact."""
     paused = book.paused(campaign)
     if paused:
@@ -96,14 +123,23 @@ def why_nothing(connection: Connection, book: Book, campaign: Campaign, contact:
     person = facts.contacts[contact.id]
     if facts.unconfirmed(person):
         return Reason(
-            "no-consent", "nobody has confirmed this sign-up, and nothing else is known of it", campaign.place
+            "no-consent",
+            "nobody has confirmed this sign-up, and nothing else is known of it",
+            campaign.place,
         )
     records: list[Record | None] = [None]
     if campaign.for_each:
         records = list(people.records_of(connection, [contact.id], campaign.for_each))
         if not records:
-            return Reason("not-in-audience", f"there is no {campaign.for_each} of this contact", campaign.place)
-    failures = [campaign.audience and why_not(campaign.audience, facts.facts(person, each, {})) for each in records]
+            return Reason(
+                "not-in-audience",
+                f"there is no {campaign.for_each} of this contact",
+                campaign.place,
+            )
+    failures = [
+        campaign.audience and why_not(campaign.audience, facts.facts(person, each, {}))
+        for each in records
+    ]
     if all(failures) and failures[0]:
         return Reason("not-in-audience", failures[0].sentence, failures[0].place)
     closed = _all_closed(campaign, facts, person)
@@ -118,29 +154,46 @@ def _all_closed(campaign: Campaign, facts: Batch, contact: Contact) -> Reason | 
     first: Reason | None = None
     for step in campaign.steps:
         for channel in step.channels if isinstance(step, Send) else ():
-            reason = closed(channel, None if isinstance(step, Send) and step.transactional else campaign.topic)
+            reason = closed(
+                channel,
+                None
+                if isinstance(step, Send) and step.transactional
+                else campaign.topic,
+            )
             if reason is None:
                 return None
             first = first or reason
     return first
 
 
-def _no_occasion(connection: Connection, campaign: Campaign, facts: Batch, contact: Contact) -> Reason:
+def _no_occasion(
+    connection: Connection, campaign: Campaign, facts: Batch, contact: Contact
+) -> Reason:
     match campaign.trigger:
         case DateTrigger(date=date_field):
             known = audience.dates_of(connection, date_field.field, [contact.id])
-            sentence = "the date is not near" if known else f"{date_field.field} is unknown"
+            sentence = (
+                "the date is not near" if known else f"{date_field.field} is unknown"
+            )
         case EventTrigger(event=name, where=where):
-            happened = people.events_of(connection, [contact.id], [name]).get(contact.id)
+            happened = people.events_of(connection, [contact.id], [name]).get(
+                contact.id
+            )
             if not happened:
                 return Reason("not-due", f"{name} never happened", campaign.place)
-            failure = where and why_not(where, facts.facts(contact, None, _heard(happened[-1])))
+            failure = where and why_not(
+                where, facts.facts(contact, None, _heard(happened[-1]))
+            )
             if failure:
-                return Reason("not-due", f"of the last {name}, {failure.sentence}", failure.place)
+                return Reason(
+                    "not-due", f"of the last {name}, {failure.sentence}", failure.place
+                )
             sentence = f"no {name} has happened since the campaign looked last"
         case SegmentTrigger(segment=name):
             inside = name in facts.sets(contact.id)
-            sentence = f"entered {name} before" if inside else f"not in the segment {name}"
+            sentence = (
+                f"entered {name} before" if inside else f"not in the segment {name}"
+            )
         case CounterTrigger(counter=name, reaches=numbers):
             stands = facts.balances(contact.id).get(name, 0)
             sentence = f"{name} stands at {stands}, and runs start at {', '.join(map(str, numbers))}"

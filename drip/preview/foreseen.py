@@ -58,7 +58,11 @@ class Foreseen:
         """Its lines, oldest first; with `contact`, that one's alone."""
         whose = contact or self.contact
         return ledger.entries(
-            self.connection, since=self.since, until=self.until, contact=whose, campaigns=self.campaigns
+            self.connection,
+            since=self.since,
+            until=self.until,
+            contact=whose,
+            campaigns=self.campaigns,
         )
 
     def sums(self) -> Sums:
@@ -68,7 +72,9 @@ class Foreseen:
 
     def busiest(self, most: int) -> list[str]:
         """The contacts of whom most is to be told, in order of their keys."""
-        return summary.busiest(self.connection, self.since, self.until, self.campaigns, most)
+        return summary.busiest(
+            self.connection, self.since, self.until, self.campaigns, most
+        )
 
 
 @contextmanager
@@ -92,12 +98,26 @@ def foreseen(
     with rehearsal(database, now, part) as copy:
         book = workspace.book(copy, now)
         transports = dict.fromkeys(workspace.settings.transports, Nowhere())
-        simulate(copy, book, workspace.templates, transports, now, until, progress, outage, seen)
+        simulate(
+            copy,
+            book,
+            workspace.templates,
+            transports,
+            now,
+            until,
+            progress,
+            outage,
+            seen,
+        )
         with copy.read() as connection:
             # A sign-up that nobody has confirmed by then is erased, and its lines have another key.
-            known = people.contacts_by_id(connection, [contact_id]) if contact_id else {}
+            known = (
+                people.contacts_by_id(connection, [contact_id]) if contact_id else {}
+            )
             keys = [each.key for each in known.values()]
-            yield Foreseen(connection, since or now, until, keys[0] if keys else None, campaigns)
+            yield Foreseen(
+                connection, since or now, until, keys[0] if keys else None, campaigns
+            )
 
 
 def summed(
@@ -115,14 +135,34 @@ def summed(
     events = _alone(workspace, database)
     if shares is None:
         with database.read() as connection:
-            shares = min(MOST_SHARES, len(os.sched_getaffinity(0)), people.count(connection) // WORTH_SHARING)
+            shares = min(
+                MOST_SHARES,
+                len(os.sched_getaffinity(0)),
+                people.count(connection) // WORTH_SHARING,
+            )
     if events is None or shares < 2:
-        with foreseen(workspace, database, now, until, since=since, campaigns=campaigns, progress=progress) as found:
+        with foreseen(
+            workspace,
+            database,
+            now,
+            until,
+            since=since,
+            campaigns=campaigns,
+            progress=progress,
+        ) as found:
             return found.sums()
-    own, *others = (_Share(n, shares, events, now, until, since or now, campaigns) for n in range(shares))
+    own, *others = (
+        _Share(n, shares, events, now, until, since or now, campaigns)
+        for n in range(shares)
+    )
     # Begun anew, since a database that is open does not survive being forked.
     with ProcessPoolExecutor(shares - 1, multiprocessing.get_context("spawn")) as pool:
-        asked = [pool.submit(_sums_of_share, workspace.root, dict(workspace.environment), each) for each in others]
+        asked = [
+            pool.submit(
+                _sums_of_share, workspace.root, dict(workspace.environment), each
+            )
+            for each in others
+        ]
         sums = own.sums(workspace, database, progress)
         return sum((each.result() for each in asked), start=sums)
 
@@ -139,13 +179,30 @@ class _Share:
     since: datetime
     campaigns: tuple[str, ...]
 
-    def sums(self, workspace: Workspace, database: Database, progress: Callable[[datetime], None]) -> Sums:
-        with rehearsal(database, self.now, Part(None, self.nth, self.of, self.events)) as copy:
+    def sums(
+        self,
+        workspace: Workspace,
+        database: Database,
+        progress: Callable[[datetime], None],
+    ) -> Sums:
+        with rehearsal(
+            database, self.now, Part(None, self.nth, self.of, self.events)
+        ) as copy:
             book = workspace.book(copy, self.now)
             transports = dict.fromkeys(workspace.settings.transports, Nowhere())
-            simulate(copy, book, workspace.templates, transports, self.now, self.until, progress)
+            simulate(
+                copy,
+                book,
+                workspace.templates,
+                transports,
+                self.now,
+                self.until,
+                progress,
+            )
             with copy.read() as connection:
-                return Foreseen(connection, self.since, self.until, campaigns=self.campaigns).sums()
+                return Foreseen(
+                    connection, self.since, self.until, campaigns=self.campaigns
+                ).sums()
 
 
 def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Sums:

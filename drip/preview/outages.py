@@ -36,14 +36,30 @@ class Effect:
     place: str | None
 
 
-def effects(before: Iterable[Entry], after: Iterable[Entry], outage: Outage) -> list[Effect]:
+def effects(
+    before: Iterable[Entry], after: Iterable[Entry], outage: Outage
+) -> list[Effect]:
     """What a downtime changes, in order of time. `before` is the ledger without it, `after` with it."""
     left, right = _sent(before), list(after)
-    there, entered = _sent(right), {_run(each) for each in right if each.outcome == "entered"}
-    refused = {_key(each): each for each in right if each.outcome in ("skipped", "held", "deferred") and each.step}
+    there, entered = (
+        _sent(right),
+        {_run(each) for each in right if each.outcome == "entered"},
+    )
+    refused = {
+        _key(each): each
+        for each in right
+        if each.outcome in ("skipped", "held", "deferred") and each.step
+    }
     ended = {_run(each): each for each in right if each.outcome == "exited"}
     found = list(_effects(left, there, entered, refused, ended, outage))
-    return sorted(found, key=lambda each: (each.before or each.after or outage.start, each.contact, each.campaign))
+    return sorted(
+        found,
+        key=lambda each: (
+            each.before or each.after or outage.start,
+            each.contact,
+            each.campaign,
+        ),
+    )
 
 
 def _effects(
@@ -69,7 +85,9 @@ def _effects(
             yield _effect("instead", key, None, each, None)
 
 
-def _effect(kind: Kind, key: Key, before: Entry | None, after: Entry | None, told: Entry | None) -> Effect:
+def _effect(
+    kind: Kind, key: Key, before: Entry | None, after: Entry | None, told: Entry | None
+) -> Effect:
     why = f"{told.code}: {told.sentence}" if told and told.code else None
     at_before, at_after = before.at if before else None, after.at if after else None
     return Effect(kind, *key, at_before, at_after, why, told.place if told else None)

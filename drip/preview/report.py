@@ -16,16 +16,35 @@ from drip.storage.summary import Leaving, Summary
 
 # More people's timelines than these would make a page that no browser likes.
 MOST_TIMELINES = 40
-COLOURS = ("#1f6f8b", "#a23b72", "#3a7d44", "#b8860b", "#4b4e9e", "#b4441c", "#2a9d8f", "#7a5195", "#6b705c")
+COLOURS = (
+    "#1f6f8b",
+    "#a23b72",
+    "#3a7d44",
+    "#b8860b",
+    "#4b4e9e",
+    "#b4441c",
+    "#2a9d8f",
+    "#7a5195",
+    "#6b705c",
+)
 HEAT = ("#fff7ec", "#fee8c8", "#fdbb84", "#fc8d59", "#d7301f")
 
 
-def report(found: Foreseen, samples: Sequence[Sample], titles: Mapping[str, str], timezone: str, business: str) -> str:
+def report(
+    found: Foreseen,
+    samples: Sequence[Sample],
+    titles: Mapping[str, str],
+    timezone: str,
+    business: str,
+) -> str:
     """The page, as HTML that loads nothing from anywhere. `titles` are those of campaigns, by key."""
     environment = Environment(
-        loader=PackageLoader("drip.preview", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("drip.preview", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     sums, caps = found.sums().summary, found.sums().pressure
     start, end = local(found.since, zone(timezone)), local(found.until, zone(timezone))
     values: dict[str, Any] = {
@@ -56,7 +75,9 @@ def _day(each: Leaving, timezone: str) -> date:
     return local(each.at, zone(each.zone or timezone)).date()
 
 
-def calendar_weeks(sums: Summary, start: date, end: date, timezone: str) -> list[list[dict[str, Any]]]:
+def calendar_weeks(
+    sums: Summary, start: date, end: date, timezone: str
+) -> list[list[dict[str, Any]]]:
     """Weeks from Monday on; each day with its messages per campaign, on their recipients' clocks."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for each in sums.sent:
@@ -66,7 +87,14 @@ def calendar_weeks(sums: Summary, start: date, end: date, timezone: str) -> list
     while monday <= last:
         days = [monday + timedelta(days=n) for n in range(7)]
         weeks.append(
-            [{"day": day, "inside": first <= day <= last, "counts": sorted(counts[day].items())} for day in days]
+            [
+                {
+                    "day": day,
+                    "inside": first <= day <= last,
+                    "counts": sorted(counts[day].items()),
+                }
+                for day in days
+            ]
         )
         monday += timedelta(days=7)
     return weeks
@@ -105,7 +133,10 @@ def _timelines(found: Foreseen, timezone: str) -> list[dict[str, Any]]:
             {
                 "contact": contact,
                 "sent": sum(each.outcome == "sent" for each in lines),
-                "lines": [(local(each.at, zone(each.zone or timezone)), each) for each in lines],
+                "lines": [
+                    (local(each.at, zone(each.zone or timezone)), each)
+                    for each in lines
+                ],
             }
         )
     return timelines
@@ -114,4 +145,7 @@ def _timelines(found: Foreseen, timezone: str) -> list[dict[str, Any]]:
 def _heat(displaced: Counter[tuple[str, str]]) -> dict[tuple[str, str], str]:
     # A handful is no heat.
     most = max(5, *displaced.values()) if displaced else 1
-    return {pair: HEAT[round(count / most * (len(HEAT) - 1))] for pair, count in displaced.items()}
+    return {
+        pair: HEAT[round(count / most * (len(HEAT) - 1))]
+        for pair, count in displaced.items()
+    }

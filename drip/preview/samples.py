@@ -31,10 +31,16 @@ class Sample:
 class Samples:
     """Looks at every message of a simulation and keeps at most `MOST` of each campaign."""
 
-    _first: dict[str, dict[str, tuple[Ready, Message]]] = field(default_factory=lambda: defaultdict(dict))
-    _others: dict[str, list[tuple[Ready, Message]]] = field(default_factory=lambda: defaultdict(list))
+    _first: dict[str, dict[str, tuple[Ready, Message]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    _others: dict[str, list[tuple[Ready, Message]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _longest: dict[str, tuple[int, tuple[Ready, Message]]] = field(default_factory=dict)
-    _emptiest: dict[str, tuple[int, tuple[Ready, Message]]] = field(default_factory=dict)
+    _emptiest: dict[str, tuple[int, tuple[Ready, Message]]] = field(
+        default_factory=dict
+    )
 
     def look(self, ready: Ready, message: Message) -> None:
         """A message that was rendered."""
@@ -62,16 +68,31 @@ class Samples:
             for why, (ready, message) in [*marked, *(("", each) for each in rest)]:
                 before = own.get(message.message_id)
                 both = (
-                    f"{before.why}, {why}" if before and before.why and why else why or (before.why if before else "")
+                    f"{before.why}, {why}"
+                    if before and before.why and why
+                    else why or (before.why if before else "")
                 )
                 if before or len(own) < MOST:
-                    own[message.message_id] = Sample(campaign, ready.step.id, ready.contact.key, both, message)
-            order = {step.id: n for n, step in enumerate(self._longest[campaign][1][0].campaign.steps)}
-            found += sorted(own.values(), key=lambda each: (order.get(each.step, 0), each.contact))
+                    own[message.message_id] = Sample(
+                        campaign, ready.step.id, ready.contact.key, both, message
+                    )
+            order = {
+                step.id: n
+                for n, step in enumerate(self._longest[campaign][1][0].campaign.steps)
+            }
+            found += sorted(
+                own.values(), key=lambda each: (order.get(each.step, 0), each.contact)
+            )
         return found
 
 
 def _known(ready: Ready) -> int:
     contact = ready.contact
-    plain = (contact.email, contact.phone, contact.locale, contact.country, contact.timezone)
+    plain = (
+        contact.email,
+        contact.phone,
+        contact.locale,
+        contact.country,
+        contact.timezone,
+    )
     return len(contact.attributes) + sum(each is not None for each in plain)

@@ -54,7 +54,11 @@ class Nowhere:
         ended: list[tuple[Message, Receipt]] = []
         while lot := list(islice(messages, AT_ONCE)):
             may = desk.turn(ended, lot)
-            ended = [(message, PREVIEWED) for message, permitted in zip(lot, may, strict=True) if permitted]
+            ended = [
+                (message, PREVIEWED)
+                for message, permitted in zip(lot, may, strict=True)
+                if permitted
+            ]
         desk.turn(ended, [])
 
     def close(self) -> None:
@@ -62,7 +66,9 @@ class Nowhere:
 
 
 @contextlib.contextmanager
-def rehearsal(database: Database, now: datetime, part: Part = WHOLE) -> Iterator[Database]:
+def rehearsal(
+    database: Database, now: datetime, part: Part = WHOLE
+) -> Iterator[Database]:
     """A copy of the database, or of a part of it, to try things on; gone afterwards."""
     with private.scratch() as folder:
         path = folder / "rehearsal.db"
@@ -93,10 +99,25 @@ def simulate(
     that was rendered: where they go nowhere, `each_step` of each step and all that are unlike those (see `Wholesale`).
     """
     clock = [start]
-    dispatcher = Dispatcher(database, templates, transports, lambda: clock[0], fence=0, seen=seen, pacing=False)
+    dispatcher = Dispatcher(
+        database,
+        templates,
+        transports,
+        lambda: clock[0],
+        fence=0,
+        seen=seen,
+        pacing=False,
+    )
     if all(isinstance(each, Nowhere) for each in transports.values()):
         dispatcher = Wholesale(
-            database, templates, transports, lambda: clock[0], fence=0, seen=seen, pacing=False, each_step=each_step
+            database,
+            templates,
+            transports,
+            lambda: clock[0],
+            fence=0,
+            seen=seen,
+            pacing=False,
+            each_step=each_step,
         )
     doorkeeper = Doorkeeper()
     total = Tally()
@@ -108,7 +129,10 @@ def simulate(
         with database.write() as connection:
             dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
         total.add(beat(book, doorkeeper, dispatcher))
-        now = min((each for each in (next_due(database, now), wakes.after(now)) if each), default=end + AFTER)
+        now = min(
+            (each for each in (next_due(database, now), wakes.after(now)) if each),
+            default=end + AFTER,
+        )
         if outage and outage.start <= now < outage.end:
             now = outage.end
     return total
@@ -117,7 +141,9 @@ def simulate(
 class Wakes:
     """The instants up to `end` at which someone could enter a campaign or a segment, in a time in which no data comes in."""
 
-    def __init__(self, database: Database, book: Book, start: datetime, end: datetime) -> None:
+    def __init__(
+        self, database: Database, book: Book, start: datetime, end: datetime
+    ) -> None:
         self._database, self._book, self._end = database, book, end
         self._change: int | None = None
         self._coming = next_regrouping(book, start, end)
@@ -137,10 +163,14 @@ class Wakes:
             change = people.last_change(connection)
             if change == self._change:
                 return
-            new = set[datetime]().union(*(
-                coming_entries(connection, self._book, campaign, now, self._end, self._change)
-                for campaign in self._book.entering()
-            ))  # fmt: skip
+            new = set[datetime]().union(
+                *(
+                    coming_entries(
+                        connection, self._book, campaign, now, self._end, self._change
+                    )
+                    for campaign in self._book.entering()
+                )
+            )
         self._change = change
         if not new.issubset(self._coming):
             self._coming = sorted(new.union(self._coming))

@@ -13,7 +13,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, local, zone
-from drip.core.campaign import Campaign, CampaignTest, DateTrigger, Happening, ScheduleTrigger
+from drip.core.campaign import (
+    Campaign,
+    CampaignTest,
+    DateTrigger,
+    Happening,
+    ScheduleTrigger,
+)
 from drip.core.conditions import All
 from drip.core.fields import parse
 from drip.core.settings import CHANNELS, Settings
@@ -55,7 +61,9 @@ class Line:
 
     def fits(self, expected: Line) -> bool:
         """Whether this is what was expected, which may leave out the channel or the reason."""
-        same = self.text == expected.text or self.text.startswith((f"{expected.text} by ", f"{expected.text} ("))
+        same = self.text == expected.text or self.text.startswith(
+            (f"{expected.text} by ", f"{expected.text} (")
+        )
         return self.wall == expected.wall and same
 
 
@@ -103,12 +111,15 @@ class Stage:
         shutil.copyfile(self._empty, path)
         database = SqliteDatabase(path, durable=False)
         try:
-            observed = _Play(database, self._staged(test), self._templates, campaign, test).observed()
+            observed = _Play(
+                database, self._staged(test), self._templates, campaign, test
+            ).observed()
         finally:
             database.close()
             path.unlink()
         expected = sorted(
-            (Line(each.wall, each.text, place=each.place) for each in test.expect), key=lambda line: line.wall
+            (Line(each.wall, each.text, place=each.place) for each in test.expect),
+            key=lambda line: line.wall,
         )
         return Result(test, tuple(expected), tuple(observed))
 
@@ -118,20 +129,35 @@ class Stage:
             key: replace(each, condition=All(())) if key in test.segments else each
             for key, each in self._settings.segments.items()
         }
-        return replace(self._settings, segments=segments, version=f"{self._settings.version}/{test.name}")
+        return replace(
+            self._settings,
+            segments=segments,
+            version=f"{self._settings.version}/{test.name}",
+        )
 
 
 class _Forgiving(Templates):
     """A text that is not written yet is no reason for a test to fail: `drip check` says that it is missing."""
 
-    def _compile(self, name: str, locale: str | None, channel: str, content: Source | None) -> Compiled:
+    def _compile(
+        self, name: str, locale: str | None, channel: str, content: Source | None
+    ) -> Compiled:
         try:
             return super()._compile(name, locale, channel, content)
         except DripError:
             if name in self.names():
                 raise
         stub = self.plain.from_string("")
-        return Compiled(name, Place(name), None, stub, self.plain.from_string(name), None, None, None)
+        return Compiled(
+            name,
+            Place(name),
+            None,
+            stub,
+            self.plain.from_string(name),
+            None,
+            None,
+            None,
+        )
 
 
 @dataclass
@@ -149,21 +175,31 @@ class _Play:
         book = self._set_up(start)
         transports = {channel: Nowhere() for channel in CHANNELS}
         at = start
-        for n, happening in enumerate(sorted(self.test.happens, key=lambda each: each.wall)):
+        for n, happening in enumerate(
+            sorted(self.test.happens, key=lambda each: each.wall)
+        ):
             when = instant(happening.wall, self.zone)
             if when > at:
-                simulate(self.database, book, self.templates, transports, at, when - MOMENT)
+                simulate(
+                    self.database, book, self.templates, transports, at, when - MOMENT
+                )
             with self.database.write() as connection:
                 self._happens(connection, happening, n, when)
             at = max(at, when)
         simulate(self.database, book, self.templates, transports, at, max(at, end))
         with self.database.read() as connection:
-            return [line for entry in ledger.entries(connection) if (line := self._line(entry, start))]
+            return [
+                line
+                for entry in ledger.entries(connection)
+                if (line := self._line(entry, start))
+            ]
 
     # --- when
 
     def _named(self) -> list[datetime]:
-        return [each.wall for each in self.test.happens] + [each.wall for each in self.test.expect]
+        return [each.wall for each in self.test.happens] + [
+            each.wall for each in self.test.expect
+        ]
 
     def _start(self) -> datetime:
         """`today:`; else the day of the first line, and for dates long enough before it."""
@@ -178,29 +214,45 @@ class _Play:
     def _end(self) -> datetime:
         """`until:`; else 30 days after the last line, or for a schedule the end of its day."""
         if self.test.until:
-            return instant(datetime.combine(self.test.until, time()) + timedelta(days=1), self.zone)
+            return instant(
+                datetime.combine(self.test.until, time()) + timedelta(days=1), self.zone
+            )
         last = max(self._named(), default=None)
         if last is None:
             return self._start() + BEYOND
         if isinstance(self.campaign.trigger, ScheduleTrigger):
-            return instant(datetime.combine(last.date(), time()) + timedelta(days=1), self.zone)
+            return instant(
+                datetime.combine(last.date(), time()) + timedelta(days=1), self.zone
+            )
         return instant(last, self.zone) + BEYOND
 
     # --- what is given
 
     def _set_up(self, start: datetime) -> Book:
         campaign = replace(self.campaign, status="live", holdout=0.0, max_audience=None)
-        loaded = Loaded(settings=self.settings, campaigns={campaign.key: campaign}, texts={campaign.version: ""})
+        loaded = Loaded(
+            settings=self.settings,
+            campaigns={campaign.key: campaign},
+            texts={campaign.version: ""},
+        )
         with self.database.write() as connection:
             contact = self._contact(connection, start)
             record = self._record(connection, contact, start)
             for counter, balance in self.test.counters.items():
-                loyalty.move(connection, counter, [Movement(contact.id, balance, LONG_AGO)])
+                loyalty.move(
+                    connection, counter, [Movement(contact.id, balance, LONG_AGO)]
+                )
             history.add_tags(connection, [(contact.id, tag) for tag in self.test.tags])
             for coupon in self.settings.coupons.values():
                 if coupon.codes == "list":
-                    loyalty.add_codes(connection, coupon.key, [f"{coupon.key}-{n}" for n in range(20)])
-            refresh(connection, self.settings, [(contact.id, 0), *([(contact.id, record.id)] if record else [])])
+                    loyalty.add_codes(
+                        connection, coupon.key, [f"{coupon.key}-{n}" for n in range(20)]
+                    )
+            refresh(
+                connection,
+                self.settings,
+                [(contact.id, 0), *([(contact.id, record.id)] if record else [])],
+            )
             book = open_book(connection, loaded, start)
         self.contact, self.record = contact, record
         return book
@@ -208,10 +260,18 @@ class _Play:
     def _contact(self, connection: Connection, start: datetime) -> Contact:
         """Someone who can be reached every way and has agreed to everything, unless the test says otherwise."""
         values: dict[str, Any] = {
-            "email": "sample@example.com", "phone": "+13125550100", "push_token": "sample", "locale": self.settings.locale,
-            "postal_address": "1 Sample Street", "first_name": "Sam", "last_name": "Sample",
-        }  # fmt: skip
-        given = {name: self._parsed("contact", name, text) for name, text in self.test.contact.items()}
+            "email": "sample@example.com",
+            "phone": "+13125550100",
+            "push_token": "sample",
+            "locale": self.settings.locale,
+            "postal_address": "1 Sample Street",
+            "first_name": "Sam",
+            "last_name": "Sample",
+        }
+        given = {
+            name: self._parsed("contact", name, text)
+            for name, text in self.test.contact.items()
+        }
         values |= given
         contact = Contact(SAMPLE)
         for name, value in values.items():
@@ -220,35 +280,57 @@ class _Play:
             elif value is not None and name in self.settings.fields["contact"]:
                 contact.attributes[name] = value
         contact.timezone = contact.timezone or None
-        contact.zone = contact.timezone or (guess_zone(Contact(SAMPLE, country=contact.country)))
-        people.save_contacts(connection, [contact], date_fields(self.settings, "contact"))
+        contact.zone = contact.timezone or (
+            guess_zone(Contact(SAMPLE, country=contact.country))
+        )
+        people.save_contacts(
+            connection, [contact], date_fields(self.settings, "contact")
+        )
         said = [
-            Consent(contact.id, topic, channel, self.test.topics.get(topic, True), LONG_AGO)
+            Consent(
+                contact.id, topic, channel, self.test.topics.get(topic, True), LONG_AGO
+            )
             for topic in self.settings.topics
             for channel in CHANNELS
         ]
         consents.record(connection, said, "test", {contact.id: contact.email}, start)
         return contact
 
-    def _record(self, connection: Connection, contact: Contact, start: datetime) -> Record | None:
+    def _record(
+        self, connection: Connection, contact: Contact, start: datetime
+    ) -> Record | None:
         kind = self.campaign.for_each
         if kind is None:
             return None
-        given = {name: self._parsed(kind, name, text) for name, text in self.test.record.items() if name != "key"}
+        given = {
+            name: self._parsed(kind, name, text)
+            for name, text in self.test.record.items()
+            if name != "key"
+        }
         attributes = {name: value for name, value in given.items() if value is not None}
-        record = Record(kind, self.test.record.get("key", SAMPLE), contact.id, attributes)
+        record = Record(
+            kind, self.test.record.get("key", SAMPLE), contact.id, attributes
+        )
         people.save_records(connection, [record], date_fields(self.settings, kind))
-        take_readings(connection, self.settings, [(kind, record.id, record.attributes, start)])
+        take_readings(
+            connection, self.settings, [(kind, record.id, record.attributes, start)]
+        )
         return record
 
     def _parsed(self, owner: str, name: str, text: str) -> Any:
         return parse(self.settings.fields[owner][name], text) if text else None
 
-    def _happens(self, connection: Connection, happening: Happening, number: int, when: datetime) -> None:
+    def _happens(
+        self, connection: Connection, happening: Happening, number: int, when: datetime
+    ) -> None:
         row: Mapping[str, Any] = {
-            "contact_id": self.contact.id, "record_id": self.record.id if self.record else 0,
-            "name": happening.event, "key": f"test-{number}", "at": when, "fields": dict(happening.fields),
-        }  # fmt: skip
+            "contact_id": self.contact.id,
+            "record_id": self.record.id if self.record else 0,
+            "name": happening.event,
+            "key": f"test-{number}",
+            "at": when,
+            "fields": dict(happening.fields),
+        }
         take_events(connection, self.settings, [row])
 
     # --- what is seen
@@ -275,7 +357,9 @@ class _Play:
             case "task":
                 return f"task {(step.assign_to if isinstance(step, Task) else '') or entry.sentence}"
             case "exited":
-                happened = entry.code == "exited" and (entry.sentence or "").endswith(" happened")
+                happened = entry.code == "exited" and (entry.sentence or "").endswith(
+                    " happened"
+                )
                 return f"exit ({(entry.sentence or '').removesuffix(' happened') if happened else entry.code})"
             case _:
                 return None

@@ -21,17 +21,25 @@ def tried(loaded: Loaded, text: str) -> Loaded:
     assert loaded.settings
     name, colon, line = (part.strip() for part in text.partition(":"))
     if not colon:
-        raise DripError(f"`{text}` says no caps.", help="write `--try 'promo: 1 per week'`")
+        raise DripError(
+            f"`{text}` says no caps.", help="write `--try 'promo: 1 per week'`"
+        )
     scopes: dict[str, Scope] = {"all": "all", **dict.fromkeys(CHANNELS, "channel")}
     scopes |= dict.fromkeys(loaded.settings.topics, "topic")
     campaign = name.removeprefix("campaign ").strip()
     if name in scopes:
-        kept = [cap for cap in loaded.settings.caps if (cap.scope, cap.name) != (scopes[name], name)]
+        kept = [
+            cap
+            for cap in loaded.settings.caps
+            if (cap.scope, cap.name) != (scopes[name], name)
+        ]
         caps = (*kept, *_caps(line, scopes[name], name))
         return replace(loaded, settings=replace(loaded.settings, caps=caps))
     if campaign not in loaded.campaigns:
         help = nearest(name, [*scopes, *loaded.campaigns], what="caps can be tried for")
-        raise DripError(f"`{name}` is neither `all`, a channel, a topic nor a campaign.", help=help)
+        raise DripError(
+            f"`{name}` is neither `all`, a channel, a topic nor a campaign.", help=help
+        )
     ignores = line == "ignore"
     caps = () if ignores else _caps(line, "campaign", campaign)
     changed = replace(loaded.campaigns[campaign], caps=caps, obeys_caps=not ignores)
@@ -44,5 +52,10 @@ def _caps(line: str, scope: Scope, name: str) -> tuple[Cap, ...]:
     try:
         read = phrases.caps(line)
     except ValueError as wrong:
-        raise DripError(f"{wrong}.", help="write `--try 'promo: 1 per week'`, or `none` for no cap") from None
-    return tuple(Cap(scope, name, each.limit, each.text, TRIED, each.days, each.seconds) for each in read)
+        raise DripError(
+            f"{wrong}.", help="write `--try 'promo: 1 per week'`, or `none` for no cap"
+        ) from None
+    return tuple(
+        Cap(scope, name, each.limit, each.text, TRIED, each.days, each.seconds)
+        for each in read
+    )

@@ -56,10 +56,16 @@ class Wholesale(Dispatcher):
                 break
         return tally
 
-    def _waiting(self, connection: Connection, channel: str, now: datetime, in_hand: set[int]) -> list[Outgoing]:
+    def _waiting(
+        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
+    ) -> list[Outgoing]:
         """Those that were chosen to be rendered."""
         chosen = outbox.still_pending(connection, self._chosen)
-        return [each for each in chosen if each.channel == channel and each.id not in in_hand]
+        return [
+            each
+            for each in chosen
+            if each.channel == channel and each.id not in in_hand
+        ]
 
     def _saw(self, each: Ready, message: Message) -> None:
         self._good.add(self._chosen[each.outgoing.id])
@@ -74,7 +80,10 @@ class Wholesale(Dispatcher):
         alike: list[Granted] = []
         for each in wholesale.granted(connection, now, PAGE):
             attributes = parsed(each.attributes)
-            kind, length = _kind(each, attributes, _content(connection, book, each)), len(name_of(attributes))
+            kind, length = (
+                _kind(each, attributes, _content(connection, book, each)),
+                len(name_of(attributes)),
+            )
             if not self._to_be_looked_at(each, kind, length):
                 alike.append(each)
             elif len(self._chosen) < BATCH and kind not in fresh:
@@ -82,7 +91,9 @@ class Wholesale(Dispatcher):
                 fresh |= {kind} - self._tried
                 self._chosen[each.id] = kind
                 self._looked_at[each.campaign, each.step] += 1
-                self._longest[each.campaign] = max(length, self._longest.get(each.campaign, 0))
+                self._longest[each.campaign] = max(
+                    length, self._longest.get(each.campaign, 0)
+                )
         self._tried |= fresh
         self._let_go(connection, book, alike, now)
         return len(alike)
@@ -92,7 +103,9 @@ class Wholesale(Dispatcher):
         longest = length > self._longest.get(each.campaign, 0)
         return kind not in self._good or first or longest or not each.sure
 
-    def _let_go(self, connection: Connection, book: Book, alike: list[Granted], now: datetime) -> None:
+    def _let_go(
+        self, connection: Connection, book: Book, alike: list[Granted], now: datetime
+    ) -> None:
         """These are sent, and their runs go on; those that are through are ended here and now."""
         wholesale.sent(connection, [each.id for each in alike], self.fence, now)
         through: dict[int, list[int]] = defaultdict(list)
@@ -102,7 +115,11 @@ class Wholesale(Dispatcher):
             step = step_of(campaign, each.step)
             assert campaign and step, "a kind is good only once one of it was rendered"
             steps = campaign.steps
-            at_step = each.active and each.position < len(steps) and steps[each.position] is step
+            at_step = (
+                each.active
+                and each.position < len(steps)
+                and steps[each.position] is step
+            )
             if at_step and step.next == len(steps):
                 through[step.next].append(each.run_id)
             elif each.active:
@@ -122,9 +139,20 @@ def _kind(each: Granted, attributes: dict[str, Any], content: str | None) -> Kin
     """Messages of one kind have the same text but for the values in it."""
     channel, locale, *known, record, event, fields, heard, codes = each.told
     return (
-        each.campaign, each.version, each.step, content, channel, locale, *known, _names(attributes), _names(record), event,
-        _names(fields), _names(heard), codes > 0,
-    )  # fmt: skip
+        each.campaign,
+        each.version,
+        each.step,
+        content,
+        channel,
+        locale,
+        *known,
+        _names(attributes),
+        _names(record),
+        event,
+        _names(fields),
+        _names(heard),
+        codes > 0,
+    )
 
 
 def _names(fields: str | dict[str, Any] | None) -> tuple[str, ...] | None:

@@ -28,7 +28,9 @@ FILLED = "\ufffc"
 # As much of what was written before as can matter, and of a tag without its complete attributes.
 KEPT = 4_000
 # A tag that is not closed yet, its quotes taken in pairs or, where they do not pair, for letters; a value that is open in it.
-TAG = re.compile(r"""<[a-z](?:(?:[^"'<>]|"[^"]*"|'[^']*')*(?:"[^"]*|'[^']*)?|[^<>]*)\Z""", re.I)
+TAG = re.compile(
+    r"""<[a-z](?:(?:[^"'<>]|"[^"]*"|'[^']*')*(?:"[^"]*|'[^']*)?|[^<>]*)\Z""", re.I
+)
 OPEN = re.compile(
     r"""(?<![\w-])(?:href|src|action|formaction|background|poster|cite|data|longdesc|ping)\s*=\s*"""
     r"""(?:"([^"]*)|'([^']*)|([^\s"'>]*))\Z""",
@@ -73,7 +75,8 @@ def _body(statements: list[nodes.Node], states: States) -> States:
         states = _statement(node, states)
         if len(states) > MOST_WAYS:
             raise TemplateSyntaxError(
-                "there are too many `{% if %}` within one tag: `{% set %}` a value before it", node.lineno
+                "there are too many `{% if %}` within one tag: `{% set %}` a value before it",
+                node.lineno,
             )
     return states
 
@@ -87,13 +90,24 @@ def _statement(node: nodes.Node, states: States) -> States:
             return frozenset().union(*(_body(each, states) for each in branches))
         case nodes.For():
             return states | _body(node.body, states) | _body(node.else_, states)
-        case nodes.With() | nodes.Block() | nodes.Scope() | nodes.ScopedEvalContextModifier():
+        case (
+            nodes.With()
+            | nodes.Block()
+            | nodes.Scope()
+            | nodes.ScopedEvalContextModifier()
+        ):
             return _body(node.body, states)
         case nodes.CallBlock() | nodes.FilterBlock() if _undecided(states):
             raise TemplateSyntaxError(
-                "an address in a link cannot begin with a `{% call %}` or `{% filter %}`", node.lineno
+                "an address in a link cannot begin with a `{% call %}` or `{% filter %}`",
+                node.lineno,
             )
-        case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.AssignBlock():
+        case (
+            nodes.Macro()
+            | nodes.CallBlock()
+            | nodes.FilterBlock()
+            | nodes.AssignBlock()
+        ):
             if _undecided(_body(node.body, frozenset(("",)))):
                 sentence = "an address in a link begins here and goes on elsewhere: write all of it in one place"
                 raise TemplateSyntaxError(sentence, node.lineno)
@@ -115,9 +129,18 @@ def _output(node: nodes.Output, states: States) -> States:
         else:
             value = min(values, key=lambda each: len(each.text))
             before, more = _cut(written, value), [each, *_rest(coming, value)]
-            whole = nodes.Concat([*before, *more], lineno=each.lineno) if before or len(more) > 1 else each
-            written.append(nodes.Filter(whole, LEADING, [], [], None, None, lineno=each.lineno))
-            said = (part.data if isinstance(part, nodes.TemplateData) else FILLED for part in more)
+            whole = (
+                nodes.Concat([*before, *more], lineno=each.lineno)
+                if before or len(more) > 1
+                else each
+            )
+            written.append(
+                nodes.Filter(whole, LEADING, [], [], None, None, lineno=each.lineno)
+            )
+            said = (
+                part.data if isinstance(part, nodes.TemplateData) else FILLED
+                for part in more
+            )
             states = _after(states, "".join(said), each.lineno)
     node.nodes = written
     return states
@@ -155,7 +178,9 @@ def _end_of(text: str, line: int) -> str:
         return text[-KEPT:]
     last = COMPLETE.sub("", last)
     if len(last) > KEPT and OPEN_TAG.fullmatch(last):
-        raise TemplateSyntaxError(f"a tag has more than {KEPT:,} characters: is its end (`>`) missing?", line)
+        raise TemplateSyntaxError(
+            f"a tag has more than {KEPT:,} characters: is its end (`>`) missing?", line
+        )
     return last[-KEPT:]
 
 
@@ -169,7 +194,10 @@ def _short(tag: str) -> str:
 
 def _look(text: nodes.TemplateData, values: list[_Value]) -> None:
     """A scheme whose name was filled in cannot be told from others once its colon follows in another statement."""
-    if any(FILLED in each.text and re.match(f"[^/?#{each.ends}]*:", unescape(text.data)) for each in values):
+    if any(
+        FILLED in each.text and re.match(f"[^/?#{each.ends}]*:", unescape(text.data))
+        for each in values
+    ):
         sentence = "an address in a link has its scheme (`https:`) from a value: write the scheme into the template"
         raise TemplateSyntaxError(sentence, text.lineno)
 
@@ -181,7 +209,9 @@ def _cut(written: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
         return []
     written.pop()
     at = max(len(before.data) - len(value.text), 0)
-    written += [nodes.TemplateData(before.data[:at], lineno=before.lineno)] if at else []
+    written += (
+        [nodes.TemplateData(before.data[:at], lineno=before.lineno)] if at else []
+    )
     return [nodes.TemplateData(before.data[at:], lineno=before.lineno)]
 
 
@@ -195,7 +225,11 @@ def _rest(coming: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
             continue
         at, over = _up_to_its_scheme(each.data, value.ends)
         taken += [nodes.TemplateData(each.data[:at], lineno=each.lineno)] if at else []
-        coming += [nodes.TemplateData(each.data[at:], lineno=each.lineno)] if at < len(each.data) else []
+        coming += (
+            [nodes.TemplateData(each.data[at:], lineno=each.lineno)]
+            if at < len(each.data)
+            else []
+        )
         if over:
             break
     return taken

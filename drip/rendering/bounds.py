@@ -62,17 +62,27 @@ def check_bounds(text: str, place: Place) -> None:
     most = LONGEST_MARKDOWN if place.file.endswith(".md") else LONGEST_FILE
     if len(text) > most:
         help = "mail programs cut messages of more than 100 KB; put pictures into files of their own"
-        raise DripError(f"the file has more than {most:,} characters", help=help, place=place)
+        raise DripError(
+            f"the file has more than {most:,} characters", help=help, place=place
+        )
     for end, begun in ((">", _BEGUN), ("-->", re.compile("<!--"))):
         tail = text[text.rfind(end) + 1 :]
         if len(begun.findall(tail)) > MOST_OPEN:
             help = f"end them with `{end}`, or write `&lt;` for a plain `<`"
-            raise DripError(f"more than {MOST_OPEN} tags are begun and not ended", help=help, place=place)
+            raise DripError(
+                f"more than {MOST_OPEN} tags are begun and not ended",
+                help=help,
+                place=place,
+            )
     _check_nesting(text, place)
     for paragraph in _PARAGRAPHS.split(text):
         if paragraph.count("[") > MOST_BRACKETS:
             help = "put an empty line between paragraphs"
-            raise DripError(f"a paragraph has more than {MOST_BRACKETS:,} brackets", help=help, place=place)
+            raise DripError(
+                f"a paragraph has more than {MOST_BRACKETS:,} brackets",
+                help=help,
+                place=place,
+            )
 
 
 def _check_nesting(text: str, place: Place) -> None:

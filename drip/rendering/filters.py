@@ -16,9 +16,25 @@ from babel import UnknownLocaleError
 from babel.core import Locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, format_decimal
-from jinja2 import Environment, Undefined, nodes, pass_context, pass_environment, pass_eval_context
+from jinja2 import (
+    Environment,
+    Undefined,
+    nodes,
+    pass_context,
+    pass_environment,
+    pass_eval_context,
+)
 from jinja2.exceptions import SecurityError
-from jinja2.filters import FILTERS, do_batch, do_round, do_trim, do_urlencode, sync_do_join, sync_do_slice, sync_do_sum
+from jinja2.filters import (
+    FILTERS,
+    do_batch,
+    do_round,
+    do_trim,
+    do_urlencode,
+    sync_do_join,
+    sync_do_slice,
+    sync_do_sum,
+)
 from jinja2.runtime import Context
 from jinja2.tests import TESTS
 
@@ -36,21 +52,115 @@ from drip.rendering.limits import (
 
 # Filters of one text or number.
 OF_ONE = (
-    "abs", "capitalize", "d", "default", "e", "escape", "float", "forceescape", "int", "lower", "replace", "round", "safe",
-    "string", "striptags", "title", "trim", "truncate", "upper", "wordcount", "date", "money", "number", "plural",
-)  # fmt: skip
+    "abs",
+    "capitalize",
+    "d",
+    "default",
+    "e",
+    "escape",
+    "float",
+    "forceescape",
+    "int",
+    "lower",
+    "replace",
+    "round",
+    "safe",
+    "string",
+    "striptags",
+    "title",
+    "trim",
+    "truncate",
+    "upper",
+    "wordcount",
+    "date",
+    "money",
+    "number",
+    "plural",
+)
 # Jinja's filters: besides those of one value, the ones that may go through many.
 LISTED_FILTERS = (
-    "abs", "batch", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "forceescape",
-    "groupby", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr",
-    "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title",
-    "trim", "truncate", "unique", "upper", "urlencode", "wordcount",
-)  # fmt: skip
+    "abs",
+    "batch",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "groupby",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+)
 LISTED_TESTS = (
-    "!=", "<", "<=", "==", ">", ">=", "boolean", "defined", "divisibleby", "eq", "equalto", "escaped", "even", "false",
-    "float", "ge", "greaterthan", "gt", "in", "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none",
-    "number", "odd", "sameas", "sequence", "string", "true", "undefined", "upper",
-)  # fmt: skip
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "true",
+    "undefined",
+    "upper",
+)
 # Digits of a text that becomes a number: the time that Python takes grows with their square.
 LONGEST_NUMBER = 1_000
 # A float has fewer.
@@ -88,11 +198,21 @@ def _replace(text: Any, old: str, new: str) -> str:
 
 
 @pass_eval_context
-def _joined(context: nodes.EvalContext, value: Any, d: str = "", attribute: str | int | None = None) -> str:
+def _joined(
+    context: nodes.EvalContext,
+    value: Any,
+    d: str = "",
+    attribute: str | int | None = None,
+) -> str:
     items = [*value]
     if any(map(is_collection, (*items, d))):
-        raise SecurityError("`join` makes a text of texts, numbers and dates, and not of lists of lists")
-    not_too_long(len(str(d)) * len(items) + sum(len(item) for item in items if isinstance(item, str)))
+        raise SecurityError(
+            "`join` makes a text of texts, numbers and dates, and not of lists of lists"
+        )
+    not_too_long(
+        len(str(d)) * len(items)
+        + sum(len(item) for item in items if isinstance(item, str))
+    )
     joined: str = sync_do_join(context, items, d, attribute)
     return joined
 
@@ -143,7 +263,12 @@ def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
 
 
 @pass_environment
-def _sum(environment: Environment, iterable: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
+def _sum(
+    environment: Environment,
+    iterable: Any,
+    attribute: str | int | None = None,
+    start: Any = 0,
+) -> Any:
     """Of numbers alone: lists added to lists take time that grows with the square."""
     if isinstance(start, list | tuple | str):
         raise SecurityError("`sum` works on numbers only")
@@ -192,7 +317,11 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 
     @pass_context
     def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
-        return str(value) if isinstance(value, Undefined) else filter_(context, value, *more, **named)
+        return (
+            str(value)
+            if isinstance(value, Undefined)
+            else filter_(context, value, *more, **named)
+        )
 
     return filtered
 
@@ -202,7 +331,11 @@ def _money(currency: str) -> Callable[..., str]:
         amount = _amount(value)
         locale = locale_of(context.get("locale"))
         # Both zeros are one to a cache.
-        return _as_money(amount, unit, locale) if amount else format_currency(amount, unit, locale=locale)
+        return (
+            _as_money(amount, unit, locale)
+            if amount
+            else format_currency(amount, unit, locale=locale)
+        )
 
     return money
 
@@ -211,7 +344,10 @@ def _amount(value: Any) -> Any:
     """A number, or a text that is one. Raises ValueError for one that nobody reads, and for what is none."""
     amount = parse_number(value) if isinstance(value, str) else value
     # Nothing is smaller or larger than what is no number (IEEE 754).
-    if not isinstance(amount, int | float | Decimal) or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:
+    if (
+        not isinstance(amount, int | float | Decimal)
+        or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT
+    ):
         raise ValueError(f"`{str(value)[:40]}` is no number that can be written out")
     return amount
 
@@ -235,7 +371,11 @@ def _date(context: Context, value: Any, length: str = "long") -> str:
     if isinstance(value, str):
         value = parse_date(value)
     if isinstance(value, Birthday):
-        return format_date(date(2000, value.month, value.day), "MMMM d" if length == "long" else "MMM d", locale=locale)
+        return format_date(
+            date(2000, value.month, value.day),
+            "MMMM d" if length == "long" else "MMM d",
+            locale=locale,
+        )
     if isinstance(value, datetime) and length == "time":
         return format_datetime(value, "short", locale=locale)
     if not isinstance(value, date):

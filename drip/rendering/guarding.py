@@ -11,10 +11,21 @@ from drip.rendering.filters import OF_ONE
 from drip.rendering.limits import MOST_BITS, USE
 
 ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN = (
-    "0round", "0looped", "0built", "0joined", "0sliced", "0compared", "0shown",
-)  # fmt: skip
+    "0round",
+    "0looped",
+    "0built",
+    "0joined",
+    "0sliced",
+    "0compared",
+    "0shown",
+)
 # Filters that give a text or a number, whatever they take.
-GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {"d", "default", "float", "int"}
+GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {
+    "d",
+    "default",
+    "float",
+    "int",
+}
 
 
 class Guard(NodeTransformer):
@@ -44,7 +55,9 @@ class Guard(NodeTransformer):
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.nodes = [each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes]
+        node.nodes = [
+            each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes
+        ]
         return node
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
@@ -71,7 +84,9 @@ class Guard(NodeTransformer):
 
     def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802
         if isinstance(node.value, int) and node.value.bit_length() > MOST_BITS:
-            raise TemplateSyntaxError("a number this large is not computed", node.lineno)
+            raise TemplateSyntaxError(
+                "a number this large is not computed", node.lineno
+            )
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
@@ -83,7 +98,11 @@ class Guard(NodeTransformer):
         if not isinstance(node.arg, nodes.Slice):
             return node
         bounds = (node.arg.start, node.arg.stop, node.arg.step)
-        return _guarded(SLICED, node.node, *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds))
+        return _guarded(
+            SLICED,
+            node.node,
+            *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds),
+        )
 
     def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
         raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
@@ -97,7 +116,11 @@ class Guard(NodeTransformer):
 
 def is_guard(node: nodes.Node) -> bool:
     """Whether it counts a round of a loop."""
-    return isinstance(node, nodes.ExprStmt) and isinstance(node.node, nodes.Filter) and node.node.name == ROUND
+    return (
+        isinstance(node, nodes.ExprStmt)
+        and isinstance(node.node, nodes.Filter)
+        and node.node.name == ROUND
+    )
 
 
 def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
@@ -143,5 +166,7 @@ def _steps_of(body: Sequence[nodes.Node]) -> int:
     while waiting:
         node = waiting.pop()
         steps += 1
-        waiting += node.iter_child_nodes(exclude=("body",) if isinstance(node, Body) else None)
+        waiting += node.iter_child_nodes(
+            exclude=("body",) if isinstance(node, Body) else None
+        )
     return steps

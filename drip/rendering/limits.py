@@ -46,7 +46,9 @@ MOST_NESTED = 20
 
 TEXTS = frozenset((str, Markup))
 # What may be printed besides texts, and is compared in no time to speak of.
-SMALL = frozenset((int, float, bool, NoneType, date, datetime, time_of_day, timedelta, Birthday))
+SMALL = frozenset(
+    (int, float, bool, NoneType, date, datetime, time_of_day, timedelta, Birthday)
+)
 
 
 class TooMuch(Exception):
@@ -119,7 +121,9 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
             characters += len(value)
         elif kind not in SMALL and not isinstance(value, Undefined):
             if not is_collection(value):
-                raise SecurityError(f"a list holds texts, numbers and dates, and no {kind.__name__}")
+                raise SecurityError(
+                    f"a list holds texts, numbers and dates, and no {kind.__name__}"
+                )
             more_values, more_characters = _size(value, depth - 1)
             values, characters = values + more_values, characters + more_characters
         _not_too_many(values)
@@ -128,7 +132,11 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
 
 
 def _members(collection: Any) -> Iterable[Any]:
-    return chain.from_iterable(collection.items()) if isinstance(collection, dict) else collection
+    return (
+        chain.from_iterable(collection.items())
+        if isinstance(collection, dict)
+        else collection
+    )
 
 
 def _not_too_many(values: int) -> None:

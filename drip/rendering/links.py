@@ -26,7 +26,11 @@ def tracked_links(html: str) -> str:
     def led(match: re.Match[str]) -> str:
         quote = '"' if match[2] else "'"
         address = _put_together(match[2] or match[3])
-        return f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}" if address else match[0]
+        return (
+            f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}"
+            if address
+            else match[0]
+        )
 
     return HREF.sub(led, html)
 
@@ -38,10 +42,14 @@ def _put_together(address: str) -> str | None:
     texts = parts[::2]
     if any("{" in text or "}" in text or " " in text.strip() for text in texts):
         return None
-    if not re.match("https?://.", texts[0], re.I) and (texts[0].strip() or len(parts) == 1):
+    if not re.match("https?://.", texts[0], re.I) and (
+        texts[0].strip() or len(parts) == 1
+    ):
         return None
     written = [
-        f"({part})" if n % 2 else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
+        f"({part})"
+        if n % 2
+        else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
         for n, part in enumerate(parts)
         if part
     ]

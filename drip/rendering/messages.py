@@ -19,7 +19,13 @@ from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.core.shortage import shortage
 from drip.errors import DripError, Place
 from drip.rendering.limits import TooMuch
-from drip.rendering.templates import MOST_EXCEEDED, Compiled, Source, Templates, endings_of
+from drip.rendering.templates import (
+    MOST_EXCEEDED,
+    Compiled,
+    Source,
+    Templates,
+    endings_of,
+)
 
 # Values that are the same for everybody who gets a message at one occurrence.
 FOR_ALL = ("business", "topic")
@@ -80,16 +86,24 @@ def render(templates: Templates, request: Request) -> Message:
     """The message. Raises RenderError with the template's place, and Shortage for what the machine lacks, which is about no
     message."""
     try:
-        compiled = templates.get(request.template, request.locale, request.channel, request.content)
+        compiled = templates.get(
+            request.template, request.locale, request.channel, request.content
+        )
         attachments = tuple(templates.attachment(name) for name in request.attach)
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     except OSError as error:
         sentence = f"a file of {request.template} cannot be read: {error.strerror}"
-        raise shortage(error) or RenderError(sentence, help="let drip's user read what is in templates/") from None
+        raise shortage(error) or RenderError(
+            sentence, help="let drip's user read what is in templates/"
+        ) from None
     if reason := compiled.given_up:
         sentence = f"{request.template} is not tried any more, since {MOST_EXCEEDED} messages in a row took long and failed: {reason}"
-        raise RenderError(sentence, help="write it simpler; a changed file is tried at once", place=compiled.place)
+        raise RenderError(
+            sentence,
+            help="write it simpler; a changed file is tried at once",
+            place=compiled.place,
+        )
     began_s = time.monotonic()
     try:
         message = _filled(templates, compiled, request, attachments)
@@ -98,27 +112,43 @@ def render(templates: Templates, request: Request) -> Message:
         raise _explained(templates, compiled, request, error) from None
     except Exception as error:
         # Filters and templates can fail in any way; but for a shortage it is this one message's.
-        raise shortage(error) or _explained(templates, compiled, request, error) from None
+        raise shortage(error) or _explained(
+            templates, compiled, request, error
+        ) from None
     compiled.tried(None)
     return message
 
 
-def signed_links(public_url: str | None, purpose: str, token: str, sender: Mailbox) -> tuple[str | None, str]:
+def signed_links(
+    public_url: str | None, purpose: str, token: str, sender: Mailbox
+) -> tuple[str | None, str]:
     """The page for a purpose, if there is a `public_url`, and the mail to the sender that says the same."""
     web = f"{public_url}/{purpose}/{token}" if public_url else None
     # Nothing in a purpose or a token has to be quoted (RFC 3986 section 2.3).
     return web, f"mailto:{quote(sender.address, safe='@')}?subject={purpose}%20{token}"
 
 
-def _filled(templates: Templates, compiled: Compiled, request: Request, attachments: tuple[Attachment, ...]) -> Message:
+def _filled(
+    templates: Templates,
+    compiled: Compiled,
+    request: Request,
+    attachments: tuple[Attachment, ...],
+) -> Message:
     link = request.unsubscribe_url or request.unsubscribe_mail
-    values: dict[str, Any] = dict(request.values) | {"locale": compiled.locale or request.own_locale}
+    values: dict[str, Any] = dict(request.values) | {
+        "locale": compiled.locale or request.own_locale
+    }
     if request.letterhead:
         values["topic"] = request.letterhead.topic_title
-    known = {"locale": values["locale"], **{name: values[name] for name in FOR_ALL if name in values}}
+    known = {
+        "locale": values["locale"],
+        **{name: values[name] for name in FOR_ALL if name in values},
+    }
     if request.content:
         front = request.content.front
-        values["issue"] = {name: _header(templates, text, None, values) for name, text in front.items()}
+        values["issue"] = {
+            name: _header(templates, text, None, values) for name, text in front.items()
+        }
         if not any("{" in text for text in front.values()):
             known["issue"] = values["issue"]
     subject = _header(templates, request.subject, compiled.subject, values)
@@ -129,10 +159,13 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
     if request.trap and html is not None:
         # First of all links: whoever follows one after the other comes by here.
         html = _at_the_beginning(
-            html, f'<a href="{request.trap}" tabindex="-1" aria-hidden="true" style="display:none"></a>'
+            html,
+            f'<a href="{request.trap}" tabindex="-1" aria-hidden="true" style="display:none"></a>',
         )
     if request.dot and html is not None:
-        html = _before_the_end(html, f'<img src="{request.dot}" width="1" height="1" alt="">')
+        html = _before_the_end(
+            html, f'<img src="{request.dot}" width="1" height="1" alt="">'
+        )
     if request.letterhead:
         html = html if html is None else _with_footer(html, request.letterhead, link)
         text = _with_text_footer(text, request.letterhead, link)
@@ -147,11 +180,18 @@ def _filled(templates: Templates, compiled: Compiled, request: Request, attachme
         date=request.date,
         reply_to=request.reply_to,
         headers=_list_headers(request) if request.letterhead else ANSWERED_BY_NOBODY,
-        attachments=(*attachments, *compiled.pictures) if html is not None else attachments,
+        attachments=(*attachments, *compiled.pictures)
+        if html is not None
+        else attachments,
     )
 
 
-def _header(templates: Templates, own: str | None, given: Template | None, values: dict[str, Any]) -> str:
+def _header(
+    templates: Templates,
+    own: str | None,
+    given: Template | None,
+    values: dict[str, Any],
+) -> str:
     if own and "{" not in own:
         return " ".join(own.split())
     template = templates.line(own, "") if own else given
@@ -164,7 +204,9 @@ def _with_footer(html: Pieced, letterhead: Letterhead, link: str) -> Pieced:
     """The page with the postal address and the way out, where its own footer lacks them."""
     missing = []
     if str(escape(letterhead.business_address)) not in html:
-        missing.append(escape(f"{letterhead.business_name}, {letterhead.business_address}"))
+        missing.append(
+            escape(f"{letterhead.business_name}, {letterhead.business_address}")
+        )
     if str(escape(link)) not in html:
         missing.append(Markup('<a href="{}">Unsubscribe</a>').format(link))
     if not missing:
@@ -240,28 +282,38 @@ def _list_headers(request: Request) -> dict[str, str]:
     domain = ascii_domain(request.sender.address).rpartition("@")[2]
     headers = {"List-Id": f"<{request.topic}.{domain}>"}
     if request.unsubscribe_url:
-        headers["List-Unsubscribe"] = f"<{request.unsubscribe_url}>, <{request.unsubscribe_mail}>"
+        headers["List-Unsubscribe"] = (
+            f"<{request.unsubscribe_url}>, <{request.unsubscribe_mail}>"
+        )
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     else:
         headers["List-Unsubscribe"] = f"<{request.unsubscribe_mail}>"
     return headers
 
 
-def _explained(templates: Templates, compiled: Compiled, request: Request, error: Exception) -> RenderError:
+def _explained(
+    templates: Templates, compiled: Compiled, request: Request, error: Exception
+) -> RenderError:
     said = str(getattr(error, "message", None) or error)
     place = compiled.place
     if found := re.search(r"has no attribute '([^']+)'", said):
         sentence = f"`{found[1]}` is not known for this contact, and {request.template} needs it"
         help = f"write `{{{{ …{found[1]}|default('…') }}}}`, or ask for it in the audience (`{found[1]}: known`)"
-        return RenderError(sentence, help=help, place=_line_of(templates, request, found[1], place))
+        return RenderError(
+            sentence, help=help, place=_line_of(templates, request, found[1], place)
+        )
     if found := re.search(r"'([^']+)' is undefined", said):
         sentence = f"`{found[1]}` does not exist here, and {request.template} uses it"
-        return RenderError(sentence, place=_line_of(templates, request, found[1], place))
+        return RenderError(
+            sentence, place=_line_of(templates, request, found[1], place)
+        )
     return RenderError(f"{request.template} cannot be filled in: {said}", place=place)
 
 
 def _line_of(templates: Templates, request: Request, name: str, place: Place) -> Place:
-    source = templates.source(request.template, request.locale, endings_of(request.channel))
+    source = templates.source(
+        request.template, request.locale, endings_of(request.channel)
+    )
     if source is None:
         return place
     for number, line in enumerate(source.body.splitlines(), source.first_line):

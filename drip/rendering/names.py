@@ -36,36 +36,64 @@ def names_in(templates: Templates, source: Source) -> list[Used]:
         try:
             found += _in_tree(templates.tree(text), text, first, source)
         except TemplateSyntaxError as error:
-            raise DripError(str(error.message), place=Place(source.name, first + error.lineno - 1)) from None
+            raise DripError(
+                str(error.message), place=Place(source.name, first + error.lineno - 1)
+            ) from None
     return found
 
 
 def names_in_text(templates: Templates, text: str, place: Place) -> list[Used]:
     """Every name that a line of a campaign uses. Raises DripError for wrong Jinja."""
     try:
-        found = _in_tree(templates.tree(text), text, 1, Source(Path(place.file), place.file, {}, text, 1))
+        found = _in_tree(
+            templates.tree(text),
+            text,
+            1,
+            Source(Path(place.file), place.file, {}, text, 1),
+        )
         return [replace(used, place=place, source=text) for used in found]
     except TemplateSyntaxError as error:
         raise DripError(f"`{text}`: {error.message}", place=place) from None
 
 
-def _in_tree(tree: nodes.Template, text: str, first: int, source: Source) -> Iterator[Used]:
+def _in_tree(
+    tree: nodes.Template, text: str, first: int, source: Source
+) -> Iterator[Used]:
     free = meta.find_undeclared_variables(tree)
     lines = text.splitlines()
     guarded = _Guarded()
     guarded.look(tree, frozenset())
     rooted = set()
-    reads: list[nodes.Getattr | nodes.Getitem] = [*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)]
+    reads: list[nodes.Getattr | nodes.Getitem] = [
+        *tree.find_all(nodes.Getattr),
+        *tree.find_all(nodes.Getitem),
+    ]
     for node in reads:
         attr = node.attr if isinstance(node, nodes.Getattr) else _constant(node)
-        if isinstance(node.node, nodes.Name) and node.node.name in free and attr is not None:
+        if (
+            isinstance(node.node, nodes.Name)
+            and node.node.name in free
+            and attr is not None
+        ):
             rooted.add(id(node.node))
             place = Place(source.name, first + node.lineno - 1)
-            yield Used(node.node.name, attr, place, _line(lines, node.lineno), id(node) in guarded.nodes)
+            yield Used(
+                node.node.name,
+                attr,
+                place,
+                _line(lines, node.lineno),
+                id(node) in guarded.nodes,
+            )
     for name in tree.find_all(nodes.Name):
         if name.ctx == "load" and name.name in free and id(name) not in rooted:
             place = Place(source.name, first + name.lineno - 1)
-            yield Used(name.name, None, place, _line(lines, name.lineno), id(name) in guarded.nodes)
+            yield Used(
+                name.name,
+                None,
+                place,
+                _line(lines, name.lineno),
+                id(name) in guarded.nodes,
+            )
 
 
 class _Guarded:
@@ -79,7 +107,11 @@ class _Guarded:
         read = _read(node)
         if read in known:
             self.nodes.add(id(node))
-        if isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None:
+        if (
+            isinstance(node, nodes.Filter)
+            and node.name in ("default", "d")
+            and node.node is not None
+        ):
             self._all(node.node)
         if isinstance(node, nodes.Test) and node.name in ("defined", "undefined"):
             self._all(node.node)
@@ -89,7 +121,9 @@ class _Guarded:
         for child in node.iter_child_nodes():
             self.look(child, known)
 
-    def _branch(self, node: nodes.If | nodes.CondExpr, known: frozenset[tuple[str, str | None]]) -> None:
+    def _branch(
+        self, node: nodes.If | nodes.CondExpr, known: frozenset[tuple[str, str | None]]
+    ) -> None:
         self._all(node.test)
         asked = known | {read for each in _inside(node.test) if (read := _read(each))}
         if isinstance(node, nodes.CondExpr):
@@ -122,7 +156,11 @@ def _read(node: nodes.Node) -> tuple[str, str | None] | None:
 
 def _constant(node: nodes.Getitem) -> str | None:
     arg = node.arg
-    return arg.value if isinstance(arg, nodes.Const) and isinstance(arg.value, str) else None
+    return (
+        arg.value
+        if isinstance(arg, nodes.Const) and isinstance(arg.value, str)
+        else None
+    )
 
 
 def _line(lines: list[str], number: int) -> str:

@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from datetime import date, datetime, timedelta
 from functools import wraps
 from itertools import islice
@@ -23,8 +31,23 @@ from markupsafe import Markup
 from drip.core.calendar import Birthday
 from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
-from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS, OF_ONE, OWN_TESTS, own_filters
-from drip.rendering.guarding import BUILT, COMPARED, JOINED, LOOPED, ROUND, SHOWN, SLICED, Guard
+from drip.rendering.filters import (
+    LISTED_FILTERS,
+    LISTED_TESTS,
+    OF_ONE,
+    OWN_TESTS,
+    own_filters,
+)
+from drip.rendering.guarding import (
+    BUILT,
+    COMPARED,
+    JOINED,
+    LOOPED,
+    ROUND,
+    SHOWN,
+    SLICED,
+    Guard,
+)
 from drip.rendering.limits import (
     LONGEST_SOUGHT,
     MADE,
@@ -53,10 +76,39 @@ GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
 # Filters that compare what is in a list, or put it into lower case.
 SORTING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
 OF_TEXTS = (
-    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal", "isdigit", "islower",
-    "isnumeric", "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind",
-    "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
-)  # fmt: skip
+    "capitalize",
+    "casefold",
+    "count",
+    "endswith",
+    "find",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isdecimal",
+    "isdigit",
+    "islower",
+    "isnumeric",
+    "isspace",
+    "istitle",
+    "isupper",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "rfind",
+    "rindex",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+)
 OF_DICTS = frozenset(("get", "items", "keys", "values"))
 OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
 # What of a value can be asked for by name. A field of its own comes first: `{{ order.items }}` of an order that has some.
@@ -71,10 +123,23 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
     timedelta: frozenset(("days", "seconds", "total_seconds")),
     Birthday: frozenset(("year", "month", "day")),
     LoopContext: frozenset(
-        ("changed", "cycle", "depth", "depth0", "first", "index", "index0", "last", "length", "nextitem", "previtem",
-         "revindex", "revindex0")
+        (
+            "changed",
+            "cycle",
+            "depth",
+            "depth0",
+            "first",
+            "index",
+            "index0",
+            "last",
+            "length",
+            "nextitem",
+            "previtem",
+            "revindex",
+            "revindex0",
+        )
     ),
-}  # fmt: skip
+}
 
 
 class Unknown(Undefined):
@@ -104,12 +169,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
-    def __init__(self, *, autoescape: bool, currency: str, unknown: type[Undefined] = Unknown) -> None:
-        super().__init__(autoescape=autoescape, undefined=unknown, keep_trailing_newline=True)
+    def __init__(
+        self, *, autoescape: bool, currency: str, unknown: type[Undefined] = Unknown
+    ) -> None:
+        super().__init__(
+            autoescape=autoescape, undefined=unknown, keep_trailing_newline=True
+        )
         self.budget = Budget()
         own = own_filters(currency)
         listed = {name: FILTERS[name] for name in LISTED_FILTERS} | own
-        self.filters = {name: self._counted(name, filter_) for name, filter_ in listed.items()}
+        self.filters = {
+            name: self._counted(name, filter_) for name, filter_ in listed.items()
+        }
         self.filters |= {
             ROUND: self.budget.spend,
             LOOPED: self._looped,
@@ -120,7 +191,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SHOWN: self._shown,
             LEADING: leading,
         }
-        tests = {name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS} | OWN_TESTS
+        tests = {
+            name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS
+        } | OWN_TESTS
         self.tests = {name: self._looked_into(test) for name, test in tests.items()}
         self.globals = {name: self.globals[name] for name in GLOBALS}
 
@@ -133,24 +206,38 @@ class Sandbox(ImmutableSandboxedEnvironment):
         except (SyntaxError, RecursionError):
             raise TemplateSyntaxError("the template is nested too deep", 1) from None
 
-    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+    def _parse(
+        self, source: str, name: str | None, filename: str | None
+    ) -> nodes.Template:
         if len(source) > MOST_CHARACTERS:
-            raise TemplateSyntaxError(f"the template has more than {MOST_CHARACTERS:,} characters", 1, name, filename)
+            raise TemplateSyntaxError(
+                f"the template has more than {MOST_CHARACTERS:,} characters",
+                1,
+                name,
+                filename,
+            )
         try:
             tree = super()._parse(source, name, filename)
-            if next(islice(tree.find_all(nodes.Node), MOST_NODES, None), None) is not None:
+            if (
+                next(islice(tree.find_all(nodes.Node), MOST_NODES, None), None)
+                is not None
+            ):
                 sentence = f"the template is made of more than {MOST_NODES:,} tags, values and texts"
                 raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
             guarded = Guard().visit(tree)
         except RecursionError:
-            raise TemplateSyntaxError("the template is nested too deep", 1, name, filename) from None
+            raise TemplateSyntaxError(
+                "the template is nested too deep", 1, name, filename
+            ) from None
         assert isinstance(guarded, nodes.Template)
         guarded.set_environment(self)
         return guarded
 
-    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+    def make_globals(
+        self, d: MutableMapping[str, Any] | None
+    ) -> MutableMapping[str, Any]:
         """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
         return {**self.globals, **(d or {})}
 
@@ -184,8 +271,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A value of a dictionary, or what is listed of another kind of value."""
         kind = type(obj)
         if kind is dict and (attribute in obj or attribute not in OF_DICTS):
-            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
-        known = ATTRIBUTES.get(kind) or (ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset())
+            return (
+                obj[attribute]
+                if attribute in obj
+                else self.undefined(obj=obj, name=attribute)
+            )
+        known = ATTRIBUTES.get(kind) or (
+            ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset()
+        )
         if isinstance(obj, Undefined) or attribute in known:
             if kind in TEXTS:
                 not_too_long(len(obj), MOST_FILTERED)
@@ -199,13 +292,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         """A value by its place or name; else as `getattr`. Raises SecurityError for a key that is no text or number."""
         if not isinstance(argument, str | int | Undefined):
-            raise SecurityError("what stands between [ and ] is a text or a whole number")
+            raise SecurityError(
+                "what stands between [ and ] is a text or a whole number"
+            )
         if is_collection(obj) or isinstance(obj, str):
             try:
                 return obj[argument]
             except (TypeError, LookupError):
                 pass
-        return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj=obj, name=str(argument))
+        return (
+            self.getattr(obj, argument)
+            if isinstance(argument, str)
+            else self.undefined(obj=obj, name=str(argument))
+        )
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Counts what a template calls, with what, and what it gives: a macro can call itself."""
@@ -220,7 +319,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
             steps += len(owner) // READ
-            not_too_long(max((len(each) for each in args if isinstance(each, str)), default=0), LONGEST_SOUGHT)
+            not_too_long(
+                max((len(each) for each in args if isinstance(each, str)), default=0),
+                LONGEST_SOUGHT,
+            )
         elif isinstance(owner, list | tuple):
             steps += self._read(owner)
         self.budget.spend(steps)
@@ -239,9 +341,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError("a power this large is not computed")
         if operator in ("*", "%") and not numbers:
             raise SecurityError(f"`{operator}` works on numbers only")
-        if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in (left, right)):
+        if any(
+            isinstance(each, int) and each.bit_length() > MOST_BITS
+            for each in (left, right)
+        ):
             raise SecurityError("a number this large is not computed")
-        if operator == "+" and not numbers and (isinstance(left, str) or is_collection(left)):
+        if (
+            operator == "+"
+            and not numbers
+            and (isinstance(left, str) or is_collection(left))
+        ):
             not_too_long(len(left) + len(right))
         self.budget.spend()
         return self._made(super().call_binop(context, operator, left, right))
@@ -256,7 +365,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         spend = self.budget.spend
 
         def looked_up(arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-            texts = (more for more in (*arguments[first + 1 :], *named.values()) if isinstance(more, str))
+            texts = (
+                more
+                for more in (*arguments[first + 1 :], *named.values())
+                if isinstance(more, str)
+            )
             return max([1, *map(_names_in, texts)])
 
         @wraps(filter_)
@@ -269,7 +382,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 if many and (names := looked_up(arguments, named)) > 1:
                     spend(len(value) * names)
                 spend()
-            elif type(value) in SMALL or isinstance(value, Undefined) or name in ("d", "default"):
+            elif (
+                type(value) in SMALL
+                or isinstance(value, Undefined)
+                or name in ("d", "default")
+            ):
                 spend()
             elif name in OF_ONE or not is_collection(value):
                 raise SecurityError(f"`{name}` cannot be used on {_called(value)}")
@@ -277,7 +394,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 length = self._read(value) if name in SORTING else len(value)
                 spend(USE + length * looked_up(arguments, named))
             made = filter_(*arguments, **named)
-            return made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
+            return (
+                made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
+            )
 
         return filtered
 
@@ -334,15 +453,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _joined(self, *parts: Any) -> str:
-        texts = [part if isinstance(part, str) else str(self._shown(part)) for part in parts]
+        texts = [
+            part if isinstance(part, str) else str(self._shown(part)) for part in parts
+        ]
         length = sum(map(len, texts))
         not_too_long(length)
         self.budget.spend()
         made: str = self._made(markup_join(texts))
         return made
 
-    def _sliced(self, value: Any, start: int | None, stop: int | None, step: int | None) -> Any:
-        self.budget.spend(USE + (len(value) if is_collection(value) else self._read(value)))
+    def _sliced(
+        self, value: Any, start: int | None, stop: int | None, step: int | None
+    ) -> Any:
+        self.budget.spend(
+            USE + (len(value) if is_collection(value) else self._read(value))
+        )
         return self._made(value[start:stop:step])
 
     def _compared(self, value: Any) -> Any:
@@ -356,7 +481,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if len(value) > SHORT:
                 self.budget.spend(len(value) // PRINTED)
         elif kind not in SMALL and not isinstance(value, Undefined):
-            raise SecurityError(f"{_called(value)} cannot be written out: name what of it is to stand there")
+            raise SecurityError(
+                f"{_called(value)} cannot be written out: name what of it is to stand there"
+            )
         return value
 
 
@@ -366,7 +493,11 @@ def _called(value: Any) -> str:
         return "a record (a value with fields of its own)"
     if is_collection(value):
         return "a list (`|join(', ')` makes a text of it)"
-    return "a function (it lacks its brackets)" if callable(value) else f"a {type(value).__name__}"
+    return (
+        "a function (it lacks its brackets)"
+        if callable(value)
+        else f"a {type(value).__name__}"
+    )
 
 
 def _names_in(attribute: str) -> int:

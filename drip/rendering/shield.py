@@ -21,7 +21,11 @@ def tags_in(source: str) -> Iterator[tuple[int, int]]:
     at = 0
     endless: set[str] = set()
     while opening := _OPENING.search(source, at):
-        end = -1 if opening[0] in endless else source.find(_CLOSING[opening[0]], opening.end())
+        end = (
+            -1
+            if opening[0] in endless
+            else source.find(_CLOSING[opening[0]], opening.end())
+        )
         if end < 0:
             # Looked for once: a text may begin thousands.
             endless.add(opening[0])
@@ -67,7 +71,10 @@ def shielded_html(source: str, work: Callable[[str], str]) -> str:
     for start, end in tags_in(source):
         where.go_on(source[last:start])
         word = f"dripq{len(tags)}qpird"
-        parts += [source[last:start], word if where.in_tag or where.raw else f"<!--{word}-->"]
+        parts += [
+            source[last:start],
+            word if where.in_tag or where.raw else f"<!--{word}-->",
+        ]
         tags.append(source[start:end])
         last = end
     parts.append(source[last:])

@@ -27,11 +27,31 @@ from drip.rendering.sandbox import Sandbox
 MOST_ROUNDS, MOST_NODES = 500, 20_000
 # What expressions that can be filled in are made of.
 PURE = (
-    nodes.Name, nodes.Const, nodes.TemplateData, nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair, nodes.Keyword, nodes.Filter,
-    nodes.Test, nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.BinExpr,
+    nodes.Name,
+    nodes.Const,
+    nodes.TemplateData,
+    nodes.Tuple,
+    nodes.List,
+    nodes.Dict,
+    nodes.Pair,
+    nodes.Keyword,
+    nodes.Filter,
+    nodes.Test,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Slice,
+    nodes.CondExpr,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.BinExpr,
     nodes.UnaryExpr,
-)  # fmt: skip
-TOO_FAR = (nodes.EvalContextModifier, nodes.ScopedEvalContextModifier, nodes.Extends, nodes.Block)
+)
+TOO_FAR = (
+    nodes.EvalContextModifier,
+    nodes.ScopedEvalContextModifier,
+    nodes.Extends,
+    nodes.Block,
+)
 PLAIN = (str, int, float, bool, type(None), date, Birthday)
 LOOP = ("index", "index0", "revindex", "revindex0", "first", "last", "length")
 RESULT = "0result"
@@ -84,14 +104,25 @@ class Flat:
         return parts
 
 
-def specialised(sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]) -> Specialised | None:
+def specialised(
+    sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]
+) -> Specialised | None:
     """The template for these values of some of its names; None where it cannot be shown to be the same."""
     # Filters write dates and amounts by `locale`, wherever they stand.
-    if "locale" not in known or "locale" in _assigned(tree) or any(tree.find_all(TOO_FAR)):
+    if (
+        "locale" not in known
+        or "locale" in _assigned(tree)
+        or any(tree.find_all(TOO_FAR))
+    ):
         return None
     work = _Specialiser(sandbox)
     try:
-        body = _without_unused(work.body(tree.body, {name: value for name, value in known.items() if _plain(value)}))
+        body = _without_unused(
+            work.body(
+                tree.body,
+                {name: value for name, value in known.items() if _plain(value)},
+            )
+        )
     except _TooLarge:
         return None
     return _flat(sandbox, body) or Rest(_compiled(sandbox, body), work.bound)
@@ -100,7 +131,9 @@ def specialised(sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]
 def _compiled(sandbox: Sandbox, statements: list[nodes.Node]) -> Template:
     tree = nodes.Template(statements, lineno=1)
     tree.set_environment(sandbox)
-    return Template.from_code(sandbox, sandbox.compile(tree), sandbox.make_globals(None))
+    return Template.from_code(
+        sandbox, sandbox.compile(tree), sandbox.make_globals(None)
+    )
 
 
 def _flat(sandbox: Sandbox, body: list[nodes.Node]) -> Flat | None:
@@ -134,7 +167,9 @@ def _is_constant(node: nodes.Expr) -> bool:
 
 
 def _is_pure(node: nodes.Node) -> bool:
-    return isinstance(node, PURE) and all(_is_pure(each) for each in node.iter_child_nodes())
+    return isinstance(node, PURE) and all(
+        _is_pure(each) for each in node.iter_child_nodes()
+    )
 
 
 class _TooLarge(Exception):
@@ -151,7 +186,9 @@ class _Specialiser:
 
     def body(self, statements: list[nodes.Node], env: Env) -> list[nodes.Node]:
         """The statements with what is known filled in; `env` has afterwards what is known behind them."""
-        return _together(each for statement in statements for each in self._statement(statement, env))
+        return _together(
+            each for statement in statements for each in self._statement(statement, env)
+        )
 
     def _statement(self, node: nodes.Node, env: Env) -> list[nodes.Node]:
         self._nodes += 1
@@ -160,7 +197,11 @@ class _Specialiser:
         match node:
             case nodes.Output():
                 shown = [self._shown(each, env) for each in node.nodes]
-                self._characters += sum(len(each.data) for each in shown if isinstance(each, nodes.TemplateData))
+                self._characters += sum(
+                    len(each.data)
+                    for each in shown
+                    if isinstance(each, nodes.TemplateData)
+                )
                 if self._characters > limits.MOST_CHARACTERS:
                     raise _TooLarge
                 return [nodes.Output(shown, lineno=node.lineno)]
@@ -196,7 +237,9 @@ class _Specialiser:
         if not _is_known(node, env):
             return _UNKNOWN
         self._look_at_the_clock()
-        assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=node.lineno), node, lineno=node.lineno)
+        assign = nodes.Assign(
+            nodes.Name(RESULT, "store", lineno=node.lineno), node, lineno=node.lineno
+        )
         try:
             template = _compiled(self.sandbox, [assign])
             with self.sandbox.budget:
@@ -236,12 +279,21 @@ class _Specialiser:
                 _forget(env, _assigned(each))
         (first, then), *more = left
         assert first is not None
-        elifs = [nodes.If(test, body, [], [], lineno=node.lineno) for test, body in more if test is not None]
+        elifs = [
+            nodes.If(test, body, [], [], lineno=node.lineno)
+            for test, body in more
+            if test is not None
+        ]
         rest = next((body for test, body in more if test is None), [])
         return [nodes.If(first, then, elifs, rest, lineno=node.lineno)]
 
     def _truth(self, node: nodes.Node, env: Env) -> Any:
-        value = self._value(nodes.CondExpr(node, nodes.Const(True), nodes.Const(False), lineno=node.lineno), env)
+        value = self._value(
+            nodes.CondExpr(
+                node, nodes.Const(True), nodes.Const(False), lineno=node.lineno
+            ),
+            env,
+        )
         return value if value in (True, False) else _UNKNOWN
 
     # --- loops
@@ -256,23 +308,38 @@ class _Specialiser:
         _forget(inside, [*_names(node.target), "loop"])
         body = self.body(node.body, inside)
         rest = self.body(node.else_, dict(env))
-        return [nodes.For(node.target, node.iter, body, rest, node.test, node.recursive, lineno=node.lineno)]
+        return [
+            nodes.For(
+                node.target,
+                node.iter,
+                body,
+                rest,
+                node.test,
+                node.recursive,
+                lineno=node.lineno,
+            )
+        ]
 
     def _items(self, node: nodes.For, env: Env) -> list[Any] | None:
         """What the loop goes through, if that is known."""
         target = node.target
         simple = isinstance(target, nodes.Name) or (
-            isinstance(target, nodes.Tuple) and all(isinstance(each, nodes.Name) for each in target.items)
+            isinstance(target, nodes.Tuple)
+            and all(isinstance(each, nodes.Name) for each in target.items)
         )
         if node.recursive or not simple:
             return None
-        value = self._value(nodes.Filter(node.iter, "list", [], [], None, None, lineno=node.lineno), env)
+        value = self._value(
+            nodes.Filter(node.iter, "list", [], [], None, None, lineno=node.lineno), env
+        )
         if value is _UNKNOWN or len(value) > MOST_ROUNDS or not all(map(_plain, value)):
             return None
         kept = []
         for item in value:
             inside = self._with(target, item, env)
-            passes = True if node.test is None else inside and self._truth(node.test, inside)
+            passes = (
+                True if node.test is None else inside and self._truth(node.test, inside)
+            )
             if inside is None or passes is _UNKNOWN:
                 return None
             if passes:
@@ -288,7 +355,9 @@ class _Specialiser:
             return None
         return {**env, **dict(zip(names, item, strict=True))}
 
-    def _unrolled(self, node: nodes.For, items: list[Any], env: Env) -> list[nodes.Node] | None:
+    def _unrolled(
+        self, node: nodes.For, items: list[Any], env: Env
+    ) -> list[nodes.Node] | None:
         """Each round by itself; None if a round needs the loop."""
         loops = [each for each in _loads(node.body) if each == "loop"]
         if loops and not _asks_loop_simply(node.body):
@@ -307,13 +376,21 @@ class _Specialiser:
             if used & targets:
                 name = f"0v{len(self.bound)}"
                 self.bound[name] = item
-                bind = nodes.Assign(node.target, nodes.Name(name, "load", lineno=node.lineno), lineno=node.lineno)
+                bind = nodes.Assign(
+                    node.target,
+                    nodes.Name(name, "load", lineno=node.lineno),
+                    lineno=node.lineno,
+                )
                 body = [bind, *body]
             scoped = any(_assigned(each) for each in body)
             left += [nodes.Scope(body, lineno=node.lineno)] if scoped else body
         if not items:
             left = self.body(node.else_, dict(env))
-            left = [nodes.Scope(left, lineno=node.lineno)] if any(_assigned(each) for each in left) else left
+            left = (
+                [nodes.Scope(left, lineno=node.lineno)]
+                if any(_assigned(each) for each in left)
+                else left
+            )
         return left
 
 
@@ -359,7 +436,9 @@ def _loads(statements: list[nodes.Node]) -> Iterator[str]:
     for node in statements:
         if isinstance(node, nodes.Name):
             yield node.name
-        yield from (each.name for each in node.find_all(nodes.Name) if each.ctx == "load")
+        yield from (
+            each.name for each in node.find_all(nodes.Name) if each.ctx == "load"
+        )
         yield from (each.name for each in node.find_all(nodes.NSRef))
 
 
@@ -371,22 +450,35 @@ def _asks_loop_simply(body: list[nodes.Node]) -> bool:
         if isinstance(node, nodes.For) or any(node.find_all(nodes.For)):
             return False
         for each in node.find_all(nodes.Getattr):
-            simple += isinstance(each.node, nodes.Name) and each.node.name == "loop" and each.attr in LOOP
+            simple += (
+                isinstance(each.node, nodes.Name)
+                and each.node.name == "loop"
+                and each.attr in LOOP
+            )
     return asked == simple
 
 
 def _place(number: int, length: int) -> dict[str, Any]:
     return {
-        "index": number + 1, "index0": number, "revindex": length - number, "revindex0": length - number - 1,
-        "first": number == 0, "last": number == length - 1, "length": length,
-    }  # fmt: skip
+        "index": number + 1,
+        "index0": number,
+        "revindex": length - number,
+        "revindex0": length - number - 1,
+        "first": number == 0,
+        "last": number == length - 1,
+        "length": length,
+    }
 
 
 def _together(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
     """What is written one after the other, as one."""
     left: list[nodes.Node] = []
     for each in statements:
-        if isinstance(each, nodes.Output) and left and isinstance(left[-1], nodes.Output):
+        if (
+            isinstance(each, nodes.Output)
+            and left
+            and isinstance(left[-1], nodes.Output)
+        ):
             left[-1].nodes += each.nodes
         else:
             left.append(each)
@@ -399,10 +491,14 @@ def _together(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
 def _joined(written: list[nodes.Expr]) -> list[nodes.Expr]:
     """Texts beside each other as one."""
     left: list[nodes.Expr] = []
-    for are_texts, beside in groupby(written, lambda each: isinstance(each, nodes.TemplateData)):
+    for are_texts, beside in groupby(
+        written, lambda each: isinstance(each, nodes.TemplateData)
+    ):
         together = list(beside)
         if are_texts:
-            whole = "".join(each.data for each in together if isinstance(each, nodes.TemplateData))
+            whole = "".join(
+                each.data for each in together if isinstance(each, nodes.TemplateData)
+            )
             together = [nodes.TemplateData(whole, lineno=together[0].lineno)]
         left += together
     return left
@@ -412,12 +508,26 @@ def _without_unused(body: list[nodes.Node]) -> list[nodes.Node]:
     """Without assignments of what is asked for nowhere any more."""
     used = set(_loads(body))
     return _together(
-        each for each in body
-        if not (isinstance(each, nodes.Assign) and isinstance(each.target, nodes.Name) and each.target.name not in used
-                and _cannot_fail(each.node))
-    )  # fmt: skip
+        each
+        for each in body
+        if not (
+            isinstance(each, nodes.Assign)
+            and isinstance(each.target, nodes.Name)
+            and each.target.name not in used
+            and _cannot_fail(each.node)
+        )
+    )
 
 
 def _cannot_fail(node: nodes.Node) -> bool:
-    kinds = (nodes.Const, nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair, nodes.TemplateData)
-    return isinstance(node, kinds) and all(_cannot_fail(each) for each in node.iter_child_nodes())
+    kinds = (
+        nodes.Const,
+        nodes.List,
+        nodes.Tuple,
+        nodes.Dict,
+        nodes.Pair,
+        nodes.TemplateData,
+    )
+    return isinstance(node, kinds) and all(
+        _cannot_fail(each) for each in node.iter_child_nodes()
+    )

@@ -28,7 +28,15 @@ from drip.paths import inside, within
 from drip.rendering.bounds import check_bounds
 from drip.rendering.limits import TooMuch
 from drip.rendering.links import links_in, tracked_links
-from drip.rendering.naming import DATED, ENDINGS, bare_name, dated_in, front_matter, locale_in, variants_for
+from drip.rendering.naming import (
+    DATED,
+    ENDINGS,
+    bare_name,
+    dated_in,
+    front_matter,
+    locale_in,
+    variants_for,
+)
 from drip.rendering.sandbox import Blank, Sandbox
 from drip.rendering.shield import shielded, shielded_html
 from drip.rendering.specialising import Specialised, specialised
@@ -59,8 +67,13 @@ EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 ISSUE_BODY = re.compile(r"\{\{-?\s*issue\.body\s*-?\}\}")
 # A picture whose address is neither a whole one nor filled in.
-PICTURE = re.compile(r"""(<img\b[^<>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""", re.I)
-MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable("table")
+PICTURE = re.compile(
+    r"""(<img\b[^<>]*?\ssrc\s*=\s*["'])(?![A-Za-z][\w+.-]*:|//|["'#])([^"'{}]+)(["'])""",
+    re.I,
+)
+MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable(
+    "table"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,9 @@ class Source:
     def front_line(self, name: str) -> int:
         """The line in which a key of the front matter stands."""
         lines = self.path.read_text("utf-8-sig").splitlines()[: self.first_line]
-        return next((n for n, each in enumerate(lines, 1) if each.startswith(f"{name}:")), 1)
+        return next(
+            (n for n, each in enumerate(lines, 1) if each.startswith(f"{name}:")), 1
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,9 @@ class Compiled:
     pictures: tuple[Attachment, ...] = ()
     _exceeded: list[str] = field(default_factory=list, repr=False)
     _uses: Counter[str] = field(default_factory=Counter, repr=False)
-    _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(default_factory=dict, repr=False)
+    _special: dict[str, tuple[Specialised | None, Specialised | None]] = field(
+        default_factory=dict, repr=False
+    )
 
     def pieces(
         self, templates: Templates, values: dict[str, Any], known: Mapping[str, Any]
@@ -140,11 +157,20 @@ class Compiled:
     ) -> tuple[Specialised | None, Specialised | None]:
         html = None
         if self.html_source is not None:
-            html = specialised(templates.html, templates.html.parse(self.html_source), known)
-        return html, specialised(templates.plain, templates.plain.parse(self.text_source), known)
+            html = specialised(
+                templates.html, templates.html.parse(self.html_source), known
+            )
+        return html, specialised(
+            templates.plain, templates.plain.parse(self.text_source), known
+        )
 
 
-def _filled(sandbox: Sandbox, plain: Template, special: Specialised | None, values: dict[str, Any]) -> Pieced:
+def _filled(
+    sandbox: Sandbox,
+    plain: Template,
+    special: Specialised | None,
+    values: dict[str, Any],
+) -> Pieced:
     if special is None:
         return Pieced(sandbox.pieces(plain, values))
     return Pieced(special.pieces(sandbox, values))
@@ -166,7 +192,9 @@ class Templates:
         self.html = Sandbox(autoescape=True, currency=self.currency)
         self.plain = Sandbox(autoescape=False, currency=self.currency)
         self.notes = Sandbox(autoescape=False, currency=self.currency, unknown=Blank)
-        self._inliner = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+        self._inliner = css_inline.CSSInliner(
+            keep_style_tags=True, load_remote_stylesheets=False
+        )
 
     @property
     def folder(self) -> Path:
@@ -174,9 +202,21 @@ class Templates:
 
     def names(self) -> list[str]:
         """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
-        return sorted({bare_name(path, self.folder) for path in self._files() if not DATED.match(path.name)})
+        return sorted(
+            {
+                bare_name(path, self.folder)
+                for path in self._files()
+                if not DATED.match(path.name)
+            }
+        )
 
-    def get(self, name: str, locale: str | None, channel: str = "email", content: Source | None = None) -> Compiled:
+    def get(
+        self,
+        name: str,
+        locale: str | None,
+        channel: str = "email",
+        content: Source | None = None,
+    ) -> Compiled:
         """A template in the nearest locale there is, with the text of `content` where it says `{{ issue.body }}`.
 
         Raises DripError if it is missing or cannot be compiled.
@@ -190,13 +230,28 @@ class Templates:
         """A file of the folder that goes along with a message. Raises DripError if it is missing or too large."""
         path = within(self.folder, name)
         if path is None or not path.is_file():
-            raise DripError(f"there is no file `{name}` to attach", help=f"put it into {FOLDER}/{name}")
+            raise DripError(
+                f"there is no file `{name}` to attach",
+                help=f"put it into {FOLDER}/{name}",
+            )
         if path.stat().st_size > ATTACHMENT_BYTES:
-            raise DripError(f"`{name}` is too large to attach", help="the most is 10 MB; link to it instead")
+            raise DripError(
+                f"`{name}` is too large to attach",
+                help="the most is 10 MB; link to it instead",
+            )
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return Attachment(path.name, f"{kind}; charset=utf-8" if kind.startswith("text/") else kind, path.read_bytes())
+        return Attachment(
+            path.name,
+            f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+            path.read_bytes(),
+        )
 
-    def source(self, name: str, locale: str | None, endings: tuple[str, ...] = BY_CHANNEL["email"]) -> Source | None:
+    def source(
+        self,
+        name: str,
+        locale: str | None,
+        endings: tuple[str, ...] = BY_CHANNEL["email"],
+    ) -> Source | None:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
         for variant in variants_for(locale):
             for ending in endings:
@@ -210,11 +265,18 @@ class Templates:
         found: dict[str, set[str | None]] = {}
         for path in self._files():
             found.setdefault(bare_name(path, self.folder), set()).add(locale_in(path))
-        return {name: sorted(locales, key=lambda each: each or "") for name, locales in found.items()}
+        return {
+            name: sorted(locales, key=lambda each: each or "")
+            for name, locales in found.items()
+        }
 
     def files(self, name: str) -> list[Source]:
         """Every file of a template: its locales, its channels."""
-        return [self._read(path) for path in self._files() if bare_name(path, self.folder) == name]
+        return [
+            self._read(path)
+            for path in self._files()
+            if bare_name(path, self.folder) == name
+        ]
 
     def content(self, folder: str, occurrence: str) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
@@ -244,13 +306,23 @@ class Templates:
         directory = within(self.folder, folder)
         if directory is None:
             return []
-        found = [path for path in dated_in(directory) if path.name.startswith(day) and path.stem[10:11] in ("", "-")]
+        found = [
+            path
+            for path in dated_in(directory)
+            if path.name.startswith(day) and path.stem[10:11] in ("", "-")
+        ]
         return [path for path in found if inside(path, self.folder)]
 
     def strays(self) -> list[str]:
         """The files that lie outside of the folder, to which links lead; nothing reads them."""
-        found = sorted(path for path in paths_below(self.folder) if not inside(path, self.folder))
-        names = [path.relative_to(self.folder) for path in found if not path.name.startswith(".")]
+        found = sorted(
+            path for path in paths_below(self.folder) if not inside(path, self.folder)
+        )
+        names = [
+            path.relative_to(self.folder)
+            for path in found
+            if not path.name.startswith(".")
+        ]
         return [f"{FOLDER}/{name.as_posix()}" for name in names]
 
     def markdown(self, source: Source) -> str:
@@ -260,8 +332,15 @@ class Templates:
     def _files(self) -> Iterator[Path]:
         for path in paths_below(self.folder):
             parts = path.relative_to(self.folder).parts
-            hidden = path.name == "README.md" or any(part.startswith(("_", ".")) for part in parts)
-            if path.is_file() and path.name.endswith(ENDINGS) and not hidden and inside(path, self.folder):
+            hidden = path.name == "README.md" or any(
+                part.startswith(("_", ".")) for part in parts
+            )
+            if (
+                path.is_file()
+                and path.name.endswith(ENDINGS)
+                and not hidden
+                and inside(path, self.folder)
+            ):
                 yield path
 
     def _read(self, path: Path) -> Source:
@@ -269,7 +348,9 @@ class Templates:
         try:
             raw = content(path, MOST_BYTES)
             if len(raw) > MOST_BYTES:
-                raise DripError(f"the file has more than {MOST_BYTES:,} bytes", place=Place(name))
+                raise DripError(
+                    f"the file has more than {MOST_BYTES:,} bytes", place=Place(name)
+                )
             text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except OSError as error:
             raise shortage(error) or DripError(
@@ -277,7 +358,9 @@ class Templates:
             ) from None
         except UnicodeDecodeError:
             help = "save it as UTF-8 in your editor"
-            raise DripError("the file is not UTF-8 text", help=help, place=Place(name)) from None
+            raise DripError(
+                "the file is not UTF-8 text", help=help, place=Place(name)
+            ) from None
         check_bounds(text, Place(name))
         found = FRONT.match(text)
         front = front_matter(found[1], name) if found else {}
@@ -285,7 +368,9 @@ class Templates:
         first = text[: found.end()].count("\n") + 1 if found else 1
         return Source(path, name, front, body, first)
 
-    def _compile(self, name: str, locale: str | None, channel: str, content: Source | None) -> Compiled:
+    def _compile(
+        self, name: str, locale: str | None, channel: str, content: Source | None
+    ) -> Compiled:
         source = self.source(name, locale, endings_of(channel))
         if source is None:
             raise self._missing(name, channel)
@@ -294,15 +379,23 @@ class Templates:
         text_file = text_file and self._with_content(text_file, content)
         place = Place(source.name)
         bare = channel in PLAIN or source.name.endswith(".txt")
-        html_source, pictures = (None, ()) if bare else self._with_pictures(self._page(source), source)
-        text_source = self._text(source, None if source.name.endswith((".sms", ".push")) else text_file, html_source)
+        html_source, pictures = (
+            (None, ()) if bare else self._with_pictures(self._page(source), source)
+        )
+        text_source = self._text(
+            source,
+            None if source.name.endswith((".sms", ".push")) else text_file,
+            html_source,
+        )
         if html_source and self.tracks and channel == "email":
             html_source = tracked_links(html_source)
         front = source.front
         return Compiled(
             name=name,
             place=place,
-            html=self._template(self.html, html_source, source) if html_source is not None else None,
+            html=self._template(self.html, html_source, source)
+            if html_source is not None
+            else None,
             text=self._template(self.plain, text_source, source),
             subject=self.line(front.get("subject"), source.name),
             preheader=self.line(front.get("preheader"), source.name),
@@ -312,12 +405,17 @@ class Templates:
             html_source=html_source,
             text_source=text_source,
             links=links_in(
-                html_source or "", text_source, *front.values(), *(content.front.values() if content else ())
+                html_source or "",
+                text_source,
+                *front.values(),
+                *(content.front.values() if content else ()),
             ),
             pictures=pictures,
         )
 
-    def _with_pictures(self, html: str, source: Source) -> tuple[str, tuple[Attachment, ...]]:
+    def _with_pictures(
+        self, html: str, source: Source
+    ) -> tuple[str, tuple[Attachment, ...]]:
         """Pictures that are files (`<img src="logo.png">`) go along with the message. Raises DripError for one that cannot.
 
         They are looked for beside the template, then in the folder itself.
@@ -327,7 +425,10 @@ class Templates:
         def shown(match: re.Match[str]) -> str:
             name = unquote(unescape(match[2]))
             lines = enumerate(source.body.splitlines(), source.first_line)
-            place = Place(source.name, next((number for number, line in lines if match[2] in line), None))
+            place = Place(
+                source.name,
+                next((number for number, line in lines if match[2] in line), None),
+            )
             beside = (source.path.parent.relative_to(self.folder) / name).as_posix()
             known = within(self.folder, beside)
             path = beside if known and known.is_file() else name.lstrip("/")
@@ -335,9 +436,17 @@ class Templates:
                 file = self.attachment(path)
             except DripError as error:
                 help = f"put it beside the template or into {FOLDER}/, or give its whole address (https://…)"
-                raise DripError(error.sentence.replace("to attach", "to show"), help=help, place=place) from None
+                raise DripError(
+                    error.sentence.replace("to attach", "to show"),
+                    help=help,
+                    place=place,
+                ) from None
             if not file.content_type.startswith("image/"):
-                raise DripError(f"`{name}` is no picture", help="use a PNG, JPEG or GIF", place=place)
+                raise DripError(
+                    f"`{name}` is no picture",
+                    help="use a PNG, JPEG or GIF",
+                    place=place,
+                )
             number = f"{sha256(file.data).hexdigest()[:20]}@drip"
             found[number] = replace(file, content_id=number)
             return f"{match[1]}cid:{number}{match[3]}"
@@ -371,7 +480,9 @@ class Templates:
             return " ".join(self.notes.render(template, dict(values)).split())
         except Exception as error:
             # Filters can fail in any way; whatever it was, it is this one text's.
-            raise shortage(error) or DripError(f"`{text}` cannot be filled in: {error}") from None
+            raise shortage(error) or DripError(
+                f"`{text}` cannot be filled in: {error}"
+            ) from None
 
     def of_text(self, sandbox: Sandbox, text: str) -> Template:
         """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
@@ -384,8 +495,13 @@ class Templates:
         endings = endings_of(channel)
         if name in self.names():
             ways = " or ".join(f"{FOLDER}/{name}{ending}" for ending in endings[:2])
-            return DripError(f"the template `{name}` has no text for {channel}", help=f"write {ways}")
-        help = nearest(name, self.names(), what="templates") or f"write {FOLDER}/{name}{endings[0]}"
+            return DripError(
+                f"the template `{name}` has no text for {channel}", help=f"write {ways}"
+            )
+        help = (
+            nearest(name, self.names(), what="templates")
+            or f"write {FOLDER}/{name}{endings[0]}"
+        )
         return DripError(f"there is no template `{name}`", help=help)
 
     def _page(self, source: Source) -> str:
@@ -393,10 +509,16 @@ class Templates:
         if source.name.endswith(".mjml"):
             return self._mjml(source)
         body = self.markdown(source) if source.name.endswith(".md") else source.body
-        layout = source.front.get("layout", LAYOUT if source.name.endswith(".md") else "")
+        layout = source.front.get(
+            "layout", LAYOUT if source.name.endswith(".md") else ""
+        )
         if found := EXTENDS.match(body):
             layout, body = found[1], body[found.end() :]
-        page = self._in_layout(body, layout, source) if layout and layout != "none" else body
+        page = (
+            self._in_layout(body, layout, source)
+            if layout and layout != "none"
+            else body
+        )
         # Without styles of its own there is nothing to inline.
         return shielded_html(page, self._inliner.inline) if "<style" in page else page
 
@@ -406,22 +528,34 @@ class Templates:
             import mrml
         except ImportError:
             help = "pip install 'drip[mjml]'"
-            raise DripError("MJML templates need an extra package", help=help, place=Place(source.name)) from None
+            raise DripError(
+                "MJML templates need an extra package",
+                help=help,
+                place=Place(source.name),
+            ) from None
         try:
             return shielded(source.body, lambda text: str(mrml.to_html(text).content))
         except OSError as error:
-            raise shortage(error) or DripError(f"the MJML cannot be read: {error}", place=Place(source.name)) from None
+            raise shortage(error) or DripError(
+                f"the MJML cannot be read: {error}", place=Place(source.name)
+            ) from None
 
     def _in_layout(self, body: str, layout: str, source: Source) -> str:
         path = within(self.folder, layout)
         if path is None or not path.is_file():
             if layout == LAYOUT and "layout" not in source.front:
                 return f"<!DOCTYPE html>\n<html><body>\n{body}\n</body></html>\n"
-            raise DripError(f"there is no layout `{layout}`", help=f"write {FOLDER}/{layout}", place=Place(source.name))
+            raise DripError(
+                f"there is no layout `{layout}`",
+                help=f"write {FOLDER}/{layout}",
+                place=Place(source.name),
+            )
         frame = self._read(path).body
         around = _around_the_block(frame)
         if around is None or BLOCK.search(around[2]):
-            sentence = "a layout has one place for the text: {% block body %}{% endblock %}"
+            sentence = (
+                "a layout has one place for the text: {% block body %}{% endblock %}"
+            )
             raise DripError(sentence, place=Place(f"{FOLDER}/{layout}"))
         inside = _around_the_block(body)
         return f"{around[0]}{inside[1] if inside else body}{around[2]}"
@@ -455,9 +589,20 @@ class Templates:
                 for n, each in enumerate(source.body.splitlines(), source.first_line)
                 if re.search(rf"\|\s*{found[1]}\b", each)
             )
-            help = nearest(found[1], self.plain.filters) or "templates/README.md lists those there are"
-            return DripError(f"there is no filter `{found[1]}`", help=help, place=Place(source.name, next(uses, line)))
-        return DripError(said, help="compare its braces and its `{% end… %}`", place=Place(source.name, line))
+            help = (
+                nearest(found[1], self.plain.filters)
+                or "templates/README.md lists those there are"
+            )
+            return DripError(
+                f"there is no filter `{found[1]}`",
+                help=help,
+                place=Place(source.name, next(uses, line)),
+            )
+        return DripError(
+            said,
+            help="compare its braces and its `{% end… %}`",
+            place=Place(source.name, line),
+        )
 
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
@@ -473,4 +618,8 @@ def _around_the_block(text: str) -> tuple[str, str, str] | None:
     """What stands before, in and behind `{% block body %}`; None if there is none."""
     begin = BLOCK.search(text)
     end = begin and ENDBLOCK.search(text, begin.end())
-    return (text[: begin.start()], text[begin.end() : end.start()], text[end.end() :]) if begin and end else None
+    return (
+        (text[: begin.start()], text[begin.end() : end.start()], text[end.end() :])
+        if begin and end
+        else None
+    )

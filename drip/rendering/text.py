@@ -5,7 +5,22 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-BLOCKS = {"p", "div", "tr", "table", "h1", "h2", "h3", "h4", "ul", "ol", "br", "hr", "blockquote", "section"}
+BLOCKS = {
+    "p",
+    "div",
+    "tr",
+    "table",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "ul",
+    "ol",
+    "br",
+    "hr",
+    "blockquote",
+    "section",
+}
 SILENT = {"style", "script", "head", "title"}
 
 # Each looks only so far for its end, and never goes back into what it has read: a text may begin thousands and end none.
@@ -35,7 +50,10 @@ def text_of_html(source: str) -> str:
     reader = _Reader()
     reader.feed(source)
     reader.close()
-    lines = [re.sub(r"[ \t\xa0]+", " ", line).strip() for line in "".join(reader.parts).split("\n")]
+    lines = [
+        re.sub(r"[ \t\xa0]+", " ", line).strip()
+        for line in "".join(reader.parts).split("\n")
+    ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 

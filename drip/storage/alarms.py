@@ -29,10 +29,17 @@ class Alarm:
     told_at: datetime | None
 
 
-def raised(connection: Connection, action: str, about: str, sentence: str, now: datetime) -> bool:
+def raised(
+    connection: Connection, action: str, about: str, sentence: str, now: datetime
+) -> bool:
     """Whether this is news: of the same action and thing there is none of the last day that has not ended for good."""
     open_ = alarms.c.ended_at.is_(None) | (alarms.c.ended_at > now - FLAPPING)
-    same = (alarms.c.action == action, alarms.c.about == about, alarms.c.at > now - AGAIN, open_)
+    same = (
+        alarms.c.action == action,
+        alarms.c.about == about,
+        alarms.c.at > now - AGAIN,
+        open_,
+    )
     if connection.execute(update(alarms).where(*same).values(ended_at=None)).rowcount:
         return False
     values = {"action": action, "about": about, "sentence": sentence, "at": now}
@@ -48,7 +55,11 @@ def over(
     about: Collection[str] | None = None,
 ) -> None:
     """What these actions told of is so no more: `about` these things (None: about all), and not about those in `but`."""
-    where = [alarms.c.action.in_(actions), alarms.c.ended_at.is_(None), alarms.c.about.not_in(but)]
+    where = [
+        alarms.c.action.in_(actions),
+        alarms.c.ended_at.is_(None),
+        alarms.c.about.not_in(but),
+    ]
     where += [alarms.c.about.in_(about)] if about is not None else []
     connection.execute(update(alarms).where(*where).values(ended_at=now))
 
@@ -68,8 +79,15 @@ def told(connection: Connection, number: int, now: datetime) -> None:
     connection.execute(update(alarms).where(alarms.c.id == number).values(told_at=now))
 
 
-def _found(connection: Connection, since: datetime, told: bool = True) -> Sequence[Alarm]:
-    statement = select(alarms).where(alarms.c.at > since).order_by(alarms.c.at, alarms.c.id)
+def _found(
+    connection: Connection, since: datetime, told: bool = True
+) -> Sequence[Alarm]:
+    statement = (
+        select(alarms).where(alarms.c.at > since).order_by(alarms.c.at, alarms.c.id)
+    )
     return [
-        Alarm(*row) for row in connection.execute(statement if told else statement.where(alarms.c.told_at.is_(None)))
+        Alarm(*row)
+        for row in connection.execute(
+            statement if told else statement.where(alarms.c.told_at.is_(None))
+        )
     ]

@@ -28,10 +28,25 @@ class ApiKey:
     revoked_at: datetime | None
 
 
-def add(connection: Connection, name: str, token: str, scopes: Collection[str], now: datetime) -> bool:
+def add(
+    connection: Connection,
+    name: str,
+    token: str,
+    scopes: Collection[str],
+    now: datetime,
+) -> bool:
     """Whether the name was free."""
-    values = {"name": name, "digest": digest(token), "scopes": ",".join(sorted(scopes)), "created_at": now}
-    statement = insert_or(api_keys).values(values).on_conflict_do_nothing(index_elements=["name"])
+    values = {
+        "name": name,
+        "digest": digest(token),
+        "scopes": ",".join(sorted(scopes)),
+        "created_at": now,
+    }
+    statement = (
+        insert_or(api_keys)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
     return connection.execute(statement.returning(api_keys.c.id)).first() is not None
 
 
@@ -44,13 +59,21 @@ def find(connection: Connection, token: str) -> ApiKey | None:
 
 def listed(connection: Connection) -> Sequence[ApiKey]:
     """All that there are and were."""
-    return [_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.id))]
+    return [
+        _key(row)
+        for row in connection.execute(select(api_keys).order_by(api_keys.c.id))
+    ]
 
 
 def revoke(connection: Connection, name: str, now: datetime) -> bool:
     """Whether there was one of this name that was good; it is not any more."""
     where = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
-    return connection.execute(update(api_keys).where(*where).values(revoked_at=now)).rowcount == 1
+    return (
+        connection.execute(
+            update(api_keys).where(*where).values(revoked_at=now)
+        ).rowcount
+        == 1
+    )
 
 
 def digest(token: str) -> str:
@@ -59,7 +82,13 @@ def digest(token: str) -> str:
 
 
 def _key(row: Row[tuple[object, ...]]) -> ApiKey:
-    return ApiKey(row.id, row.name, frozenset(row.scopes.split(",")), row.created_at, row.revoked_at)
+    return ApiKey(
+        row.id,
+        row.name,
+        frozenset(row.scopes.split(",")),
+        row.created_at,
+        row.revoked_at,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +108,19 @@ def answer_to(connection: Connection, key: ApiKey, name: str) -> Answer | None:
     return Answer(*row) if row else None
 
 
-def remember(connection: Connection, key: ApiKey, name: str, answer: Answer, now: datetime) -> None:
+def remember(
+    connection: Connection, key: ApiKey, name: str, answer: Answer, now: datetime
+) -> None:
     """Keeps an answer for a repeat. Of the request's name only a hash is kept: programs make names of addresses."""
-    values = {"digest": answer.digest, "status": answer.status, "body": answer.body, "at": now}
-    connection.execute(insert(answered).values(api_key_id=key.number, name=digest(name), **values))
+    values = {
+        "digest": answer.digest,
+        "status": answer.status,
+        "body": answer.body,
+        "at": now,
+    }
+    connection.execute(
+        insert(answered).values(api_key_id=key.number, name=digest(name), **values)
+    )
 
 
 def forget_answers(connection: Connection, before: datetime) -> None:
@@ -93,5 +131,10 @@ def forget_answers(connection: Connection, before: datetime) -> None:
 def forget_words(connection: Connection) -> None:
     """Answers that name or quote anybody are not kept: which of them are about one person cannot be told, since what was refused
     is stored nowhere else. That the requests were answered, and with which status, stays."""
-    names_somebody = or_(*(answered.c.body.contains(f'"{name}":') for name in ("reason", "notes", "contact")))
+    names_somebody = or_(
+        *(
+            answered.c.body.contains(f'"{name}":')
+            for name in ("reason", "notes", "contact")
+        )
+    )
     connection.execute(update(answered).where(names_somebody).values(body=FORGOTTEN))

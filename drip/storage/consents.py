@@ -20,19 +20,32 @@ from drip.storage.schema import consent_log, consents
 from drip.storage.sql import Prepared, listed_in, numbers
 
 _CONSENTS = Prepared(
-    select(consents.c.contact_id, consents.c.topic, consents.c.channel, consents.c.given, consents.c.at).where(
-        consents.c.contact_id.in_(listed_in("ids"))
-    )
+    select(
+        consents.c.contact_id,
+        consents.c.topic,
+        consents.c.channel,
+        consents.c.given,
+        consents.c.at,
+    ).where(consents.c.contact_id.in_(listed_in("ids")))
 )
-_SAID = insert_or(consents).values({column.name: bindparam(f"of_{column.name}") for column in consents.c})
+_SAID = insert_or(consents).values(
+    {column.name: bindparam(f"of_{column.name}") for column in consents.c}
+)
 _SAY = Prepared(
     _SAID.on_conflict_do_update(
-        index_elements=["contact_id", "topic", "channel"], set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at}
+        index_elements=["contact_id", "topic", "channel"],
+        set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at},
     )
 )
 _LOG = Prepared(
     insert(consent_log)
-    .values({column.name: bindparam(f"of_{column.name}") for column in consent_log.c if column.name != "id"})
+    .values(
+        {
+            column.name: bindparam(f"of_{column.name}")
+            for column in consent_log.c
+            if column.name != "id"
+        }
+    )
     .inline()
 )
 
@@ -51,18 +64,28 @@ class Consent(NamedTuple):
     dated: bool = True
 
 
-def of_contacts(connection: Connection, contact_ids: Collection[int]) -> dict[int, list[Consent]]:
+def of_contacts(
+    connection: Connection, contact_ids: Collection[int]
+) -> dict[int, list[Consent]]:
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
-    for contact, topic, channel, given, at in _CONSENTS.rows(connection, ids=numbers(contact_ids)):
-        found[contact].append(Consent(contact, topic, channel, bool(given), from_millis(at)))
+    for contact, topic, channel, given, at in _CONSENTS.rows(
+        connection, ids=numbers(contact_ids)
+    ):
+        found[contact].append(
+            Consent(contact, topic, channel, bool(given), from_millis(at))
+        )
     return found
 
 
 def record(
-    connection: Connection, said: Sequence[Consent], source: str, addresses: Mapping[int, str | None], now: datetime,
+    connection: Connection,
+    said: Sequence[Consent],
+    source: str,
+    addresses: Mapping[int, str | None],
+    now: datetime,
     proof: Mapping[str, str] | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Appends to the log what is new and makes it hold; returns how many were new.
 
     A word older than the one known changes nothing, nor does an undated yes after a no: whoever has
@@ -75,7 +98,9 @@ def record(
     for each in said:
         place = (each.contact_id, each.topic, each.channel)
         before = fresh.get(place) or known.get(place)
-        newer = before is not None and before.given != each.given and before.at <= each.at
+        newer = (
+            before is not None and before.given != each.given and before.at <= each.at
+        )
         if before is None or (newer and (each.dated or not each.given)):
             fresh[place] = each
     if not fresh:
@@ -83,7 +108,10 @@ def record(
     told = json.dumps(dict(proof)) if proof else None
     recorded = kept(now)
     words = [(*each[:4], kept(each.at)) for each in fresh.values()]
-    _LOG.many(connection, [(*word, source, addresses.get(word[0]), recorded, told) for word in words])
+    _LOG.many(
+        connection,
+        [(*word, source, addresses.get(word[0]), recorded, told) for word in words],
+    )
     _SAY.many(connection, words)
     _tell(connection, [each for each in fresh.values() if not each.given], source, now)
     touch(connection, {each.contact_id for each in fresh.values()})
@@ -91,15 +119,24 @@ def record(
     return len(fresh)
 
 
-def _tell(connection: Connection, gone: Sequence[Consent], source: str, now: datetime) -> None:
+def _tell(
+    connection: Connection, gone: Sequence[Consent], source: str, now: datetime
+) -> None:
     """Other programs are told who said no."""
     if gone and "unsubscribed" in notices.wanted(connection):
         known = contacts_by_id(connection, {each.contact_id for each in gone})
         told = [
-            (each.contact_id,
-             {"contact": known[each.contact_id].key, "topic": each.topic, "channel": each.channel, "source": source})
+            (
+                each.contact_id,
+                {
+                    "contact": known[each.contact_id].key,
+                    "topic": each.topic,
+                    "channel": each.channel,
+                    "source": source,
+                },
+            )
             for each in gone
-        ]  # fmt: skip
+        ]
         notices.add(connection, "unsubscribed", told, now)
 
 
@@ -120,7 +157,9 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
     """The same as they are at this moment."""
     ids = {each.contact_id for each in known}
     people = contacts_by_id(connection, ids)
-    said = {row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))}
+    said = {
+        row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))
+    }
     closed = suppressed(connection, {each.digest for each in known})
     return [
         each._replace(
@@ -150,11 +189,24 @@ class Word:
 def log_of(connection: Connection, contact_id: int) -> Sequence[Word]:
     """A contact's whole log, oldest first."""
     log = consent_log.c
-    columns = (log.topic, log.channel, log.given, log.at, log.source, log.address, log.recorded_at, log.proof)
+    columns = (
+        log.topic,
+        log.channel,
+        log.given,
+        log.at,
+        log.source,
+        log.address,
+        log.recorded_at,
+        log.proof,
+    )
     statement = select(*columns).where(log.contact_id == contact_id).order_by(log.id)
     return [Word(*row) for row in connection.execute(statement)]
 
 
 def latest(connection: Connection, contact_id: int) -> list[Word]:
     """The newest word about each topic and channel."""
-    return list({(each.topic, each.channel): each for each in log_of(connection, contact_id)}.values())
+    return list(
+        {
+            (each.topic, each.channel): each for each in log_of(connection, contact_id)
+        }.values()
+    )

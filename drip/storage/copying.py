@@ -34,10 +34,22 @@ from drip.storage.sqlite import SqliteDatabase
 AT_ONCE = 10_000
 # Nothing that is judged looks at what came back, at how servers take messages, or at what people and programs were told.
 APART = (
-    deliveries, lanes, relays, refusals, session_deaths, alarms, api_keys, answered, notices, told, links, operators, sessions,
+    deliveries,
+    lanes,
+    relays,
+    refusals,
+    session_deaths,
+    alarms,
+    api_keys,
+    answered,
+    notices,
+    told,
+    links,
+    operators,
+    sessions,
     data_mails,
     erasures,
-)  # fmt: skip
+)
 COPIED = [table for table in metadata.sorted_tables if table not in APART]
 
 
@@ -68,7 +80,9 @@ def copy_into(source: Database, target: Path, part: Part, now: datetime) -> None
 
     But for the judgements from before `now`: nothing that is judged looks at them.
     """
-    with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(target, isolation_level=None)
+    ) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         if isinstance(source, SqliteDatabase):
             with source.told():
@@ -78,7 +92,9 @@ def copy_into(source: Database, target: Path, part: Part, now: datetime) -> None
                 _copy_rows(there, connection, part, now)
 
 
-def _copy_file(source: Path, connection: sqlite3.Connection, part: Part, now: datetime) -> None:
+def _copy_file(
+    source: Path, connection: sqlite3.Connection, part: Part, now: datetime
+) -> None:
     connection.execute("ATTACH ? AS source", (str(source),))
     connection.execute("BEGIN")
     for table in COPIED:
@@ -92,14 +108,18 @@ def _copy_file(source: Path, connection: sqlite3.Connection, part: Part, now: da
     connection.execute("COMMIT")
 
 
-def _copy_rows(source: Connection, connection: sqlite3.Connection, part: Part, now: datetime) -> None:
+def _copy_rows(
+    source: Connection, connection: sqlite3.Connection, part: Part, now: datetime
+) -> None:
     """Of a database elsewhere: its rows, a batch at a time."""
     connection.execute("BEGIN")
     for table in COPIED:
         names = ", ".join(f'"{column.name}"' for column in table.columns)
         # The values as a file keeps them: JSON as text.
         asked = ", ".join(
-            f'CAST("{column.name}" AS TEXT)' if isinstance(column.type, JSON) else f'"{column.name}"'
+            f'CAST("{column.name}" AS TEXT)'
+            if isinstance(column.type, JSON)
+            else f'"{column.name}"'
             for column in table.columns
         )
         where, values = _where(table, part, now, "")
@@ -113,13 +133,25 @@ def _copy_rows(source: Connection, connection: sqlite3.Connection, part: Part, n
     connection.execute("COMMIT")
 
 
-def _where(table: Table, part: Part, now: datetime, schema: str) -> tuple[str, dict[str, str]]:
+def _where(
+    table: Table, part: Part, now: datetime, schema: str
+) -> tuple[str, dict[str, str]]:
     """Which rows of a table are copied, as SQL with its values."""
-    owner = "id" if table is contacts else "contact_id" if "contact_id" in table.columns else None
+    owner = (
+        "id"
+        if table is contacts
+        else "contact_id"
+        if "contact_id" in table.columns
+        else None
+    )
     held = part.holds(owner) if owner else None
     if table is judgements:
         held = part.holds("contact_id")
-        about = f" AND message_id IN (SELECT id FROM {schema}messages WHERE {held})" if held else ""
+        about = (
+            f" AND message_id IN (SELECT id FROM {schema}messages WHERE {held})"
+            if held
+            else ""
+        )
         return f" WHERE at >= {kept(now)}{about}", {}
     if table is events and held:
         names = {f"name{n}": name for n, name in enumerate(part.events)}

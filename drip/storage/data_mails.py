@@ -27,13 +27,23 @@ class DataMail:
     attempts: int
 
 
-def ask(connection: Connection, contact_id: int, subject: str, text: str, now: datetime) -> None:
+def ask(
+    connection: Connection, contact_id: int, subject: str, text: str, now: datetime
+) -> None:
     """One is to leave from now on."""
-    values = {"contact_id": contact_id, "asked_at": now, "subject": subject, "text": text, "again_at": now}
+    values = {
+        "contact_id": contact_id,
+        "asked_at": now,
+        "subject": subject,
+        "text": text,
+        "again_at": now,
+    }
     connection.execute(insert(data_mails).values(**values, state="waiting", attempts=0))
 
 
-def asked_since(connection: Connection, contact_id: int, since: datetime) -> Sequence[datetime]:
+def asked_since(
+    connection: Connection, contact_id: int, since: datetime
+) -> Sequence[datetime]:
     """When this contact's were asked for, the newest last."""
     own = select(_c.asked_at).where(_c.contact_id == contact_id, _c.asked_at > since)
     return list(connection.scalars(own.order_by(_c.asked_at)))
@@ -50,10 +60,15 @@ def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
     """Whether it still waits; it is tried now, and again then unless it is said how it ended."""
     still = (_c.id == mail.number, _c.state == "waiting")
     values = {"attempts": mail.attempts + 1, "again_at": again_at}
-    return connection.execute(update(data_mails).where(*still).values(values)).rowcount == 1
+    return (
+        connection.execute(update(data_mails).where(*still).values(values)).rowcount
+        == 1
+    )
 
 
-def end(connection: Connection, mail: DataMail, state: str, answer: str, now: datetime) -> None:
+def end(
+    connection: Connection, mail: DataMail, state: str, answer: str, now: datetime
+) -> None:
     """It was `sent`, or has `failed`."""
     values = {"state": state, "answer": answer, "ended_at": now}
     connection.execute(update(data_mails).where(_c.id == mail.number).values(values))

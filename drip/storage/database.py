@@ -12,7 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Engine, RootTransaction, delete, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RootTransaction,
+    delete,
+    insert,
+    select,
+    text,
+)
 
 from drip import private
 from drip.storage.schema import meta, signing_keys
@@ -37,13 +46,21 @@ class Database(ABC):
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: all that is read in it is of one moment."""
-        with self.told(), self._engine.connect() as connection, self._begin(connection, writing=False):
+        with (
+            self.told(),
+            self._engine.connect() as connection,
+            self._begin(connection, writing=False),
+        ):
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """All or nothing, and no other writer meanwhile."""
-        with self.told(), self._engine.connect() as connection, self._begin(connection, writing=True):
+        with (
+            self.told(),
+            self._engine.connect() as connection,
+            self._begin(connection, writing=True),
+        ):
             yield connection
 
     @contextlib.contextmanager
@@ -62,7 +79,9 @@ class Database(ABC):
         self._engine.dispose()
 
     @abstractmethod
-    def _begin(self, connection: Connection, *, writing: bool) -> contextlib.AbstractContextManager[RootTransaction]:
+    def _begin(
+        self, connection: Connection, *, writing: bool
+    ) -> contextlib.AbstractContextManager[RootTransaction]:
         """A transaction; one that writes has the one lock."""
 
     @abstractmethod
@@ -130,19 +149,29 @@ class Notes:
 
 def workspace_id(connection: Connection) -> str:
     """The id that tells this workspace's messages from every other's. It never leaves (`core.token.public_name`)."""
-    return bytes(connection.execute(select(meta.c.value).where(meta.c.name == "workspace")).scalar_one()).decode()
+    return bytes(
+        connection.execute(
+            select(meta.c.value).where(meta.c.name == "workspace")
+        ).scalar_one()
+    ).decode()
 
 
 def link_keys(connection: Connection) -> dict[str, bytes]:
     """The keys that sign links, newest last."""
-    rows = connection.execute(select(signing_keys.c.id, signing_keys.c.secret).order_by(signing_keys.c.created_at))
+    rows = connection.execute(
+        select(signing_keys.c.id, signing_keys.c.secret).order_by(
+            signing_keys.c.created_at
+        )
+    )
     return {key_id: bytes(secret) for key_id, secret in rows}
 
 
 def add_link_key(connection: Connection, now: datetime) -> None:
     """From now on a new key signs links."""
     connection.execute(
-        insert(signing_keys).values(id=secrets.token_hex(4), secret=secrets.token_bytes(32), created_at=now)
+        insert(signing_keys).values(
+            id=secrets.token_hex(4), secret=secrets.token_bytes(32), created_at=now
+        )
     )
 
 
@@ -151,13 +180,24 @@ def drop_link_keys(connection: Connection) -> int:
     return connection.execute(delete(signing_keys)).rowcount
 
 
-def index_contacts(connection: Connection, wanted: Mapping[str, ColumnElement[Any]]) -> None:
+def index_contacts(
+    connection: Connection, wanted: Mapping[str, ColumnElement[Any]]
+) -> None:
     """Has an index over contacts for each of these expressions, by name, and none that is not wanted any more."""
     there = set(connection.scalars(text(INDEXES[connection.dialect.name])))
     for name in there - set(wanted):
         connection.execute(text(f'DROP INDEX "{name}"'))
     for name in sorted(set(wanted) - there):
-        expression = wanted[name].compile(connection.engine, compile_kwargs={"include_table": False})
+        expression = wanted[name].compile(
+            connection.engine, compile_kwargs={"include_table": False}
+        )
         # PostgreSQL refuses texts of more than 2,700 bytes in a tree, and folded ones are mostly asked for as a whole.
-        how = "USING hash " if connection.dialect.name == "postgresql" and isinstance(wanted[name], Folded) else ""
-        connection.exec_driver_sql(f'CREATE INDEX "{name}" ON contacts {how}({expression})')
+        how = (
+            "USING hash "
+            if connection.dialect.name == "postgresql"
+            and isinstance(wanted[name], Folded)
+            else ""
+        )
+        connection.exec_driver_sql(
+            f'CREATE INDEX "{name}" ON contacts {how}({expression})'
+        )

@@ -28,7 +28,12 @@ class Delivery:
 def record(connection: Connection, each: Delivery) -> bool:
     """Stores it; whether it is new."""
     values = {name: getattr(each, name) for name in Delivery.__slots__}
-    statement = insert_or(deliveries).values(values).on_conflict_do_nothing().returning(deliveries.c.id)
+    statement = (
+        insert_or(deliveries)
+        .values(values)
+        .on_conflict_do_nothing()
+        .returning(deliveries.c.id)
+    )
     return connection.execute(statement).first() is not None
 
 
@@ -40,19 +45,37 @@ class CameBack:
     no_domain_at: datetime | None
 
 
-def came_back(connection: Connection, contact_id: int, channel: str, since: datetime, now_about: int) -> CameBack:
+def came_back(
+    connection: Connection,
+    contact_id: int,
+    channel: str,
+    since: datetime,
+    now_about: int,
+) -> CameBack:
     """What came back of a contact's messages since an instant, after the last one that is known to have arrived. What was said
     of the domain counts by other messages than the one that it is about now."""
     of_contact = (messages.c.contact_id == contact_id, messages.c.channel == channel)
     joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
-    arrived = select(func.max(deliveries.c.at)).select_from(joined).where(*of_contact, deliveries.c.kind == "delivered")
+    arrived = (
+        select(func.max(deliveries.c.at))
+        .select_from(joined)
+        .where(*of_contact, deliveries.c.kind == "delivered")
+    )
     last = connection.execute(arrived).scalar()
     after = max(since, last) if last else since
     of_now = (*of_contact, deliveries.c.kind == "bounce", deliveries.c.at > after)
-    count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(joined)
-    first = select(func.min(deliveries.c.at)).select_from(joined).where(*of_now, deliveries.c.meaning == "no-domain")
+    count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(
+        joined
+    )
+    first = (
+        select(func.min(deliveries.c.at))
+        .select_from(joined)
+        .where(*of_now, deliveries.c.meaning == "no-domain")
+    )
     first = first.where(deliveries.c.message_id != now_about)
-    number = connection.execute(count.where(*of_now, deliveries.c.meaning == "temporary")).scalar()
+    number = connection.execute(
+        count.where(*of_now, deliveries.c.meaning == "temporary")
+    ).scalar()
     return CameBack(int(number or 0), connection.execute(first).scalar())
 
 
@@ -71,12 +94,23 @@ class Complaints:
 def complaints(connection: Connection, campaign: str, since: datetime) -> Complaints:
     """Of one campaign since an instant."""
     joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
-    said = select(func.count(func.distinct(deliveries.c.message_id))).select_from(joined)
-    said = said.where(messages.c.campaign == campaign, deliveries.c.kind == "complaint", deliveries.c.at > since)
-    left = select(func.count()).where(
-        messages.c.campaign == campaign, messages.c.state == "sent", messages.c.sent_at > since
+    said = select(func.count(func.distinct(deliveries.c.message_id))).select_from(
+        joined
     )
-    return Complaints(int(connection.execute(said).scalar() or 0), int(connection.execute(left).scalar() or 0))
+    said = said.where(
+        messages.c.campaign == campaign,
+        deliveries.c.kind == "complaint",
+        deliveries.c.at > since,
+    )
+    left = select(func.count()).where(
+        messages.c.campaign == campaign,
+        messages.c.state == "sent",
+        messages.c.sent_at > since,
+    )
+    return Complaints(
+        int(connection.execute(said).scalar() or 0),
+        int(connection.execute(left).scalar() or 0),
+    )
 
 
 def counts(connection: Connection, since: datetime) -> Sequence[tuple[str, str, int]]:

@@ -14,17 +14,30 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.core.calendar import from_millis
 from drip.core.derived import Reading, Total
 from drip.storage.people import touch, touch_records, wake_runs
-from drip.storage.schema import contacts, dates, events, meta, pauses, readings, records, tags
+from drip.storage.schema import (
+    contacts,
+    dates,
+    events,
+    meta,
+    pauses,
+    readings,
+    records,
+    tags,
+)
 from drip.storage.sql import Prepared, exact_sum, json_text, listed_in, numbers
 
 # Under which definitions the derived dates were kept, and under which version of the tz database the zones.
 KEPT_DATES, KEPT_ZONES = "kept-dates", "kept-zones"
 
 
-def tags_of(connection: Connection, contact_ids: Collection[int]) -> dict[int, set[str]]:
+def tags_of(
+    connection: Connection, contact_ids: Collection[int]
+) -> dict[int, set[str]]:
     """The tags of these contacts."""
     found: dict[int, set[str]] = defaultdict(set)
-    for contact, tag in connection.execute(select(tags).where(tags.c.contact_id.in_(contact_ids))):
+    for contact, tag in connection.execute(
+        select(tags).where(tags.c.contact_id.in_(contact_ids))
+    ):
         found[contact].add(tag)
     return found
 
@@ -39,7 +52,9 @@ def add_tags(connection: Connection, rows: Collection[tuple[int, str]]) -> None:
 def remove_tags(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
     """Takes tags off contacts."""
     for contact, tag in rows:
-        connection.execute(delete(tags).where(tags.c.contact_id == contact, tags.c.tag == tag))
+        connection.execute(
+            delete(tags).where(tags.c.contact_id == contact, tags.c.tag == tag)
+        )
 
 
 _PAUSES = Prepared(
@@ -49,10 +64,15 @@ _PAUSES = Prepared(
 )
 
 
-def pauses_of(connection: Connection, contact_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, str]]:
+def pauses_of(
+    connection: Connection, contact_ids: Collection[int]
+) -> dict[tuple[int, str], tuple[datetime, str]]:
     """Until when topics are held back, and the place that says so, by contact and topic."""
     rows = sorted(_PAUSES.rows(connection, ids=numbers(contact_ids)), key=itemgetter(2))
-    return {(contact, topic): (from_millis(until), place) for contact, topic, until, place in rows}
+    return {
+        (contact, topic): (from_millis(until), place)
+        for contact, topic, until, place in rows
+    }
 
 
 def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -70,13 +90,17 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def paused_from(connection: Connection, contact_id: int, place: str) -> datetime | None:
     """Until when a contact is held back from this place, if it ever was."""
     where = (pauses.c.contact_id == contact_id, pauses.c.place == place)
-    found: datetime | None = connection.execute(select(func.max(pauses.c.until)).where(*where)).scalar()
+    found: datetime | None = connection.execute(
+        select(func.max(pauses.c.until)).where(*where)
+    ).scalar()
     return found
 
 
 def end_pauses(connection: Connection, contact_id: int, place: str) -> None:
     """What was held back for a contact from this place is so no more."""
-    connection.execute(delete(pauses).where(pauses.c.contact_id == contact_id, pauses.c.place == place))
+    connection.execute(
+        delete(pauses).where(pauses.c.contact_id == contact_id, pauses.c.place == place)
+    )
 
 
 _DATES_OF = Prepared(
@@ -86,10 +110,17 @@ _DATES_OF = Prepared(
 )
 
 
-def last_event(connection: Connection, contact_ids: Collection[int]) -> dict[int, datetime]:
+def last_event(
+    connection: Connection, contact_ids: Collection[int]
+) -> dict[int, datetime]:
     """When anything last happened to these contacts."""
-    statement = select(events.c.contact_id, func.max(events.c.at)).where(events.c.contact_id.in_(contact_ids))
-    return {row[0]: row[1] for row in connection.execute(statement.group_by(events.c.contact_id))}
+    statement = select(events.c.contact_id, func.max(events.c.at)).where(
+        events.c.contact_id.in_(contact_ids)
+    )
+    return {
+        row[0]: row[1]
+        for row in connection.execute(statement.group_by(events.c.contact_id))
+    }
 
 
 def totals(
@@ -117,19 +148,28 @@ def amount(total: Total) -> Any:
 
 
 def seen_days(
-    connection: Connection, names: Collection[str], owners: Collection[int], of_records: bool
+    connection: Connection,
+    names: Collection[str],
+    owners: Collection[int],
+    of_records: bool,
 ) -> dict[int, dict[tuple[str, str], datetime]]:
     """When the first and the latest event of each name was, by contact or record."""
     found: dict[int, dict[tuple[str, str], datetime]] = defaultdict(dict)
     owner = events.c.record_id if of_records else events.c.contact_id
-    statement = select(owner, events.c.name, func.min(events.c.at), func.max(events.c.at))
+    statement = select(
+        owner, events.c.name, func.min(events.c.at), func.max(events.c.at)
+    )
     where = (owner.in_(owners), events.c.name.in_(names))
-    for number, name, first, latest in connection.execute(statement.where(*where).group_by(owner, events.c.name)):
+    for number, name, first, latest in connection.execute(
+        statement.where(*where).group_by(owner, events.c.name)
+    ):
         found[number] |= {(name, "first"): first, (name, "latest"): latest}
     return found
 
 
-def save_readings(connection: Connection, rows: Iterable[tuple[int, str, date, float]]) -> None:
+def save_readings(
+    connection: Connection, rows: Iterable[tuple[int, str, date, float]]
+) -> None:
     """What meters of records showed; the last word of a day counts."""
     values = [
         {"record_id": record, "meter": meter, "day": day.isoformat(), "value": value}
@@ -138,14 +178,22 @@ def save_readings(connection: Connection, rows: Iterable[tuple[int, str, date, f
     if values:
         statement = insert_or(readings)
         key = ["record_id", "meter", "day"]
-        statement = statement.on_conflict_do_update(index_elements=key, set_={"value": statement.excluded.value})
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_={"value": statement.excluded.value}
+        )
         connection.execute(statement, values)
 
 
-def readings_of(connection: Connection, record_ids: Collection[int]) -> dict[int, dict[str, list[Reading]]]:
+def readings_of(
+    connection: Connection, record_ids: Collection[int]
+) -> dict[int, dict[str, list[Reading]]]:
     """The readings of these records by meter, in order of their days."""
     found: dict[int, dict[str, list[Reading]]] = defaultdict(lambda: defaultdict(list))
-    statement = select(readings).where(readings.c.record_id.in_(record_ids)).order_by(readings.c.day)
+    statement = (
+        select(readings)
+        .where(readings.c.record_id.in_(record_ids))
+        .order_by(readings.c.day)
+    )
     for record, meter, day, value in connection.execute(statement):
         found[record][meter].append(Reading(date.fromisoformat(day), value))
     return found
@@ -156,25 +204,43 @@ def kept_dates(
 ) -> dict[tuple[int, int], dict[str, date]]:
     """Derived dates as they are kept, by contact and record (0 for the contact's own)."""
     found: dict[tuple[int, int], dict[str, date]] = defaultdict(dict)
-    for contact, record, field, day in _DATES_OF.rows(connection, ids=numbers(contact_ids)):
+    for contact, record, field, day in _DATES_OF.rows(
+        connection, ids=numbers(contact_ids)
+    ):
         if field in fields:
             found[contact, record][field] = date.fromisoformat(day)
     return found
 
 
 def keep_dates(
-    connection: Connection, fields: Collection[str], owner_ids: Collection[tuple[int, int]],
+    connection: Connection,
+    fields: Collection[str],
+    owner_ids: Collection[tuple[int, int]],
     found: Mapping[tuple[int, int], Mapping[str, date]],
-) -> None:  # fmt: skip
+) -> None:
     """Keeps the derived dates of these owners anew; wakes the runs of contacts for whom one is another now."""
     contact_ids = {contact for contact, _ in owner_ids}
     before = kept_dates(connection, fields, contact_ids)
-    changed = [owner for owner in owner_ids if dict(before.get(owner, {})) != dict(found.get(owner, {}))]
+    changed = [
+        owner
+        for owner in owner_ids
+        if dict(before.get(owner, {})) != dict(found.get(owner, {}))
+    ]
     for contact, record in changed:
-        where = (dates.c.contact_id == contact, dates.c.record_id == record, dates.c.field.in_(fields))
+        where = (
+            dates.c.contact_id == contact,
+            dates.c.record_id == record,
+            dates.c.field.in_(fields),
+        )
         connection.execute(delete(dates).where(*where))
     rows = [
-        {"contact_id": owner[0], "record_id": owner[1], "field": field, "day": str(day), "month_day": str(day)[5:]}
+        {
+            "contact_id": owner[0],
+            "record_id": owner[1],
+            "field": field,
+            "day": str(day),
+            "month_day": str(day)[5:],
+        }
         for owner in changed
         for field, day in found.get(owner, {}).items()
     ]
@@ -188,8 +254,15 @@ def keep_dates(
 def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
     """Every contact (with record 0), or every record of a kind with its contact."""
     if kind == "contact":
-        return [(row[0], 0) for row in connection.execute(select(contacts.c.id).order_by(contacts.c.id))]
-    statement = select(records.c.contact_id, records.c.id).where(records.c.kind == kind).order_by(records.c.id)
+        return [
+            (row[0], 0)
+            for row in connection.execute(select(contacts.c.id).order_by(contacts.c.id))
+        ]
+    statement = (
+        select(records.c.contact_id, records.c.id)
+        .where(records.c.kind == kind)
+        .order_by(records.c.id)
+    )
     return [(row[0], row[1]) for row in connection.execute(statement)]
 
 
@@ -202,4 +275,8 @@ def kept_rules(connection: Connection, what: str) -> str:
 def set_kept_rules(connection: Connection, what: str, rules: str) -> None:
     """Remembers it."""
     statement = insert_or(meta).values(name=what, value=rules.encode())
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": rules.encode()}))
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"], set_={"value": rules.encode()}
+        )
+    )

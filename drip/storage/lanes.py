@@ -16,7 +16,8 @@ from drip.storage.sql import Prepared, texts_in
 
 _LANES = Prepared(
     select(lanes.c.domain, lanes.c.next_at, lanes.c.closed_until).where(
-        lanes.c.channel == bindparam("of_channel"), lanes.c.domain.in_(texts_in("domains"))
+        lanes.c.channel == bindparam("of_channel"),
+        lanes.c.domain.in_(texts_in("domains")),
     )
 )
 
@@ -30,13 +31,21 @@ _CLOSED = Prepared(
 )
 
 _SAVE = insert_or(lanes)
-_SAVE = _SAVE.on_conflict_do_update(index_elements=["channel", "domain"], set_={"next_at": _SAVE.excluded.next_at})
+_SAVE = _SAVE.on_conflict_do_update(
+    index_elements=["channel", "domain"], set_={"next_at": _SAVE.excluded.next_at}
+)
 
 
-def read(connection: Connection, channel: str, domains: Collection[str]) -> dict[str, float]:
+def read(
+    connection: Connection, channel: str, domains: Collection[str]
+) -> dict[str, float]:
     """Milliseconds at which the next message of a channel, and to these of its domains, may begin."""
-    rows = _LANES.rows(connection, of_channel=channel, domains=json.dumps(sorted({"", *domains})))
-    return {domain: max(next_at, closed_until) for domain, next_at, closed_until in rows}
+    rows = _LANES.rows(
+        connection, of_channel=channel, domains=json.dumps(sorted({"", *domains}))
+    )
+    return {
+        domain: max(next_at, closed_until) for domain, next_at, closed_until in rows
+    }
 
 
 def save(connection: Connection, channel: str, known: Mapping[str, float]) -> None:
@@ -44,7 +53,10 @@ def save(connection: Connection, channel: str, known: Mapping[str, float]) -> No
     if not known:
         return
     nothing = {"closed_until": 0.0, "refusals": 0}
-    rows = [{"channel": channel, "domain": name, "next_at": at, **nothing} for name, at in known.items()]
+    rows = [
+        {"channel": channel, "domain": name, "next_at": at, **nothing}
+        for name, at in known.items()
+    ]
     connection.execute(_SAVE, rows)
 
 
@@ -64,15 +76,23 @@ def close(
     `probed`: it was closed before, and a probe has failed.
     """
     own = (lanes.c.channel == channel, lanes.c.domain == domain)
-    row = connection.execute(select(lanes.c.closed_until, lanes.c.refusals).where(*own)).first()
+    row = connection.execute(
+        select(lanes.c.closed_until, lanes.c.refusals).where(*own)
+    ).first()
     if row is not None and row.closed_until > now and not probed:
         return  # Of many messages that are refused at once each says so.
     lately = row is not None and row.closed_until > now - longest_ms
     refusals = row.refusals + 1 if row is not None and lately else 1
     until = float(now + min(first_ms * 2 ** min(refusals - 1, 20), longest_ms))
     values = {"closed_until": until, "refusals": refusals, "reason": reason}
-    statement = insert_or(lanes).values(channel=channel, domain=domain, next_at=0.0, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["channel", "domain"], set_=values))
+    statement = insert_or(lanes).values(
+        channel=channel, domain=domain, next_at=0.0, **values
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["channel", "domain"], set_=values
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +109,13 @@ def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
     """What is left alone at the moment, whole channels first."""
     columns = (lanes.c.channel, lanes.c.domain, lanes.c.closed_until, lanes.c.reason)
     shut = (lanes.c.closed_until > millis(now), lanes.c.reason.is_not(None))
-    rows = connection.execute(select(*columns).where(*shut).order_by(lanes.c.domain, lanes.c.channel))
-    return [LeftAlone(channel, domain, from_millis(round(until)), reason) for channel, domain, until, reason in rows]
+    rows = connection.execute(
+        select(*columns).where(*shut).order_by(lanes.c.domain, lanes.c.channel)
+    )
+    return [
+        LeftAlone(channel, domain, from_millis(round(until)), reason)
+        for channel, domain, until, reason in rows
+    ]
 
 
 def trouble(connection: Connection, channel: str) -> str | None:
@@ -108,8 +133,17 @@ def closed(connection: Connection, channel: str, now: int) -> str | None:
 
 def may_probe(connection: Connection, channel: str, now: int, until: int) -> bool:
     """Whether the one message that a closed channel is tried with is this caller's; then it is nobody else's until `until`."""
-    own = (lanes.c.channel == channel, lanes.c.domain == "", lanes.c.closed_until <= now)
-    return connection.execute(update(lanes).where(*own).values(closed_until=float(until))).rowcount == 1
+    own = (
+        lanes.c.channel == channel,
+        lanes.c.domain == "",
+        lanes.c.closed_until <= now,
+    )
+    return (
+        connection.execute(
+            update(lanes).where(*own).values(closed_until=float(until))
+        ).rowcount
+        == 1
+    )
 
 
 def probed(connection: Connection, channel: str, now: int) -> None:
@@ -130,4 +164,6 @@ def open_all(connection: Connection) -> None:
 
 def reopened(connection: Connection, channel: str) -> None:
     """By this channel messages leave again."""
-    connection.execute(delete(lanes).where(lanes.c.channel == channel, lanes.c.domain == ""))
+    connection.execute(
+        delete(lanes).where(lanes.c.channel == channel, lanes.c.domain == "")
+    )

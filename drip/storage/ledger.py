@@ -10,7 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, cast, literal, null, select, union_all
 
 from drip.storage.columns import Instant
-from drip.storage.schema import contacts, judgements, messages, reasons, records, runs, tasks
+from drip.storage.schema import (
+    contacts,
+    judgements,
+    messages,
+    reasons,
+    records,
+    runs,
+    tasks,
+)
 from drip.storage.schema_operating import data_mails
 
 NO_INSTANT = cast(null(), Instant)
@@ -51,13 +59,32 @@ def entries(
 ) -> Iterator[Entry]:
     """The ledger from `since` up to and including `until`, oldest first, in a stable order."""
     parts = [
-        _part(statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement, at, since, until, contact)
-        for statement, at in (_entered(), _sent(), _settled(), _judged(), _given(), _exited())
+        _part(
+            statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement,
+            at,
+            since,
+            until,
+            contact,
+        )
+        for statement, at in (
+            _entered(),
+            _sent(),
+            _settled(),
+            _judged(),
+            _given(),
+            _exited(),
+        )
     ]
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_part(*_answered(), since, until, contact))
     union = union_all(*parts).subquery()
-    order = (union.c.at, union.c.contact, union.c.campaign, union.c.rank, union.c.number)
+    order = (
+        union.c.at,
+        union.c.contact,
+        union.c.campaign,
+        union.c.rank,
+        union.c.number,
+    )
     columns = [column for column in union.c if column.name not in ("rank", "number")]
     for row in connection.execute(select(*columns).order_by(*order)):
         yield Entry(*row)
@@ -81,7 +108,15 @@ def _part(
 
 
 def _columns(
-    at: Any, outcome: Any, *, step: Any, channel: Any, reason: Any, until: Any, rank: int, number: Any
+    at: Any,
+    outcome: Any,
+    *,
+    step: Any,
+    channel: Any,
+    reason: Any,
+    until: Any,
+    rank: int,
+    number: Any,
 ) -> tuple[Any, ...]:
     return (
         at.label("at"),
@@ -119,16 +154,34 @@ class _NoReason:
 
 def _entered() -> tuple[Select[Any], Any]:
     at = runs.c.started_at
-    columns = _columns(at, literal("entered"), step=null(), channel=null(), reason=_NoReason, until=NO_INSTANT, rank=0,
-                       number=runs.c.id)  # fmt: skip
+    columns = _columns(
+        at,
+        literal("entered"),
+        step=null(),
+        channel=null(),
+        reason=_NoReason,
+        until=NO_INSTANT,
+        rank=0,
+        number=runs.c.id,
+    )
     return _of_run(select(*columns).select_from(runs)), at
 
 
 def _exited() -> tuple[Select[Any], Any]:
     at = runs.c.ended_at
-    columns = _columns(at, literal("exited"), step=null(), channel=null(), reason=runs.c, until=NO_INSTANT, rank=5,
-                       number=runs.c.id)  # fmt: skip
-    return _of_run(select(*columns).select_from(runs).where(runs.c.code.is_not(None))), at
+    columns = _columns(
+        at,
+        literal("exited"),
+        step=null(),
+        channel=null(),
+        reason=runs.c,
+        until=NO_INSTANT,
+        rank=5,
+        number=runs.c.id,
+    )
+    return _of_run(
+        select(*columns).select_from(runs).where(runs.c.code.is_not(None))
+    ), at
 
 
 class _Task:
@@ -141,35 +194,80 @@ class _Task:
 
 def _given() -> tuple[Select[Any], Any]:
     at = tasks.c.created_at
-    columns = _columns(at, literal("task"), step=tasks.c.step, channel=null(), reason=_Task, until=NO_INSTANT, rank=3,
-                       number=tasks.c.id)  # fmt: skip
+    columns = _columns(
+        at,
+        literal("task"),
+        step=tasks.c.step,
+        channel=null(),
+        reason=_Task,
+        until=NO_INSTANT,
+        rank=3,
+        number=tasks.c.id,
+    )
     # Those that a message became are told of as that message.
     own = tasks.c.notes.is_(None)
-    statement = select(*columns).select_from(tasks).join(runs, runs.c.id == tasks.c.run_id).where(own)
+    statement = (
+        select(*columns)
+        .select_from(tasks)
+        .join(runs, runs.c.id == tasks.c.run_id)
+        .where(own)
+    )
     return _of_run(statement), at
 
 
 def _sent() -> tuple[Select[Any], Any]:
     at = messages.c.sent_at
-    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=_NoReason,
-                       until=NO_INSTANT, rank=2, number=messages.c.id)  # fmt: skip
-    statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
+    columns = _columns(
+        at,
+        messages.c.state,
+        step=messages.c.step,
+        channel=messages.c.channel,
+        reason=_NoReason,
+        until=NO_INSTANT,
+        rank=2,
+        number=messages.c.id,
+    )
+    statement = (
+        select(*columns)
+        .select_from(messages)
+        .join(runs, runs.c.id == messages.c.run_id)
+    )
     return _of_run(statement.where(messages.c.state == "sent")), at
 
 
 def _settled() -> tuple[Select[Any], Any]:
     at = messages.c.settled_at
-    columns = _columns(at, messages.c.state, step=messages.c.step, channel=messages.c.channel, reason=messages.c,
-                       until=NO_INSTANT, rank=4, number=messages.c.id)  # fmt: skip
-    statement = select(*columns).select_from(messages).join(runs, runs.c.id == messages.c.run_id)
+    columns = _columns(
+        at,
+        messages.c.state,
+        step=messages.c.step,
+        channel=messages.c.channel,
+        reason=messages.c,
+        until=NO_INSTANT,
+        rank=4,
+        number=messages.c.id,
+    )
+    statement = (
+        select(*columns)
+        .select_from(messages)
+        .join(runs, runs.c.id == messages.c.run_id)
+    )
     return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
 
 
 def _judged() -> tuple[Select[Any], Any]:
     at = judgements.c.at
     outcome = case((judgements.c.until.is_(None), "skipped"), else_="deferred")
-    columns = _columns(at, outcome, step=messages.c.step, channel=messages.c.channel, reason=reasons.c,
-                       until=judgements.c.until, rank=1, number=judgements.c.id)  # fmt: skip
+    columns = _columns(
+        at,
+        outcome,
+        step=messages.c.step,
+        channel=messages.c.channel,
+        reason=reasons.c,
+        until=judgements.c.until,
+        rank=1,
+        number=judgements.c.id,
+    )
     statement = (
         select(*columns)
         .select_from(judgements)
@@ -185,10 +283,24 @@ def _answered() -> tuple[Select[Any], Any]:
     mail, at = data_mails.c, data_mails.c.ended_at
     failed = mail.state == "failed"
     columns = {
-        "at": at, "outcome": mail.state, "campaign": literal(OWN_DATA), "step": null(), "contact": contacts.c.key, "record": null(),
-        "occurrence": literal(""), "channel": literal("email"), "code": case((failed, mail.state)),
-        "sentence": case((failed, mail.answer)), "place": null(), "until": NO_INSTANT, "zone": contacts.c.zone,
-        "filled_by": null(), "rank": literal(2), "number": mail.id,
-    }  # fmt: skip
+        "at": at,
+        "outcome": mail.state,
+        "campaign": literal(OWN_DATA),
+        "step": null(),
+        "contact": contacts.c.key,
+        "record": null(),
+        "occurrence": literal(""),
+        "channel": literal("email"),
+        "code": case((failed, mail.state)),
+        "sentence": case((failed, mail.answer)),
+        "place": null(),
+        "until": NO_INSTANT,
+        "zone": contacts.c.zone,
+        "filled_by": null(),
+        "rank": literal(2),
+        "number": mail.id,
+    }
     named = [column.label(name) for name, column in columns.items()]
-    return select(*named).join_from(data_mails, contacts, contacts.c.id == mail.contact_id), at
+    return select(*named).join_from(
+        data_mails, contacts, contacts.c.id == mail.contact_id
+    ), at

@@ -23,7 +23,11 @@ WANTED = "notices"
 HUSHED = "hushed"
 _WANTED = Prepared(select(meta.c.value).where(meta.c.name == WANTED))
 _ADD = Prepared(
-    insert(notices).values({name: bindparam(f"of_{name}") for name in ("kind", "at", "data", "contact_id")}).inline()
+    insert(notices)
+    .values(
+        {name: bindparam(f"of_{name}") for name in ("kind", "at", "data", "contact_id")}
+    )
+    .inline()
 )
 
 
@@ -45,44 +49,78 @@ def want(connection: Connection, webhooks: Mapping[str, Collection[str]]) -> Non
     value = ",".join(sorted(kinds)).encode()
     if wanted(connection) != frozenset(kinds):
         statement = insert_or(meta).values(name=WANTED, value=value)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["name"], set_={"value": value}
+            )
+        )
 
 
 def wanted(connection: Connection) -> frozenset[str]:
     """Which kinds are written down."""
     found = _WANTED.rows(connection)
-    return frozenset(bytes(found[0][0]).decode().split(",")) & frozenset(NOTICES) if found else frozenset()
+    return (
+        frozenset(bytes(found[0][0]).decode().split(",")) & frozenset(NOTICES)
+        if found
+        else frozenset()
+    )
 
 
-def add(connection: Connection, kind: str, happened: Sequence[tuple[int, Mapping[str, Any]]], now: datetime) -> None:
+def add(
+    connection: Connection,
+    kind: str,
+    happened: Sequence[tuple[int, Mapping[str, Any]]],
+    now: datetime,
+) -> None:
     """Writes down what happened to which contact, if anybody wants to know of its kind. Of a sign-up that nobody has confirmed
     nobody is told."""
     if happened and kind in wanted(connection):
         hidden = sign_ups.hidden(connection, {data["contact"] for _, data in happened})
-        told_of = [(contact, data) for contact, data in happened if data["contact"] not in hidden]
-        _ADD.many(connection, [(kind, kept(now), json.dumps(dict(data)), contact) for contact, data in told_of])
+        told_of = [
+            (contact, data)
+            for contact, data in happened
+            if data["contact"] not in hidden
+        ]
+        _ADD.many(
+            connection,
+            [
+                (kind, kept(now), json.dumps(dict(data)), contact)
+                for contact, data in told_of
+            ],
+        )
 
 
 def hush(connection: Connection, contact_id: int) -> None:
     """What is not told yet of a contact is told to nobody. The rows stay, so that their numbers are not given to others."""
     values = {"kind": HUSHED, "data": {}}
-    connection.execute(update(notices).where(notices.c.contact_id == contact_id).values(values))
+    connection.execute(
+        update(notices).where(notices.c.contact_id == contact_id).values(values)
+    )
 
 
-def after(connection: Connection, name: str, kinds: Collection[str], limit: int) -> Sequence[Notice]:
+def after(
+    connection: Connection, name: str, kinds: Collection[str], limit: int
+) -> Sequence[Notice]:
     """The oldest of these kinds that this webhook was not told of yet."""
     last = select(told.c.notice).where(told.c.webhook == name).scalar_subquery()
     where = (notices.c.id > func.coalesce(last, 0), notices.c.kind.in_(kinds))
     columns = (notices.c.id, notices.c.kind, notices.c.at, notices.c.data)
     return [
-        Notice(*row) for row in connection.execute(select(*columns).where(*where).order_by(notices.c.id).limit(limit))
+        Notice(*row)
+        for row in connection.execute(
+            select(*columns).where(*where).order_by(notices.c.id).limit(limit)
+        )
     ]
 
 
 def told_until(connection: Connection, name: str, number: int) -> None:
     """This webhook was told of all up to this one."""
     statement = insert_or(told).values(webhook=name, notice=number)
-    connection.execute(statement.on_conflict_do_update(index_elements=["webhook"], set_={"notice": number}))
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["webhook"], set_={"notice": number}
+        )
+    )
 
 
 def newest(connection: Connection) -> int:
@@ -103,4 +141,8 @@ def forget(connection: Connection, names: Collection[str]) -> None:
         return
     until = connection.execute(select(func.min(told.c.notice))).scalar()
     # The newest stays, so that its number is not given to another one.
-    connection.execute(delete(notices).where(notices.c.id <= (until or 0), notices.c.id < newest(connection)))
+    connection.execute(
+        delete(notices).where(
+            notices.c.id <= (until or 0), notices.c.id < newest(connection)
+        )
+    )

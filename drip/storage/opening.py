@@ -40,7 +40,9 @@ def server(address: str, notes: Path) -> Server:
         url = make_url(address)
     except (ArgumentError, ValueError):
         help = "write `postgresql://user:password@host/database`"
-        raise DripError("The address of the database cannot be read.", help=help) from None
+        raise DripError(
+            "The address of the database cannot be read.", help=help
+        ) from None
     # Not in the database: a backup put back must not bring its own note along.
     return Server(url, notes / f"{url.database or url.username or 'postgresql'}.daemon")
 
@@ -55,7 +57,10 @@ def open_database(place: Path | Server, now: datetime) -> Database:
             _fill_empty(database, now)
         found = _known_revision(database)
         if found < REVISION:
-            raise DripError(f"The database {database.where} is of an older version.", help="run `drip db upgrade`")
+            raise DripError(
+                f"The database {database.where} is of an older version.",
+                help="run `drip db upgrade`",
+            )
         if found > REVISION:
             raise _newer(database)
     except (DripError, Shortage):
@@ -71,7 +76,9 @@ def _at(place: Path | Server) -> Database:
         from drip.storage.postgresql import PostgresqlDatabase
     except ImportError:
         help = "`pip install 'drip[postgresql]'` installs it"
-        raise DripError("PostgreSQL needs a package that is not installed: psycopg.", help=help) from None
+        raise DripError(
+            "PostgreSQL needs a package that is not installed: psycopg.", help=help
+        ) from None
     return PostgresqlDatabase(place.url, place.notes)
 
 
@@ -102,7 +109,9 @@ def _newer(database: Database) -> DripError:
     )
 
 
-def create_database(path: Path, now: datetime, *, durable: bool = True) -> SqliteDatabase:
+def create_database(
+    path: Path, now: datetime, *, durable: bool = True
+) -> SqliteDatabase:
     """A fresh database with its own id and keys. It appears at `path`, or where a link there leads, whole or not at all."""
     real = path.resolve()
     making = real.with_name(f"{real.name}.{os.getpid()}.new")
@@ -130,7 +139,9 @@ def create_database(path: Path, now: datetime, *, durable: bool = True) -> Sqlit
 
 def is_missing(place: Path | Server) -> bool:
     """Whether there is no file yet. What a server has is known by asking it."""
-    return isinstance(place, Path) and (not place.exists() or (place.is_file() and place.stat().st_size == 0))
+    return isinstance(place, Path) and (
+        not place.exists() or (place.is_file() and place.stat().st_size == 0)
+    )
 
 
 def _fill(connection: Connection, now: datetime) -> None:
@@ -140,12 +151,19 @@ def _fill(connection: Connection, now: datetime) -> None:
 
         connection.exec_driver_sql(FUNCTIONS)
     metadata.create_all(connection)
-    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
-    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
-    connection.execute(insert(meta), [
-        {"name": "workspace", "value": secrets.token_hex(16).encode()},
-        {"name": "suppression-key", "value": secrets.token_bytes(32)},
-    ])  # fmt: skip
+    connection.execute(
+        text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    )
+    connection.execute(
+        text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION}
+    )
+    connection.execute(
+        insert(meta),
+        [
+            {"name": "workspace", "value": secrets.token_hex(16).encode()},
+            {"name": "suppression-key", "value": secrets.token_bytes(32)},
+        ],
+    )
     add_link_key(connection, now)
 
 
@@ -153,7 +171,9 @@ def revision_of(database: Database) -> str | None:
     """The version of its tables; None for a database without any."""
     with database.read() as connection:
         try:
-            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return connection.execute(
+                text("SELECT version_num FROM alembic_version")
+            ).scalar()
         except (OperationalError, ProgrammingError):
             return None
 

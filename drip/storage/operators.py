@@ -26,7 +26,11 @@ class Operator:
 def add(connection: Connection, name: str, password: str, now: datetime) -> bool:
     """Whether the name was free. `password` is the hash of one."""
     values = {"name": name, "password": password, "created_at": now}
-    statement = insert_or(operators).values(values).on_conflict_do_nothing(index_elements=["name"])
+    statement = (
+        insert_or(operators)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
     return connection.execute(statement.returning(operators.c.id)).first() is not None
 
 
@@ -35,7 +39,11 @@ def set_password(connection: Connection, name: str, password: str) -> bool:
     found = find(connection, name)
     if found is None:
         return False
-    connection.execute(update(operators).where(operators.c.id == found.number).values(password=password))
+    connection.execute(
+        update(operators)
+        .where(operators.c.id == found.number)
+        .values(password=password)
+    )
     connection.execute(delete(sessions).where(sessions.c.operator_id == found.number))
     return True
 
@@ -58,10 +66,19 @@ def find(connection: Connection, name: str) -> Operator | None:
 
 def listed(connection: Connection) -> Sequence[Operator]:
     """All of them, in order of their names."""
-    return [Operator(*row) for row in connection.execute(select(operators).order_by(operators.c.name))]
+    return [
+        Operator(*row)
+        for row in connection.execute(select(operators).order_by(operators.c.name))
+    ]
 
 
-def log_in(connection: Connection, operator: Operator, token: str, until: datetime, now: datetime) -> None:
+def log_in(
+    connection: Connection,
+    operator: Operator,
+    token: str,
+    until: datetime,
+    now: datetime,
+) -> None:
     """The browser that keeps `token` is this operator's until then. Sessions that are over are forgotten."""
     connection.execute(delete(sessions).where(sessions.c.until <= now))
     values = {"digest": digest(token), "operator_id": operator.number, "until": until}
@@ -76,7 +93,9 @@ def log_out(connection: Connection, token: str) -> None:
 def logged_in(connection: Connection, token: str, now: datetime) -> Operator | None:
     """Whose browser this is."""
     joined = select(operators).join(sessions, sessions.c.operator_id == operators.c.id)
-    row = connection.execute(joined.where(sessions.c.digest == digest(token), sessions.c.until > now)).first()
+    row = connection.execute(
+        joined.where(sessions.c.digest == digest(token), sessions.c.until > now)
+    ).first()
     return Operator(*row) if row else None
 
 

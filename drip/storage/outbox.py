@@ -62,8 +62,17 @@ class Outgoing:
 
 # What judging can change of a message, in the order of the columns.
 CHANGING = (
-    "channel", "state", "planned_at", "due_at", "granted_at", "sent_at", "settled_at", "code", "sentence", "place",
-)  # fmt: skip
+    "channel",
+    "state",
+    "planned_at",
+    "due_at",
+    "granted_at",
+    "sent_at",
+    "settled_at",
+    "code",
+    "sentence",
+    "place",
+)
 _CHANGE = Prepared(
     update(messages)
     .values({name: bindparam(f"new_{name}") for name in CHANGING})
@@ -102,21 +111,30 @@ MANY = 20
 
 def _insert_alike() -> ClauseElement:
     own: dict[str, ColumnElement[Any]] = {
-        "id": bindparam("newest", type_=BigInteger) + func.row_number().over(order_by=runs.c.id),
+        "id": bindparam("newest", type_=BigInteger)
+        + func.row_number().over(order_by=runs.c.id),
         "run_id": runs.c.id,
         "contact_id": runs.c.contact_id,
     }
     values = [
-        own[c.name] if c.name in own else bindparam(f"new_{c.name}", type_=c.type).label(c.name)
+        own[c.name]
+        if c.name in own
+        else bindparam(f"new_{c.name}", type_=c.type).label(c.name)
         for c in messages.columns
     ]
     found = select(*values).where(runs.c.id.in_(listed_in("ids")))
-    return insert(messages).from_select(list(messages.columns), found, include_defaults=False)
+    return insert(messages).from_select(
+        list(messages.columns), found, include_defaults=False
+    )
 
 
 _INSERT_ALIKE = Prepared(_insert_alike())
 _JUDGED = Prepared(
-    insert(judgements).values({name: bindparam(name) for name in ("message_id", "at", "reason_id", "until")}).inline()
+    insert(judgements)
+    .values(
+        {name: bindparam(name) for name in ("message_id", "at", "reason_id", "until")}
+    )
+    .inline()
 )
 _NEWEST = select(func.max(messages.c.id))
 _REASON = Prepared(insert(reasons).inline())
@@ -128,7 +146,9 @@ _REASONS = Prepared(
 )
 _HIGHEST = Prepared(
     select(func.max(messages.c.priority)).where(
-        in_state("pending"), messages.c.channel == bindparam("channel"), messages.c.priority < bindparam("below")
+        in_state("pending"),
+        messages.c.channel == bindparam("channel"),
+        messages.c.priority < bindparam("below"),
     )
 )
 _PENDING = Prepared(
@@ -138,7 +158,8 @@ _PENDING = Prepared(
         messages.c.channel == bindparam("channel"),
         messages.c.priority == bindparam("priority"),
         messages.c.due_at <= bindparam("now"),
-        messages.c.contact_id % bindparam("parts", type_=BigInteger) == bindparam("part"),
+        messages.c.contact_id % bindparam("parts", type_=BigInteger)
+        == bindparam("part"),
     )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
@@ -152,10 +173,20 @@ _STILL_PENDING = Prepared(
 )
 _GIVE_BACK_STALE = (
     update(messages)
-    .where(in_state("pending"), messages.c.granted_at < bindparam("before", type_=Instant))
-    .values(state="deferred", due_at=later(messages.c.due_at, bindparam("now", type_=Instant)), granted_at=None)
+    .where(
+        in_state("pending"), messages.c.granted_at < bindparam("before", type_=Instant)
+    )
+    .values(
+        state="deferred",
+        due_at=later(messages.c.due_at, bindparam("now", type_=Instant)),
+        granted_at=None,
+    )
 )
-_PUT_OFF = Prepared(update(messages).values(due_at=bindparam("new_due_at")).where(messages.c.id == bindparam("number")))
+_PUT_OFF = Prepared(
+    update(messages)
+    .values(due_at=bindparam("new_due_at"))
+    .where(messages.c.id == bindparam("number"))
+)
 _GRANTED = Prepared(
     select(messages.c.id, messages.c.channel, messages.c.granted_at).where(
         messages.c.id.in_(listed_in("ids")), messages.c.state == "pending"
@@ -164,7 +195,12 @@ _GRANTED = Prepared(
 _BEGIN = Prepared(
     update(messages)
     .where(messages.c.id.in_(listed_in("ids")))
-    .values(state="sending", fence=bindparam("number"), sent_at=bindparam("now"), attempts=messages.c.attempts + 1)
+    .values(
+        state="sending",
+        fence=bindparam("number"),
+        sent_at=bindparam("now"),
+        attempts=messages.c.attempts + 1,
+    )
 )
 _SETTLE_SENT = Prepared(
     update(messages)
@@ -181,17 +217,25 @@ _LEFT_BEHIND = (
         in_state("sending"),
         or_(
             messages.c.fence == bindparam("mine"),
-            messages.c.fence.in_(select(daemons.c.number).where(daemons.c.ended_at.is_not(None))),
+            messages.c.fence.in_(
+                select(daemons.c.number).where(daemons.c.ended_at.is_not(None))
+            ),
         ),
     )
     .order_by(messages.c.id)
 )
-_OF_RUNS = Prepared(select(messages).where(messages.c.run_id.in_(listed_in("ids"))).order_by(messages.c.id))
+_OF_RUNS = Prepared(
+    select(messages)
+    .where(messages.c.run_id.in_(listed_in("ids")))
+    .order_by(messages.c.id)
+)
 
 
 def deferred(connection: Connection, contact_ids: Collection[int]) -> list[Outgoing]:
     """The messages of these contacts that wait to be judged again."""
-    return [_outgoing(row) for row in _DEFERRED.rows(connection, ids=numbers(contact_ids))]
+    return [
+        _outgoing(row) for row in _DEFERRED.rows(connection, ids=numbers(contact_ids))
+    ]
 
 
 def of_runs(connection: Connection, run_ids: Collection[int]) -> list[Outgoing]:
@@ -200,23 +244,80 @@ def of_runs(connection: Connection, run_ids: Collection[int]) -> list[Outgoing]:
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    (id_, run, step, campaign, contact, topic, channel, counted, priority, state, planned, due, granted, fence, attempts,
-     sent, settled, maybe_left, code, sentence, place) = row  # fmt: skip
+    (
+        id_,
+        run,
+        step,
+        campaign,
+        contact,
+        topic,
+        channel,
+        counted,
+        priority,
+        state,
+        planned,
+        due,
+        granted,
+        fence,
+        attempts,
+        sent,
+        settled,
+        maybe_left,
+        code,
+        sentence,
+        place,
+    ) = row
     return Outgoing(
-        id_, run, step, campaign, contact, topic, channel, bool(counted), priority, state, from_millis(planned),
-        from_millis(due), moment(granted), fence, attempts, moment(sent), moment(settled), moment(maybe_left), code,
-        sentence, place,
-    )  # fmt: skip
+        id_,
+        run,
+        step,
+        campaign,
+        contact,
+        topic,
+        channel,
+        bool(counted),
+        priority,
+        state,
+        from_millis(planned),
+        from_millis(due),
+        moment(granted),
+        fence,
+        attempts,
+        moment(sent),
+        moment(settled),
+        moment(maybe_left),
+        code,
+        sentence,
+        place,
+    )
 
 
 def _row(message: Outgoing) -> tuple[Any, ...]:
     """A message as its table has it."""
     m = message
     return (
-        m.id, m.run_id, m.step, m.campaign, m.contact_id, m.topic, m.channel, m.counted, m.priority, m.state,
-        kept(m.planned_at), kept(m.due_at), kept(m.granted_at), m.fence, m.attempts, kept(m.sent_at),
-        kept(m.settled_at), kept(m.maybe_left_at), m.code, m.sentence, m.place,
-    )  # fmt: skip
+        m.id,
+        m.run_id,
+        m.step,
+        m.campaign,
+        m.contact_id,
+        m.topic,
+        m.channel,
+        m.counted,
+        m.priority,
+        m.state,
+        kept(m.planned_at),
+        kept(m.due_at),
+        kept(m.granted_at),
+        m.fence,
+        m.attempts,
+        kept(m.sent_at),
+        kept(m.settled_at),
+        kept(m.maybe_left_at),
+        m.code,
+        m.sentence,
+        m.place,
+    )
 
 
 def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
@@ -226,10 +327,25 @@ def save_messages(connection: Connection, changed: Sequence[Outgoing]) -> None:
         newest = connection.execute(_NEWEST).scalar() or 0
         _insert(connection, fresh, newest)
     known = changed if not fresh else [each for each in changed if each.id <= newest]
-    _CHANGE.many(connection, [
-        (m.channel, m.state, kept(m.planned_at), kept(m.due_at), kept(m.granted_at), kept(m.sent_at),
-         kept(m.settled_at), m.code, m.sentence, m.place, m.id) for m in known
-    ])  # fmt: skip
+    _CHANGE.many(
+        connection,
+        [
+            (
+                m.channel,
+                m.state,
+                kept(m.planned_at),
+                kept(m.due_at),
+                kept(m.granted_at),
+                kept(m.sent_at),
+                kept(m.settled_at),
+                m.code,
+                m.sentence,
+                m.place,
+                m.id,
+            )
+            for m in known
+        ],
+    )
 
 
 def _insert(connection: Connection, fresh: Sequence[Outgoing], newest: int) -> None:
@@ -247,7 +363,12 @@ def _insert(connection: Connection, fresh: Sequence[Outgoing], newest: int) -> N
         else:
             row = dict(zip(COLUMNS, _row(members[0]), strict=True))
             values = {f"new_{name}": row[name] for name in ALIKE}
-            _INSERT_ALIKE.count(connection, ids=numbers([each.run_id for each in members]), newest=newest, **values)
+            _INSERT_ALIKE.count(
+                connection,
+                ids=numbers([each.run_id for each in members]),
+                newest=newest,
+                **values,
+            )
         newest += len(members)
     _INSERT.many(connection, [_row(each) for each in few])
 
@@ -256,11 +377,22 @@ def save_judgements(connection: Connection, made: Sequence[Judgement]) -> None:
     """Appends decisions; their messages are stored already. Needs the write lock, for the reasons' ids."""
     if not made:
         return
-    known = _numbered(connection, {(each.sentence, each.place, each.code): each.filled_by for each in made})
-    _JUDGED.many(connection, [
-        (each.message.id, kept(each.at), known[each.sentence, each.place, each.code], kept(each.until))
-        for each in made
-    ])  # fmt: skip
+    known = _numbered(
+        connection,
+        {(each.sentence, each.place, each.code): each.filled_by for each in made},
+    )
+    _JUDGED.many(
+        connection,
+        [
+            (
+                each.message.id,
+                kept(each.at),
+                known[each.sentence, each.place, each.code],
+                kept(each.until),
+            )
+            for each in made
+        ],
+    )
 
 
 def reason(connection: Connection, code: str, sentence: str, place: str) -> int:
@@ -273,19 +405,28 @@ def _numbered(
 ) -> dict[tuple[str, str, str], int]:
     """The numbers of reasons (sentence, place, code), of which those that are new are stored with what filled the cap."""
     sentences = json.dumps(sorted({sentence for sentence, _, _ in wanted}))
-    known = {tuple(row[1:]): row[0] for row in _REASONS.rows(connection, sentences=sentences)}
+    known = {
+        tuple(row[1:]): row[0] for row in _REASONS.rows(connection, sentences=sentences)
+    }
     missing = [key for key in wanted if key not in known]
     newest = (connection.execute(_NEWEST_REASON).scalar() or 0) if missing else 0
     fresh = {key: newest + n for n, key in enumerate(missing, 1)}
-    _REASON.many(connection, [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()])
+    _REASON.many(
+        connection,
+        [(id_, key[2], key[0], key[1], wanted[key]) for key, id_ in fresh.items()],
+    )
     return known | fresh
 
 
 def prune(connection: Connection, before: datetime) -> int:
     """Forgets decisions from before an instant, and the reasons that nothing names any more; how many decisions."""
-    gone = connection.execute(delete(judgements).where(judgements.c.at < before)).rowcount
+    gone = connection.execute(
+        delete(judgements).where(judgements.c.at < before)
+    ).rowcount
     if gone:
-        connection.execute(delete(reasons).where(reasons.c.id.not_in(select(judgements.c.reason_id))))
+        connection.execute(
+            delete(reasons).where(reasons.c.id.not_in(select(judgements.c.reason_id)))
+        )
     return gone
 
 
@@ -309,13 +450,24 @@ def queues(connection: Connection, now: datetime) -> list[Queue]:
     return [Queue(*row) for row in connection.execute(statement)]
 
 
-def channels_waiting(connection: Connection, now: datetime, share: tuple[int, int]) -> list[str]:
+def channels_waiting(
+    connection: Connection, now: datetime, share: tuple[int, int]
+) -> list[str]:
     """The channels by which granted messages of a share have to leave now."""
-    return [channel for channel in CHANNELS if pending(connection, channel, now, 1, (), share)]
+    return [
+        channel
+        for channel in CHANNELS
+        if pending(connection, channel, now, 1, (), share)
+    ]
 
 
 def pending(
-    connection: Connection, channel: str, now: datetime, limit: int, without: Collection[int], share: tuple[int, int]
+    connection: Connection,
+    channel: str,
+    now: datetime,
+    limit: int,
+    without: Collection[int],
+    share: tuple[int, int],
 ) -> list[Outgoing]:
     """A channel's granted messages whose time to leave has come: higher priority first, then the one due longer.
 
@@ -329,8 +481,15 @@ def pending(
         if highest is None:
             break
         priority, most = highest, limit - len(found) + len(without)
-        rows = _PENDING.rows(connection, channel=channel, priority=priority, now=kept(now), most=most,
-                             part=part, parts=parts)  # fmt: skip
+        rows = _PENDING.rows(
+            connection,
+            channel=channel,
+            priority=priority,
+            now=kept(now),
+            most=most,
+            part=part,
+            parts=parts,
+        )
         found += [_outgoing(row) for row in rows if row[0] not in without]
     return found[:limit]
 
@@ -340,18 +499,30 @@ def still_pending(connection: Connection, ids: Collection[int]) -> list[Outgoing
     return [_outgoing(row) for row in _STILL_PENDING.rows(connection, ids=numbers(ids))]
 
 
-def begin(connection: Connection, granted: Collection[Outgoing], fence: int, now: datetime) -> set[int]:
+def begin(
+    connection: Connection, granted: Collection[Outgoing], fence: int, now: datetime
+) -> set[int]:
     """Marks messages as being handed over; returns those whose grant still stood. Needs the write lock."""
     if not granted:
         return set()
-    stands = set(map(tuple, _GRANTED.rows(connection, ids=numbers([each.id for each in granted]))))
-    mine = {each.id for each in granted if (each.id, each.channel, kept(each.granted_at)) in stands}
+    stands = set(
+        map(
+            tuple, _GRANTED.rows(connection, ids=numbers([each.id for each in granted]))
+        )
+    )
+    mine = {
+        each.id
+        for each in granted
+        if (each.id, each.channel, kept(each.granted_at)) in stands
+    }
     if mine:
         _BEGIN.count(connection, ids=numbers(mine), number=fence, now=kept(now))
     return mine
 
 
-def settle_sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
+def settle_sent(
+    connection: Connection, ids: Collection[int], fence: int, now: datetime
+) -> None:
     """Records that these arrived at the other side."""
     if ids:
         _SETTLE_SENT.count(connection, ids=numbers(ids), number=fence, now=kept(now))
@@ -375,7 +546,12 @@ def settle(
     One that did not leave is `pending` with the time of its next try; one that has to be judged again `deferred`.
     `maybe_left` keeps the attempt counted; `attempts` takes back the count of one that never began.
     """
-    values: dict[str, Any] = {"state": state, "code": code, "sentence": sentence, "settled_at": now}
+    values: dict[str, Any] = {
+        "state": state,
+        "code": code,
+        "sentence": sentence,
+        "settled_at": now,
+    }
     if maybe_left:
         values["maybe_left_at"] = messages.c.sent_at
     if state != "held":
@@ -386,7 +562,11 @@ def settle(
         values["granted_at"] = None
     if attempts is not None:
         values["attempts"] = attempts
-    mine = (messages.c.id == message.id, messages.c.state == "sending", messages.c.fence == fence)
+    mine = (
+        messages.c.id == message.id,
+        messages.c.state == "sending",
+        messages.c.fence == fence,
+    )
     connection.execute(update(messages).where(*mine).values(values))
 
 
@@ -400,26 +580,54 @@ def give_back(connection: Connection, ids: Collection[int], now: datetime) -> No
     if not ids:
         return
     where = (messages.c.id.in_(ids), messages.c.state == "pending")
-    connection.execute(update(messages).where(*where).values(state="deferred", due_at=now, granted_at=None))
+    connection.execute(
+        update(messages)
+        .where(*where)
+        .values(state="deferred", due_at=now, granted_at=None)
+    )
 
 
-def give_back_stale(connection: Connection, granted_before: datetime, now: datetime) -> int:
+def give_back_stale(
+    connection: Connection, granted_before: datetime, now: datetime
+) -> int:
     """As `give_back`, for everything granted before an instant."""
-    return connection.execute(_GIVE_BACK_STALE, {"before": granted_before, "now": now}).rowcount
+    return connection.execute(
+        _GIVE_BACK_STALE, {"before": granted_before, "now": now}
+    ).rowcount
 
 
-def close(connection: Connection, message: Outgoing, state: str, now: datetime, code: str, sentence: str) -> None:
+def close(
+    connection: Connection,
+    message: Outgoing,
+    state: str,
+    now: datetime,
+    code: str,
+    sentence: str,
+) -> None:
     """Ends a granted message that cannot be handed over at all (a template that fails)."""
     where = (messages.c.id == message.id, messages.c.state == "pending")
-    values = {"state": state, "settled_at": now, "code": code, "sentence": sentence, "place": message.place}
+    values = {
+        "state": state,
+        "settled_at": now,
+        "code": code,
+        "sentence": sentence,
+        "place": message.place,
+    }
     connection.execute(update(messages).where(*where).values(values))
 
 
-def hold_waiting(connection: Connection, said: Mapping[int, str], now: datetime, code: str) -> None:
+def hold_waiting(
+    connection: Connection, said: Mapping[int, str], now: datetime, code: str
+) -> None:
     """Messages that wait are for a person to settle, each with what was said of it."""
     for number, sentence in said.items():
         where = (messages.c.id == number, messages.c.state.in_(("pending", "deferred")))
-        values = {"state": "held", "code": code, "sentence": sentence, "settled_at": now}
+        values = {
+            "state": "held",
+            "code": code,
+            "sentence": sentence,
+            "settled_at": now,
+        }
         connection.execute(update(messages).where(*where).values(values))
 
 
@@ -428,13 +636,26 @@ def left_behind(connection: Connection, fence: int) -> list[Outgoing]:
     return [Outgoing(*row) for row in connection.execute(_LEFT_BEHIND, {"mine": fence})]
 
 
-def settle_left_behind(connection: Connection, ids: Collection[int], now: datetime, *, resend: bool) -> None:
+def settle_left_behind(
+    connection: Connection, ids: Collection[int], now: datetime, *, resend: bool
+) -> None:
     """What may have left is held for a person, or judged again (as one that has left) where its campaign says `resend`."""
     where = (messages.c.id.in_(ids), messages.c.state == "sending")
     sentence = "the program ended while this was being handed over, so it may have left"
-    values: dict[str, Any] = {"state": "held", "code": "unknown", "sentence": sentence, "settled_at": now}
+    values: dict[str, Any] = {
+        "state": "held",
+        "code": "unknown",
+        "sentence": sentence,
+        "settled_at": now,
+    }
     if resend:
-        values = {"state": "deferred", "due_at": now, "granted_at": None, "sent_at": None, "fence": None}
+        values = {
+            "state": "deferred",
+            "due_at": now,
+            "granted_at": None,
+            "sent_at": None,
+            "fence": None,
+        }
         values["maybe_left_at"] = messages.c.sent_at
     connection.execute(update(messages).where(*where).values(values))
 
@@ -447,10 +668,14 @@ def held(connection: Connection) -> list[Outgoing]:
 
 def count_held(connection: Connection) -> int:
     """How many wait for a person."""
-    return int(connection.execute(select(func.count()).where(in_state("held"))).scalar_one())
+    return int(
+        connection.execute(select(func.count()).where(in_state("held"))).scalar_one()
+    )
 
 
-def release(connection: Connection, ids: Collection[int], state: str, now: datetime) -> int:
+def release(
+    connection: Connection, ids: Collection[int], state: str, now: datetime
+) -> int:
     """Settles held messages: `sent`, `deferred` (try again) or `failed` (never left, drop it)."""
     values: dict[str, Any] = {"state": state, "settled_at": now}
     if state == "sent":
@@ -459,7 +684,11 @@ def release(connection: Connection, ids: Collection[int], state: str, now: datet
     elif state == "deferred":
         values |= {"due_at": now, "granted_at": None, "sent_at": None}
     else:
-        values |= {"code": "dropped", "sentence": "an operator dropped it", "sent_at": None}
+        values |= {
+            "code": "dropped",
+            "sentence": "an operator dropped it",
+            "sent_at": None,
+        }
     where = (messages.c.id.in_(ids), messages.c.state == "held")
     return connection.execute(update(messages).where(*where).values(values)).rowcount
 

@@ -32,15 +32,33 @@ class Period:
     until: datetime
 
     def holds(self) -> tuple[ColumnElement[bool], ...]:
-        return (runs.c.campaign == self.campaign, runs.c.started_at >= self.since, runs.c.started_at < self.until)
+        return (
+            runs.c.campaign == self.campaign,
+            runs.c.started_at >= self.since,
+            runs.c.started_at < self.until,
+        )
 
 
 def begun(connection: Connection, period: Period) -> list[Begun]:
     """Its runs, oldest first."""
-    columns = (runs.c.contact_id, runs.c.record_id, runs.c.started_at, runs.c.code, runs.c.arms)
-    statement = select(*columns).where(*period.holds()).order_by(runs.c.started_at, runs.c.id)
+    columns = (
+        runs.c.contact_id,
+        runs.c.record_id,
+        runs.c.started_at,
+        runs.c.code,
+        runs.c.arms,
+    )
+    statement = (
+        select(*columns).where(*period.holds()).order_by(runs.c.started_at, runs.c.id)
+    )
     return [
-        Begun(contact, record, at, code == "holdout", {step: int(arm["arm"]) for step, arm in (arms or {}).items()})
+        Begun(
+            contact,
+            record,
+            at,
+            code == "holdout",
+            {step: int(arm["arm"]) for step, arm in (arms or {}).items()},
+        )
         for contact, record, at, code, arms in connection.execute(statement)
     ]
 
@@ -49,15 +67,23 @@ def ends(connection: Connection, period: Period) -> Sequence[tuple[str, str, str
     """How many of its messages are in which state, by step and channel."""
     columns = (messages.c.step, messages.c.channel, messages.c.state)
     joined = select(*columns, func.count()).join(runs, runs.c.id == messages.c.run_id)
-    return _rows(connection, joined.where(*period.holds()).group_by(*columns).order_by(*columns))
+    return _rows(
+        connection, joined.where(*period.holds()).group_by(*columns).order_by(*columns)
+    )
 
 
-def came_back(connection: Connection, period: Period) -> Sequence[tuple[str, str, str, int]]:
+def came_back(
+    connection: Connection, period: Period
+) -> Sequence[tuple[str, str, str, int]]:
     """How many of its messages something came back of, by step, channel and kind; what machines opened does not count."""
     columns = (messages.c.step, messages.c.channel, deliveries.c.kind)
     number = func.count(func.distinct(deliveries.c.message_id))
-    joined = select(*columns, number).join(messages, messages.c.id == deliveries.c.message_id)
-    joined = joined.join(runs, runs.c.id == messages.c.run_id).where(*period.holds(), deliveries.c.meaning != "machine")
+    joined = select(*columns, number).join(
+        messages, messages.c.id == deliveries.c.message_id
+    )
+    joined = joined.join(runs, runs.c.id == messages.c.run_id).where(
+        *period.holds(), deliveries.c.meaning != "machine"
+    )
     return _rows(connection, joined.group_by(*columns).order_by(*columns))
 
 
@@ -71,8 +97,13 @@ def not_sent(connection: Connection, period: Period) -> Sequence[tuple[str, int]
         .join(messages, messages.c.id == judgements.c.message_id)
         .join(runs, runs.c.id == messages.c.run_id)
     )
-    skipped = joined.where(*period.holds(), judgements.c.until.is_(None), messages.c.state == "skipped")
-    return _rows(connection, skipped.group_by(reasons.c.code).order_by(number.desc(), reasons.c.code))
+    skipped = joined.where(
+        *period.holds(), judgements.c.until.is_(None), messages.c.state == "skipped"
+    )
+    return _rows(
+        connection,
+        skipped.group_by(reasons.c.code).order_by(number.desc(), reasons.c.code),
+    )
 
 
 def _rows(connection: Connection, statement: Any) -> list[Any]:

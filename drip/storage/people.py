@@ -53,14 +53,21 @@ _CONTACTS = Prepared(select(contacts).where(contacts.c.id.in_(listed_in("ids")))
 _EVENTS = Prepared(select(events).where(events.c.id.in_(listed_in("ids"))))
 _EVENTS_OF = Prepared(
     select(events)
-    .where(events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names")))
+    .where(
+        events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names"))
+    )
     .order_by(events.c.at, events.c.id)
 )
 _LAST_CHANGE = Prepared(
-    select(select(func.max(contacts.c.change)).scalar_subquery(), select(func.max(records.c.change)).scalar_subquery())
+    select(
+        select(func.max(contacts.c.change)).scalar_subquery(),
+        select(func.max(records.c.change)).scalar_subquery(),
+    )
 )
 _TOUCH = Prepared(
-    update(contacts).where(contacts.c.id.in_(listed_in("ids"))).values(change=bindparam("number", type_=BigInteger))
+    update(contacts)
+    .where(contacts.c.id.in_(listed_in("ids")))
+    .values(change=bindparam("number", type_=BigInteger))
 )
 # Behind `coalesce` SQLite does not go through all active runs to find those of a few contacts.
 _WAKE = Prepared(
@@ -72,10 +79,14 @@ _WAKE = Prepared(
     )
     .values(next_due_at=null())
 )
-_SUPPRESSION_KEY = Prepared(select(meta.c.value).where(meta.c.name == "suppression-key"))
+_SUPPRESSION_KEY = Prepared(
+    select(meta.c.value).where(meta.c.name == "suppression-key")
+)
 _ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1))
 _SUPPRESSED = Prepared(
-    select(suppressions.c.digest, suppressions.c.reason).where(suppressions.c.digest.in_(texts_in("digests")))
+    select(suppressions.c.digest, suppressions.c.reason).where(
+        suppressions.c.digest.in_(texts_in("digests"))
+    )
 )
 
 
@@ -135,10 +146,14 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 def count(connection: Connection) -> int:
     """How many people there are: neither erased ones nor sign-ups that nobody confirmed."""
-    return connection.execute(select(func.count()).select_from(contacts).where(PEOPLE)).scalar_one()
+    return connection.execute(
+        select(func.count()).select_from(contacts).where(PEOPLE)
+    ).scalar_one()
 
 
-def contacts_by_key(connection: Connection, keys: Collection[str]) -> dict[str, Contact]:
+def contacts_by_key(
+    connection: Connection, keys: Collection[str]
+) -> dict[str, Contact]:
     """The contacts among `keys`."""
     rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))
     return {row.key: _contact(row) for row in rows}
@@ -148,14 +163,20 @@ def contact_of_key(connection: Connection, key: str) -> Contact:
     """Raises DripError for an unknown key."""
     found = contacts_by_key(connection, [key])
     if key not in found:
-        raise DripError(f"There is no contact `{key}`.", help="`drip import contacts FILE` brings contacts in")
+        raise DripError(
+            f"There is no contact `{key}`.",
+            help="`drip import contacts FILE` brings contacts in",
+        )
     return found[key]
 
 
 def contact_by_email(connection: Connection, email: str) -> Contact | None:
     """The contact with this address, in whatever case; the first of several."""
     row = connection.execute(
-        select(contacts).where(func.lower(contacts.c.email) == email.lower()).order_by(contacts.c.id).limit(1)
+        select(contacts)
+        .where(func.lower(contacts.c.email) == email.lower())
+        .order_by(contacts.c.id)
+        .limit(1)
     ).first()
     return _contact(row) if row else None
 
@@ -163,16 +184,35 @@ def contact_by_email(connection: Connection, email: str) -> Contact | None:
 def search(connection: Connection, text: str, most: int) -> list[Contact]:
     """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
     c = contacts.c
-    holds = or_(*(Folded(column).contains(text.casefold(), autoescape=True) for column in (c.key, c.email, c.phone)))
+    holds = or_(
+        *(
+            Folded(column).contains(text.casefold(), autoescape=True)
+            for column in (c.key, c.email, c.phone)
+        )
+    )
     people = select(contacts).where(PEOPLE)
     statement = people.where(holds) if text else people
-    return [_contact(row) for row in connection.execute(statement.order_by(c.key).limit(most))]
+    return [
+        _contact(row)
+        for row in connection.execute(statement.order_by(c.key).limit(most))
+    ]
 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
     return {
-        id_: Contact(key, email, phone, locale, country, timezone, zone, parsed(attributes), id_, moment(erased))
+        id_: Contact(
+            key,
+            email,
+            phone,
+            locale,
+            country,
+            timezone,
+            zone,
+            parsed(attributes),
+            id_,
+            moment(erased),
+        )
         for id_, key, email, phone, locale, country, timezone, zone, attributes, _, erased in _CONTACTS.rows(
             connection, ids=numbers(ids)
         )
@@ -181,23 +221,41 @@ def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Co
 
 def _contact(row: Any) -> Contact:
     return Contact(
-        row.key, row.email, row.phone, row.locale, row.country, row.timezone, row.zone, dict(row.attributes), row.id,
+        row.key,
+        row.email,
+        row.phone,
+        row.locale,
+        row.country,
+        row.timezone,
+        row.zone,
+        dict(row.attributes),
+        row.id,
         row.erased_at,
-    )  # fmt: skip
+    )
 
 
-def save_contacts(connection: Connection, people: Sequence[Contact], date_fields: Collection[str]) -> None:
+def save_contacts(
+    connection: Connection, people: Sequence[Contact], date_fields: Collection[str]
+) -> None:
     """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs.
 
     Needs the write lock, for the ids.
     """
     before = {each.id for each in people if each.id}
     _save(connection, contacts, people)
-    _save_dates(connection, "contact", [(each.id, 0, each.attributes) for each in people], date_fields, before)
+    _save_dates(
+        connection,
+        "contact",
+        [(each.id, 0, each.attributes) for each in people],
+        date_fields,
+        before,
+    )
     wake_runs(connection, [each.id for each in people])
 
 
-def save_records(connection: Connection, things: Sequence[Record], date_fields: Collection[str]) -> None:
+def save_records(
+    connection: Connection, things: Sequence[Record], date_fields: Collection[str]
+) -> None:
     """As `save_contacts`, for records of one kind."""
     before = {each.contact_id for each in things if each.id}
     _save(connection, records, things)
@@ -207,10 +265,16 @@ def save_records(connection: Connection, things: Sequence[Record], date_fields: 
     wake_runs(connection, [each.contact_id for each in things])
     about = [each.id for each in things]
     # A run of the owner before is woken too.
-    connection.execute(update(runs).where(runs.c.record_id.in_(about), runs.c.active).values(next_due_at=None))
+    connection.execute(
+        update(runs)
+        .where(runs.c.record_id.in_(about), runs.c.active)
+        .values(next_due_at=None)
+    )
 
 
-def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record]) -> None:
+def _save(
+    connection: Connection, table: Table, rows: Sequence[Contact] | Sequence[Record]
+) -> None:
     change = last_change(connection) + 1
     fresh = [each for each in rows if not each.id]
     known = [each for each in rows if each.id]
@@ -218,10 +282,19 @@ def _save(connection: Connection, table: Table, rows: Sequence[Contact] | Sequen
         newest = connection.execute(select(func.max(table.c.id))).scalar() or 0
         for number, each in enumerate(fresh, newest + 1):
             each.id = number
-        connection.execute(insert(table), [{**_without_id(each), "id": each.id, "change": change} for each in fresh])
+        connection.execute(
+            insert(table),
+            [{**_without_id(each), "id": each.id, "change": change} for each in fresh],
+        )
     if known:
         statement = update(table).where(table.c.id == bindparam("number"))
-        connection.execute(statement, [{**_without_id(each), "number": each.id, "change": change} for each in known])
+        connection.execute(
+            statement,
+            [
+                {**_without_id(each), "number": each.id, "change": change}
+                for each in known
+            ],
+        )
 
 
 def last_change(connection: Connection) -> int:
@@ -232,14 +305,20 @@ def last_change(connection: Connection) -> int:
 def touch(connection: Connection, contact_ids: Collection[int]) -> None:
     """Marks contacts as changed, so that those who look for what is new find them."""
     if contact_ids:
-        _TOUCH.count(connection, ids=numbers(sorted(contact_ids)), number=last_change(connection) + 1)
+        _TOUCH.count(
+            connection,
+            ids=numbers(sorted(contact_ids)),
+            number=last_change(connection) + 1,
+        )
 
 
 def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int]:
     """Everybody in these zones is in the workspace's from now on; how many were in each."""
     left: dict[str, int] = {}
     for name in names:
-        ids = list(connection.scalars(select(contacts.c.id).where(contacts.c.zone == name)))
+        ids = list(
+            connection.scalars(select(contacts.c.id).where(contacts.c.zone == name))
+        )
         move_to_zone(connection, ids, None)
         left[name] = len(ids)
     return left
@@ -250,7 +329,10 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
     c, after = contacts.c, 0
     said = or_(c.timezone.is_not(None), c.phone.is_not(None), c.country.is_not(None))
     while rows := connection.execute(
-        select(contacts).where(c.zone.is_(None), said, c.id > after).order_by(c.id).limit(CHUNK)
+        select(contacts)
+        .where(c.zone.is_(None), said, c.id > after)
+        .order_by(c.id)
+        .limit(CHUNK)
     ).all():
         yield [_contact(row) for row in rows]
         after = rows[-1].id
@@ -259,7 +341,9 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
 def move_to_zone(connection: Connection, ids: Sequence[int], name: str | None) -> None:
     """These contacts are in this zone (None: the workspace's) from now on."""
     for chunk in _chunks(ids):
-        connection.execute(update(contacts).where(contacts.c.id.in_(chunk)).values(zone=name))
+        connection.execute(
+            update(contacts).where(contacts.c.id.in_(chunk)).values(zone=name)
+        )
     touch(connection, ids)
     wake_runs(connection, ids)
 
@@ -268,7 +352,9 @@ def touch_records(connection: Connection, record_ids: Collection[int]) -> None:
     """As `touch`, for records: whoever looks for late joiners looks at these."""
     change = last_change(connection) + 1 if record_ids else 0
     for chunk in _chunks(sorted(record_ids)):
-        connection.execute(update(records).where(records.c.id.in_(chunk)).values(change=change))
+        connection.execute(
+            update(records).where(records.c.id.in_(chunk)).values(change=change)
+        )
 
 
 def _without_id(row: Contact | Record) -> dict[str, Any]:
@@ -285,8 +371,14 @@ def _save_dates(
     """Stores the dates of contacts, or of their records; only the contacts in `known` can have had any before."""
     # A record's dates go whoever owned it before.
     of_record = dates.c.record_id == bindparam("record")
-    stale = of_record if owner != "contact" else and_(of_record, dates.c.contact_id == bindparam("contact"))
-    gone = [{"contact": who, "record": record} for who, record, _ in owned if who in known]
+    stale = (
+        of_record
+        if owner != "contact"
+        else and_(of_record, dates.c.contact_id == bindparam("contact"))
+    )
+    gone = [
+        {"contact": who, "record": record} for who, record, _ in owned if who in known
+    ]
     if gone:
         connection.execute(delete(dates).where(stale), gone)
     rows = [
@@ -311,9 +403,13 @@ def wake_runs(connection: Connection, contact_ids: Collection[int]) -> None:
         _WAKE.count(connection, ids=numbers(sorted(set(contact_ids))))
 
 
-def record_ids(connection: Connection, kind: str, keys: Collection[str]) -> dict[str, Record]:
+def record_ids(
+    connection: Connection, kind: str, keys: Collection[str]
+) -> dict[str, Record]:
     """The records of a kind among `keys`."""
-    rows = connection.execute(select(records).where(records.c.kind == kind, records.c.key.in_(keys)))
+    rows = connection.execute(
+        select(records).where(records.c.kind == kind, records.c.key.in_(keys))
+    )
     return {row.key: _record(row) for row in rows}
 
 
@@ -325,14 +421,23 @@ def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Rec
 
 def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, int]:
     """Whose each of these records is."""
-    rows = connection.execute(select(records.c.id, records.c.contact_id).where(records.c.id.in_(record_ids)))
+    rows = connection.execute(
+        select(records.c.id, records.c.contact_id).where(records.c.id.in_(record_ids))
+    )
     return {row[0]: row[1] for row in rows}
 
 
-def records_of(connection: Connection, contact_ids: Collection[int], kind: str) -> list[Record]:
+def records_of(
+    connection: Connection, contact_ids: Collection[int], kind: str
+) -> list[Record]:
     """The records of a kind that these contacts own."""
     where = (records.c.contact_id.in_(contact_ids), records.c.kind == kind)
-    return [_record(row) for row in connection.execute(select(records).where(*where).order_by(records.c.id))]
+    return [
+        _record(row)
+        for row in connection.execute(
+            select(records).where(*where).order_by(records.c.id)
+        )
+    ]
 
 
 def _record(row: Any) -> Record:
@@ -343,9 +448,21 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
     """Stores events that are not known yet (by name and key), wakes their contacts' runs; how many were new."""
     if not rows:
         return 0
-    last = connection.execute(select(events.c.id).order_by(events.c.id.desc()).limit(1)).scalar() or 0
-    connection.execute(insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"]), list(rows))
-    fresh = connection.execute(select(events.c.contact_id).where(events.c.id > last)).scalars().all()
+    last = (
+        connection.execute(
+            select(events.c.id).order_by(events.c.id.desc()).limit(1)
+        ).scalar()
+        or 0
+    )
+    connection.execute(
+        insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"]),
+        list(rows),
+    )
+    fresh = (
+        connection.execute(select(events.c.contact_id).where(events.c.id > last))
+        .scalars()
+        .all()
+    )
     wake_runs(connection, fresh)
     return len(fresh)
 
@@ -353,19 +470,30 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
 def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
     """What a known event says; nothing for one that is not known."""
     where = (events.c.name == name, events.c.key == key)
-    return dict(connection.execute(select(events.c.fields).where(*where)).scalar() or {})
+    return dict(
+        connection.execute(select(events.c.fields).where(*where)).scalar() or {}
+    )
 
 
-def say_anew(connection: Connection, name: str, key: str, fields: Mapping[str, str]) -> None:
+def say_anew(
+    connection: Connection, name: str, key: str, fields: Mapping[str, str]
+) -> None:
     """A known event says this now; wakes its contact's runs."""
     where = (events.c.name == name, events.c.key == key)
     connection.execute(update(events).where(*where).values(fields=dict(fields)))
-    wake_runs(connection, list(connection.scalars(select(events.c.contact_id).where(*where))))
+    wake_runs(
+        connection, list(connection.scalars(select(events.c.contact_id).where(*where)))
+    )
 
 
 def has_event(connection: Connection, name: str, key: str) -> bool:
     """Whether an event is known, by name and key."""
-    return connection.execute(select(events.c.id).where(events.c.name == name, events.c.key == key)).first() is not None
+    return (
+        connection.execute(
+            select(events.c.id).where(events.c.name == name, events.c.key == key)
+        ).first()
+        is not None
+    )
 
 
 def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
@@ -373,11 +501,15 @@ def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Even
     return {row[0]: _event(row) for row in _EVENTS.rows(connection, ids=numbers(ids))}
 
 
-def events_of(connection: Connection, contact_ids: Collection[int], names: Collection[str]) -> dict[int, list[Event]]:
+def events_of(
+    connection: Connection, contact_ids: Collection[int], names: Collection[str]
+) -> dict[int, list[Event]]:
     """The events of these names, by contact, oldest first."""
     found: dict[int, list[Event]] = defaultdict(list)
     if names:
-        for row in _EVENTS_OF.rows(connection, ids=numbers(contact_ids), names=json.dumps(sorted(names))):
+        for row in _EVENTS_OF.rows(
+            connection, ids=numbers(contact_ids), names=json.dumps(sorted(names))
+        ):
             found[row[1]].append(_event(row))
     return found
 
@@ -389,14 +521,22 @@ def _event(row: Sequence[Any]) -> Event:
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
     """Never again to this address. The first reason stays."""
-    row = {"digest": digest(suppression_key(connection), address), "reason": reason, "at": now}
+    row = {
+        "digest": digest(suppression_key(connection), address),
+        "reason": reason,
+        "at": now,
+    }
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
 
 
 def take_back(connection: Connection, address: str, reason: str) -> None:
     """An address that was given up for a reason that begins so is not."""
     own = suppressions.c.digest == digest(suppression_key(connection), address)
-    connection.execute(delete(suppressions).where(own, suppressions.c.reason.startswith(reason, autoescape=True)))
+    connection.execute(
+        delete(suppressions).where(
+            own, suppressions.c.reason.startswith(reason, autoescape=True)
+        )
+    )
 
 
 def any_suppressed(connection: Connection) -> bool:
@@ -426,7 +566,9 @@ def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
         address = address_of(contact, channel)
         of_address = select(suppressions.c.reason, suppressions.c.at)
         row = (
-            connection.execute(of_address.where(suppressions.c.digest == digest(key, address))).first()
+            connection.execute(
+                of_address.where(suppressions.c.digest == digest(key, address))
+            ).first()
             if address
             else None
         )

@@ -18,16 +18,24 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
         asked = [name for name in fields if name not in ("key", "timezone")]
         columns = [
             func.count(
-                contacts.c[name] if owner == "contact" and name in COLUMNS else json_text(table.c.attributes, name)
+                contacts.c[name]
+                if owner == "contact" and name in COLUMNS
+                else json_text(table.c.attributes, name)
             )
             for name in asked
         ]
-        statement = select(func.count(), *columns).select_from(table).where(ordinary(_whose(table)))
+        statement = (
+            select(func.count(), *columns)
+            .select_from(table)
+            .where(ordinary(_whose(table)))
+        )
         if owner == "contact":
             statement = statement.where(contacts.c.erased_at.is_(None))
         else:
             erased = select(contacts.c.id).where(contacts.c.erased_at.is_not(None))
-            statement = statement.where(records.c.kind == owner, records.c.contact_id.not_in(erased))
+            statement = statement.where(
+                records.c.kind == owner, records.c.contact_id.not_in(erased)
+            )
         everybody, *known = connection.execute(statement).one()
         for name, count in zip(asked, known, strict=True):
             if count < everybody:
@@ -41,14 +49,20 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     for owner, fields in settings.fields.items():
         table = contacts if owner == "contact" else records
         asked = [name for name in fields if name not in ("timezone", *COLUMNS)]
-        columns = [func.max(func.length(json_text(table.c.attributes, name))) for name in asked]
+        columns = [
+            func.max(func.length(json_text(table.c.attributes, name))) for name in asked
+        ]
         if not asked:
             continue
         statement = select(*columns).where(ordinary(_whose(table)))
         if owner != "contact":
             statement = statement.where(records.c.kind == owner)
         longest = connection.execute(statement).one()
-        found |= {f"{owner}.{name}": length for name, length in zip(asked, longest, strict=True) if length}
+        found |= {
+            f"{owner}.{name}": length
+            for name, length in zip(asked, longest, strict=True)
+            if length
+        }
     return found
 
 
@@ -63,5 +77,7 @@ def event_names(connection: Connection) -> set[str]:
     name = connection.execute(select(func.min(events.c.name))).scalar()
     while name is not None:
         found.add(name)
-        name = connection.execute(select(func.min(events.c.name)).where(events.c.name > name)).scalar()
+        name = connection.execute(
+            select(func.min(events.c.name)).where(events.c.name > name)
+        ).scalar()
     return found

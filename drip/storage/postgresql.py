@@ -23,9 +23,13 @@ HOW_LONG_TO_WAIT = "30s"
 LONGEST_VACUUM = "10min"
 # A server that is gone without a word is noticed within a minute.
 CONNECTING: dict[str, Any] = {
-    "connect_timeout": 10, "application_name": "drip",
-    "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 50_000,
-}  # fmt: skip
+    "connect_timeout": 10,
+    "application_name": "drip",
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,
+}
 # Numbers of our own among a database's advisory locks.
 WRITER, DAEMON = 0x64726970_0001, 0x64726970_0002
 
@@ -41,14 +45,22 @@ class PostgresqlDatabase(Database):
         # Values by their place in a statement, as in SQLite, so that one way to prepare statements serves both.
         asked = {**CONNECTING, "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}"}
         engine = create_engine(
-            self._url, paramstyle="format", pool_pre_ping=True, connect_args=asked, hide_parameters=True
+            self._url,
+            paramstyle="format",
+            pool_pre_ping=True,
+            connect_args=asked,
+            hide_parameters=True,
         )
         super().__init__(engine, url.render_as_string())
 
     @contextlib.contextmanager
-    def _begin(self, connection: Connection, *, writing: bool) -> Iterator[RootTransaction]:
+    def _begin(
+        self, connection: Connection, *, writing: bool
+    ) -> Iterator[RootTransaction]:
         level = "READ COMMITTED" if writing else "REPEATABLE READ"
-        connection.execution_options(isolation_level=level, postgresql_readonly=not writing)
+        connection.execution_options(
+            isolation_level=level, postgresql_readonly=not writing
+        )
         with connection.begin() as transaction:
             if writing:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
@@ -58,7 +70,10 @@ class PostgresqlDatabase(Database):
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if encoding != "UTF8":
             help = "make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-            raise DripError(f"The database {self.where} cannot hold every text: its encoding is {encoding}.", help=help)
+            raise DripError(
+                f"The database {self.where} cannot hold every text: its encoding is {encoding}.",
+                help=help,
+            )
 
     def scrub(self, *, thorough: bool) -> bool:
         """VACUUM of the tables with people in them: what was deleted there is given up, and overwritten by what comes next.
@@ -68,7 +83,9 @@ class PostgresqlDatabase(Database):
         with self.told(), contextlib.closing(self.connect()) as connection:
             connection.execute(f"SET statement_timeout = '{LONGEST_VACUUM}'")
             try:
-                connection.execute(f"VACUUM {', '.join(each.name for each in PERSONAL)}")
+                connection.execute(
+                    f"VACUUM {', '.join(each.name for each in PERSONAL)}"
+                )
             except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
                 return False
         return True
@@ -86,11 +103,16 @@ class PostgresqlDatabase(Database):
 
     def connect(self) -> psycopg.Connection[Any]:
         """A connection beside the pool's."""
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = self._url.set(drivername="postgresql").render_as_string(
+            hide_password=False
+        )
         return psycopg.connect(url, autocommit=True, **CONNECTING)
 
     def _in_words(self, error: BaseException | None) -> DripError | Shortage | None:
-        code, told = getattr(error, "sqlstate", None) or "", " ".join(str(error).split())
+        code, told = (
+            getattr(error, "sqlstate", None) or "",
+            " ".join(str(error).split()),
+        )
         for pattern, sentence, help in _LACKING:
             if code.startswith(pattern):
                 return Shortage(sentence.format(where=self.where), help)
@@ -100,26 +122,55 @@ class PostgresqlDatabase(Database):
         if isinstance(error, psycopg.OperationalError):
             # Who is not let in gets no code.
             if _NO_ROOM.search(told):
-                return Shortage(*(each.format(where=self.where) for each in _LACKING[0][1:]))
+                return Shortage(
+                    *(each.format(where=self.where) for each in _LACKING[0][1:])
+                )
             if lack := said(told):
                 return lack
             help = "see that the server runs, and that DRIP_DATABASE names it with user, password and database"
-            return DripError(f"The database {self.where} does not answer: {told}.", help=help)
+            return DripError(
+                f"The database {self.where} does not answer: {told}.", help=help
+            )
         return None
 
 
 # Class 53 is "insufficient resources", 58030 an error of input or output (PostgreSQL manual, appendix A).
 _LACKING = (
-    ("53300", "The database {where} takes no more connections.", "raise `max_connections` there, or end what holds so many"),
-    ("53100", "The server's disk is full; what was stored before is whole.", "make room on it"),
-    ("53", "The server of the database {where} lacks memory or files.", "look at its log, and at its machine"),
-    ("58030", "The disk of the database {where} does not work, or is full.", "look at the server's log, and at its disk"),
-)  # fmt: skip
+    (
+        "53300",
+        "The database {where} takes no more connections.",
+        "raise `max_connections` there, or end what holds so many",
+    ),
+    (
+        "53100",
+        "The server's disk is full; what was stored before is whole.",
+        "make room on it",
+    ),
+    (
+        "53",
+        "The server of the database {where} lacks memory or files.",
+        "look at its log, and at its machine",
+    ),
+    (
+        "58030",
+        "The disk of the database {where} does not work, or is full.",
+        "look at the server's log, and at its disk",
+    ),
+)
 _NO_ROOM = re.compile("too many clients|connection slots|too many connections")
 _SAID = {
-    "55P03": ("The database {where} is busy with another program.", "wait for it to end, then try again"),
-    "25006": ("The database {where} cannot be written to.", "name the main server, not one that follows it"),
-    "42501": ("The database {where} does not let this user do that.", "give the user the database: GRANT, or OWNER TO"),
+    "55P03": (
+        "The database {where} is busy with another program.",
+        "wait for it to end, then try again",
+    ),
+    "25006": (
+        "The database {where} cannot be written to.",
+        "name the main server, not one that follows it",
+    ),
+    "42501": (
+        "The database {where} does not let this user do that.",
+        "give the user the database: GRANT, or OWNER TO",
+    ),
 }
 
 
@@ -136,7 +187,9 @@ class AdvisoryLock:
         self.give_back()
         with self._database.told():
             self._connection = self._database.connect()
-            row = self._connection.execute(f"SELECT pg_try_advisory_lock({DAEMON})").fetchone()
+            row = self._connection.execute(
+                f"SELECT pg_try_advisory_lock({DAEMON})"
+            ).fetchone()
         if row == (True,):
             return True
         self.give_back()
@@ -168,7 +221,11 @@ class AdvisoryLock:
 
 def _casefold() -> str:
     """Python's `str.casefold` as SQL: what the server calls lower case differs from one system to the next."""
-    folded = {c: c.casefold() for c in map(chr, range(0x80, sys.maxunicode + 1)) if c.casefold() != c}
+    folded = {
+        c: c.casefold()
+        for c in map(chr, range(0x80, sys.maxunicode + 1))
+        if c.casefold() != c
+    }
     single = {c: to for c, to in folded.items() if len(to) == 1}
     several = {c: to for c, to in folded.items() if len(to) > 1}
     small = f"translate(lower(given COLLATE \"C\"), '{''.join(single)}', '{''.join(single.values())}')"

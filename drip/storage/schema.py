@@ -27,7 +27,12 @@ from drip.storage.columns import KEY_ALONE, Instant, Number, Words
 from drip.storage.schema_operating import metadata as metadata
 
 # One row per fact about the database itself: the workspace's id, the key that hashes suppressed addresses.
-meta = Table("meta", metadata, Column("name", Words, primary_key=True), Column("value", LargeBinary, nullable=False))
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
 
 signing_keys = Table(
     "signing_keys",
@@ -54,7 +59,10 @@ contacts = Table(
     Column("change", Number, nullable=False),
     # An erased person: nothing is left but the number. Its key begins with `erased-`, and nobody else's does.
     Column("erased_at", Instant),
-    CheckConstraint("erased_at IS NOT NULL OR substr(key, 1, 7) <> 'erased-'", name="erased_is_a_reserved_word"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR substr(key, 1, 7) <> 'erased-'",
+        name="erased_is_a_reserved_word",
+    ),
     Index("contacts_by_zone", "zone"),
     Index("contacts_by_change", "change"),
     Index("contacts_by_email", text("lower(email)")),
@@ -82,7 +90,10 @@ def ordinary(contact_id: Column[int]) -> ColumnElement[bool]:
     there are. Written out, since putting it together took a quarter of the time of a question that an index answers.
     """
     of_row = f"sign_ups.contact_id = {contact_id.table.name}.{contact_id.name}"
-    return literal_column(f"NOT EXISTS (SELECT 1 FROM sign_ups WHERE {of_row} AND sign_ups.state <> 'single')", Boolean)
+    return literal_column(
+        f"NOT EXISTS (SELECT 1 FROM sign_ups WHERE {of_row} AND sign_ups.state <> 'single')",
+        Boolean,
+    )
 
 
 # Of contacts: those who were not erased and are `ordinary`. Nobody else is in an audience, a segment, a list or a count.
@@ -268,7 +279,13 @@ messages = Table(
     UniqueConstraint("run_id", "step"),
     # What has ended, which is nearly all, is in none of these.
     Index("messages_due", "due_at", **_where("state = 'deferred'")),
-    Index("messages_waiting", "channel", "priority", "due_at", **_where("state = 'pending'")),
+    Index(
+        "messages_waiting",
+        "channel",
+        "priority",
+        "due_at",
+        **_where("state = 'pending'"),
+    ),
     Index("messages_open", "state", **_where("state = 'sending' OR state = 'held'")),
     Index("messages_by_contact", "contact_id", "sent_at"),
     Index("messages_by_settling", "settled_at", **_where("settled_at IS NOT NULL")),

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.columns import kept, moment
@@ -21,9 +30,13 @@ from drip.storage.schema import contacts, runs, sign_ups
 from drip.storage.sql import Prepared, listed_in, numbers, texts_in
 
 State = Literal["open", "over", "single"]
-OPEN, SINGLE = (sign_ups.c.state == literal_column(f"'{each}'") for each in ("open", "single"))
+OPEN, SINGLE = (
+    sign_ups.c.state == literal_column(f"'{each}'") for each in ("open", "single")
+)
 _OF = Prepared(
-    select(sign_ups.c.contact_id, sign_ups.c.state, sign_ups.c.until).where(sign_ups.c.contact_id.in_(listed_in("ids")))
+    select(sign_ups.c.contact_id, sign_ups.c.state, sign_ups.c.until).where(
+        sign_ups.c.contact_id.in_(listed_in("ids"))
+    )
 )
 _RUN_OUT = Prepared(
     select(sign_ups.c.contact_id)
@@ -32,14 +45,23 @@ _RUN_OUT = Prepared(
     .limit(bindparam("most"))
 )
 _NEXT_END = select(func.min(sign_ups.c.until)).where(OPEN)
-_ANY = [Prepared(select(sign_ups.c.contact_id).where(each).limit(1)) for each in (OPEN, SINGLE)]
-_WITH_ADDRESS = Prepared(select(contacts.c.id).where(func.lower(contacts.c.email).in_(texts_in("emails"))))
+_ANY = [
+    Prepared(select(sign_ups.c.contact_id).where(each).limit(1))
+    for each in (OPEN, SINGLE)
+]
+_WITH_ADDRESS = Prepared(
+    select(contacts.c.id).where(func.lower(contacts.c.email).in_(texts_in("emails")))
+)
 _HIDDEN = Prepared(
     select(contacts.c.key)
     .join(sign_ups, sign_ups.c.contact_id == contacts.c.id)
     .where(OPEN, contacts.c.key.in_(texts_in("keys")))
 )
-_END = Prepared(delete(sign_ups).where(sign_ups.c.contact_id.in_(listed_in("ids")), or_(OPEN, SINGLE)))
+_END = Prepared(
+    delete(sign_ups).where(
+        sign_ups.c.contact_id.in_(listed_in("ids")), or_(OPEN, SINGLE)
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +77,9 @@ class SignUp:
         return self.state != "single"
 
 
-def of_contacts(connection: Connection, contact_ids: Collection[int]) -> dict[int, SignUp]:
+def of_contacts(
+    connection: Connection, contact_ids: Collection[int]
+) -> dict[int, SignUp]:
     """Those of these contacts of whom nothing but a sign-up is known."""
     return {
         contact: SignUp(state, moment(until))
@@ -70,7 +94,9 @@ def hidden(connection: Connection, keys: Collection[str]) -> set[str]:
 
 def begin(connection: Connection, contact_id: int, until: datetime) -> None:
     """A contact was made by a form just now, and can be confirmed up to an instant."""
-    connection.execute(insert_or(sign_ups).values(contact_id=contact_id, state="open", until=until))
+    connection.execute(
+        insert_or(sign_ups).values(contact_id=contact_id, state="open", until=until)
+    )
 
 
 def take_at_word(connection: Connection, contact_id: int) -> None:
@@ -79,22 +105,39 @@ def take_at_word(connection: Connection, contact_id: int) -> None:
     connection.execute(update(sign_ups).where(*own).values(state="single", until=None))
 
 
-def wait_until(connection: Connection, contact_id: int, run_id: int, limit: datetime) -> None:
+def wait_until(
+    connection: Connection, contact_id: int, run_id: int, limit: datetime
+) -> None:
     """The run that asks for the confirmation waits for it up to an instant; another one that is under way may wait longer."""
-    others = select(runs.c.id).where(runs.c.contact_id == contact_id, runs.c.active, runs.c.id != run_id)
+    others = select(runs.c.id).where(
+        runs.c.contact_id == contact_id, runs.c.active, runs.c.id != run_id
+    )
     own = (sign_ups.c.contact_id == contact_id, OPEN)
-    statement = update(sign_ups).where(*own, or_(sign_ups.c.until < limit, ~others.exists()))
+    statement = update(sign_ups).where(
+        *own, or_(sign_ups.c.until < limit, ~others.exists())
+    )
     connection.execute(statement.values(until=limit))
 
 
-def make_ordinary(connection: Connection, contact_ids: Collection[int], emails: Collection[str | None] = ()) -> None:
+def make_ordinary(
+    connection: Connection,
+    contact_ids: Collection[int],
+    emails: Collection[str | None] = (),
+) -> None:
     """These contacts, and whoever has one of these addresses, are ordinary ones from now on: more than a sign-up is known."""
     if not any(each.rows(connection) for each in _ANY):
         return
     # Whoever is brought in under another key is known all the same.
     addresses = json.dumps([email.lower() for email in emails if email])
-    ids = {*contact_ids, *(row[0] for row in _WITH_ADDRESS.rows(connection, emails=addresses))}
-    found = [number for number, each in of_contacts(connection, ids).items() if each.state != "over"]
+    ids = {
+        *contact_ids,
+        *(row[0] for row in _WITH_ADDRESS.rows(connection, emails=addresses)),
+    }
+    found = [
+        number
+        for number, each in of_contacts(connection, ids).items()
+        if each.state != "over"
+    ]
     if found:
         _END.count(connection, ids=numbers(found))
         touch(connection, found)
@@ -114,10 +157,16 @@ def next_end(connection: Connection) -> datetime | None:
 
 def close(connection: Connection, contact_id: int) -> None:
     """A contact that is erased stays what it was: none of the people."""
-    connection.execute(update(sign_ups).where(sign_ups.c.contact_id == contact_id).values(state="over", until=None))
+    connection.execute(
+        update(sign_ups)
+        .where(sign_ups.c.contact_id == contact_id)
+        .values(state="over", until=None)
+    )
 
 
 def counts(connection: Connection) -> dict[str, int]:
     """How many sign-ups there are in each state."""
-    rows = connection.execute(select(sign_ups.c.state, func.count()).group_by(sign_ups.c.state))
+    rows = connection.execute(
+        select(sign_ups.c.state, func.count()).group_by(sign_ups.c.state)
+    )
     return {row[0]: row[1] for row in rows}

@@ -53,10 +53,14 @@ class Prepared:
         if rows:
             connection.exec_driver_sql(self._for(connection).sql, list(rows))
 
-    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+    def _execute(
+        self, connection: Connection, values: Mapping[str, Any]
+    ) -> CursorResult[Any]:
         compiled = self._for(connection)
         given = {**compiled.fixed, **values}
-        return connection.exec_driver_sql(compiled.sql, tuple([given[name] for name in compiled.order]))
+        return connection.exec_driver_sql(
+            compiled.sql, tuple([given[name] for name in compiled.order])
+        )
 
     def _for(self, connection: Connection) -> _Compiled:
         kind = connection.dialect.name

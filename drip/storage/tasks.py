@@ -39,22 +39,43 @@ class Work:
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Gives tasks; the one of a run's step is given once."""
     if rows:
-        connection.execute(insert_or(tasks).on_conflict_do_nothing(index_elements=["run_id", "step"]), list(rows))
+        connection.execute(
+            insert_or(tasks).on_conflict_do_nothing(index_elements=["run_id", "step"]),
+            list(rows),
+        )
 
 
 def _select() -> Select[Any]:
     columns = (
-        tasks.c.id, tasks.c.title, tasks.c.assign_to, tasks.c.priority, tasks.c.due, tasks.c.state, contacts.c.key,
-        contacts.c.phone, contacts.c.email, records.c.key, runs.c.campaign, tasks.c.created_at, tasks.c.done_at,
-        tasks.c.outcome, tasks.c.notes, tasks.c.contact_id, runs.c.record_id,
-    )  # fmt: skip
+        tasks.c.id,
+        tasks.c.title,
+        tasks.c.assign_to,
+        tasks.c.priority,
+        tasks.c.due,
+        tasks.c.state,
+        contacts.c.key,
+        contacts.c.phone,
+        contacts.c.email,
+        records.c.key,
+        runs.c.campaign,
+        tasks.c.created_at,
+        tasks.c.done_at,
+        tasks.c.outcome,
+        tasks.c.notes,
+        tasks.c.contact_id,
+        runs.c.record_id,
+    )
     joined = (
-        select(*columns).join(runs, runs.c.id == tasks.c.run_id).join(contacts, contacts.c.id == tasks.c.contact_id)
+        select(*columns)
+        .join(runs, runs.c.id == tasks.c.run_id)
+        .join(contacts, contacts.c.id == tasks.c.contact_id)
     )
     return joined.outerjoin(records, records.c.id == runs.c.record_id)
 
 
-def listed(connection: Connection, states: Collection[str], assign_to: str | None = None) -> list[Work]:
+def listed(
+    connection: Connection, states: Collection[str], assign_to: str | None = None
+) -> list[Work]:
     """Tasks in these states: the most urgent first, then those due first."""
     statement = _select().where(tasks.c.state.in_(states))
     if assign_to is not None:
@@ -65,13 +86,19 @@ def listed(connection: Connection, states: Collection[str], assign_to: str | Non
 
 def of_contact(connection: Connection, contact_id: int) -> list[Work]:
     """A contact's tasks, the newest first."""
-    statement = _select().where(tasks.c.contact_id == contact_id).order_by(tasks.c.id.desc())
+    statement = (
+        _select().where(tasks.c.contact_id == contact_id).order_by(tasks.c.id.desc())
+    )
     return [_work(row) for row in connection.execute(statement)]
 
 
 def count_open(connection: Connection) -> int:
     """How many are open."""
-    return int(connection.execute(select(func.count()).where(tasks.c.state == "open")).scalar_one())
+    return int(
+        connection.execute(
+            select(func.count()).where(tasks.c.state == "open")
+        ).scalar_one()
+    )
 
 
 def get(connection: Connection, number: int) -> Work | None:
@@ -84,7 +111,9 @@ def _work(row: Row[Any]) -> Work:
     return Work(*tuple(row))
 
 
-def settle(connection: Connection, number: int, state: str, outcome: str | None, now: datetime) -> bool:
+def settle(
+    connection: Connection, number: int, state: str, outcome: str | None, now: datetime
+) -> bool:
     """Whether the task was open; it is `done` or `dropped` now."""
     where = (tasks.c.id == number, tasks.c.state == "open")
     values = {"state": state, "outcome": outcome, "done_at": now}

@@ -37,7 +37,10 @@ IN_FLIGHT = ("pending", "sending")
 
 def _relevant() -> ColumnElement[bool]:
     # A message left up to a lease after what is noted.
-    m, since = messages.c, cast(ColumnElement[int], bindparam("since")) - LEASE // MILLISECOND
+    m, since = (
+        messages.c,
+        cast(ColumnElement[int], bindparam("since")) - LEASE // MILLISECOND,
+    )
     return and_(
         m.contact_id.in_(listed_in("ids")),
         m.counted,
@@ -53,11 +56,18 @@ def _relevant() -> ColumnElement[bool]:
 def _usage() -> Select[Any]:
     """A row is a contact, a `Use`, and whether that is all there is to say: the message was sent, once."""
     m, lease = messages.c, LEASE // MILLISECOND
-    sent, settled = type_coerce(m.sent_at, BigInteger), type_coerce(m.settled_at, BigInteger)
+    sent, settled = (
+        type_coerce(m.sent_at, BigInteger),
+        type_coerce(m.settled_at, BigInteger),
+    )
     # It left between the last check and the answer, before the lease of its daemon ran out.
-    last = case((settled <= sent, sent), (settled <= sent + lease, settled), else_=sent + lease)
+    last = case(
+        (settled <= sent, sent), (settled <= sent + lease, settled), else_=sent + lease
+    )
     plain = and_(m.state == "sent", m.maybe_left_at.is_(None))
-    return select(m.contact_id, sent, last, m.channel, m.topic, m.campaign, literal(0), plain).where(_relevant())
+    return select(
+        m.contact_id, sent, last, m.channel, m.topic, m.campaign, literal(0), plain
+    ).where(_relevant())
 
 
 @lru_cache
@@ -66,27 +76,44 @@ def _near_a_limit(count: int) -> Prepared:
     sent = type_coerce(m.sent_at, BigInteger)
     unsure = not_(and_(m.state == "sent", m.maybe_left_at.is_(None)))
     full = [
-        func.count().filter(sent > cast(ColumnElement[int], bindparam(f"since{n}")) - lease)
+        func.count().filter(
+            sent > cast(ColumnElement[int], bindparam(f"since{n}")) - lease
+        )
         >= cast(ColumnElement[int], bindparam(f"limit{n}"))
         for n in range(count)
     ]
     having = or_(func.count().filter(unsure) > 0, *full)
-    return Prepared(select(m.contact_id).where(_relevant()).group_by(m.contact_id).having(having))
+    return Prepared(
+        select(m.contact_id).where(_relevant()).group_by(m.contact_id).having(having)
+    )
 
 
 def _unsure() -> Select[Any]:
     m = messages.c
     columns = (
-        m.contact_id, m.state, m.granted_at, m.sent_at, m.settled_at, m.maybe_left_at, m.channel, m.topic, m.campaign,
-    )  # fmt: skip
-    return select(*columns).where(_relevant(), not_(and_(m.state == "sent", m.maybe_left_at.is_(None))))
+        m.contact_id,
+        m.state,
+        m.granted_at,
+        m.sent_at,
+        m.settled_at,
+        m.maybe_left_at,
+        m.channel,
+        m.topic,
+        m.campaign,
+    )
+    return select(*columns).where(
+        _relevant(), not_(and_(m.state == "sent", m.maybe_left_at.is_(None)))
+    )
 
 
 _USAGE, _UNSURE = Prepared(_usage()), Prepared(_unsure())
 
 
 def near_a_limit(
-    connection: Connection, contact_ids: Collection[int], since: datetime, limits: Mapping[datetime, int]
+    connection: Connection,
+    contact_ids: Collection[int],
+    since: datetime,
+    limits: Mapping[datetime, int],
 ) -> list[int]:
     """Those of these contacts of whom so many counted messages left after an instant that a cap could be full.
 
@@ -98,7 +125,9 @@ def near_a_limit(
     values = {f"since{n}": kept(at) for n, at in enumerate(limits)} | {
         f"limit{n}": limit for n, limit in enumerate(limits.values())
     }
-    rows = _near_a_limit(len(limits)).rows(connection, ids=numbers(contact_ids), since=kept(since), **values)
+    rows = _near_a_limit(len(limits)).rows(
+        connection, ids=numbers(contact_ids), since=kept(since), **values
+    )
     return [row[0] for row in rows]
 
 
@@ -126,7 +155,12 @@ def uses_of(
 
 
 def _times(
-    state: str, granted: int | None, sent: int | None, settled: int | None, maybe: int | None, now: int
+    state: str,
+    granted: int | None,
+    sent: int | None,
+    settled: int | None,
+    maybe: int | None,
+    now: int,
 ) -> Iterator[tuple[int, int]]:
     """From when to when a message may have left, or may still."""
     lease = LEASE // MILLISECOND

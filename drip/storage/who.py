@@ -64,7 +64,16 @@ from drip.storage.schema import (
     sign_ups,
     tags,
 )
-from drip.storage.sql import Prepared, folded, includes, json_flag, json_number, json_text, listed_in, numbers
+from drip.storage.sql import (
+    Prepared,
+    folded,
+    includes,
+    json_flag,
+    json_number,
+    json_text,
+    listed_in,
+    numbers,
+)
 
 DAY = timedelta(days=1)
 NUMERIC = ("number", "money")
@@ -102,19 +111,36 @@ class Reader:
             case Subscribed(topic):
                 return self._subscribed(topic)
             case Member(name):
-                return self._in(select(segment_members.c.contact_id).where(segment_members.c.segment == name))
+                return self._in(
+                    select(segment_members.c.contact_id).where(
+                        segment_members.c.segment == name
+                    )
+                )
             case Tagged(wanted):
                 return self._in(select(tags.c.contact_id).where(tags.c.tag.in_(wanted)))
             case HoldsCoupon(coupon):
-                good = or_(coupons.c.expires.is_(None), coupons.c.expires >= self.today.isoformat())
-                where = (coupons.c.coupon == coupon, coupons.c.redeemed_at.is_(None), good)
-                return self._in(select(coupons.c.contact_id).where(coupons.c.contact_id.is_not(None), *where))
+                good = or_(
+                    coupons.c.expires.is_(None),
+                    coupons.c.expires >= self.today.isoformat(),
+                )
+                where = (
+                    coupons.c.coupon == coupon,
+                    coupons.c.redeemed_at.is_(None),
+                    good,
+                )
+                return self._in(
+                    select(coupons.c.contact_id).where(
+                        coupons.c.contact_id.is_not(None), *where
+                    )
+                )
             case Did():
                 return self._did(condition)
 
     def _in(self, statement: Select[Any]) -> ColumnElement[bool]:
         if self.among is not None:
-            statement = statement.where(statement.selected_columns[0].in_(_listed(self.among)))
+            statement = statement.where(
+                statement.selected_columns[0].in_(_listed(self.among))
+            )
         return contacts.c.id.in_(statement)
 
     # --- fields
@@ -132,7 +158,9 @@ class Reader:
             if derived.field in self.settings.derived:
                 return self._kept(line, derived)
             table = contacts if owner == "contact" else records
-            return self._dated(line, json_text(table.c.attributes, source), derived.steps)
+            return self._dated(
+                line, json_text(table.c.attributes, source), derived.steps
+            )
         if derived is not None:
             return self._kept(line, DateField(line.field, ()))
         if owner == "contact" and name in (*COLUMNS, "timezone"):
@@ -140,7 +168,10 @@ class Reader:
             return self._text(line, home if name == "timezone" else contacts.c[name])
         if owner != "contact" and name == "key":
             return self._text(line, records.c.key)
-        return self._declared(line, _attribute(contacts if owner == "contact" else records, name, line.kind))
+        return self._declared(
+            line,
+            _attribute(contacts if owner == "contact" else records, name, line.kind),
+        )
 
     def _declared(self, line: Line, value: ColumnElement[Any]) -> ColumnElement[bool]:
         if line.comparison in ("known", "unknown"):
@@ -166,9 +197,13 @@ class Reader:
                 start = line.values[0].casefold()
                 return and_(folded(value) >= start, folded(value) < start + LAST)
             case _:
-                return folded(value).in_([written.casefold() for written in line.values])
+                return folded(value).in_(
+                    [written.casefold() for written in line.values]
+                )
 
-    def _dated(self, line: Line, value: ColumnElement[Any], steps: tuple[Any, ...]) -> ColumnElement[bool]:
+    def _dated(
+        self, line: Line, value: ColumnElement[Any], steps: tuple[Any, ...]
+    ) -> ColumnElement[bool]:
         match line.comparison:
             case "known":
                 return value.is_not(None)
@@ -176,20 +211,26 @@ class Reader:
                 return value.is_(None)
             case "is":
                 days = [date.fromisoformat(written[:10]) for written in line.values]
-                return or_(false(), *(_between(value, day, day + DAY, steps) for day in days))
+                return or_(
+                    false(), *(_between(value, day, day + DAY, steps) for day in days)
+                )
         first, end = day_range(line, self.today)
         return _between(value, first, end, steps)
 
     def _kept(self, line: Line, derived: DateField) -> ColumnElement[bool]:
         """A derived date that is kept with the stored ones."""
         # Of a few contacts, their dates are looked through, and not all that are near a day.
-        field = dates.c.field if self.among is None else func.coalesce(dates.c.field, "")
+        field = (
+            dates.c.field if self.among is None else func.coalesce(dates.c.field, "")
+        )
         of_field = select(dates.c.contact_id).where(field == derived.field)
         owner = self._owner(line.field.partition(".")[0], dates.c.record_id)
         if line.comparison in ("known", "unknown"):
             known = self._in(of_field.where(owner))
             return known if line.comparison == "known" else not_(known)
-        return self._in(of_field.where(owner, self._dated(line, dates.c.day, derived.steps)))
+        return self._in(
+            of_field.where(owner, self._dated(line, dates.c.day, derived.steps))
+        )
 
     def _owner(self, owner: str, column: ColumnElement[int]) -> ColumnElement[bool]:
         # Nearly all dates are of no record: an index that begins with it finds nothing faster.
@@ -198,14 +239,23 @@ class Reader:
     def _total(self, line: Line, owner: str, total: Total) -> ColumnElement[bool]:
         where = [events.c.name == total.event, events.c.at <= self.now]
         if total.span:
-            where.append(events.c.at >= first_instant(total.span, self.now, self.settings.timezone))
+            where.append(
+                events.c.at
+                >= first_instant(total.span, self.now, self.settings.timezone)
+            )
         if owner != "contact":
             where.append(events.c.record_id == records.c.id)
-        grouped = select(events.c.contact_id).where(*where).group_by(events.c.contact_id)
+        grouped = (
+            select(events.c.contact_id).where(*where).group_by(events.c.contact_id)
+        )
         return self._numbered(line, grouped, None, amount(total))
 
     def _numbered(
-        self, line: Line, rows: Select[Any], value: ColumnElement[Any] | None, grouped: ColumnElement[Any] | None
+        self,
+        line: Line,
+        rows: Select[Any],
+        value: ColumnElement[Any] | None,
+        grouped: ColumnElement[Any] | None,
     ) -> ColumnElement[bool]:
         """A number that is 0 for whoever has no row: those who have one and fit, or all but those who do not."""
         if line.comparison in ("known", "unknown"):
@@ -230,25 +280,35 @@ class Reader:
         silent = and_(silent, contacts.c.id.not_in(select(sign_ups.c.contact_id)))
         if topic.expires:
             since = first_instant(topic.expires, self.now, self.settings.timezone)
-            silent = and_(silent, self._in(select(events.c.contact_id).where(events.c.at >= since)))
+            silent = and_(
+                silent,
+                self._in(select(events.c.contact_id).where(events.c.at >= since)),
+            )
         return or_(given, silent)
 
     def _did(self, did: Did) -> ColumnElement[bool]:
         where = [events.c.name == did.event, events.c.at <= self.now]
         if did.span is not None:
-            where.append(events.c.at >= first_instant(did.span, self.now, self.settings.timezone))
+            where.append(
+                events.c.at >= first_instant(did.span, self.now, self.settings.timezone)
+            )
         for name, value in did.matching:
             where.append(folded(json_text(events.c.fields, name)) == value.casefold())
         if self.record is not None:
             where.append(events.c.record_id.in_([literal(0), records.c.id]))
         found = select(events.c.contact_id).where(*where)
         if did.times > 1:
-            found = found.group_by(events.c.contact_id).having(func.count() >= did.times)
+            found = found.group_by(events.c.contact_id).having(
+                func.count() >= did.times
+            )
         return self._in(found)
 
 
 def _between(
-    value: ColumnElement[Any], first: date | None, end: date | None, steps: tuple[Any, ...]
+    value: ColumnElement[Any],
+    first: date | None,
+    end: date | None,
+    steps: tuple[Any, ...],
 ) -> ColumnElement[bool]:
     """Whether a date, once moved by `steps`, lies from `first` up to, not including, `end`."""
     bounds = []
@@ -296,7 +356,8 @@ def _fits_zero(line: Line) -> bool:
 def hangs_on_today(condition: Condition) -> bool:
     """Whether what holds depends on which day it is for the contact."""
     return any(
-        isinstance(each, HoldsCoupon) or (isinstance(each, Line) and each.comparison in FROM_TODAY)
+        isinstance(each, HoldsCoupon)
+        or (isinstance(each, Line) and each.comparison in FROM_TODAY)
         for each in leaves(condition)
     )
 
@@ -308,7 +369,11 @@ def _zones() -> CompoundSelect[Any]:
     following = select(func.min(zone)).where(zone > found.c.zone).scalar_subquery()
     found = found.union_all(select(following).where(found.c.zone.is_not(None)))
     homeless = select(zone).where(zone.is_(None)).limit(1).subquery()
-    return select(found.c.zone).where(found.c.zone.is_not(None)).union_all(select(homeless.c.zone))
+    return (
+        select(found.c.zone)
+        .where(found.c.zone.is_not(None))
+        .union_all(select(homeless.c.zone))
+    )
 
 
 _ZONES = Prepared(_zones())
@@ -319,11 +384,15 @@ def zones(connection: Connection) -> list[str | None]:
     return [row[0] for row in _ZONES.rows(connection)]
 
 
-def days_of_zones(settings: Settings, names: Iterable[str | None], now: datetime) -> dict[date, list[str | None]]:
+def days_of_zones(
+    settings: Settings, names: Iterable[str | None], now: datetime
+) -> dict[date, list[str | None]]:
     """The zones by the day that it is there."""
     found: dict[date, list[str | None]] = {}
     for name in names:
-        found.setdefault(local(now, zone(name or settings.timezone)).date(), []).append(name)
+        found.setdefault(local(now, zone(name or settings.timezone)).date(), []).append(
+            name
+        )
     return found
 
 
@@ -333,17 +402,27 @@ def in_zones(names: Collection[str | None]) -> ColumnElement[bool]:
     return or_(listed, contacts.c.zone.is_(None)) if None in names else listed
 
 
-def where(settings: Settings, condition: Condition | None, now: datetime) -> ColumnElement[bool]:
+def where(
+    settings: Settings, condition: Condition | None, now: datetime
+) -> ColumnElement[bool]:
     """The people, and a condition that hangs on nobody's day, or none at all, over `contacts`."""
     if condition is None:
         return PEOPLE
-    return and_(PEOPLE, Reader(settings, now, local(now, zone(settings.timezone)).date()).where(condition))
+    return and_(
+        PEOPLE,
+        Reader(settings, now, local(now, zone(settings.timezone)).date()).where(
+            condition
+        ),
+    )
 
 
 def matching(
-    connection: Connection, settings: Settings, condition: Condition, now: datetime,
+    connection: Connection,
+    settings: Settings,
+    condition: Condition,
+    now: datetime,
     among: Collection[int] | None = None,
-) -> set[int]:  # fmt: skip
+) -> set[int]:
     """The contacts for whom a condition holds, of all or `among` some."""
     few = numbers(among) if among is not None else None
     found: set[int] = set()
@@ -357,7 +436,11 @@ def _listed(among: str) -> Select[Any]:
 
 
 def statements(
-    connection: Connection, settings: Settings, condition: Condition, now: datetime, among: str | None = None
+    connection: Connection,
+    settings: Settings,
+    condition: Condition,
+    now: datetime,
+    among: str | None = None,
 ) -> Iterator[Select[Any]]:
     """What asks for the contacts for whom a condition holds: one question, or one for each day that it is somewhere."""
     of_all = select(contacts.c.id).where(PEOPLE)
@@ -372,16 +455,29 @@ def statements(
         where = Reader(settings, now, today, among=among).where(condition)
         everybody = len(groups) == 1
         # A day is that of most contacts, so the index of zones is kept out of the way of better ones.
-        here = func.coalesce(contacts.c.zone, settings.timezone).in_([name or settings.timezone for name in names])
+        here = func.coalesce(contacts.c.zone, settings.timezone).in_(
+            [name or settings.timezone for name in names]
+        )
         yield of_all.where(where) if everybody else of_all.where(where, here)
 
 
-def standings(connection: Connection, settings: Settings, field: str, now: datetime) -> Sequence[tuple[int, float]]:
+def standings(
+    connection: Connection, settings: Settings, field: str, now: datetime
+) -> Sequence[tuple[int, float]]:
     """All contacts and their number where that is above zero, the highest first; of equals the one known longer."""
-    return [(row[0], row[1]) for row in connection.execute(_numbers(settings, field, now)).all()]
+    return [
+        (row[0], row[1])
+        for row in connection.execute(_numbers(settings, field, now)).all()
+    ]
 
 
-def stands_still(connection: Connection, settings: Settings, rank: Rank, before: datetime, now: datetime) -> bool:
+def stands_still(
+    connection: Connection,
+    settings: Settings,
+    rank: Rank,
+    before: datetime,
+    now: datetime,
+) -> bool:
     """Whether a rank is the same at `now` as it was `before`, if no event has come in since.
 
     That of a total is, unless events have grown too old for it, or happened only now.
@@ -391,12 +487,16 @@ def stands_still(connection: Connection, settings: Settings, rank: Rank, before:
         return False
     turned = [(before, now)]
     if total.span:
-        earlier, later = (first_instant(total.span, at, settings.timezone) for at in (before, now))
+        earlier, later = (
+            first_instant(total.span, at, settings.timezone) for at in (before, now)
+        )
         turned.append((earlier, later))
     # Asked one by one, so that each is a look-up in the index.
     return not any(
         connection.execute(
-            select(events.c.id).where(events.c.name == total.event, events.c.at.between(first, last)).limit(1)
+            select(events.c.id)
+            .where(events.c.name == total.event, events.c.at.between(first, last))
+            .limit(1)
         ).first()
         for first, last in turned
     )
@@ -425,15 +525,23 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
     derived = settings.derived.get(field)
     if owner == "counter":
         number: Any = counters.c.balance
-        statement = select(counters.c.contact_id, number).where(counters.c.counter == name, number > 0)
+        statement = select(counters.c.contact_id, number).where(
+            counters.c.counter == name, number > 0
+        )
         statement = statement.where(ordinary(counters.c.contact_id))
         return statement.order_by(number.desc(), counters.c.contact_id)
     if isinstance(derived, Total):
         where = [events.c.name == derived.event, events.c.at <= now]
         if derived.span:
-            where.append(events.c.at >= first_instant(derived.span, now, settings.timezone))
+            where.append(
+                events.c.at >= first_instant(derived.span, now, settings.timezone)
+            )
         number = amount(derived)
-        statement = select(events.c.contact_id, number.label("number")).where(*where).group_by(events.c.contact_id)
+        statement = (
+            select(events.c.contact_id, number.label("number"))
+            .where(*where)
+            .group_by(events.c.contact_id)
+        )
         # Of each contact once, and not of each event.
         statement = statement.having(number > 0, ordinary(events.c.contact_id))
         return statement.order_by(literal_column("number").desc(), events.c.contact_id)
@@ -442,7 +550,9 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
     return statement.order_by(number.desc(), contacts.c.id)
 
 
-def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> dict[str, ColumnElement[Any]]:
+def attribute_indexes(
+    settings: Settings, conditions: Iterable[Condition]
+) -> dict[str, ColumnElement[Any]]:
     """The expressions over contacts by which these conditions are served, by the names of their indexes."""
     wanted: dict[str, ColumnElement[Any]] = {}
     for condition in conditions:
@@ -460,9 +570,13 @@ def attribute_indexes(settings: Settings, conditions: Iterable[Condition]) -> di
             if name in COLUMNS:
                 wanted[f"attribute_{name}_folded"] = folded(contacts.c[name])
             elif kind in ("text", "country", "choice", "birthday"):
-                wanted[f"attribute_{name}_folded"] = folded(json_text(contacts.c.attributes, name))
+                wanted[f"attribute_{name}_folded"] = folded(
+                    json_text(contacts.c.attributes, name)
+                )
             else:
-                wanted[f"attribute_{name}_{kind.replace(' ', '_')}"] = _attribute(contacts, name, kind)
+                wanted[f"attribute_{name}_{kind.replace(' ', '_')}"] = _attribute(
+                    contacts, name, kind
+                )
     return wanted
 
 
@@ -477,4 +591,6 @@ def _ranked_or_compared(condition: Condition) -> str:
     """The field that a line is about; nothing for verbs."""
     if isinstance(condition, Line):
         return condition.field
-    return condition.rank.field if isinstance(condition, Member) and condition.rank else ""
+    return (
+        condition.rank.field if isinstance(condition, Member) and condition.rank else ""
+    )

@@ -23,7 +23,18 @@ from sqlalchemy import (
 )
 
 from drip.storage.columns import kept
-from drip.storage.schema import consents, contacts, coupons, dates, events, in_state, messages, pauses, records, runs
+from drip.storage.schema import (
+    consents,
+    contacts,
+    coupons,
+    dates,
+    events,
+    in_state,
+    messages,
+    pauses,
+    records,
+    runs,
+)
 from drip.storage.sql import Prepared, listed_in, numbers
 
 
@@ -50,19 +61,44 @@ class Granted:
 
 def _granted() -> Select[Any]:
     m, now = messages.c, cast(ColumnElement[Any], bindparam("now"))
-    held_back = exists().where(pauses.c.contact_id == m.contact_id, pauses.c.topic == m.topic, pauses.c.until > now)
+    held_back = exists().where(
+        pauses.c.contact_id == m.contact_id,
+        pauses.c.topic == m.topic,
+        pauses.c.until > now,
+    )
     taken_back = exists().where(
-        consents.c.contact_id == m.contact_id, consents.c.topic == m.topic, consents.c.channel == m.channel,
+        consents.c.contact_id == m.contact_id,
+        consents.c.topic == m.topic,
+        consents.c.channel == m.channel,
         consents.c.given.is_(False),
-    )  # fmt: skip
+    )
     columns = (
-        m.id, m.run_id, m.campaign, runs.c.version, m.step, runs.c.active, runs.c.position, runs.c.occurrence,
+        m.id,
+        m.run_id,
+        m.campaign,
+        runs.c.version,
+        m.step,
+        runs.c.active,
+        runs.c.position,
+        runs.c.occurrence,
         and_(m.granted_at == now, ~held_back, ~taken_back),
-        contacts.c.attributes, m.channel, contacts.c.locale,
-        contacts.c.email.is_(None), contacts.c.phone.is_(None), contacts.c.country.is_(None),
-        _days(), records.c.kind, records.c.attributes, events.c.name, events.c.fields, runs.c.heard, _coupons(),
-    )  # fmt: skip
-    joined = messages.join(runs, runs.c.id == m.run_id).join(contacts, contacts.c.id == m.contact_id)
+        contacts.c.attributes,
+        m.channel,
+        contacts.c.locale,
+        contacts.c.email.is_(None),
+        contacts.c.phone.is_(None),
+        contacts.c.country.is_(None),
+        _days(),
+        records.c.kind,
+        records.c.attributes,
+        events.c.name,
+        events.c.fields,
+        runs.c.heard,
+        _coupons(),
+    )
+    joined = messages.join(runs, runs.c.id == m.run_id).join(
+        contacts, contacts.c.id == m.contact_id
+    )
     joined = joined.outerjoin(records, records.c.id == runs.c.record_id)
     joined = joined.outerjoin(events, events.c.id == runs.c.event_id)
     return (
@@ -78,9 +114,14 @@ def _granted() -> Select[Any]:
 def _days() -> ScalarSelect[Any]:
     """The dates there are, derived ones too; a birthday without its year is a shorter one."""
     whose = and_(
-        dates.c.contact_id == runs.c.contact_id, or_(dates.c.record_id == 0, dates.c.record_id == runs.c.record_id)
+        dates.c.contact_id == runs.c.contact_id,
+        or_(dates.c.record_id == 0, dates.c.record_id == runs.c.record_id),
     )
-    return select(func.group_concat(dates.c.field + func.length(dates.c.day))).where(whose).scalar_subquery()
+    return (
+        select(func.group_concat(dates.c.field + func.length(dates.c.day)))
+        .where(whose)
+        .scalar_subquery()
+    )
 
 
 def _coupons() -> ColumnElement[Any]:
@@ -91,14 +132,24 @@ _GRANTED = Prepared(_granted())
 _SENT = Prepared(
     update(messages)
     .values(
-        state="sent", fence=bindparam("fence"), attempts=messages.c.attempts + 1, sent_at=bindparam("sent"),
-        settled_at=bindparam("settled"), code=null(), sentence=null(),
+        state="sent",
+        fence=bindparam("fence"),
+        attempts=messages.c.attempts + 1,
+        sent_at=bindparam("sent"),
+        settled_at=bindparam("settled"),
+        code=null(),
+        sentence=null(),
     )
     .where(messages.c.id.in_(listed_in("ids")))
-)  # fmt: skip
+)
 _THROUGH = Prepared(
     update(runs)
-    .values(position=bindparam("new_position"), active=False, next_due_at=null(), ended_at=bindparam("now"))
+    .values(
+        position=bindparam("new_position"),
+        active=False,
+        next_due_at=null(),
+        ended_at=bindparam("now"),
+    )
     .where(runs.c.id.in_(listed_in("ids")))
 )
 
@@ -106,17 +157,47 @@ _THROUGH = Prepared(
 def granted(connection: Connection, now: datetime, most: int) -> Iterator[Granted]:
     """Some of the granted messages that are due."""
     for row in _GRANTED.rows(connection, now=kept(now), most=most):
-        number, run, campaign, version, step, active, position, occurrence, sure, attributes, *told = row
+        (
+            number,
+            run,
+            campaign,
+            version,
+            step,
+            active,
+            position,
+            occurrence,
+            sure,
+            attributes,
+            *told,
+        ) = row
         yield Granted(
-            number, run, campaign, version, step, bool(active), position, occurrence, bool(sure), attributes, tuple(told),
-        )  # fmt: skip
+            number,
+            run,
+            campaign,
+            version,
+            step,
+            bool(active),
+            position,
+            occurrence,
+            bool(sure),
+            attributes,
+            tuple(told),
+        )
 
 
-def sent(connection: Connection, ids: Collection[int], fence: int, now: datetime) -> None:
+def sent(
+    connection: Connection, ids: Collection[int], fence: int, now: datetime
+) -> None:
     """These left, and it was known at once."""
-    _SENT.count(connection, ids=numbers(ids), fence=fence, sent=kept(now), settled=kept(now))
+    _SENT.count(
+        connection, ids=numbers(ids), fence=fence, sent=kept(now), settled=kept(now)
+    )
 
 
-def through(connection: Connection, run_ids: Collection[int], position: int, now: datetime) -> None:
+def through(
+    connection: Connection, run_ids: Collection[int], position: int, now: datetime
+) -> None:
     """These runs are done: `position` is behind their last step."""
-    _THROUGH.count(connection, ids=numbers(run_ids), new_position=position, now=kept(now))
+    _THROUGH.count(
+        connection, ids=numbers(run_ids), new_position=position, now=kept(now)
+    )

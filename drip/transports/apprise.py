@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from drip.core.message import Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.core.shortage import said as lack_in
 from drip.transports.options import only
 from drip.transports.posting import LATER, MAYBE, OURS, leads_inside, private_address
@@ -41,7 +49,9 @@ class AppriseTransport:
         try:
             import apprise
         except ImportError:
-            raise ValueError("the transport `apprise` needs an extra package: pip install 'drip[apprise]'") from None
+            raise ValueError(
+                "the transport `apprise` needs an extra package: pip install 'drip[apprise]'"
+            ) from None
         only(options, "apprise", {"url", "private"})
         if "url" not in options:
             raise ValueError("the transport `apprise` needs a `url`")
@@ -52,14 +62,20 @@ class AppriseTransport:
         self._url = url if RECIPIENT in url else _with_recipient(url)
         self._named_by_recipient = any(RECIPIENT in part for part in _where(url))
         with _log():
-            known = self._library.Apprise.instantiate(self._to("15550100"), suppress_exceptions=True)
+            known = self._library.Apprise.instantiate(
+                self._to("15550100"), suppress_exceptions=True
+            )
         if known is None:
-            raise ValueError("`url` is none that Apprise knows (github.com/caronc/apprise lists them)")
+            raise ValueError(
+                "`url` is none that Apprise knows (github.com/caronc/apprise lists them)"
+            )
 
     def send(self, message: Message) -> Receipt:
         """Hands one message over. Raises TransportDown if the service cannot be reached, may not be, or does not know us."""
         with _log() as said:
-            service = self._library.Apprise.instantiate(self._to(message.to.address), suppress_exceptions=True)
+            service = self._library.Apprise.instantiate(
+                self._to(message.to.address), suppress_exceptions=True
+            )
             if service is None:
                 return Refused("this is no recipient for the service")
             if not self._private and (refused := self._kept_outside(service)):
@@ -72,12 +88,18 @@ class AppriseTransport:
         if status is None and _NOT_BEGUN.search(told):
             if lack := lack_in(told):
                 raise lack
-            raise TransportDown(f"The service does not answer ({told}).", "check `url`, and whether it runs")
+            raise TransportDown(
+                f"The service does not answer ({told}).",
+                "check `url`, and whether it runs",
+            )
         if status is None:
             return Unknown(told or "the service said no, and not why")
         code = int(status[1])
         if code in OURS:
-            raise TransportDown(f"The service does not know us ({told}).", "check the names and secrets in `url`")
+            raise TransportDown(
+                f"The service does not know us ({told}).",
+                "check the names and secrets in `url`",
+            )
         if code in MAYBE:
             return Unknown(told)
         return Unsent(told) if code in LATER else Refused(told)
@@ -98,15 +120,27 @@ class AppriseTransport:
         """Nothing is kept open."""
 
     def _to(self, address: str) -> str:
-        return self._url.replace(RECIPIENT, quote(address, safe="")) if address else self._bare
+        return (
+            self._url.replace(RECIPIENT, quote(address, safe=""))
+            if address
+            else self._bare
+        )
 
 
 def _hosts(service: Any) -> list[str]:
     """The machines that a service says it connects to. Where it has a place of its own, `host` is a token of its address."""
     declared = {**service.template_tokens, **service.template_args}
-    named = {str(each.get("map_to", name)) for name, each in declared.items() if name in CONNECTED}
+    named = {
+        str(each.get("map_to", name))
+        for name, each in declared.items()
+        if name in CONNECTED
+    }
     found = {name: str(getattr(service, name, None) or "") for name in (*named, *ALSO)}
-    hosts = (host for name, host in found.items() if name in named or "." in host or ":" in host)
+    hosts = (
+        host
+        for name, host in found.items()
+        if name in named or "." in host or ":" in host
+    )
     return sorted({host.strip("[]") for host in hosts if host})
 
 

@@ -16,9 +16,20 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 # Each is named once more than it is there, so that nobody can add another one (RFC 6376 section 8.15).
 SIGNED = (
-    "from", "to", "subject", "date", "message-id", "reply-to", "mime-version", "content-type", "content-transfer-encoding",
-    "list-id", "list-unsubscribe", "list-unsubscribe-post", "auto-submitted",
-)  # fmt: skip
+    "from",
+    "to",
+    "subject",
+    "date",
+    "message-id",
+    "reply-to",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "list-id",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "auto-submitted",
+)
 # RFC 8301 section 3.2; larger keys make answers of DNS that some servers cannot read.
 FEWEST_BITS = 2048
 
@@ -33,10 +44,14 @@ class Signer:
         try:
             self._key = load_pem_private_key(key.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ValueError("the key for DKIM is not a private key in PEM without a password") from None
+            raise ValueError(
+                "the key for DKIM is not a private key in PEM without a password"
+            ) from None
         if isinstance(self._key, RSAPrivateKey):
             if self._key.key_size < FEWEST_BITS:
-                raise ValueError(f"the key for DKIM has {self._key.key_size} bits; it takes {FEWEST_BITS} at least")
+                raise ValueError(
+                    f"the key for DKIM has {self._key.key_size} bits; it takes {FEWEST_BITS} at least"
+                )
         elif not isinstance(self._key, Ed25519PrivateKey):
             raise ValueError("the key for DKIM is neither RSA nor Ed25519")
 
@@ -45,15 +60,23 @@ class Signer:
         head, _, body = message.partition(b"\r\n\r\n")
         there = _fields(head)
         names = [name for name in SIGNED for _ in range(len(there.get(name, ())) + 1)]
-        algorithm = "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
+        algorithm = (
+            "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
+        )
         hashed = base64.b64encode(sha256(_simple(body)).digest()).decode()
         tags = (
             f"v=1; a={algorithm}; c=relaxed/simple; d={self._domain}; s={self._selector};\r\n"
             f" t={int(at.timestamp())}; bh={hashed};\r\n h={_folded(names)};\r\n b="
         )
-        covered = [f"{name}:{value}\r\n" for name in SIGNED for value in reversed(there.get(name, []))]
+        covered = [
+            f"{name}:{value}\r\n"
+            for name in SIGNED
+            for value in reversed(there.get(name, []))
+        ]
         own = f"dkim-signature:{_relaxed(tags)}"
-        signature = self._sign("".join([*covered, own]).encode("utf-8", "surrogateescape"))
+        signature = self._sign(
+            "".join([*covered, own]).encode("utf-8", "surrogateescape")
+        )
         return f"DKIM-Signature: {tags}{_in_lines(signature)}\r\n".encode()
 
     def _sign(self, data: bytes) -> str:

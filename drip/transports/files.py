@@ -14,7 +14,9 @@ from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 
 # As `_name` and `core.token.message_name` make them: the run's number stands behind the last underscore.
-NAME = re.compile(r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11}|test|data)\.[0-9a-f.]*\.(?:eml|html|txt|writing)")
+NAME = re.compile(
+    r"\d{4}-\d\d-\d\d_\d{4}_.*_([0-9a-f]{1,11}|test|data)\.[0-9a-f.]*\.(?:eml|html|txt|writing)"
+)
 # What is of no run: test copies, and mails with a link to one's own data, which is good for half an hour.
 OF_NO_RUN = {"0", "test", "data"}
 
@@ -68,7 +70,13 @@ def _name(message: Message) -> str:
 
 def _ending(message: Message) -> str:
     """Mails open in a mail program, letters in a browser, everything else in an editor."""
-    return ".eml" if message.channel == "email" else ".html" if message.html is not None else ".txt"
+    return (
+        ".eml"
+        if message.channel == "email"
+        else ".html"
+        if message.html is not None
+        else ".txt"
+    )
 
 
 def _content(message: Message) -> bytes:

@@ -14,7 +14,9 @@ class MemoryTransport:
     channels = frozenset(CHANNELS)
 
     def __init__(
-        self, options: Mapping[str, str] | None = None, answer: Callable[[Message], Receipt] | None = None
+        self,
+        options: Mapping[str, str] | None = None,
+        answer: Callable[[Message], Receipt] | None = None,
     ) -> None:
         if options:
             raise ValueError("the transport `memory` has no options")

@@ -59,19 +59,29 @@ def _text_parts(message: Message) -> tuple[dict[str, str], bytes]:
     page = _join(*_part("text/html", message.html))
     pictures = [each for each in message.attachments if each.content_id]
     if pictures:
-        head, body = _multipart("related", message.message_id, [page, *(_attached(each) for each in pictures)])
+        head, body = _multipart(
+            "related",
+            message.message_id,
+            [page, *(_attached(each) for each in pictures)],
+        )
         # RFC 2387 section 3.1: the type of what is shown first.
-        page = _join({"Content-Type": head["Content-Type"] + '; type="text/html"'}, body)
+        page = _join(
+            {"Content-Type": head["Content-Type"] + '; type="text/html"'}, body
+        )
     parts = [_join(*_part("text/plain", message.text)), page]
     return _multipart("alternative", message.message_id, parts)
 
 
-def _multipart(kind: str, about: str, parts: list[bytes]) -> tuple[dict[str, str], bytes]:
+def _multipart(
+    kind: str, about: str, parts: list[bytes]
+) -> tuple[dict[str, str], bytes]:
     boundary = "=_" + sha256(f"{kind}{about}".encode()).hexdigest()[:32]
     line = b"--" + boundary.encode()
     pieces = [piece for part in parts for piece in (line, b"\r\n", part, b"\r\n")]
     # Long texts are copied once.
-    return {"Content-Type": f'multipart/{kind}; boundary="{boundary}"'}, b"".join([*pieces, line, b"--\r\n"])
+    return {"Content-Type": f'multipart/{kind}; boundary="{boundary}"'}, b"".join(
+        [*pieces, line, b"--\r\n"]
+    )
 
 
 @lru_cache(64)
@@ -97,7 +107,9 @@ def mailbox(box: Mailbox) -> str:
         return address
     if name.isascii() and len(name) < LONG and "=?" not in name:
         # A backslash first, or it would be doubled once more.
-        return '"{}" <{}>'.format(name.replace("\\", "\\\\").replace('"', '\\"'), address)
+        return '"{}" <{}>'.format(
+            name.replace("\\", "\\\\").replace('"', '\\"'), address
+        )
     return f"{_text(name, 'To')} <{address}>"
 
 
@@ -106,17 +118,24 @@ def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
 
     A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
     """
-    if isinstance(text, Pieced) and not ("\r" in text and any(piece.endswith("\r") for piece in text.pieces[:-1])):
+    if isinstance(text, Pieced) and not (
+        "\r" in text and any(piece.endswith("\r") for piece in text.pieces[:-1])
+    ):
         found = [*map(_shared, text.pieces)]
     else:
         # It is in one piece, or a line end may have been cut in two.
         found = [_piece(text)]
     encoded, size = [data for data, _ in found], sum([length for _, length in found])
-    fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Transfer-Encoding": "quoted-printable"}
+    fields = {
+        "Content-Type": f"{kind}; charset=utf-8",
+        "Content-Transfer-Encoding": "quoted-printable",
+    }
     if size < 200 or size < 1.2 * len(text):
         return fields, b"".join([*encoded, b"\r\n"])
     body = "\r\n".join(LINE.split(text)).encode("utf-8", "replace")
-    return fields | {"Content-Transfer-Encoding": "base64"}, base64.encodebytes(body).replace(b"\n", b"\r\n")
+    return fields | {"Content-Transfer-Encoding": "base64"}, base64.encodebytes(
+        body
+    ).replace(b"\n", b"\r\n")
 
 
 def _piece(text: str) -> tuple[bytes, int]:
@@ -137,7 +156,9 @@ def _piece(text: str) -> tuple[bytes, int]:
 def _encoded_dots(found: re.Match[bytes]) -> bytes:
     """Escaped, as many on each line as it has room for; what follows them stands on a line of its own."""
     full, rest = divmod(len(found[0]), ESCAPED)
-    return (b"=2E" * ESCAPED + b"=\n") * full + (b"=2E" * rest + b"=\n" if rest else b"")
+    return (b"=2E" * ESCAPED + b"=\n") * full + (
+        b"=2E" * rest + b"=\n" if rest else b""
+    )
 
 
 def _softly_ended(data: bytes) -> bytes:
@@ -166,7 +187,9 @@ def _one_line(value: str) -> str:
     """Without line ends and other control characters: nothing can be injected into a header."""
     if value.isprintable():
         return value
-    clean = "".join(" " if char < " " or char in "\x7f\x85\u2028\u2029" else char for char in value)
+    clean = "".join(
+        " " if char < " " or char in "\x7f\x85\u2028\u2029" else char for char in value
+    )
     return clean.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -11,7 +11,9 @@ def only(options: Mapping[str, str], transport: str, known: Collection[str]) -> 
     unknown = sorted(set(options) - set(known))
     if unknown:
         has = ", ".join(sorted(known))
-        raise ValueError(f"the transport `{transport}` has no option `{unknown[0]}`; it has {has}")
+        raise ValueError(
+            f"the transport `{transport}` has no option `{unknown[0]}`; it has {has}"
+        )
 
 
 def number(options: Mapping[str, str], name: str, usual: int, most: int) -> int:

@@ -22,7 +22,16 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from drip import private
-from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unsent, with_pictures
+from drip.core.message import (
+    Desk,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unsent,
+    with_pictures,
+)
 from drip.core.sheets import ENCODING, write_sheet
 from drip.core.shortage import Shortage, said, shortage
 from drip.core.token import NAME
@@ -67,18 +76,29 @@ class PdfTransport:
             import weasyprint
             import weasyprint.urls as urls
         except ImportError:
-            raise ValueError("the transport `pdf` needs an extra package: pip install 'drip[pdf]'") from None
+            raise ValueError(
+                "the transport `pdf` needs an extra package: pip install 'drip[pdf]'"
+            ) from None
         except OSError as error:
             if lack := shortage(error) or said(str(error)):
                 raise lack from None
             # It is a library of C that is missing.
-            raise ValueError("the transport `pdf` needs Pango, for Debian: apt install libpangoft2-1.0-0") from None
+            raise ValueError(
+                "the transport `pdf` needs Pango, for Debian: apt install libpangoft2-1.0-0"
+            ) from None
         only(options, "pdf", {"folder", "window", "duplex"})
         if "folder" not in options:
-            raise ValueError("the transport `pdf` needs a `folder`: where the letters go")
-        window, self._duplex = options.get("window", "din"), options.get("duplex", "no") == "yes"
+            raise ValueError(
+                "the transport `pdf` needs a `folder`: where the letters go"
+            )
+        window, self._duplex = (
+            options.get("window", "din"),
+            options.get("duplex", "no") == "yes",
+        )
         if window not in WINDOWS:
-            raise ValueError(f"`window: {window}` is none that is known; write `din` or `us`")
+            raise ValueError(
+                f"`window: {window}` is none that is known; write `din` or `us`"
+            )
         self._folder, self._window = Path(options["folder"]), WINDOWS[window]
         self._library: Any = weasyprint
 
@@ -87,7 +107,9 @@ class PdfTransport:
 
             def fetch(self, url: str, headers: Any = None) -> Any:
                 if not url.startswith("data:"):
-                    raise urls.FatalURLFetchingError(f"{url[:100]} is not part of the letter")
+                    raise urls.FatalURLFetchingError(
+                        f"{url[:100]} is not part of the letter"
+                    )
                 return super().fetch(url, headers)
 
         class Nothing(urls.URLFetcher):  # type: ignore[misc]  # it has no types
@@ -96,7 +118,11 @@ class PdfTransport:
             def fetch(self, url: str, headers: Any = None) -> Any:
                 raise ValueError("nothing is fetched here")
 
-        self._fetcher, self._fatal, self._nothing = Own(), urls.FatalURLFetchingError, Nothing()
+        self._fetcher, self._fatal, self._nothing = (
+            Own(),
+            urls.FatalURLFetchingError,
+            Nothing(),
+        )
 
     def send(self, message: Message) -> Receipt:
         """Writes a batch of one. Raises TransportDown for a folder that cannot be written."""
@@ -122,7 +148,9 @@ class PdfTransport:
                     refused.append((message, made))
             self._deliver(letters, refused, desk)
 
-    def _deliver(self, letters: list[Letter], refused: list[tuple[Message, Receipt]], desk: Desk) -> None:
+    def _deliver(
+        self, letters: list[Letter], refused: list[tuple[Message, Receipt]], desk: Desk
+    ) -> None:
         """The file is written before the last check, so that little is left to do after it."""
         # An empty batch still says how the refused ones ended.
         batch = Batch(self._folder, letters, self._bytes(letters)) if letters else None
@@ -138,7 +166,9 @@ class PdfTransport:
                 batch = Batch(self._folder, go, self._bytes(go))
             receipt = batch.put_in_place()
         except TransportDown as down:
-            desk.turn([(each.message, Unsent(str(down), "transport")) for each in go], [])
+            desk.turn(
+                [(each.message, Unsent(str(down), "transport")) for each in go], []
+            )
             raise
         except Shortage as lack:
             desk.turn([(each.message, Unsent(str(lack), "machine")) for each in go], [])
@@ -159,9 +189,9 @@ class PdfTransport:
         html = with_pictures(message)
         page = html if html is not None else _page_of(message.text)
         try:
-            document = self._library.HTML(string=self._addressed(page, message), url_fetcher=self._fetcher).render(
-                stylesheets=[self._library.CSS(string=self._sheet(page, message))]
-            )
+            document = self._library.HTML(
+                string=self._addressed(page, message), url_fetcher=self._fetcher
+            ).render(stylesheets=[self._library.CSS(string=self._sheet(page, message))])
         except (Exception, self._fatal) as error:
             # The library is given whatever a template makes, and has no exception of its own.
             if lack := shortage(error):
@@ -169,13 +199,21 @@ class PdfTransport:
             return Refused(f"it cannot be printed: {error}"[:300])
         pages = document.pages
         # These would be read when the letter is written, and be in it.
-        if document.metadata.attachments or any(link[0] == "attachment" for page in pages for link in page.links):
+        if document.metadata.attachments or any(
+            link[0] == "attachment" for page in pages for link in page.links
+        ):
             return Refused("it cannot be printed: files cannot be attached to a letter")
-        return Letter(message, pages, self._blank(pages[-1]) if self._duplex and len(pages) % 2 else ())
+        return Letter(
+            message,
+            pages,
+            self._blank(pages[-1]) if self._duplex and len(pages) % 2 else (),
+        )
 
     def _blank(self, like: Any) -> Sequence[Any]:
         """An empty page of the same size, for the back of the last one."""
-        sheet = self._library.CSS(string=f"@page {{ size: {like.width}px {like.height}px }}")
+        sheet = self._library.CSS(
+            string=f"@page {{ size: {like.width}px {like.height}px }}"
+        )
         pages: Sequence[Any] = self._empty(stylesheets=[sheet]).pages
         return pages
 
@@ -187,7 +225,11 @@ class PdfTransport:
     def _addressed(self, html: str, message: Message) -> str:
         if self._has_address(html, message):
             return html
-        lines = [each.strip() for each in (message.to.name, *message.to.address.splitlines()) if each.strip()]
+        lines = [
+            each.strip()
+            for each in (message.to.name, *message.to.address.splitlines())
+            if each.strip()
+        ]
         block = f'<p class="drip-address">{"<br>".join(str(escape(each)) for each in lines)}</p>'
         # Before everything else: it belongs onto the first page.
         found = BODY.search(html)
@@ -207,7 +249,9 @@ class PdfTransport:
         )
 
     def _empty(self, **options: Any) -> Any:
-        return self._library.HTML(string="<p></p>", url_fetcher=self._nothing).render(**options)
+        return self._library.HTML(string="<p></p>", url_fetcher=self._nothing).render(
+            **options
+        )
 
     def _bytes(self, letters: Sequence[Letter]) -> bytes:
         pages = [page for each in letters for page in (*each.pages, *each.blank)]
@@ -220,7 +264,9 @@ class Batch:
 
     def __init__(self, folder: Path, letters: Sequence[Letter], pdf: bytes) -> None:
         first = letters[0].message
-        digest = sha256("\0".join(each.message.message_id for each in letters).encode()).hexdigest()[:10]
+        digest = sha256(
+            "\0".join(each.message.message_id for each in letters).encode()
+        ).hexdigest()[:10]
         self._name = f"{first.date:%Y-%m-%d_%H%M}_{digest}"
         self._files = {
             folder / f"{self._name}.csv": _listed(letters).encode(ENCODING),
@@ -229,7 +275,9 @@ class Batch:
         try:
             private.folder(folder)
             for path, content in self._files.items():
-                with os.fdopen(private.create(path.with_name(f"{path.name}.writing")), "wb") as file:
+                with os.fdopen(
+                    private.create(path.with_name(f"{path.name}.writing")), "wb"
+                ) as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -274,7 +322,16 @@ def _listed(letters: Sequence[Letter]) -> str:
     made, page, rows = io.StringIO(newline=""), 1, []
     for number, each in enumerate(letters, 1):
         to = each.message.to
-        rows.append((number, page, len(each.pages), to.name, to.address, each.message.message_id))
+        rows.append(
+            (
+                number,
+                page,
+                len(each.pages),
+                to.name,
+                to.address,
+                each.message.message_id,
+            )
+        )
         page += len(each.pages) + len(each.blank)
     write_sheet(made, COLUMNS, rows)
     return made.getvalue()
@@ -290,7 +347,11 @@ def _forget_letters(listing: Path, runs: Collection[int]) -> None:
     rows = list(csv.DictReader(io.StringIO(listing.read_text("utf-8-sig"), newline="")))
     if not rows or tuple(rows[0]) != COLUMNS:
         return
-    own = [row for row in rows if (found := NAME.match(row["message"])) and int(found[1], 16) in runs]
+    own = [
+        row
+        for row in rows
+        if (found := NAME.match(row["message"])) and int(found[1], 16) in runs
+    ]
     if not own:
         return
     printed = listing.with_name(listing.name.replace(".csv", ".pdf"))
@@ -301,7 +362,17 @@ def _forget_letters(listing: Path, runs: Collection[int]) -> None:
         return
     if printed.exists():
         first = [(int(row["first_page"]), int(row["pages"])) for row in own]
-        _put(printed, _without_pages(printed, {page for start, count in first for page in range(start, start + count)}))
+        _put(
+            printed,
+            _without_pages(
+                printed,
+                {
+                    page
+                    for start, count in first
+                    for page in range(start, start + count)
+                },
+            ),
+        )
     for row in own:
         row |= {"name": "", "address": "", "message": ""}
     made = io.StringIO()

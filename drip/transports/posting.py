@@ -43,7 +43,9 @@ class Answer:
     body: bytes
 
     def __str__(self) -> str:
-        return f"{self.status} {' '.join(self.body.decode('utf-8', 'replace').split())}".strip()[:300]
+        return f"{self.status} {' '.join(self.body.decode('utf-8', 'replace').split())}".strip()[
+            :300
+        ]
 
 
 def address_of(text: str, *, private: bool) -> SplitResult:
@@ -55,13 +57,22 @@ def address_of(text: str, *, private: bool) -> SplitResult:
     except ValueError:
         raise ValueError(f"`url: {text}` is not an address") from None
     if not whole or url.scheme not in ("https", "http") or url.username is not None:
-        raise ValueError(f"`url: {text}` is not an address as https://example.com/messages")
+        raise ValueError(
+            f"`url: {text}` is not an address as https://example.com/messages"
+        )
     if url.scheme == "http" and not private:
         raise ValueError("`url` has to begin with https://, so that nobody reads along")
     return url
 
 
-def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: float, *, private: bool) -> Answer:
+def post(
+    url: SplitResult,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout_s: float,
+    *,
+    private: bool,
+) -> Answer:
     """The answer; redirects are not followed. Raises TransportDown if nothing was written (Shortage, if that was for want of
     something here), Broken if something was.
 
@@ -74,7 +85,11 @@ def post(url: SplitResult, headers: Mapping[str, str], body: bytes, timeout_s: f
 def signed(secret: str, name: str, at: datetime, body: bytes) -> dict[str, str]:
     """The header fields of JSON that is posted, signed as Standard Webhooks has it (standardwebhooks.com): HMAC-SHA256 over
     name, time and body. A secret that begins with `whsec_` is base64."""
-    key = base64.b64decode(secret.removeprefix(BASE64)) if secret.startswith(BASE64) else secret.encode()
+    key = (
+        base64.b64decode(secret.removeprefix(BASE64))
+        if secret.startswith(BASE64)
+        else secret.encode()
+    )
     when = str(int(at.timestamp()))
     digest = hmac.digest(key, b".".join((name.encode(), when.encode(), body)), "sha256")
     return {
@@ -90,13 +105,20 @@ def signed(secret: str, name: str, at: datetime, body: bytes) -> dict[str, str]:
 def get(url: SplitResult, timeout_s: float) -> Answer:
     """What is there, on a public address; redirects are not followed. Raises TransportDown, whatever goes wrong."""
     try:
-        return _asked("GET", url, {"User-Agent": "drip"}, None, timeout_s, private=False)
+        return _asked(
+            "GET", url, {"User-Agent": "drip"}, None, timeout_s, private=False
+        )
     except Broken as broken:
         raise down(url, f"broke off ({broken})") from None
 
 
 def _asked(
-    method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, timeout_s: float, private: bool
+    method: str,
+    url: SplitResult,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    timeout_s: float,
+    private: bool,
 ) -> Answer:
     connection, begun = _connection(url, timeout_s, private), False
     # A socket's own time limit is for each piece of an answer, and there may be many.
@@ -131,7 +153,10 @@ def _asked(
 
 def down(url: SplitResult, what: str) -> TransportDown:
     """Nothing can leave this way: `example.com does not answer (…).`"""
-    return TransportDown(f"{url.hostname} {what}.", "check `url` and what it is given as secrets, and whether it runs")
+    return TransportDown(
+        f"{url.hostname} {what}.",
+        "check `url` and what it is given as secrets, and whether it runs",
+    )
 
 
 def private_address(host: str) -> str | None:
@@ -146,7 +171,10 @@ def private_address(host: str) -> str | None:
 def leads_inside(host: str, address: str) -> TransportDown:
     """Nothing is sent to this host, as it is at this address."""
     help = "write `private: yes` if it is a machine of yours that is meant to get them"
-    return TransportDown(f"{host} leads into a private network ({address}), to which nothing is sent.", help)
+    return TransportDown(
+        f"{host} leads into a private network ({address}), to which nothing is sent.",
+        help,
+    )
 
 
 def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Pinned:
@@ -172,14 +200,27 @@ def _is_public(address: str) -> bool:
         return False
     if not isinstance(found, ipaddress.IPv6Address):
         return True
-    within = [each for each in (found.ipv4_mapped, found.sixtofour, *(found.teredo or ())) if each is not None]
-    return not found.is_site_local and all(each.is_global and not each.is_multicast for each in within)
+    within = [
+        each
+        for each in (found.ipv4_mapped, found.sixtofour, *(found.teredo or ()))
+        if each is not None
+    ]
+    return not found.is_site_local and all(
+        each.is_global and not each.is_multicast for each in within
+    )
 
 
 class _Pinned(http.client.HTTPConnection):
     """A connection to an address that is known already, by the name of a host."""
 
-    def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        address: str,
+        context: ssl.SSLContext | None,
+        timeout_s: float,
+    ) -> None:
         super().__init__(host, port, timeout=timeout_s)
         self._pinned, self._tls, self.late = address, context, False
         # As http.client has it for https, so that the port is named only where it is an odd one.
@@ -202,4 +243,7 @@ class _Pinned(http.client.HTTPConnection):
 def _said(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error) or type(error).__name__
+    return (
+        str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error)
+        or type(error).__name__
+    )

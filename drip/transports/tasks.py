@@ -21,7 +21,9 @@ class TasksTransport:
     def __init__(self, options: Mapping[str, str]) -> None:
         only(options, "tasks", {"assign_to", "priority"})
         if not options.get("assign_to", "").strip():
-            raise ValueError("the transport `tasks` needs `assign_to`: the desk that calls")
+            raise ValueError(
+                "the transport `tasks` needs `assign_to`: the desk that calls"
+            )
         self._assign_to = options["assign_to"].strip()
         self._priority = number(options, "priority", USUAL, HIGHEST)
 

@@ -10,19 +10,45 @@ from urllib.parse import urlencode
 from drip.core.message import Message, Receipt, Refused, Scope, Sent, Unknown, Unsent
 from drip.core.segments import segments
 from drip.transports.options import number, only
-from drip.transports.posting import LATER, MAYBE, OURS, Answer, Broken, address_of, down, post
+from drip.transports.posting import (
+    LATER,
+    MAYBE,
+    OURS,
+    Answer,
+    Broken,
+    address_of,
+    down,
+    post,
+)
 
-OPTIONS = {"account", "token", "from", "service", "url", "timeout", "segments", "private"}
+OPTIONS = {
+    "account",
+    "token",
+    "from",
+    "service",
+    "url",
+    "timeout",
+    "segments",
+    "private",
+}
 URL = "https://api.twilio.com"
 TIMEOUT_S, LONGEST_S = 30, 600
 MOST_SEGMENTS = 4
 # Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it is not about this message.
 SCOPES: Mapping[int, Scope] = {
-    21211: "address", 21217: "address", 21265: "address", 21407: "address", 21421: "address",  # no number
+    21211: "address",
+    21217: "address",
+    21265: "address",
+    21407: "address",
+    21421: "address",  # no number
     21610: "address",  # has answered STOP
     21614: "address",  # cannot get SMS
-    21606: "sender", 21659: "sender", 21660: "sender", 21212: "sender", 21266: "sender",  # the sender's number
-}  # fmt: skip
+    21606: "sender",
+    21659: "sender",
+    21660: "sender",
+    21212: "sender",
+    21266: "sender",  # the sender's number
+}
 # Too much at once, or an account that is out of money or closed.
 TOO_MUCH = (14107, 20429, 30022)
 CLOSED = (20003, 20005, 21237, 30002, 63038)
@@ -40,15 +66,29 @@ class TwilioTransport:
             if name not in options:
                 raise ValueError(f"the transport `twilio` needs `{name}`")
         if ("from" in options) == ("service" in options):
-            raise ValueError("the transport `twilio` needs `from` (a number) or `service`")
+            raise ValueError(
+                "the transport `twilio` needs `from` (a number) or `service`"
+            )
         if not options["account"].isalnum():
             raise ValueError("`account` is not the SID of an account")
         self._private = options.get("private", "no") == "yes"
         base = options.get("url", URL).rstrip("/")
-        self._url = address_of(f"{base}/2010-04-01/Accounts/{options['account']}/Messages.json", private=self._private)
-        self._sender = {"From": options["from"]} if "from" in options else {"MessagingServiceSid": options["service"]}
-        login = base64.b64encode(f"{options['account']}:{options['token']}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
+        self._url = address_of(
+            f"{base}/2010-04-01/Accounts/{options['account']}/Messages.json",
+            private=self._private,
+        )
+        self._sender = (
+            {"From": options["from"]}
+            if "from" in options
+            else {"MessagingServiceSid": options["service"]}
+        )
+        login = base64.b64encode(
+            f"{options['account']}:{options['token']}".encode()
+        ).decode()
+        self._headers = {
+            "Authorization": f"Basic {login}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
         self._most = number(options, "segments", MOST_SEGMENTS, 10)
 
@@ -57,12 +97,22 @@ class TwilioTransport:
         text = message.text.strip()
         count = segments(text)
         if count > self._most:
-            return Refused(f"the text takes {count} segments, and `segments` allows {self._most}")
+            return Refused(
+                f"the text takes {count} segments, and `segments` allows {self._most}"
+            )
         form = {"To": message.to.address, "Body": text, **self._sender}
         try:
-            answer = post(self._url, self._headers, urlencode(form).encode(), self._timeout_s, private=self._private)
+            answer = post(
+                self._url,
+                self._headers,
+                urlencode(form).encode(),
+                self._timeout_s,
+                private=self._private,
+            )
         except Broken as broken:
-            return Unknown(f"the connection broke after the message was written: {broken}")
+            return Unknown(
+                f"the connection broke after the message was written: {broken}"
+            )
         return self._meaning(answer, count)
 
     def close(self) -> None:
@@ -71,7 +121,9 @@ class TwilioTransport:
     def _meaning(self, answer: Answer, count: int) -> Receipt:
         told = _fields(answer.body)
         if 200 <= answer.status < 300:
-            return Sent(f"{told.get('sid', 'taken')}, {count} segment{'s' if count > 1 else ''}")
+            return Sent(
+                f"{told.get('sid', 'taken')}, {count} segment{'s' if count > 1 else ''}"
+            )
         code = told.get("code")
         said = f"{answer.status} {told.get('message') or answer}"[:300]
         if answer.status in OURS or code in CLOSED:
@@ -81,7 +133,9 @@ class TwilioTransport:
         if answer.status in LATER:
             # There is no key by which the service would know a repeat.
             return Unknown(said) if answer.status in MAYBE else Unsent(said)
-        return Refused(said, SCOPES.get(code, "message") if isinstance(code, int) else "message")
+        return Refused(
+            said, SCOPES.get(code, "message") if isinstance(code, int) else "message"
+        )
 
 
 def _fields(body: bytes) -> dict[str, object]:

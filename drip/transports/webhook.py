@@ -13,7 +13,16 @@ from typing import Any
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
 from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
-from drip.transports.posting import ELSEWHERE, LATER, OURS, Broken, address_of, down, post, signed
+from drip.transports.posting import (
+    ELSEWHERE,
+    LATER,
+    OURS,
+    Broken,
+    address_of,
+    down,
+    post,
+    signed,
+)
 
 OPTIONS = {"url", "secret", "timeout", "private"}
 TIMEOUT_S, LONGEST_S = 30, 600
@@ -39,9 +48,17 @@ class WebhookTransport:
         """Posts one message. Raises TransportDown if the address cannot be reached at all, or does not know us."""
         body = json.dumps(_told(message), ensure_ascii=False).encode("utf-8", "replace")
         try:
-            answer = post(self._url, self._headers(message, body), body, self._timeout_s, private=self._private)
+            answer = post(
+                self._url,
+                self._headers(message, body),
+                body,
+                self._timeout_s,
+                private=self._private,
+            )
         except Broken as broken:
-            return Unknown(f"the connection broke after the message was written: {broken}")
+            return Unknown(
+                f"the connection broke after the message was written: {broken}"
+            )
         if 200 <= answer.status < 300:
             return Sent(str(answer))
         if answer.status in OURS:

@@ -63,19 +63,35 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
 async def _key(site: Site, request: Request, scope: str) -> ApiKey:
     """Whose token it is. Raises Refused."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    known = await site.read(lambda connection: api_keys.find(connection, token.strip())) if token else None
+    known = (
+        await site.read(lambda connection: api_keys.find(connection, token.strip()))
+        if token
+        else None
+    )
     if kind.lower() != "bearer" or known is None:
         if not site.wrong_tokens.spend(whose(request)):
-            raise Refused(429, "There were too many wrong tokens from your address.", "try again in a minute")
+            raise Refused(
+                429,
+                "There were too many wrong tokens from your address.",
+                "try again in a minute",
+            )
         raise Refused(
-            401, "The token is missing or not good.", "send `Authorization: Bearer …` with one of `drip keys add`"
+            401,
+            "The token is missing or not good.",
+            "send `Authorization: Bearer …` with one of `drip keys add`",
         )
     if scope not in known.scopes:
         raise Refused(
-            403, f"This token is not good for {scope}.", f"make one with `drip keys add NAME --scope {scope}`"
+            403,
+            f"This token is not good for {scope}.",
+            f"make one with `drip keys add NAME --scope {scope}`",
         )
     if not site.requests.spend(known.name):
-        raise Refused(429, "There were too many requests with this token.", "send batches, and try again in a minute")
+        raise Refused(
+            429,
+            "There were too many requests with this token.",
+            "send batches, and try again in a minute",
+        )
     return known
 
 
@@ -86,11 +102,15 @@ def _data(body: bytes) -> Any:
         raise Refused(400, "The body is not JSON.") from None
 
 
-async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: Any, work: Work) -> Answer:
+async def _answer(
+    site: Site, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
+) -> Answer:
     """What is answered, now or when the same was asked before. Raises Refused."""
     name = request.headers.get("idempotency-key")
     if name is not None and not NAME.fullmatch(name):
-        raise Refused(400, "The Idempotency-Key is not one of 1 to 200 plain characters.")
+        raise Refused(
+            400, "The Idempotency-Key is not one of 1 to 200 plain characters."
+        )
     asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
     given = {**request.path_params, "data": data, "scopes": key.scopes}
 
@@ -98,7 +118,11 @@ async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: 
         before = api_keys.answer_to(connection, key, name) if name else None
         if before:
             if before.digest != asked:
-                raise Refused(422, "This Idempotency-Key was used for another request.", "give each request its own")
+                raise Refused(
+                    422,
+                    "This Idempotency-Key was used for another request.",
+                    "give each request its own",
+                )
             return before
         status, told = work(connection, site, given)
         answer = Answer(asked, status, json.dumps(told, ensure_ascii=False))
@@ -114,50 +138,85 @@ async def _answer(site: Site, request: Request, key: ApiKey, body: bytes, data: 
 # --- what there is
 
 
-def events(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+def events(
+    connection: Connection, site: Site, given: Any
+) -> tuple[int, dict[str, Any]]:
     """Events: of a contact each, now unless they say when."""
     now = site.clock().isoformat()
-    items = [{"at": now, **each} if isinstance(each, dict) else each for each in _items(given["data"], "events")]
+    items = [
+        {"at": now, **each} if isinstance(each, dict) else each
+        for each in _items(given["data"], "events")
+    ]
     return _told(take_event_rows, connection, site, items, given["scopes"])
 
 
-def contacts(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+def contacts(
+    connection: Connection, site: Site, given: Any
+) -> tuple[int, dict[str, Any]]:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
     def take(connection: Connection, settings: Any, table: Any, scopes: Any) -> Report:
         return take_contacts(connection, settings, table, "API", site.clock(), scopes)
 
-    return _told(take, connection, site, _items(given["data"], "contacts"), given["scopes"])
+    return _told(
+        take, connection, site, _items(given["data"], "contacts"), given["scopes"]
+    )
 
 
-def coupon(connection: Connection, site: Site, given: Any) -> tuple[int, dict[str, Any]]:
+def coupon(
+    connection: Connection, site: Site, given: Any
+) -> tuple[int, dict[str, Any]]:
     """Redeems a code, once."""
     try:
         done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
     except DripError as error:
         raise Refused(409, error.sentence, error.help or "") from None
-    return 200, {"code": done.code, "coupon": done.coupon, "offer": done.offer, "contact": done.contact}
+    return 200, {
+        "code": done.code,
+        "coupon": done.coupon,
+        "offer": done.offer,
+        "contact": done.contact,
+    }
 
 
 def _items(data: Any, name: str) -> list[Any]:
     """One, a list, or a list under its name."""
-    items = data[name] if isinstance(data, dict) and isinstance(data.get(name), list) else data
+    items = (
+        data[name]
+        if isinstance(data, dict) and isinstance(data.get(name), list)
+        else data
+    )
     items = items if isinstance(items, list) else [items]
     if len(items) > MOST:
-        raise Refused(413, f"There are {len(items):,} in one request, and {MOST:,} may be.", "send several")
+        raise Refused(
+            413,
+            f"There are {len(items):,} in one request, and {MOST:,} may be.",
+            "send several",
+        )
     return items
 
 
 def _told(
-    take: Callable[..., Report], connection: Connection, site: Site, items: list[Any], scopes: frozenset[str]
+    take: Callable[..., Report],
+    connection: Connection,
+    site: Site,
+    items: list[Any],
+    scopes: frozenset[str],
 ) -> tuple[int, dict[str, Any]]:
     """What became of each: the good ones are stored, the others named by their place in the request."""
     try:
         report = take(connection, site.settings, table_of(items), scopes)
     except DripError as error:
-        raise Refused(422, error.sentence.replace("The file has", "None of them has"), "") from None
+        raise Refused(
+            422, error.sentence.replace("The file has", "None of them has"), ""
+        ) from None
     rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]
-    told: dict[str, Any] = {"new": report.new, "changed": report.changed, "same": report.same, "rejected": rejected}
+    told: dict[str, Any] = {
+        "new": report.new,
+        "changed": report.changed,
+        "same": report.same,
+        "rejected": rejected,
+    }
     if report.notes:
         told["notes"] = report.notes
     return (422 if rejected and len(rejected) == len(items) else 200), told

@@ -31,13 +31,18 @@ log = logging.getLogger("drip.web")
 
 
 def make_app(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float],
+    workspace: Workspace,
+    database: Database,
+    clock: Callable[[], datetime],
+    passed_s: Callable[[], float],
     messages: Limits = MESSAGES,
-) -> Starlette:  # fmt: skip
+) -> Starlette:
     """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing one may take. Raises DripError if its
     files cannot be read."""
     site = Site(workspace, database, clock, passed_s)
-    views = Worker("The message", workspace.root, workspace.environment, passed_s, messages)
+    views = Worker(
+        "The message", workspace.root, workspace.environment, passed_s, messages
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -62,7 +67,11 @@ def make_app(
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
         Route("/api/events", api.taking("events", api.events), methods=["POST"]),
         Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),
-        Route("/api/coupons/{code}/redeem", api.taking("coupons", api.coupon), methods=["POST"]),
+        Route(
+            "/api/coupons/{code}/redeem",
+            api.taking("coupons", api.coupon),
+            methods=["POST"],
+        ),
         Route("/api/openapi.json", api.description),
         Route("/hooks/{provider}", hooks.take, methods=["POST"]),
         Route("/static/pages.css", _style),
@@ -70,7 +79,12 @@ def make_app(
         Route("/health", _health),
     ]
     guard = Middleware(Guard, failed=_failed)
-    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
+    app = Starlette(
+        routes=routes,
+        middleware=[guard],
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
     app.state.site, app.state.views = site, views
     return app
 
@@ -82,14 +96,20 @@ async def _style(request: Request) -> Response:
 
 async def _script(request: Request) -> Response:
     text = (HERE / "static" / "survey.js").read_text("utf-8")
-    return Response(text, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
+    return Response(
+        text,
+        media_type="text/javascript",
+        headers={"Cache-Control": "public, max-age=3600"},
+    )
 
 
 async def _health(request: Request) -> Response:
     """For load balancers: 503 with a sentence for whatever does not go well, among what is done again and again too."""
     site: Site = request.app.state.site
     troubles = site.troubles()
-    return PlainTextResponse("\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200)
+    return PlainTextResponse(
+        "\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -98,14 +118,21 @@ async def _refused(request: Request, error: Exception) -> Response:
     site: Site = request.app.state.site
     if error.status_code == 404:
         return site.page("gone.html", site.language(request), 404)
-    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+    return PlainTextResponse(
+        f"{error.detail}\n", error.status_code, headers=error.headers
+    )
 
 
 def told_where(scope: Scope, error: Exception) -> None:
     """Tells the log which page failed, and of what kind the failure was: its words can be about people. What the machine lacks is
     about nobody."""
     where = getattr(scope.get("route"), "path", "a page")
-    log.error("%s failed: %s", where, shortage(error) or type(error).__name__, extra={"action": "page-failed"})
+    log.error(
+        "%s failed: %s",
+        where,
+        shortage(error) or type(error).__name__,
+        extra={"action": "page-failed"},
+    )
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:

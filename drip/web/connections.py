@@ -40,9 +40,13 @@ class _Waiting:
     """Connections that keep us waiting, and since when; in each phase the one that has done so for longest comes first."""
 
     def __init__(self) -> None:
-        self._of: dict[Phase, dict[Connection, float]] = {phase: {} for phase in Phase if phase is not Phase.OURS}
+        self._of: dict[Phase, dict[Connection, float]] = {
+            phase: {} for phase in Phase if phase is not Phase.OURS
+        }
 
-    def move(self, connection: Connection, before: Phase, after: Phase, now: float) -> None:
+    def move(
+        self, connection: Connection, before: Phase, after: Phase, now: float
+    ) -> None:
         if before is not Phase.OURS:
             self._of[before].pop(connection, None)
         if after is not Phase.OURS:
@@ -53,7 +57,9 @@ class _Waiting:
 
     def long(self, now: float) -> Connection | None:
         """The first one that has done so for long."""
-        return next((each for each, since in self._firsts() if now - since >= SPARED_S), None)
+        return next(
+            (each for each, since in self._firsts() if now - since >= SPARED_S), None
+        )
 
     def longest(self) -> Connection | None:
         return min(self._firsts(), key=lambda each: each[1], default=(None, 0.0))[0]
@@ -115,7 +121,10 @@ class Connections:
         self._phases[connection] = Phase.OURS
 
     def _next_to_go(self) -> Connection | None:
-        now, most = self._passed_s(), self._from.get(self._counts.first() or "", self._waiting)
+        now, most = (
+            self._passed_s(),
+            self._from.get(self._counts.first() or "", self._waiting),
+        )
         if self._counts.most >= max(self._most * SHARE, LEAST_SHARE):
             return most.long(now) or most.longest()
         return self._waiting.long(now) or most.longest()

@@ -27,11 +27,16 @@ def make_figures(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> Sta
 
     async def health(request: Request) -> Response:
         late = [each for task in tasks if (each := task.late)]
-        return PlainTextResponse("\n".join([*(late or ["ok"]), ""]), 503 if late else 200)
+        return PlainTextResponse(
+            "\n".join([*(late or ["ok"]), ""]), 503 if late else 200
+        )
 
     async def figures(request: Request) -> Response:
         encoded, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(await run_sync(encoded, registry, limiter=one), headers={"Content-Type": kind})
+        return Response(
+            await run_sync(encoded, registry, limiter=one),
+            headers={"Content-Type": kind},
+        )
 
     routes = [Route("/health", health), Route("/{path:path}", figures)]
     return Starlette(routes=routes, middleware=[Middleware(Guard, failed=_failed)])
@@ -39,4 +44,6 @@ def make_figures(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> Sta
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
     told_where(scope, error)
-    return PlainTextResponse("The figures cannot be read; the log has what failed.\n", status_of(error))
+    return PlainTextResponse(
+        "The figures cannot be read; the log has what failed.\n", status_of(error)
+    )

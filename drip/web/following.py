@@ -42,8 +42,14 @@ async def dot(request: Request) -> Response:
     if link is not None and request.method == "GET":
         await _seen(site, link, "")
     # Of another site's page it is a part.
-    return Response(DOT, media_type="image/gif", headers={"Cross-Origin-Resource-Policy": "cross-origin"})
+    return Response(
+        DOT,
+        media_type="image/gif",
+        headers={"Cross-Origin-Resource-Policy": "cross-origin"},
+    )
 
 
 async def _seen(site: Site, link: Link, name: str) -> None:
-    await site.writer.do(lambda connection: answers.seen(connection, site.book, link, name, site.clock()))
+    await site.writer.do(
+        lambda connection: answers.seen(connection, site.book, link, name, site.clock())
+    )

@@ -40,7 +40,10 @@ class Guard:
     answers where something went wrong: nothing of it gets any further, neither to the visitor nor into the server's log."""
 
     def __init__(
-        self, app: ASGIApp, failed: Callable[[Scope, Exception], ASGIApp], headers: Mapping[str, str] = HEADERS
+        self,
+        app: ASGIApp,
+        failed: Callable[[Scope, Exception], ASGIApp],
+        headers: Mapping[str, str] = HEADERS,
     ) -> None:
         self._app, self._failed, self._headers = app, failed, headers
 
@@ -77,7 +80,9 @@ class Guard:
             await self._app(scope, counted, protected)
         except TooLarge:
             if not begun:
-                await PlainTextResponse("The body is too large.\n", 413)(scope, receive, protected)
+                await PlainTextResponse("The body is too large.\n", 413)(
+                    scope, receive, protected
+                )
         except ClientDisconnect:
             # Nobody is there any more to be answered, and nothing of ours went wrong.
             return

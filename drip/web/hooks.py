@@ -28,19 +28,30 @@ async def take(request: Request) -> Response:
         return PlainTextResponse("No such provider is set up.\n", 404)
     who = whose(request)
     if site.wrong_tokens.spent(who):
-        return PlainTextResponse("Too many requests.\n", 429, headers={"Retry-After": "60"})
+        return PlainTextResponse(
+            "Too many requests.\n", 429, headers={"Retry-After": "60"}
+        )
     posted = Posted(dict(request.headers), await request.body())
     try:
         # A certificate may have to be fetched: whoever has that done in vain holds up nobody but other providers.
         events = await run_sync(provider.events, posted, site.clock(), limiter=site.few)
     except Forged:
         site.wrong_tokens.spend(who)
-        log.warning("What came as from %s is not signed by it.", name, extra={"action": "hook-forged"})
+        log.warning(
+            "What came as from %s is not signed by it.",
+            name,
+            extra={"action": "hook-forged"},
+        )
         return PlainTextResponse("The signature is not good.\n", 403)
     except ValueError as wrong:
         return PlainTextResponse(f"It cannot be read: {wrong}.\n", 400)
     except DripError as error:
-        log.error("%s cannot be asked: %s", name, error.sentence, extra={"action": "hook-failed"})
+        log.error(
+            "%s cannot be asked: %s",
+            name,
+            error.sentence,
+            extra={"action": "hook-failed"},
+        )
         return PlainTextResponse("Try again.\n", 503)
 
     def store() -> None:

@@ -51,17 +51,31 @@ class Protocol(HttpToolsProtocol):
     it asks for nothing, and then to the visitor whom that one names. `look` has to be called every second."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], loop: asyncio.AbstractEventLoop,
-        *, all_of_them: Connections, proxies: ProxyHeadersMiddleware, client: tuple[str, int],
-    ) -> None:  # fmt: skip
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        all_of_them: Connections,
+        proxies: ProxyHeadersMiddleware,
+        client: tuple[str, int],
+    ) -> None:
         super().__init__(config, state, app_state, loop)
-        self._client, self._all, self._proxies = client, all_of_them, proxies.trusted_hosts
+        self._client, self._all, self._proxies = (
+            client,
+            all_of_them,
+            proxies.trusted_hosts,
+        )
         self._proxied = client[0] in self._proxies
         self.address = "" if self._proxied else customer(client[0])
         self.timeout_keep_alive = PROXY_KEEP_ALIVE_S if self._proxied else KEEP_ALIVE_S  # type: ignore[assignment]
         self._patience: Mapping[Phase, float] = {
-            Phase.HEAD: self.timeout_keep_alive, Phase.BODY: GRACE_S, Phase.ANSWER: GRACE_S, Phase.OURS: math.inf,
-        }  # fmt: skip
+            Phase.HEAD: self.timeout_keep_alive,
+            Phase.BODY: GRACE_S,
+            Phase.ANSWER: GRACE_S,
+            Phase.OURS: math.inf,
+        }
         self._phase, self._until = Phase.OURS, math.inf
         # Of the request that is being read: bytes in all and of its body; whether its first byte came, and its head to the end.
         self._read = self._body = 0
@@ -89,7 +103,9 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         if self._untaken:
             with contextlib.suppress(OSError):
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                self.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
+                )
         self.transport.abort()
 
     def look(self) -> None:
@@ -141,7 +157,9 @@ class Protocol(HttpToolsProtocol):
 
     def _come_on(self, count: int) -> None:
         """Each byte buys time, and the grace is the most that there is."""
-        self._until = min(self._until + count / LEAST_BYTES_PER_S, self.loop.time() + GRACE_S)
+        self._until = min(
+            self._until + count / LEAST_BYTES_PER_S, self.loop.time() + GRACE_S
+        )
 
     # --- what comes in
 
@@ -177,7 +195,14 @@ class Protocol(HttpToolsProtocol):
     def _pass_over_upgrade(self) -> None:
         """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it had not asked for more (RFC 9110, section
         7.8), and has its body, which the parser takes for the other protocol's."""
-        head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        head = [
+            b"%s %s HTTP/%s"
+            % (
+                self.parser.get_method(),
+                self.url,
+                self.parser.get_http_version().encode(),
+            )
+        ]
         head += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
@@ -192,12 +217,17 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            begun, cycle.disconnected = cycle.response_started or bool(self.pipeline), True
+            begun, cycle.disconnected = (
+                cycle.response_started or bool(self.pipeline),
+                True,
+            )
             cycle.message_event.set()
             if begun:
                 self.cut()
                 return
-        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.write(
+            STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -225,8 +255,16 @@ class Protocol(HttpToolsProtocol):
                 self._belong_to(self._forwarded())
 
     def _forwarded(self) -> str:
-        said = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
-        return customer(self._proxies.get_trusted_client_address(", ".join(said))[0]) if said else ""
+        said = [
+            value.decode("latin-1")
+            for name, value in self.headers
+            if name == b"x-forwarded-for"
+        ]
+        return (
+            customer(self._proxies.get_trusted_client_address(", ".join(said))[0])
+            if said
+            else ""
+        )
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)

@@ -52,10 +52,17 @@ async def unsubscribe(request: Request) -> Response:
         known = link
         await site.writer.do(
             lambda connection: answers.unsubscribe(
-                connection, site.settings, known, site.clock(), "unsubscribe page", everything=everything
+                connection,
+                site.settings,
+                known,
+                site.clock(),
+                "unsubscribe page",
+                everything=everything,
             )
         )
-    return site.page("unsubscribe.html", language, topic=None if everything else topic, done=True)
+    return site.page(
+        "unsubscribe.html", language, topic=None if everything else topic, done=True
+    )
 
 
 async def confirm(request: Request) -> Response:
@@ -73,7 +80,9 @@ async def confirm(request: Request) -> Response:
     if link is not None:
         known, proof = link, _proof(site, request, language, topic)
         if not await site.writer.do(
-            lambda connection: answers.confirm(connection, site.settings, known, site.clock(), proof)
+            lambda connection: answers.confirm(
+                connection, site.settings, known, site.clock(), proof
+            )
         ):
             return site.page("gone.html", language, 410)
     return site.page("confirm.html", language, topic=topic, done=True)
@@ -90,19 +99,34 @@ async def survey(request: Request) -> Response:
     language = site.language(request, contact.locale if contact else None)
     name, score = asked
     known, scores = site.settings.surveys.get(name), site.settings.scores(name)
-    values: dict[str, Any] = {"question": known.question if known else None, "scores": scores}
+    values: dict[str, Any] = {
+        "question": known.question if known else None,
+        "scores": scores,
+    }
     if request.method != "POST":
         return site.page("survey.html", language, score=score, done=False, **values)
     form = dict(await form_of(request))
     chosen = form.get("score", "")
     if chosen.isdecimal() and len(chosen) < 4 and int(chosen) in scores:
         score = int(chosen)
-    answered, comment = Link("survey", link.contact, link.topic, link.run, f"{name}:{score}"), form.get("comment", "")
+    answered, comment = (
+        Link("survey", link.contact, link.topic, link.run, f"{name}:{score}"),
+        form.get("comment", ""),
+    )
     finished = "unfinished" not in form
     counts = await site.writer.do(
-        lambda connection: answers.answer(connection, site.settings, answered, site.clock(), comment, finished=finished)
+        lambda connection: answers.answer(
+            connection,
+            site.settings,
+            answered,
+            site.clock(),
+            comment,
+            finished=finished,
+        )
     )
-    return site.page("survey.html", language, score=counts or score, done=True, **values)
+    return site.page(
+        "survey.html", language, score=counts or score, done=True, **values
+    )
 
 
 async def view(request: Request) -> Response:
@@ -113,7 +137,13 @@ async def view(request: Request) -> Response:
     if link is None or link.detail is None:
         return _no_such_link(site, request)
     try:
-        html = await views.ask("view", link.detail, run=link.run, step=link.detail, now=site.clock().isoformat())
+        html = await views.ask(
+            "view",
+            link.detail,
+            run=link.run,
+            step=link.detail,
+            now=site.clock().isoformat(),
+        )
     except (Busy, Ended):
         answer = site.page("failed.html", site.language(request), 503)
         answer.headers["Retry-After"] = "60"
@@ -142,7 +172,9 @@ async def preferences(request: Request) -> Response:
         wanted, asked = {(topic, channel) for topic, _, channel in ticked}, dict(form)
         proof = {"address": address_of_reader(request), "page": "preferences"}
         notice = await site.writer.do(
-            lambda connection: _saved(connection, site, link, asked, wanted, site.clock(), proof)
+            lambda connection: _saved(
+                connection, site, link, asked, wanted, site.clock(), proof
+            )
         )
         _, contact = await _whose(site, request)
         if contact is None:
@@ -158,21 +190,34 @@ async def preferences(request: Request) -> Response:
     language = site.language(request, known.locale)
     values = await site.read(look)
     topics = {key: topic.title for key, topic in site.settings.topics.items()}
-    return site.page("preferences.html", language, notice=notice, topics=topics, token=request.path_params["token"],
-                     **values)  # fmt: skip
+    return site.page(
+        "preferences.html",
+        language,
+        notice=notice,
+        topics=topics,
+        token=request.path_params["token"],
+        **values,
+    )
 
 
 def _saved(
-    connection: Connection, site: Site, link: Link, asked: Mapping[str, str], wanted: set[tuple[str, str]], now: datetime,
+    connection: Connection,
+    site: Site,
+    link: Link,
+    asked: Mapping[str, str],
+    wanted: set[tuple[str, str]],
+    now: datetime,
     proof: Mapping[str, str],
-) -> str | None:  # fmt: skip
+) -> str | None:
     """Does what the button says; which one it was."""
     contact = answers.contact_of(connection, link)
     if contact is None:
         return None
     match asked.get("do"):
         case "nothing":
-            answers.unsubscribe(connection, site.settings, link, now, "preferences", everything=True)
+            answers.unsubscribe(
+                connection, site.settings, link, now, "preferences", everything=True
+            )
         case "pause":
             answers.pause(connection, site.settings, contact, now)
         case "go-on":
@@ -180,7 +225,9 @@ def _saved(
         case _:
             answers.choose(connection, site.settings, contact, wanted, now, proof)
             # Whoever reads another language than there is has chosen none by saving.
-            if asked.get("language") in languages() and asked["language"] != asked.get("shown"):
+            if asked.get("language") in languages() and asked["language"] != asked.get(
+                "shown"
+            ):
                 answers.speak(connection, site.settings, contact, asked["language"])
     return asked.get("do") or "save"
 
@@ -194,14 +241,24 @@ async def ask_for_data(request: Request) -> Response:
     _, contact = await _whose(site, request)
     if contact is None:
         return _no_such_link(site, request)
-    language, known, settings = site.language(request, contact.locale), contact, site.settings
+    language, known, settings = (
+        site.language(request, contact.locale),
+        contact,
+        site.settings,
+    )
     if request.method != "POST":
         return site.page("own-data.html", language, asked=None)
     await form_of(request)
-    written = site.text("own-data.txt", language_for(contact.locale, else_=settings.locale), link=data_mails.LINK)
+    written = site.text(
+        "own-data.txt",
+        language_for(contact.locale, else_=settings.locale),
+        link=data_mails.LINK,
+    )
     subject, _, said = written.partition("\n")
     asked = await site.writer.do(
-        lambda connection: own_data.ask(connection, settings, known, subject, said.strip() + "\n", site.clock())
+        lambda connection: own_data.ask(
+            connection, settings, known, subject, said.strip() + "\n", site.clock()
+        )
     )
     return site.page("own-data.html", language, ASKED[asked], asked=asked)
 
@@ -210,13 +267,23 @@ async def download(request: Request) -> Response:
     """All that is known of the person, as JSON, by a link that was sent to the address and is good for a short time."""
     site: Site = request.app.state.site
     link = site.data_link(request.path_params["token"])
-    contact = await site.read(lambda connection: answers.contact_of(connection, link)) if link else None
+    contact = (
+        await site.read(lambda connection: answers.contact_of(connection, link))
+        if link
+        else None
+    )
     if link is None or contact is None:
         return _no_such_link(site, request)
     if is_over(link, site.clock()):
-        return site.page("own-data.html", site.language(request, contact.locale), 410, asked="over")
-    found = await site.read(lambda connection: exporting.of_contact(connection, contact.id))
-    return JSONResponse(found, headers={"Content-Disposition": 'attachment; filename="my-data.json"'})
+        return site.page(
+            "own-data.html", site.language(request, contact.locale), 410, asked="over"
+        )
+    found = await site.read(
+        lambda connection: exporting.of_contact(connection, contact.id)
+    )
+    return JSONResponse(
+        found, headers={"Content-Disposition": 'attachment; filename="my-data.json"'}
+    )
 
 
 async def erase(request: Request) -> Response:
@@ -242,7 +309,9 @@ async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | N
     link = site.link(request.path_params["token"], "preferences")
     if link is None:
         return None, None
-    return link, await site.read(lambda connection: answers.contact_of(connection, link))
+    return link, await site.read(
+        lambda connection: answers.contact_of(connection, link)
+    )
 
 
 # --- signing up
@@ -264,14 +333,28 @@ async def sign_up(request: Request) -> Response:
     try:
         email = parse_email(form.get("email", ""))
     except ValueError:
-        return site.page("sign-up.html", language, 422, done=False, wrong=form.get("email", "")[:320], **values)
+        return site.page(
+            "sign-up.html",
+            language,
+            422,
+            done=False,
+            wrong=form.get("email", "")[:320],
+            **values,
+        )
     # People do not see this field; programs fill in everything.
     if not form.get("website"):
         key, proof = topic.key, _proof(site, request, language, topic.title)
         name = form.get("first_name", "")
         await site.writer.do(
             lambda connection: answers.sign_up(
-                connection, site.settings, key, email, name, language, site.clock(), proof
+                connection,
+                site.settings,
+                key,
+                email,
+                name,
+                language,
+                site.clock(),
+                proof,
             )
         )
     return site.page("sign-up.html", language, done=True, wrong=None, **values)
@@ -286,10 +369,18 @@ def _topic_of(site: Site, token: str) -> str | None:
     return topic.title if topic else None
 
 
-def _proof(site: Site, request: Request, language: str, topic: str | None) -> dict[str, str]:
+def _proof(
+    site: Site, request: Request, language: str, topic: str | None
+) -> dict[str, str]:
     """What is kept of a yes: the address of the computer, and which words it was said to."""
-    said = catalogue(language).ugettext("Yes, send me %(topic)s") % {"topic": topic or site.settings.business_name}
-    return {"address": address_of_reader(request), "language": language, "wording": sha256(said.encode()).hexdigest()}
+    said = catalogue(language).ugettext("Yes, send me %(topic)s") % {
+        "topic": topic or site.settings.business_name
+    }
+    return {
+        "address": address_of_reader(request),
+        "language": language,
+        "wording": sha256(said.encode()).hexdigest(),
+    }
 
 
 def _no_such_link(site: Site, request: Request) -> Response:
@@ -300,4 +391,8 @@ def _no_such_link(site: Site, request: Request) -> Response:
 
 
 def _too_often() -> Response:
-    return PlainTextResponse("Too many requests. Try again in a minute.\n", 429, headers={"Retry-After": "60"})
+    return PlainTextResponse(
+        "Too many requests. Try again in a minute.\n",
+        429,
+        headers={"Retry-After": "60"},
+    )

@@ -47,18 +47,25 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         listening.close()
         why = getattr(error, "strerror", None) or str(error)
-        raise DripError(f"Nothing can be served at {host}:{port}: {why}.", help="name another port") from None
+        raise DripError(
+            f"Nothing can be served at {host}:{port}: {why}.", help="name another port"
+        ) from None
 
 
 @contextlib.contextmanager
 def serving(
-    app: Any, listening: socket.socket, behind: str = "127.0.0.1", most: int = MOST_CONNECTIONS
+    app: Any,
+    listening: socket.socket,
+    behind: str = "127.0.0.1",
+    most: int = MOST_CONNECTIONS,
 ) -> Iterator[None]:
     """Meanwhile, in a thread, over `most` connections at once; requests that are under way at the end are answered. `behind` is
     the address of the web server whose word about where requests come from is taken. Raises Shortage if there is no thread."""
     proxies = ProxyHeadersMiddleware(app, [str(each) for each in networks(behind)])
     server = _Server(_config(proxies), listening, proxies, most)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True)
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True
+    )
     with lacking():
         thread.start()
     try:
@@ -89,7 +96,11 @@ class _Server(uvicorn.Server):
     can say that these are too many, and takes none for a second where it lacks files."""
 
     def __init__(
-        self, config: uvicorn.Config, listening: socket.socket, proxies: ProxyHeadersMiddleware, most: int
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        proxies: ProxyHeadersMiddleware,
+        most: int,
     ) -> None:
         super().__init__(config)
         self._listening, self._proxies = listening, proxies
@@ -154,15 +165,24 @@ class _Server(uvicorn.Server):
         self._pause()
         if self._loop.time() >= self._tell_at:
             self._tell_at = self._loop.time() + TOLD_S
-            log.error("Nobody can be let in for the moment: %s.", error.strerror, extra={"action": "no-files"})
+            log.error(
+                "Nobody can be let in for the moment: %s.",
+                error.strerror,
+                extra={"action": "no-files"},
+            )
 
     def _take(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         accepted.setblocking(False)
         host = plain(str(address[0]))
         connection = Protocol(
-            self.config, self.server_state, self.lifespan.state, self._loop,
-            all_of_them=self._connections, proxies=self._proxies, client=(host, int(address[1])),
-        )  # fmt: skip
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            self._loop,
+            all_of_them=self._connections,
+            proxies=self._proxies,
+            client=(host, int(address[1])),
+        )
         self._connections.enter(connection)
         task = self._loop.create_task(self._hand_over(accepted, connection))
         self._handing_over.add(task)

@@ -52,15 +52,31 @@ class Site:
     """Shared by all requests. `passed_s` is a stopwatch."""
 
     def __init__(
-        self, workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float]
+        self,
+        workspace: Workspace,
+        database: Database,
+        clock: Callable[[], datetime],
+        passed_s: Callable[[], float],
     ) -> None:
-        self.workspace, self.database, self.clock, self.passed_s = workspace, database, clock, passed_s
-        self.writer = Writer(database, passed_s)
-        self._keys_looked_at = Repeating("Reading the keys of links from the database", passed_s, log, KEYS_LATE_S)
-        self._files_looked_at = Repeating(
-            "Looking at the files of campaigns and templates", passed_s, log, FILES_LATE_S
+        self.workspace, self.database, self.clock, self.passed_s = (
+            workspace,
+            database,
+            clock,
+            passed_s,
         )
-        self._writer_looked_at = Repeating("Trying once more to store", passed_s, log, FILES_LATE_S)
+        self.writer = Writer(database, passed_s)
+        self._keys_looked_at = Repeating(
+            "Reading the keys of links from the database", passed_s, log, KEYS_LATE_S
+        )
+        self._files_looked_at = Repeating(
+            "Looking at the files of campaigns and templates",
+            passed_s,
+            log,
+            FILES_LATE_S,
+        )
+        self._writer_looked_at = Repeating(
+            "Trying once more to store", passed_s, log, FILES_LATE_S
+        )
         self.wrong_links = Limit(WRONG_LINKS, 60, passed_s)
         self.sign_ups = Limit(SIGN_UPS, 60, passed_s)
         self.choices = Limit(CHOICES, 60, passed_s)
@@ -83,11 +99,17 @@ class Site:
     async def keep_fresh(self) -> None:
         """Looks after keys, files and the writer again and again, beside the requests. It never ends by itself."""
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._repeat, self._keys_looked_at, _in_own_thread(self._look_at_keys))
-            beside.start_soon(self._repeat, self._files_looked_at, _in_own_thread(self._look_at_files))
+            beside.start_soon(
+                self._repeat, self._keys_looked_at, _in_own_thread(self._look_at_keys)
+            )
+            beside.start_soon(
+                self._repeat, self._files_looked_at, _in_own_thread(self._look_at_files)
+            )
             beside.start_soon(self._repeat, self._writer_looked_at, self.writer.look)
 
-    async def _repeat(self, task: Repeating, look: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(
+        self, task: Repeating, look: Callable[[], Awaitable[None]]
+    ) -> None:
         task.begin()
         while True:
             await anyio.sleep(FRESH_S)
@@ -110,7 +132,11 @@ class Site:
         except DripError as error:
             if str(error) != self._told:
                 self._told = str(error)
-                log.error("The last good files stay in force: %s", error, extra={"action": "kept"})
+                log.error(
+                    "The last good files stay in force: %s",
+                    error,
+                    extra={"action": "kept"},
+                )
             return
         self._take(fresh, providers)
         self._seen, self._told = seen, ""
@@ -120,7 +146,14 @@ class Site:
 
         Nothing is asked for it: whoever wants to know has an answer, however busy threads and database are.
         """
-        lates = [task.late for task in (self._keys_looked_at, self._files_looked_at, self._writer_looked_at)]
+        lates = [
+            task.late
+            for task in (
+                self._keys_looked_at,
+                self._files_looked_at,
+                self._writer_looked_at,
+            )
+        ]
         return [each for each in (*lates, self.writer.trouble) if each]
 
     @property
@@ -158,29 +191,49 @@ class Site:
                 said = "%s may still hold an erased person, and cannot be written: delete it by hand."
                 log.error(said, paper, extra={"action": "uncleared"})
         if why := self.workspace.clear(self.database, now):
-            log.warning("Something is left in files of an erased person: %s.", why, extra={"action": "uncleared"})
+            log.warning(
+                "Something is left in files of an erased person: %s.",
+                why,
+                extra={"action": "uncleared"},
+            )
 
     def language(self, request: Request, locale: str | None = None) -> str:
         """The reader's: that of the contact, else the browser's, else the workspace's."""
-        return language_for(locale, accepted=request.headers.get("accept-language", ""), else_=self.settings.locale)
+        return language_for(
+            locale,
+            accepted=request.headers.get("accept-language", ""),
+            else_=self.settings.locale,
+        )
 
-    def page(self, name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def page(
+        self, name: str, language: str, status: int = 200, **values: Any
+    ) -> HTMLResponse:
         """A page in a language."""
-        return HTMLResponse(self.text(name, language, **values), status, headers={"Content-Language": language})
+        return HTMLResponse(
+            self.text(name, language, **values),
+            status,
+            headers={"Content-Language": language},
+        )
 
     def text(self, name: str, language: str, **values: Any) -> str:
         """The HTML of a page."""
         shared = {
-            "business": self.settings.business_name, "address": self.settings.business_address, "language": language,
-            "languages": own_names(), "style": self.style_address,
-        }  # fmt: skip
+            "business": self.settings.business_name,
+            "address": self.settings.business_address,
+            "language": language,
+            "languages": own_names(),
+            "style": self.style_address,
+        }
         if language not in self._pages:
             self._pages[language] = _environment(language)
         return self._pages[language].get_template(name).render(shared | values)
 
     def _take(self, fresh: Workspace, providers: Mapping[str, Provider]) -> None:
         """These files are in force from here on, or none of them. Raises DripError and Shortage."""
-        book, sheet = fresh.book(self.database, self.clock()), (HERE / "static" / "pages.css").read_text("utf-8")
+        book, sheet = (
+            fresh.book(self.database, self.clock()),
+            (HERE / "static" / "pages.css").read_text("utf-8"),
+        )
         self.workspace, self.providers, self.book = fresh, providers, book
         accent = self.settings.colour
         above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
@@ -198,9 +251,13 @@ def _in_own_thread(look: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 def _environment(language: str) -> Environment:
     """The pages in a language."""
     made = Environment(
-        loader=FileSystemLoader(HERE / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+        loader=FileSystemLoader(HERE / "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
         extensions=["jinja2.ext.i18n"],
-    )  # fmt: skip
+    )
     made.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
     made.filters["day"] = lambda at: format_date(at, format="long", locale=language)
     return made
@@ -235,7 +292,11 @@ def whose(request: Request) -> str:
 async def form_of(request: Request, most: int = 10) -> list[tuple[str, str]]:
     """A form's fields in their order, without what no database holds: NUL, and half a character of UTF-16."""
     found = await request.form(max_files=0, max_fields=most)
-    return [(_clean(name), _clean(value)) for name, value in found.multi_items() if isinstance(value, str)]
+    return [
+        (_clean(name), _clean(value))
+        for name, value in found.multi_items()
+        if isinstance(value, str)
+    ]
 
 
 def _clean(text: str) -> str:

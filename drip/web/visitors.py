@@ -37,4 +37,8 @@ def customer(host: str) -> str:
         found = ipaddress.ip_address(plain(host).partition("%")[0])
     except ValueError:
         return host
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+    return (
+        str(ipaddress.ip_network((found, 64), strict=False))
+        if found.version == 6
+        else str(found)
+    )

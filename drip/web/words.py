@@ -21,7 +21,14 @@ OWN = "en"
 @cache
 def languages() -> tuple[str, ...]:
     """Those that there are, our own first."""
-    return (OWN, *(name.removesuffix(".po") for name in names_in(FOLDER) if name.endswith(".po")))
+    return (
+        OWN,
+        *(
+            name.removesuffix(".po")
+            for name in names_in(FOLDER)
+            if name.endswith(".po")
+        ),
+    )
 
 
 @cache
@@ -40,7 +47,10 @@ def catalogue(language: str) -> NullTranslations:
 @cache
 def own_names() -> dict[str, str]:
     """What each language is called by those who speak it."""
-    return {each: (Locale(each).get_display_name() or each).capitalize() for each in languages()}
+    return {
+        each: (Locale(each).get_display_name() or each).capitalize()
+        for each in languages()
+    }
 
 
 def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:

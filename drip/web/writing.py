@@ -36,7 +36,9 @@ class Writer:
 
     def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
         self._database = database
-        self._storing = Repeating("Storing what visitors say", passed_s, log, LATE_S, on_demand=True)
+        self._storing = Repeating(
+            "Storing what visitors say", passed_s, log, LATE_S, on_demand=True
+        )
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -61,7 +63,11 @@ class Writer:
     def trouble(self) -> str | None:
         """What keeps it from storing, if anything does."""
         dead = self._thread is not None and not self._thread.is_alive()
-        return "The thread that stores what visitors say does not run." if dead else self._storing.late
+        return (
+            "The thread that stores what visitors say does not run."
+            if dead
+            else self._storing.late
+        )
 
     async def look(self) -> None:
         """Tries again what went wrong, so that it is known to go well before the next visitor comes."""
@@ -77,7 +83,9 @@ class Writer:
     def _start(self) -> None:
         with self._starting, lacking():
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="drip-writer", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._work, name="drip-writer", daemon=True
+                )
                 self._thread.start()
 
     def _work(self) -> None:
@@ -122,7 +130,9 @@ class Writer:
 class _Job:
     """One piece of work and who waits for it."""
 
-    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._work, self._loop = work, loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.error: BaseException | None = None

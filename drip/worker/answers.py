@@ -61,7 +61,13 @@ class Noted(Templates):
 
     note: Callable[[str], None]
 
-    def get(self, name: str, locale: str | None, channel: str = "email", content: Source | None = None) -> Compiled:
+    def get(
+        self,
+        name: str,
+        locale: str | None,
+        channel: str = "email",
+        content: Source | None = None,
+    ) -> Compiled:
         self.note(f"the template `{name}`")
         return super().get(name, locale, channel, content)
 
@@ -76,7 +82,9 @@ class Answers:
     `note` is told which template is about to be filled in.
     """
 
-    def __init__(self, root: Path, environment: Mapping[str, str], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, environment: Mapping[str, str], note: Callable[[str], None]
+    ) -> None:
         self._root, self._environment, self._note = root, environment, note
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
@@ -94,7 +102,11 @@ class Answers:
             return
         workspace = Workspace(self._root, self._environment)
         workspace.templates = noted(workspace.templates, self._note)
-        self._workspace, self._fingerprint, self._version = workspace, seen, version_of(seen)
+        self._workspace, self._fingerprint, self._version = (
+            workspace,
+            seen,
+            version_of(seen),
+        )
         self._written.clear()
         if workspace.loaded.settings is not None:
             self._in_force, self._book = workspace, None
@@ -105,7 +117,9 @@ class Answers:
             case "steps":
                 return self._steps()
             case "message":
-                return self._shown(Asked(**about["asked"]), about["now"], anew=about["anew"])
+                return self._shown(
+                    Asked(**about["asked"]), about["now"], anew=about["anew"]
+                )
             case "page":
                 return _page(self._wrote(Asked(**about["asked"]), about["now"]).message)
             case "view":
@@ -127,7 +141,9 @@ class Answers:
         ]
         own = [loaded.settings.locale] if loaded.settings else []
         variants = self._workspace.templates.variants().values()
-        locales = sorted({locale for each in variants for locale in each if locale} | set(own))
+        locales = sorted(
+            {locale for each in variants for locale in each if locale} | set(own)
+        )
         return {"steps": plain(steps), "locales": locales}
 
     def _shown(self, asked: Asked, now: str, *, anew: bool) -> dict[str, Any]:
@@ -136,7 +152,11 @@ class Answers:
             self._written.clear()
         found = self._wrote(asked, now)
         message = _facts(found.message) if found.message else None
-        return {"version": found.version, "problems": found.problems, "message": message}
+        return {
+            "version": found.version,
+            "problems": found.problems,
+            "message": message,
+        }
 
     def _wrote(self, asked: Asked, now: str) -> Written:
         if asked not in self._written:
@@ -150,24 +170,51 @@ class Answers:
         broken = [each for each in loaded.problems if each.level == "error"]
         campaign = loaded.campaigns.get(asked.campaign)
         if campaign is None or loaded.settings is None:
-            own = [each for each in broken if each.place.file.endswith((f"/{asked.campaign}.yaml", "_settings.yaml"))]
-            return Written(self._version, None, tuple(_told(each) for each in own or broken))
-        step = next((each for each in campaign.steps if isinstance(each, Send) and each.id == asked.step), None)
+            own = [
+                each
+                for each in broken
+                if each.place.file.endswith(
+                    (f"/{asked.campaign}.yaml", "_settings.yaml")
+                )
+            ]
+            return Written(
+                self._version, None, tuple(_told(each) for each in own or broken)
+            )
+        step = next(
+            (
+                each
+                for each in campaign.steps
+                if isinstance(each, Send) and each.id == asked.step
+            ),
+            None,
+        )
         if step is None:
             sentence = f"There is no step `{asked.step}` any more."
-            return Written(self._version, None, ({"place": str(campaign.place), "sentence": sentence, "help": None},))
+            return Written(
+                self._version,
+                None,
+                ({"place": str(campaign.place), "sentence": sentence, "help": None},),
+            )
         try:
             with self._opened(workspace, now).read() as connection:
                 contact = people.contact_of_key(connection, asked.contact)
-                contact = replace(contact, locale=asked.locale) if asked.locale else contact
+                contact = (
+                    replace(contact, locale=asked.locale) if asked.locale else contact
+                )
                 about = (campaign, step, contact, asked.channel, now, nobody())
-                message = written_for(connection, loaded.settings, workspace.templates, *about)
+                message = written_for(
+                    connection, loaded.settings, workspace.templates, *about
+                )
                 return Written(self._version, message)
         except DripError as error:
             if out_of_memory(error):
                 raise
             place = str(error.place) if error.place else None
-            return Written(self._version, None, ({"place": place, "sentence": error.sentence, "help": error.help},))
+            return Written(
+                self._version,
+                None,
+                ({"place": place, "sentence": error.sentence, "help": error.help},),
+            )
 
     # --- the recipients' page
 
@@ -177,7 +224,11 @@ class Answers:
         with self._opened(workspace, now).read() as connection:
             if self._book is None:
                 self._book = book_of(connection, workspace.loaded)
-            return _page(written_again(connection, self._book, workspace.templates, run, step, "email", now))
+            return _page(
+                written_again(
+                    connection, self._book, workspace.templates, run, step, "email", now
+                )
+            )
 
     # --- simulations
 
@@ -186,7 +237,12 @@ class Answers:
         workspace, now = self._sound(), datetime.fromisoformat(at)
         found = explained(workspace, self._opened(workspace, now), contact, None, now)
         nothing = [
-            {"campaign": name, "code": each.code, "sentence": each.sentence, "place": each.place}
+            {
+                "campaign": name,
+                "code": each.code,
+                "sentence": each.sentence,
+                "place": each.place,
+            }
             for name, each in found.nothing.items()
         ]
         return {
@@ -202,7 +258,8 @@ class Answers:
         until, timezone = now + timedelta(days=days), workspace.settings.timezone
         sums = summed(workspace, self._opened(workspace, now), now, until)
         return {
-            "calendar": {"since": plain(now), "until": plain(until)} | _calendar(sums.summary, now, until, timezone),
+            "calendar": {"since": plain(now), "until": plain(until)}
+            | _calendar(sums.summary, now, until, timezone),
             "pressure": plain(pressure_rows(sums.pressure)),
         }
 
@@ -251,29 +308,48 @@ def pressure_rows(found: Pressure) -> dict[str, Any]:
         "losers": sorted({loser for loser, _ in found.displaced}),
         "winners": sorted({winner for _, winner in found.displaced}),
         "displaced": [
-            {"displaced": loser, "by": winner, "messages": count, "shade": round(count / most * SHADES)}
+            {
+                "displaced": loser,
+                "by": winner,
+                "messages": count,
+                "shade": round(count / most * SHADES),
+            }
             for (loser, winner), count in sorted(found.displaced.items())
         ],
         "limits": [
-            {"cap": place, "people": people, "skipped": found.held_back[place, "skipped"],
-             "deferred": found.held_back[place, "deferred"]}
+            {
+                "cap": place,
+                "people": people,
+                "skipped": found.held_back[place, "skipped"],
+                "deferred": found.held_back[place, "deferred"],
+            }
             for place, people in sorted(found.limits.items(), key=lambda each: -each[1])
         ],
         "campaigns": [
-            {"campaign": name, "sent": found.sent[name], "skipped": found.skipped[name], "deferred": found.deferred[name]}
+            {
+                "campaign": name,
+                "sent": found.sent[name],
+                "skipped": found.skipped[name],
+                "deferred": found.deferred[name],
+            }
             for name in sorted(Counter(found.sent) | found.skipped | found.deferred)
         ],
-    }  # fmt: skip
+    }
 
 
-def _calendar(found: Summary, now: datetime, until: datetime, timezone: str) -> dict[str, Any]:
+def _calendar(
+    found: Summary, now: datetime, until: datetime, timezone: str
+) -> dict[str, Any]:
     start, end = (local(at, zone(timezone)).date() for at in (now, until))
     values = {
-        "people": found.people, "messages": sum(each.count for each in found.sent), "campaigns": sorted(found.campaigns),
-        "weeks": calendar_weeks(found, start, end, timezone), "steps": step_rows(found, timezone),
+        "people": found.people,
+        "messages": sum(each.count for each in found.sent),
+        "campaigns": sorted(found.campaigns),
+        "weeks": calendar_weeks(found, start, end, timezone),
+        "steps": step_rows(found, timezone),
         "reasons": sorted(found.refused, key=lambda each: -each.count),
         "waits": sorted(found.waits, key=lambda each: -each.count),
-    }  # fmt: skip
+    }
     told: dict[str, Any] = plain(values)
     return told
 
@@ -281,11 +357,18 @@ def _calendar(found: Summary, now: datetime, until: datetime, timezone: str) -> 
 def _facts(message: Message) -> dict[str, Any]:
     """A message as the page of the live preview has it; its HTML comes by itself."""
     return {
-        "channel": message.channel, "subject": message.subject, "from": f"{message.sender.name} <{message.sender.address}>",
-        "to": message.to.address, "text": message.text, "html": message.html is not None,
-        "html_bytes": len((message.html or "").encode()), "attachments": [each.name for each in message.attachments if not each.content_id],
+        "channel": message.channel,
+        "subject": message.subject,
+        "from": f"{message.sender.name} <{message.sender.address}>",
+        "to": message.to.address,
+        "text": message.text,
+        "html": message.html is not None,
+        "html_bytes": len((message.html or "").encode()),
+        "attachments": [
+            each.name for each in message.attachments if not each.content_id
+        ],
         "segments": segments(message.text) if message.channel == "sms" else None,
-    }  # fmt: skip
+    }
 
 
 def _page(message: Message | None) -> bytes:
@@ -293,4 +376,8 @@ def _page(message: Message | None) -> bytes:
 
 
 def _told(problem: Problem) -> dict[str, Any]:
-    return {"place": str(problem.place), "sentence": problem.sentence, "help": problem.help}
+    return {
+        "place": str(problem.place),
+        "sentence": problem.sentence,
+        "help": problem.help,
+    }

@@ -25,14 +25,23 @@ IDLE_S = 600
 
 
 def serve(
-    pipe: socket.socket, root: Path, environment: Mapping[str, str], memory_bytes: int, nice: int, own_folder: str
+    pipe: socket.socket,
+    root: Path,
+    environment: Mapping[str, str],
+    memory_bytes: int,
+    nice: int,
+    own_folder: str,
 ) -> None:
     """Answers until whoever started it has gone, or has not asked for long."""
     _confine(memory_bytes, nice, own_folder)
     unhurried()
     own_zones()
     pipe.settimeout(IDLE_S)
-    answers = Answers(root, environment, lambda what: send(pipe, Kind.NOTE, what.encode("utf-8", "replace")))
+    answers = Answers(
+        root,
+        environment,
+        lambda what: send(pipe, Kind.NOTE, what.encode("utf-8", "replace")),
+    )
     kind = Kind.BEGUN
     with contextlib.suppress(OSError):
         while kind is not Kind.OUT_OF_MEMORY:
@@ -80,13 +89,19 @@ def _taken(pipe: socket.socket, length: int) -> bytes:
     return found
 
 
-def _answer(pipe: socket.socket, answers: Answers, question: bytes) -> tuple[Kind, bytes]:
+def _answer(
+    pipe: socket.socket, answers: Answers, question: bytes
+) -> tuple[Kind, bytes]:
     try:
         asked = unpacked(question)
         answers.look()
         send(pipe, Kind.BEGUN)
         found = answers.answer(asked.pop("what"), **asked)
-        return (Kind.HTML, found) if isinstance(found, bytes) else (Kind.JSON, packed(found))
+        return (
+            (Kind.HTML, found)
+            if isinstance(found, bytes)
+            else (Kind.JSON, packed(found))
+        )
     except Exception as error:
         if out_of_memory(error):
             return Kind.OUT_OF_MEMORY, b""
@@ -94,5 +109,7 @@ def _answer(pipe: socket.socket, answers: Answers, question: bytes) -> tuple[Kin
             return Kind.LACKS, packed({"sentence": lack.sentence, "help": lack.help})
         if isinstance(error, DripError):
             place = str(error.place) if error.place else None
-            return Kind.WRONG, packed({"sentence": error.sentence, "help": error.help, "place": place})
+            return Kind.WRONG, packed(
+                {"sentence": error.sentence, "help": error.help, "place": place}
+            )
         return Kind.FAILED, type(error).__name__.encode()

@@ -61,7 +61,9 @@ def receive(take: Callable[[int], bytes]) -> tuple[Kind, bytes]:
 
 def packed(value: Any) -> bytes:
     """JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
 
 
 def unpacked(body: bytes) -> Any:

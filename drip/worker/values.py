@@ -26,6 +26,8 @@ def plain(value: Any) -> Any:
         case Place():
             return str(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+            return {
+                each.name: plain(getattr(value, each.name)) for each in fields(value)
+            }
         case _:
             return value

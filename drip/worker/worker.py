@@ -73,10 +73,20 @@ class Worker:
     """
 
     def __init__(
-        self, makes: str, root: Path, environment: Mapping[str, str], passed_s: Callable[[], float], limits: Limits, *,
+        self,
+        makes: str,
+        root: Path,
+        environment: Mapping[str, str],
+        passed_s: Callable[[], float],
+        limits: Limits,
+        *,
         shares: bool = False,
-    ) -> None:  # fmt: skip
-        self._makes, self._about, self._passed_s = makes, (root, dict(environment)), passed_s
+    ) -> None:
+        self._makes, self._about, self._passed_s = (
+            makes,
+            (root, dict(environment)),
+            passed_s,
+        )
         self._limits, self._shares = limits, shares
         self._turn = anyio.Lock()
         # Nobody else waits for a thread because this one waits for the process.
@@ -100,7 +110,9 @@ class Worker:
             raise Busy(sentence, help="try again in a few seconds") from None
         try:
             self._raise_if_resting(about)
-            return await run_sync(partial(self.answer, what, **more), limiter=self._thread)
+            return await run_sync(
+                partial(self.answer, what, **more), limiter=self._thread
+            )
         except Ended as ended:
             self._resting[about] = (self._passed_s() + self._limits.rest_s, ended)
             raise
@@ -126,7 +138,9 @@ class Worker:
 
     def _raise_if_resting(self, about: Hashable) -> None:
         now = self._passed_s()
-        self._resting = {key: each for key, each in self._resting.items() if each[0] > now}
+        self._resting = {
+            key: each for key, each in self._resting.items() if each[0] > now
+        }
         if about in self._resting:
             # Another one each time: an exception keeps all that it ever came by.
             ended = self._resting[about][1]
@@ -139,15 +153,21 @@ class Worker:
         except TimeoutError:
             self._end()
             most = self._limits.answer_s if process.begun else self._limits.ready_s
-            raise self._ended(f"takes longer than {most:g} seconds", process.noted) from None
+            raise self._ended(
+                f"takes longer than {most:g} seconds", process.noted
+            ) from None
         except (OSError, Nonsense):
             self._end()
-            raise self._ended("has ended the process that it is made in", process.noted, _Died) from None
+            raise self._ended(
+                "has ended the process that it is made in", process.noted, _Died
+            ) from None
         match kind:
             case Kind.OUT_OF_MEMORY:
                 self._end()
                 most = self._limits.memory_bytes / GB
-                raise self._ended(f"takes more than {most:g} GB of memory", process.noted)
+                raise self._ended(
+                    f"takes more than {most:g} GB of memory", process.noted
+                )
             case Kind.WRONG | Kind.LACKS:
                 raise answer
             case Kind.FAILED:
@@ -159,10 +179,15 @@ class Worker:
         """Raises Busy once the worker was closed, whichever thread was first."""
         if not self._closed:
             try:
-                self._process = self._process or _Process(*self._about, self._limits, daemon=not self._shares)
+                self._process = self._process or _Process(
+                    *self._about, self._limits, daemon=not self._shares
+                )
             except OSError as error:
                 sentence = f"No process can be begun: {error.strerror}."
-                raise Busy(sentence, help="try again in a minute, and look for what takes up this machine") from None
+                raise Busy(
+                    sentence,
+                    help="try again in a minute, and look for what takes up this machine",
+                ) from None
             process = self._process
             if not self._closed:
                 return process
@@ -171,7 +196,10 @@ class Worker:
 
     def _ended(self, how: str, noted: str, kind: type[Ended] = Ended) -> Ended:
         again = f"it is tried again once a file has changed, or in {self._limits.rest_s:g} seconds"
-        return kind(f"{self._makes} {how}; it was at {noted}.", help=f"make that or its loops shorter: {again}")
+        return kind(
+            f"{self._makes} {how}; it was at {noted}.",
+            help=f"make that or its loops shorter: {again}",
+        )
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -185,17 +213,35 @@ class _Process:
     Raises OSError if the machine cannot begin one now.
     """
 
-    def __init__(self, root: Path, environment: Mapping[str, str], limits: Limits, *, daemon: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        limits: Limits,
+        *,
+        daemon: bool,
+    ) -> None:
         # Begun anew, since neither a server's threads nor its database survive being forked.
         context = multiprocessing.get_context("spawn")
         with contextlib.ExitStack() as undone:
-            self._folder = tempfile.TemporaryDirectory(prefix="drip-", ignore_cleanup_errors=True)
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="drip-", ignore_cleanup_errors=True
+            )
             undone.callback(self._folder.cleanup)
             self._pipe, theirs = socket.socketpair()
             undone.callback(self._pipe.close)
             with theirs:
-                about = (theirs, root, environment, limits.memory_bytes, limits.nice, self._folder.name)
-                self._process = context.Process(target=serve, args=about, name="drip-worker", daemon=daemon)
+                about = (
+                    theirs,
+                    root,
+                    environment,
+                    limits.memory_bytes,
+                    limits.nice,
+                    self._folder.name,
+                )
+                self._process = context.Process(
+                    target=serve, args=about, name="drip-worker", daemon=daemon
+                )
                 self._process.start()
             undone.pop_all()
         self._ending = threading.Lock()
@@ -264,7 +310,11 @@ def _lack(told: Any) -> Shortage:
 
 def _error(told: Any) -> DripError:
     match told:
-        case {"sentence": str(sentence), "help": (str() | None) as help, "place": (str() | None) as place}:
+        case {
+            "sentence": str(sentence),
+            "help": (str() | None) as help,
+            "place": (str() | None) as place,
+        }:
             return DripError(sentence, help=help, place=Place(place) if place else None)
         case _:
             raise Nonsense

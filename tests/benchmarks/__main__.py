@@ -38,7 +38,9 @@ def main() -> None:
         for name in wanted:
             subprocess.run([sys.executable, "-m", "tests.benchmarks", name], check=True)
         return
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    optimised = "--enable-optimizations" in (
+        sysconfig.get_config_var("CONFIG_ARGS") or ""
+    )
     how = "with PGO" if optimised else "without PGO"
     sys.stdout.write(f"CPython {platform.python_version()}, built {how}\n")
     unhurried()

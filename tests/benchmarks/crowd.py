@@ -68,25 +68,45 @@ def consent(connection: Connection, topic: str, percent: int) -> None:
 def vehicles(connection: Connection, percent: int, now: datetime) -> None:
     """Cars whose services lie in the year before `now`; the oil is due half a year after."""
     first = f"{now:%Y}-01-01"
-    about = {"kind": "vehicle", "attributes": '{"model": "Golf", "status": "active"}', "field": "last_service"}
-    connection.execute(text(RECORDS), {**about, "first": first, "spread": 365, "percent": percent})
+    about = {
+        "kind": "vehicle",
+        "attributes": '{"model": "Golf", "status": "active"}',
+        "field": "last_service",
+    }
+    connection.execute(
+        text(RECORDS), {**about, "first": first, "spread": 365, "percent": percent}
+    )
     dates = {"kind": "vehicle", "field": "last_service"}
-    connection.execute(text(RECORD_DATES), {**dates, "name": "last_service", "shift": "0 days"})
-    connection.execute(text(RECORD_DATES), {**dates, "name": "oil_change_due", "shift": "6 months"})
+    connection.execute(
+        text(RECORD_DATES), {**dates, "name": "last_service", "shift": "0 days"}
+    )
+    connection.execute(
+        text(RECORD_DATES), {**dates, "name": "oil_change_due", "shift": "6 months"}
+    )
 
 
 def leases(connection: Connection, percent: int, now: datetime) -> None:
     """Leases that end within the year after `now`."""
-    about = {"kind": "lease", "attributes": '{"unit": "4B", "status": "active"}', "field": "lease_end"}
-    connection.execute(text(RECORDS), {**about, "first": f"{now:%Y-%m-%d}", "spread": 365, "percent": percent})
+    about = {
+        "kind": "lease",
+        "attributes": '{"unit": "4B", "status": "active"}',
+        "field": "lease_end",
+    }
     connection.execute(
-        text(RECORD_DATES), {"kind": "lease", "field": "lease_end", "name": "lease_end", "shift": "0 days"}
+        text(RECORDS),
+        {**about, "first": f"{now:%Y-%m-%d}", "spread": 365, "percent": percent},
+    )
+    connection.execute(
+        text(RECORD_DATES),
+        {"kind": "lease", "field": "lease_end", "name": "lease_end", "shift": "0 days"},
     )
 
 
 def events(connection: Connection, name: str, percent: int, now: datetime) -> None:
     """Something that happened to so many of a hundred, once within 300 days."""
-    connection.execute(text(ORDERS), {"name": name, "percent": percent, "now": millis(now)})
+    connection.execute(
+        text(ORDERS), {"name": name, "percent": percent, "now": millis(now)}
+    )
 
 
 def history(connection: Connection, each: int, now: datetime) -> None:

@@ -38,13 +38,17 @@ def moved(file: Path, to: Postgres, now: datetime) -> str:
         for table in metadata.sorted_tables:
             names = ", ".join(f'"{column.name}"' for column in table.columns)
             target.execute(f'DELETE FROM "{table.name}"')  # type: ignore[call-overload]
-            with target.cursor().copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:  # type: ignore[call-overload]
+            with target.cursor().copy(
+                f'COPY "{table.name}" ({names}) FROM STDIN'
+            ) as copy:  # type: ignore[call-overload]
                 for row in source.execute(f'SELECT {names} FROM "{table.name}"'):
                     copy.write_row(row)
             if table.autoincrement_column is not None:
                 counted = f"pg_get_serial_sequence('{table.name}', '{table.autoincrement_column.name}')"
                 newest = f'SELECT coalesce(max("{table.autoincrement_column.name}"), 1) FROM "{table.name}"'
-                target.execute(f"SELECT setval({counted}, ({newest})) WHERE {counted} IS NOT NULL")  # type: ignore[call-overload]
+                target.execute(
+                    f"SELECT setval({counted}, ({newest})) WHERE {counted} IS NOT NULL"
+                )  # type: ignore[call-overload]
         target.commit()
         target.autocommit = True
         target.execute("VACUUM ANALYZE")

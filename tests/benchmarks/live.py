@@ -32,7 +32,9 @@ def live(runs: int = RUNS) -> None:
             import_people(workspace, database, write_people(root, NOW.date()), NOW)
             with database.write() as connection:
                 operators.add(connection, "ana", hash_of(PASSWORD), NOW)
-            with serving(make_dashboard(workspace, database, lambda: NOW, time.monotonic)) as url:
+            with serving(
+                make_dashboard(workspace, database, lambda: NOW, time.monotonic)
+            ) as url:
                 page = chromium.new_page()
                 page.goto(f"{url}/login?next=/health")
                 page.get_by_label("Name").fill("ana")
@@ -44,7 +46,9 @@ def live(runs: int = RUNS) -> None:
                 for n in range(runs + 1):
                     card.write_text(f"{text}\n\nEdit number {n}.\n", "utf-8")
                     began = time.monotonic()
-                    page.frame_locator("iframe.phone").get_by_text(f"Edit number {n}.").wait_for(timeout=30_000)
+                    page.frame_locator("iframe.phone").get_by_text(
+                        f"Edit number {n}."
+                    ).wait_for(timeout=30_000)
                     took.append(time.monotonic() - began)
         # The first has to write everything for the first time.
         say("live preview: from an edit to the browser", took[1:], "s")

@@ -54,24 +54,46 @@ def pages(runs: int = RUNS) -> None:
     with folder() as root, contextlib.ExitStack() as stack:
         tokens = _shop(root)
         ours, bare = _free_port(), _free_port()
-        stack.enter_context(_running(command(root, "serve", "--listen", str(ours), "--dashboard", "off"), ours))
+        stack.enter_context(
+            _running(
+                command(root, "serve", "--listen", str(ours), "--dashboard", "off"),
+                ours,
+            )
+        )
         stack.enter_context(_running([sys.executable, "-c", HELLO, str(bare)], bare))
-        daemon = subprocess.Popen(command(root, "run", "--every", "1"), env=environment(), stderr=subprocess.DEVNULL)
+        daemon = subprocess.Popen(
+            command(root, "run", "--every", "1"),
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
         stack.callback(daemon.wait)
         stack.callback(daemon.terminate)
         rates: dict[str, list[float]] = {"hello": [], "unsubscribe": [], "events": []}
         form = ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click")
         for run in range(runs):
             some = tokens[run * POSTS : (run + 1) * POSTS]
-            rates["hello"].append(POSTS / _posted(bare, [(f"/{each}", *form) for each in some]))
-            rates["unsubscribe"].append(POSTS / _posted(ours, [(f"/unsubscribe/{each}", *form) for each in some]))
-            batches = [("/api/events", "application/json", _batch(run, n)) for n in range(BATCHES)]
+            rates["hello"].append(
+                POSTS / _posted(bare, [(f"/{each}", *form) for each in some])
+            )
+            rates["unsubscribe"].append(
+                POSTS
+                / _posted(ours, [(f"/unsubscribe/{each}", *form) for each in some])
+            )
+            batches = [
+                ("/api/events", "application/json", _batch(run, n))
+                for n in range(BATCHES)
+            ]
             rates["events"].append(BATCHES * TOGETHER / _posted(ours, batches))
         said, events = _counted(root)
-        assert said == runs * POSTS and events == runs * BATCHES * TOGETHER, "something was lost"
+        assert said == runs * POSTS and events == runs * BATCHES * TOGETHER, (
+            "something was lost"
+        )
     for name, found in rates.items():
         say(name, found, "a second")
-    own = [one / other for one, other in zip(rates["unsubscribe"], rates["hello"], strict=True)]
+    own = [
+        one / other
+        for one, other in zip(rates["unsubscribe"], rates["hello"], strict=True)
+    ]
     say("unsubscribe, of a bare application that reads the form", own, "times")
 
 
@@ -82,28 +104,41 @@ def _shop(root: Path) -> list[str]:
         "campaigns/thanks.yaml": THANKS,
         "templates/thanks.md": "---\nsubject: Thanks\n---\nThanks\n",
     }
-    people = "key,email,news\n" + "".join(f"p{n},p{n}@example.com,yes\n" for n in range(PEOPLE))
+    people = "key,email,news\n" + "".join(
+        f"p{n},p{n}@example.com,yes\n" for n in range(PEOPLE)
+    )
     made_of(root, files, people)
     database = SqliteDatabase(root / ".drip" / "drip.db")
     with database.write() as connection:
         api_keys.add(connection, "benchmark", TOKEN, ["events"], at("2026-01-01"))
         key_id, secret = list(link_keys(connection).items())[-1]
     database.close()
-    return [sign(Link("unsubscribe", n, "news"), key_id, secret) for n in range(1, PEOPLE)]
+    return [
+        sign(Link("unsubscribe", n, "news"), key_id, secret) for n in range(1, PEOPLE)
+    ]
 
 
 def _batch(run: int, number: int) -> bytes:
     events = [
-        {"event": "order.placed", "contact": f"p{(number * TOGETHER + n) % PEOPLE}", "id": f"{run}-{number}-{n}", "fields": {"total": n}}
+        {
+            "event": "order.placed",
+            "contact": f"p{(number * TOGETHER + n) % PEOPLE}",
+            "id": f"{run}-{number}-{n}",
+            "fields": {"total": n},
+        }
         for n in range(TOGETHER)
-    ]  # fmt: skip
+    ]
     return json.dumps(events).encode()
 
 
 def _counted(root: Path) -> tuple[int, int]:
     with contextlib.closing(sqlite3.connect(root / ".drip" / "drip.db")) as connection:
-        said = connection.execute("SELECT count(*) FROM consents WHERE topic = 'news' AND NOT given").fetchone()[0]
-        return said, connection.execute("SELECT count(*) FROM events WHERE name = 'order.placed'").fetchone()[0]
+        said = connection.execute(
+            "SELECT count(*) FROM consents WHERE topic = 'news' AND NOT given"
+        ).fetchone()[0]
+        return said, connection.execute(
+            "SELECT count(*) FROM events WHERE name = 'order.placed'"
+        ).fetchone()[0]
 
 
 def _posted(port: int, requests: Sequence[tuple[str, str, bytes]]) -> float:
@@ -118,7 +153,11 @@ def _posted(port: int, requests: Sequence[tuple[str, str, bytes]]) -> float:
             writer.write(head.encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200"), answer
-            length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            length = next(
+                line
+                for line in answer.lower().split(b"\r\n")
+                if line.startswith(b"content-length:")
+            )
             await reader.readexactly(int(length.partition(b":")[2]))
         writer.close()
 
@@ -132,11 +171,17 @@ def _posted(port: int, requests: Sequence[tuple[str, str, bytes]]) -> float:
 
 @contextlib.contextmanager
 def _running(arguments: list[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(arguments, env={**environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        arguments,
+        env={**environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.DEVNULL,
+    )
     try:
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", port), timeout=1),
+            ):
                 break
             assert process.poll() is None
             time.sleep(0.1)

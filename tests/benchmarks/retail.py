@@ -31,7 +31,9 @@ def workspace(root: Path) -> None:
     (root / "campaigns" / "_settings.yaml").write_text(SETTINGS.format(port=25))
     for name, text in CAMPAIGNS.items():
         (root / "campaigns" / f"{name}.yaml").write_text(f"name: {name}\n{text}")
-        (root / "templates" / f"{name}.md").write_text(f"---\nsubject: {TEMPLATES[name]}\n")
+        (root / "templates" / f"{name}.md").write_text(
+            f"---\nsubject: {TEMPLATES[name]}\n"
+        )
 
 
 def imported(root: Path) -> float:
@@ -88,10 +90,16 @@ SELECT id, 0, 'order.placed', 'o' || id, 1700000000000 + id * 1000, '{}' FROM co
 def condition_of(chance: random.Random) -> dict[str, str]:
     day = date(2020, 1, 1) + timedelta(days=chance.randrange(2400))
     lines = {
-        "first_name": f"name{chance.randrange(50_000)}", "visits": f"between {(n := chance.randrange(990))} and {n + 1}",
-        "spent": f"more than {chance.randrange(990, 999)}", "joined": f"{day}", "size": "small",
-        "trial_ends": f"{day}", "orders": "at least 2", "did": "order.placed at least 2 times", "tagged": "x",
-    }  # fmt: skip
+        "first_name": f"name{chance.randrange(50_000)}",
+        "visits": f"between {(n := chance.randrange(990))} and {n + 1}",
+        "spent": f"more than {chance.randrange(990, 999)}",
+        "joined": f"{day}",
+        "size": "small",
+        "trial_ends": f"{day}",
+        "orders": "at least 2",
+        "did": "order.placed at least 2 times",
+        "tagged": "x",
+    }
     first = chance.choice(list(lines))
     second = chance.choice(["visits", "spent", "size"])
     return {first: lines[first], second: lines[second]}
@@ -105,8 +113,18 @@ def conditions() -> None:
 
 def _conditions(root: Path) -> None:
     chance, now = random.Random(1), at("2026-11-24")
-    texts = {f"c{n}": json.dumps({"name": "C", "topic": "news", "trigger": {"event": "x.y"}, "steps": [{"send": "a"}],
-                                  "audience": condition_of(chance)}) for n in range(2_000)}  # fmt: skip
+    texts = {
+        f"c{n}": json.dumps(
+            {
+                "name": "C",
+                "topic": "news",
+                "trigger": {"event": "x.y"},
+                "steps": [{"send": "a"}],
+                "audience": condition_of(chance),
+            }
+        )
+        for n in range(2_000)
+    }
     world = World(root, {}, FIELDS)
     for key, text in texts.items():
         world.write(f"campaigns/{key}.yaml", text)
@@ -120,7 +138,9 @@ def _conditions(root: Path) -> None:
         connection.exec_driver_sql(ORDERS)
     began = time.monotonic()
     with world.database.write() as connection:
-        audiences = [each.audience for each in loaded.campaigns.values() if each.audience]
+        audiences = [
+            each.audience for each in loaded.campaigns.values() if each.audience
+        ]
         index_contacts(connection, who.attribute_indexes(loaded.settings, audiences))
     say("their indexes over 1,000,000 contacts made", [time.monotonic() - began])
     compiled, asked, scans = [], [], 0
@@ -128,11 +148,15 @@ def _conditions(root: Path) -> None:
         for n, audience in enumerate(audiences):
             began = time.monotonic()
             found = [
-                each.compile(connection.engine) for each in who.statements(connection, loaded.settings, audience, now)
+                each.compile(connection.engine)
+                for each in who.statements(connection, loaded.settings, audience, now)
             ]
             compiled.append(time.monotonic() - began)
             assert found
-            scans += any(line.startswith("SCAN contacts") for line in plan(connection, loaded.settings, audience, now))
+            scans += any(
+                line.startswith("SCAN contacts")
+                for line in plan(connection, loaded.settings, audience, now)
+            )
             if n % 20 == 0:
                 began = time.monotonic()
                 who.matching(connection, loaded.settings, audience, now)
@@ -162,7 +186,10 @@ def checks() -> None:
     """500 campaign files."""
     with folder() as root:
         five_hundred(root / "five-hundred")
-        say("check of 500 campaigns", [checked(root / "five-hundred") for _ in range(RUNS)])
+        say(
+            "check of 500 campaigns",
+            [checked(root / "five-hundred") for _ in range(RUNS)],
+        )
 
 
 def _retail(root: Path) -> None:

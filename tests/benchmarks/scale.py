@@ -55,14 +55,20 @@ TWENTY = {
     f"c{n}": f"name: C{n}\ntopic: {'newsletter' if n % 2 else 'service'}\ntrigger: {trigger}\nsteps: [send: a, wait: 3 days, send: b]\n"
     for n, trigger in enumerate(
         [
-            "{ schedule: every Thursday at 10:00 }", "{ schedule: every day at 9:00 }", "{ schedule: 0 8 1 * * }",
-            "{ date: contact.birthday, repeat: yearly }", "{ date: 3 days before contact.birthday, repeat: yearly }",
-            "{ event: order.placed }", "{ event: order.refunded }", "{ date: contact.joined }",
-            "{ segment: busy }", "{ counter: card, reaches: [5] }",
+            "{ schedule: every Thursday at 10:00 }",
+            "{ schedule: every day at 9:00 }",
+            "{ schedule: 0 8 1 * * }",
+            "{ date: contact.birthday, repeat: yearly }",
+            "{ date: 3 days before contact.birthday, repeat: yearly }",
+            "{ event: order.placed }",
+            "{ event: order.refunded }",
+            "{ date: contact.joined }",
+            "{ segment: busy }",
+            "{ counter: card, reaches: [5] }",
         ]
         * 2
     )
-}  # fmt: skip
+}
 MORE = "segments: { busy: { did: order.placed in the last 30 days } }\ncounters: { card: { add: order.placed } }\n"
 
 
@@ -75,7 +81,9 @@ def folder() -> Iterator[Path]:
 def say(what: str, values: list[float], unit: str = "s") -> float:
     """Prints median and spread; returns the median."""
     middle = statistics.median(values)
-    sys.stdout.write(f"{what}: median {middle:.3g} {unit} of {len(values)} ({min(values):.3g} to {max(values):.3g})\n")
+    sys.stdout.write(
+        f"{what}: median {middle:.3g} {unit} of {len(values)} ({min(values):.3g} to {max(values):.3g})\n"
+    )
     sys.stdout.flush()
     return middle
 
@@ -98,7 +106,9 @@ def ticks() -> None:
     """A tick at three sizes, with twenty campaigns: nothing due, and one contact in a hundred due."""
     for where in kinds():
         quiet = [_ticks(size, where) for size in SIZES]
-        sys.stdout.write(f"{SIZES[-1]:,} beside {SIZES[0]:,}, nothing due: {quiet[-1] / quiet[0]:.2f} times\n")
+        sys.stdout.write(
+            f"{SIZES[-1]:,} beside {SIZES[0]:,}, nothing due: {quiet[-1] / quiet[0]:.2f} times\n"
+        )
 
 
 def _ticks(size: int, where: Postgres | None) -> float:
@@ -111,14 +121,22 @@ def _ticks(size: int, where: Postgres | None) -> float:
             crowd.events(connection, "order.placed", 10, NOW)
         if where:
             world.database.close()
-            world = World(root, TWENTY, SETTINGS + MORE, address=moved(root / ".drip" / "drip.db", where, NOW))
+            world = World(
+                root,
+                TWENTY,
+                SETTINGS + MORE,
+                address=moved(root / ".drip" / "drip.db", where, NOW),
+            )
         tick = _ticker(world, world.workspace.book(world.database, NOW))
         # The first ones look at everything there is.
         for minutes in (0, 60, 120):
             tick(NOW + timedelta(minutes=minutes))
             _all_sent(world)
         noon = NOW + timedelta(hours=2)
-        found = [timed(partial(tick, noon + timedelta(seconds=10 * n))) * 1000 for n in range(1, 4 * RUNS)]
+        found = [
+            timed(partial(tick, noon + timedelta(seconds=10 * n))) * 1000
+            for n in range(1, 4 * RUNS)
+        ]
         middle = say(f"tick, nothing due, {size:,} contacts", found, "ms")
         each = []
         for n in range(RUNS):
@@ -129,7 +147,11 @@ def _ticks(size: int, where: Postgres | None) -> float:
                     f"'r{n}-' || id, {_ms(noon)}, '{{}}' FROM contacts WHERE id % 100 = {n}"
                 )
                 connection.execute(text(refunds))
-            each.append(timed(partial(tick, noon + timedelta(minutes=10 + n))) / (size / 100) * 1e6)
+            each.append(
+                timed(partial(tick, noon + timedelta(minutes=10 + n)))
+                / (size / 100)
+                * 1e6
+            )
             _all_sent(world)
         say(f"tick, 1 % due, {size:,} contacts: for each that is due", each, "µs")
         world.database.close()
@@ -146,7 +168,9 @@ def _all_sent(world: World) -> None:
 
 def _ticker(world: World, book: Book) -> Callable[[datetime], None]:
     doorkeeper = Doorkeeper()
-    return lambda now: plan(world.database, book, world.workspace.templates, doorkeeper, now)
+    return lambda now: plan(
+        world.database, book, world.workspace.templates, doorkeeper, now
+    )
 
 
 def _ms(at_: datetime) -> int:
@@ -172,11 +196,24 @@ def blast(size: int = 1_000_000, runs: int = RUNS) -> None:
             copied.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for where in kinds():
             rates, ratios = [], []
-            blasts = _in_postgresql(file, where, runs) if where else _in_sqlite(file, runs)
+            blasts = (
+                _in_postgresql(file, where, runs) if where else _in_sqlite(file, runs)
+            )
             for database, copy in blasts:
-                seconds = timed(partial(plan, database, book, world.workspace.templates, Doorkeeper(), BLAST_AT))
+                seconds = timed(
+                    partial(
+                        plan,
+                        database,
+                        book,
+                        world.workspace.templates,
+                        Doorkeeper(),
+                        BLAST_AT,
+                    )
+                )
                 with database.read() as connection:
-                    counted = connection.execute(text("SELECT count(*) FROM messages WHERE campaign = 'blast'"))
+                    counted = connection.execute(
+                        text("SELECT count(*) FROM messages WHERE campaign = 'blast'")
+                    )
                     assert counted.scalar() == size
                 ratios.append(seconds / copy())
                 rates.append(size / seconds)
@@ -194,7 +231,10 @@ def _in_sqlite(file: Path, runs: int) -> Iterator[tuple[Database, Copy]]:
     for n in range(runs):
         path = file.with_name(f"{n}.db")
         shutil.copy(file, path)
-        with closing(SqliteDatabase(path)) as database, closing(sqlite3.connect(path)) as beside:
+        with (
+            closing(SqliteDatabase(path)) as database,
+            closing(sqlite3.connect(path)) as beside,
+        ):
             yield database, partial(_copied_in_sqlite, beside)
         path.unlink()
 
@@ -204,7 +244,9 @@ def _copied_in_sqlite(beside: sqlite3.Connection) -> float:
     sql = "SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND sql NOT NULL"
     for (statement,) in beside.execute(sql).fetchall():
         for name in ("due", "waiting", "open", "by_contact", "by_settling"):
-            statement = statement.replace(f"INDEX messages_{name} ", f"INDEX copy_of_messages_{name} ")
+            statement = statement.replace(
+                f"INDEX messages_{name} ", f"INDEX copy_of_messages_{name} "
+            )
         statement = statement.replace(" messages ", " copy_of_messages ")
         beside.execute(statement.replace("TABLE messages", "TABLE copy_of_messages"))
     beside.commit()
@@ -216,7 +258,9 @@ def _copied_in_sqlite(beside: sqlite3.Connection) -> float:
     return timed(copy)
 
 
-def _in_postgresql(file: Path, where: Postgres, runs: int) -> Iterator[tuple[Database, Copy]]:
+def _in_postgresql(
+    file: Path, where: Postgres, runs: int
+) -> Iterator[tuple[Database, Copy]]:
     """As `_in_sqlite`, on a server."""
     base = moved(file, where, NOW)
     for n in range(runs):
@@ -247,14 +291,26 @@ def ledger(size: int = 5_000) -> None:
         gallery(root, size)
         workspace = Workspace(root, {})
         with workspace.database(NOW) as database, rehearsal(database, NOW) as copy:
-            book, nowhere = workspace.book(copy, NOW), dict.fromkeys(workspace.settings.transports, Nowhere())
-            simulate(copy, book, workspace.templates, nowhere, NOW, NOW + timedelta(days=30))
+            book, nowhere = (
+                workspace.book(copy, NOW),
+                dict.fromkeys(workspace.settings.transports, Nowhere()),
+            )
+            simulate(
+                copy, book, workspace.templates, nowhere, NOW, NOW + timedelta(days=30)
+            )
             with copy.read() as connection:
                 sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN ('judgements', 'reasons') OR name LIKE 'ix_judgements%'"
                 taken = connection.exec_driver_sql(sql).scalar() or 0
-                made = connection.exec_driver_sql("SELECT count(*) FROM judgements").scalar() or 0
+                made = (
+                    connection.exec_driver_sql(
+                        "SELECT count(*) FROM judgements"
+                    ).scalar()
+                    or 0
+                )
         each = f"{taken / made:.0f} bytes each, {taken / size * 365 / 30:.0f} bytes for each contact and year"
-        sys.stdout.write(f"reasons of {made:,} judgements over {size:,} contacts: {each}\n")
+        sys.stdout.write(
+            f"reasons of {made:,} judgements over {size:,} contacts: {each}\n"
+        )
 
 
 # --- preview and import
@@ -271,7 +327,11 @@ def gallery(root: Path, size: int) -> None:
             crowd.consent(connection, "offers", 40)
             crowd.vehicles(connection, 10, NOW)
             crowd.leases(connection, 2, NOW)
-            for name, percent in (("order.placed", 20), ("service.completed", 5), ("coffee.bought", 10)):
+            for name, percent in (
+                ("order.placed", 20),
+                ("service.completed", 5),
+                ("coffee.bought", 10),
+            ):
                 crowd.events(connection, name, percent, NOW)
         # As a workspace that is at work has it: with what follows from all this worked out.
         workspace.book(database, NOW)
@@ -282,8 +342,13 @@ def preview(size: int = 1_000_000, runs: int = RUNS) -> None:
     with folder() as root:
         gallery(root, size)
         for where in kinds():
-            more = {"DRIP_DATABASE": moved(root / ".drip" / "drip.db", where, NOW)} if where else {}
-            found = [timed(lambda: drip(root, "preview", "--now", "2026-11-25 8:00", **more)) for _ in range(runs)]  # noqa: B023
+            more = (
+                {"DRIP_DATABASE": moved(root / ".drip" / "drip.db", where, NOW)}
+                if where
+                else {}
+            )
+            preview = partial(drip, root, "preview", "--now", "2026-11-25 8:00", **more)
+            found = [timed(preview) for _ in range(runs)]
             say(f"preview of 30 days, {size:,} contacts, the gallery", found)
         most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
         sys.stdout.write(f"  memory {most} MB\n")
@@ -296,20 +361,45 @@ def imports(size: int = 1_000_000, runs: int = RUNS) -> None:
         world.database.close()
         with (root / "people.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["key", "email", "first_name", "birthday", "timezone", "newsletter"])
+            writer.writerow(
+                ["key", "email", "first_name", "birthday", "timezone", "newsletter"]
+            )
             for n in range(size):
                 born = date(1950, 1, 1) + timedelta(days=n * 31 % 18000)
                 zone = ("", "America/Denver", "Europe/London")[n % 3]
-                writer.writerow([f"p{n}", f"p{n}@example.com", f"Name{n % 5000}", born, zone, "yes" if n % 2 else ""])
+                writer.writerow(
+                    [
+                        f"p{n}",
+                        f"p{n}@example.com",
+                        f"Name{n % 5000}",
+                        born,
+                        zone,
+                        "yes" if n % 2 else "",
+                    ]
+                )
         path = world.root / ".drip" / "drip.db"
         for where in kinds():
             times, ratios = [], []
             for _ in range(runs):
                 path.unlink(missing_ok=True)
                 address = where.fresh() if where else str(path)
-                do = partial(drip, world.root, "import", "contacts", str(root / "people.csv"), DRIP_DATABASE=address)
+                do = partial(
+                    drip,
+                    world.root,
+                    "import",
+                    "contacts",
+                    str(root / "people.csv"),
+                    DRIP_DATABASE=address,
+                )
                 times.append(timed(do))
-                ratios.append(times[-1] / (_inserted_in_postgresql(address) if where else _inserted_in_sqlite(path)))
+                ratios.append(
+                    times[-1]
+                    / (
+                        _inserted_in_postgresql(address)
+                        if where
+                        else _inserted_in_sqlite(path)
+                    )
+                )
                 if where:
                     where.drop(address)
             say(f"import of {size:,} contacts", times)
@@ -322,7 +412,10 @@ IMPORTED = ("contacts", "dates", "consents", "consent_log")
 def _inserted_in_sqlite(path: Path) -> float:
     """Seconds in which SQLite takes the same rows from a program's lists, in batches of 2,000, each committed."""
     with closing(sqlite3.connect(path)) as beside:
-        rows = {name: beside.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in IMPORTED}
+        rows = {
+            name: beside.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
+            for name in IMPORTED
+        }
         for name in IMPORTED:
             beside.execute(f"DELETE FROM {name}")
         beside.commit()
@@ -331,7 +424,10 @@ def _inserted_in_sqlite(path: Path) -> float:
             for name in IMPORTED:
                 marks = ",".join("?" * len(rows[name][0]))
                 for n in range(0, len(rows[name]), 2_000):
-                    beside.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
+                    beside.executemany(
+                        f"INSERT INTO {name} VALUES ({marks})",
+                        rows[name][n : n + 2_000],
+                    )
                     beside.commit()
 
         return timed(insert)
@@ -342,7 +438,10 @@ def _inserted_in_postgresql(address: str) -> float:
     with psycopg.connect(address) as beside:
         # JSON as its text: a program that inserts has it so.
         beside.adapters.register_loader("json", TextLoader)
-        rows = {name: beside.execute(f"SELECT * FROM {name}").fetchall() for name in IMPORTED}
+        rows = {
+            name: beside.execute(f"SELECT * FROM {name}").fetchall()
+            for name in IMPORTED
+        }
         for name in reversed(IMPORTED):
             beside.execute(f"DELETE FROM {name}")
         beside.commit()
@@ -352,7 +451,10 @@ def _inserted_in_postgresql(address: str) -> float:
                 marks = ",".join(["%s"] * len(rows[name][0]))
                 for n in range(0, len(rows[name]), 2_000):
                     with beside.cursor() as cursor:
-                        cursor.executemany(f"INSERT INTO {name} VALUES ({marks})", rows[name][n : n + 2_000])
+                        cursor.executemany(
+                            f"INSERT INTO {name} VALUES ({marks})",
+                            rows[name][n : n + 2_000],
+                        )
                     beside.commit()
 
         return timed(insert)

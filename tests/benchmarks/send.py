@@ -30,7 +30,16 @@ from drip.storage import control
 from drip.transports.mime import to_bytes
 from drip.transports.smtp import SmtpTransport
 from tests.benchmarks import crowd
-from tests.benchmarks.scale import BLAST, BLAST_AT, NOW, RUNS, SETTINGS, folder, say, timed
+from tests.benchmarks.scale import (
+    BLAST,
+    BLAST_AT,
+    NOW,
+    RUNS,
+    SETTINGS,
+    folder,
+    say,
+    timed,
+)
 from tests.benchmarks.sink import Running, sink
 from tests.world import World
 
@@ -42,21 +51,26 @@ SENDERS = 2
 CONNECTIONS = 32
 ALONE_CONNECTIONS = 10
 PRODUCTS = [
-    {"name": f"Product {n}", "text": "A fine thing for every day. " * 12, "price": 10.9 + n, "link": f"https://shop.example/p/{n}"}
+    {
+        "name": f"Product {n}",
+        "text": "A fine thing for every day. " * 12,
+        "price": 10.9 + n,
+        "link": f"https://shop.example/p/{n}",
+    }
     for n in range(10)
-]  # fmt: skip
+]
 ROW = """<tr><td style="padding:16px;border-bottom:1px solid #dddddd;font-family:Helvetica,Arial,sans-serif;font-size:16px;line-height:1.5;color:#333333">
 <a href="{{ product.link }}?c={{ contact.key }}" style="color:#0b5394;text-decoration:none;font-weight:bold">{{ product.name }}</a><br>{{ product.text }}<br>
 <strong>{{ product.price|money }}</strong>{% if product.price < 15 %} <em>Only this week</em>{% endif %}</td></tr>
 """
 PAGE = (
-    "<!DOCTYPE html><html lang=\"en\"><body><table role=\"presentation\" width=\"600\">\n"
+    '<!DOCTYPE html><html lang="en"><body><table role="presentation" width="600">\n'
     "<tr><td>Dear {{ contact.first_name|default('friend') }}, here are ten things for you.</td></tr>\n"
     f"{{% set products = {PRODUCTS!r} %}}{{% for product in products %}}{ROW}{{% endfor %}}\n"
     f"<tr><td>{'Nothing in this letter is advice. ' * 240}</td></tr>\n"
-    "<tr><td>{{ business.name }}, {{ business.address }} <a href=\"{{ unsubscribe_link }}\">Unsubscribe</a></td></tr>\n"
+    '<tr><td>{{ business.name }}, {{ business.address }} <a href="{{ unsubscribe_link }}">Unsubscribe</a></td></tr>\n'
     "</table></body></html>\n"
-)  # fmt: skip
+)
 SUBJECT = "{{ contact.first_name|default('Hello') }}, ten new things"
 # Filters write by `locale`, so that a template which sets it is not specialised.
 PLAIN = "{% set locale = locale %}"
@@ -70,7 +84,11 @@ def sending(runs: int = RUNS) -> None:
         with folder() as root, sink() as server:
             _outbox(root, size, server.port)
             sent = _sent(root, size, server)
-            say(f"sending {size:,} messages: memory of the largest process", [sent.memory_mb], "MB")
+            say(
+                f"sending {size:,} messages: memory of the largest process",
+                [sent.memory_mb],
+                "MB",
+            )
 
 
 def _from_the_outbox(size: int, runs: int) -> None:
@@ -87,11 +105,20 @@ def _from_the_outbox(size: int, runs: int) -> None:
                 costs[name].append(1e6 * sent.cpu_s / size)
             shutil.copy(file, root / "obvious.db")
             some = size // 20
-            rates["obvious"].append(some / timed(partial(_the_obvious_way, root / "obvious.db", server.port, some)))
+            rates["obvious"].append(
+                some
+                / timed(
+                    partial(_the_obvious_way, root / "obvious.db", server.port, some)
+                )
+            )
         for name, found in rates.items():
             say(f"sending, {name}: messages a second", found, "")
         for name in ("specialised", "plain"):
-            say(f"  beside the obvious way, {name}", _ratios(rates[name], rates["obvious"]), "times")
+            say(
+                f"  beside the obvious way, {name}",
+                _ratios(rates[name], rates["obvious"]),
+                "times",
+            )
             say(f"  CPU for each message, all processes, {name}", costs[name], "µs")
 
 
@@ -131,7 +158,9 @@ def _put_back(file: Path, root: Path) -> None:
 def _write_page(root: Path, page: str) -> None:
     for path in (root / "templates").glob("blast.*"):
         path.unlink()
-    (root / "templates" / "blast.html").write_text(f'---\nsubject: "{SUBJECT}"\n---\n{page}', "utf-8")
+    (root / "templates" / "blast.html").write_text(
+        f'---\nsubject: "{SUBJECT}"\n---\n{page}', "utf-8"
+    )
 
 
 @dataclass(frozen=True)
@@ -153,23 +182,39 @@ def _sent(root: Path, size: int, server: Running) -> _Sent:
     while more:
         more = senders.hand_over(1, lambda: False).more
     seconds = time.perf_counter() - began
-    memory_mb = max(_most_memory(process.pid) for process in multiprocessing.active_children())
+    memory_mb = max(
+        _most_memory(process.pid) for process in multiprocessing.active_children()
+    )
     senders.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert server.taken() - before == size
-    return _Sent(seconds, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, memory_mb)
+    return _Sent(
+        seconds,
+        after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime,
+        memory_mb,
+    )
 
 
 def _most_memory(pid: int | None) -> float:
     """In megabytes. What `getrusage` says of a process counts what started it, too."""
-    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM"))
+    line = next(
+        each
+        for each in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if each.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
 def _the_obvious_way(file: Path, port: int, some: int) -> None:
     """A row at a time: read, render, build with the standard library, send, mark, commit."""
-    page, subject = jinja2.Template(PAGE.replace("|money", ""), autoescape=True), jinja2.Template(SUBJECT)
-    with contextlib.closing(sqlite3.connect(file)) as database, smtplib.SMTP("127.0.0.1", port) as server:
+    page, subject = (
+        jinja2.Template(PAGE.replace("|money", ""), autoescape=True),
+        jinja2.Template(SUBJECT),
+    )
+    with (
+        contextlib.closing(sqlite3.connect(file)) as database,
+        smtplib.SMTP("127.0.0.1", port) as server,
+    ):
         assert server.sock
         server.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(some):
@@ -183,11 +228,17 @@ def _the_obvious_way(file: Path, port: int, some: int) -> None:
                 "unsubscribe_link": f"https://shop.example/unsubscribe/{key}",
             }
             message = EmailMessage()
-            message["From"], message["To"], message["Subject"] = "hello@maple.example", address, subject.render(values)
+            message["From"], message["To"], message["Subject"] = (
+                "hello@maple.example",
+                address,
+                subject.render(values),
+            )
             message.set_content("Ten things for you.")
             message.add_alternative(page.render(values), subtype="html")
             server.send_message(message)
-            database.execute("UPDATE messages SET state = 'sent' WHERE id = ?", (number,))
+            database.execute(
+                "UPDATE messages SET state = 'sent' WHERE id = ?", (number,)
+            )
             database.commit()
 
 
@@ -201,7 +252,9 @@ class _Book:
 
     sent = 0
 
-    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+    def turn(
+        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+    ) -> list[bool]:
         self.sent += sum(isinstance(receipt, Sent) for _, receipt in ended)
         return [True] * len(ready)
 
@@ -216,25 +269,56 @@ def _alone(runs: int) -> None:
     """The transport by itself, near and far, beside `smtplib` and (where Postfix is here) `smtp-source`."""
     html = Pieced(["<p>Hello, these are ten things for you.</p>\n" * 430])
     message = Message(
-        "email", Mailbox("Ana", "ana@example.com"), Mailbox("Maple", "hello@maple.example"), "Hello", "Dear Ana\n", html,
-        "abc@maple.example", datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
-    )  # fmt: skip
+        "email",
+        Mailbox("Ana", "ana@example.com"),
+        Mailbox("Maple", "hello@maple.example"),
+        "Hello",
+        "Dear Ana\n",
+        html,
+        "abc@maple.example",
+        datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
+    )
     for delay_s, count in ((0.0, ALONE), (0.01, 500)):
         rates, ratios, source, postfix = [], [], [], []
         with sink(delay_s) as server:
             for _ in range(runs):
-                rates.append(count / timed(partial(_delivered, server.port, message, count, ALONE_CONNECTIONS)))
-                one = count / timed(partial(_delivered, server.port, message, count // 10, 1)) / 10
+                rates.append(
+                    count
+                    / timed(
+                        partial(
+                            _delivered, server.port, message, count, ALONE_CONNECTIONS
+                        )
+                    )
+                )
+                one = (
+                    count
+                    / timed(partial(_delivered, server.port, message, count // 10, 1))
+                    / 10
+                )
                 few = max(count // 20, 20)
                 obvious = few / timed(partial(_by_smtplib, server.port, message, few))
                 ratios.append(one / obvious)
                 if not delay_s and shutil.which("smtp-source"):
-                    source.append(rates[-1] / (count / timed(partial(_by_smtp_source, server.port, count))))
+                    source.append(
+                        rates[-1]
+                        / (count / timed(partial(_by_smtp_source, server.port, count)))
+                    )
                 if not delay_s and shutil.which("smtp-sink"):
                     with _smtp_sink() as port:
-                        postfix.append(count / timed(partial(_delivered, port, message, count, ALONE_CONNECTIONS)))
+                        postfix.append(
+                            count
+                            / timed(
+                                partial(
+                                    _delivered, port, message, count, ALONE_CONNECTIONS
+                                )
+                            )
+                        )
         where = "near" if not delay_s else f"at {delay_s * 1000:.0f} ms"
-        say(f"SMTP alone, {ALONE_CONNECTIONS} connections, {where}: messages a second", rates, "")
+        say(
+            f"SMTP alone, {ALONE_CONNECTIONS} connections, {where}: messages a second",
+            rates,
+            "",
+        )
         say(f"  one connection beside smtplib, {where}", ratios, "times")
         if source:
             say("  beside smtp-source at as many connections", source, "times")
@@ -243,7 +327,12 @@ def _alone(runs: int) -> None:
 
 
 def _delivered(port: int, message: Message, count: int, connections: int) -> None:
-    options = {"host": "127.0.0.1", "port": str(port), "security": "none", "connections": str(connections)}
+    options = {
+        "host": "127.0.0.1",
+        "port": str(port),
+        "security": "none",
+        "connections": str(connections),
+    }
     transport = SmtpTransport(options)
     book = _Book()
     transport.deliver(_copies(message, count), book)
@@ -268,7 +357,9 @@ def _by_smtplib(port: int, message: Message, count: int) -> None:
 def _by_smtp_source(port: int, count: int) -> None:
     options = ["-s", str(ALONE_CONNECTIONS), "-m", str(count), "-l", "18000", "-d"]
     addresses = ["-f", "a@maple.example", "-t", "ana@example.com"]
-    subprocess.run(["smtp-source", *options, *addresses, f"inet:127.0.0.1:{port}"], check=True)
+    subprocess.run(
+        ["smtp-source", *options, *addresses, f"inet:127.0.0.1:{port}"], check=True
+    )
 
 
 @contextlib.contextmanager
@@ -277,10 +368,15 @@ def _smtp_sink() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     user = ["-u", "nobody"] if os.getuid() == 0 else []
-    with subprocess.Popen(["smtp-sink", *user, f"inet:127.0.0.1:{port}", "100"]) as process:
+    with subprocess.Popen(
+        ["smtp-sink", *user, f"inet:127.0.0.1:{port}", "100"]
+    ) as process:
         while True:
             assert process.poll() is None
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            with (
+                contextlib.suppress(ConnectionRefusedError),
+                socket.create_connection(("127.0.0.1", port)),
+            ):
                 break
             time.sleep(0.01)
         yield port

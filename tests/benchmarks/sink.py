@@ -59,7 +59,9 @@ class Sink(asyncio.Protocol):
 
     def _say(self, data: bytes) -> None:
         if self._delay_s:
-            asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, data)
+            asyncio.get_running_loop().call_later(
+                self._delay_s, self._transport.write, data
+            )
         else:
             self._transport.write(data)
 
@@ -94,7 +96,9 @@ class Running:
 def sink(delay_s: float = 0.0) -> Iterator[Running]:
     """A sink that runs meanwhile. `delay_s` for one that is far away."""
     command = [sys.executable, "-m", "tests.benchmarks.sink", str(delay_s)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield Running(process)
         assert process.stdin
         process.stdin.close()

@@ -17,7 +17,10 @@ import uvloop
 
 ADDRESSES = [f"127.0.0.{n}" for n in range(2, 10)]
 HALF = b"POST /unsubscribe/x HTTP/1.1\r\nHost: x\r\n"
-BODY = HALF + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n"
+BODY = (
+    HALF
+    + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n"
+)
 # So much that not even the kernel has room for all of it.
 READER = b"GET /static/pages.css HTTP/1.1\r\nHost: x\r\n\r\n" * 16
 AGAIN_S, PATIENCE_S = (1.0, 5.0), 120
@@ -53,7 +56,9 @@ class Crowd:
         self._port = port
         self.came: set[tuple[str, int]] = set()
 
-    async def keep(self, kind: Callable[[Say, int], Awaitable[None]], number: int) -> None:
+    async def keep(
+        self, kind: Callable[[Say, int], Awaitable[None]], number: int
+    ) -> None:
         chance, loop = random.Random(number), asyncio.get_running_loop()
         await asyncio.sleep(chance.uniform(0, 2))
         while True:
@@ -71,7 +76,11 @@ async def main(port: int, heads: int, bodies: int, readers: int) -> None:
     """Until its input ends."""
     crowd = Crowd(port)
     kinds = ((head, heads), (body, bodies), (reader, readers))
-    tasks = [asyncio.create_task(crowd.keep(kind, n)) for kind, count in kinds for n in range(count)]
+    tasks = [
+        asyncio.create_task(crowd.keep(kind, n))
+        for kind, count in kinds
+        for n in range(count)
+    ]
     async with asyncio.timeout(PATIENCE_S):
         while len(crowd.came) < len(tasks):
             await asyncio.sleep(0.1)

@@ -80,12 +80,18 @@ class Record:
 
     def check(self, people: int) -> None:
         """Fails where a promise was not kept."""
-        assert len(self.arrived) == people and set(self.arrived.values()) == {1}, "a message was lost or repeated"
+        assert len(self.arrived) == people and set(self.arrived.values()) == {1}, (
+            "a message was lost or repeated"
+        )
         assert all(status.startswith("2") for status in self.statuses), self.statuses
-        assert self.said == min(len(self.waited_s), people), "what somebody said was lost"
+        assert self.said == min(len(self.waited_s), people), (
+            "what somebody said was lost"
+        )
         assert max(self.waited_s) < LONGEST_S, max(self.waited_s)
         assert self.memory_mb < LARGEST_MB, self.memory_mb
-        assert "Traceback" not in self.log and " held" not in self.log.replace("0 held", ""), self.log
+        assert "Traceback" not in self.log and " held" not in self.log.replace(
+            "0 held", ""
+        ), self.log
 
 
 def attacked(root: Path, size: Size, files: int | None = None) -> Record:
@@ -94,7 +100,11 @@ def attacked(root: Path, size: Size, files: int | None = None) -> Record:
     with contextlib.ExitStack() as stack:
         sink, port, taken = _free_port(), _free_port(), root / "taken.jsonl"
         tokens = _shop(root, size.people, sink)
-        stack.enter_context(_process([sys.executable, "-m", "tests.smtp_sink", str(sink), str(taken)], sink))
+        stack.enter_context(
+            _process(
+                [sys.executable, "-m", "tests.smtp_sink", str(sink), str(taken)], sink
+            )
+        )
         daemon = stack.enter_context(_daemon(root, port, files))
         watch = stack.enter_context(_watched(daemon, record))
         stack.enter_context(_crowd(port, size))
@@ -107,7 +117,9 @@ def attacked(root: Path, size: Size, files: int | None = None) -> Record:
         daemon.wait(60)
         record.ended_s = time.monotonic() - begun
     record.log = (root / "daemon.log").read_text()
-    record.arrived = Counter(json.loads(line)["to"][0] for line in taken.read_text().splitlines())
+    record.arrived = Counter(
+        json.loads(line)["to"][0] for line in taken.read_text().splitlines()
+    )
     with contextlib.closing(sqlite3.connect(root / ".drip" / "drip.db")) as connection:
         record.said = connection.execute(
             "SELECT count(DISTINCT contact_id) FROM consents WHERE topic = 'news' AND NOT given"
@@ -119,7 +131,8 @@ def _shop(root: Path, people: int, sink: int) -> list[str]:
     """A shop that writes to everybody, and the tokens by which they unsubscribe from something else."""
     options = f"use: smtp, host: 127.0.0.1, port: {sink}, security: none"
     files = {
-        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options) + "public_url: http://localhost\n",
+        "campaigns/_settings.yaml": SETTINGS.replace("use: memory", options)
+        + "public_url: http://localhost\n",
         "campaigns/letter.yaml": LETTER,
         "templates/letter.md": "---\nsubject: Hello {{ contact.key }}\n---\nHello, {{ contact.key }}.\n",
     }
@@ -128,21 +141,43 @@ def _shop(root: Path, people: int, sink: int) -> list[str]:
     with database.read() as connection:
         key_id, secret = list(link_keys(connection).items())[-1]
     database.close()
-    return [sign(Link("unsubscribe", n, "news"), key_id, secret) for n in range(1, people + 1)]
+    return [
+        sign(Link("unsubscribe", n, "news"), key_id, secret)
+        for n in range(1, people + 1)
+    ]
 
 
 @contextlib.contextmanager
-def _daemon(root: Path, port: int, files: int | None) -> Iterator[subprocess.Popen[str]]:
+def _daemon(
+    root: Path, port: int, files: int | None
+) -> Iterator[subprocess.Popen[str]]:
     """Its campaign is due once the crowd is there."""
-    arguments = ("run", "--every", "1", "--serve", str(port), "--dashboard", "off", "--now", "2026-11-26 09:59:50")
+    arguments = (
+        "run",
+        "--every",
+        "1",
+        "--serve",
+        str(port),
+        "--dashboard",
+        "off",
+        "--now",
+        "2026-11-26 09:59:50",
+    )
 
     def limit() -> None:
         if files:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-    with (root / "daemon.log").open("w") as log, subprocess.Popen(
-        command(root, *arguments), env=environment(), stderr=log, text=True, preexec_fn=limit
-    ) as process:  # fmt: skip
+    with (
+        (root / "daemon.log").open("w") as log,
+        subprocess.Popen(
+            command(root, *arguments),
+            env=environment(),
+            stderr=log,
+            text=True,
+            preexec_fn=limit,
+        ) as process,
+    ):
         try:
             _await_port(process, port)
             yield process
@@ -152,7 +187,9 @@ def _daemon(root: Path, port: int, files: int | None) -> Iterator[subprocess.Pop
 
 @contextlib.contextmanager
 def _process(arguments: list[str], port: int) -> Iterator[None]:
-    with subprocess.Popen(arguments, env=environment(PYTHONPATH=":".join(sys.path)), text=True) as process:
+    with subprocess.Popen(
+        arguments, env=environment(PYTHONPATH=":".join(sys.path)), text=True
+    ) as process:
         try:
             _await_port(process, port)
             yield
@@ -164,9 +201,12 @@ def _process(arguments: list[str], port: int) -> Iterator[None]:
 def _crowd(port: int, size: Size) -> Iterator[None]:
     counts = [str(each) for each in (port, size.heads, size.bodies, size.readers)]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile.crowd", *counts], env=environment(PYTHONPATH=":".join(sys.path)),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        [sys.executable, "-m", "tests.hostile.crowd", *counts],
+        env=environment(PYTHONPATH=":".join(sys.path)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdin and process.stdout
         try:
             assert process.stdout.readline() == "all\n"
@@ -176,7 +216,9 @@ def _crowd(port: int, size: Size) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(daemon: subprocess.Popen[str], record: Record) -> Iterator[threading.Event]:
+def _watched(
+    daemon: subprocess.Popen[str], record: Record
+) -> Iterator[threading.Event]:
     """Meanwhile the most memory and files that the daemon has are noted."""
     enough = threading.Event()
 
@@ -185,9 +227,15 @@ def _watched(daemon: subprocess.Popen[str], record: Record) -> Iterator[threadin
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{daemon.pid}/status").read_text()
                 # A process that has ended has none.
-                peaks = [int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+                peaks = [
+                    int(line.split()[1]) / 1024
+                    for line in status.splitlines()
+                    if line.startswith("VmHWM")
+                ]
                 record.memory_mb = max([record.memory_mb, *peaks])
-                record.files = max(record.files, len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())))
+                record.files = max(
+                    record.files, len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
+                )
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -199,14 +247,23 @@ def _watched(daemon: subprocess.Popen[str], record: Record) -> Iterator[threadin
 
 
 async def _unsubscribing(
-    record: Record, port: int, tokens: list[str], taken: Path, size: Size, daemon: subprocess.Popen[str]
+    record: Record,
+    port: int,
+    tokens: list[str],
+    taken: Path,
+    size: Size,
+    daemon: subprocess.Popen[str],
 ) -> float:
     """People unsubscribe, each by a connection of their own, until all is sent and time is up; when all was sent."""
     begun, tasks, all_sent = time.monotonic(), set(), 0.0
     for number, token in enumerate(itertools.cycle(tokens)):
         await asyncio.sleep(max(begun + number / A_SECOND - time.monotonic(), 0))
         tasks.add(asyncio.create_task(_unsubscribe(record, port, token)))
-        if not all_sent and taken.exists() and taken.read_bytes().count(b"\n") >= size.people:
+        if (
+            not all_sent
+            and taken.exists()
+            and taken.read_bytes().count(b"\n") >= size.people
+        ):
             all_sent = time.monotonic()
         if all_sent and time.monotonic() - begun > size.lasts_s:
             break
@@ -220,7 +277,9 @@ async def _unsubscribe(record: Record, port: int, token: str) -> None:
     begun = time.monotonic()
     try:
         async with asyncio.timeout(30):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(OWN, 0))
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, local_addr=(OWN, 0)
+            )
             head = f"POST /unsubscribe/{token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             kind = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(FORM)}\r\n\r\n"
             writer.write((head + kind).encode() + FORM)
@@ -236,7 +295,10 @@ async def _unsubscribe(record: Record, port: int, token: str) -> None:
 def _await_port(process: subprocess.Popen[str], port: int) -> None:
     until = time.monotonic() + 60
     while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=1),
+        ):
             return
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
@@ -254,14 +316,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--files", type=int, nargs="*", default=[0, 256], help="file limits; 0 for the usual one")
+    parser.add_argument(
+        "--files",
+        type=int,
+        nargs="*",
+        default=[0, 256],
+        help="file limits; 0 for the usual one",
+    )
     asked = parser.parse_args()
     size = SMALL if asked.small else Size()
     for files in asked.files:
         for _ in range(asked.runs):
             with tempfile.TemporaryDirectory(prefix="drip-load-") as folder:
                 record = attacked(Path(folder), size, files or None)
-            sys.stdout.write(f"{f'{files} files' if files else 'usual limit'}: {record.line()}\n")
+            sys.stdout.write(
+                f"{f'{files} files' if files else 'usual limit'}: {record.line()}\n"
+            )
             sys.stdout.flush()
             record.check(size.people)
 

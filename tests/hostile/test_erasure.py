@@ -136,17 +136,28 @@ class Person:
 def comes_in(made: World) -> Person:
     """Fills a workspace by every door."""
     made.write("templates/letter.md", LETTER)
-    made.write("templates/call.sms", "Ask {{ contact.first_name }} of {{ contact.postal_address }}.")
-    made.write("templates/card.letter.html", '<html lang="en"><p>Dear {{ contact.last_name }}</p></html>')
+    made.write(
+        "templates/call.sms",
+        "Ask {{ contact.first_name }} of {{ contact.postal_address }}.",
+    )
+    made.write(
+        "templates/card.letter.html",
+        '<html lang="en"><p>Dear {{ contact.last_name }}</p></html>',
+    )
     made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
     columns = "key,email,phone,first_name,last_name,postal_address,birthday,visits,news"
-    others = [f"p{n},p{n}@example.com,,Pat,Plain,{n} Elm Street,,,yes" for n in range(40)]
+    others = [
+        f"p{n},p{n}@example.com,,Pat,Plain,{n} Elm Street,,,yes" for n in range(40)
+    ]
     row = f"{PHONE},{MARK}-Ana,{MARK}-Né,12 {MARK} Street,1990-11-26,7,yes"
     made.contacts(columns, *others[:20], f"{KEY},{BEFORE},{row}", *others[20:])
     made.contacts(columns, f"{KEY},{EMAIL},{row}")
-    made.vehicles("key,contact,model,last_service", f"{MARK}-plate,{KEY},{MARK}-Golf,2026-06-01")
+    made.vehicles(
+        "key,contact,model,last_service", f"{MARK}-plate,{KEY},{MARK}-Golf,2026-06-01"
+    )
     made.events(
-        "event,contact,at,id,vehicle,note", f"order.placed,{KEY},2026-11-20 10:00,{MARK}-order,{MARK}-plate,{MARK}-note"
+        "event,contact,at,id,vehicle,note",
+        f"order.placed,{KEY},2026-11-20 10:00,{MARK}-order,{MARK}-plate,{MARK}-note",
     )
     made.write("people.csv", f"key,email\n{KEY},no\n")
     bad = [
@@ -154,7 +165,10 @@ def comes_in(made: World) -> Person:
         (Row(3, {"key": "p1", "email": "no"}), "no"),
     ]
     papers.note(made.root / ".drip", write_rejected(made.root / "people.csv", bad))
-    papers.note(made.root / ".drip", write_page(made.root / "report", f"<p>{KEY} gets a letter</p>"))
+    papers.note(
+        made.root / ".drip",
+        write_page(made.root / "report", f"<p>{KEY} gets a letter</p>"),
+    )
     _by_pages(made)
     _is_written_to(made)
     with made.database.read() as connection:
@@ -163,14 +177,35 @@ def comes_in(made: World) -> Person:
 
 def _by_pages(made: World) -> None:
     with made.database.write() as connection:
-        api_keys.add(connection, "shop", "drip_token", ["events", "contacts", "coupons"], at("2026-11-20"))
+        api_keys.add(
+            connection,
+            "shop",
+            "drip_token",
+            ["events", "contacts", "coupons"],
+            at("2026-11-20"),
+        )
     with pages(made, at("2026-11-26 08:00")) as site:
-        known = {"Authorization": "Bearer drip_token", "Idempotency-Key": f"{MARK}-request"}
-        event = {"event": "order.paid", "contact": KEY, "id": f"{MARK}-é", "fields": {"gift": f"{MARK}-été"}}
+        known = {
+            "Authorization": "Bearer drip_token",
+            "Idempotency-Key": f"{MARK}-request",
+        }
+        event = {
+            "event": "order.paid",
+            "contact": KEY,
+            "id": f"{MARK}-é",
+            "fields": {"gift": f"{MARK}-été"},
+        }
         lost = {"event": "order.paid", "contact": f"{MARK}-unknown"}
-        assert site.post("/api/events", json=[event, lost], headers=known).json()["new"] == 1
+        assert (
+            site.post("/api/events", json=[event, lost], headers=known).json()["new"]
+            == 1
+        )
         wrong = {"key": KEY, "phone": f"{MARK}-phone"}
-        answer = site.post("/api/contacts", json=[wrong], headers={**known, "Idempotency-Key": f"{MARK}-2"})
+        answer = site.post(
+            "/api/contacts",
+            json=[wrong],
+            headers={**known, "Idempotency-Key": f"{MARK}-2"},
+        )
         assert MARK in answer.text
         site.post("/sign-up/news", data={"email": EMAIL, "first_name": f"{MARK}-Eve"})
 
@@ -185,11 +220,14 @@ def _is_written_to(made: World) -> None:
     made.beat("2026-11-26 09:00")
     made.beat(noon)
     made.beat(noon + timedelta(seconds=1))
-    for minutes, receipt in enumerate((
-        lambda who: Refused(f"550 5.1.1 <{who}>: no such user", "address"),
-        lambda who: Refused(f"550 5.7.1 <{who}> not from you", "sender"),
-        lambda who: Unknown(f"the link died after <{who}>"),
-    ), 1):  # fmt: skip
+    for minutes, receipt in enumerate(
+        (
+            lambda who: Refused(f"550 5.1.1 <{who}>: no such user", "address"),
+            lambda who: Refused(f"550 5.7.1 <{who}> not from you", "sender"),
+            lambda who: Unknown(f"the link died after <{who}>"),
+        ),
+        1,
+    ):
         made.transports = {"email": Quotes(receipt)}  # type: ignore[dict-item]
         with made.database.write() as connection:
             # Who was given up before is written to once more.
@@ -199,16 +237,28 @@ def _is_written_to(made: World) -> None:
     with made.database.write() as connection:
         (own,) = people.contacts_by_key(connection, [KEY]).values()
         sent = connection.execute(
-            text("SELECT run_id, step FROM messages WHERE contact_id = :id AND channel = 'email'"), {"id": own.id}
+            text(
+                "SELECT run_id, step FROM messages WHERE contact_id = :id AND channel = 'email'"
+            ),
+            {"id": own.id},
         ).first()
         assert sent
         link = Link("survey", own.id, "service", sent.run_id, "visit:2")
-        answers.answer(connection, made.workspace.settings, link, noon, f"{MARK} was cold")
+        answers.answer(
+            connection, made.workspace.settings, link, noon, f"{MARK} was cold"
+        )
         notices.add(connection, "unsubscribed", [(own.id, {"contact": KEY})], noon)
         alarms.raised(connection, "trouble", "", f"550 <{EMAIL.upper()}> said no", noon)
         about = message_name(workspace_id(connection), sent.run_id, sent.step, "email")
     feedback = Feedback(made.database, noon + timedelta(hours=1))
-    back = Finding("bounce", EMAIL, "5.1.1", "address-dead", f"550 5.1.1 <{EMAIL}> is unknown", (about,))
+    back = Finding(
+        "bounce",
+        EMAIL,
+        "5.1.1",
+        "address-dead",
+        f"550 5.1.1 <{EMAIL}> is unknown",
+        (about,),
+    )
     feedback.take([back], f"{MARK}-mail")
     assert feedback.report.suppressed == 1
 
@@ -221,7 +271,9 @@ def erase(person: Person, now: str = "2026-11-27 10:00") -> str | None:
 
 FORMS = [MARK.encode()] + [
     # Whatever stands before and after it, for each of the three ways in which base64 can cut it.
-    base64.b64encode(b"\0" * before + MARK.encode())[(8 * before + 5) // 6 :][: (8 * (len(MARK) - 1)) // 6]
+    base64.b64encode(b"\0" * before + MARK.encode())[(8 * before + 5) // 6 :][
+        : (8 * (len(MARK) - 1)) // 6
+    ]
     for before in range(3)
 ]
 
@@ -232,10 +284,25 @@ def found_in_files(root: Path) -> list[str]:
     found = []
     for path in sorted(each for each in root.rglob("*") if each.is_file()):
         content = path.read_bytes()
-        bare = content.replace(b"=\r\n", b"").replace(b"\r\n", b"").replace(b"\n", b"").lower()
-        printed = "".join(page.extract_text() for page in PdfReader(path).pages) if path.suffix == ".pdf" else ""
-        plain = any(form.lower() in bare for form in FORMS[:1]) or any(form in content for form in FORMS[1:])
-        if plain or MARK in printed.lower() or MARK in str(path.relative_to(root)).lower():
+        bare = (
+            content.replace(b"=\r\n", b"")
+            .replace(b"\r\n", b"")
+            .replace(b"\n", b"")
+            .lower()
+        )
+        printed = (
+            "".join(page.extract_text() for page in PdfReader(path).pages)
+            if path.suffix == ".pdf"
+            else ""
+        )
+        plain = any(form.lower() in bare for form in FORMS[:1]) or any(
+            form in content for form in FORMS[1:]
+        )
+        if (
+            plain
+            or MARK in printed.lower()
+            or MARK in str(path.relative_to(root)).lower()
+        ):
             found.append(str(path.relative_to(root)))
     return found
 
@@ -246,8 +313,13 @@ def found_in_tables(made: World) -> list[str]:
     with made.database.read() as connection:
         for table in metadata.sorted_tables:
             for column in table.columns:
-                asked = text(f'SELECT count(*) FROM {table.name} WHERE lower(CAST("{column.name}" AS TEXT)) LIKE :mark')
-                if column.type.python_type is not bytes and connection.execute(asked, {"mark": f"%{MARK}%"}).scalar():
+                asked = text(
+                    f'SELECT count(*) FROM {table.name} WHERE lower(CAST("{column.name}" AS TEXT)) LIKE :mark'
+                )
+                if (
+                    column.type.python_type is not bytes
+                    and connection.execute(asked, {"mark": f"%{MARK}%"}).scalar()
+                ):
                     found.append(f"{table.name}.{column.name}")
     return found
 
@@ -260,18 +332,38 @@ def person(world: Worlds) -> Person:
 @pytest.mark.file
 def test_the_search_finds_what_it_looks_for(person: Person) -> None:
     tables = set(found_in_tables(person.made))
-    for each in ("contacts.key", "records.attributes", "events.fields", "consent_log.address", "deliveries.reason",
-                 "tasks.title", "tasks.notes", "links.address", "answered.body", "notices.data", "messages.sentence",
-                 "suppressions.reason", "alarms.sentence", "runs.occurrence", "refusals.answer") :  # fmt: skip
-        assert each in tables or each in ("suppressions.reason", "refusals.answer"), each
+    for each in (
+        "contacts.key",
+        "records.attributes",
+        "events.fields",
+        "consent_log.address",
+        "deliveries.reason",
+        "tasks.title",
+        "tasks.notes",
+        "links.address",
+        "answered.body",
+        "notices.data",
+        "messages.sentence",
+        "suppressions.reason",
+        "alarms.sentence",
+        "runs.occurrence",
+        "refusals.answer",
+    ):
+        assert each in tables or each in ("suppressions.reason", "refusals.answer"), (
+            each
+        )
     files = found_in_files(person.made.root)
     for each in ("people.csv", "people.csv.rejected.csv", "report/preview.html"):
         assert each in files
     assert any(each.startswith("out/") for each in files)
-    assert any(each.endswith(".pdf") for each in files) and any(each.startswith("letters/") for each in files)
+    assert any(each.endswith(".pdf") for each in files) and any(
+        each.startswith("letters/") for each in files
+    )
 
 
-def test_nothing_of_an_erased_person_is_left_anywhere(person: Person, tmp_path: Path) -> None:
+def test_nothing_of_an_erased_person_is_left_anywhere(
+    person: Person, tmp_path: Path
+) -> None:
     made = person.made
     # The marketer's own.
     for each in ("people.csv", "contacts.csv", "vehicles.csv", "events.csv"):
@@ -281,7 +373,9 @@ def test_nothing_of_an_erased_person_is_left_anywhere(person: Person, tmp_path: 
     if isinstance(made.database, PostgresqlDatabase):
         programs = binaries()
         assert programs
-        made_of = subprocess.run([programs / "pg_dump", made.database.where], capture_output=True, check=True).stdout
+        made_of = subprocess.run(
+            [programs / "pg_dump", made.database.where], capture_output=True, check=True
+        ).stdout
         assert MARK.encode() not in made_of.lower()
     assert found_in_files(made.root) == []
     # The others are as they were.
@@ -299,7 +393,13 @@ def test_a_mail_with_a_link_to_ones_own_data_is_not_left_either(person: Person) 
         # Nobody is written to at an address that is dead.
         connection.execute(text("DELETE FROM suppressions"))
         for _ in range(3):
-            data_mails.ask(connection, person.number, "Your data", f"Here it is: {data_mails.LINK}", now)
+            data_mails.ask(
+                connection,
+                person.number,
+                "Your data",
+                f"Here it is: {data_mails.LINK}",
+                now,
+            )
     Answering(made.database, lambda: now, lambda: False).send(made.workspace)
     assert len(list((made.root / "out").glob("*_data.*.eml"))) == 3
     assert erase(person) is None
@@ -318,10 +418,14 @@ def test_a_disk_that_is_full_while_files_are_cleared_leaves_the_erasure_as_it_is
         patched.setattr(SqliteDatabase, "scrub", full)
         assert erase(person) == "The disk is full."
     with person.made.database.read() as connection:
-        assert [each.contact_id for each in erasing.outstanding(connection)] == [person.number]
+        assert [each.contact_id for each in erasing.outstanding(connection)] == [
+            person.number
+        ]
 
 
-def test_a_paper_that_is_no_table_any_more_is_named_and_hinders_nothing(tmp_path: Path) -> None:
+def test_a_paper_that_is_no_table_any_more_is_named_and_hinders_nothing(
+    tmp_path: Path,
+) -> None:
     broken, whole = tmp_path / "broken.csv", tmp_path / "whole.csv"
     broken.write_text(f'key,reason\n{KEY},"' + "x" * (LONGEST_ROW + 1))
     whole.write_text(f"key,reason\n{KEY},no\np1,no\n")
@@ -332,40 +436,66 @@ def test_a_paper_that_is_no_table_any_more_is_named_and_hinders_nothing(tmp_path
 
 
 def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
-    everybody = (
-        "name: All\ntopic: service\ntrigger: { schedule: 2026-11-28 10:00 }\nsteps: [{ task: Call, assign_to: desk }]\n"
-    )
+    everybody = "name: All\ntopic: service\ntrigger: { schedule: 2026-11-28 10:00 }\nsteps: [{ task: Call, assign_to: desk }]\n"
     born = "name: Born\ntopic: service\ntrigger: { date: contact.joined }\nsteps: [{ task: Call, assign_to: desk }]\n"
-    made = world({"all": everybody, "chosen": everybody + "audience: { first_name: unknown }\n", "born": born})
-    made.contacts("key,email,joined", "ana,ana@example.com,2026-11-28", "ben,ben@example.com,2026-11-28")
+    made = world(
+        {
+            "all": everybody,
+            "chosen": everybody + "audience: { first_name: unknown }\n",
+            "born": born,
+        }
+    )
+    made.contacts(
+        "key,email,joined",
+        "ana,ana@example.com,2026-11-28",
+        "ben,ben@example.com,2026-11-28",
+    )
     made.beat("2026-11-28 01:00")
     with made.database.write() as connection:
         erasing.erase(connection, 1, at("2026-11-28 02:00"))
     made.beat("2026-11-28 16:00")
     with made.database.read() as connection:
         entered = connection.execute(
-            text("SELECT campaign, contact_id FROM runs WHERE active OR started_at > 0 ORDER BY campaign")
+            text(
+                "SELECT campaign, contact_id FROM runs WHERE active OR started_at > 0 ORDER BY campaign"
+            )
         )
         assert {tuple(row) for row in entered if row.contact_id == 1} <= {("born", 1)}
-        assert [each.contact for each in tasks.listed(connection, ("open",))] == ["ben"] * 3
+        assert [each.contact for each in tasks.listed(connection, ("open",))] == [
+            "ben"
+        ] * 3
         assert people.count(connection) == 1
 
 
 @pytest.mark.file
-def test_a_repeat_of_a_request_does_nothing_again_and_quotes_nobody(person: Person) -> None:
+def test_a_repeat_of_a_request_does_nothing_again_and_quotes_nobody(
+    person: Person,
+) -> None:
     made = person.made
     erase(person)
     with pages(made, at("2026-11-27 07:00")) as site:
         known = {"Authorization": "Bearer drip_token", "Idempotency-Key": f"{MARK}-2"}
-        answer = site.post("/api/contacts", json=[{"key": KEY, "phone": f"{MARK}-phone"}], headers=known)
-    assert answer.status_code == 422 and "not kept" in answer.text and MARK not in answer.text
+        answer = site.post(
+            "/api/contacts",
+            json=[{"key": KEY, "phone": f"{MARK}-phone"}],
+            headers=known,
+        )
+    assert (
+        answer.status_code == 422
+        and "not kept" in answer.text
+        and MARK not in answer.text
+    )
     assert found_in_tables(made) == []
 
 
-def test_a_message_that_is_on_its_way_is_cleared_once_it_has_ended(person: Person) -> None:
+def test_a_message_that_is_on_its_way_is_cleared_once_it_has_ended(
+    person: Person,
+) -> None:
     made = person.made
     with made.database.write() as connection:
-        on_its_way = text("UPDATE messages SET state = 'sending', fence = 99 WHERE contact_id = :id AND state = 'sent'")
+        on_its_way = text(
+            "UPDATE messages SET state = 'sending', fence = 99 WHERE contact_id = :id AND state = 'sent'"
+        )
         assert connection.execute(on_its_way, {"id": person.number}).rowcount
     assert erase(person) == "a message is on its way"
     with made.database.write() as connection:
@@ -378,7 +508,9 @@ def test_a_message_that_is_on_its_way_is_cleared_once_it_has_ended(person: Perso
 
 
 @pytest.mark.file
-def test_a_folder_that_cannot_be_looked_into_is_tried_again(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_looked_into_is_tried_again(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = person.made
 
     def fails(self: Path, missing_ok: bool = False) -> None:
@@ -394,7 +526,9 @@ def test_a_folder_that_cannot_be_looked_into_is_tried_again(person: Person, monk
 
 
 @pytest.mark.file
-def test_a_reader_in_the_way_does_not_fail_the_erasure_and_the_rest_follows(person: Person) -> None:
+def test_a_reader_in_the_way_does_not_fail_the_erasure_and_the_rest_follows(
+    person: Person,
+) -> None:
     made = person.made
     assert isinstance(made.database, SqliteDatabase)
     reader = sqlite3.connect(made.database.path)
@@ -403,22 +537,30 @@ def test_a_reader_in_the_way_does_not_fail_the_erasure_and_the_rest_follows(pers
     assert "in use" in (erase(person) or "")
     assert found_in_tables(made) == []
     with made.database.read() as connection:
-        assert [each.contact_id for each in erasing.outstanding(connection)] == [person.number]
+        assert [each.contact_id for each in erasing.outstanding(connection)] == [
+            person.number
+        ]
     now = at("2026-11-29 10:30")
     clearer = Clearer(made.database, lambda: now)
     clearer.clear(made.workspace)
     with made.database.read() as connection:
-        assert [each.action for each in alarms.lately(connection, at("2026-11-28")) if not each.ended_at] == [
-            "uncleared"
-        ]
+        assert [
+            each.action
+            for each in alarms.lately(connection, at("2026-11-28"))
+            if not each.ended_at
+        ] == ["uncleared"]
     reader.close()
     now += timedelta(minutes=2)
     clearer.clear(made.workspace)
-    assert not [each for each in found_in_files(made.root) if each.startswith(".drip/drip.db")]
+    assert not [
+        each for each in found_in_files(made.root) if each.startswith(".drip/drip.db")
+    ]
     with made.database.read() as connection:
         assert erasing.outstanding(connection) == []
         assert "uncleared" not in [
-            each.action for each in alarms.lately(connection, at("2026-11-28")) if not each.ended_at
+            each.action
+            for each in alarms.lately(connection, at("2026-11-28"))
+            if not each.ended_at
         ]
 
 
@@ -428,11 +570,14 @@ def test_what_came_back_late_quotes_nobody(person: Person) -> None:
     erase(person)
     with made.database.read() as connection:
         run = connection.execute(
-            text("SELECT run_id, step FROM messages WHERE contact_id = :id"), {"id": person.number}
+            text("SELECT run_id, step FROM messages WHERE contact_id = :id"),
+            {"id": person.number},
         ).first()
         assert run
         about = message_name(workspace_id(connection), run.run_id, run.step, "email")
-    late = Finding("bounce", EMAIL, "5.1.1", "address-dead", f"<{EMAIL}> is gone", (about,))
+    late = Finding(
+        "bounce", EMAIL, "5.1.1", "address-dead", f"<{EMAIL}> is gone", (about,)
+    )
     Feedback(made.database, at("2026-11-28")).take([late], "another mail")
     assert found_in_tables(made) == []
 
@@ -444,12 +589,20 @@ def test_a_notice_that_was_not_told_keeps_its_number(world: Worlds) -> None:
     made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
     with made.database.write() as connection:
         notices.want(connection, {"crm": ["sent"]})
-        notices.add(connection, "sent", [(2, {"contact": "ben"}), (1, {"contact": "ana"})], at("2026-01-02"))
+        notices.add(
+            connection,
+            "sent",
+            [(2, {"contact": "ben"}), (1, {"contact": "ana"})],
+            at("2026-01-02"),
+        )
         before = notices.newest(connection)
         erasing.erase(connection, 1, at("2026-01-02"))
         notices.add(connection, "sent", [(2, {"contact": "ben"})], at("2026-01-03"))
         assert notices.newest(connection) == before + 1
-        told = [each.data["contact"] for each in notices.after(connection, "crm", ["sent"], 10)]
+        told = [
+            each.data["contact"]
+            for each in notices.after(connection, "crm", ["sent"], 10)
+        ]
     assert told == ["ben", "ben"]
 
 
@@ -464,7 +617,9 @@ def test_erasing_again_changes_nothing(world: Worlds) -> None:
 
 def test_others_with_the_same_address_are_named(world: Worlds) -> None:
     made = world()
-    made.contacts("key,email", "a,Same@example.com", "b,same@example.com", "c,other@example.com")
+    made.contacts(
+        "key,email", "a,Same@example.com", "b,same@example.com", "c,other@example.com"
+    )
     with made.database.read() as connection:
         own = people.contacts_by_key(connection, ["a"])["a"]
         assert [each.key for each in erasing.same_address(connection, own)] == ["b"]
@@ -474,7 +629,9 @@ def test_others_with_the_same_address_are_named(world: Worlds) -> None:
 
 
 @pytest.mark.parametrize("key", ["erased-7", "Erased-7"])
-def test_a_key_of_erased_people_is_refused_at_every_door(world: Worlds, key: str) -> None:
+def test_a_key_of_erased_people_is_refused_at_every_door(
+    world: Worlds, key: str
+) -> None:
     made = world()
     made.contacts("key,email", "ana,ana@example.com")
     reports = (
@@ -488,8 +645,20 @@ def test_a_key_of_erased_people_is_refused_at_every_door(world: Worlds, key: str
         ]
     with made.database.write() as connection:
         settings = made.workspace.settings
-        answers.sign_up(connection, settings, "news", f"{key}@example.com", "", "en", at("2026-01-02"), {})
-        assert people.contact_by_email(connection, f"{key}@example.com").key == f"mail-{key}@example.com"  # type: ignore[union-attr]
+        answers.sign_up(
+            connection,
+            settings,
+            "news",
+            f"{key}@example.com",
+            "",
+            "en",
+            at("2026-01-02"),
+            {},
+        )
+        assert (
+            people.contact_by_email(connection, f"{key}@example.com").key
+            == f"mail-{key}@example.com"
+        )  # type: ignore[union-attr]
 
 
 def test_an_erased_person_gets_no_events_and_no_records(world: Worlds) -> None:
@@ -497,7 +666,9 @@ def test_an_erased_person_gets_no_events_and_no_records(world: Worlds) -> None:
     made.contacts("key,email", "ana,ana@example.com")
     with made.database.write() as connection:
         erasing.erase(connection, 1, at("2026-01-02"))
-    report = made.events("event,contact,at,id", "order.placed,erased-1,2026-01-01 10:00,x")
+    report = made.events(
+        "event,contact,at,id", "order.placed,erased-1,2026-01-01 10:00,x"
+    )
     assert [why for _, why in report.rejected] == ["there is no contact `erased-1`"]
     report = made.vehicles("key,contact", "golf,erased-1")
     assert [why for _, why in report.rejected] == ["there is no contact `erased-1`"]
@@ -506,7 +677,10 @@ def test_an_erased_person_gets_no_events_and_no_records(world: Worlds) -> None:
 def test_the_database_itself_keeps_the_word_for_erased_people(world: Worlds) -> None:
     made = world()
     made.contacts("key,email", "ana,ana@example.com")
-    with pytest.raises(IntegrityError, match="erased_is_a_reserved_word"), made.database.write() as connection:
+    with (
+        pytest.raises(IntegrityError, match="erased_is_a_reserved_word"),
+        made.database.write() as connection,
+    ):
         connection.execute(text("UPDATE contacts SET key = 'erased-1'"))
 
 
@@ -523,17 +697,30 @@ def test_erased_people_of_an_older_database_are_told_by_their_keys(
             row = f"({number}, '{key}', NULL, NULL, NULL, NULL, NULL, NULL, '{{}}', 1)"
             connection.execute(text(f"INSERT INTO contacts VALUES {row}"))
         for number, contact, key in ((7, 1, "erased-7"), (8, 3, "erased-9")):
-            connection.execute(text(f"INSERT INTO records VALUES ({number}, {contact}, 'car', '{key}', '{{}}', 1)"))
-        connection.execute(text("INSERT INTO links VALUES ('ab', 'https://maple.example')"))
-        connection.execute(text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')"))
+            connection.execute(
+                text(
+                    f"INSERT INTO records VALUES ({number}, {contact}, 'car', '{key}', '{{}}', 1)"
+                )
+            )
+        connection.execute(
+            text("INSERT INTO links VALUES ('ab', 'https://maple.example')")
+        )
+        connection.execute(
+            text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')")
+        )
     migrate(database)
     with database.read() as connection:
         found = people.contacts_by_id(connection, [1, 2, 3])
-    assert {number: (each.key, each.erased_at is not None) for number, each in found.items()} == {
-        1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)
-    }  # fmt: skip
+    assert {
+        number: (each.key, each.erased_at is not None) for number, each in found.items()
+    } == {1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)}
     with database.read() as connection:
-        assert list(connection.scalars(text("SELECT key FROM records ORDER BY id"))) == ["erased-7", "not-erased-9"]
-        assert [tuple(row) for row in connection.execute(text("SELECT name, contact_id FROM links"))] == [("ab", None)]
+        assert list(
+            connection.scalars(text("SELECT key FROM records ORDER BY id"))
+        ) == ["erased-7", "not-erased-9"]
+        assert [
+            tuple(row)
+            for row in connection.execute(text("SELECT name, contact_id FROM links"))
+        ] == [("ab", None)]
         assert [each.contact_id for each in erasing.outstanding(connection)] == [1]
     database.close()

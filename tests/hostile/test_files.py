@@ -47,29 +47,64 @@ def written(path: Path, text: str) -> Path:
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
-    "a line of 300 MB": lambda at: packed(at / "a.csv.gz", (b"key,email\n", 1), (b"x" * MEGABYTE, 300)),
-    "a heading of 300 MB": lambda at: packed(at / "a.csv.gz", (b"key,email", 1), (b"x" * MEGABYTE, 300)),
-    "a line of JSON of 300 MB": lambda at: packed(at / "a.jsonl.gz", (b'{"key":"', 1), (b"x" * MEGABYTE, 300), (b'"}\n', 1)),
-    "a cell of 300 MB over many lines": lambda at: packed(at / "a.csv.gz", (b'key,email\n"', 1), (b"x\n" * (MEGABYTE // 2), 300)),
-    "150 million empty rows": lambda at: packed(at / "a.csv.gz", (b"key,email\n", 1), (b",\n" * (MEGABYTE // 2), 300)),
-    "300 million empty lines of JSON": lambda at: packed(at / "a.jsonl.gz", (b"\n" * MEGABYTE, 300)),
-    "50,000 columns": lambda at: written(at / "a.csv", "key,email," + ",".join(f"c{n}" for n in range(50_000)) + "\n"),
-    "50,000 columns in one object": lambda at: written(at / "a.jsonl", json.dumps({f"c{n}": n for n in range(50_000)}) + "\n"),
-    "20 new columns in each of 5,000 objects": lambda at: written(
-        at / "a.jsonl", "".join(json.dumps({f"c{n}-{m}": m for m in range(20)}) + "\n" for n in range(5_000))
+    "a line of 300 MB": lambda at: packed(
+        at / "a.csv.gz", (b"key,email\n", 1), (b"x" * MEGABYTE, 300)
     ),
-    "a packed file in a packed file": lambda at: packed(at / "a.csv.gz", (gzip.compress(b"key\nana\n"), 1)),
-    "a packed file by another name": lambda at: packed(at / "a.csv", (b"key\nana\n", 1)),
+    "a heading of 300 MB": lambda at: packed(
+        at / "a.csv.gz", (b"key,email", 1), (b"x" * MEGABYTE, 300)
+    ),
+    "a line of JSON of 300 MB": lambda at: packed(
+        at / "a.jsonl.gz", (b'{"key":"', 1), (b"x" * MEGABYTE, 300), (b'"}\n', 1)
+    ),
+    "a cell of 300 MB over many lines": lambda at: packed(
+        at / "a.csv.gz", (b'key,email\n"', 1), (b"x\n" * (MEGABYTE // 2), 300)
+    ),
+    "150 million empty rows": lambda at: packed(
+        at / "a.csv.gz", (b"key,email\n", 1), (b",\n" * (MEGABYTE // 2), 300)
+    ),
+    "300 million empty lines of JSON": lambda at: packed(
+        at / "a.jsonl.gz", (b"\n" * MEGABYTE, 300)
+    ),
+    "50,000 columns": lambda at: written(
+        at / "a.csv", "key,email," + ",".join(f"c{n}" for n in range(50_000)) + "\n"
+    ),
+    "50,000 columns in one object": lambda at: written(
+        at / "a.jsonl", json.dumps({f"c{n}": n for n in range(50_000)}) + "\n"
+    ),
+    "20 new columns in each of 5,000 objects": lambda at: written(
+        at / "a.jsonl",
+        "".join(
+            json.dumps({f"c{n}-{m}": m for m in range(20)}) + "\n" for n in range(5_000)
+        ),
+    ),
+    "a packed file in a packed file": lambda at: packed(
+        at / "a.csv.gz", (gzip.compress(b"key\nana\n"), 1)
+    ),
+    "a packed file by another name": lambda at: packed(
+        at / "a.csv", (b"key\nana\n", 1)
+    ),
     "a spreadsheet": lambda at: written(at / "people.xlsx", "PK\x03\x04 and so on"),
-}  # fmt: skip
-REMEDIES = ("line of its own", "look at what is in it", "leave out those", "unpack it first", "save it as CSV")
+}
+REMEDIES = (
+    "line of its own",
+    "look at what is in it",
+    "leave out those",
+    "unpack it first",
+    "save it as CSV",
+)
 
 
 @pytest.mark.parametrize("what", MADE)
-def test_it_is_refused_within_a_second_and_little_memory(what: str, tmp_path: Path) -> None:
+def test_it_is_refused_within_a_second_and_little_memory(
+    what: str, tmp_path: Path
+) -> None:
     path = MADE[what](tmp_path)
     run = subprocess.run(
-        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", READ, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
     seconds, megabytes, said = run.stdout.split(maxsplit=2)
     assert any(remedy in said for remedy in REMEDIES), said
@@ -83,11 +118,19 @@ def test_a_row_that_never_ends_is_set_aside_with_what_follows(tmp_path: Path) ->
 
 
 def test_many_cells_of_a_row_are_one_reason(tmp_path: Path) -> None:
-    (row,) = open_table(written(tmp_path / "a.csv", "key,email\nana" + "," * 500_000 + "\n")).rows
-    assert row.wrong == "the row has 500001 cells and the header 2" and len(row.cells) <= rows.MOST_COLUMNS
+    (row,) = open_table(
+        written(tmp_path / "a.csv", "key,email\nana" + "," * 500_000 + "\n")
+    ).rows
+    assert (
+        row.wrong == "the row has 500001 cells and the header 2"
+        and len(row.cells) <= rows.MOST_COLUMNS
+    )
 
 
-@pytest.mark.parametrize("text", ['"key"x,email\nana,x\n', 'sep=,\n"key\nana,x\n', '"key\n' + "x\n" * 900_000])
+@pytest.mark.parametrize(
+    "text",
+    ['"key"x,email\nana,x\n', 'sep=,\n"key\nana,x\n', '"key\n' + "x\n" * 900_000],
+)
 def test_a_heading_that_cannot_be_read_is_said(text: str, tmp_path: Path) -> None:
     with pytest.raises(DripError, match="first line"):
         open_table(written(tmp_path / "a.csv", text))
@@ -95,32 +138,58 @@ def test_a_heading_that_cannot_be_read_is_said(text: str, tmp_path: Path) -> Non
 
 def test_what_people_really_pack_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
-    path.write_bytes(gzip.compress(b"key,email\n" + b"".join(b"k%d,k%d@example.com\n" % (n, n) for n in range(50_000))))
+    path.write_bytes(
+        gzip.compress(
+            b"key,email\n"
+            + b"".join(b"k%d,k%d@example.com\n" % (n, n) for n in range(50_000))
+        )
+    )
     assert sum(1 for _ in open_table(path).rows) == 50_000
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252", "utf-8-sig"])
 def test_long_lines_are_found_in_every_encoding(encoding: str, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(("key\nü" + "x" * (2 * MEGABYTE) + "\n").encode(encoding))
+    (tmp_path / "a.csv").write_bytes(
+        ("key\nü" + "x" * (2 * MEGABYTE) + "\n").encode(encoding)
+    )
     with pytest.raises(DripError, match="a line of more than 1,048,576 bytes"):
         open_table(tmp_path / "a.csv")
 
 
-def test_an_import_of_the_wrong_file_ends(world: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_of_the_wrong_file_ends(
+    world: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importer, "MOST_REJECTED", 3_000)
-    made, table = world({}), open_table(written(tmp_path / "a.csv", "key,email\n" + ",x\n" * 10_000))
-    with pytest.raises(DripError, match="4,000 rows cannot be taken; the first is line 2: there is no key"):
-        importer.import_contacts(made.database, made.workspace.settings, table, {}, "a.csv", at("2026-01-01"))
+    made, table = (
+        world({}),
+        open_table(written(tmp_path / "a.csv", "key,email\n" + ",x\n" * 10_000)),
+    )
+    with pytest.raises(
+        DripError,
+        match="4,000 rows cannot be taken; the first is line 2: there is no key",
+    ):
+        importer.import_contacts(
+            made.database, made.workspace.settings, table, {}, "a.csv", at("2026-01-01")
+        )
 
 
-def test_rows_that_are_large_are_stored_in_smaller_batches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_rows_that_are_large_are_stored_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(importer, "LARGEST_BATCH", 1_000)
-    path = written(tmp_path / "a.csv", "key\n" + "".join(f"{'x' * 300}{n}\n" for n in range(10)))
-    batches = list(importer._batches(open_table(path).rows, importer.Report(), lambda rows: None))
+    path = written(
+        tmp_path / "a.csv", "key\n" + "".join(f"{'x' * 300}{n}\n" for n in range(10))
+    )
+    batches = list(
+        importer._batches(open_table(path).rows, importer.Report(), lambda rows: None)
+    )
     assert [len(batch) for batch in batches] == [4, 4, 2]
 
 
 def test_unknown_columns_are_named_as_far_as_somebody_reads(world: Worlds) -> None:
     names = ",".join(f"unknown_{number}" for number in range(1_900))
     report = world({}).contacts(f"key,{names}", "ana" + "," * 1_900)
-    assert report.new == 1 and report.notes[-1] == "1,850 more columns are no fields and are left out"
+    assert (
+        report.new == 1
+        and report.notes[-1] == "1,850 more columns are no fields and are left out"
+    )

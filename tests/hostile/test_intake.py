@@ -55,26 +55,40 @@ def contact(made: World, key: str) -> Contact:
         return people.contacts_by_key(connection, [key])[key]
 
 
-def test_a_key_that_hides_or_goes_on_and_on_is_refused_and_what_is_pasted_is_cleaned(world: Worlds) -> None:
+def test_a_key_that_hides_or_goes_on_and_on_is_refused_and_what_is_pasted_is_cleaned(
+    world: Worlds,
+) -> None:
     made = world({})
     report = made.contacts(
-        "key,email,first_name,phone", "an\u202ea,a@example.com,Ana,", f"{'k' * 201},b@example.com,Ben,", "b\u200db,,,",
-        "ok,\u200bc@example.com\ufeff,\x1b[1mChl\x07oé\u202e,\u202a+1 202 555 0100\u202c", "zwnj-می‌خواهم,,می‌خواهم 👩‍👧,",
-    )  # fmt: skip
+        "key,email,first_name,phone",
+        "an\u202ea,a@example.com,Ana,",
+        f"{'k' * 201},b@example.com,Ben,",
+        "b\u200db,,,",
+        "ok,\u200bc@example.com\ufeff,\x1b[1mChl\x07oé\u202e,\u202a+1 202 555 0100\u202c",
+        "zwnj-می‌خواهم,,می‌خواهم 👩‍👧,",
+    )
     assert [why for _, why in report.rejected] == [
         r"the key `an\u202ea` holds the character \u202e, which nobody can see",
         "the key has 201 characters, and 200 may be",
         r"the key `b\u200db` holds the character \u200d, which nobody can see",
     ]
     found = contact(made, "ok")
-    assert (found.email, found.attributes["first_name"]) == ("c@example.com", "[1mChloé")
+    assert (found.email, found.attributes["first_name"]) == (
+        "c@example.com",
+        "[1mChloé",
+    )
     assert found.phone == "+12025550100"
     assert contact(made, "zwnj-می‌خواهم").attributes["first_name"] == "می‌خواهم 👩‍👧"
     events = made.events(
-        "event,contact,at,id,note", "a.b,ok,2026-01-01,1\u202e,x", "a.b,o\u200bk,2026-01-01,2,x",
+        "event,contact,at,id,note",
+        "a.b,ok,2026-01-01,1\u202e,x",
+        "a.b,o\u200bk,2026-01-01,2,x",
         "a.b,ok,2026-01-01,3,x\x1b[2J\u202ey",
-    )  # fmt: skip
-    assert events.new == 1 and [why.split(" ")[1] for _, why in events.rejected] == ["id", "contact"]
+    )
+    assert events.new == 1 and [why.split(" ")[1] for _, why in events.rejected] == [
+        "id",
+        "contact",
+    ]
 
 
 def test_what_visitors_type_is_kept_without_it(world: Worlds) -> None:
@@ -82,7 +96,12 @@ def test_what_visitors_type_is_kept_without_it(world: Worlds) -> None:
     made.contacts("key,email", "ana,ana@example.com")
     with pages(made, NOW) as site:
         path = f"/survey/{site.token('survey', topic='service', run=3, detail='satisfaction:2')}"
-        assert site.post(path, data={"score": "2", "comment": f"cold\n{STEERS}"}).status_code == 200
+        assert (
+            site.post(
+                path, data={"score": "2", "comment": f"cold\n{STEERS}"}
+            ).status_code
+            == 200
+        )
         typed = {"email": "new@example.com", "first_name": f"Ne\n{STEERS}"}
         assert site.post("/sign-up/news", data=typed).status_code == 200
     with made.database.read() as connection:
@@ -99,12 +118,25 @@ def test_what_programs_post_is_refused_or_kept_without_it(world: Worlds) -> None
         api_keys.add(connection, "shop", "drip_test-token", ["events", "contacts"], NOW)
     head = {"Authorization": "Bearer drip_test-token"}
     with pages(made, NOW) as site:
-        people_posted = [{"key": f"x{STEERS}"}, {"key": "ok", "first_name": STEERS, "email": "\u200bok@example.com"}]
+        people_posted = [
+            {"key": f"x{STEERS}"},
+            {"key": "ok", "first_name": STEERS, "email": "\u200bok@example.com"},
+        ]
         told = site.post("/api/contacts", json=people_posted, headers=head).json()
         assert told["new"] == 1 and "nobody can see" in told["rejected"][0]["reason"]
-        event = {"event": "order.placed", "contact": "ok", "id": "1", "fields": {"note": STEERS}}
+        event = {
+            "event": "order.placed",
+            "contact": "ok",
+            "id": "1",
+            "fields": {"note": STEERS},
+        }
         assert site.post("/api/events", json=event, headers=head).json()["new"] == 1
-        assert site.post("/api/events", json={**event, "id": STEERS}, headers=head).status_code == 422
+        assert (
+            site.post(
+                "/api/events", json={**event, "id": STEERS}, headers=head
+            ).status_code
+            == 422
+        )
         many = {"key": "many", **{f"c{number}": 1 for number in range(2_100)}}
         assert site.post("/api/contacts", json=many, headers=head).status_code == 422
     found = contact(made, "ok")
@@ -120,7 +152,12 @@ def test_what_comes_back_by_mail_or_hook_is_kept_without_it(world: Worlds) -> No
     made.run("2026-11-25 10:00", "2026-11-25 20:00")
     message: Message = made.transport.messages[0]
     finding = Finding(
-        "bounce", "ana@example.com", "5.1.1", "address-dead", f"no such{STEERS} user", (message.message_id,)
+        "bounce",
+        "ana@example.com",
+        "5.1.1",
+        "address-dead",
+        f"no such{STEERS} user",
+        (message.message_id,),
     )
     feedback = Feedback(made.database, NOW)
     feedback.take([finding], "mail")
@@ -128,23 +165,39 @@ def test_what_comes_back_by_mail_or_hook_is_kept_without_it(world: Worlds) -> No
     with made.database.read() as connection:
         (reason,) = connection.execute(text("SELECT reason FROM deliveries")).one()
         assert reason == f"no such{CLEAN} user"
-        assert settle_task(connection, made.workspace.settings, 99, "done", STEERS, NOW) == "There is no task 99."
+        assert (
+            settle_task(connection, made.workspace.settings, 99, "done", STEERS, NOW)
+            == "There is no task 99."
+        )
 
 
-def test_keys_of_files_and_names_of_campaigns_are_refused_with_their_place(world: Worlds) -> None:
+def test_keys_of_files_and_names_of_campaigns_are_refused_with_their_place(
+    world: Worlds,
+) -> None:
     made = world({"letter": LETTER}, settings=SETTINGS)
     made.write("campaigns/a\u202eb.yaml", LETTER)
-    made.write("campaigns/other.yaml", LETTER.replace("assign_to", '"assign\\u202e_to"'))
-    made.write("campaigns/ids.yaml", LETTER.replace("- task", '- id: "a\\u200bb"\n    task'))
+    made.write(
+        "campaigns/other.yaml", LETTER.replace("assign_to", '"assign\\u202e_to"')
+    )
+    made.write(
+        "campaigns/ids.yaml", LETTER.replace("- task", '- id: "a\\u200bb"\n    task')
+    )
     made.write("campaigns/tags.yaml", LETTER + '  - tag: "vip\\x1b[2J"\n')
-    found = {each.place.file: each for each in load_folder(made.root).problems if "nobody can see" in each.sentence}
+    found = {
+        each.place.file: each
+        for each in load_folder(made.root).problems
+        if "nobody can see" in each.sentence
+    }
     assert sorted(found) == [
         "campaigns/a\u202eb.yaml",
         "campaigns/ids.yaml",
         "campaigns/other.yaml",
         "campaigns/tags.yaml",
     ]
-    assert found["campaigns/other.yaml"].place.line == 9 and "\\u202e" in found["campaigns/other.yaml"].sentence
+    assert (
+        found["campaigns/other.yaml"].place.line == 9
+        and "\\u202e" in found["campaigns/other.yaml"].sentence
+    )
     assert "\\x1b" in found["campaigns/tags.yaml"].sentence
 
 
@@ -154,7 +207,16 @@ def test_names_on_the_command_line_are_refused(world: Worlds, tmp_path: Path) ->
     made = world({"letter": LETTER}, settings=settings)
     made.database.close()
     made.write("codes.csv", "code\nGOOD-1\nBAD\u202e-2\n" + "L" * 101 + "\n")
-    added = drip(made.root, "coupons", "import", "partner", str(made.root / "codes.csv"))
-    assert added.code == 1 and "1 code(s) are new" in added.out and r"BAD\u202e-2" in added.err
-    assert "nobody can see" in drip(made.root, "keys", "add", "sh\u202eop", "--scope", "events").err
+    added = drip(
+        made.root, "coupons", "import", "partner", str(made.root / "codes.csv")
+    )
+    assert (
+        added.code == 1
+        and "1 code(s) are new" in added.out
+        and r"BAD\u202e-2" in added.err
+    )
+    assert (
+        "nobody can see"
+        in drip(made.root, "keys", "add", "sh\u202eop", "--scope", "events").err
+    )
     assert drip(made.root, "operators", "add", "an\u202ea").code == 2

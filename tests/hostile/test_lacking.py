@@ -66,11 +66,17 @@ def letters(world: Worlds, campaign: str = LETTER, people: int = 1) -> World:
 # --- writing a message
 
 
-@pytest.mark.parametrize("what", ["template", "layout", "attachment", "picture", "content"])
-def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_message(world: Worlds, what: str) -> None:
+@pytest.mark.parametrize(
+    "what", ["template", "layout", "attachment", "picture", "content"]
+)
+def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_message(
+    world: Worlds, what: str
+) -> None:
     campaign = LETTER
     if what == "attachment":
-        campaign = LETTER.replace("[send: letter]", "[{ send: letter, attach: price.txt }]")
+        campaign = LETTER.replace(
+            "[send: letter]", "[{ send: letter, attach: price.txt }]"
+        )
     if what == "content":
         campaign = LETTER.replace("[send: letter]", "[{ send: letter, content: news }]")
     made = letters(world, campaign)
@@ -78,7 +84,9 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
     made.write("templates/news/2026-11-26-hello.md", "---\ntitle: Hello\n---\nNews\n")
     made.write("templates/_layout.html", LAYOUT)
     (made.root / "templates" / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    body = {"picture": "![dot](dot.png)", "content": "{{ issue.body }}"}.get(what, "Hello")
+    body = {"picture": "![dot](dot.png)", "content": "{{ issue.body }}"}.get(
+        what, "Hello"
+    )
     made.write("templates/letter.md", f"---\nsubject: Hello\n---\n{body}\n")
     made.reload()
     with no_file_left():
@@ -89,7 +97,11 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
             assert not states(made)
         else:
             tally = made.beat(NOW)
-            assert tally.lacking and tally.trouble == "This program may open no more files at the moment."
+            assert (
+                tally.lacking
+                and tally.trouble
+                == "This program may open no more files at the moment."
+            )
             assert "LimitNOFILE" in (tally.help or "")
             assert states(made) == {"pending": 1}
     assert made.beat(NOW + timedelta(seconds=10)).sent == 1
@@ -99,7 +111,9 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
 def test_a_file_that_may_not_be_read_holds_its_own_message_alone(
     world: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = letters(world, LETTER.replace("[send: letter]", "[{ send: letter, attach: price.txt }]"))
+    made = letters(
+        world, LETTER.replace("[send: letter]", "[{ send: letter, attach: price.txt }]")
+    )
     made.write("templates/price.txt", "Ten")
     made.write("templates/letter.md", "---\nsubject: Hello\n---\nHello\n")
     made.reload()
@@ -130,7 +144,14 @@ def test_files_that_cannot_be_listed_are_not_gone(world: Worlds) -> None:
         made.workspace.reload()
 
 
-@pytest.mark.parametrize("lack", [MemoryError(), RuntimeError("can't start new thread"), BlockingIOError(11, "fork")])
+@pytest.mark.parametrize(
+    "lack",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        BlockingIOError(11, "fork"),
+    ],
+)
 def test_memory_and_threads_are_not_a_templates_either(
     world: Worlds, lack: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,14 +192,30 @@ def test_what_has_left_is_recorded_though_the_next_message_cannot_be_written(
 
 
 @pytest.mark.parametrize("kind", ["files", "smtp", "webhook", "by name"])
-def test_a_transport_without_a_file_left_is_about_the_machine(world: Worlds, tmp_path: Path, kind: str) -> None:
+def test_a_transport_without_a_file_left_is_about_the_machine(
+    world: Worlds, tmp_path: Path, kind: str
+) -> None:
     made = letters(world, people=3)
     with MailServer() as mails, server(204) as taken:
         host = "localhost" if kind == "by name" else "127.0.0.1"
-        smtp = SmtpTransport({"host": host, "port": str(mails.port), "security": "none", "hello": "me.example"})
-        hook = WebhookTransport({"url": f"http://127.0.0.1:{taken.port}/", "secret": "s", "private": "yes"})
+        smtp = SmtpTransport(
+            {
+                "host": host,
+                "port": str(mails.port),
+                "security": "none",
+                "hello": "me.example",
+            }
+        )
+        hook = WebhookTransport(
+            {"url": f"http://127.0.0.1:{taken.port}/", "secret": "s", "private": "yes"}
+        )
         files = FilesTransport({"folder": str(tmp_path / "out")})
-        transport: Transport = {"smtp": smtp, "by name": smtp, "webhook": hook, "files": files}[kind]
+        transport: Transport = {
+            "smtp": smtp,
+            "by name": smtp,
+            "webhook": hook,
+            "files": files,
+        }[kind]
         # What templates hold is known by then.
         made.workspace.templates.get("letter", "en")
         made.transports = {"email": transport}  # type: ignore[dict-item]
@@ -197,7 +234,10 @@ def test_a_transport_without_a_file_left_is_about_the_machine(world: Worlds, tmp
 def test_a_full_disk_keeps_no_other_channel_from_sending(world: Worlds) -> None:
     both = LETTER.replace("[send: letter]", "[{ send: letter, channel: [email, sms] }]")
     made = world(
-        {"a": both.replace("topic", "priority: high\ntopic"), "b": both.replace("[email, sms]", "sms")},
+        {
+            "a": both.replace("topic", "priority: high\ntopic"),
+            "b": both.replace("[email, sms]", "sms"),
+        },
         settings="transports: { email: { use: memory }, sms: { use: memory } }",
     )
     made.contacts("key,email,phone", "ana,ana@example.com,+15550100")
@@ -217,7 +257,9 @@ def test_a_full_disk_keeps_no_other_channel_from_sending(world: Worlds) -> None:
 
 
 @pytest.mark.file
-def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(world: Worlds) -> None:
+def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
+    world: Worlds,
+) -> None:
     made = letters(world, people=3)
     log = Path(f"{made.root}/.drip/drip.db-wal")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -232,7 +274,13 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(wor
     book, doorkeeper = made.workspace.book(made.database, NOW), Doorkeeper()
     with made.database.write() as connection:
         number = control.start_daemon(connection, 1, NOW)
-    dispatcher = Dispatcher(made.database, made.workspace.templates, {"email": transport}, lambda: NOW, number)
+    dispatcher = Dispatcher(
+        made.database,
+        made.workspace.templates,
+        {"email": transport},
+        lambda: NOW,
+        number,
+    )
     try:
         with pytest.raises(Shortage):
             beat(book, doorkeeper, dispatcher)
@@ -251,7 +299,9 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(wor
 # --- what comes in
 
 
-def test_a_mail_that_cannot_be_read_now_is_not_taken_for_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_that_cannot_be_read_now_is_not_taken_for_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fails(*arguments: object, **options: object) -> None:
         raise MemoryError
 
@@ -275,15 +325,33 @@ def test_rows_and_zones_are_not_wrong_for_want_of_a_file(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN]
+    "number",
+    [
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EAGAIN,
+    ],
 )
 def test_the_system_says_what_is_lacking_by_number(number: int) -> None:
     lack = shortage(OSError(number, os.strerror(number)))
     assert lack and lack.sentence.endswith(".") and lack.help
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "no"), PermissionError(13, "no"), RecursionError("deep"),
-                                   RuntimeError("boom"), ValueError("no"), ConnectionRefusedError(111, "no")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "no"),
+        PermissionError(13, "no"),
+        RecursionError("deep"),
+        RuntimeError("boom"),
+        ValueError("no"),
+        ConnectionRefusedError(111, "no"),
+    ],
+)
 def test_what_is_wrong_is_not_lacking(error: Exception) -> None:
     assert shortage(error) is None
 
@@ -294,7 +362,9 @@ def test_a_library_says_it_in_words() -> None:
     assert said("the name is too long") is None
 
 
-def test_a_real_thread_that_cannot_be_started_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_thread_that_cannot_be_started_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def none_left(*arguments: object, **options: object) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -17,16 +17,34 @@ from tests.world import LETTER, World
 SECRET = "the till holds 300"
 Worlds = Callable[..., World]
 NAMES = (
-    "../outside.md", "x/../../outside.md", "/etc/hostname", "..\\outside.md", "C:\\outside.md", "C:outside.md",
-    "\\\\server\\outside.md", "x\0y", "link.md", "link/outside.md", "circle.md", "circle2.md/x", "a" * 5_000, "", "..", ".",
-)  # fmt: skip
+    "../outside.md",
+    "x/../../outside.md",
+    "/etc/hostname",
+    "..\\outside.md",
+    "C:\\outside.md",
+    "C:outside.md",
+    "\\\\server\\outside.md",
+    "x\0y",
+    "link.md",
+    "link/outside.md",
+    "circle.md",
+    "circle2.md/x",
+    "a" * 5_000,
+    "",
+    "..",
+    ".",
+)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """`templates/` with links that lead out by a file and by a folder, in a circle, and to a file of its own."""
     outside = tmp_path / "elsewhere"
-    for folder in (tmp_path / "shop" / "templates" / "issues", tmp_path / "shop" / "campaigns", outside):
+    for folder in (
+        tmp_path / "shop" / "templates" / "issues",
+        tmp_path / "shop" / "campaigns",
+        outside,
+    ):
         folder.mkdir(parents=True)
     templates = tmp_path / "shop" / "templates"
     for name in ("outside.md", "2026-11-26-outside.md"):
@@ -35,10 +53,14 @@ def workspace(tmp_path: Path) -> Path:
     (outside / "outside.png").write_bytes(b"\x89PNG")
     (tmp_path / "shop" / "outside.md").write_text(SECRET)
     links = {
-        "link.md": outside / "outside.md", "link.html": outside / "outside.html", "link.png": outside / "outside.png",
-        "link": outside, "circle.md": templates / "circle.md", "circle2.md": templates / "circle2.md",
+        "link.md": outside / "outside.md",
+        "link.html": outside / "outside.html",
+        "link.png": outside / "outside.png",
+        "link": outside,
+        "circle.md": templates / "circle.md",
+        "circle2.md": templates / "circle2.md",
         "issues/2026-11-26-letter.md": outside / "2026-11-26-outside.md",
-    }  # fmt: skip
+    }
     for name, target in links.items():
         (templates / name).symlink_to(target)
     return tmp_path / "shop"
@@ -67,14 +89,21 @@ def test_no_name_leads_out(name: str, workspace: Path) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "{% extends '../outside.md' %}x", "{% extends 'link.html' %}x", "![x](link.png)", "![x](../../elsewhere/outside.png)",
-        "![x](..%2F..%2Felsewhere%2Foutside.png)", "![x](link/outside.png)", '<img src="..\\outside.png">',
+        "{% extends '../outside.md' %}x",
+        "{% extends 'link.html' %}x",
+        "![x](link.png)",
+        "![x](../../elsewhere/outside.png)",
+        "![x](..%2F..%2Felsewhere%2Foutside.png)",
+        "![x](link/outside.png)",
+        '<img src="..\\outside.png">',
         f"![x]({'a' * 5_000})",
     ],
-)  # fmt: skip
+)
 def test_neither_a_layout_nor_a_picture_leads_out(body: str, workspace: Path) -> None:
     ending = "html" if "extends" in body or "<" in body else "md"
-    (workspace / "templates" / f"card.{ending}").write_text(f"---\nsubject: x\n---\n{body}\n")
+    (workspace / "templates" / f"card.{ending}").write_text(
+        f"---\nsubject: x\n---\n{body}\n"
+    )
     with pytest.raises(DripError, match="there is no (layout|file)"):
         Templates(workspace).get("card", None)
 
@@ -89,7 +118,10 @@ def test_a_style_sheet_outside_is_not_read(workspace: Path) -> None:
 def test_dated_files_that_are_links_are_none(workspace: Path) -> None:
     templates = Templates(workspace)
     assert templates.content("issues", "2026-11-26") is None
-    assert templates.newest_content("issues") is None and templates.contents("issues") == []
+    assert (
+        templates.newest_content("issues") is None
+        and templates.contents("issues") == []
+    )
     assert templates.content_folders() == []
     own = workspace / "templates" / "issues" / "2026-11-27-own.md"
     own.write_text("hello")
@@ -106,7 +138,9 @@ def test_templates_that_are_a_link_as_a_whole_are_read(workspace: Path) -> None:
     assert Templates(other).get("card", None).text_source.strip() == "hello"
 
 
-def test_a_campaign_and_the_settings_that_lie_elsewhere_are_told(world: Callable[..., World], tmp_path: Path) -> None:
+def test_a_campaign_and_the_settings_that_lie_elsewhere_are_told(
+    world: Callable[..., World], tmp_path: Path
+) -> None:
     made = world({"letter": LETTER})
     elsewhere = made.root.parent / f"{made.root.name}-elsewhere"
     elsewhere.mkdir()
@@ -115,10 +149,14 @@ def test_a_campaign_and_the_settings_that_lie_elsewhere_are_told(world: Callable
         (made.root / "campaigns" / name).symlink_to(elsewhere / name)
     loaded = load_folder(made.root)
     assert loaded.settings is None and loaded.campaigns == {}
-    assert {problem.sentence for problem in loaded.problems} == {"the file lies outside of campaigns/"}
+    assert {problem.sentence for problem in loaded.problems} == {
+        "the file lies outside of campaigns/"
+    }
 
 
-def test_what_is_no_file_is_told_and_never_waited_for(world: Callable[..., World]) -> None:
+def test_what_is_no_file_is_told_and_never_waited_for(
+    world: Callable[..., World],
+) -> None:
     made = world({"letter": LETTER})
     os.mkfifo(made.root / "campaigns" / "pipe.yaml")
     os.mkfifo(made.root / "templates" / "pipe.md")
@@ -126,7 +164,10 @@ def test_what_is_no_file_is_told_and_never_waited_for(world: Callable[..., World
     assert [(str(each.place), each.sentence) for each in loaded.problems] == [
         ("campaigns/pipe.yaml", "this is no file with a text")
     ]
-    assert list(loaded.campaigns) == ["letter"] and "pipe" not in Templates(made.root).names()
+    assert (
+        list(loaded.campaigns) == ["letter"]
+        and "pipe" not in Templates(made.root).names()
+    )
 
 
 def test_check_names_a_template_that_lies_elsewhere(world: Worlds) -> None:

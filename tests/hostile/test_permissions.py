@@ -33,7 +33,10 @@ def drip(root: Path, *words: str, umask: int = 0o022, ends: int = 0) -> str:
 
 def open_to_others(root: Path) -> list[str]:
     """Files and folders below one that anybody else may read, write or enter."""
-    return sorted(str(path.relative_to(root)) for path in private.exposed([root, *root.rglob("*")]))
+    return sorted(
+        str(path.relative_to(root))
+        for path in private.exposed([root, *root.rglob("*")])
+    )
 
 
 class Watch:
@@ -69,7 +72,9 @@ class Watch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
-def test_whatever_the_umask_is_people_are_open_to_nobody_else(tmp_path: Path, umask: int) -> None:
+def test_whatever_the_umask_is_people_are_open_to_nobody_else(
+    tmp_path: Path, umask: int
+) -> None:
     shop = tmp_path / "shop"
     drip(tmp_path, "init", str(shop), umask=umask)
     people, papers = shop / "people.csv", shop / "papers"
@@ -86,7 +91,15 @@ def test_whatever_the_umask_is_people_are_open_to_nobody_else(tmp_path: Path, um
             drip(shop, "run", "--once", "--now", f"2026-11-25 {clock}", umask=umask)
         drip(shop, "preview", "--html", str(papers / "page"), "--now", NOW, umask=umask)
         drip(shop, "tasks", "export", str(papers / "calls.csv"), umask=umask)
-        drip(shop, "report", "--csv", str(papers / "report.csv"), "--now", NOW, umask=umask)
+        drip(
+            shop,
+            "report",
+            "--csv",
+            str(papers / "report.csv"),
+            "--now",
+            NOW,
+            umask=umask,
+        )
     assert list((shop / ".drip" / "out").glob("*.eml"))
     assert open_to_others(shop / ".drip") == open_to_others(papers) == []
     assert watch.seen == beside.seen == set()
@@ -95,7 +108,9 @@ def test_whatever_the_umask_is_people_are_open_to_nobody_else(tmp_path: Path, um
     assert (shop / ".gitignore").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_a_folder_that_was_there_is_told_of_and_closed_by_one_command(tmp_path: Path) -> None:
+def test_a_folder_that_was_there_is_told_of_and_closed_by_one_command(
+    tmp_path: Path,
+) -> None:
     shop = tmp_path / "shop"
     drip(tmp_path, "init", str(shop))
     (shop / ".drip").mkdir(0o755)
@@ -111,7 +126,9 @@ def test_a_folder_that_was_there_is_told_of_and_closed_by_one_command(tmp_path: 
     assert "Nothing was open" in drip(shop, "db", "protect")
 
 
-def test_what_somebody_has_linked_into_an_open_folder_stays_as_it_is(tmp_path: Path) -> None:
+def test_what_somebody_has_linked_into_an_open_folder_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
     shop, theirs = tmp_path / "shop", tmp_path / "theirs"
     drip(tmp_path, "init", str(shop))
     theirs.write_text("for everybody")
@@ -139,15 +156,23 @@ def test_a_database_elsewhere_is_looked_at_where_it_lies(tmp_path: Path) -> None
     assert disk.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_link_in_the_way_of_a_message_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_the_way_of_a_message_is_replaced_and_not_followed(
+    tmp_path: Path,
+) -> None:
     theirs, own = tmp_path / "theirs", tmp_path / "message.writing"
     theirs.write_text("theirs")
     own.symlink_to(theirs)
     private.write(own, b"ours")
-    assert theirs.read_text() == "theirs" and own.read_bytes() == b"ours" and not own.is_symlink()
+    assert (
+        theirs.read_text() == "theirs"
+        and own.read_bytes() == b"ours"
+        and not own.is_symlink()
+    )
 
 
-def test_an_export_closes_the_file_that_it_replaces_before_it_writes(tmp_path: Path) -> None:
+def test_an_export_closes_the_file_that_it_replaces_before_it_writes(
+    tmp_path: Path,
+) -> None:
     before = tmp_path / "calls.csv"
     before.write_text("old")
     before.chmod(0o666)

@@ -84,7 +84,11 @@ def until(true: Callable[[], object], seconds: float = 20) -> None:
 
 
 def told(caplog: pytest.LogCaptureFixture, begin: str) -> list[str]:
-    return [each for record in caplog.records if (each := record.getMessage()).startswith(begin)]
+    return [
+        each
+        for record in caplog.records
+        if (each := record.getMessage()).startswith(begin)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +120,10 @@ def test_a_leaked_key_ends_within_seconds_though_an_earlier_look_failed(
     site.passed += 11
     sick = site.get("/health")
     assert sick.status_code == 503
-    assert sick.text == "Reading the keys of links from the database last went well 11 seconds ago; the log says why.\n"
+    assert (
+        sick.text
+        == "Reading the keys of links from the database last went well 11 seconds ago; the log says why.\n"
+    )
     fault.on = False
     until(lambda: site.get(link).status_code == 404)
     assert site.get("/health").text == "ok\n"
@@ -134,7 +141,10 @@ def test_files_are_looked_at_again_after_any_error(
     settings = site.world.root / "campaigns" / "_settings.yaml"
     settings.write_text(settings.read_text().replace("Maple Street,", "Oak Lane,"))
     site.passed += 91
-    assert site.get("/health").status_code == 503 and "files of campaigns" in site.get("/health").text
+    assert (
+        site.get("/health").status_code == 503
+        and "files of campaigns" in site.get("/health").text
+    )
     assert "Oak Lane" not in site.get(link).text
     fault.on = False
     until(lambda: "Oak Lane" in site.get(link).text)
@@ -142,7 +152,9 @@ def test_files_are_looked_at_again_after_any_error(
     assert len(told(caplog, "Looking at the files")) == 1
 
 
-def test_a_file_with_an_error_does_not_make_the_pages_unwell(site: Pages, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_with_an_error_does_not_make_the_pages_unwell(
+    site: Pages, caplog: pytest.LogCaptureFixture
+) -> None:
     site.world.write("campaigns/_settings.yaml", "business: {")
     until(lambda: told(caplog, "The last good files stay in force"))
     site.passed += 1000
@@ -150,7 +162,10 @@ def test_a_file_with_an_error_does_not_make_the_pages_unwell(site: Pages, caplog
 
 
 def says(site: Pages) -> httpx.Response:
-    return site.post(f"/unsubscribe/{site.token('unsubscribe')}", data={"List-Unsubscribe": "One-Click"})
+    return site.post(
+        f"/unsubscribe/{site.token('unsubscribe')}",
+        data={"List-Unsubscribe": "One-Click"},
+    )
 
 
 def test_a_writer_whose_database_fails_answers_everybody_and_goes_on(
@@ -180,19 +195,30 @@ def test_a_writer_that_dies_leaves_nobody_waiting_and_is_started_anew(
     assert says(site).status_code == 200
 
 
-def test_a_writer_that_cannot_be_started_is_told_by_health(site: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault = Fault(RuntimeError("can't start new thread")).put(monkeypatch, threading.Thread, "start")
+def test_a_writer_that_cannot_be_started_is_told_by_health(
+    site: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = Fault(RuntimeError("can't start new thread")).put(
+        monkeypatch, threading.Thread, "start"
+    )
     assert says(site).status_code == 503
     sick = site.get("/health")
-    assert sick.status_code == 503 and sick.text == "The thread that stores what visitors say does not run.\n"
+    assert (
+        sick.status_code == 503
+        and sick.text == "The thread that stores what visitors say does not run.\n"
+    )
     fault.on = False
     until(lambda: site.get("/health").status_code == 200)
     assert says(site).status_code == 200
 
 
-def test_a_writer_that_could_not_be_started_can_be_closed(site: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_could_not_be_started_can_be_closed(
+    site: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = Writer(site.world.database, time.monotonic)
-    fault = Fault(RuntimeError("can't start new thread")).put(monkeypatch, threading.Thread, "start")
+    fault = Fault(RuntimeError("can't start new thread")).put(
+        monkeypatch, threading.Thread, "start"
+    )
     with pytest.raises(Shortage):
         asyncio.run(writer.do(lambda connection: None))
     fault.on = False
@@ -202,13 +228,19 @@ def test_a_writer_that_could_not_be_started_can_be_closed(site: Pages, monkeypat
 # --- the dashboard
 
 
-def test_the_dashboards_health_fails_and_comes_back(inside: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dashboards_health_fails_and_comes_back(
+    inside: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert inside.get("/health").status_code == 200
     fault = Fault().put(monkeypatch, Workspace, "fingerprint")
     until(lambda: fault.calls > 3)
     inside.passed += 91
     sick = inside.get("/health")
-    assert sick.status_code == 503 and "Looking at the files of campaigns and templates last went well" in sick.text
+    assert (
+        sick.status_code == 503
+        and "Looking at the files of campaigns and templates last went well"
+        in sick.text
+    )
     fault.on = False
     until(lambda: inside.get("/health").status_code == 200)
     assert inside.get("/health?format=json").json()["troubles"] == []
@@ -220,7 +252,9 @@ def test_a_forecast_without_a_thread_is_made_when_somebody_looks_again(
     site = Site(desk.world.workspace, desk.world.database, lambda: THEN, lambda: 0.0)
     forecasts = Forecasts(site)
     with monkeypatch.context() as patched:
-        Fault(RuntimeError("can't start new thread")).put(patched, threading.Thread, "start")
+        Fault(RuntimeError("can't start new thread")).put(
+            patched, threading.Thread, "start"
+        )
         with pytest.raises(Exception, match="no more threads"):
             forecasts.look()
     assert forecasts.look()
@@ -246,7 +280,12 @@ class Working:
 
     def joins(self, key: str) -> None:
         now = datetime.now(UTC).isoformat()
-        assert self.world.events("event,contact,id,at", f"shop.joined,{key},{key},{now}").new == 1
+        assert (
+            self.world.events(
+                "event,contact,id,at", f"shop.joined,{key},{key},{now}"
+            ).new
+            == 1
+        )
 
     def sent(self) -> int:
         return len([each for each in self.world.ledger() if each.outcome == "sent"])
@@ -259,8 +298,13 @@ class Working:
 
 @contextlib.contextmanager
 def daemon_of(made: World, senders: int = 1) -> Iterator[Working]:
-    daemon = Daemon(made.workspace, made.database, read_clock, passed_s=lambda: time.monotonic() + working.passed,
-                    senders=senders)  # fmt: skip
+    daemon = Daemon(
+        made.workspace,
+        made.database,
+        read_clock,
+        passed_s=lambda: time.monotonic() + working.passed,
+        senders=senders,
+    )
     working = Working(daemon, made)
     failed: list[BaseException] = []
 
@@ -271,7 +315,9 @@ def daemon_of(made: World, senders: int = 1) -> Iterator[Working]:
             failed.append(error)
 
     thread = threading.Thread(target=run)
-    with serving(make_figures(registry_of(made.database, read_clock, daemon.tasks), daemon.tasks)) as working.url:
+    with serving(
+        make_figures(registry_of(made.database, read_clock, daemon.tasks), daemon.tasks)
+    ) as working.url:
         thread.start()
         try:
             yield working
@@ -294,13 +340,21 @@ alarms: {target}
 """
         made = world({"welcome": WELCOME}, settings=settings)
         made.workspace.environment = {"HOOK": "s"}  # type: ignore[misc]
-        made.contacts("key,email,news", "ana,ana@example.com,yes", "ben,ben@example.com,yes")
+        made.contacts(
+            "key,email,news", "ana,ana@example.com,yes", "ben,ben@example.com,yes"
+        )
         yield made
 
 
-@pytest.mark.parametrize("error", [RuntimeError("boom"), OSError(28, "No space left on device"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("boom"), OSError(28, "No space left on device"), MemoryError()],
+)
 def test_the_beat_goes_on_after_any_error(
-    shop: World, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shop: World,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     with daemon_of(shop) as working:
@@ -313,21 +367,29 @@ def test_the_beat_goes_on_after_any_error(
         assert working.health().status_code == 200, "it is not late yet"
         working.passed += 125
         until(lambda: working.health().status_code == 503)
-        assert working.health().text.startswith("Planning and sending last went well 2 minutes ago")
+        assert working.health().text.startswith(
+            "Planning and sending last went well 2 minutes ago"
+        )
         until(lambda: working.alarms() == [("trouble", "", False)])
         fault.on = False
         until(lambda: working.sent() == 2)
         until(lambda: working.health().status_code == 200)
         until(lambda: working.alarms() == [("trouble", "", True)])
         metrics = figures(httpx.get(f"{working.url}/metrics").text)
-        assert metrics["drip_task_age_seconds", "planning-and-sending"] < 60 and metrics["drip_up",] == 1
+        assert (
+            metrics["drip_task_age_seconds", "planning-and-sending"] < 60
+            and metrics["drip_up",] == 1
+        )
     assert len(told(caplog, "Planning and sending failed")) == 1
     assert {each.outcome for each in shop.ledger() if each.step} == {"sent"}
 
 
 @pytest.mark.parametrize(
     ("where", "name", "task"),
-    [(Teller, "tell", "Telling of alarms"), (Courier, "deliver", "Telling other programs")],
+    [
+        (Teller, "tell", "Telling of alarms"),
+        (Courier, "deliver", "Telling other programs"),
+    ],
 )
 def test_what_goes_on_beside_the_beat_goes_on_after_any_error(
     shop: World,
@@ -356,7 +418,9 @@ def test_a_webhook_that_fails_as_nobody_foresaw_keeps_no_other_from_being_told(
 ) -> None:
     with server(204) as taken:
         hook = f"{{ url: 'http://127.0.0.1:{taken.port}/', secret: secret:HOOK, private: yes, on: sent }}"
-        made = world({"welcome": WELCOME}, settings=f"webhooks: {{ one: {hook}, two: {hook} }}")
+        made = world(
+            {"welcome": WELCOME}, settings=f"webhooks: {{ one: {hook}, two: {hook} }}"
+        )
         made.workspace.environment = {"HOOK": "s"}  # type: ignore[misc]
         made.contacts("key,email,news", "ana,ana@example.com,yes")
         made.workspace.book(made.database, NOW)
@@ -378,11 +442,16 @@ def test_a_webhook_that_fails_as_nobody_foresaw_keeps_no_other_from_being_told(
         assert told_one == ["two"] and len(taken.requests) == 1
 
 
-def test_a_daemon_without_a_thread_waits_for_one(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_without_a_thread_waits_for_one(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, refused = threading.Thread.start, []
 
     def start(self: threading.Thread) -> None:
-        if self.name in ("drip_0", "drip_3", "APScheduler") and refused.count(self.name) < 2:
+        if (
+            self.name in ("drip_0", "drip_3", "APScheduler")
+            and refused.count(self.name) < 2
+        ):
             refused.append(self.name)
             raise RuntimeError("can't start new thread")
         real(self)
@@ -395,7 +464,9 @@ def test_a_daemon_without_a_thread_waits_for_one(shop: World, monkeypatch: pytes
     assert sorted(set(refused)) == ["APScheduler", "drip_0", "drip_3"]
 
 
-def test_a_daemon_that_gets_no_thread_ends_when_it_is_told_to(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_gets_no_thread_ends_when_it_is_told_to(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = threading.Thread.start
 
     def start(self: threading.Thread) -> None:
@@ -429,7 +500,9 @@ def test_what_the_scheduler_itself_fails_at_is_told_and_it_goes_on(
     assert len(failed) == 2
 
 
-def test_processes_that_cannot_all_be_started_are_started_anew(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_all_be_started_are_started_anew(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, started = SpawnProcess.start, []
 
     def start(self: SpawnProcess) -> None:
@@ -441,8 +514,12 @@ def test_processes_that_cannot_all_be_started_are_started_anew(world: Worlds, mo
     monkeypatch.setattr(SpawnProcess, "start", start)
     with MailServer() as mails:
         options = f"use: smtp, host: 127.0.0.1, port: {mails.port}, security: none"
-        made = world({"welcome": WELCOME}, settings=f"transports: {{ email: {{ {options} }} }}")
-        made.contacts("key,email,news", *(f"p{n},p{n}@example.com,yes" for n in range(8)))
+        made = world(
+            {"welcome": WELCOME}, settings=f"transports: {{ email: {{ {options} }} }}"
+        )
+        made.contacts(
+            "key,email,news", *(f"p{n},p{n}@example.com,yes" for n in range(8))
+        )
         with daemon_of(made, senders=2) as working:
             for n in range(8):
                 working.joins(f"p{n}")
@@ -457,7 +534,9 @@ def test_processes_that_cannot_all_be_started_are_started_anew(world: Worlds, mo
 @contextlib.contextmanager
 def locked(made: World) -> Iterator[None]:
     """Another program has its one lock meanwhile."""
-    with contextlib.closing(sqlite3.connect(made.root / ".drip" / "drip.db", isolation_level=None)) as other:
+    with contextlib.closing(
+        sqlite3.connect(made.root / ".drip" / "drip.db", isolation_level=None)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -468,7 +547,9 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
     """Nobody gets to it meanwhile, and whoever was connected is not any more."""
     name = address.rpartition("/")[2]
     postgresql.do(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    postgresql.do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    postgresql.do(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    )
     try:
         yield
     finally:
@@ -506,8 +587,12 @@ def test_a_database_that_is_gone_for_a_while_is_worked_on_afterwards(
     tmp_path: Path, postgresql: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = postgresql.fresh()
-    made = World(tmp_path, {"welcome": WELCOME}, "public_url: http://x.example", address=address)
-    made.contacts("key,email,news", "ana,ana@example.com,yes", "ben,ben@example.com,yes")
+    made = World(
+        tmp_path, {"welcome": WELCOME}, "public_url: http://x.example", address=address
+    )
+    made.contacts(
+        "key,email,news", "ana,ana@example.com,yes", "ben,ben@example.com,yes"
+    )
     with daemon_of(made) as working, pages(made, NOW) as site:
         working.joins("ana")
         until(lambda: working.sent() == 1)

@@ -21,7 +21,9 @@ from tests.mail_server import MailServer
 from tests.test_senders import children
 from tests.world import World
 
-pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux'")
+pytestmark = pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="limits of another process are Linux'"
+)
 # So many more files than it has open the daemon may open.
 LEFT = range(int(os.environ.get("DRIP_FILES_LEFT", "6")))
 WELCOME = """
@@ -51,7 +53,11 @@ class Running:
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         taken = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
         # A new file gets the lowest number that is free, and the limit is above the numbers that there may be.
-        limit = next(n for n in range(1_000) if len(set(range(n)) - taken) == more and n not in taken)
+        limit = next(
+            n
+            for n in range(1_000)
+            if len(set(range(n)) - taken) == more and n not in taken
+        )
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
         try:
             yield
@@ -63,14 +69,20 @@ class Running:
         """As on a full disk; for the processes that send too."""
         pids = [self.process.pid, *children(self.process.pid)]
         for pid in pids:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (beyond, resource.RLIM_INFINITY))
+            resource.prlimit(
+                pid, resource.RLIMIT_FSIZE, (beyond, resource.RLIM_INFINITY)
+            )
         try:
             yield
         finally:
             for pid in pids:
                 # One of them may have been started anew meanwhile.
                 with contextlib.suppress(ProcessLookupError):
-                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                    resource.prlimit(
+                        pid,
+                        resource.RLIMIT_FSIZE,
+                        (resource.RLIM_INFINITY, resource.RLIM_INFINITY),
+                    )
 
     def said(self, text: str) -> int:
         return self.log.read_text().count(text)
@@ -80,7 +92,11 @@ class Running:
 def running(root: Path, *options: str) -> Iterator[Running]:
     log = root / "log"
     with log.open("wb") as file:
-        process = subprocess.Popen(command(root, "run", "--every", "0.1", *options), env=environment(), stderr=file)
+        process = subprocess.Popen(
+            command(root, "run", "--every", "0.1", *options),
+            env=environment(),
+            stderr=file,
+        )
     made = Running(root, process, log)
     try:
         until(lambda: made.said("Started as daemon"))
@@ -118,11 +134,15 @@ def alarms_of(made: World) -> list[Alarm]:
 
 
 @pytest.mark.parametrize("transport", ["smtp", "files"])
-def test_a_daemon_out_of_files_sends_later_and_holds_nothing(world: Worlds, transport: str) -> None:
+def test_a_daemon_out_of_files_sends_later_and_holds_nothing(
+    world: Worlds, transport: str
+) -> None:
     with MailServer() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none, connections: 1"
         use = options if transport == "smtp" else "use: files, folder: out"
-        made = world({"welcome": WELCOME}, settings=f"transports: {{ email: {{ {use} }} }}")
+        made = world(
+            {"welcome": WELCOME}, settings=f"transports: {{ email: {{ {use} }} }}"
+        )
         made.write("templates/_layout.html", LAYOUT)
         made.contacts("key,email", *(f"p{left},p{left}@example.com" for left in LEFT))
         lacked = []
@@ -130,14 +150,19 @@ def test_a_daemon_out_of_files_sends_later_and_holds_nothing(world: Worlds, tran
             for left in LEFT:
                 with daemon.may_open(left):
                     # Files that have changed are read anew, so that nothing is open or known any more.
-                    made.write("templates/letter.md", f"---\nsubject: Hello {left}\n---\nHello\n")
+                    made.write(
+                        "templates/letter.md",
+                        f"---\nsubject: Hello {left}\n---\nHello\n",
+                    )
                     joins(made, f"p{left}")
                     time.sleep(LACKING_S)
                     if outcomes(made).get(f"p{left}") != "sent":
                         lacked.append(left)
                 until(lambda left=left: outcomes(made).get(f"p{left}") == "sent")
         assert lacked, "there were files enough each time"
-        assert 1 <= daemon.said("Planning and sending failed") <= 3, daemon.log.read_text()
+        assert 1 <= daemon.said("Planning and sending failed") <= 3, (
+            daemon.log.read_text()
+        )
         assert set(outcomes(made).values()) == {"sent"}
         (alarm,) = alarms_of(made)
         assert alarm.action == "trouble" and alarm.ended_at
@@ -146,15 +171,22 @@ def test_a_daemon_out_of_files_sends_later_and_holds_nothing(world: Worlds, tran
 
 @pytest.mark.file
 @pytest.mark.parametrize("senders", ["1", "2"])
-def test_what_left_while_the_disk_got_full_is_known_once_there_is_room(world: Worlds, senders: str) -> None:
+def test_what_left_while_the_disk_got_full_is_known_once_there_is_room(
+    world: Worlds, senders: str
+) -> None:
     with MailServer() as server:
         options = f"use: smtp, host: 127.0.0.1, port: {server.port}, security: none"
-        made = world({"welcome": WELCOME}, settings=f"transports: {{ email: {{ {options} }} }}")
+        made = world(
+            {"welcome": WELCOME}, settings=f"transports: {{ email: {{ {options} }} }}"
+        )
         made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(PEOPLE)))
         made.write("templates/letter.md", "---\nsubject: Hello\n---\nHello\n")
         with running(made.root, "--senders", senders) as daemon:
             now = datetime.now(UTC).isoformat()
-            made.events("event,contact,id,at", *(f"shop.joined,p{n},p{n},{now}" for n in range(PEOPLE)))
+            made.events(
+                "event,contact,id,at",
+                *(f"shop.joined,p{n},p{n},{now}" for n in range(PEOPLE)),
+            )
             until(lambda: len(server.taken) > 10)
             log = made.root / ".drip" / "drip.db-wal"
             with daemon.no_file_may_grow(log.stat().st_size):
@@ -162,6 +194,16 @@ def test_what_left_while_the_disk_got_full_is_known_once_there_is_room(world: Wo
                 time.sleep(LACKING_S)
                 left = len(server.taken)
                 assert left < PEOPLE, "there was room enough"
-            until(lambda: set(outcomes(made).values()) == {"sent"} and len(outcomes(made)) == PEOPLE, 60)
-        assert sorted(server.taken) == sorted(f"p{n}" for n in range(PEOPLE)), "somebody got it twice"
-        assert [(each.action, each.about) for each in alarms_of(made)] == [("trouble", "")]
+            until(
+                lambda: (
+                    set(outcomes(made).values()) == {"sent"}
+                    and len(outcomes(made)) == PEOPLE
+                ),
+                60,
+            )
+        assert sorted(server.taken) == sorted(f"p{n}" for n in range(PEOPLE)), (
+            "somebody got it twice"
+        )
+        assert [(each.action, each.about) for each in alarms_of(made)] == [
+            ("trouble", "")
+        ]

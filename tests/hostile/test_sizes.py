@@ -28,7 +28,11 @@ def problems_of(made: World, text: str) -> list[str]:
     (made.root / "campaigns" / "odd.yaml").write_text(text)
     loaded = load_folder(made.root)
     assert "letter" in loaded.campaigns
-    return [f"{each.place}: {each.sentence}" for each in loaded.problems if each.level == "error"]
+    return [
+        f"{each.place}: {each.sentence}"
+        for each in loaded.problems
+        if each.level == "error"
+    ]
 
 
 def test_a_campaign_of_thousands_of_steps_is_refused(world: Worlds) -> None:
@@ -37,16 +41,23 @@ def test_a_campaign_of_thousands_of_steps_is_refused(world: Worlds) -> None:
     assert [each for each in told if f"there are more than {MOST_STEPS} steps" in each]
 
 
-def test_a_schedule_of_thousands_of_characters_is_refused_with_its_line(world: Worlds) -> None:
+def test_a_schedule_of_thousands_of_characters_is_refused_with_its_line(
+    world: Worlds,
+) -> None:
     made = world({"letter": LETTER})
     line = "*/1," * LONGEST_TEXT + "* * * * *"
     told = problems_of(
-        made, f'name: C\ntopic: service\ntrigger: {{ schedule: "{line}" }}\nsteps: [{{ send: letter }}]\n'
+        made,
+        f'name: C\ntopic: service\ntrigger: {{ schedule: "{line}" }}\nsteps: [{{ send: letter }}]\n',
     )
-    assert told == [f"campaigns/odd.yaml:3: this text has more than {LONGEST_TEXT:,} characters"]
+    assert told == [
+        f"campaigns/odd.yaml:3: this text has more than {LONGEST_TEXT:,} characters"
+    ]
 
 
-def test_a_campaign_s_file_has_a_size_at_most_and_is_read_no_further(world: Worlds) -> None:
+def test_a_campaign_s_file_has_a_size_at_most_and_is_read_no_further(
+    world: Worlds,
+) -> None:
     made = world({"letter": LETTER})
     told = problems_of(made, HEAD + "# " + "x" * MOST_BYTES)
     assert told == [f"campaigns/odd.yaml: the file has more than {MOST_BYTES:,} bytes"]
@@ -58,7 +69,9 @@ def test_a_long_text_is_refused_wherever_it_stands() -> None:
         parse(f"name: {'x' * (LONGEST_TEXT + 1)}", "campaigns/odd.yaml")
 
 
-def test_a_template_that_is_no_text_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+def test_a_template_that_is_no_text_is_refused_before_it_is_read_whole(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "templates").mkdir()
     with (tmp_path / "templates" / "big.md").open("wb") as file:
         file.truncate(3 * 1024 * 1024)
@@ -69,8 +82,13 @@ def test_a_template_that_is_no_text_is_refused_before_it_is_read_whole(tmp_path:
 def test_a_mail_of_many_parts_keeps_back_no_other_mail(tmp_path: Path) -> None:
     for name in ("new", "cur", "tmp"):
         (tmp_path / name).mkdir()
-    parts = "".join(f"--b{n}\nContent-Type: multipart/mixed; boundary=b{n + 1}\n\n" for n in range(1, 200))
-    (tmp_path / "new" / "1").write_text("From: a@example.net\nContent-Type: multipart/mixed; boundary=b1\n\n" + parts)
+    parts = "".join(
+        f"--b{n}\nContent-Type: multipart/mixed; boundary=b{n + 1}\n\n"
+        for n in range(1, 200)
+    )
+    (tmp_path / "new" / "1").write_text(
+        "From: a@example.net\nContent-Type: multipart/mixed; boundary=b1\n\n" + parts
+    )
     plain = EmailMessage()
     plain["From"] = "b@example.net"
     plain.set_content("hello")
@@ -81,7 +99,11 @@ def test_a_mail_of_many_parts_keeps_back_no_other_mail(tmp_path: Path) -> None:
     for each in found:
         each.taken()
         each.taken()
-    assert sorted(each.name for each in (tmp_path / "cur").iterdir()) == ["1:2,S", "2:2,FS", "3:2,S"]
+    assert sorted(each.name for each in (tmp_path / "cur").iterdir()) == [
+        "1:2,S",
+        "2:2,FS",
+        "3:2,S",
+    ]
     assert list(mails_in(tmp_path)) == []
 
 

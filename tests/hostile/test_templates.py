@@ -32,12 +32,21 @@ PROGRAMS = int(os.environ.get("DRIP_HOSTILE_EXAMPLES", "300"))
 # Between two looks at the clock, and for what is done once a limit is met; tracemalloc makes all of it several times slower.
 MARGIN_S = 3.0
 MOST_BYTES = 100_000_000
-SANDBOXES = {escape: Sandbox(autoescape=escape, currency="USD") for escape in (True, False)}
+SANDBOXES = {
+    escape: Sandbox(autoescape=escape, currency="USD") for escape in (True, False)
+}
 VALUES: dict[str, Any] = {
-    "word": "häuser & <b>gärten</b>", "emoji": "\U0001f600" * 50, "number": 7, "price": 9.5, "nothing": None,
-    "day": datetime(2026, 11, 26, 9, 30), "list": ["b", "a", "c"], "rows": [{"name": "x", "price": 2}, {"name": "y", "price": 1}],
-    "map": {"k": "v", "w": 1}, "locale": "de",
-}  # fmt: skip
+    "word": "häuser & <b>gärten</b>",
+    "emoji": "\U0001f600" * 50,
+    "number": 7,
+    "price": 9.5,
+    "nothing": None,
+    "day": datetime(2026, 11, 26, 9, 30),
+    "list": ["b", "a", "c"],
+    "rows": [{"name": "x", "price": 2}, {"name": "y", "price": 1}],
+    "map": {"k": "v", "w": 1},
+    "locale": "de",
+}
 
 
 class OutOfBounds(BaseException):
@@ -100,20 +109,40 @@ GROWING = {
 
 @pytest.mark.parametrize("kind", GROWING)
 @pytest.mark.parametrize(
-    "use", ["{{ n.x|length }}", "{{ n.x == n.x|default(1) }}", "{{ [n.x]|unique|list|length }}", "{{ n.x }}"]
+    "use",
+    [
+        "{{ n.x|length }}",
+        "{{ n.x == n.x|default(1) }}",
+        "{{ [n.x]|unique|list|length }}",
+        "{{ n.x }}",
+    ],
 )
 def test_what_grows_is_stopped_while_it_is_small(kind: str, use: str) -> None:
-    source = "{% set n = namespace(x=1) %}{% for i in range(900) %}" + GROWING[kind] + "{% endfor %}" + use
+    source = (
+        "{% set n = namespace(x=1) %}{% for i in range(900) %}"
+        + GROWING[kind]
+        + "{% endfor %}"
+        + use
+    )
     assert run(source) in ("TooMuch", "SecurityError", "OverflowError", "ValueError")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "{{ rows }}", "{{ list }}", "{{ map }}", "{{ map.items }}", "{{ list|string }}", "{{ 'a' ~ rows }}", "{{ namespace(x=1) }}",
-        "{{ range }}", "{{ rows|map(attribute='name') }}", "{% macro m() %}{% endmacro %}{{ m }}", "{% for x in list %}{{ loop }}{% endfor %}",
+        "{{ rows }}",
+        "{{ list }}",
+        "{{ map }}",
+        "{{ map.items }}",
+        "{{ list|string }}",
+        "{{ 'a' ~ rows }}",
+        "{{ namespace(x=1) }}",
+        "{{ range }}",
+        "{{ rows|map(attribute='name') }}",
+        "{% macro m() %}{% endmacro %}{{ m }}",
+        "{% for x in list %}{{ loop }}{% endfor %}",
     ],
-)  # fmt: skip
+)
 def test_only_texts_numbers_and_dates_are_printed(text: str) -> None:
     assert run(text) == "SecurityError"
 
@@ -133,13 +162,27 @@ def test_the_clock_ends_what_steps_do_not(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_list_that_is_printed_says_what_to_write() -> None:
     sandbox = SANDBOXES[True]
-    with pytest.raises(Exception, match=r"a list \(`\|join\(', '\)` makes a text of it\) cannot be written out"):
+    with pytest.raises(
+        Exception,
+        match=r"a list \(`\|join\(', '\)` makes a text of it\) cannot be written out",
+    ):
         sandbox.render(sandbox.from_string("{{ list }}"), VALUES)
     assert run("{{ list|join(', ') }}") == "b, a, c"
 
 
 @pytest.mark.parametrize(
-    "method", ["format", "format_map", "ljust", "zfill", "expandtabs", "translate", "join", "encode", "maketrans"]
+    "method",
+    [
+        "format",
+        "format_map",
+        "ljust",
+        "zfill",
+        "expandtabs",
+        "translate",
+        "join",
+        "encode",
+        "maketrans",
+    ],
 )
 def test_a_method_that_is_not_listed_does_not_exist(method: str) -> None:
     assert run(f"{{{{ word.{method} }}}}") == "SecurityError"
@@ -147,7 +190,19 @@ def test_a_method_that_is_not_listed_does_not_exist(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["attr", "format", "center", "indent", "pprint", "random", "tojson", "urlize", "wordwrap", "xmlattr"]
+    "name",
+    [
+        "attr",
+        "format",
+        "center",
+        "indent",
+        "pprint",
+        "random",
+        "tojson",
+        "urlize",
+        "wordwrap",
+        "xmlattr",
+    ],
 )
 def test_a_filter_that_is_not_listed_does_not_exist(name: str) -> None:
     assert run(f"{{{{ word|{name} }}}}") == "TemplateAssertionError"
@@ -156,9 +211,18 @@ def test_a_filter_that_is_not_listed_does_not_exist(name: str) -> None:
 
 def test_a_field_that_is_called_like_a_method_is_read() -> None:
     sandbox = SANDBOXES[True]
-    template = sandbox.from_string("{{ order.update }} {{ order.pop }} {{ order['copy'] }} {{ order.items }}")
-    assert sandbox.render(template, {"order": {"update": 1, "pop": 2, "copy": 3, "items": 4}}) == "1 2 3 4"
-    template = sandbox.from_string("{% for name, value in order.items() %}{{ name }}{{ value }}{% endfor %}")
+    template = sandbox.from_string(
+        "{{ order.update }} {{ order.pop }} {{ order['copy'] }} {{ order.items }}"
+    )
+    assert (
+        sandbox.render(
+            template, {"order": {"update": 1, "pop": 2, "copy": 3, "items": 4}}
+        )
+        == "1 2 3 4"
+    )
+    template = sandbox.from_string(
+        "{% for name, value in order.items() %}{{ name }}{{ value }}{% endfor %}"
+    )
     assert sandbox.render(template, {"order": {"a": 1}}) == "a1"
 
 
@@ -169,19 +233,47 @@ def test_what_people_write_is_far_from_the_limits() -> None:
         "{% for row in rows|sort(attribute='price')|selectattr('price', 'gt', 3) %}{{ row.name|upper }} {{ row.price|money }}"
         "{% if not loop.last %}, {% endif %}{% endfor %}{% for group in rows|groupby('price') %}{{ group.grouper }}{% endfor %}"
     )
-    assert sandbox.render(template, {"rows": rows, "locale": "en"}).startswith("PRODUCT 4 $4.00, PRODUCT 5")
+    assert sandbox.render(template, {"rows": rows, "locale": "en"}).startswith(
+        "PRODUCT 4 $4.00, PRODUCT 5"
+    )
 
 
 # --- by chance
 
 NAMES = [*VALUES, "n.x", "n.y", "a", "b"]
-ATOMS = ["1", "'ab'", "'<i>'", "''", "none", "true", "9.5", "[1, 2]", "{'a': 1}", "range(9)", "range(90000)"]
+ATOMS = [
+    "1",
+    "'ab'",
+    "'<i>'",
+    "''",
+    "none",
+    "true",
+    "9.5",
+    "[1, 2]",
+    "{'a': 1}",
+    "range(9)",
+    "range(90000)",
+]
 ARGUMENTS = {
-    "default": "({0}, true)", "d": "({0})", "replace": "('a', {0})", "join": "({0})", "map": "('{1}')", "select": "('{2}', {0})",
-    "reject": "('{2}', {0})", "selectattr": "('price', '{2}', {0})", "rejectattr": "('name')", "slice": "(9, {0})",
-    "batch": "(9, {0})", "groupby": "('price')", "truncate": "(9, true, {0})", "round": "(3, 'ceil')", "trim": "({0})",
-    "int": "(0, 16)", "sum": "(attribute='price')", "sort": "(attribute='name')",
-}  # fmt: skip
+    "default": "({0}, true)",
+    "d": "({0})",
+    "replace": "('a', {0})",
+    "join": "({0})",
+    "map": "('{1}')",
+    "select": "('{2}', {0})",
+    "reject": "('{2}', {0})",
+    "selectattr": "('price', '{2}', {0})",
+    "rejectattr": "('name')",
+    "slice": "(9, {0})",
+    "batch": "(9, {0})",
+    "groupby": "('price')",
+    "truncate": "(9, true, {0})",
+    "round": "(3, 'ceil')",
+    "trim": "({0})",
+    "int": "(0, 16)",
+    "sum": "(attribute='price')",
+    "sort": "(attribute='name')",
+}
 
 
 class Programmer:
@@ -199,8 +291,22 @@ class Programmer:
         return f"{{% set n = namespace(x=1, y='ab') %}}{macro}{body}{{% for i in range({times}) %}}{growth}{{% endfor %}}{show}"
 
     def growth(self) -> str:
-        ways = ("[n.x, n.x]", "(n.x, n.y)", "n.x ~ n.x", "n.x + n.x", "dict(a=n.x, b=n.y)", "[n.x] + [n.x]", "n.x|list", "n.x|batch(2)|list",
-                "n.y|replace('a', n.y)", "m(n.x, n.y)", "[n.x]|map('default', n.x)|list", "n.y|join(n.y)", "(n.y ~ n.y)|title", "n.x|string|list")  # fmt: skip
+        ways = (
+            "[n.x, n.x]",
+            "(n.x, n.y)",
+            "n.x ~ n.x",
+            "n.x + n.x",
+            "dict(a=n.x, b=n.y)",
+            "[n.x] + [n.x]",
+            "n.x|list",
+            "n.x|batch(2)|list",
+            "n.y|replace('a', n.y)",
+            "m(n.x, n.y)",
+            "[n.x]|map('default', n.x)|list",
+            "n.y|join(n.y)",
+            "(n.y ~ n.y)|title",
+            "n.x|string|list",
+        )
         return self.random.choice((*ways, self.expression(3)))
 
     def statement(self, depth: int) -> str:
@@ -231,9 +337,7 @@ class Programmer:
         one, two = self.expression(depth - 1), self.expression(depth - 1)
         match self.random.randrange(10):
             case 0:
-                return (
-                    f"({one} {self.random.choice(['+', '-', '*', '/', '//', '%', '**', '~', '~', 'and', 'or'])} {two})"
-                )
+                return f"({one} {self.random.choice(['+', '-', '*', '/', '//', '%', '**', '~', '~', 'and', 'or'])} {two})"
             case 1:
                 return f"({one} {self.random.choice(['==', '!=', '<', '>=', 'in', 'not in'])} {two})"
             case 2:
@@ -253,14 +357,18 @@ class Programmer:
             case _:
                 name = self.random.choice(LISTED_FILTERS)
                 told = ARGUMENTS.get(name, "").format(
-                    two, self.random.choice(LISTED_FILTERS), self.random.choice(LISTED_TESTS)
+                    two,
+                    self.random.choice(LISTED_FILTERS),
+                    self.random.choice(LISTED_TESTS),
                 )
                 return f"({one}|{name}{told})"
 
 
 @given(st.integers(0, 2**40), st.booleans())
 @settings(max_examples=PROGRAMS, deadline=None)
-def test_any_program_over_the_allowed_grammar_ends_in_bounded_time_and_memory(seed: int, escape: bool) -> None:
+def test_any_program_over_the_allowed_grammar_ends_in_bounded_time_and_memory(
+    seed: int, escape: bool
+) -> None:
     run(Programmer(seed).program(), escape)
 
 
@@ -269,11 +377,25 @@ def test_any_program_over_the_allowed_grammar_ends_in_bounded_time_and_memory(se
 
 def request(template: str) -> Request:
     return Request(
-        template=template, content=None, channel="email", locale="en", own_locale="en", to=Mailbox("", "ana@example.com"),
-        sender=Mailbox("", "us@example.com"), reply_to=None, subject=None, preheader=None, values={}, message_id="1@example.com",
-        date=datetime(2026, 11, 28, tzinfo=UTC), letterhead=None, topic=None, attach=(), unsubscribe_url=None,
+        template=template,
+        content=None,
+        channel="email",
+        locale="en",
+        own_locale="en",
+        to=Mailbox("", "ana@example.com"),
+        sender=Mailbox("", "us@example.com"),
+        reply_to=None,
+        subject=None,
+        preheader=None,
+        values={},
+        message_id="1@example.com",
+        date=datetime(2026, 11, 28, tzinfo=UTC),
+        letterhead=None,
+        topic=None,
+        attach=(),
+        unsubscribe_url=None,
         unsubscribe_mail="mailto:us@example.com",
-    )  # fmt: skip
+    )
 
 
 def test_after_three_messages_past_the_limits_a_template_is_not_tried_until_its_file_changes(
@@ -286,7 +408,9 @@ def test_after_three_messages_past_the_limits_a_template_is_not_tried_until_its_
     file.write_text("---\nsubject: s\n---\n{% for a in range(99) %}{{ a }}{% endfor %}")
     templates = Templates(tmp_path)
     for _ in range(MOST_EXCEEDED):
-        with pytest.raises(RenderError, match="cannot be filled in: it takes more than"):
+        with pytest.raises(
+            RenderError, match="cannot be filled in: it takes more than"
+        ):
             render(templates, request("wild"))
     with pytest.raises(RenderError, match="is not tried any more") as refused:
         render(templates, request("wild"))
@@ -297,7 +421,9 @@ def test_after_three_messages_past_the_limits_a_template_is_not_tried_until_its_
 
 def test_people_of_whom_a_value_is_large_stop_nobody_else(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "own.md").write_text("---\nsubject: s\n---\n{{ many|upper }}")
+    (tmp_path / "templates" / "own.md").write_text(
+        "---\nsubject: s\n---\n{{ many|upper }}"
+    )
     templates = Templates(tmp_path)
     for _ in range(2 * MOST_EXCEEDED):
         with pytest.raises(RenderError, match="more than 100,000 characters"):
@@ -305,11 +431,15 @@ def test_people_of_whom_a_value_is_large_stop_nobody_else(tmp_path: Path) -> Non
     assert render(templates, request_with(many="x")).text == "X\n"
 
 
-def test_one_message_past_the_limits_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_message_past_the_limits_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "MOST_STEPS", 1_000)
     monkeypatch.setattr(compiling, "COSTLY_S", 0)
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "own.md").write_text("---\nsubject: s\n---\n{% for a in many %}{{ a }}{% endfor %}")
+    (tmp_path / "templates" / "own.md").write_text(
+        "---\nsubject: s\n---\n{% for a in many %}{{ a }}{% endfor %}"
+    )
     templates = Templates(tmp_path)
     for _ in range(2 * MOST_EXCEEDED):
         with pytest.raises(RenderError):
@@ -319,14 +449,46 @@ def test_one_message_past_the_limits_stops_no_other(tmp_path: Path, monkeypatch:
 
 def request_with(**values: Any) -> Request:
     made = request("own")
-    return Request(**{name: getattr(made, name) for name in Request.__slots__} | {"values": values})
+    return Request(
+        **{name: getattr(made, name) for name in Request.__slots__} | {"values": values}
+    )
 
 
 # --- making ready
 
 MANY = 20_000
-OPENINGS = ("[", "![", "{{", "{%", "{#", "[{{ a }}", "**a ", "[a](", "![a](", "<a ", "<img ", '<a href="', "<!--", "</", "<p>", "<b>",
-            "<div><p>", "<body ", "{% block body %}", "_a", "w", "a  ", "|-|\n", "> ", "`", "\\", "- a\n", "&", "(", "{{ a[")  # fmt: skip
+OPENINGS = (
+    "[",
+    "![",
+    "{{",
+    "{%",
+    "{#",
+    "[{{ a }}",
+    "**a ",
+    "[a](",
+    "![a](",
+    "<a ",
+    "<img ",
+    '<a href="',
+    "<!--",
+    "</",
+    "<p>",
+    "<b>",
+    "<div><p>",
+    "<body ",
+    "{% block body %}",
+    "_a",
+    "w",
+    "a  ",
+    "|-|\n",
+    "> ",
+    "`",
+    "\\",
+    "- a\n",
+    "&",
+    "(",
+    "{{ a[",
+)
 
 
 @pytest.mark.parametrize("opening", OPENINGS)
@@ -336,7 +498,9 @@ def test_a_text_that_opens_by_the_thousand_and_closes_nothing_is_soon_ready_or_r
     tmp_path: Path, opening: str, ending: str, end: str
 ) -> None:
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / f"odd{ending}").write_text(opening * (MANY // len(opening)) + end)
+    (tmp_path / "templates" / f"odd{ending}").write_text(
+        opening * (MANY // len(opening)) + end
+    )
     templates = Templates(tmp_path, tracks=True)
     with bounded():
         try:
@@ -353,7 +517,9 @@ def test_tags_nested_by_the_hundred_are_refused_with_their_line(tmp_path: Path) 
     assert str(refused.value.place) == "templates/deep.html:252"
 
 
-@pytest.mark.parametrize("front", ["x:\n" + "- " * 5_000, "x: " + "{" * 900, "x: " + "a" * 30_000])
+@pytest.mark.parametrize(
+    "front", ["x:\n" + "- " * 5_000, "x: " + "{" * 900, "x: " + "a" * 30_000]
+)
 def test_what_stands_between_the_lines_is_refused_with_its_file_if_it_is_no_list_of_texts(
     tmp_path: Path, front: str
 ) -> None:
@@ -366,7 +532,9 @@ def test_what_stands_between_the_lines_is_refused_with_its_file_if_it_is_no_list
 
 def test_a_wild_template_is_stopped_in_every_thread_that_shares_it() -> None:
     sandbox = SANDBOXES[True]
-    template = sandbox.from_string("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}")
+    template = sandbox.from_string(
+        "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
+    )
     with pytest.raises(TooMuch):
         sandbox.render(template, {})
     assert sandbox.render(sandbox.from_string("{{ 'a'|upper }}"), {}) == "A"

@@ -23,15 +23,30 @@ BOUNCES_HEAD = ("server", "case", "came back", "given up", "as it should be")
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 1 if a message was lost, repeated or held without need, or a bounce was misunderstood."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mailservers", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="such as `Postfix`; all without")
-    parser.add_argument("--contacts", type=int, default=300, help="people, half of them of each kind of campaign")
-    parser.add_argument("--bounces", action="store_true", help="what comes back, in place of what leaves")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mailservers", description=__doc__
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="such as `Postfix`; all without"
+    )
+    parser.add_argument(
+        "--contacts",
+        type=int,
+        default=300,
+        help="people, half of them of each kind of campaign",
+    )
+    parser.add_argument(
+        "--bounces",
+        action="store_true",
+        help="what comes back, in place of what leaves",
+    )
     parser.add_argument("--json", action="store_true", help="a JSON line for each row")
     options = parser.parse_args(arguments)
     if options.bounces:
         return _show_bounces(_named(options.names, BOUNCING), as_json=options.json)
-    return _show_matrix(_named(options.names, servers()), options.contacts // 2, as_json=options.json)
+    return _show_matrix(
+        _named(options.names, servers()), options.contacts // 2, as_json=options.json
+    )
 
 
 def _show_matrix(chosen: Sequence[MailServer], each: int, *, as_json: bool) -> int:
@@ -56,7 +71,14 @@ def _show_bounces(chosen: Sequence[Debian], *, as_json: bool) -> int:
         if as_json:
             _say(json.dumps(dataclasses.asdict(came)))
         else:
-            _row([came.server, came.case, came.came, *("yes" if each else "no" for each in (came.given_up, came.good))])
+            _row(
+                [
+                    came.server,
+                    came.case,
+                    came.came,
+                    *("yes" if each else "no" for each in (came.given_up, came.good)),
+                ]
+            )
     return int(bad)
 
 
@@ -64,7 +86,9 @@ def _named(names: Sequence[str], known: Sequence[Server]) -> list[Server]:
     """Those of these names, or all. Raises SystemExit for a name that none has."""
     wanted = {name.lower() for name in names}
     if unknown := wanted - {server.name.lower() for server in known}:
-        raise SystemExit(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in known)}")
+        raise SystemExit(
+            f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in known)}"
+        )
     return [server for server in known if not wanted or server.name.lower() in wanted]
 
 
@@ -76,7 +100,17 @@ def _found(chosen: Sequence[MailServer], each: int) -> Iterator[list[Found]]:
             for situation in SITUATIONS:
                 with tempfile.TemporaryDirectory(dir=folder) as place:
                     plain = situation == SITUATIONS[0]
-                    runs.append(run(server, cache(), Path(place), security, situation, each, plain=plain))
+                    runs.append(
+                        run(
+                            server,
+                            cache(),
+                            Path(place),
+                            security,
+                            situation,
+                            each,
+                            plain=plain,
+                        )
+                    )
             yield runs
 
 
@@ -102,21 +136,38 @@ def _prepared(chosen: Sequence[Server]) -> Iterator[tuple[Server, Path]]:
 def _compared(server: MailServer) -> list[Security]:
     """Plain where it can be had, and the first kind of encryption."""
     encrypted = [security for security in server.securities if security != "none"]
-    return [*(security for security in server.securities if security == "none"), *encrypted[:1]]
+    return [
+        *(security for security in server.securities if security == "none"),
+        *encrypted[:1],
+    ]
 
 
 def _cells(runs: Sequence[Found]) -> list[str]:
     """Sessions and seconds are of the first run."""
     first = runs[0]
     sessions = "" if first.sessions is None else str(first.sessions)
-    seconds = [f"{each:.1f}" for each in (first.seconds, first.plain_seconds) if each is not None]
+    seconds = [
+        f"{each:.1f}"
+        for each in (first.seconds, first.plain_seconds)
+        if each is not None
+    ]
     return [first.server, first.security, *map(_outcome, runs), sessions, *seconds]
 
 
 def _outcome(found: Found) -> str:
     """`300`, or `296, 4 held`: who got it once, and what else there is to say."""
-    counts = {"twice": found.twice, "lost": found.lost, "held": found.held, "failed": found.failed}
-    return ", ".join([str(found.once), *(f"{count} {what}" for what, count in counts.items() if count)])
+    counts = {
+        "twice": found.twice,
+        "lost": found.lost,
+        "held": found.held,
+        "failed": found.failed,
+    }
+    return ", ".join(
+        [
+            str(found.once),
+            *(f"{count} {what}" for what, count in counts.items() if count),
+        ]
+    )
 
 
 def _head(cells: Sequence[str]) -> None:

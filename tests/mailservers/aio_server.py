@@ -8,5 +8,9 @@ from importlib.metadata import version
 from tests.mailservers.loopback import PROGRAMS, OnLoopback
 
 SERVERS = [
-    OnLoopback("aiosmtpd", version("aiosmtpd"), lambda place: [sys.executable, PROGRAMS / "aio.py", *place.arguments()])
+    OnLoopback(
+        "aiosmtpd",
+        version("aiosmtpd"),
+        lambda place: [sys.executable, PROGRAMS / "aio.py", *place.arguments()],
+    )
 ]

@@ -29,7 +29,12 @@ from tests.mailservers.sendmail import BouncingSendmail
 from tests.mailservers.server import Running
 from tests.world import SETTINGS, at
 
-BOUNCING: tuple[Debian, ...] = (BouncingPostfix(), BouncingExim(), BouncingOpenSmtpd(), BouncingSendmail())
+BOUNCING: tuple[Debian, ...] = (
+    BouncingPostfix(),
+    BouncingExim(),
+    BouncingOpenSmtpd(),
+    BouncingSendmail(),
+)
 BACK = "back@maple.example"
 ZONE: Zone = {
     HOSTNAME: ["A 10.9.0.1"],
@@ -72,10 +77,14 @@ CASES: Mapping[str, Case] = {
     "unknown user": Case("nosuch@shop.example", DEAD, dead=True),
     "full": Case("full@shop.example", TEMPORARY),
     "expired": Case("busy@shop.example", TEMPORARY),
-    "list with one dead member": Case("team@lists.example", SAID_OF_ANOTHER, campaigns=CAMPAIGNS),
+    "list with one dead member": Case(
+        "team@lists.example", SAID_OF_ANOTHER, campaigns=CAMPAIGNS
+    ),
     "alias whose target is gone": Case("alias@lists.example", SAID_OF_ANOTHER),
     "MX that does not exist": Case("ana@slip.example", TEMPORARY, days=2),
-    "domain that does not exist": Case("ana@gone.example", frozenset({"no-domain", "address-dead"}), dead=True, days=2),
+    "domain that does not exist": Case(
+        "ana@gone.example", frozenset({"no-domain", "address-dead"}), dead=True, days=2
+    ),
 }
 
 
@@ -102,8 +111,14 @@ def bounces(server: Debian, cache: Path, folder: Path) -> list[Came]:
         for day in (FIRST, SECOND):
             for hour in ("09:00", "10:30"):
                 call(root, running, f"{day} {hour}")
-            coming = [case for name, case in CASES.items() if case.meanings and name not in given_up_early]
-            expected = sum(case.campaigns if day == FIRST else case.days - 1 for case in coming)
+            coming = [
+                case
+                for name, case in CASES.items()
+                if case.meanings and name not in given_up_early
+            ]
+            expected = sum(
+                case.campaigns if day == FIRST else case.days - 1 for case in coming
+            )
             taken = _come_back(running, box, taken, expected)
             done = drip(root, "inbound", str(box), "--now", f"{day} 12:00")
             assert done.code == 0, done.err
@@ -131,7 +146,9 @@ def _back(running: Caged) -> list[bytes]:
 
 def _final(running: Caged, known: int) -> int:
     """How many of the messages have come back that were delayed no more: a message comes back for good once."""
-    return sum(b"Action: failed" in text or b"4.4.7" in text for text in _back(running)[known:])
+    return sum(
+        b"Action: failed" in text or b"4.4.7" in text for text in _back(running)[known:]
+    )
 
 
 def _came(server: Debian, root: Path, given_up_early: set[str]) -> list[Came]:
@@ -140,10 +157,20 @@ def _came(server: Debian, root: Path, given_up_early: set[str]) -> list[Came]:
     for name, case in CASES.items():
         kinds = stored.get(name, Counter())
         meanings = {meaning for kind, meaning in kinds if kind == "bounce"}
-        good = meanings <= case.meanings and bool(meanings) == bool(case.meanings) and (name in given_up) == case.dead
+        good = (
+            meanings <= case.meanings
+            and bool(meanings) == bool(case.meanings)
+            and (name in given_up) == case.dead
+        )
         if case.days == 2:
             good = good and name not in given_up_early
-        came = ", ".join(f"{count} {kind} ({meaning})" for (kind, meaning), count in sorted(kinds.items())) or "nothing"
+        came = (
+            ", ".join(
+                f"{count} {kind} ({meaning})"
+                for (kind, meaning), count in sorted(kinds.items())
+            )
+            or "nothing"
+        )
         found.append(Came(server.name, name, came, name in given_up, good))
     return found
 
@@ -168,8 +195,12 @@ def _given_up(root: Path) -> set[str]:
     database = open_database(root / ".drip" / "drip.db", at("2026-11-28"))
     with database.read() as connection:
         key = people.suppression_key(connection)
-        digests = {people.digest(key, case.address): name for name, case in CASES.items()}
-        found = {digests[digest] for digest in people.suppressed(connection, list(digests))}
+        digests = {
+            people.digest(key, case.address): name for name, case in CASES.items()
+        }
+        found = {
+            digests[digest] for digest in people.suppressed(connection, list(digests))
+        }
     database.close()
     return found
 
@@ -188,11 +219,16 @@ def _files(running: Running) -> dict[str, str]:
     return {
         **files,
         "campaigns/again.yaml": again,
-        "campaigns/_settings.yaml": settings.replace("maplestreet.example", "maple.example"),
+        "campaigns/_settings.yaml": settings.replace(
+            "maplestreet.example", "maple.example"
+        ),
         "templates/letter.md": "---\nsubject: Hello\n---\nA *short* text.\n",
     }
 
 
 def _people() -> str:
-    rows = [f"{name},{case.address},{case.campaigns},{case.days}\n" for name, case in CASES.items()]
+    rows = [
+        f"{name},{case.address},{case.campaigns},{case.days}\n"
+        for name, case in CASES.items()
+    ]
     return f"key,email,campaigns,days\n{''.join(rows)}"

@@ -47,28 +47,54 @@ def missing() -> str | None:
     """What a cage needs and is not here."""
     if os.geteuid() != 0:
         return "a root of its own needs the rights of root"
-    absent = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
-    return f"{', '.join(absent)}: not here (apt install util-linux iproute2 dpkg, on Debian)" if absent else None
+    absent = [
+        tool
+        for tool in TOOLS
+        if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None
+    ]
+    return (
+        f"{', '.join(absent)}: not here (apt install util-linux iproute2 dpkg, on Debian)"
+        if absent
+        else None
+    )
 
 
 def unpack(folder: Path, packages: Sequence[str]) -> None:
     """Debian's packages and what they depend on that is not installed here, unpacked there, once. Raises Missing."""
 
     def make(making: Path) -> None:
-        options = ["-o", "APT::Install-Recommends=0", "-o", "APT::Sandbox::User=root", "-qq"]
+        options = [
+            "-o",
+            "APT::Install-Recommends=0",
+            "-o",
+            "APT::Sandbox::User=root",
+            "-qq",
+        ]
         names = _needed(packages, options)
         with_files = making / "packages"
         with_files.mkdir()
-        done = subprocess.run(["apt-get", *options, "download", *names], cwd=with_files, capture_output=True, text=True)
+        done = subprocess.run(
+            ["apt-get", *options, "download", *names],
+            cwd=with_files,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
-            raise Missing(f"{', '.join(packages)} cannot be fetched: {done.stderr.strip()[-300:]}")
+            raise Missing(
+                f"{', '.join(packages)} cannot be fetched: {done.stderr.strip()[-300:]}"
+            )
         for file in sorted(with_files.iterdir()):
             # Not `dpkg -x DIR`: a folder of the package that is a link here (/bin, /lib) would displace it.
             subprocess.run(["dpkg-deb", "-x", file, making / "root"], check=True)
         shutil.rmtree(with_files)
         for old in ("bin", "sbin", "lib"):
             if (making / "root" / old).is_dir():
-                shutil.copytree(making / "root" / old, making / "root/usr" / old, symlinks=True, dirs_exist_ok=True)
+                shutil.copytree(
+                    making / "root" / old,
+                    making / "root/usr" / old,
+                    symlinks=True,
+                    dirs_exist_ok=True,
+                )
                 shutil.rmtree(making / "root" / old)
 
     once(folder, make)
@@ -78,12 +104,20 @@ def _needed(packages: Sequence[str], options: Sequence[str]) -> list[str]:
     command = ["apt-get", *options, "-s", "install", *packages]
     for refresh in (False, True):
         if refresh:
-            subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
+            subprocess.run(
+                ["apt-get", "update", "-qq"], check=False, capture_output=True
+            )
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0:
-            more = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")}
+            more = {
+                line.split()[1]
+                for line in done.stdout.splitlines()
+                if line.startswith("Inst ")
+            }
             return sorted({*packages, *more})
-    raise Missing(f"{', '.join(packages)} cannot be had from apt-get: {done.stderr.strip()[-300:]}")
+    raise Missing(
+        f"{', '.join(packages)} cannot be had from apt-get: {done.stderr.strip()[-300:]}"
+    )
 
 
 class Cage:
@@ -91,9 +125,20 @@ class Cage:
 
     def __init__(self, keeper: subprocess.Popen[bytes]) -> None:
         self._keeper = keeper
-        self.first = int(Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text().split()[0])
+        self.first = int(
+            Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children")
+            .read_text()
+            .split()[0]
+        )
         self.network = ("nsenter", f"--target={self.first}", "--net", "--")
-        self._inside = ("nsenter", f"--target={self.first}", "--all", "--root", "--wd", "--")
+        self._inside = (
+            "nsenter",
+            f"--target={self.first}",
+            "--all",
+            "--root",
+            "--wd",
+            "--",
+        )
 
     def run(self, *command: str, check: bool = True) -> str:
         """Runs a command in it to its end, and gives what it printed. Raises RuntimeError with what it said."""
@@ -120,7 +165,9 @@ class Cage:
 
     def begin(self, *command: str) -> None:
         """Begins a command in it that goes on (a daemon, in the foreground or not); what it says is in `/tmp/said`."""
-        self.run("sh", "-c", 'exec setsid "$@" </dev/null >>/tmp/said 2>&1 &', "sh", *command)
+        self.run(
+            "sh", "-c", 'exec setsid "$@" </dev/null >>/tmp/said 2>&1 &', "sh", *command
+        )
 
     def path(self, inside: str) -> Path:
         """A file of it, as seen from outside."""
@@ -129,7 +176,9 @@ class Cage:
     def connections(self) -> int:
         """How many TCP connections anybody in it has taken until now."""
         names, numbers = (
-            line.split() for line in Path(f"/proc/{self.first}/net/snmp").read_text().splitlines() if line[:4] == "Tcp:"
+            line.split()
+            for line in Path(f"/proc/{self.first}/net/snmp").read_text().splitlines()
+            if line[:4] == "Tcp:"
         )
         return int(numbers[names.index("PassiveOpens")])
 
@@ -154,7 +203,9 @@ class Cage:
     def within(self) -> Iterator[None]:
         """This thread's new sockets are in the cage's network meanwhile."""
         libc = ctypes.CDLL(None, use_errno=True)
-        own = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+        own = os.open(
+            f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY
+        )
         there = os.open(f"/proc/{self.first}/ns/net", os.O_RDONLY)
         try:
             if libc.setns(there, CLONE_NEWNET):
@@ -178,7 +229,9 @@ def _space(pid: int) -> str | None:
 
 
 @contextlib.contextmanager
-def cage(unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: Sequence[str]) -> Iterator[Cage]:
+def cage(
+    unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: Sequence[str]
+) -> Iterator[Cage]:
     """A cage of these packages, with these files (by their path) and users, each with a group of its own."""
     ours, place = folder / "files", folder / "cage"
     place.mkdir()
@@ -191,10 +244,31 @@ def cage(unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: 
         path = ours / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-    kinds = ("--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
-    script: list[str | Path] = ["sh", "-e", "-c", BEGIN, "sh", unpacked / "root", ours, place]
+    kinds = (
+        "--mount",
+        "--net",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    )
+    script: list[str | Path] = [
+        "sh",
+        "-e",
+        "-c",
+        BEGIN,
+        "sh",
+        unpacked / "root",
+        ours,
+        place,
+    ]
     keeper = subprocess.Popen(
-        ["unshare", *kinds, *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["unshare", *kinds, *script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert keeper.stdin and keeper.stdout and keeper.stderr
     try:
@@ -203,7 +277,9 @@ def cage(unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: 
             keeper.stdin.flush()
         if keeper.stdout.readline() != b"ready\n":
             keeper.kill()
-            raise Missing(f"no cage can be made here: {keeper.stderr.read().decode().strip()}")
+            raise Missing(
+                f"no cage can be made here: {keeper.stderr.read().decode().strip()}"
+            )
         yield Cage(keeper)
     finally:
         # Killing the keeper kills the first process, and with that all others.
@@ -213,10 +289,18 @@ def cage(unpacked: Path, folder: Path, files: Mapping[str, str | bytes], users: 
 
 def _accounts(users: Sequence[str]) -> dict[str, str]:
     """This machine's accounts and these: numbers from 5001 on, as in the order given."""
-    own = {name: [line for line in Path(f"/etc/{name}").read_text().splitlines() if line.split(":")[0] not in users]
-           for name in ("passwd", "group")}  # fmt: skip
+    own = {
+        name: [
+            line
+            for line in Path(f"/etc/{name}").read_text().splitlines()
+            if line.split(":")[0] not in users
+        ]
+        for name in ("passwd", "group")
+    }
     numbered = list(enumerate(users, 5001))
-    passwd = [f"{user}:x:{number}:{number}::/home/{user}:/bin/sh" for number, user in numbered]
+    passwd = [
+        f"{user}:x:{number}:{number}::/home/{user}:/bin/sh" for number, user in numbered
+    ]
     group = [f"{user}:x:{number}:" for number, user in numbered]
     return {
         "/etc/passwd": "\n".join([*own["passwd"], *passwd, ""]),

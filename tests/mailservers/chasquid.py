@@ -29,16 +29,31 @@ class Chasquid(Debian):
 
     def set_up(self, inside: Cage) -> None:
         place = f"/etc/chasquid/certs/{HOSTNAME}"
-        inside.run("mkdir", "-p", place, "/etc/chasquid/domains/maple.example", "/var/lib/chasquid")
+        inside.run(
+            "mkdir",
+            "-p",
+            place,
+            "/etc/chasquid/domains/maple.example",
+            "/var/lib/chasquid",
+        )
         inside.run("cp", CHAIN, f"{place}/fullchain.pem")
         inside.run("cp", KEY, f"{place}/privkey.pem")
         user, password = self.login
         inside.run("chasquid-util", "user-add", user, f"--password={password}")
-        inside.run("chown", "-R", "chasquid:chasquid", "/etc/chasquid", "/var/lib/chasquid")
+        inside.run(
+            "chown", "-R", "chasquid:chasquid", "/etc/chasquid", "/var/lib/chasquid"
+        )
 
     def begin(self, inside: Cage) -> None:
-        inside.begin("setpriv", "--reuid=chasquid", "--regid=chasquid", "--clear-groups",
-                     "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service", "chasquid")  # fmt: skip
+        inside.begin(
+            "setpriv",
+            "--reuid=chasquid",
+            "--regid=chasquid",
+            "--clear-groups",
+            "--inh-caps=+net_bind_service",
+            "--ambient-caps=+net_bind_service",
+            "chasquid",
+        )
 
 
 SERVERS = (Chasquid(),)

@@ -10,7 +10,11 @@ from tests.mailservers.server import Security
 
 CERTIFICATE = "/etc/courier/esmtpd.pem"
 # Which listens how: the last of a setting counts.
-LISTENERS = {"esmtpd": "ADDRESS=127.0.0.1", "esmtpd-msa": "ADDRESS=127.0.0.1", "esmtpd-ssl": "SSLADDRESS=127.0.0.1"}
+LISTENERS = {
+    "esmtpd": "ADDRESS=127.0.0.1",
+    "esmtpd-msa": "ADDRESS=127.0.0.1",
+    "esmtpd-ssl": "SSLADDRESS=127.0.0.1",
+}
 OWNED = "chown -R courier:courier /var/lib/courier /run/courier && chown -R root:courier /etc/courier && chmod 770 /var/lib/courier/tmp"
 
 
@@ -28,10 +32,18 @@ class Courier(Debian):
         }
 
     def set_up(self, inside: Cage) -> None:
-        inside.run("sh", "-c", f"cat {KEY} {CHAIN} > {CERTIFICATE} && chmod 640 {CERTIFICATE}")
+        inside.run(
+            "sh", "-c", f"cat {KEY} {CHAIN} > {CERTIFICATE} && chmod 640 {CERTIFICATE}"
+        )
         for listener, setting in LISTENERS.items():
             inside.run("sh", "-c", f"echo {setting} >> /etc/courier/{listener}")
-        inside.run("mkdir", "-p", "/run/courier/authdaemon", "/etc/courier/aliasdir", "/etc/courier/smtpaccess")
+        inside.run(
+            "mkdir",
+            "-p",
+            "/run/courier/authdaemon",
+            "/etc/courier/aliasdir",
+            "/etc/courier/smtpaccess",
+        )
         inside.run("sh", "-c", OWNED)
         inside.run("ln", "-s", "makedat.courier", "/usr/bin/makedat")
         inside.run("makesmtpaccess")

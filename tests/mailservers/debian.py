@@ -30,12 +30,23 @@ ZONE: Zone = {
 class Caged(Running):
     """A running server of a cage."""
 
-    def __init__(self, server: Debian, inside: Cage, far: FarSide, security: Security, authority: Path) -> None:
+    def __init__(
+        self,
+        server: Debian,
+        inside: Cage,
+        far: FarSide,
+        security: Security,
+        authority: Path,
+    ) -> None:
         login = server.login or (None, None)
         super().__init__(
-            port=PORTS[security], security=security, user=login[0], password=login[1],
-            authority=None if security == "none" else authority, inside=inside.network,
-        )  # fmt: skip
+            port=PORTS[security],
+            security=security,
+            user=login[0],
+            password=login[1],
+            authority=None if security == "none" else authority,
+            inside=inside.network,
+        )
         self._server = server
         self.cage = inside
         self.far = far
@@ -57,7 +68,11 @@ class Caged(Running):
         try:
             self.wait()
         except TimeoutError as error:
-            error.add_note(self.cage.run("sh", "-c", f"tail -n 40 /tmp/said {self._server.log}", check=False))
+            error.add_note(
+                self.cage.run(
+                    "sh", "-c", f"tail -n 40 /tmp/said {self._server.log}", check=False
+                )
+            )
             raise
 
     def within(self) -> AbstractContextManager[None]:
@@ -101,7 +116,9 @@ class Debian(ABC):
             **self.files(security),
         }
         with ExitStack() as stack:
-            inside = stack.enter_context(cage.cage(self._home(cache), folder, files, self.users))
+            inside = stack.enter_context(
+                cage.cage(self._home(cache), folder, files, self.users)
+            )
             stack.enter_context(name_server(zone, inside.within()))
             far = stack.enter_context(far_side(refusals, (FAR, 25), inside.within()))
             self.set_up(inside)

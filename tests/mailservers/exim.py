@@ -62,7 +62,13 @@ class Exim(Debian):
 
     def set_up(self, inside: Cage) -> None:
         inside.run("mkdir", "-p", "/var/spool/exim4", "/var/log/exim4")
-        inside.run("chown", "-R", "Debian-exim:Debian-exim", "/var/spool/exim4", "/var/log/exim4")
+        inside.run(
+            "chown",
+            "-R",
+            "Debian-exim:Debian-exim",
+            "/var/spool/exim4",
+            "/var/log/exim4",
+        )
         inside.run("chgrp", "-R", "Debian-exim", "/etc/mail-tls")
         inside.run("chmod", "-R", "g+rX", "/etc/mail-tls")
 
@@ -74,7 +80,9 @@ class BouncingExim(Exim):
     """It gives a message up after seconds, tells of delays, and knows a list and an alias."""
 
     def files(self, security: Security) -> Mapping[str, str]:
-        patient = CONFIGURATION.replace("begin routers\n", f"delay_warning = 3s\n\nbegin routers\n{LISTS}")
+        patient = CONFIGURATION.replace(
+            "begin routers\n", f"delay_warning = 3s\n\nbegin routers\n{LISTS}"
+        )
         return {
             "/etc/exim4/exim4.conf": patient.replace("* * F,2h,5s", "* * F,10s,2s"),
             "/etc/exim4/lists": "team: tina@shop.example, paul@shop.example\nalias: paul@shop.example\n",

@@ -13,5 +13,11 @@ def _make(folder: Path) -> None:
 
 SERVERS = [
     # Its version is that of `programs/go_smtp/go.mod`.
-    OnLoopback("go-smtp", "0.25.1", lambda place: [place.home / "server", *place.arguments()], _make, ("go",))
+    OnLoopback(
+        "go-smtp",
+        "0.25.1",
+        lambda place: [place.home / "server", *place.arguments()],
+        _make,
+        ("go",),
+    )
 ]

@@ -21,10 +21,21 @@ def _command(place: Place) -> Sequence[str | Path]:
     if place.certificate is None:
         return [*java.command(place.home, PROGRAM), *listening]
     store = java.key_store(place.certificate, place.folder)
-    properties = [f"-Dgreenmail.tls.keystore.file={store}", f"-Dgreenmail.tls.keystore.password={java.STORE_PASSWORD}"]
+    properties = [
+        f"-Dgreenmail.tls.keystore.file={store}",
+        f"-Dgreenmail.tls.keystore.password={java.STORE_PASSWORD}",
+    ]
     return [*java.command(place.home, PROGRAM, *properties), *listening, "tls"]
 
 
 SERVERS = [
-    OnLoopback("GreenMail", VERSION, _command, _make, java.TOOLS, securities=("none", "tls"), tells_sessions=False)
+    OnLoopback(
+        "GreenMail",
+        VERSION,
+        _command,
+        _make,
+        java.TOOLS,
+        securities=("none", "tls"),
+        tells_sessions=False,
+    )
 ]

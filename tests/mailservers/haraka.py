@@ -6,10 +6,25 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mailservers.loopback import PASSWORD, PROGRAMS, USER, OnLoopback, Place, fetch
+from tests.mailservers.loopback import (
+    PASSWORD,
+    PROGRAMS,
+    USER,
+    OnLoopback,
+    Place,
+    fetch,
+)
 
 VERSION = "3.3.4"
-INSTALL = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "."]
+INSTALL = [
+    "npm",
+    "install",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--prefix",
+    ".",
+]
 
 
 def _make(folder: Path) -> None:
@@ -30,7 +45,9 @@ def _command(place: Place) -> Sequence[str | Path]:
         loaded = ["tls", "auth/flat_file", *loaded]
         shutil.copy(place.certificate.chain, config / "tls_cert.pem")
         shutil.copy(place.certificate.key, config / "tls_key.pem")
-        (config / "auth_flat_file.ini").write_text(f"[core]\nmethods=PLAIN,LOGIN\n[users]\n{USER}={PASSWORD}\n")
+        (config / "auth_flat_file.ini").write_text(
+            f"[core]\nmethods=PLAIN,LOGIN\n[users]\n{USER}={PASSWORD}\n"
+        )
     (config / "plugins").write_text("\n".join(loaded))
     (config / "me").write_text("mail.example")
     (config / "smtp.ini").write_text(f"listen=127.0.0.1:{place.port}\n")
@@ -39,6 +56,11 @@ def _command(place: Place) -> Sequence[str | Path]:
 
 SERVERS = [
     OnLoopback(
-        "Haraka", VERSION, _command, _make, ("node", "npm"), environment=lambda place: {"NOTES": str(place.notes)}
+        "Haraka",
+        VERSION,
+        _command,
+        _make,
+        ("node", "npm"),
+        environment=lambda place: {"NOTES": str(place.notes)},
     )
 ]

@@ -7,7 +7,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mailservers.loopback import PROGRAMS, SESSION, OnLoopback, Place, fetch, written
+from tests.mailservers.loopback import (
+    PROGRAMS,
+    SESSION,
+    OnLoopback,
+    Place,
+    fetch,
+    written,
+)
 from tests.mailservers.server import free_port
 
 VERSION = "3.2.0"
@@ -34,15 +41,33 @@ def _environment(place: Place) -> dict[str, str]:
         "STORAGE_TYPE": "file",
         "STORAGE_PARAMS": f"path:{place.folder / 'mail'}",
         "SMTP_TLSENABLED": "true" if shown else "false",
-        **({"SMTP_TLSCERT": str(shown.chain), "SMTP_TLSPRIVKEY": str(shown.key)} if shown else {}),
+        **(
+            {"SMTP_TLSCERT": str(shown.chain), "SMTP_TLSPRIVKEY": str(shown.key)}
+            if shown
+            else {}
+        ),
     }
-    return {"NOTES": str(place.notes), **{f"INBUCKET_{name}": value for name, value in told.items()}}
+    return {
+        "NOTES": str(place.notes),
+        **{f"INBUCKET_{name}": value for name, value in told.items()},
+    }
 
 
 def _events(place: Place) -> list[str]:
-    return written(place) + [SESSION] * (place.folder / "log").read_text("utf-8").count("Starting SMTP session")
+    return written(place) + [SESSION] * (place.folder / "log").read_text("utf-8").count(
+        "Starting SMTP session"
+    )
 
 
 SERVERS = [
-    OnLoopback("Inbucket", VERSION, _command, _make, ("go",), login=False, environment=_environment, events=_events)
+    OnLoopback(
+        "Inbucket",
+        VERSION,
+        _command,
+        _make,
+        ("go",),
+        login=False,
+        environment=_environment,
+        events=_events,
+    )
 ]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
 from cryptography.x509 import load_pem_x509_certificates
 
 from tests.mailservers.loopback import PROGRAMS, fetch
@@ -22,13 +26,29 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0<
 def build(folder: Path, coordinates: tuple[str, str, str], program: str) -> None:
     """Fetches what the group, artifact and version name, with all that it needs, and compiles the program beside it."""
     (folder / "pom.xml").write_text(POM.format(*coordinates), "utf-8")
-    fetch(["mvn", "--batch-mode", "--quiet", "dependency:copy-dependencies", "-DoutputDirectory=lib"], folder)
+    fetch(
+        [
+            "mvn",
+            "--batch-mode",
+            "--quiet",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=lib",
+        ],
+        folder,
+    )
     fetch(["javac", "-cp", "lib/*", "-d", "lib", PROGRAMS / f"{program}.java"], folder)
 
 
 def command(home: Path, program: str, *properties: str) -> list[str | Path]:
     """How to start what was built."""
-    return ["java", "-Xmx256m", *properties, "-cp", f"{home / 'lib'}:{home / 'lib'}/*", program]
+    return [
+        "java",
+        "-Xmx256m",
+        *properties,
+        "-cp",
+        f"{home / 'lib'}:{home / 'lib'}/*",
+        program,
+    ]
 
 
 def key_store(shown: Certificate, folder: Path) -> Path:
@@ -37,5 +57,9 @@ def key_store(shown: Certificate, folder: Path) -> Path:
     key = load_pem_private_key(shown.key.read_bytes(), None)
     certificate, *others = load_pem_x509_certificates(shown.chain.read_bytes())
     encryption = BestAvailableEncryption(STORE_PASSWORD.encode())
-    store.write_bytes(pkcs12.serialize_key_and_certificates(b"bench", key, certificate, others, encryption))  # type: ignore[arg-type]
+    store.write_bytes(
+        pkcs12.serialize_key_and_certificates(
+            b"bench", key, certificate, others, encryption
+        )
+    )  # type: ignore[arg-type]
     return store

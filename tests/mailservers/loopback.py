@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.mailservers.server import Certificate, Missing, Program, Running, Security, certificate, free_port, once
+from tests.mailservers.server import (
+    Certificate,
+    Missing,
+    Program,
+    Running,
+    Security,
+    certificate,
+    free_port,
+    once,
+)
 
 # What the servers themselves are told, in their own languages. They refuse recipients that begin with `dead-`.
 PROGRAMS = Path(__file__).with_name("programs")
@@ -37,7 +46,11 @@ class Place:
     def arguments(self) -> list[str | Path]:
         """What each of our own programs is called with: port, notes and, where encrypted, the chain and the key."""
         shown = self.certificate
-        return [str(self.port), self.notes, *([shown.chain, shown.key] if shown else [])]
+        return [
+            str(self.port),
+            self.notes,
+            *([shown.chain, shown.key] if shown else []),
+        ]
 
 
 def written(place: Place) -> list[str]:
@@ -65,7 +78,11 @@ class OnLoopback:
 
     def missing(self) -> str | None:
         wanted = [tool for tool in self.tools if not shutil.which(tool)]
-        return f"{self.name} {self.version} needs {', '.join(wanted)} on the PATH" if wanted else None
+        return (
+            f"{self.name} {self.version} needs {', '.join(wanted)} on the PATH"
+            if wanted
+            else None
+        )
 
     def prepare(self, cache: Path) -> None:
         if self.make:
@@ -78,10 +95,17 @@ class OnLoopback:
         place.notes.touch()
         login = {"user": USER, "password": PASSWORD} if self.login and shown else {}
         program = Noting(
-            self.command(place), folder, Counter, self.environment(place),
-            events=lambda: self.events(place), tells_sessions=self.tells_sessions, port=place.port,
-            security=security, authority=shown and shown.authority, **login,
-        )  # fmt: skip
+            self.command(place),
+            folder,
+            Counter,
+            self.environment(place),
+            events=lambda: self.events(place),
+            tells_sessions=self.tells_sessions,
+            port=place.port,
+            security=security,
+            authority=shown and shown.authority,
+            **login,
+        )
         with program.running() as running:
             yield running
 
@@ -92,7 +116,13 @@ class OnLoopback:
 class Noting(Program):
     """Counts by what the server says it took."""
 
-    def __init__(self, *of_program: Any, events: Callable[[], list[str]], tells_sessions: bool, **more: Any) -> None:
+    def __init__(
+        self,
+        *of_program: Any,
+        events: Callable[[], list[str]],
+        tells_sessions: bool,
+        **more: Any,
+    ) -> None:
         super().__init__(*of_program, **more)
         self._events = events
         self._tells_sessions = tells_sessions
@@ -104,10 +134,22 @@ class Noting(Program):
         return self._events().count(SESSION) if self._tells_sessions else None
 
 
-def fetch(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+def fetch(
+    command: Sequence[str | Path],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Runs a command that fetches or builds, in this folder. Raises Missing if it fails."""
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=FETCHING_S,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=FETCHING_S,
+    )
     if done.returncode:
-        raise Missing(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout)[-1000:]}")
+        raise Missing(
+            f"{' '.join(map(str, command))}: {(done.stderr or done.stdout)[-1000:]}"
+        )

@@ -66,7 +66,10 @@ class Found:
         """All once; only of what a stopped server did not answer any more may a letter be held or a receipt come twice."""
         if self.situation != "stopped":
             return self.once == self.people and not self.held
-        return not (self.lost or self.failed or self.wrong) and self.held + self.twice <= DEFAULT_CONNECTIONS
+        return (
+            not (self.lost or self.failed or self.wrong)
+            and self.held + self.twice <= DEFAULT_CONNECTIONS
+        )
 
 
 def run(
@@ -84,11 +87,24 @@ def run(
     home.mkdir()
     with server.start(cache, home, security) as running:
         root = folder / "shop"
-        shop(root, {**FILES, "campaigns/_settings.yaml": _settings(running)}, _people(each), **_secrets(running))
-        assert drip(root, "run", "--once", "--now", BEFORE, **_secrets(running)).code == 0
+        shop(
+            root,
+            {**FILES, "campaigns/_settings.yaml": _settings(running)},
+            _people(each),
+            **_secrets(running),
+        )
+        assert (
+            drip(root, "run", "--once", "--now", BEFORE, **_secrets(running)).code == 0
+        )
         before, seconds, calls = running.sessions(), 0.0, 0
         for calls, now in enumerate(TIMES, 1):
-            seconds += call(root, running, now, situation if calls == 1 else "straight on", each // 5)
+            seconds += call(
+                root,
+                running,
+                now,
+                situation if calls == 1 else "straight on",
+                each // 5,
+            )
             outcomes = _outcomes(root, running)
             if len(outcomes) == 2 * each:
                 break
@@ -96,28 +112,46 @@ def run(
         after = running.sessions()
         got = {to: arrived[f"{to}@shop.example"] for to in _recipients(each)}
         return Found(
-            server.name, security, situation, 2 * each,
+            server.name,
+            security,
+            situation,
+            2 * each,
             once=sum(times == 1 for times in got.values()),
             twice=sum(times > 1 for times in got.values()),
-            lost=sum(not times and outcomes.get(to) not in ("held", "failed") for to, times in got.items()),
+            lost=sum(
+                not times and outcomes.get(to) not in ("held", "failed")
+                for to, times in got.items()
+            ),
             held=sum(outcome == "held" for outcome in outcomes.values()),
             failed=sum(outcome == "failed" for outcome in outcomes.values()),
-            wrong=sum(times > 1 if to.startswith("letter") else outcomes.get(to) == "held" for to, times in got.items()),
+            wrong=sum(
+                times > 1 if to.startswith("letter") else outcomes.get(to) == "held"
+                for to, times in got.items()
+            ),
             calls=calls,
             sessions=None if before is None or after is None else after - before,
             seconds=seconds,
             plain_seconds=_plainly(running, 2 * each) if plain else None,
-        )  # fmt: skip
+        )
 
 
-def call(root: Path, running: Running, now: str, situation: Situation = "straight on", middle: int = 0) -> float:
+def call(
+    root: Path,
+    running: Running,
+    now: str,
+    situation: Situation = "straight on",
+    middle: int = 0,
+) -> float:
     """One `drip run --once`, and what happens to the server once so many are sent. The seconds it took."""
     began = time.monotonic()
     arguments = [*running.inside, *command(root, "run", "--once", "--now", now)]
     with ExitStack() as stack:
         process = stack.enter_context(
             subprocess.Popen(
-                arguments, env=environment(**_secrets(running)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                arguments,
+                env=environment(**_secrets(running)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
         )
         stack.callback(process.kill)
@@ -137,10 +171,19 @@ def call(root: Path, running: Running, now: str, situation: Situation = "straigh
     return seconds
 
 
-def _wait_for_the_middle(process: subprocess.Popen[bytes], root: Path, middle: int) -> None:
+def _wait_for_the_middle(
+    process: subprocess.Popen[bytes], root: Path, middle: int
+) -> None:
     """So many are sent, as the database says. Fails if drip was done before."""
-    with contextlib.closing(sqlite3.connect(f"file:{root}/.drip/drip.db?mode=ro", uri=True)) as database:
-        while database.execute("SELECT count(*) FROM messages WHERE state = 'sent'").fetchone()[0] < middle:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{root}/.drip/drip.db?mode=ro", uri=True)
+    ) as database:
+        while (
+            database.execute(
+                "SELECT count(*) FROM messages WHERE state = 'sent'"
+            ).fetchone()[0]
+            < middle
+        ):
             assert process.poll() is None, "drip was done before the middle"
             time.sleep(0.002)
 
@@ -162,12 +205,18 @@ def _outcomes(root: Path, running: Running) -> dict[str, str]:
     """What is said of each contact's message, where it has an end."""
     rows = drip(root, "log", "--json", **_secrets(running)).rows
     return {
-        row["contact"]: row["outcome"] for row in rows if row["step"] and row["outcome"] in ("sent", "held", "failed")
+        row["contact"]: row["outcome"]
+        for row in rows
+        if row["step"] and row["outcome"] in ("sent", "held", "failed")
     }
 
 
 def _settings(running: Running) -> str:
-    login = f", user: {running.user}, password: secret:SMTP_PASSWORD" if running.user else ""
+    login = (
+        f", user: {running.user}, password: secret:SMTP_PASSWORD"
+        if running.user
+        else ""
+    )
     options = f"use: smtp, host: {running.host}, port: {running.port}, security: {running.security}{login}"
     return (
         SETTINGS.replace("use: memory", options)
@@ -187,7 +236,10 @@ def _recipients(each: int) -> list[str]:
 
 
 def _people(each: int) -> str:
-    rows = [f"{to},{to}@shop.example,{to.rstrip('0123456789')}\n" for to in _recipients(each)]
+    rows = [
+        f"{to},{to}@shop.example,{to.rstrip('0123456789')}\n"
+        for to in _recipients(each)
+    ]
     return f"key,email,kind\n{''.join(rows)}"
 
 
@@ -199,15 +251,24 @@ def _plainly(running: Running, count: int) -> float:
         "you@shop.example",
         "Hello",
     )
-    message["Message-ID"], message["Date"] = "<plain@maple.example>", "Thu, 26 Nov 2026 10:30:00 -0600"
+    message["Message-ID"], message["Date"] = (
+        "<plain@maple.example>",
+        "Thu, 26 Nov 2026 10:30:00 -0600",
+    )
     message.set_content("A *short* text.\n")
     began, done = time.monotonic(), 0
     while done < count:
         before = done
         # OpenSMTPD takes a hundred messages over a connection, and refuses the sender then.
-        with running.within(), client(running) as connection, contextlib.suppress(SMTPSenderRefused):
+        with (
+            running.within(),
+            client(running) as connection,
+            contextlib.suppress(SMTPSenderRefused),
+        ):
             while done < count:
-                connection.send_message(message, "hello@maple.example", f"plain{done}@shop.example")
+                connection.send_message(
+                    message, "hello@maple.example", f"plain{done}@shop.example"
+                )
                 done += 1
         assert done > before, "it takes nothing"
     return time.monotonic() - began

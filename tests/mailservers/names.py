@@ -26,7 +26,10 @@ class _Names(socketserver.ThreadingUDPServer):
 class _Question(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         data, socket = self.request
-        socket.sendto(answered(dns.message.from_wire(data), self.server.zone).to_wire(), self.client_address)  # type: ignore[attr-defined]
+        socket.sendto(
+            answered(dns.message.from_wire(data), self.server.zone).to_wire(),
+            self.client_address,
+        )  # type: ignore[attr-defined]
 
 
 def answered(query: dns.message.Message, zone: Zone) -> dns.message.Message:
@@ -39,19 +42,27 @@ def answered(query: dns.message.Message, zone: Zone) -> dns.message.Message:
         found.set_rcode(dns.rcode.NXDOMAIN)
         return found
     kind = dns.rdatatype.to_text(asked.rdtype)
-    values = [value.partition(" ")[2] for value in zone.get(name, ()) if value.partition(" ")[0] == kind]
+    values = [
+        value.partition(" ")[2]
+        for value in zone.get(name, ())
+        if value.partition(" ")[0] == kind
+    ]
     if values:
         found.answer.append(dns.rrset.from_text(asked.name, TTL_S, "IN", kind, *values))
     return found
 
 
 @contextlib.contextmanager
-def name_server(zone: Zone, within: AbstractContextManager[None] | None = None) -> Iterator[None]:
+def name_server(
+    zone: Zone, within: AbstractContextManager[None] | None = None
+) -> Iterator[None]:
     """Answers at 127.0.0.1 port 53 of the network that one is `within` as it begins to."""
     with within or nullcontext():
         server = _Names(("127.0.0.1", 53), _Question)
     server.zone = zone
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    ).start()
     try:
         yield
     finally:

@@ -49,10 +49,19 @@ class Postfix(Debian):
 
     def set_up(self, inside: Cage) -> None:
         services = inside.path("/usr/share/postfix/master.cf.dist").read_text()
-        lines = [line for line in services.splitlines() if not line.startswith("smtp      inet")]
+        lines = [
+            line
+            for line in services.splitlines()
+            if not line.startswith("smtp      inet")
+        ]
         unbound = [line.replace("       y       ", "       n       ") for line in lines]
         inside.path("/etc/postfix/master.cf").write_text("\n".join(unbound) + SERVICES)
-        inside.run("cp", "/usr/share/postfix/dynamicmaps.cf", "/usr/share/postfix/makedefs.out", "/etc/postfix")
+        inside.run(
+            "cp",
+            "/usr/share/postfix/dynamicmaps.cf",
+            "/usr/share/postfix/makedefs.out",
+            "/etc/postfix",
+        )
         # Its queues it makes itself as it starts.
         inside.run("chown", "postfix:postfix", "/var/lib/postfix")
 

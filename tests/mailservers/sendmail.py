@@ -57,10 +57,15 @@ class Sendmail(Debian):
 
     def set_up(self, inside: Cage) -> None:
         made = inside.run(
-            "m4", "-D_CF_DIR_=/usr/share/sendmail/cf/", "/usr/share/sendmail/cf/m4/cf.m4", "/etc/mail/bench.mc"
+            "m4",
+            "-D_CF_DIR_=/usr/share/sendmail/cf/",
+            "/usr/share/sendmail/cf/m4/cf.m4",
+            "/etc/mail/bench.mc",
         )
         inside.path("/etc/mail/sendmail.cf").write_text(made)
-        inside.run("mkdir", "-p", "/var/spool/mqueue", "/var/lib/sendmail", "/run/sendmail/mta")
+        inside.run(
+            "mkdir", "-p", "/var/spool/mqueue", "/var/lib/sendmail", "/run/sendmail/mta"
+        )
         inside.run("chown", "smmta:smmsp", "/var/spool/mqueue", "/run/sendmail/mta")
         inside.run("chmod", "600", KEY)
 
@@ -74,7 +79,9 @@ class BouncingSendmail(Sendmail):
     def files(self, security: Security) -> Mapping[str, str]:
         return {
             **super().files(security),
-            "/etc/mail/bench.mc": MACROS.replace("FEATURE(`no_default_msa", f"{IMPATIENT}FEATURE(`no_default_msa"),
+            "/etc/mail/bench.mc": MACROS.replace(
+                "FEATURE(`no_default_msa", f"{IMPATIENT}FEATURE(`no_default_msa"
+            ),
             "/etc/mail/local-host-names": "lists.example\n",
             "/etc/mail/aliases": "team: tina@shop.example, paul@shop.example\nalias: paul@shop.example\n",
         }

@@ -51,7 +51,9 @@ class MailServer(Protocol):
     def prepare(self, cache: Path) -> None:
         """Fetches, unpacks, builds, once, into a folder of its own in the cache. Raises Missing."""
 
-    def start(self, cache: Path, folder: Path, security: Security) -> AbstractContextManager[Running]:
+    def start(
+        self, cache: Path, folder: Path, security: Security
+    ) -> AbstractContextManager[Running]:
         """The server, which answers and is ended with the context; `folder` is empty and its own."""
 
 
@@ -118,7 +120,11 @@ class Running(ABC):
             time.sleep(0.05)
 
     def _greets(self) -> bool:
-        with self.within(), contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 2) as there:
+        with (
+            self.within(),
+            contextlib.suppress(OSError),
+            socket.create_connection((self.host, self.port), 2) as there,
+        ):
             return self.security == "tls" or there.recv(3) == b"220"
         return False
 
@@ -147,14 +153,23 @@ class Program(Running):
     def pids(self) -> Sequence[int]:
         """All of its process group."""
         process = self._process
-        return [] if process is None else [pid for pid in everything() if _group(pid) == process.pid]
+        return (
+            []
+            if process is None
+            else [pid for pid in everything() if _group(pid) == process.pid]
+        )
 
     def start_again(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             self.wait()
         except TimeoutError as error:
@@ -208,7 +223,9 @@ class Certificate:
 
 def certificate(folder: Path) -> Certificate:
     """A certificate for 127.0.0.1, of an authority that nobody else knows."""
-    made = Certificate(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
+    made = Certificate(
+        folder / "authority.pem", folder / "chain.pem", folder / "key.pem"
+    )
     authority = trustme.CA()
     issued = authority.issue_cert(HOST)
     authority.cert_pem.write_to_path(str(made.authority))
@@ -242,13 +259,20 @@ def once(folder: Path, make: Callable[[Path], None]) -> None:
 
 def cache() -> Path:
     """Where fetched servers are kept: deleting it costs nothing but fetching them again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drip-mailservers"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "drip-mailservers"
+    )
 
 
 def servers() -> list[MailServer]:
     """All that the bench has, by name."""
     package = importlib.import_module(__package__)
-    names = [found.name for found in pkgutil.iter_modules(package.__path__) if found.name != "__main__"]
+    names = [
+        found.name
+        for found in pkgutil.iter_modules(package.__path__)
+        if found.name != "__main__"
+    ]
     modules = [importlib.import_module(f"{__package__}.{name}") for name in names]
     found = [server for module in modules for server in getattr(module, "SERVERS", ())]
     return sorted(found, key=lambda server: server.name.lower())
@@ -256,9 +280,15 @@ def servers() -> list[MailServer]:
 
 def client(running: Running) -> smtplib.SMTP:
     """A plain client that is connected, and logged in where that is wanted. Call it `within` the server's network."""
-    context = ssl.create_default_context(cafile=running.authority) if running.authority else None
+    context = (
+        ssl.create_default_context(cafile=running.authority)
+        if running.authority
+        else None
+    )
     if running.security == "tls":
-        found: smtplib.SMTP = smtplib.SMTP_SSL(running.host, running.port, timeout=60, context=context)
+        found: smtplib.SMTP = smtplib.SMTP_SSL(
+            running.host, running.port, timeout=60, context=context
+        )
     else:
         found = smtplib.SMTP(running.host, running.port, timeout=60)
     if running.security == "starttls":

@@ -18,7 +18,9 @@ def _make(folder: Path) -> None:
 
 def _command(place: Place) -> Sequence[str | Path]:
     shown = place.certificate
-    keys: list[str | Path] = [java.key_store(shown, place.folder), java.STORE_PASSWORD] if shown else []
+    keys: list[str | Path] = (
+        [java.key_store(shown, place.folder), java.STORE_PASSWORD] if shown else []
+    )
     return [*java.command(place.home, PROGRAM), str(place.port), place.notes, *keys]
 
 

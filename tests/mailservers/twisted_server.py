@@ -11,7 +11,18 @@ VERSION = "26.10.0"
 
 
 def _make(folder: Path) -> None:
-    fetch([sys.executable, "-m", "pip", "install", "--target", folder, f"twisted[tls]=={VERSION}"], folder)
+    fetch(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--target",
+            folder,
+            f"twisted[tls]=={VERSION}",
+        ],
+        folder,
+    )
 
 
 def _packages(place: Place) -> dict[str, str]:
@@ -22,7 +33,11 @@ SERVERS = [
     OnLoopback(
         "Twisted",
         VERSION,
-        lambda place: [sys.executable, PROGRAMS / "twisted_mail.py", *place.arguments()],
+        lambda place: [
+            sys.executable,
+            PROGRAMS / "twisted_mail.py",
+            *place.arguments(),
+        ],
         _make,
         environment=_packages,
     )

@@ -36,7 +36,9 @@ def caught(name: str) -> tuple[str, int | None]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=300, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first one")
     parser.add_argument("--seed", type=int, help="only this one")
@@ -47,19 +49,25 @@ def main() -> int:
         return 0
     began, injected, broken = time.monotonic(), Counter[str](), 0
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for seed, found, why in pool.map(verdict, range(asked.first, asked.first + asked.seeds), chunksize=10):
+        for seed, found, why in pool.map(
+            verdict, range(asked.first, asked.first + asked.seeds), chunksize=10
+        ):
             injected += found
             if why:
                 broken += 1
                 sys.stdout.write(f"seed {seed}: {why}\n")
                 sys.stdout.flush()
-        sys.stdout.write(f"{asked.seeds:,} seeds in {time.monotonic() - began:,.0f} s, {broken} broken\n")
+        sys.stdout.write(
+            f"{asked.seeds:,} seeds in {time.monotonic() - began:,.0f} s, {broken} broken\n"
+        )
         for kind, count in sorted(injected.items()):
             sys.stdout.write(f"  {kind}: {count:,}\n")
         survived = 0
         for name, seed_ in pool.map(caught, MUTANTS):
             survived += seed_ is None
-            sys.stdout.write(f"mutant {name}: {'SURVIVED' if seed_ is None else f'caught by seed {seed_}'}\n")
+            sys.stdout.write(
+                f"mutant {name}: {'SURVIVED' if seed_ is None else f'caught by seed {seed_}'}\n"
+            )
     return 1 if broken or survived else 0
 
 

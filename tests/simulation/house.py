@@ -13,7 +13,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from drip.core.message import Desk, Message, Receipt, Refused, Sent, TransportDown, Unknown, Unsent
+from drip.core.message import (
+    Desk,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    TransportDown,
+    Unknown,
+    Unsent,
+)
 from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
@@ -35,8 +44,16 @@ from tests.world import World, at
 START = at("2026-03-06 03:00")
 TROUBLED, QUIET = timedelta(days=2, hours=6), timedelta(hours=40)
 ZONES = ("", "Asia/Tokyo", "Europe/London", "America/St_Johns", "America/Chicago")
-CAPS = ("1 per day", "2 per day, 3 per week", "1 per 36 hours", "at least 5 hours apart", "2 per week", "1 per day",
-        "2 per day", "0 per week")  # fmt: skip
+CAPS = (
+    "1 per day",
+    "2 per day, 3 per week",
+    "1 per 36 hours",
+    "at least 5 hours apart",
+    "2 per week",
+    "1 per day",
+    "2 per day",
+    "0 per week",
+)
 QUIET_HOURS = (21, 8)
 # How long a server waits for a sender that fell silent, RFC 5321 section 4.5.3.2.7.
 SERVER_WAITS = timedelta(minutes=5)
@@ -45,20 +62,34 @@ BETWEEN = (
     "  - if: { did: order.placed ever }\n    then:\n      - send: x\n      - wait: 3 hours\n    else:\n      - tag: quiet",
     "  - split:\n      - share: 50%\n        then: [send: y]\n      - share: 50%\n        then: [wait: 1 hour]",
     "  - wait_for: order.placed\n    up_to: 1 day\n    else:\n      - send: z",
-    "  - coupon: treat\n    expires: in 3 days", "  - task: Call {{ contact.key }}", "  - pause: news\n    for: 1 day",
+    "  - coupon: treat\n    expires: in 3 days",
+    "  - task: Call {{ contact.key }}",
+    "  - pause: news\n    for: 1 day",
     "  - branch:\n      - if: { card: at least 2 }\n        then: [end]\n      - else: [tag: seen]",
-    "  - wait: until next business day at 10:00", "  - points: 1\n    counter: card", "  - send: w",
-)  # fmt: skip
-TRIGGERS = ("{ date: contact.birthday, repeat: yearly }", "{ event: order.placed }", "{ event: order.placed }",
-            "{ schedule: every day at 9:00 }", "{ schedule: 0 */7 * * * }", "{ schedule: 55 20 * * * }",
-            "{ segment: busy }", "{ counter: card, reaches: [1, 3] }",
-            "{ date: 1 day before contact.birthday }")  # fmt: skip
+    "  - wait: until next business day at 10:00",
+    "  - points: 1\n    counter: card",
+    "  - send: w",
+)
+TRIGGERS = (
+    "{ date: contact.birthday, repeat: yearly }",
+    "{ event: order.placed }",
+    "{ event: order.placed }",
+    "{ schedule: every day at 9:00 }",
+    "{ schedule: 0 */7 * * * }",
+    "{ schedule: 55 20 * * * }",
+    "{ segment: busy }",
+    "{ counter: card, reaches: [1, 3] }",
+    "{ date: 1 day before contact.birthday }",
+)
 MORE = """
 segments: { busy: { did: order.placed in the last 2 days }, few: { in_segment: busy, card: at least 1 } }
 counters: { card: { add: order.placed } }
 coupons: { treat: { offer: x } }
 """
-TEMPLATES = ("---\nsubject: Hello\n---\nA short text.\n", "---\nsubject: Hello\n---\nDear {{ contact.first_name }}.\n")
+TEMPLATES = (
+    "---\nsubject: Hello\n---\nA short text.\n",
+    "---\nsubject: Hello\n---\nDear {{ contact.first_name }}.\n",
+)
 
 
 @dataclass
@@ -109,7 +140,9 @@ class Wire:
 
     def _begin(self, message: Message) -> datetime:
         began = self._machine.reading()
-        self._trace.began.setdefault(message.message_id, []).append((began, self._trace.next()))
+        self._trace.began.setdefault(message.message_id, []).append(
+            (began, self._trace.next())
+        )
         return began
 
     def _text(self, message: Message, began: datetime) -> Receipt:
@@ -118,7 +151,9 @@ class Wire:
         if failed:
             return failed
         order = trace.next()
-        trace.delivered.append(Delivery(key, message.to.address, began, machine.reading(), order))
+        trace.delivered.append(
+            Delivery(key, message.to.address, began, machine.reading(), order)
+        )
         trace.unknown.add(key)
         if self._idle("dot") or self._fate(0.04, "link died after the dot"):
             return Unknown("the link died")
@@ -153,7 +188,9 @@ class Wire:
         before = self._machine.true
         self._machine.pause(stage)
         if self._fate(0.02, "slow server"):
-            self._machine.sleep(timedelta(seconds=self._machine.chance.randint(10, 240)))
+            self._machine.sleep(
+                timedelta(seconds=self._machine.chance.randint(10, 240))
+            )
         return self._machine.true - before > SERVER_WAITS
 
     def _fate(self, chance: float, name: str) -> bool:
@@ -183,7 +220,14 @@ class Lanes(Wire):
             try:
                 for message in lot:
                     failed = next(
-                        filter(None, (self._stage(each, message) for each in ("connect", "mail", "data"))), None
+                        filter(
+                            None,
+                            (
+                                self._stage(each, message)
+                                for each in ("connect", "mail", "data")
+                            ),
+                        ),
+                        None,
                     )
                     if failed:
                         ended.append((message, failed))
@@ -196,14 +240,22 @@ class Lanes(Wire):
             may = desk.turn(ended, ready)
             since = self._machine.true
             going = [
-                (message, self._begin(message)) for message, permitted in zip(ready, may, strict=True) if permitted
+                (message, self._begin(message))
+                for message, permitted in zip(ready, may, strict=True)
+                if permitted
             ]
-            ended = [(message, self._rest(message, began, since)) for message, began in going]
+            ended = [
+                (message, self._rest(message, began, since)) for message, began in going
+            ]
         desk.turn(ended, [])
 
     def _rest(self, message: Message, began: datetime, since: datetime) -> Receipt:
         """The server waits for the rest of a text only for so long, whatever this side is busy with."""
-        return Unsent("421 timeout") if self._machine.true - since > SERVER_WAITS else self._text(message, began)
+        return (
+            Unsent("421 timeout")
+            if self._machine.true - since > SERVER_WAITS
+            else self._text(message, began)
+        )
 
 
 @dataclass
@@ -226,12 +278,21 @@ class House:
     def __post_init__(self) -> None:
         chance = random.Random(self.seed)
         self.rules: dict[str, Rules] = {}
-        files = {f"c{n}": self._campaign(f"c{n}", chance) for n in range(chance.randint(2, 5))}
+        files = {
+            f"c{n}": self._campaign(f"c{n}", chance)
+            for n in range(chance.randint(2, 5))
+        }
         caps = f"frequency_caps: {{ all: '{chance.choice(CAPS)}', news: '{chance.choice(CAPS)}' }}"
         settings = f"quiet_hours: {QUIET_HOURS[0]}:00-{QUIET_HOURS[1]}:00\n{caps}\n"
-        settings += f"when_capped: wait up to {chance.choice(['1 day', '3 days'])}{MORE}"
+        settings += (
+            f"when_capped: wait up to {chance.choice(['1 day', '3 days'])}{MORE}"
+        )
         self.world = World(self.folder, files, settings, chance.choice(TEMPLATES))
-        problems = ["\n".join(each.lines()) for each in self.world.workspace.loaded.problems if each.level == "error"]
+        problems = [
+            "\n".join(each.lines())
+            for each in self.world.workspace.loaded.problems
+            if each.level == "error"
+        ]
         assert not problems, problems
         self.path = self.world.database.path
         self._people(chance)
@@ -244,17 +305,37 @@ class House:
 
     def _campaign(self, key: str, chance: random.Random) -> str:
         trigger, topic = chance.choice(TRIGGERS), chance.choice(["news", "service"])
-        lines = [f"name: {key}", f"topic: {topic}", f"trigger: {trigger}", f"priority: {chance.randint(0, 100)}"]
+        lines = [
+            f"name: {key}",
+            f"topic: {topic}",
+            f"trigger: {trigger}",
+            f"priority: {chance.randint(0, 100)}",
+        ]
         lines += chance.sample(
-            ["frequency_caps: 1 per week", "send_window: 10:00-12:00", "grace: 3 days", "when_capped: skip"], 2
+            [
+                "frequency_caps: 1 per week",
+                "send_window: 10:00-12:00",
+                "grace: 3 days",
+                "when_capped: skip",
+            ],
+            2,
         )
         resend, ignores = chance.random() < 0.2, chance.random() < 0.1
         lines += ["on_unknown: resend"] if resend else []
         if ignores and not any(line.startswith("frequency_caps") for line in lines):
             lines.append("frequency_caps: ignore")
-        steps = ["  - send: a", f"  - wait: {chance.choice(['5 hours', '1 day', '2 days'])}", "  - send: b"]
-        steps = [*chance.sample(BETWEEN, chance.choice([0, 0, 1, 2])), *steps[: chance.choice([1, 3])]]
-        self.rules[key] = Rules(trigger, topic, resend, "frequency_caps: ignore" in lines)
+        steps = [
+            "  - send: a",
+            f"  - wait: {chance.choice(['5 hours', '1 day', '2 days'])}",
+            "  - send: b",
+        ]
+        steps = [
+            *chance.sample(BETWEEN, chance.choice([0, 0, 1, 2])),
+            *steps[: chance.choice([1, 3])],
+        ]
+        self.rules[key] = Rules(
+            trigger, topic, resend, "frequency_caps: ignore" in lines
+        )
         return "\n".join([*lines, "steps:", *steps]) + "\n"
 
     def _people(self, chance: random.Random) -> None:
@@ -262,10 +343,16 @@ class House:
         self.count = chance.randint(3, 7)
         for n in range(self.count):
             day = (START + timedelta(days=chance.randint(0, 5))).date()
-            email = "" if chance.random() < 0.05 else f"{'refused' if chance.random() < 0.1 else 'p'}{n}@example.com"
+            email = (
+                ""
+                if chance.random() < 0.05
+                else f"{'refused' if chance.random() < 0.1 else 'p'}{n}@example.com"
+            )
             name = "" if chance.random() < 0.1 else f"P{n}"
             consent = chance.choice(["yes", "yes", "yes", "no", ""])
-            rows.append(f"p{n},{email},{name},{chance.choice(ZONES)},{day:%m-%d},{consent}")
+            rows.append(
+                f"p{n},{email},{name},{chance.choice(ZONES)},{day:%m-%d},{consent}"
+            )
         self.world.contacts(*rows)
 
     # --- the run
@@ -274,7 +361,9 @@ class House:
         """Days full of trouble, then quiet ones, of which a preview is made first."""
         machine = self.machine
         for number in range(machine.chance.choice([1, 2, 2, 3])):
-            machine.spawn(f"daemon {number}", self._daemon, timedelta(minutes=number), mortal=True)
+            machine.spawn(
+                f"daemon {number}", self._daemon, timedelta(minutes=number), mortal=True
+            )
         for actor in (self._recipient, self._shop, self._operator):
             machine.spawn(actor.__name__, actor, timedelta(hours=1))
         machine.run(START + TROUBLED)
@@ -289,20 +378,28 @@ class House:
         try:
             doorkeeper = Doorkeeper()
             workspace = Workspace(self.folder, {})
-            dispatcher = Dispatcher(database, workspace.templates, {"email": wire}, machine.now, fence=0)
+            dispatcher = Dispatcher(
+                database, workspace.templates, {"email": wire}, machine.now, fence=0
+            )
             while True:
                 with contextlib.suppress(DripError, Shortage, LeaseLost):
                     now = machine.now()
                     with database.write() as connection:
                         if not control.renew(connection, dispatcher.fence, now):
-                            dispatcher.fence = control.start_daemon(connection, 1, now, alone=False)
+                            dispatcher.fence = control.start_daemon(
+                                connection, 1, now, alone=False
+                            )
                     workspace.reload()
                     beat(workspace.book(database, now), doorkeeper, dispatcher)
                 machine.sleep_until_next(machine.chance.choice([5, 30, 120, 240, 480]))
         except Killed:
             if machine.faulty:
-                machine.spawn("daemon again", self._daemon, timedelta(minutes=machine.chance.choice([1, 20, 300])),
-                              mortal=True)  # fmt: skip
+                machine.spawn(
+                    "daemon again",
+                    self._daemon,
+                    timedelta(minutes=machine.chance.choice([1, 20, 300])),
+                    mortal=True,
+                )
         finally:
             database.close()
 
@@ -316,25 +413,39 @@ class House:
         with contextlib.suppress(Killed):
             while True:
                 machine.sleep_until_next(machine.chance.choice([60, 240]))
-                key = self._about_to_get_something(database) or f"p{machine.chance.randrange(self.count)}"
+                key = (
+                    self._about_to_get_something(database)
+                    or f"p{machine.chance.randrange(self.count)}"
+                )
                 given = machine.chance.random() < 0.5
                 with database.write() as connection:
                     contact = people.contacts_by_key(connection, [key])[key]
-                    said = [Consent(contact.id, "news", "email", given, machine.reading())]
-                    if not consents.record(connection, said, "page", {}, machine.reading()):
+                    said = [
+                        Consent(contact.id, "news", "email", given, machine.reading())
+                    ]
+                    if not consents.record(
+                        connection, said, "page", {}, machine.reading()
+                    ):
                         continue
                     sql = "SELECT id FROM messages WHERE state = 'sending' AND contact_id = ? AND topic = 'news'"
-                    on_their_way = {row[0] for row in connection.exec_driver_sql(sql, (contact.id,))}
+                    on_their_way = {
+                        row[0] for row in connection.exec_driver_sql(sql, (contact.id,))
+                    }
                 if given:
                     self.trace.withdrawn.pop((key, "news"), None)
                 else:
-                    self.trace.withdrawn[key, "news"] = (self.trace.next(), on_their_way)
+                    self.trace.withdrawn[key, "news"] = (
+                        self.trace.next(),
+                        on_their_way,
+                    )
 
     def _about_to_get_something(self, database: Database) -> str | None:
         """Whose message is granted and has not left, in a few looks at a time when daemons are at work."""
         sql = "SELECT c.key FROM messages m JOIN contacts c ON c.id = m.contact_id WHERE m.state = 'pending'"
         for _ in range(6):
-            self.machine.sleep(timedelta(milliseconds=self.machine.chance.randint(0, 9)))
+            self.machine.sleep(
+                timedelta(milliseconds=self.machine.chance.randint(0, 9))
+            )
             with database.read() as connection:
                 found: str | None = connection.exec_driver_sql(sql).scalar()
             if found:
@@ -349,14 +460,22 @@ class House:
                 machine.sleep(timedelta(minutes=machine.chance.randint(10, 500)))
                 if machine.chance.random() < 0.5:
                     machine.sleep_until_next(30)
-                self._order(database, f"p{machine.chance.randrange(self.count)}", f"o{number}")
+                self._order(
+                    database, f"p{machine.chance.randrange(self.count)}", f"o{number}"
+                )
 
     def _order(self, database: Database, key: str, number: str) -> None:
         now = self.machine.reading()
         with database.write() as connection:
             contact = people.contacts_by_key(connection, [key])[key]
-            row = {"contact_id": contact.id, "record_id": 0, "name": "order.placed", "key": number, "at": now,
-                   "fields": {}}  # fmt: skip
+            row = {
+                "contact_id": contact.id,
+                "record_id": 0,
+                "name": "order.placed",
+                "key": number,
+                "at": now,
+                "fields": {},
+            }
             take_events(connection, self.world.workspace.settings, [row])
         self.orders.append((key, number, now))
 
@@ -382,7 +501,11 @@ class House:
                         path = self.folder / "campaigns" / f"{key}.yaml"
                         text = path.read_text("utf-8")
                         if "edited" not in text:
-                            path.write_text(text.rstrip("\n") + "\n  - wait: 1 hour\n  - send: edited\n", "utf-8")
+                            path.write_text(
+                                text.rstrip("\n")
+                                + "\n  - wait: 1 hour\n  - send: edited\n",
+                                "utf-8",
+                            )
                             self.world.write("templates/edited.md", TEMPLATES[0])
 
     def _release(self, connection: Connection) -> None:
@@ -391,7 +514,10 @@ class House:
         for held in outbox.held(connection):
             if held.code == "unknown":
                 state = (
-                    "sent" if message_id_of(self.path, held.run_id, held.step, held.channel) in taken else "deferred"
+                    "sent"
+                    if message_id_of(self.path, held.run_id, held.step, held.channel)
+                    in taken
+                    else "deferred"
                 )
                 outbox.release(connection, [held.id], state, self.machine.reading())
 
@@ -408,7 +534,10 @@ class House:
                 relays.accepted(connection, channel, server, machine.true)
             sql = "SELECT id FROM messages WHERE state IN ('pending', 'sending')"
             self.granted_before = set(connection.exec_driver_sql(sql).scalars())
-            self.judged_before = connection.exec_driver_sql("SELECT max(id) FROM judgements").scalar() or 0
+            self.judged_before = (
+                connection.exec_driver_sql("SELECT max(id) FROM judgements").scalar()
+                or 0
+            )
         self.world.reload()
 
     def _quiet(self) -> None:
@@ -416,15 +545,31 @@ class House:
         start, end = machine.true, machine.true + QUIET
         templates = self.world.workspace.templates
         for key in list(self.rules)[:1]:
-            self._order(database, f"p{machine.chance.randrange(self.count)}", f"last-{key}")
+            self._order(
+                database, f"p{machine.chance.randrange(self.count)}", f"last-{key}"
+            )
         with rehearsal(database, start) as copy:
             simulate(
-                copy, self.world.workspace.book(copy, start), templates, {"email": Nowhere()}, start, end, each_step=1
+                copy,
+                self.world.workspace.book(copy, start),
+                templates,
+                {"email": Nowhere()},
+                start,
+                end,
+                each_step=1,
             )
             self.foreseen = _ledger(copy, start, end)
         honest = self._wire()
         clock = _Follows(machine)
-        simulate(database, self.world.workspace.book(database, start), templates, {"email": honest}, start, end, clock)
+        simulate(
+            database,
+            self.world.workspace.book(database, start),
+            templates,
+            {"email": honest},
+            start,
+            end,
+            clock,
+        )
         self.happened = _ledger(database, start, end)
         self.end = end
 
@@ -450,5 +595,7 @@ def _ledger(database: Database, start: datetime, end: datetime) -> list[Entry]:
 def message_id_of(path: Path, run_id: int, step: str, channel: str) -> str:
     """The Message-ID of a step's message."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (found,) = connection.execute("SELECT value FROM meta WHERE name = 'workspace'").fetchone()
+        (found,) = connection.execute(
+            "SELECT value FROM meta WHERE name = 'workspace'"
+        ).fetchone()
     return f"{message_name(found.decode(), run_id, step, channel)}@maplestreet.example"

@@ -25,8 +25,17 @@ from drip.storage.sqlite import SqliteDatabase
 MILLISECOND = timedelta(milliseconds=1)
 # As SQLite's busy timeout in `drip.storage.database`.
 PATIENCE = timedelta(seconds=30)
-KILL = {"statement": 0.0004, "commit": 0.004, "clock": 0.002, "connect": 0.01, "mail": 0.01, "data": 0.015,
-        "body": 0.015, "dot": 0.03, "answer": 0.02}  # fmt: skip
+KILL = {
+    "statement": 0.0004,
+    "commit": 0.004,
+    "clock": 0.002,
+    "connect": 0.01,
+    "mail": 0.01,
+    "data": 0.015,
+    "body": 0.015,
+    "dot": 0.03,
+    "answer": 0.02,
+}
 SWITCH = {"statement": 0.04, "commit": 0.2, "begin": 0.3}
 
 
@@ -111,14 +120,23 @@ class Machine:
 
     def _step_clock(self) -> None:
         self.injected["clock step"] += 1
-        step = timedelta(minutes=self.chance.choice([-1200, -300, -61, -1, 1, 59, 180, 900]))
+        step = timedelta(
+            minutes=self.chance.choice([-1200, -300, -61, -1, 1, 59, 180, 900])
+        )
         self.offset = step if not self.offset else timedelta(0)
 
     def spawn(
-        self, name: str, do: Callable[[], None], after: timedelta = timedelta(0), *, mortal: bool = False
+        self,
+        name: str,
+        do: Callable[[], None],
+        after: timedelta = timedelta(0),
+        *,
+        mortal: bool = False,
     ) -> None:
         """Somebody new begins to act."""
-        self._actors.append(Actor(name, greenlet(do, self._main), self.true + after, mortal))
+        self._actors.append(
+            Actor(name, greenlet(do, self._main), self.true + after, mortal)
+        )
 
     def end(self) -> None:
         """Everybody dies, and everything is closed."""
@@ -174,7 +192,9 @@ class Machine:
         self._databases.append(database)
         return database
 
-    def _before_statement(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def _before_statement(
+        self, connection: Any, cursor: Any, statement: str, *_: Any
+    ) -> None:
         if self._current is None:
             return
         if statement != "BEGIN IMMEDIATE":
@@ -198,7 +218,9 @@ class Machine:
         if self._lock is self._current:
             self._lock = None
             for actor in self._waiting:
-                actor.wake = min(actor.wake, self.true + MILLISECOND * self.chance.randint(0, 20))
+                actor.wake = min(
+                    actor.wake, self.true + MILLISECOND * self.chance.randint(0, 20)
+                )
             self._waiting.clear()
 
 

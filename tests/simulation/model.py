@@ -40,10 +40,14 @@ class Model:
             self.judgements = read(
                 "SELECT j.*, r.code, r.sentence FROM judgements j JOIN reasons r ON r.id = j.reason_id ORDER BY j.id"
             )
-            self.versions = {(r["campaign"], r["version"]): r["text"] for r in read("SELECT * FROM campaign_versions")}
+            self.versions = {
+                (r["campaign"], r["version"]): r["text"]
+                for r in read("SELECT * FROM campaign_versions")
+            }
         self.by_key = {row["key"]: row for row in self.contacts.values()}
         self.by_message_id = {
-            message_id_of(house.path, m["run_id"], m["step"], m["channel"]): m for m in self.messages.values()
+            message_id_of(house.path, m["run_id"], m["step"], m["channel"]): m
+            for m in self.messages.values()
         }
         self.end = (house.end - EPOCH) // timedelta(milliseconds=1)
 
@@ -68,22 +72,33 @@ class Model:
             state = row["state"]
             told = (state, row["code"], row["campaign"], row["step"])
             waits = state == "deferred" and row["due_at"] > self.end
-            assert waits or state in ("sent", "skipped", "failed", "held"), f"G1 no end: {told}"
+            assert waits or state in ("sent", "skipped", "failed", "held"), (
+                f"G1 no end: {told}"
+            )
             if state == "sent":
                 assert message_id in delivered, f"G1 never left: {told}"
             if message_id in delivered and not row["maybe_left_at"]:
-                assert state == "sent" or (state, row["code"]) == ("held", "unknown"), f"G1 left, and is {told}"
+                assert state == "sent" or (state, row["code"]) == ("held", "unknown"), (
+                    f"G1 left, and is {told}"
+                )
         for run in self.runs.values():
             if run["active"]:
                 own = [m for m in self.messages.values() if m["run_id"] == run["id"]]
                 waiting = any(m["state"] == "deferred" for m in own)
-                asleep = run["next_due_at"] is not None and run["next_due_at"] > self.end
+                asleep = (
+                    run["next_due_at"] is not None and run["next_due_at"] > self.end
+                )
                 never = run["next_due_at"] is not None and run["next_due_at"] > OVER
                 waits = "wait_for" in self.versions[run["campaign"], run["version"]]
-                assert asleep and (not never or waiting or waits), f"G1 a run is forgotten: {dict(run)}"
+                assert asleep and (not never or waiting or waits), (
+                    f"G1 a run is forgotten: {dict(run)}"
+                )
 
     def everybody_who_was_due_entered(self) -> None:
-        started = {(r["campaign"], self.contacts[r["contact_id"]]["key"], r["occurrence"]) for r in self.runs.values()}
+        started = {
+            (r["campaign"], self.contacts[r["contact_id"]]["key"], r["occurrence"])
+            for r in self.runs.values()
+        }
         for key, rules in self.house.rules.items():
             for contact in self.contacts.values():
                 for occurrence in self._occurrences(rules.trigger, contact):
@@ -95,19 +110,33 @@ class Model:
         zone = ZoneInfo(contact["zone"] or HOME)
         last = self.house.end.astimezone(zone)
         if "order.placed" in trigger:
-            return [number for who, number, _ in self.house.orders if who == contact["key"]]
+            return [
+                number for who, number, _ in self.house.orders if who == contact["key"]
+            ]
         if "birthday" in trigger:
             before = timedelta(days=1 if "1 day before" in trigger else 0)
             month, day = map(int, self._birthday(contact).split("-"))
             anchor = date(2026, month, day) - before
             entry = datetime.combine(anchor, time(), zone)
-            seen = START + timedelta(days=1) < entry and entry < self.house.end - timedelta(days=1)
+            seen = START + timedelta(
+                days=1
+            ) < entry and entry < self.house.end - timedelta(days=1)
             return [anchor.isoformat()] if seen else []
         if "every day at 9:00" in trigger or "55 20" in trigger:
             clock = time(9) if "9:00" in trigger else time(20, 55)
-            return [(last.date() if last.time() >= clock else last.date() - timedelta(days=1)).isoformat()]
+            return [
+                (
+                    last.date()
+                    if last.time() >= clock
+                    else last.date() - timedelta(days=1)
+                ).isoformat()
+            ]
         if "*/7" in trigger:
-            return [datetime.combine(last.date(), time(last.hour // 7 * 7)).isoformat(timespec="minutes")]
+            return [
+                datetime.combine(last.date(), time(last.hour // 7 * 7)).isoformat(
+                    timespec="minutes"
+                )
+            ]
         return []
 
     def _birthday(self, contact: Any) -> str:
@@ -127,7 +156,9 @@ class Model:
 
     def nothing_left_twice(self) -> None:
         trace = self.house.trace
-        for message_id, count in Counter(each.message_id for each in trace.delivered).items():
+        for message_id, count in Counter(
+            each.message_id for each in trace.delivered
+        ).items():
             campaign = self.by_message_id[message_id]["campaign"]
             if not self.house.rules[campaign].resend:
                 assert count == 1, f"G2 twice under hold: {campaign}"
@@ -166,7 +197,11 @@ class Model:
     def no_cap_held_back_without_need(self) -> None:
         """In the quiet days: what a cap holds back would have broken it."""
         # Of what may have left nobody knows, so it counts.
-        unknown = {m["contact_id"] for m in self.messages.values() if m["maybe_left_at"] or m["code"] == "unknown"}
+        unknown = {
+            m["contact_id"]
+            for m in self.messages.values()
+            if m["maybe_left_at"] or m["code"] == "unknown"
+        }
         left = self._left()
         judged_otherwise: dict[int, set[int]] = defaultdict(set)
         for each in self.judgements:
@@ -182,19 +217,41 @@ class Model:
             now, zone = instant(each["at"]), ZoneInfo(contact["zone"] or HOME)
             full = False
             # What was granted and then given back, or could not be filled in, had taken its slot by then.
-            in_vain = [m for m in self.messages.values() if m["contact_id"] == contact["id"] and (
-                m["id"] in judged_otherwise[each["at"]] or m["id"] in self.house.granted_before
-                or (m["code"], m["settled_at"]) == ("render-error", each["at"]))]  # fmt: skip
+            in_vain = [
+                m
+                for m in self.messages.values()
+                if m["contact_id"] == contact["id"]
+                and (
+                    m["id"] in judged_otherwise[each["at"]]
+                    or m["id"] in self.house.granted_before
+                    or (m["code"], m["settled_at"]) == ("render-error", each["at"])
+                )
+            ]
             for rule in self._rules(message["campaign"]):
                 if rule.counts("email", message["topic"], message["campaign"]):
-                    times = [u[0] for u in left.get(contact["key"], ()) if rule.counts("email", u[2], u[3])]
-                    times += [now for m in in_vain if rule.counts("email", m["topic"], m["campaign"])]
+                    times = [
+                        u[0]
+                        for u in left.get(contact["key"], ())
+                        if rule.counts("email", u[2], u[3])
+                    ]
+                    times += [
+                        now
+                        for m in in_vain
+                        if rule.counts("email", m["topic"], m["campaign"])
+                    ]
                     full = (
                         full
-                        or fullest([*(t for t in times if near(t, now)), now], rule.days, rule.seconds, zone)
+                        or fullest(
+                            [*(t for t in times if near(t, now)), now],
+                            rule.days,
+                            rule.seconds,
+                            zone,
+                        )
                         > rule.limit
                     )
-            assert full, f"G3 held back without need: {contact['key']}, {message['campaign']}, {each['sentence']}"
+            assert full, (
+                f"G3 held back without need: {contact['key']}, {message['campaign']}, {each['sentence']}"
+            )
 
     # --- G4 to G8
 
@@ -203,7 +260,10 @@ class Model:
         for (key, topic), (turn, excused) in trace.withdrawn.items():
             for each in trace.delivered:
                 row = self.by_message_id[each.message_id]
-                mine = self.contacts[row["contact_id"]]["key"] == key and row["topic"] == topic
+                mine = (
+                    self.contacts[row["contact_id"]]["key"] == key
+                    and row["topic"] == topic
+                )
                 if mine and each.order > turn and row["id"] not in excused:
                     raise AssertionError(f"G4 {key} had unsubscribed from {topic}")
 
@@ -212,18 +272,30 @@ class Model:
             row = self.by_message_id[each.message_id]
             zone = ZoneInfo(self.contacts[row["contact_id"]]["zone"] or HOME)
             wall = each.began.astimezone(zone)
-            assert QUIET_HOURS[1] <= wall.hour < QUIET_HOURS[0], f"G5 in quiet hours: {wall}"
+            assert QUIET_HOURS[1] <= wall.hour < QUIET_HOURS[0], (
+                f"G5 in quiet hours: {wall}"
+            )
             campaign = self.house.world.workspace.loaded.campaigns[row["campaign"]]
-            if "10:00-12:00" in self.versions[campaign.key, self.runs[row["run_id"]]["version"]]:
+            if (
+                "10:00-12:00"
+                in self.versions[campaign.key, self.runs[row["run_id"]]["version"]]
+            ):
                 assert 10 <= wall.hour < 12, f"G5 outside of the window: {wall}"
-            assert each.began >= instant(row["planned_at"]), f"G5 early: {row['campaign']}"
+            assert each.began >= instant(row["planned_at"]), (
+                f"G5 early: {row['campaign']}"
+            )
 
     def one_bad_address_delayed_nobody(self) -> None:
         """A good contact's messages do not wait for no reason."""
         for row in self.messages.values():
             waits = row["state"] == "deferred" and row["code"] not in (
-                "cap", "quiet-hours", "outside-window", "paused", "unsent", None
-            )  # fmt: skip
+                "cap",
+                "quiet-hours",
+                "outside-window",
+                "paused",
+                "unsent",
+                None,
+            )
             assert not waits, f"G6 {dict(row)}"
 
     def runs_kept_their_version(self) -> None:
@@ -232,17 +304,24 @@ class Model:
             run = self.runs[row["run_id"]]
             version = (run["campaign"], run["version"])
             if version not in steps:
-                campaign = load_text(*(run["campaign"], self.versions[version]), self.house.world.workspace.settings)
+                campaign = load_text(
+                    *(run["campaign"], self.versions[version]),
+                    self.house.world.workspace.settings,
+                )
                 assert campaign
                 steps[version] = {step.id for step in campaign.steps}
-            assert row["step"] in steps[version], f"G7 {run['campaign']} changed under a run"
+            assert row["step"] in steps[version], (
+                f"G7 {run['campaign']} changed under a run"
+            )
 
     def the_preview_was_right(self) -> None:
         foreseen, happened = self.house.foreseen, self.house.happened
         if foreseen != happened:
             missing = [e for e in foreseen if e not in happened][:2]
             extra = [e for e in happened if e not in foreseen][:2]
-            raise AssertionError(f"G8 preview differs: foreseen {missing}, happened {extra}")
+            raise AssertionError(
+                f"G8 preview differs: foreseen {missing}, happened {extra}"
+            )
 
 
 def near(left: datetime, right: datetime) -> bool:
@@ -255,8 +334,14 @@ def fullest(times: list[datetime], days: int, seconds: int, zone: ZoneInfo) -> i
     for first in times:
         if days:
             start = first.astimezone(zone).date()
-            inside = [t for t in times if start <= t.astimezone(zone).date() < start + timedelta(days=days)]
+            inside = [
+                t
+                for t in times
+                if start <= t.astimezone(zone).date() < start + timedelta(days=days)
+            ]
         else:
-            inside = [t for t in times if first <= t < first + timedelta(seconds=seconds)]
+            inside = [
+                t for t in times if first <= t < first + timedelta(seconds=seconds)
+            ]
         most = max(most, len(inside))
     return most

@@ -29,12 +29,21 @@ def checkpoint_at_fetch(patch: Patch) -> None:
     """How far was looked is committed before those who were found have entered."""
     right = planner.plan
 
-    def plan(database: Any, book: Any, templates: Any, doorkeeper: Any, now: datetime) -> None:
+    def plan(
+        database: Any, book: Any, templates: Any, doorkeeper: Any, now: datetime
+    ) -> None:
         with database.write() as connection:
             before = audience.cursors_of(connection)
             newest = audience.newest(connection, now)
-            seen = {key: replace(newest, rules=each.rules, event_id=max(newest.event_id, each.event_id))
-                    for key, each in before.items() if not key.startswith("*")}  # fmt: skip
+            seen = {
+                key: replace(
+                    newest,
+                    rules=each.rules,
+                    event_id=max(newest.event_id, each.event_id),
+                )
+                for key, each in before.items()
+                if not key.startswith("*")
+            }
             audience.move_cursors(connection, seen)
         patch.setattr(audience, "cursors_of", lambda _: before)
         try:
@@ -66,12 +75,18 @@ def usage_outside_the_lock(patch: Patch) -> None:
     def beat(book: Any, doorkeeper: Any, dispatching: Dispatcher) -> Any:
         with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
-            known[greenlet.getcurrent()] = read(connection, ids, EPOCH, dispatching.clock())
+            known[greenlet.getcurrent()] = read(
+                connection, ids, EPOCH, dispatching.clock()
+            )
         return right(book, doorkeeper, dispatching)
 
     def early(*given: Any) -> dict[int, list[Use]]:
         own = known.get(greenlet.getcurrent())
-        return read(*given) if own is None else {key: list(uses) for key, uses in own.items()}
+        return (
+            read(*given)
+            if own is None
+            else {key: list(uses) for key, uses in own.items()}
+        )
 
     patch.setattr(house, "beat", beat)
     patch.setattr(judging, "uses_of", early)
@@ -83,8 +98,19 @@ def window_rank(patch: Patch) -> None:
 
     def ranked(candidate: Any, person: Any, usage: list[Use], now: datetime) -> Any:
         decision = right(candidate, person, usage, now)
-        if isinstance(decision, decide.Skip | decide.Defer) and decision.reason.code == "cap":
-            usage.append(Use(millis(now), millis(now), candidate.channels[0], candidate.topic, candidate.campaign))
+        if (
+            isinstance(decision, decide.Skip | decide.Defer)
+            and decision.reason.code == "cap"
+        ):
+            usage.append(
+                Use(
+                    millis(now),
+                    millis(now),
+                    candidate.channels[0],
+                    candidate.topic,
+                    candidate.campaign,
+                )
+            )
         return decision
 
     patch.setattr(judging, "decide", ranked)
@@ -94,11 +120,15 @@ def counted_when_planned(patch: Patch) -> None:
     """A message counts at the time for which it was planned, whenever it really left."""
     read = judging.uses_of
 
-    def planned(connection: Connection, ids: Any, since: datetime, now: datetime) -> dict[int, list[Use]]:
+    def planned(
+        connection: Connection, ids: Any, since: datetime, now: datetime
+    ) -> dict[int, list[Use]]:
         found = read(connection, ids, since, now)
         for contact, uses in found.items():
             sql = "SELECT sent_at, planned_at FROM messages WHERE contact_id = ? AND sent_at IS NOT NULL"
-            times = {row[0]: row[1] for row in connection.exec_driver_sql(sql, (contact,))}
+            times = {
+                row[0]: row[1] for row in connection.exec_driver_sql(sql, (contact,))
+            }
             uses[:] = [_moved(use, times) for use in uses]
         return found
 
@@ -115,14 +145,26 @@ def preview_without_its_own(patch: Patch) -> None:
     right = simulator.simulate
 
     def simulate(
-        database: Any, book: Any, templates: Any, transports: Any, start: datetime, *rest: Any, **named: Any
+        database: Any,
+        book: Any,
+        templates: Any,
+        transports: Any,
+        start: datetime,
+        *rest: Any,
+        **named: Any,
     ) -> Any:
         if not isinstance(transports["email"], simulator.Nowhere):
             return right(database, book, templates, transports, start, *rest, **named)
         read = judging.uses_of
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(judging, "uses_of", lambda *given: {
-                key: [use for use in uses if use.first < millis(start)] for key, uses in read(*given).items()})  # fmt: skip
+            inner.setattr(
+                judging,
+                "uses_of",
+                lambda *given: {
+                    key: [use for use in uses if use.first < millis(start)]
+                    for key, uses in read(*given).items()
+                },
+            )
             return right(database, book, templates, transports, start, *rest, **named)
 
     patch.setattr("tests.simulation.house.simulate", simulate)
@@ -137,16 +179,28 @@ def no_last_check(patch: Patch) -> None:
 def sent_again_blindly(patch: Patch) -> None:
     """What a dead daemon left behind is sent again, whatever the campaign says."""
     right = outbox.settle_left_behind
-    patch.setattr(outbox, "settle_left_behind",
-                  lambda connection, ids, now, *, resend: right(connection, ids, now, resend=True))  # fmt: skip
+    patch.setattr(
+        outbox,
+        "settle_left_behind",
+        lambda connection, ids, now, *, resend: right(
+            connection, ids, now, resend=True
+        ),
+    )
 
 
 def gap_forgotten(patch: Patch) -> None:
     """An exact window is taken for one of local days."""
     right = decide.first_full
 
-    def days_only(caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: Any) -> Full | None:
-        return right([replace(cap, days=1, seconds=0) if cap.seconds else cap for cap in caps], uses, now, where)
+    def days_only(
+        caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: Any
+    ) -> Full | None:
+        return right(
+            [replace(cap, days=1, seconds=0) if cap.seconds else cap for cap in caps],
+            uses,
+            now,
+            where,
+        )
 
     patch.setattr(decide, "first_full", days_only)
 

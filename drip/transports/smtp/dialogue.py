@@ -77,7 +77,9 @@ class Dialogue(Generic[T]):
     _replies: Replies = field(default_factory=Replies)
     _expected: deque[tuple[str, Callable[[Reply], None]]] = field(default_factory=deque)
     # Commands that wait until what was asked before them is answered.
-    _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(default_factory=deque)
+    _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(
+        default_factory=deque
+    )
     # The largest message the server takes (RFC 1870), None where it does not say.
     most_bytes: int | None = None
     _letter: Letter[T] | None = None
@@ -97,7 +99,9 @@ class Dialogue(Generic[T]):
     @property
     def free(self) -> bool:
         """Whether the next letter can be taken."""
-        return self.open and not self.over and not self._leaving and self._letter is None
+        return (
+            self.open and not self.over and not self._leaving and self._letter is None
+        )
 
     @property
     def idle(self) -> bool:
@@ -145,7 +149,9 @@ class Dialogue(Generic[T]):
         if letter.international:
             mail.append("SMTPUTF8")
         self._command("MAIL", " ".join(mail).encode(), self._answered_mail)
-        self._command("RCPT", f"RCPT TO:<{letter.recipient}>".encode(), self._answered_rcpt)
+        self._command(
+            "RCPT", f"RCPT TO:<{letter.recipient}>".encode(), self._answered_rcpt
+        )
         self._command("DATA", b"DATA", self._answered_data)
 
     def go(self) -> None:
@@ -226,7 +232,14 @@ class Dialogue(Generic[T]):
         if letter and letter.no:
             self.ended.append((letter, letter.no))
         elif letter and self.under_way:
-            self.ended.append((letter, Unknown(f"{why} after the message was written") if gone else Unsent(why)))
+            self.ended.append(
+                (
+                    letter,
+                    Unknown(f"{why} after the message was written")
+                    if gone
+                    else Unsent(why),
+                )
+            )
         else:
             self.cut = letter
         self.ready, self._letter = None, None
@@ -251,9 +264,18 @@ class Dialogue(Generic[T]):
     def _leaves(self, reply: Reply) -> None:
         """421: the server closes the connection, whatever was asked (RFC 5321 section 3.8)."""
         if not self.open:
-            self.down = Down(f"{self._server} is not available ({reply}).", "it is tried again", for_good=False)
+            self.down = Down(
+                f"{self._server} is not available ({reply}).",
+                "it is tried again",
+                for_good=False,
+            )
         no, letter = verdict(self.awaits, reply), self._letter
-        if letter and letter.no is None and isinstance(no, Unsent) and no.scope == "rate":
+        if (
+            letter
+            and letter.no is None
+            and isinstance(no, Unsent)
+            and no.scope == "rate"
+        ):
             letter.no = no
         self.lost(str(reply))
 
@@ -276,9 +298,13 @@ class Dialogue(Generic[T]):
             self._unwilling(reply)
             return
         words = (line.split(" ", 1) for line in reply.lines[1:])
-        self.extensions = {word[0].upper(): word[1] if len(word) > 1 else "" for word in words}
+        self.extensions = {
+            word[0].upper(): word[1] if len(word) > 1 else "" for word in words
+        }
         size = self.extensions.get("SIZE", "")
-        self.most_bytes = int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
+        self.most_bytes = (
+            int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
+        )
         if self.security == "starttls" and not self.secure:
             self._ask_for_tls()
         elif self.login:
@@ -302,7 +328,11 @@ class Dialogue(Generic[T]):
     def _answered_starttls(self, reply: Reply) -> None:
         if reply.code != 220:
             sentence = f"{self._server} does not begin to encrypt ({reply})."
-            self.fail(Down(sentence, "check `port` and `security`", for_good=reply.code >= 500))
+            self.fail(
+                Down(
+                    sentence, "check `port` and `security`", for_good=reply.code >= 500
+                )
+            )
         elif self._replies.inside:
             # Put in by somebody in between, to be taken for something that was encrypted.
             self.lost("something came in the clear after STARTTLS")
@@ -328,8 +358,12 @@ class Dialogue(Generic[T]):
         elif following is not None:
             self._command("LOGIN", following, self._answered_login)
         else:
-            help = "check `user` and the password or token it is given in the environment"
-            sentence = f"The login at the mail server {self.server} was refused ({reply})."
+            help = (
+                "check `user` and the password or token it is given in the environment"
+            )
+            sentence = (
+                f"The login at the mail server {self.server} was refused ({reply})."
+            )
             self.fail(Down(sentence, help, for_good=reply.code >= 500, costly=True))
 
     def _following_step(self, reply: Reply) -> bytes | None:
@@ -401,7 +435,9 @@ class Dialogue(Generic[T]):
         elif early:
             receipt = Unsent(f"the server answered before it had the message: {reply}")
         else:
-            receipt = Unknown(f"the server's answer to the message makes no sense: {reply}")
+            receipt = Unknown(
+                f"the server's answer to the message makes no sense: {reply}"
+            )
         self._end(letter, receipt)
         if early or (reply.code < 400 and reply.code >= 300):
             self.lost("the server answered out of turn")
@@ -430,7 +466,9 @@ class Dialogue(Generic[T]):
 
     # --- writing
 
-    def _command(self, kind: str, line: bytes, answered: Callable[[Reply], None]) -> None:
+    def _command(
+        self, kind: str, line: bytes, answered: Callable[[Reply], None]
+    ) -> None:
         self._later.append((kind, line, answered))
         self._next_command()
 
@@ -471,7 +509,9 @@ class Dialogue(Generic[T]):
     def _unwilling(self, reply: Reply) -> None:
         sentence = f"{self._server} does not talk to this machine ({reply})."
         refuses = reply.code >= 500
-        self.fail(Down(sentence, "ask whoever runs it", for_good=refuses, costly=refuses))
+        self.fail(
+            Down(sentence, "ask whoever runs it", for_good=refuses, costly=refuses)
+        )
 
     def _finish(self) -> None:
         self.over = True

@@ -10,7 +10,9 @@ from typing import Generic, TypeVar
 from drip.core.message import Receipt, Refused, Scope
 
 # RFC 5321 sections 4.1.2 and 4.5.3.1; nothing that could end the path or the line.
-_ADDRESS = re.compile(r"""(?:[^\s<>"@\x00-\x20\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])+")@[^\s<>"@\x00-\x20\x7f]+""")
+_ADDRESS = re.compile(
+    r"""(?:[^\s<>"@\x00-\x20\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])+")@[^\s<>"@\x00-\x20\x7f]+"""
+)
 T = TypeVar("T")
 
 
@@ -18,7 +20,11 @@ def possible(address: str) -> bool:
     """Whether an address can stand in an envelope."""
     local, _, _ = address.rpartition("@")
     size = len(address.encode("utf-8", "replace"))
-    return size <= 254 and len(local.encode("utf-8", "replace")) <= 64 and bool(_ADDRESS.fullmatch(address))
+    return (
+        size <= 254
+        and len(local.encode("utf-8", "replace")) <= 64
+        and bool(_ADDRESS.fullmatch(address))
+    )
 
 
 @dataclass(slots=True)
@@ -38,17 +44,24 @@ class Letter(Generic[T]):
     dot_at: int | None = None
 
 
-def impossible(letter: Letter[T], extensions: Mapping[str, str], most_bytes: int | None) -> Refused | None:
+def impossible(
+    letter: Letter[T], extensions: Mapping[str, str], most_bytes: int | None
+) -> Refused | None:
     """What a server with these extensions, which takes so many bytes at most, can never take; known without asking it."""
     if not possible(letter.recipient):
         return Refused("this address cannot be", "address")
     if not possible(letter.sender):
         return Refused("the sender's address cannot be", "sender")
     if most_bytes is not None and len(letter.text) > most_bytes:
-        return Refused(f"the message has {len(letter.text):,} bytes, and the server takes {most_bytes:,} at most")
+        return Refused(
+            f"the message has {len(letter.text):,} bytes, and the server takes {most_bytes:,} at most"
+        )
     if letter.international and "SMTPUTF8" not in extensions:
         about: Scope = "message" if letter.sender.isascii() else "sender"
-        return Refused("the server does not offer SMTPUTF8, which addresses beyond ASCII need", about)
+        return Refused(
+            "the server does not offer SMTPUTF8, which addresses beyond ASCII need",
+            about,
+        )
     if not letter.text.isascii() and "8BITMIME" not in extensions:
         return Refused("the server cannot take characters beyond ASCII")
     return None

@@ -22,7 +22,12 @@ PIECE = 1 << 18
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 # One record of TLS, so that a write is whole or not at all.
 RECORD = 1 << 14
-_WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
+_WAITING = (
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+    BlockingIOError,
+    InterruptedError,
+)
 Address = tuple[socket.AddressFamily, Any]
 
 
@@ -33,11 +38,20 @@ class Link(Generic[T]):
     """
 
     def __init__(
-        self, dialogue: Dialogue[T], addresses: list[Address], context: ssl.SSLContext, patience_s: float, now: float
+        self,
+        dialogue: Dialogue[T],
+        addresses: list[Address],
+        context: ssl.SSLContext,
+        patience_s: float,
+        now: float,
     ) -> None:
         self.dialogue = dialogue
         self.socket: socket.socket | ssl.SSLSocket | None = None
-        self._addresses, self._context, self._most_s = deque(addresses), context, patience_s
+        self._addresses, self._context, self._most_s = (
+            deque(addresses),
+            context,
+            patience_s,
+        )
         self._connected = False
         self._shaking = False
         self._waits_to_write = False
@@ -60,7 +74,11 @@ class Link(Generic[T]):
 
     def silent_s(self, now: float) -> float:
         """For how long an answer has been waited for."""
-        return now - self._since if self._connected and self._patience_s() is not None else 0.0
+        return (
+            now - self._since
+            if self._connected and self._patience_s() is not None
+            else 0.0
+        )
 
     def _patience_s(self) -> float | None:
         if not self._connected:
@@ -73,8 +91,12 @@ class Link(Generic[T]):
         if not self._connected:
             return selectors.EVENT_WRITE
         if self._shaking:
-            return selectors.EVENT_WRITE if self._waits_to_write else selectors.EVENT_READ
-        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self.dialogue.output else 0)
+            return (
+                selectors.EVENT_WRITE if self._waits_to_write else selectors.EVENT_READ
+            )
+        return selectors.EVENT_READ | (
+            selectors.EVENT_WRITE if self.dialogue.output else 0
+        )
 
     def turn(self, events: int, now: float) -> None:
         """Does what can be done now without waiting."""
@@ -93,7 +115,9 @@ class Link(Generic[T]):
     def write(self, now: float) -> None:
         """Hands over as much of the output as there is room for."""
         connection, output = self.socket, self.dialogue.output
-        while connection is not None and output and self._connected and not self._shaking:
+        while (
+            connection is not None and output and self._connected and not self._shaking
+        ):
             size = min(len(output), RECORD if self.encrypted else PIECE)
             try:
                 with memoryview(output) as whole, whole[:size] as piece:
@@ -192,7 +216,9 @@ class Link(Generic[T]):
         assert self.socket
         try:
             self.socket = self._context.wrap_socket(
-                self.socket, server_hostname=self.dialogue.host, do_handshake_on_connect=False
+                self.socket,
+                server_hostname=self.dialogue.host,
+                do_handshake_on_connect=False,
             )
         except (OSError, ValueError) as error:
             self._untrusted(error)
@@ -228,8 +254,14 @@ class Link(Generic[T]):
             self._fail(sentence, _remedy(error), for_good=True)
         else:
             reason = getattr(error, "reason", None) or _said(error)
-            sentence = f"The connection to {self._server} cannot be encrypted ({reason})."
-            self._fail(sentence, "check `port` and `security`", for_good=isinstance(error, ssl.SSLError))
+            sentence = (
+                f"The connection to {self._server} cannot be encrypted ({reason})."
+            )
+            self._fail(
+                sentence,
+                "check `port` and `security`",
+                for_good=isinstance(error, ssl.SSLError),
+            )
 
     def _lacks(self, lack: Shortage) -> None:
         """Another address would not help."""

@@ -46,7 +46,9 @@ class Login:
         yield _coded(f"{self.user} {digest}")
 
     def _xoauth2(self) -> Steps:
-        yield b"AUTH XOAUTH2 " + _coded(f"user={self.user}\x01auth=Bearer {self.token}\x01\x01")
+        yield b"AUTH XOAUTH2 " + _coded(
+            f"user={self.user}\x01auth=Bearer {self.token}\x01\x01"
+        )
         # What is wrong comes as a challenge; the server says 535 after an empty answer.
         yield b""
 

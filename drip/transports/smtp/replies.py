@@ -79,7 +79,9 @@ def _reply(lines: list[tuple[bytes, bytes]]) -> Reply:
     """RFC 5321 section 4.2.1: all lines have the same code."""
     codes = {code for code, _ in lines}
     if len(codes) > 1:
-        raise Garbage(f"an answer of several codes ({b', '.join(sorted(codes)).decode()})")
+        raise Garbage(
+            f"an answer of several codes ({b', '.join(sorted(codes)).decode()})"
+        )
     texts = [text.decode("utf-8", "replace") for _, text in lines]
     enhanced = _ENHANCED.match(texts[0])
     # An enhanced code of another class than the basic one says nothing (RFC 2034 section 4).
@@ -93,18 +95,44 @@ def _shown(line: bytes) -> str:
 
 # Whom an answer is about, by what it means: where it is for good, and where it is for now. What is not here is about the message.
 FOR_GOOD: Mapping[Cause, Scope] = {
-    "login": "transport", "relay": "transport", "us": "transport", "rate": "transport", "server-full": "transport",
-    "sender": "sender", "nobody": "address", "no-mail": "address",
-}  # fmt: skip
+    "login": "transport",
+    "relay": "transport",
+    "us": "transport",
+    "rate": "transport",
+    "server-full": "transport",
+    "sender": "sender",
+    "nobody": "address",
+    "no-mail": "address",
+}
 FOR_NOW: Mapping[Cause, Scope] = {
-    "login": "transport", "relay": "transport", "us": "transport", "rate": "rate", "server-full": "transport",
-    "sender": "message", "session": "session", "greylisted": "address", "full": "address", "disabled": "address",
+    "login": "transport",
+    "relay": "transport",
+    "us": "transport",
+    "rate": "rate",
+    "server-full": "transport",
+    "sender": "message",
+    "session": "session",
+    "greylisted": "address",
+    "full": "address",
+    "disabled": "address",
     "crowded": "domain",
-}  # fmt: skip
-AT_MAIL: Mapping[Cause, Scope] = {"rate": "rate", "crowded": "rate", "sender": "message", "session": "session"}
+}
+AT_MAIL: Mapping[Cause, Scope] = {
+    "rate": "rate",
+    "crowded": "rate",
+    "sender": "message",
+    "session": "session",
+}
 # At MAIL nobody has been named but the sender: what is not about the message or the server is about the sender.
 OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
-OF_SERVER: tuple[Cause, ...] = ("busy", "greylisted", "disabled", "crowded", "session", "expired")
+OF_SERVER: tuple[Cause, ...] = (
+    "busy",
+    "greylisted",
+    "disabled",
+    "crowded",
+    "session",
+    "expired",
+)
 
 
 AGAIN: tuple[Cause, ...] = ("greylisted", "busy")
@@ -115,9 +143,13 @@ def verdict(at: str, reply: Reply, recipient: str = "") -> Receipt:
 
     `recipient` is whom it is about, where that is known.
     """
-    found = judge(Answer(" ".join(reply.lines), at, reply.code, reply.enhanced, recipient))
+    found = judge(
+        Answer(" ".join(reply.lines), at, reply.code, reply.enhanced, recipient)
+    )
     # At RCPT a fault of syntax is the address's.
-    if found.cause == "dialogue" and not (at == "RCPT" and reply.code in (501, 553, 555)):
+    if found.cause == "dialogue" and not (
+        at == "RCPT" and reply.code in (501, 553, 555)
+    ):
         return Unsent(str(reply), "dialogue")
     if at != "MAIL" and reply.code >= 500 and found.cause in AGAIN:
         # By its code for good; by its words it may be taken later.
@@ -133,7 +165,11 @@ def _for_good(at: str, found: Verdict) -> Scope:
     if scope == "transport" and at == "TEXT" and found.cause == "us":
         # A filter that has read the text says it of this text.
         return "message"
-    if at == "MAIL" and scope in ("message", "address") and found.cause not in OF_MESSAGE:
+    if (
+        at == "MAIL"
+        and scope in ("message", "address")
+        and found.cause not in OF_MESSAGE
+    ):
         return "transport" if found.cause in OF_SERVER else "sender"
     return "message" if scope == "address" and not found.dead else scope
 
@@ -143,12 +179,22 @@ def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
     scope = FOR_NOW.get(found.cause)
     if at == "MAIL":
         # Too many recipients, before one was named: of this connection (RFC 3463 section 3.6).
-        return "session" if reply.enhanced == "4.5.3" else AT_MAIL.get(found.cause, "transport")
+        return (
+            "session"
+            if reply.enhanced == "4.5.3"
+            else AT_MAIL.get(found.cause, "transport")
+        )
     kind = reply.enhanced.partition(".")[2]
     if kind in ("3.1", "3.2", "3.5") or (reply.code == 421 and scope != "rate"):
         return "transport"
     if scope is None or (scope == "domain" and kind.startswith("2.")):
-        return "address" if kind.startswith("2.") else "domain" if kind.startswith(("4.", "7.")) else _of_one(at)
+        return (
+            "address"
+            if kind.startswith("2.")
+            else "domain"
+            if kind.startswith(("4.", "7."))
+            else _of_one(at)
+        )
     return scope
 
 

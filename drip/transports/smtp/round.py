@@ -11,7 +11,17 @@ from typing import Protocol
 
 from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
-from drip.core.message import MOST_REFUSED, Desk, Message, Receipt, Refused, Scope, Sent, TransportDown, Unsent
+from drip.core.message import (
+    MOST_REFUSED,
+    Desk,
+    Message,
+    Receipt,
+    Refused,
+    Scope,
+    Sent,
+    TransportDown,
+    Unsent,
+)
 from drip.core.shortage import shortage
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.letter import Letter
@@ -99,7 +109,9 @@ class Round:
                 self._collect()
                 self._ask()
                 self._hand_out()
-                if not self._next() and all(link.dialogue.idle for link in self._server.links):
+                if not self._next() and all(
+                    link.dialogue.idle for link in self._server.links
+                ):
                     break
                 self._server.flush()
                 self._server.wait(self._wake_at())
@@ -116,11 +128,15 @@ class Round:
         if self._down and self._down.lack:
             raise self._down.lack
         if self._down:
-            raise TransportDown(self._down.sentence, self._down.help, costly=self._down.costly)
+            raise TransportDown(
+                self._down.sentence, self._down.help, costly=self._down.costly
+            )
 
     def _wake_at(self) -> float:
         most = TELL_S if self._ended else KEEP_ALIVE_S
-        gathered = math.inf if self._ready_at is None else self._ready_at + self._gather_s
+        gathered = (
+            math.inf if self._ready_at is None else self._ready_at + self._gather_s
+        )
         return min(self._asked_at + most, self._slow_at(), gathered)
 
     def _collect(self) -> None:
@@ -160,14 +176,21 @@ class Round:
         self._most = max(left, 1)
         if down.for_good or not left:
             self._down, self._more = self._down or down, False
-            cut = [letter for letter in self._waiting if self._cuts[letter.of.message_id]]
+            cut = [
+                letter for letter in self._waiting if self._cuts[letter.of.message_id]
+            ]
             scope: Scope = "machine" if down.lack else "message"
             self._ended += [(letter.of, Unsent(down.sentence, scope)) for letter in cut]
             self._waiting.clear()
 
     def _left_alone(self, link: Link[Message], said: str) -> Down:
         help = "it is tried again with one message at a time; what the mail server's log says of this time tells more"
-        return Down(f"The mail server {link.dialogue.server} {said}.", help, for_good=False, costly=True)
+        return Down(
+            f"The mail server {link.dialogue.server} {said}.",
+            help,
+            for_good=False,
+            costly=True,
+        )
 
     def _ask(self) -> None:
         """Tells the desk what ended, and asks which of those that could go now may."""
@@ -212,21 +235,31 @@ class Round:
             return
         self._looked_at = now
         self._let_go_unwanted(now)
-        silent = max(self._server.links, key=lambda link: link.silent_s(now), default=None)
+        silent = max(
+            self._server.links, key=lambda link: link.silent_s(now), default=None
+        )
         slow = silent is not None and silent.silent_s(now) >= SLOW_ANSWER_S
         if silent is not None and slow and not self._slow:
-            self._desk.waits(f"The mail server {silent.dialogue.server} has not answered for more than a minute.")
+            self._desk.waits(
+                f"The mail server {silent.dialogue.server} has not answered for more than a minute."
+            )
         elif self._slow and not slow:
             self._desk.waits(None)
         self._slow = slow
 
     def _let_go_unwanted(self, now: float) -> None:
         """After a stop or a hold nobody is waited for who has nothing of a text yet."""
-        silent = [link for link in self._server.links if not link.dialogue.under_way and link.silent_s(now) >= LOOK_S]
+        silent = [
+            link
+            for link in self._server.links
+            if not link.dialogue.under_way and link.silent_s(now) >= LOOK_S
+        ]
         if not silent:
             return
         self._tell([])
-        self._waiting = deque(letter for letter in self._waiting if self._desk.wants(letter.of))
+        self._waiting = deque(
+            letter for letter in self._waiting if self._desk.wants(letter.of)
+        )
         for link in silent:
             letter = link.dialogue.letter
             if letter and not link.dialogue.ready and not self._desk.wants(letter.of):
@@ -243,12 +276,18 @@ class Round:
                 and link.dialogue.taken >= self._server.per_connection
             ):
                 link.dialogue.quit()
-            while link.dialogue.free and self._may_offer() and (letter := self._letter_for(link)) is not None:
+            while (
+                link.dialogue.free
+                and self._may_offer()
+                and (letter := self._letter_for(link)) is not None
+            ):
                 letter.taken_s = self._server.passed_s()
                 link.dialogue.take(letter)
         missing = self._most - len(links)
         if missing > 0:
-            self._waiting = deque(letter for letter in self._waiting if self._desk.wants(letter.of))
+            self._waiting = deque(
+                letter for letter in self._waiting if self._desk.wants(letter.of)
+            )
         opening = sum(not link.dialogue.open for link in links)
         for count in range(opening + 1, opening + 1 + missing):
             if not self._next(count):
@@ -291,7 +330,10 @@ class Round:
     def _has_all_but(self, link: Link[Message], domain: str) -> bool:
         others = [each for each in self._server.links if each is not link]
         enough = len(others) >= self._most - 1 > 0
-        return enough and all(each.dialogue.letter and _domain(each.dialogue.letter) == domain for each in others)
+        return enough and all(
+            each.dialogue.letter and _domain(each.dialogue.letter) == domain
+            for each in others
+        )
 
     def _leave_slow(self) -> bool:
         """Leaves what waits for a slow domain for another round; whether there is anything."""
@@ -308,10 +350,15 @@ class Round:
         if not self._waiting:
             return math.inf
         now = self._server.passed_s()
-        return min((at for each in self._carried() if (at := each.taken_s + SLOW_S) > now), default=math.inf)
+        return min(
+            (at for each in self._carried() if (at := each.taken_s + SLOW_S) > now),
+            default=math.inf,
+        )
 
     def _carried(self) -> list[Letter[Message]]:
-        return [link.dialogue.letter for link in self._server.links if link.dialogue.letter]
+        return [
+            link.dialogue.letter for link in self._server.links if link.dialogue.letter
+        ]
 
     def _next(self, count: int = 1) -> bool:
         """Whether so many messages wait; takes them out of the iterator where it has them."""
@@ -328,8 +375,17 @@ class Round:
                 if lack := shortage(error):
                     raise lack from None
                 # What nobody foresaw, in this one message: the others go on.
-                log.exception("A message cannot be written.", extra={"action": "unwritable"})
-                self._ended.append((message, Refused(f"it cannot be written: {type(error).__name__}: {error}")))
+                log.exception(
+                    "A message cannot be written.", extra={"action": "unwritable"}
+                )
+                self._ended.append(
+                    (
+                        message,
+                        Refused(
+                            f"it cannot be written: {type(error).__name__}: {error}"
+                        ),
+                    )
+                )
         return len(self._waiting) >= count
 
     def _let_end(self) -> None:
@@ -353,9 +409,15 @@ class Round:
         # Quoted-printable leaves none. The pattern looks through 18 KB in 4 µs, `in` takes 16.
         if LEADING_DOT.search(text):
             text = text.replace(b"\r\n.", b"\r\n..")
-        sender, recipient = ascii_domain(self._server.sender_of(message)), ascii_domain(message.to.address)
+        sender, recipient = (
+            ascii_domain(self._server.sender_of(message)),
+            ascii_domain(message.to.address),
+        )
         # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for servers that know it.
-        international = not (sender + recipient).isascii() or not text[: text.find(b"\r\n\r\n")].isascii()
+        international = (
+            not (sender + recipient).isascii()
+            or not text[: text.find(b"\r\n\r\n")].isascii()
+        )
         return Letter(message, sender, recipient, text, international=international)
 
 

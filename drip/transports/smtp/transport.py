@@ -21,9 +21,24 @@ from drip.transports.smtp.round import Round
 from drip.transports.smtp.server import Server
 
 OPTIONS = {
-    "host", "port", "user", "password", "token", "security", "timeout", "connections", "messages_per_connection", "hello", "bounces", "dkim_domain",
-    "dkim_selector", "dkim_key", "dkim_second_selector", "dkim_second_key", "provider",
-}  # fmt: skip
+    "host",
+    "port",
+    "user",
+    "password",
+    "token",
+    "security",
+    "timeout",
+    "connections",
+    "messages_per_connection",
+    "hello",
+    "bounces",
+    "dkim_domain",
+    "dkim_selector",
+    "dkim_key",
+    "dkim_second_selector",
+    "dkim_second_key",
+    "provider",
+}
 # Fields that a provider gives back in what it posts about a message, for those that put a Message-ID of their own.
 PROVIDERS = {
     "postmark": ("X-PM-Metadata-drip", "{}"),
@@ -57,7 +72,9 @@ class SmtpTransport:
 
     channels = frozenset({"email"})
 
-    def __init__(self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic
+    ) -> None:
         only(options, "smtp", OPTIONS)
         if "host" not in options:
             raise ValueError("the transport `smtp` needs a `host`")
@@ -66,20 +83,30 @@ class SmtpTransport:
         self._timeout = float(number(options, "timeout", LONGEST_WAIT_S, 3600))
         self.most = number(options, "connections", DEFAULT_CONNECTIONS, 100)
         limited = "messages_per_connection" in options
-        self.per_connection = number(options, "messages_per_connection", 0, 10_000) if limited else None
+        self.per_connection = (
+            number(options, "messages_per_connection", 0, 10_000) if limited else None
+        )
         self._login = _login(options)
         self._security = options.get("security", self._usual_security())
         if self._security not in SECURITIES:
-            raise ValueError(f"`security: {self._security}` is none of {', '.join(SECURITIES)}")
+            raise ValueError(
+                f"`security: {self._security}` is none of {', '.join(SECURITIES)}"
+            )
         self._hello = options.get("hello") or _own_name()
         if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", self._hello):
             raise ValueError(f"`hello: {self._hello}` is not the name of a machine")
         self._bounces = options.get("bounces")
-        if self._bounces is not None and not re.fullmatch(r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces):
-            raise ValueError(f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @")
+        if self._bounces is not None and not re.fullmatch(
+            r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces
+        ):
+            raise ValueError(
+                f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @"
+            )
         self._provider = options.get("provider")
         if self._provider is not None and self._provider not in PROVIDERS:
-            raise ValueError(f"`provider: {self._provider}` is none of {', '.join(PROVIDERS)}")
+            raise ValueError(
+                f"`provider: {self._provider}` is none of {', '.join(PROVIDERS)}"
+            )
         self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = trusting()
@@ -155,9 +182,22 @@ class SmtpTransport:
     def connect(self) -> None:
         """Begins one more connection. Raises TransportDown if the host is not known."""
         dialogue: Dialogue[Message] = Dialogue(
-            self._host, f"{self._host}:{self._port}", self._hello, self._security, self._login, self._known
+            self._host,
+            f"{self._host}:{self._port}",
+            self._hello,
+            self._security,
+            self._login,
+            self._known,
         )
-        self._links.append(Link(dialogue, self._addresses(), self._context, self._timeout, self.passed_s()))
+        self._links.append(
+            Link(
+                dialogue,
+                self._addresses(),
+                self._context,
+                self._timeout,
+                self.passed_s(),
+            )
+        )
 
     def without_ended(self) -> list[Link[Message]]:
         """Lets go of connections that have ended, and returns them."""
@@ -194,12 +234,19 @@ class SmtpTransport:
 
     def _watch(self) -> None:
         """Tells the selector what each connection waits for."""
-        for link in [link for link in self._watched if link.socket is None or link not in self._links]:
+        for link in [
+            link
+            for link in self._watched
+            if link.socket is None or link not in self._links
+        ]:
             self._selector.unregister(self._watched.pop(link)[0])
         for link in self._links:
             if link.socket is None:
                 continue
-            wanted, known = (link.socket.fileno(), link.interest), self._watched.get(link)
+            wanted, known = (
+                (link.socket.fileno(), link.interest),
+                self._watched.get(link),
+            )
             if known == wanted:
                 continue
             if known is not None:
@@ -213,7 +260,9 @@ class SmtpTransport:
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or "that is no name of a machine"
             sentence = f"There is no connection to the mail server {self._host}:{self._port} ({said})."
-            raise TransportDown(sentence, "check `host`, and whether names can be looked up from here") from None
+            raise TransportDown(
+                sentence, "check `host`, and whether names can be looked up from here"
+            ) from None
 
 
 class _Alone:
@@ -224,7 +273,9 @@ class _Alone:
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
 
-    def turn(self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]) -> list[bool]:
+    def turn(
+        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+    ) -> list[bool]:
         self.receipts += [receipt for _, receipt in ended]
         return [True] * len(ready)
 
@@ -236,11 +287,17 @@ class _Alone:
 
 
 def _login(options: Mapping[str, str]) -> Login | None:
-    user, password, token = options.get("user"), options.get("password"), options.get("token")
+    user, password, token = (
+        options.get("user"),
+        options.get("password"),
+        options.get("token"),
+    )
     if user is None and password is None and token is None:
         return None
     if user is None or (password is None) == (token is None):
-        raise ValueError("`user` and `password` go together (or `user` and `token`, for XOAUTH2)")
+        raise ValueError(
+            "`user` and `password` go together (or `user` and `token`, for XOAUTH2)"
+        )
     return Login(user, password, token)
 
 
@@ -250,16 +307,27 @@ def _signers(options: Mapping[str, str]) -> list[Signer]:
     if not given:
         return []
     found = []
-    for selector, key in (("dkim_selector", "dkim_key"), ("dkim_second_selector", "dkim_second_key")):
+    for selector, key in (
+        ("dkim_selector", "dkim_key"),
+        ("dkim_second_selector", "dkim_second_key"),
+    ):
         if selector in options or key in options or key == "dkim_key":
-            missing = [name for name in ("dkim_domain", selector, key) if name not in options]
+            missing = [
+                name for name in ("dkim_domain", selector, key) if name not in options
+            ]
             if missing:
                 raise ValueError(f"signing by DKIM needs `{missing[0]}` too")
-            found.append(Signer(options["dkim_domain"], options[selector], options[key]))
+            found.append(
+                Signer(options["dkim_domain"], options[selector], options[key])
+            )
     return found
 
 
 def _own_name() -> str:
     """The machine's name where it is a full one, else as RFC 5321 section 4.1.3 has it."""
     name = socket.gethostname()
-    return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else "[127.0.0.1]"
+    return (
+        name
+        if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name)
+        else "[127.0.0.1]"
+    )

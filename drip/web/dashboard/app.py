@@ -29,15 +29,21 @@ from drip.workspace import Workspace
 # nothing at all may be said of it (Fetch standard, "serializing a request origin").
 OWN = HEADERS | {
     "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("; connect-src", "; frame-src 'self'; connect-src")
-}  # fmt: skip
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace(
+        "; connect-src", "; frame-src 'self'; connect-src"
+    ),
+}
 POST = ["POST"]
 
 
 def make_dashboard(
-    workspace: Workspace, database: Database, clock: Callable[[], datetime], passed_s: Callable[[], float],
-    messages: Limits = MESSAGES, timelines: Limits = TIMELINES,
-) -> Starlette:  # fmt: skip
+    workspace: Workspace,
+    database: Database,
+    clock: Callable[[], datetime],
+    passed_s: Callable[[], float],
+    messages: Limits = MESSAGES,
+    timelines: Limits = TIMELINES,
+) -> Starlette:
     """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and `timelines` are what writing one and
     simulating one may take. Raises DripError if its files cannot be read."""
     board = Board(Site(workspace, database, clock, passed_s), messages, timelines)
@@ -73,7 +79,12 @@ def make_dashboard(
         Route("/static/htmx.js", _script),
     ]
     guard = Middleware(Guard, failed=_failed, headers=OWN)
-    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _refused}, lifespan=lifespan)
+    app = Starlette(
+        routes=routes,
+        middleware=[guard],
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
     app.state.board = board
     return app
 
@@ -83,16 +94,24 @@ async def _style(request: Request) -> Response:
 
 
 async def _script(request: Request) -> Response:
-    return Response(board_of(request).script, media_type="text/javascript", headers=FOR_LONG)
+    return Response(
+        board_of(request).script, media_type="text/javascript", headers=FOR_LONG
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+    return PlainTextResponse(
+        f"{error.detail}\n", error.status_code, headers=error.headers
+    )
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
     told_where(scope, error)
     if scope["path"] == "/health":
-        return PlainTextResponse("Who asks cannot be looked up: the database cannot be read.\n", 503)
-    return PlainTextResponse("Something went wrong. The log has which page it was.\n", status_of(error))
+        return PlainTextResponse(
+            "Who asks cannot be looked up: the database cannot be read.\n", 503
+        )
+    return PlainTextResponse(
+        "Something went wrong. The log has which page it was.\n", status_of(error)
+    )

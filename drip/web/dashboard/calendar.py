@@ -30,14 +30,21 @@ async def calendar(request: Request) -> Response:
     newest = board.forecasts.newest
     found = newest and newest["calendar"]
     forecast = found and found | {"campaigns": _campaigns(board, found["campaigns"])}
-    values = {"working": working, "trouble": board.forecasts.trouble, "forecast": forecast}
+    values = {
+        "working": working,
+        "trouble": board.forecasts.trouble,
+        "forecast": forecast,
+    }
     return await board.show(request, "calendar.html", values)
 
 
 def _campaigns(board: Board, names: list[str]) -> dict[str, dict[str, str]]:
     known = board.site.book.campaigns
     return {
-        name: {"title": known[name].title if name in known else name, "colour": COLOURS[n % len(COLOURS)]}
+        name: {
+            "title": known[name].title if name in known else name,
+            "colour": COLOURS[n % len(COLOURS)],
+        }
         for n, name in enumerate(names)
     }
 
@@ -56,10 +63,21 @@ async def caps(request: Request) -> Response:
     past, days = await board.site.read(look)
     newest = board.forecasts.newest
     values = {
-        "working": working, "trouble": board.forecasts.trouble, "days": days, "past": pressure_rows(past),
+        "working": working,
+        "trouble": board.forecasts.trouble,
+        "days": days,
+        "past": pressure_rows(past),
         "coming": newest["pressure"] if newest else None,
-        "caps": [{"cap": str(each.place), "scope": each.scope, "name": each.name, "text": each.text} for each in board.site.settings.caps],
-    }  # fmt: skip
+        "caps": [
+            {
+                "cap": str(each.place),
+                "scope": each.scope,
+                "name": each.name,
+                "text": each.text,
+            }
+            for each in board.site.settings.caps
+        ],
+    }
     return await board.show(request, "caps.html", values)
 
 
@@ -67,8 +85,15 @@ def _by_day(hours: list[pressure.Stretch], here: ZoneInfo) -> list[dict[str, Any
     """The hours of each day of the wall clock together, of which there are not always 24."""
     days: dict[date, Counter[str]] = defaultdict(Counter)
     for each in hours:
-        days[local(each.start, here).date()].update(sent=each.sent, skipped=each.skipped, deferred=each.deferred)
+        days[local(each.start, here).date()].update(
+            sent=each.sent, skipped=each.skipped, deferred=each.deferred
+        )
     return [
-        {"start": day, "sent": each["sent"], "skipped": each["skipped"], "deferred": each["deferred"]}
+        {
+            "start": day,
+            "sent": each["sent"],
+            "skipped": each["skipped"],
+            "deferred": each["deferred"],
+        }
         for day, each in days.items()
     ]

@@ -26,8 +26,16 @@ from drip.storage.pressure import Stretch
 from drip.web.dashboard.board import Board, back, board_of
 
 SPANS = (7, 30, 90, 365)
-KINDS = {"Send": "send", "Task": "task", "Wait": "wait", "WaitUntil": "wait", "WaitFor": "wait", "Branch": "branch",
-         "Split": "split", "End": "end"}  # fmt: skip
+KINDS = {
+    "Send": "send",
+    "Task": "task",
+    "Wait": "wait",
+    "WaitUntil": "wait",
+    "WaitFor": "wait",
+    "Branch": "branch",
+    "Split": "split",
+    "End": "end",
+}
 
 
 async def campaigns(request: Request) -> Response:
@@ -36,19 +44,39 @@ async def campaigns(request: Request) -> Response:
     book = board.site.book
     counts, inside, holds = await board.site.read(
         lambda connection: (
-            outbox.count_by_state(connection), runs.runs_per_campaign(connection), control.held_scopes(connection)
+            outbox.count_by_state(connection),
+            runs.runs_per_campaign(connection),
+            control.held_scopes(connection),
         )
-    )  # fmt: skip
+    )
     names = sorted({*book.campaigns, *inside, *(name for name, _ in counts)})
     listed = [
-        {"campaign": name, "title": book.campaigns[name].title if name in book.campaigns else name,
-         "state": _state(board, book.campaigns.get(name), name in holds), "inside": inside.get(name, 0),
-         "messages": {state: counts.get((name, state), 0) for state in ("sent", "deferred", "pending", "skipped", "failed", "held")}}
+        {
+            "campaign": name,
+            "title": book.campaigns[name].title if name in book.campaigns else name,
+            "state": _state(board, book.campaigns.get(name), name in holds),
+            "inside": inside.get(name, 0),
+            "messages": {
+                state: counts.get((name, state), 0)
+                for state in (
+                    "sent",
+                    "deferred",
+                    "pending",
+                    "skipped",
+                    "failed",
+                    "held",
+                )
+            },
+        }
         for name in names
-    ]  # fmt: skip
-    problems = [each for each in board.site.workspace.loaded.problems if each.level == "error"]
+    ]
+    problems = [
+        each for each in board.site.workspace.loaded.problems if each.level == "error"
+    ]
     return await board.show(
-        request, "campaigns.html", {"campaigns": listed, "problems": [_problem(each) for each in problems]}
+        request,
+        "campaigns.html",
+        {"campaigns": listed, "problems": [_problem(each) for each in problems]},
     )
 
 
@@ -57,11 +85,19 @@ def _state(board: Board, campaign: Campaign | None, held: bool) -> str:
         return "gone"
     if held:
         return "held"
-    return "broken" if campaign.key in board.site.workspace.loaded.broken else campaign.status
+    return (
+        "broken"
+        if campaign.key in board.site.workspace.loaded.broken
+        else campaign.status
+    )
 
 
 def _problem(problem: Any) -> dict[str, Any]:
-    return {"place": str(problem.place), "sentence": problem.sentence, "help": problem.help}
+    return {
+        "place": str(problem.place),
+        "sentence": problem.sentence,
+        "help": problem.help,
+    }
 
 
 async def campaign(request: Request) -> Response:
@@ -71,15 +107,25 @@ async def campaign(request: Request) -> Response:
     found = book.campaigns.get(key)
     if found is None:
         return await board.show(
-            request, "wrong.html", {"error": f"There is no campaign `{key}`.", "help": "they are files in campaigns/"}, 404
-        )  # fmt: skip
+            request,
+            "wrong.html",
+            {
+                "error": f"There is no campaign `{key}`.",
+                "help": "they are files in campaigns/",
+            },
+            404,
+        )
     days, now = _days(request), board.site.clock()
 
     def look(connection: Connection) -> tuple[Counter[str], int, Report, Hold | None]:
         at, others = Counter[str](), 0
         for version, position, count in runs.positions(connection, key):
             running = book.version(connection, key, version)
-            step = running.steps[position].id if running and position < len(running.steps) else None
+            step = (
+                running.steps[position].id
+                if running and position < len(running.steps)
+                else None
+            )
             if step is None or found.position_of(step) is None:
                 others += count
             else:
@@ -91,13 +137,29 @@ async def campaign(request: Request) -> Response:
     at, others, reported, held = await board.site.read(look)
     loaded = board.site.workspace.loaded
     values = {
-        "campaign": {"key": key, "title": found.title, "topic": found.topic, "version": found.version[:12], "place": str(found.place),
-                     "holdout": found.holdout, "goal": found.goal.event if found.goal else None},
-        "state": _state(board, found, held is not None), "hold": held,
-        "steps": _drawn(found, at), "elsewhere": others, "days": days, "spans": SPANS, "report": _report(board, reported),
-        "yaml": loaded.texts.get(found.version, ""), "problems": [_problem(each) for each in loaded.problems
-                                                                  if each.place.file == found.place.file],
-    }  # fmt: skip
+        "campaign": {
+            "key": key,
+            "title": found.title,
+            "topic": found.topic,
+            "version": found.version[:12],
+            "place": str(found.place),
+            "holdout": found.holdout,
+            "goal": found.goal.event if found.goal else None,
+        },
+        "state": _state(board, found, held is not None),
+        "hold": held,
+        "steps": _drawn(found, at),
+        "elsewhere": others,
+        "days": days,
+        "spans": SPANS,
+        "report": _report(board, reported),
+        "yaml": loaded.texts.get(found.version, ""),
+        "problems": [
+            _problem(each)
+            for each in loaded.problems
+            if each.place.file == found.place.file
+        ],
+    }
     return await board.show(request, "campaign.html", values)
 
 
@@ -123,7 +185,13 @@ async def reports(request: Request) -> Response:
     board, days = board_of(request), _days(request)
     found = await _reports(board, days)
     return await board.show(
-        request, "reports.html", {"days": days, "spans": SPANS, "reports": [_report(board, each) for each in found]}
+        request,
+        "reports.html",
+        {
+            "days": days,
+            "spans": SPANS,
+            "reports": [_report(board, each) for each in found],
+        },
     )
 
 
@@ -134,11 +202,17 @@ async def reports_csv(request: Request) -> Response:
     found = await _reports(board, _days(request))
     write_sheet(text, COLUMNS, (row.values() for each in found for row in rows(each)))
     headers = {"Content-Disposition": 'attachment; filename="report.csv"'}
-    return Response(text.getvalue().encode(ENCODING), media_type="text/csv", headers=headers)
+    return Response(
+        text.getvalue().encode(ENCODING), media_type="text/csv", headers=headers
+    )
 
 
 async def _reports(board: Board, days: int) -> list[Report]:
-    known, now, settings = board.site.book.campaigns, board.site.clock(), board.site.settings
+    known, now, settings = (
+        board.site.book.campaigns,
+        board.site.clock(),
+        board.site.settings,
+    )
     since = now - timedelta(days=days)
     return await board.site.read(
         lambda connection: [
@@ -156,20 +230,43 @@ def _days(request: Request) -> int:
 def _report(board: Board, found: Report) -> dict[str, Any]:
     lift = found.lift
     return {
-        "campaign": found.campaign, "began": found.began, "steps": list(rows(found)),
-        "not_sent": [{"code": code, "messages": count} for code, count in found.not_sent],
-        "treated": _side(found.treated), "held_out": _side(found.held_out),
-        "lift": {"difference": lift.difference, "interval": lift.interval, "sure": lift.sure} if lift else None,
-        "caps": {"skipped": found.caps.skipped, "deferred": found.caps.deferred, "displaced_by": dict(found.caps.displaced_by),
-                 "weeks": [_local(board, each) for each in found.caps.weeks]},
-        "arms": [{"split": each.split, "arm": each.arm, "side": _side(each.side)} for each in found.arms],
-    }  # fmt: skip
+        "campaign": found.campaign,
+        "began": found.began,
+        "steps": list(rows(found)),
+        "not_sent": [
+            {"code": code, "messages": count} for code, count in found.not_sent
+        ],
+        "treated": _side(found.treated),
+        "held_out": _side(found.held_out),
+        "lift": {
+            "difference": lift.difference,
+            "interval": lift.interval,
+            "sure": lift.sure,
+        }
+        if lift
+        else None,
+        "caps": {
+            "skipped": found.caps.skipped,
+            "deferred": found.caps.deferred,
+            "displaced_by": dict(found.caps.displaced_by),
+            "weeks": [_local(board, each) for each in found.caps.weeks],
+        },
+        "arms": [
+            {"split": each.split, "arm": each.arm, "side": _side(each.side)}
+            for each in found.arms
+        ],
+    }
 
 
 def _local(board: Board, stretch: Stretch) -> dict[str, Any]:
     """A stretch by the day on which it begins here."""
     day = local(stretch.start, zone(board.site.settings.timezone)).date()
-    return {"start": day, "sent": stretch.sent, "skipped": stretch.skipped, "deferred": stretch.deferred}
+    return {
+        "start": day,
+        "sent": stretch.sent,
+        "skipped": stretch.skipped,
+        "deferred": stretch.deferred,
+    }
 
 
 def _side(side: Any) -> dict[str, Any] | None:
@@ -195,19 +292,28 @@ def _drawn(campaign: Campaign, people: Counter[str]) -> list[dict[str, Any]]:
                 depths[inner] += 1
     return [
         {
-            "id": step.id, "kind": KINDS.get(type(step).__name__, "action"), "depth": depths[n], "people": people[step.id],
-            "only_if": _said(step.only_if), "place": str(step.place), "leads": _leads(step),
-            "href": f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}" if isinstance(step, Send) else None,
+            "id": step.id,
+            "kind": KINDS.get(type(step).__name__, "action"),
+            "depth": depths[n],
+            "people": people[step.id],
+            "only_if": _said(step.only_if),
+            "place": str(step.place),
+            "leads": _leads(step),
+            "href": f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}"
+            if isinstance(step, Send)
+            else None,
         }
         for n, step in enumerate(campaign.steps)
-    ]  # fmt: skip
+    ]
 
 
 def _leads(step: Step) -> list[tuple[int, str]]:
     """Where a run goes on after a step, and when it goes there."""
     match step:
         case Branch(arms=arms, otherwise=otherwise):
-            return [(to, f"if {_said(condition)}") for condition, to in arms] + [(otherwise, "else")]
+            return [(to, f"if {_said(condition)}") for condition, to in arms] + [
+                (otherwise, "else")
+            ]
         case Split(arms=shares):
             return [(to, f"{part:.0%}") for part, to in shares]
         case WaitFor(next=after, otherwise=otherwise) if after != otherwise:

@@ -16,9 +16,9 @@ BAR, GAP, TALL = 14, 4, 120
 
 def chip(colour: str) -> Markup:
     """A small square of a campaign's colour."""
-    return Markup('<svg class="chip" width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" fill="{}"/></svg>').format(
-        colour
-    )  # fmt: skip
+    return Markup(
+        '<svg class="chip" width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" fill="{}"/></svg>'
+    ).format(colour)
 
 
 def flow(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
@@ -29,15 +29,24 @@ def flow(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
     lanes = _lanes(steps)
     wide = LANES_AT + LANE * (max(lanes.values(), default=0) + 1) + 20
     ends_at = len(steps)
-    parts = [_edge(steps, n, to, lanes) for n, step in enumerate(steps) for to, _ in step["leads"]]
-    labels = [(to, label) for step in steps for to, label in step["leads"] if label and to < ends_at]
+    parts = [
+        _edge(steps, n, to, lanes)
+        for n, step in enumerate(steps)
+        for to, _ in step["leads"]
+    ]
+    labels = [
+        (to, label)
+        for step in steps
+        for to, label in step["leads"]
+        if label and to < ends_at
+    ]
     parts += [_label(steps[to]["depth"], to, label) for to, label in labels]
     parts += [_box(step, n) for n, step in enumerate(steps)]
     parts.append(
-        Markup('<rect class="end" x="{}" y="{}" width="60" height="26" rx="13"/><text x="{}" y="{}" class="small">end</text>').format(
-            LEFT, ends_at * ROW + 16, LEFT + 18, ends_at * ROW + 33
-        )
-    )  # fmt: skip
+        Markup(
+            '<rect class="end" x="{}" y="{}" width="60" height="26" rx="13"/><text x="{}" y="{}" class="small">end</text>'
+        ).format(LEFT, ends_at * ROW + 16, LEFT + 18, ends_at * ROW + 33)
+    )
     return Markup(
         '<svg class="flow" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="group" aria-label="{title}">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
@@ -47,11 +56,22 @@ def flow(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
 
 def _lanes(steps: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
     """Which lane at the right each lead takes that does not simply go on: those that would cross have one of their own."""
-    far = sorted({(n, to) for n, step in enumerate(steps) for to, _ in step["leads"] if to != n + 1})
+    far = sorted(
+        {
+            (n, to)
+            for n, step in enumerate(steps)
+            for to, _ in step["leads"]
+            if to != n + 1
+        }
+    )
     lanes: dict[tuple[int, int], int] = {}
     for edge in sorted(far, key=lambda each: abs(each[1] - each[0])):
         low, high = min(edge), max(edge)
-        taken = {lane for (a, b), lane in lanes.items() if min(a, b) < high and low < max(a, b)}
+        taken = {
+            lane
+            for (a, b), lane in lanes.items()
+            if min(a, b) < high and low < max(a, b)
+        }
         lanes[edge] = next(lane for lane in range(len(far)) if lane not in taken)
     return lanes
 
@@ -60,7 +80,12 @@ def _x(steps: Sequence[Mapping[str, Any]], n: int) -> int:
     return LEFT + INDENT * (steps[n]["depth"] if n < len(steps) else 0)
 
 
-def _edge(steps: Sequence[Mapping[str, Any]], n: int, to: int, lanes: Mapping[tuple[int, int], int]) -> Markup:
+def _edge(
+    steps: Sequence[Mapping[str, Any]],
+    n: int,
+    to: int,
+    lanes: Mapping[tuple[int, int], int],
+) -> Markup:
     if to == n + 1:
         x, then = _x(steps, n) + 14, _x(steps, to) + 14
         down, up = n * ROW + 16 + BOX, to * ROW + 16
@@ -76,7 +101,9 @@ def _edge(steps: Sequence[Mapping[str, Any]], n: int, to: int, lanes: Mapping[tu
 
 def _label(depth: int, n: int, label: str) -> Markup:
     x = LEFT + INDENT * depth + 24
-    return Markup('<text x="{}" y="{}" class="small">{}</text>').format(x, n * ROW + 10, _short(label))
+    return Markup('<text x="{}" y="{}" class="small">{}</text>').format(
+        x, n * ROW + 10, _short(label)
+    )
 
 
 def _box(step: Mapping[str, Any], n: int) -> Markup:
@@ -86,9 +113,20 @@ def _box(step: Mapping[str, Any], n: int) -> Markup:
         '<rect class="box {kind}" x="{x}" y="{y}" width="{w}" height="{h}" rx="6"/>'
         '<text x="{tx}" y="{t1}" class="name">{id}</text><text x="{tx}" y="{t2}" class="small">{said}</text><title>{whole}</title>'
     ).format(
-        kind=step["kind"], x=x, y=y, w=wide, h=BOX, tx=x + 12, t1=y + 19, t2=y + 36, id=_short(step["id"]), whole=step["id"],
-        said=f"{step['people']:,} here" if step["people"] else step["kind"].replace("_", " "),
-    )  # fmt: skip
+        kind=step["kind"],
+        x=x,
+        y=y,
+        w=wide,
+        h=BOX,
+        tx=x + 12,
+        t1=y + 19,
+        t2=y + 36,
+        id=_short(step["id"]),
+        whole=step["id"],
+        said=f"{step['people']:,} here"
+        if step["people"]
+        else step["kind"].replace("_", " "),
+    )
     if step["href"]:
         return Markup('<a href="{}">{}</a>').format(step["href"], box)
     return Markup("<g>{}</g>").format(box)
@@ -100,7 +138,13 @@ def _short(text: str) -> str:
 
 def bars(stretches: Sequence[Mapping[str, Any]], title: str) -> Markup:
     """A bar for each stretch of time: what left, what caps put off, what they skipped, one above the other."""
-    most = max((each["sent"] + each["deferred"] + each["skipped"] for each in stretches), default=0) or 1
+    most = (
+        max(
+            (each["sent"] + each["deferred"] + each["skipped"] for each in stretches),
+            default=0,
+        )
+        or 1
+    )
     drawn = []
     for n, each in enumerate(stretches):
         y = TALL
@@ -109,14 +153,23 @@ def bars(stretches: Sequence[Mapping[str, Any]], title: str) -> Markup:
             y -= high
             if each[what]:
                 drawn.append(
-                    Markup('<rect class="{}" x="{}" y="{:.1f}" width="{}" height="{:.1f}"><title>{}: {:,} {}</title></rect>').format(
-                        what, n * (BAR + GAP), y, BAR, high, each["start"][:10], each[what], what
+                    Markup(
+                        '<rect class="{}" x="{}" y="{:.1f}" width="{}" height="{:.1f}"><title>{}: {:,} {}</title></rect>'
+                    ).format(
+                        what,
+                        n * (BAR + GAP),
+                        y,
+                        BAR,
+                        high,
+                        each["start"][:10],
+                        each[what],
+                        what,
                     )
-                )  # fmt: skip
+                )
     wide = max(1, len(stretches)) * (BAR + GAP)
-    return Markup('<svg class="bars" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{t}">{d}</svg>').format(
-        w=wide, h=TALL + 1, t=title, d=Markup("").join(drawn)
-    )  # fmt: skip
+    return Markup(
+        '<svg class="bars" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{t}">{d}</svg>'
+    ).format(w=wide, h=TALL + 1, t=title, d=Markup("").join(drawn))
 
 
 def share(part: float, whole: float) -> Markup:
@@ -128,4 +181,9 @@ def share(part: float, whole: float) -> Markup:
     ).format(wide)
 
 
-CHARTS: dict[str, Callable[..., Markup]] = {"chip": chip, "flow": flow, "bars": bars, "share": share}
+CHARTS: dict[str, Callable[..., Markup]] = {
+    "chip": chip,
+    "flow": flow,
+    "bars": bars,
+    "share": share,
+}

@@ -13,7 +13,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 
 from drip.storage import api_keys, operators
 from drip.storage.operators import Operator
@@ -57,7 +63,9 @@ def staff(page: Page) -> Page:
             return _log_in_first(request)
         if request.method == "POST":
             form = dict(await form_of(request))
-            if not _is_ours(request) or not hmac.compare_digest(form.get("csrf", "").encode(), session.csrf.encode()):
+            if not _is_ours(request) or not hmac.compare_digest(
+                form.get("csrf", "").encode(), session.csrf.encode()
+            ):
                 return _forged(request)
             request.state.form = form
         request.state.session = session
@@ -72,7 +80,9 @@ async def session_of(board: Board, request: Request) -> Session | None:
     if not token or len(token) > 100:
         return None
     now = board.site.clock()
-    found = await board.site.read(lambda connection: operators.logged_in(connection, token, now))
+    found = await board.site.read(
+        lambda connection: operators.logged_in(connection, token, now)
+    )
     return Session(found, _csrf(token)) if found else None
 
 
@@ -96,14 +106,26 @@ async def log_in(request: Request) -> Response:
     )
     if not board.tries.may(name, whose(request), browser):
         if board.tries.tell():
-            log.warning("Too many logins: as %r from %s none is tried.", *who, extra={"action": "login-refused"})
+            log.warning(
+                "Too many logins: as %r from %s none is tried.",
+                *who,
+                extra={"action": "login-refused"},
+            )
         return await _form(board, to, "Too many tries. Wait a minute.", 429)
-    fitting = await run_sync(fits, known.password if known else None, password, limiter=board.site.few)
+    fitting = await run_sync(
+        fits, known.password if known else None, password, limiter=board.site.few
+    )
     if known is None or not fitting:
-        log.warning("A login as %r from %s failed.", *who, extra={"action": "login-failed"})
-        return await _form(board, to, "That name and that password do not belong together.", 403)
+        log.warning(
+            "A login as %r from %s failed.", *who, extra={"action": "login-failed"}
+        )
+        return await _form(
+            board, to, "That name and that password do not belong together.", 403
+        )
     token, now = secrets.token_urlsafe(32), board.site.clock()
-    await board.site.writer.do(lambda connection: operators.log_in(connection, known, token, now + LASTS, now))
+    await board.site.writer.do(
+        lambda connection: operators.log_in(connection, known, token, now + LASTS, now)
+    )
     log.info("Operator %r has logged in from %s.", *who, extra={"action": "logged-in"})
     answer = RedirectResponse(to, 303)
     for cookie, value, lasts_s in (
@@ -111,7 +133,12 @@ async def log_in(request: Request) -> Response:
         (tries.COOKIE, cookie_for(known), tries.LASTS_S),
     ):
         answer.set_cookie(
-            cookie, value, max_age=lasts_s, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+            cookie,
+            value,
+            max_age=lasts_s,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
         )
     return answer
 
@@ -119,16 +146,25 @@ async def log_in(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """The session is over, here and for whoever copied the cookie."""
     token = request.cookies.get(COOKIE, "")
-    await board_of(request).site.writer.do(lambda connection: operators.log_out(connection, token))
+    await board_of(request).site.writer.do(
+        lambda connection: operators.log_out(connection, token)
+    )
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
 
 
-async def _form(board: Board, to: str, wrong: str | None = None, status: int = 200) -> Response:
+async def _form(
+    board: Board, to: str, wrong: str | None = None, status: int = 200
+) -> Response:
     anybody = await board.site.read(operators.listed)
-    values = {"business": board.site.settings.business_name, "next": to, "wrong": wrong, "anybody": bool(anybody),
-              "style": f"/static/dashboard.css?{digest(board.style)}"}  # fmt: skip
+    values = {
+        "business": board.site.settings.business_name,
+        "next": to,
+        "wrong": wrong,
+        "anybody": bool(anybody),
+        "style": f"/static/dashboard.css?{digest(board.style)}",
+    }
     return HTMLResponse(board.pages.get_template("login.html").render(values), status)
 
 
@@ -140,18 +176,31 @@ async def _program(board: Board, request: Request) -> Response | None:
     if kind.lower() != "bearer" or known is None or SCOPE not in known.scopes:
         status = 401 if site.wrong_tokens.spend(whose(request)) else 429
         help = f"make a key with `drip keys add NAME --scope {SCOPE}`"
-        return JSONResponse({"error": "This token is not good for the dashboard.", "help": help}, status)
+        return JSONResponse(
+            {"error": "This token is not good for the dashboard.", "help": help}, status
+        )
     if request.method != "GET":
-        return JSONResponse({"error": "Programs only look.", "help": "the command line changes things"}, 403)
+        return JSONResponse(
+            {"error": "Programs only look.", "help": "the command line changes things"},
+            403,
+        )
     if not site.requests.spend(known.name):
-        return JSONResponse({"error": "There were too many requests with this token."}, 429)
+        return JSONResponse(
+            {"error": "There were too many requests with this token."}, 429
+        )
     request.scope["query_string"] += b"&format=json"
     return None
 
 
 def _log_in_first(request: Request) -> Response:
     if wants_json(request):
-        return JSONResponse({"error": "Nobody is logged in.", "help": "send a token of `drip keys add`"}, 401)
+        return JSONResponse(
+            {
+                "error": "Nobody is logged in.",
+                "help": "send a token of `drip keys add`",
+            },
+            401,
+        )
     if request.method == "GET" and "hx-request" not in request.headers:
         to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(to, safe='')}", 303)
@@ -162,7 +211,11 @@ def _log_in_first(request: Request) -> Response:
 def _forged(request: Request) -> Response:
     log.warning("A form came from elsewhere.", extra={"action": "forged-form"})
     said = "This form did not come from the dashboard, or is too old. Go back, load the page again, and try once more."
-    return JSONResponse({"error": said}, 403) if wants_json(request) else HTMLResponse(f"<p>{said}</p>\n", 403)
+    return (
+        JSONResponse({"error": said}, 403)
+        if wants_json(request)
+        else HTMLResponse(f"<p>{said}</p>\n", 403)
+    )
 
 
 def _is_ours(request: Request) -> bool:
@@ -181,7 +234,12 @@ def _csrf(token: str) -> str:
 
 def _own_path(asked: str) -> str:
     """Where to go on: a path here, never another site."""
-    here = asked.startswith("/") and not asked.startswith(("//", "/\\")) and not _netloc(asked) and asked.isprintable()
+    here = (
+        asked.startswith("/")
+        and not asked.startswith(("//", "/\\"))
+        and not _netloc(asked)
+        and asked.isprintable()
+    )
     return asked if here and "\\" not in asked else "/"
 
 

@@ -38,9 +38,19 @@ class Forecasts:
             if seen == self._made_of and passed_s - self._made_s < self._pause_s:
                 return False
             workspace = self._site.workspace
-            about = (workspace.root, workspace.environment, self._site.passed_s, self._limits)
+            about = (
+                workspace.root,
+                workspace.environment,
+                self._site.passed_s,
+                self._limits,
+            )
             worker = Worker("The simulation", *about, shares=True)
-            maker = threading.Thread(target=self._make, args=(worker, passed_s), name="drip-forecast", daemon=True)
+            maker = threading.Thread(
+                target=self._make,
+                args=(worker, passed_s),
+                name="drip-forecast",
+                daemon=True,
+            )
             with lacking():
                 maker.start()
             self._worker, self._made_of = worker, seen
@@ -55,9 +65,13 @@ class Forecasts:
     def _make(self, worker: Worker, began_s: float) -> None:
         found, trouble = None, None
         try:
-            found = worker.answer("forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS)
+            found = worker.answer(
+                "forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS
+            )
         except (DripError, Shortage) as error:
-            trouble = " ".join(filter(None, (error.sentence, error.help and f"Help: {error.help}.")))
+            trouble = " ".join(
+                filter(None, (error.sentence, error.help and f"Help: {error.help}."))
+            )
         except Exception as error:
             # Whatever it was, the next one is made when its time has come. Its words can hold what is known of people.
             kind = str(error) if isinstance(error, Failed) else type(error).__name__
@@ -71,4 +85,6 @@ class Forecasts:
             self._pause_s = max(STALE_S, self._made_s - began_s)
             self.newest, self.trouble = found or self.newest, trouble
             if trouble:
-                log.warning("There is no new forecast.", extra={"action": "no-forecast"})
+                log.warning(
+                    "There is no new forecast.", extra={"action": "no-forecast"}
+                )

@@ -24,11 +24,12 @@ from drip.worker.worker import Busy
 
 # In a frame of ours: no script, no links, nothing that leads out of it.
 FRAME = VIEW | {
-    "Content-Security-Policy": VIEW["Content-Security-Policy"].partition("; sandbox")[0].replace(
-        "frame-ancestors 'none'", "frame-ancestors 'self'"
-    ) + "; sandbox",
+    "Content-Security-Policy": VIEW["Content-Security-Policy"]
+    .partition("; sandbox")[0]
+    .replace("frame-ancestors 'none'", "frame-ancestors 'self'")
+    + "; sandbox",
     "X-Frame-Options": "SAMEORIGIN",
-}  # fmt: skip
+}
 
 
 async def live(request: Request) -> Response:
@@ -37,25 +38,33 @@ async def live(request: Request) -> Response:
     try:
         found = await board.messages.ask("steps", await _version(board))
     except DripError as error:
-        return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 503)
+        return await board.show(
+            request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
+        )
     asked = await _asked(request, board, found["steps"])
     names = await board.site.read(lambda connection: people.search(connection, "", 20))
     values = {
-        **found, "asked": asked, "contacts": [each.key for each in names],
+        **found,
+        "asked": asked,
+        "contacts": [each.key for each in names],
         **(await _shown(board, asked, anew=True) if asked else {"message": None}),
-    }  # fmt: skip
+    }
     return await board.show(request, "live.html", values)
 
 
 async def live_message(request: Request) -> Response:
     """The message alone, for a page that asks again and again; nothing (204) while the files are as that page has them."""
     board = board_of(request)
-    if request.query_params.get("seen") == await _version(board) and not wants_json(request):
+    if request.query_params.get("seen") == await _version(board) and not wants_json(
+        request
+    ):
         return Response(status_code=204)
     asked = await _asked(request, board, [])
     if asked is None:
         return Response(status_code=204)
-    return await board.show(request, "_message.html", {"asked": asked, **await _shown(board, asked)})
+    return await board.show(
+        request, "_message.html", {"asked": asked, **await _shown(board, asked)}
+    )
 
 
 async def live_page(request: Request) -> Response:
@@ -67,34 +76,59 @@ async def live_page(request: Request) -> Response:
         about = _template_of(await _version(board), asked)
         # What is wrong is said by the page around it.
         with contextlib.suppress(DripError):
-            html = await board.messages.ask("page", about, asked=asdict(asked), now=board.site.clock().isoformat())
+            html = await board.messages.ask(
+                "page", about, asked=asdict(asked), now=board.site.clock().isoformat()
+            )
     return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
 
 
 async def _version(board: Board) -> str:
     """Of the files, as they are now."""
-    return version_of(await run_sync(board.site.workspace.fingerprint, limiter=board.few))
+    return version_of(
+        await run_sync(board.site.workspace.fingerprint, limiter=board.few)
+    )
 
 
-async def _asked(request: Request, board: Board, steps: list[dict[str, Any]]) -> Asked | None:
+async def _asked(
+    request: Request, board: Board, steps: list[dict[str, Any]]
+) -> Asked | None:
     """What the address names; else the first step there is, for the first contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
     both = query.get("what", "").partition("\t")
-    campaign, step = (both[0], both[2]) if both[1] else (query.get("campaign", ""), query.get("step", ""))
+    campaign, step = (
+        (both[0], both[2])
+        if both[1]
+        else (query.get("campaign", ""), query.get("step", ""))
+    )
     if not campaign and steps:
         campaign, step = steps[0]["campaign"], steps[0]["step"]
     contact = query.get("contact") or next(
-        (each.key for each in await board.site.read(lambda connection: people.search(connection, "", 1))), ""
+        (
+            each.key
+            for each in await board.site.read(
+                lambda connection: people.search(connection, "", 1)
+            )
+        ),
+        "",
     )
     if not (campaign and contact):
         return None
-    channels = next((each["channels"] for each in steps if (each["campaign"], each["step"]) == (campaign, step)), None)
+    channels = next(
+        (
+            each["channels"]
+            for each in steps
+            if (each["campaign"], each["step"]) == (campaign, step)
+        ),
+        None,
+    )
     channel = query.get("channel", "")
     if channel not in CHANNELS:
         channel = ""
     if channels and channel not in channels:
         channel = channels[0]
-    return Asked(campaign, step, contact, channel or "email", query.get("locale") or None)
+    return Asked(
+        campaign, step, contact, channel or "email", query.get("locale") or None
+    )
 
 
 async def _shown(board: Board, asked: Asked, *, anew: bool = False) -> dict[str, Any]:
@@ -102,13 +136,21 @@ async def _shown(board: Board, asked: Asked, *, anew: bool = False) -> dict[str,
     version, now = await _version(board), board.site.clock().isoformat()
     try:
         found = await board.messages.ask(
-            "message", _template_of(version, asked), asked=asdict(asked), now=now, anew=anew
+            "message",
+            _template_of(version, asked),
+            asked=asdict(asked),
+            now=now,
+            anew=anew,
         )
     except DripError as error:
         place = str(error.place) if error.place else None
         wrong = {"place": place, "sentence": error.sentence, "help": error.help}
         # Whoever had to wait asks again; what was ended is looked at again once the files have changed.
-        found = {"version": "" if isinstance(error, Busy) else version, "message": None, "problems": [wrong]}
+        found = {
+            "version": "" if isinstance(error, Busy) else version,
+            "message": None,
+            "problems": [wrong],
+        }
     return {**found, "query": _query(asked)}
 
 

@@ -30,18 +30,57 @@ async def health(request: Request) -> Response:
     found = await run_sync(partial(health_of, site.database, site.clock()))
     troubles = site.troubles()
     if found.silent:
-        troubles.append(f"The daemon has not beaten for {SILENT.total_seconds() / 60:.0f} minutes.")
+        troubles.append(
+            f"The daemon has not beaten for {SILENT.total_seconds() / 60:.0f} minutes."
+        )
     values = {
         "troubles": troubles,
-        "daemon": found.daemon, "running": found.running, "silent": found.silent, "stopped": found.stopped,
-        "holds": [{"scope": scope, "at": each.at, "reason": each.reason} for scope, each in found.holds.items() if scope != control.EVERYTHING],
-        "alarms": found.alarms, "alarm_span": ALARM_SPAN, "back_days": BACK_SPAN.days,
-        "queues": [{"channel": each.channel, "count": each.count, "oldest": each.oldest} for each in found.queues],
-        "left_alone": [{"channel": each.channel, "domain": each.domain, "until": each.until, "reason": each.reason} for each in found.left_alone],
-        "doubted": [{"channel": each.channel, "server": each.server, "messages": each.messages} for each in found.doubted],
-        "back": [{"kind": kind, "class": meaning, "messages": count} for kind, meaning, count in found.back],
-        "messages": {state: found.waiting(state) for state in ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")},
-    }  # fmt: skip
+        "daemon": found.daemon,
+        "running": found.running,
+        "silent": found.silent,
+        "stopped": found.stopped,
+        "holds": [
+            {"scope": scope, "at": each.at, "reason": each.reason}
+            for scope, each in found.holds.items()
+            if scope != control.EVERYTHING
+        ],
+        "alarms": found.alarms,
+        "alarm_span": ALARM_SPAN,
+        "back_days": BACK_SPAN.days,
+        "queues": [
+            {"channel": each.channel, "count": each.count, "oldest": each.oldest}
+            for each in found.queues
+        ],
+        "left_alone": [
+            {
+                "channel": each.channel,
+                "domain": each.domain,
+                "until": each.until,
+                "reason": each.reason,
+            }
+            for each in found.left_alone
+        ],
+        "doubted": [
+            {"channel": each.channel, "server": each.server, "messages": each.messages}
+            for each in found.doubted
+        ],
+        "back": [
+            {"kind": kind, "class": meaning, "messages": count}
+            for kind, meaning, count in found.back
+        ],
+        "messages": {
+            state: found.waiting(state)
+            for state in (
+                "pending",
+                "deferred",
+                "sending",
+                "held",
+                "sent",
+                "skipped",
+                "failed",
+            )
+        },
+    }
     return await board.show(request, "health.html", values, 503 if troubles else 200)
 
 
@@ -66,22 +105,39 @@ async def tasks(request: Request) -> Response:
     board = board_of(request)
     wrong = None
     if request.method == "POST":
-        form, settings, now = request.state.form, board.site.settings, board.site.clock()
+        form, settings, now = (
+            request.state.form,
+            board.site.settings,
+            board.site.clock(),
+        )
         number, state = form.get("task", ""), form.get("do", "")
         outcome = form.get("outcome", "").strip()[:1000] or None
-        if not (number.isdecimal() and len(number) < 10 and state in ("done", "dropped")):
+        if not (
+            number.isdecimal() and len(number) < 10 and state in ("done", "dropped")
+        ):
             wrong = "That is no task that is done or dropped."
         else:
             wrong = await board.site.writer.do(
-                lambda connection: settle_task(connection, settings, int(number), state, outcome, now)
+                lambda connection: settle_task(
+                    connection, settings, int(number), state, outcome, now
+                )
             )
         if wrong is None:
             return back(request, "/tasks")
     whose = request.query_params.get("assign_to") or None
-    found = await board.site.read(lambda connection: store.listed(connection, ("open",), whose))
-    every = await board.site.read(lambda connection: store.listed(connection, ("open",)))
-    values = {"tasks": found[:MOST], "count": len(found), "assign_to": whose, "desks": sorted({each.assign_to for each in every}),
-              "wrong": wrong}  # fmt: skip
+    found = await board.site.read(
+        lambda connection: store.listed(connection, ("open",), whose)
+    )
+    every = await board.site.read(
+        lambda connection: store.listed(connection, ("open",))
+    )
+    values = {
+        "tasks": found[:MOST],
+        "count": len(found),
+        "assign_to": whose,
+        "desks": sorted({each.assign_to for each in every}),
+        "wrong": wrong,
+    }
     return await board.show(request, "tasks.html", values, 422 if wrong else 200)
 
 
@@ -94,7 +150,11 @@ async def held(request: Request) -> Response:
 
         def work(connection: Connection) -> int:
             known = {each.id for each in outbox.held(connection)}
-            chosen = known if number == "all" else known & {int(number) if number.isdecimal() else 0}
+            chosen = (
+                known
+                if number == "all"
+                else known & {int(number) if number.isdecimal() else 0}
+            )
             return outbox.release(connection, chosen, state, now) if state else 0
 
         await board.site.writer.do(work)
@@ -102,12 +162,21 @@ async def held(request: Request) -> Response:
 
     def look(connection: Connection) -> dict[str, Any]:
         found = outbox.held(connection)
-        keys = people.contacts_by_id(connection, {each.contact_id for each in found[:MOST]})
+        keys = people.contacts_by_id(
+            connection, {each.contact_id for each in found[:MOST]}
+        )
         rows = [
-            {"message": each.id, "contact": keys[each.contact_id].key, "campaign": each.campaign, "step": each.step,
-             "channel": each.channel, "code": each.code, "sentence": each.sentence}
+            {
+                "message": each.id,
+                "contact": keys[each.contact_id].key,
+                "campaign": each.campaign,
+                "step": each.step,
+                "channel": each.channel,
+                "code": each.code,
+                "sentence": each.sentence,
+            }
             for each in found[:MOST]
-        ]  # fmt: skip
+        ]
         return {"held": rows, "count": len(found)}
 
     return await board.show(request, "held.html", await board.site.read(look))

@@ -23,17 +23,30 @@ async def contacts(request: Request) -> Response:
     asked = request.query_params.get("q", "").strip()[:320]
 
     def look(connection: Connection) -> dict[str, Any]:
-        return {"count": people.count(connection), "found": people.search(connection, asked, MOST + 1)}
+        return {
+            "count": people.count(connection),
+            "found": people.search(connection, asked, MOST + 1),
+        }
 
     values = await board.site.read(look)
     found = [
-        {"key": each.key, "email": each.email, "phone": each.phone, "attributes": each.attributes}
+        {
+            "key": each.key,
+            "email": each.email,
+            "phone": each.phone,
+            "attributes": each.attributes,
+        }
         for each in values["found"]
     ]
     return await board.show(
         request,
         "contacts.html",
-        {"q": asked, "count": values["count"], "contacts": found[:MOST], "more": len(found) > MOST},
+        {
+            "q": asked,
+            "count": values["count"],
+            "contacts": found[:MOST],
+            "more": len(found) > MOST,
+        },
     )
 
 
@@ -42,22 +55,42 @@ async def contact(request: Request) -> Response:
     board, key = board_of(request), request.path_params["key"]
     site = board.site
     try:
-        person = await site.read(lambda connection: people.contact_of_key(connection, key))
+        person = await site.read(
+            lambda connection: people.contact_of_key(connection, key)
+        )
     except DripError as error:
-        return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 404)
+        return await board.show(
+            request, "wrong.html", {"error": error.sentence, "help": error.help}, 404
+        )
     files = await run_sync(site.workspace.fingerprint, limiter=board.few)
     try:
-        found = await board.timelines.ask("timeline", (files, key), contact=key, now=site.clock().isoformat())
+        found = await board.timelines.ask(
+            "timeline", (files, key), contact=key, now=site.clock().isoformat()
+        )
     except DripError as error:
-        return await board.show(request, "wrong.html", {"error": error.sentence, "help": error.help}, 503)
+        return await board.show(
+            request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
+        )
 
     def look(connection: Connection) -> dict[str, Any]:
-        return {"consents": consents.log_of(connection, person.id), "tasks": tasks.of_contact(connection, person.id)}
+        return {
+            "consents": consents.log_of(connection, person.id),
+            "tasks": tasks.of_contact(connection, person.id),
+        }
 
     titles = {each.key: each.title for each in site.book.campaigns.values()}
     values = {
-        "contact": {"key": person.key, "email": person.email, "phone": person.phone, "locale": person.locale,
-                    "country": person.country, "zone": person.zone, "attributes": person.attributes},
-        **found, "days": AHEAD.days, "titles": titles,
-    }  # fmt: skip
+        "contact": {
+            "key": person.key,
+            "email": person.email,
+            "phone": person.phone,
+            "locale": person.locale,
+            "country": person.country,
+            "zone": person.zone,
+            "attributes": person.attributes,
+        },
+        **found,
+        "days": AHEAD.days,
+        "titles": titles,
+    }
     return await board.show(request, "contact.html", values | await site.read(look))

@@ -32,7 +32,9 @@ class Tries:
             return self._as_one.spend(f"{browser}\0{name}")
         # The narrowest first: what is refused there takes nothing away from others.
         return (
-            self._as_one.spend(f"{address}\0{name}") and self._from_one.spend(address) and self._of_strangers.spend("")
+            self._as_one.spend(f"{address}\0{name}")
+            and self._from_one.spend(address)
+            and self._of_strangers.spend("")
         )
 
     def tell(self) -> bool:
@@ -43,7 +45,9 @@ class Tries:
 def known_browser(operator: Operator | None, cookie: str) -> str | None:
     """The browser's number, if this operator has logged in with it and has had the same password since."""
     number, _, proof = cookie[:200].partition(".")
-    good = operator is not None and hmac.compare_digest(proof.encode(), _proof(operator, number).encode())
+    good = operator is not None and hmac.compare_digest(
+        proof.encode(), _proof(operator, number).encode()
+    )
     return number if good else None
 
 
@@ -54,4 +58,6 @@ def cookie_for(operator: Operator) -> str:
 
 
 def _proof(operator: Operator, number: str) -> str:
-    return hmac.digest(operator.password.encode(), f"drip.device/{number}".encode(), "sha256").hex()
+    return hmac.digest(
+        operator.password.encode(), f"drip.device/{number}".encode(), "sha256"
+    ).hex()

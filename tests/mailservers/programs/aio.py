@@ -21,7 +21,9 @@ class Notes:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
         if address.startswith("dead-"):
             return "550 5.1.1 no such user"
         envelope.rcpt_tos.append(address)
@@ -33,14 +35,18 @@ class Notes:
         return "250 2.0.0 taken"
 
 
-def authenticator(server: Any, session: Any, envelope: Any, mechanism: str, login: Any) -> AuthResult:
+def authenticator(
+    server: Any, session: Any, envelope: Any, mechanism: str, login: Any
+) -> AuthResult:
     return AuthResult(success=login == LoginPassword(b"user", b"right"), handled=False)
 
 
 async def serve(port: int, notes: Notes, context: ssl.SSLContext | None) -> None:
     def session() -> SMTP:
         notes.add("session")
-        options = {"tls_context": context, "authenticator": authenticator} if context else {}
+        options = (
+            {"tls_context": context, "authenticator": authenticator} if context else {}
+        )
         return SMTP(notes, hostname="mail.example", **options)
 
     server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", port)

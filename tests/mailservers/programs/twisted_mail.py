@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.checkers import (
+    AllowAnonymousAccess,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet import defer, endpoints, protocol, reactor, ssl
 from twisted.mail import smtp
@@ -78,7 +81,12 @@ class Factory(smtp.SMTPFactory):
 if __name__ == "__main__":
     port, _, *pair = sys.argv[1:]
     context = ssl.DefaultOpenSSLContextFactory(pair[1], pair[0]) if pair else None
-    checkers = [AllowAnonymousAccess(), InMemoryUsernamePasswordDatabaseDontUse(user=b"right")]
+    checkers = [
+        AllowAnonymousAccess(),
+        InMemoryUsernamePasswordDatabaseDontUse(user=b"right"),
+    ]
     factory = Factory(Portal(Realm(), checkers), context)
-    endpoints.TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1").listen(factory)
+    endpoints.TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1").listen(
+        factory
+    )
     reactor.run()

@@ -101,7 +101,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("consent_log", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_consent_log_contact_id"), ["contact_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_consent_log_contact_id"), ["contact_id"], unique=False
+        )
 
     op.create_table(
         "consents",
@@ -117,7 +119,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("contact_id", "topic", "channel"),
     )
     with op.batch_alter_table("consents", schema=None) as batch_op:
-        batch_op.create_index("consents_by_topic", ["topic", "channel", "given"], unique=False)
+        batch_op.create_index(
+            "consents_by_topic", ["topic", "channel", "given"], unique=False
+        )
 
     op.create_table(
         "dates",
@@ -135,7 +139,9 @@ def upgrade() -> None:
     with op.batch_alter_table("dates", schema=None) as batch_op:
         batch_op.create_index("dates_by_day", ["field", "day"], unique=False)
         batch_op.create_index("dates_by_record", ["record_id"], unique=False)
-        batch_op.create_index("dates_by_month_day", ["field", "month_day"], unique=False)
+        batch_op.create_index(
+            "dates_by_month_day", ["field", "month_day"], unique=False
+        )
 
     op.create_table(
         "events",
@@ -154,7 +160,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", "key"),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index("events_by_contact", ["contact_id", "name", "at"], unique=False)
+        batch_op.create_index(
+            "events_by_contact", ["contact_id", "name", "at"], unique=False
+        )
         batch_op.create_index("events_by_name", ["name", "at"], unique=False)
 
     op.create_table(
@@ -174,7 +182,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("records", schema=None) as batch_op:
         batch_op.create_index("records_by_change", ["change"], unique=False)
-        batch_op.create_index("records_by_contact", ["contact_id", "kind"], unique=False)
+        batch_op.create_index(
+            "records_by_contact", ["contact_id", "kind"], unique=False
+        )
 
     op.create_table(
         "runs",
@@ -243,7 +253,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "step"),
     )
     with op.batch_alter_table("messages", schema=None) as batch_op:
-        batch_op.create_index("messages_by_contact", ["contact_id", "sent_at"], unique=False)
+        batch_op.create_index(
+            "messages_by_contact", ["contact_id", "sent_at"], unique=False
+        )
         batch_op.create_index("messages_by_settling", ["settled_at"], unique=False)
         batch_op.create_index("messages_due", ["state", "due_at"], unique=False)
 
@@ -270,5 +282,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("judgements", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_judgements_at"), ["at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_judgements_contact_id"), ["contact_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_judgements_message_id"), ["message_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_judgements_contact_id"), ["contact_id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_judgements_message_id"), ["message_id"], unique=False
+        )

@@ -23,7 +23,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("contact_id", "counter"),
     )
     with op.batch_alter_table("counters", schema=None) as batch_op:
-        batch_op.create_index("counters_by_balance", ["counter", "balance"], unique=False)
+        batch_op.create_index(
+            "counters_by_balance", ["counter", "balance"], unique=False
+        )
 
     op.create_table(
         "pauses",
@@ -50,8 +52,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("segment", "contact_id"),
     )
     with op.batch_alter_table("segment_members", schema=None) as batch_op:
-        batch_op.create_index("segment_members_by_contact", ["contact_id"], unique=False)
-        batch_op.create_index("segment_members_by_number", ["segment", "number"], unique=False)
+        batch_op.create_index(
+            "segment_members_by_contact", ["contact_id"], unique=False
+        )
+        batch_op.create_index(
+            "segment_members_by_number", ["segment", "number"], unique=False
+        )
 
     op.create_table(
         "tags",
@@ -94,8 +100,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "step"),
     )
     with op.batch_alter_table("counter_entries", schema=None) as batch_op:
-        batch_op.create_index("counter_entries_by_contact", ["contact_id", "counter"], unique=False)
-        batch_op.create_index("counter_entries_by_counter", ["counter", "id"], unique=False)
+        batch_op.create_index(
+            "counter_entries_by_contact", ["contact_id", "counter"], unique=False
+        )
+        batch_op.create_index(
+            "counter_entries_by_counter", ["counter", "id"], unique=False
+        )
 
     op.create_table(
         "coupons",
@@ -121,8 +131,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "step"),
     )
     with op.batch_alter_table("coupons", schema=None) as batch_op:
-        batch_op.create_index("coupons_by_contact", ["contact_id", "coupon"], unique=False)
-        batch_op.create_index("coupons_in_stock", ["coupon", "contact_id"], unique=False)
+        batch_op.create_index(
+            "coupons_by_contact", ["contact_id", "coupon"], unique=False
+        )
+        batch_op.create_index(
+            "coupons_in_stock", ["coupon", "contact_id"], unique=False
+        )
 
     op.create_table(
         "readings",
@@ -168,11 +182,17 @@ def upgrade() -> None:
         batch_op.create_index("tasks_by_time", ["created_at"], unique=False)
 
     with op.batch_alter_table("consent_log", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("proof", sa.JSON(none_as_null=True), nullable=True))
+        batch_op.add_column(
+            sa.Column("proof", sa.JSON(none_as_null=True), nullable=True)
+        )
 
     with op.batch_alter_table("holds", schema=None) as batch_op:
         batch_op.add_column(sa.Column("reason", sa.Text(), nullable=True))
 
     with op.batch_alter_table("runs", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("heard", sa.JSON(none_as_null=True), nullable=True))
-        batch_op.add_column(sa.Column("arms", sa.JSON(none_as_null=True), nullable=True))
+        batch_op.add_column(
+            sa.Column("heard", sa.JSON(none_as_null=True), nullable=True)
+        )
+        batch_op.add_column(
+            sa.Column("arms", sa.JSON(none_as_null=True), nullable=True)
+        )

@@ -31,7 +31,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("sentence", "place", "code"),
     )
-    op.execute("INSERT INTO reasons (code, sentence, place) SELECT DISTINCT code, sentence, place FROM judgements")
+    op.execute(
+        "INSERT INTO reasons (code, sentence, place) SELECT DISTINCT code, sentence, place FROM judgements"
+    )
     op.rename_table("judgements", "old_judgements")
     for name in ("at", "contact_id", "message_id"):
         op.drop_index(f"ix_judgements_{name}", "old_judgements")
@@ -57,4 +59,6 @@ def upgrade() -> None:
         ("messages_by_settling", "messages", "settled_at"),
     ):
         op.drop_index(name, table)
-        op.create_index(name, table, [column], sqlite_where=sa.text(f"{column} IS NOT NULL"))
+        op.create_index(
+            name, table, [column], sqlite_where=sa.text(f"{column} IS NOT NULL")
+        )

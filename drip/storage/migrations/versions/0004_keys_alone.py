@@ -11,6 +11,14 @@ KEY_ALONE = {"sqlite_with_rowid": False}
 def upgrade() -> None:
     if op.get_bind().dialect.name != "sqlite":
         return  # Elsewhere a table is one way only.
-    for name in ("dates", "consents", "tags", "pauses", "segment_members", "counters", "readings"):
+    for name in (
+        "dates",
+        "consents",
+        "tags",
+        "pauses",
+        "segment_members",
+        "counters",
+        "readings",
+    ):
         with op.batch_alter_table(name, recreate="always", table_kwargs=KEY_ALONE):
             pass  # Written anew as it is, but for that.

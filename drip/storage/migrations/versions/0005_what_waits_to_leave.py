@@ -41,4 +41,6 @@ def upgrade() -> None:
 
 def _index(name: str, columns: list[str], condition: str) -> None:
     where = sa.text(condition)
-    op.create_index(name, "messages", columns, sqlite_where=where, postgresql_where=where)
+    op.create_index(
+        name, "messages", columns, sqlite_where=where, postgresql_where=where
+    )

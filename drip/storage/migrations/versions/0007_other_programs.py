@@ -61,6 +61,8 @@ def _pauses_by_place() -> None:
         sa.Column("place", Words, primary_key=True),
         sqlite_with_rowid=False,
     )
-    op.execute("INSERT INTO pauses_by_place SELECT contact_id, topic, until, place FROM pauses")
+    op.execute(
+        "INSERT INTO pauses_by_place SELECT contact_id, topic, until, place FROM pauses"
+    )
     op.drop_table("pauses")
     op.rename_table("pauses_by_place", "pauses")

@@ -15,8 +15,12 @@ def upgrade() -> None:
         sa.Column("contact_id", Number, sa.ForeignKey("contacts.id"), primary_key=True),
         sa.Column("state", Words, nullable=False),
         sa.Column("until", Instant),
-        sa.CheckConstraint("(state = 'open') = (until IS NOT NULL)", name="what_is_open_ends"),
-        sa.CheckConstraint("state IN ('open', 'over', 'single')", name="state_is_known"),
+        sa.CheckConstraint(
+            "(state = 'open') = (until IS NOT NULL)", name="what_is_open_ends"
+        ),
+        sa.CheckConstraint(
+            "state IN ('open', 'over', 'single')", name="state_is_known"
+        ),
         sqlite_with_rowid=False,
     )
     op.create_index("sign_ups_by_state", "sign_ups", ["state", "until"])

@@ -20,9 +20,17 @@ def upgrade() -> None:
     number = "INTEGER" if op.get_bind().dialect.name == "sqlite" else "BIGINT"
     for table in ("links", "notices"):
         # In words of its own: Alembic adds no reference to a table of SQLite.
-        op.execute(f"ALTER TABLE {table} ADD COLUMN contact_id {number} REFERENCES contacts (id)")
+        op.execute(
+            f"ALTER TABLE {table} ADD COLUMN contact_id {number} REFERENCES contacts (id)"
+        )
         known = sa.text("contact_id IS NOT NULL")
-        op.create_index(f"{table}_by_contact", table, ["contact_id"], sqlite_where=known, postgresql_where=known)
+        op.create_index(
+            f"{table}_by_contact",
+            table,
+            ["contact_id"],
+            sqlite_where=known,
+            postgresql_where=known,
+        )
     op.create_table(
         "erasures",
         sa.Column("contact_id", Number, sa.ForeignKey("contacts.id"), primary_key=True),
@@ -32,16 +40,22 @@ def upgrade() -> None:
     )
 
     # What earlier versions have left of them is cleared too.
-    op.execute("INSERT INTO erasures (contact_id, at) SELECT id, erased_at FROM contacts WHERE erased_at IS NOT NULL")
+    op.execute(
+        "INSERT INTO erasures (contact_id, at) SELECT id, erased_at FROM contacts WHERE erased_at IS NOT NULL"
+    )
 
 
 def _keep_for_the_erased(table: str) -> None:
-    op.execute(f"UPDATE {table} SET key = 'not-' || key WHERE substr(key, 1, 7) = 'erased-' AND key <> 'erased-' || id")
+    op.execute(
+        f"UPDATE {table} SET key = 'not-' || key WHERE substr(key, 1, 7) = 'erased-' AND key <> 'erased-' || id"
+    )
 
 
 def _mark_the_erased() -> None:
     """A rule that comes with a column is true of all rows from the first: meanwhile the erased have other keys."""
-    op.execute("UPDATE contacts SET key = 'is-' || key WHERE substr(key, 1, 7) = 'erased-'")
+    op.execute(
+        "UPDATE contacts SET key = 'is-' || key WHERE substr(key, 1, 7) = 'erased-'"
+    )
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
             f"ALTER TABLE contacts ADD COLUMN erased_at BIGINT CONSTRAINT erased_is_a_reserved_word CHECK ({RESERVED})"
@@ -51,4 +65,6 @@ def _mark_the_erased() -> None:
         op.create_check_constraint("erased_is_a_reserved_word", "contacts", RESERVED)
     # When each was is not known any more: no later than an address was given up last.
     latest = "SELECT coalesce(max(at), 0) FROM suppressions"
-    op.execute(f"UPDATE contacts SET key = 'erased-' || id, erased_at = ({latest}) WHERE key = 'is-erased-' || id")
+    op.execute(
+        f"UPDATE contacts SET key = 'erased-' || id, erased_at = ({latest}) WHERE key = 'is-erased-' || id"
+    )
