@@ -13,12 +13,12 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     CursorResult,
     Float,
     Integer,
     Select,
-    SelectBase,
     Table,
     Text,
     bindparam,
@@ -37,9 +37,9 @@ from drip.storage.base.converters import (
     from_driver,
     from_result,
 )
-from drip.storage.base.converters import (
-    parsed as parsed,
-)
+from drip.storage.base.converters import parsed as parsed
+
+Readable = Select[Any] | CompoundSelect[Any]
 
 
 class Prepared(Generic[Row]):
@@ -54,7 +54,7 @@ class Prepared(Generic[Row]):
     def __init__(self: Prepared[tuple[Any, ...]], statement: ClauseElement) -> None: ...
 
     @overload
-    def __init__(self, statement: SelectBase, into: type[Row]) -> None: ...
+    def __init__(self, statement: Readable, into: type[Row]) -> None: ...
 
     def __init__(self, statement: Any, into: type[Row] | None = None) -> None:
         self._statement = statement
@@ -132,7 +132,7 @@ _CONVERTERS: dict[tuple[type[Any], tuple[str, ...]], Converter[Any]] = {}
 
 def typed_rows(
     connection: Connection,
-    statement: SelectBase,
+    statement: Readable,
     into: type[Row],
     values: Mapping[str, Any] | None = None,
 ) -> list[Row]:
