@@ -205,18 +205,18 @@ READS_CONTACTS = {
         "_forget_domain": "whoever has an address there, known or not",
         "same_address": "whoever has it, to be named or erased as well",
     },
-    "history": {"everyone": "whose derived dates are worked out"},
+    "date_index": {"everyone": "whose derived dates are worked out"},
     "ledger": {
         "_answered": OF_WHAT_HAPPENED,
         "_part": OF_WHAT_HAPPENED,
         "_columns": OF_WHAT_HAPPENED,
         "_of_run": OF_WHAT_HAPPENED,
     },
-    "loyalty": {"events_to_count": JUDGED_LATER, "code": OF_GIVEN_CONTACTS},
-    "people": {
+    "counters": {"events_to_count": JUDGED_LATER},
+    "coupons": {"code": OF_GIVEN_CONTACTS},
+    "change_marks": {"_LAST_CHANGE": ABOUT_ROWS, "_TOUCH": OF_GIVEN_CONTACTS},
+    "contacts": {
         "_CONTACTS": OF_GIVEN_CONTACTS,
-        "_LAST_CHANGE": ABOUT_ROWS,
-        "_TOUCH": OF_GIVEN_CONTACTS,
         "contacts_by_key": OF_GIVEN_CONTACTS,
         "contact_by_email": OF_GIVEN_CONTACTS,
         "save_contacts": ABOUT_ROWS,
@@ -252,7 +252,7 @@ def test_whatever_reads_contacts_asks_for_people_or_says_why_it_need_not() -> No
             for name, names in _parts(text)
             if "contacts" in names and not {"ordinary", "PEOPLE"} & names
         }
-        if readers and not path.stem.startswith("schema"):
+        if readers and "schema" not in path.parts:
             found[path.stem] = readers
     assert found == {room: set(reasons) for room, reasons in READS_CONTACTS.items()}
 

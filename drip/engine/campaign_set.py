@@ -18,8 +18,9 @@ from drip.engine.deriving import refresh_all, settle_zones
 from drip.language.files import Loaded, load_text
 from drip.storage.base.database import index_contacts
 from drip.storage.campaigns import audience, runs
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.operating.control import Hold
+from drip.storage.operating import holds as hold_store
+from drip.storage.operating import webhook_outbox
+from drip.storage.operating.holds import Hold
 from drip.storage.people import audience_sql
 
 
@@ -41,7 +42,7 @@ class CampaignSet:
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
-        self.holds = control.held_scopes(connection)
+        self.holds = hold_store.held_scopes(connection)
 
     def version(
         self, connection: Connection, key: str, version: str
@@ -60,7 +61,7 @@ class CampaignSet:
     def paused(self, running: Campaign) -> Reason | None:
         """Why nothing of a campaign may go at present, if so."""
         current = self.campaigns.get(running.key)
-        if control.EVERYTHING in self.holds:
+        if hold_store.EVERYTHING in self.holds:
             return Reason(
                 "paused", "everything is stopped by `drip stop`", running.place
             )

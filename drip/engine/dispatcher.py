@@ -41,7 +41,7 @@ from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.storage.sending import outbox, rate_limits, relays
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -467,7 +467,7 @@ def reap(
     connection: Connection, campaign_set: CampaignSet, fence: int, now: datetime
 ) -> int:
     """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
-    control.end_dead(connection, now)
+    daemons.end_dead(connection, now)
     left = outbox.left_behind(connection, fence)
     if not left:
         return 0

@@ -34,8 +34,8 @@ from drip.engine.dates import EntryCalendar, Start, due_dates, possible
 from drip.engine.facts import ContactFacts, heard_by
 from drip.storage.campaigns import audience
 from drip.storage.campaigns.audience import Cursor
-from drip.storage.operating import control
-from drip.storage.people import audience_sql, loyalty, people, segments
+from drip.storage.operating import holds
+from drip.storage.people import audience_sql, counters, records, segments
 
 log = logging.getLogger("drip.entry")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -260,7 +260,7 @@ def _each(
 ) -> list[tuple[int, int]]:
     if campaign.for_each is None:
         return [(contact_id, 0) for contact_id in contact_ids]
-    owned = people.records_of(connection, contact_ids, campaign.for_each)
+    owned = records.records_of(connection, contact_ids, campaign.for_each)
     return [(record.contact_id, record.id) for record in owned]
 
 
@@ -313,7 +313,7 @@ def _counted(
     """Whose counter came up to one of the numbers since the last look; to several: the newest one counts."""
     since = EPOCH if before else now - campaign.lookback()
     starts: dict[int, Start] = {}
-    for entry in loyalty.entries_after(
+    for entry in counters.entries_after(
         connection, trigger.counter, before.event_id if before else 0, since
     ):
         for number in trigger.reaches:
@@ -348,7 +348,7 @@ def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> in
         case SegmentTrigger():
             return segments.newest_number(connection)
         case CounterTrigger():
-            return loyalty.newest_entry(connection)
+            return counters.newest_entry(connection)
         case _:
             return newest.event_id
 
@@ -479,7 +479,7 @@ def _brake(
         f"more than {campaign.max_audience:,} people would enter in a day (max_audience, {campaign.max_audience_place}); "
         f"{today + len(rows):,} so far. Look at the audience; then raise the number, or let it go on another day"
     )
-    control.hold(connection, campaign.key, now, reason)
+    holds.hold(connection, campaign.key, now, reason)
     campaign_set.refresh(connection)
     alarm(
         connection,

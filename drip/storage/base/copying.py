@@ -12,14 +12,18 @@ from sqlalchemy import JSON, Connection, Table, text
 
 from drip.storage.base.columns import to_ms
 from drip.storage.base.database import Database
-from drip.storage.base.schema import contacts, deliveries, events, judgements, metadata
-from drip.storage.base.schema_operating import (
+from drip.storage.base.schema import (
     alarms,
     answered,
     api_keys,
+    contacts,
     data_mails,
+    deliveries,
     erasures,
+    events,
+    judgements,
     links,
+    metadata,
     operators,
     rate_limits,
     refusals,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, insert, select, update
 
-from drip.storage.base.schema_operating import alarms
+from drip.storage.base.schema import alarms
 
 # What lasts, and what happens again, is told again after this.
 AGAIN = timedelta(days=1)

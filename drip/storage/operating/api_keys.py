@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.base.schema_operating import answered, api_keys
+from drip.storage.base.schema import answered, api_keys
 
 # A repeat of a request is known for so long.
 REMEMBERED = timedelta(days=1)

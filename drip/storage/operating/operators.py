@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.base.schema_operating import operators, sessions
+from drip.storage.base.schema import operators, sessions
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import NOTICES
 from drip.storage.base.columns import to_ms
-from drip.storage.base.schema import meta
-from drip.storage.base.schema_operating import told, webhook_outbox
+from drip.storage.base.schema import meta, told, webhook_outbox
 from drip.storage.base.sql import Prepared
 from drip.storage.people import sign_ups
 

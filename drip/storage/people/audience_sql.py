@@ -72,8 +72,8 @@ from drip.storage.base.sql import (
     listed_in,
     numbers,
 )
-from drip.storage.people.history import amount
-from drip.storage.people.people import COLUMNS
+from drip.storage.people.contacts import COLUMNS
+from drip.storage.people.events import amount
 
 DAY = timedelta(days=1)
 NUMERIC = ("number", "money")

@@ -17,13 +17,9 @@ from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import consent_log, consents
 from drip.storage.base.sql import Prepared, listed_in, numbers
 from drip.storage.operating import webhook_outbox
-from drip.storage.people.people import (
-    address_of,
-    contacts_by_id,
-    suppressed,
-    touch,
-    wake_runs,
-)
+from drip.storage.people.change_marks import touch, wake_runs
+from drip.storage.people.contacts import address_of, contacts_by_id
+from drip.storage.people.suppressions import suppressed
 
 _CONSENTS = Prepared(
     select(

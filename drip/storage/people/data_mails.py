@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from drip.storage.base.schema_operating import data_mails
+from drip.storage.base.schema import data_mails
 
 # What stands in a text where the link is to be.
 LINK = "{link}"

@@ -32,50 +32,42 @@ from sqlalchemy import (
 from drip.core.fields import ERASED
 from drip.core.settings import CHANNELS
 from drip.storage.base.schema import (
+    alarms,
+    answered,
     consent_log,
     contacts,
     counters,
     coupons,
+    daemons,
+    data_mails,
     dates,
     deliveries,
+    erasures,
     events,
+    holds,
     in_state,
     judgements,
+    links,
     messages,
     pauses,
+    rate_limits,
     readings,
     reasons,
     records,
+    refusals,
     runs,
     segment_members,
     suppressions,
     tags,
     tasks,
 )
-from drip.storage.base.schema_operating import (
-    alarms,
-    answered,
-    daemons,
-    data_mails,
-    erasures,
-    holds,
-    links,
-    rate_limits,
-    refusals,
-)
-from drip.storage.base.schema_operating import webhook_outbox as notices_table
+from drip.storage.base.schema import webhook_outbox as notices_table
 from drip.storage.base.sql import Folded
 from drip.storage.operating import api_keys, webhook_outbox
 from drip.storage.people import sign_ups
-from drip.storage.people.people import (
-    Contact,
-    address_of,
-    contacts_by_id,
-    digest,
-    suppress,
-    suppression_key,
-    touch,
-)
+from drip.storage.people.change_marks import touch
+from drip.storage.people.contacts import Contact, address_of, contacts_by_id
+from drip.storage.people.suppressions import digest, suppress, suppression_key
 from drip.storage.sending import outbox
 
 REASON = "the person was erased"

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 from drip.core.settings import Settings
 from drip.storage.base.schema import contacts, events, ordinary, records
 from drip.storage.base.sql import json_text
-from drip.storage.people.people import COLUMNS
+from drip.storage.people.contacts import COLUMNS
 
 
 def unknown_shares(connection: Connection, settings: Settings) -> dict[str, float]:

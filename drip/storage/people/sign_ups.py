@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.storage.base.columns import from_ms, to_ms
 from drip.storage.base.schema import contacts, runs, sign_ups
 from drip.storage.base.sql import Prepared, listed_in, numbers, texts_in
-from drip.storage.people.people import touch, wake_runs
+from drip.storage.people.change_marks import touch, wake_runs
 
 State = Literal["open", "over", "single"]
 OPEN, SINGLE = (

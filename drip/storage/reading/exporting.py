@@ -11,8 +11,10 @@ from drip.storage.base.schema import (
     counter_entries,
     counters,
     coupons,
+    data_mails,
     deliveries,
     events,
+    links,
     messages,
     pauses,
     readings,
@@ -22,9 +24,8 @@ from drip.storage.base.schema import (
     tags,
     tasks,
 )
-from drip.storage.base.schema_operating import data_mails, links
-from drip.storage.people import people
-from drip.storage.people.people import PLAIN
+from drip.storage.people import contacts, suppressions
+from drip.storage.people.contacts import PLAIN
 
 # Tables that hold something of a person and are not in it, and why.
 LEFT_OUT = {
@@ -41,11 +42,11 @@ LEFT_OUT = {
 
 def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
     """A contact with all that is stored of it but for `LEFT_OUT`. Instants are ISO texts."""
-    contact = people.contacts_by_id(connection, [contact_id])[contact_id]
+    contact = contacts.contacts_by_id(connection, [contact_id])[contact_id]
     own = {name: getattr(contact, name) for name in ("key", *PLAIN)}
     given_up = [
         {"channel": each.channel, "reason": each.reason, "at": _plain(each.at)}
-        for each in people.given_up(connection, contact)
+        for each in suppressions.given_up(connection, contact)
     ]
     found = {
         name: _rows(connection, statement)

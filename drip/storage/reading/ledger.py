@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, case, cast, literal, null, select, un
 from drip.storage.base.columns import Instant
 from drip.storage.base.schema import (
     contacts,
+    data_mails,
     judgements,
     messages,
     reasons,
@@ -19,7 +20,6 @@ from drip.storage.base.schema import (
     runs,
     tasks,
 )
-from drip.storage.base.schema_operating import data_mails
 
 NO_INSTANT = cast(null(), Instant)
 # Stands where other lines have their campaign: what somebody asked for on a page.

@@ -9,8 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, func, null, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.base.schema import deliveries
-from drip.storage.base.schema_operating import links
+from drip.storage.base.schema import deliveries, links
 
 
 @dataclass(frozen=True, slots=True)

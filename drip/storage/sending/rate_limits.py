@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis, millis
-from drip.storage.base.schema_operating import rate_limits
+from drip.storage.base.schema import rate_limits
 from drip.storage.base.sql import Prepared, texts_in
 
 _LANES = Prepared(

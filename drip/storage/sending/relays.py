@@ -23,8 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
-from drip.storage.base.schema import in_state, messages
-from drip.storage.base.schema_operating import refusals, relays, session_deaths
+from drip.storage.base.schema import (
+    in_state,
+    messages,
+    refusals,
+    relays,
+    session_deaths,
+)
 from drip.storage.base.sql import Prepared
 
 _WAITS = or_(in_state("pending"), in_state("deferred"))

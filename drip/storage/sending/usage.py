@@ -29,7 +29,7 @@ from drip.core.caps import Use
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import messages
 from drip.storage.base.sql import Prepared, listed_in, numbers
-from drip.storage.operating.control import LEASE
+from drip.storage.operating.daemons import LEASE
 
 # Held for another reason than that nobody knows whether it left, a message never left.
 IN_FLIGHT = ("pending", "sending")
@@ -71,7 +71,7 @@ def _usage() -> Select[Any]:
 
 
 @lru_cache
-def _near_a_limit(count: int) -> Prepared:
+def _near_a_limit(count: int) -> Prepared[Any]:
     m, lease = messages.c, LEASE // MILLISECOND
     sent = type_coerce(m.sent_at, BigInteger)
     unsure = not_(and_(m.state == "sent", m.maybe_left_at.is_(None)))

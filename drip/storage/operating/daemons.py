@@ -1,21 +1,15 @@
-"""What the operator holds back, and which daemon has the database."""
+"""Daemons: which of them has the database, and whether it is alive."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from drip.storage.base.columns import Instant
-from drip.storage.base.schema import cursors, meta
-from drip.storage.base.schema_operating import daemons, holds
+from drip.storage.base.schema import daemons
 
-EVERYTHING = "*"
-LOST = "lost-time"
-_LOST = select(meta.c.value).where(meta.c.name == LOST)
-_HOLDS = select(holds).order_by(holds.c.scope)
 # A daemon that has not beaten for this long is taken for dead, and what it was handing over for unknown. Longer than
 # servers wait for a sender that fell silent (five minutes, RFC 5321 section 4.5.3.2.7).
 LEASE = timedelta(minutes=10)
@@ -44,35 +38,6 @@ class DaemonRecord:
     heartbeat_at: datetime
     ended_at: datetime | None
     trouble: str | None
-
-
-def hold(
-    connection: Connection, scope: str, now: datetime, reason: str | None = None
-) -> None:
-    """Holds back a campaign, or everything. `reason` says why the program itself does it."""
-    connection.execute(
-        insert_or(holds)
-        .values(scope=scope, at=now, reason=reason)
-        .on_conflict_do_nothing()
-    )
-
-
-def let_go(connection: Connection, scope: str) -> bool:
-    """Whether there was such a hold; there is none now."""
-    return connection.execute(delete(holds).where(holds.c.scope == scope)).rowcount == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Since when something is held back, and why where the program did it."""
-
-    at: datetime
-    reason: str | None
-
-
-def held_scopes(connection: Connection) -> dict[str, Hold]:
-    """What is held back."""
-    return {row.scope: Hold(row.at, row.reason) for row in connection.execute(_HOLDS)}
 
 
 def start_daemon(
@@ -120,38 +85,6 @@ def report(connection: Connection, number: int, trouble: str | None) -> None:
     """Keeps for `drip status` what keeps messages from leaving, if anything does."""
     connection.execute(
         update(daemons).where(daemons.c.number == number).values(trouble=trouble)
-    )
-
-
-def set_back(connection: Connection, now: datetime) -> None:
-    """The clock was wrong, and is behind what was looked at: from here on campaigns look again."""
-    connection.execute(update(cursors).where(cursors.c.at > now).values(at=now))
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A time of which the ledger was lost, because the database was put back: what was due in it may have left."""
-
-    start: datetime
-    end: datetime
-
-
-def lose(connection: Connection, lost: Lost) -> None:
-    """Remembers the newest time of which the ledger was lost."""
-    value = f"{lost.start.isoformat()} {lost.end.isoformat()}".encode()
-    statement = insert_or(meta).values(name=LOST, value=value)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"value": value})
-    )
-
-
-def lost(connection: Connection) -> Lost | None:
-    """The newest time of which the ledger was lost, if it ever was."""
-    found = connection.execute(_LOST).scalar()
-    return (
-        Lost(*map(datetime.fromisoformat, bytes(found).decode().split()))
-        if found
-        else None
     )
 
 

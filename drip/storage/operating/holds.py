@@ -1,0 +1,43 @@
+"""What is held back: by the operator, or by the program itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from drip.storage.base.schema import holds
+
+EVERYTHING = "*"
+_HOLDS = select(holds).order_by(holds.c.scope)
+
+
+def hold(
+    connection: Connection, scope: str, now: datetime, reason: str | None = None
+) -> None:
+    """Holds back a campaign, or everything. `reason` says why the program itself does it."""
+    connection.execute(
+        insert_or(holds)
+        .values(scope=scope, at=now, reason=reason)
+        .on_conflict_do_nothing()
+    )
+
+
+def let_go(connection: Connection, scope: str) -> bool:
+    """Whether there was such a hold; there is none now."""
+    return connection.execute(delete(holds).where(holds.c.scope == scope)).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Since when something is held back, and why where the program did it."""
+
+    at: datetime
+    reason: str | None
+
+
+def held_scopes(connection: Connection) -> dict[str, Hold]:
+    """What is held back."""
+    return {row.scope: Hold(row.at, row.reason) for row in connection.execute(_HOLDS)}
