@@ -472,8 +472,8 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
     with made.database.write() as connection:
 <<<<<<< HEAD
         holds.hold(connection, "thanks", at("2026-11-21"))
-    made.beat("2026-11-23 16:00")
-    made.beat("2026-11-23 17:30")
+    made.tick("2026-11-23 16:00")
+    made.tick("2026-11-23 17:30")
 =======
         control.hold(connection, "thanks", at("2026-11-21"))
     made.tick("2026-11-23 16:00")
@@ -737,7 +737,7 @@ def test_what_was_held_for_long_is_entered_and_skipped_with_its_reason_never_for
     with made.database.write() as connection:
 <<<<<<< HEAD
         holds.let_go(connection, "thanks")
-    made.beat("2026-11-02 12:00")
+    made.tick("2026-11-02 12:00")
 =======
         control.let_go(connection, "thanks")
     made.tick("2026-11-02 12:00")
