@@ -16,6 +16,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     CursorResult,
+    Executable,
     Float,
     Integer,
     Select,
@@ -27,6 +28,8 @@ from sqlalchemy import (
     literal_column,
     select,
 )
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -146,6 +149,36 @@ def typed_rows(
         _CONVERTERS[read_as] = from_result(list(statement.selected_columns), into)
     converter: Converter[Row] = _CONVERTERS[read_as]
     return converter(result)
+
+
+def first_row(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Row | None:
+    """The first of `typed_rows`; None if there is none."""
+    found = typed_rows(connection, statement, into)
+    return found[0] if found else None
+
+
+def one_row(connection: Connection, statement: Readable, into: type[Row]) -> Row:
+    """The row of a statement that always has one, as a count has."""
+    (found,) = typed_rows(connection, statement, into)
+    return found
+
+
+def count_changed(
+    connection: Connection, statement: Executable, values: Any = None
+) -> int:
+    """Runs it; how many rows it changed."""
+    return connection.execute(statement, values).rowcount
+
+
+def upsert(table: Table, *names: str) -> Insert:
+    """Inserts rows; one whose primary key is there takes on these columns."""
+    statement = insert_or(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: statement.excluded[name] for name in names},
+    )
 
 
 def columns_of(table: Table, into: type[Any]) -> list[Column[Any]]:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from drip.core.fields import Stored
 from drip.errors import DripError
-from drip.storage.base.columns import from_ms
-from drip.storage.base.schema import (
-    PEOPLE,
-    contacts,
+from drip.storage.base.schema import PEOPLE, contacts
+from drip.storage.base.sql import (
+    Folded,
+    Prepared,
+    columns_of,
+    first_row,
+    listed_in,
+    numbers,
+    one_row,
+    typed_rows,
 )
-from drip.storage.base.sql import Folded, Prepared, listed_in, numbers, parsed
 from drip.storage.people.change_marks import (
     CHUNK,
     chunks,
@@ -30,19 +28,21 @@ from drip.storage.people.change_marks import (
     touch,
     wake_runs,
 )
-from drip.storage.people.date_index import save_dates
+from drip.storage.people.date_index import Owned, save_dates
 
-# What every contact has a column for; everything else is among the attributes. (`timezone` has two.)
+# What every contact has a column for; everything else is among the attributes.
+# `timezone` has two: what a file said, and the zone that holds.
 COLUMNS = ("key", "email", "phone", "locale", "country")
 PLAIN = (*COLUMNS[1:], "timezone")
-# What every beat asks, built once: building a statement costs as much as running it.
-_CONTACTS = Prepared(select(contacts).where(contacts.c.id.in_(listed_in("ids"))))
 
 
 @dataclass(slots=True)
 class Contact:
-    """A contact as stored. `zone` is the one that holds for it, None for the workspace's; of one that was erased nothing is left
-    but the number."""
+    """A contact as stored.
+
+    `zone` is the one that holds for it, None for the workspace's. Of one that was
+    erased nothing is left but the number.
+    """
 
     key: str
     email: str | None = None
@@ -54,6 +54,10 @@ class Contact:
     attributes: dict[str, Stored] = field(default_factory=dict)
     id: int = 0
     erased_at: datetime | None = None
+
+
+_EVERYBODY = select(*columns_of(contacts, Contact))
+_BY_ID = Prepared(_EVERYBODY.where(contacts.c.id.in_(listed_in("ids"))), into=Contact)
 
 
 def address_of(contact: Contact, channel: str) -> str | None:
@@ -70,18 +74,18 @@ def address_of(contact: Contact, channel: str) -> str | None:
 
 
 def count(connection: Connection) -> int:
-    """How many people there are: neither erased ones nor sign-ups that nobody confirmed."""
-    return connection.execute(
-        select(func.count()).select_from(contacts).where(PEOPLE)
-    ).scalar_one()
+    """How many people there are: neither erased ones nor unconfirmed sign-ups."""
+    people = select(func.count()).select_from(contacts).where(PEOPLE)
+    return one_row(connection, people, into=int)
 
 
 def contacts_by_key(
     connection: Connection, keys: Collection[str]
 ) -> dict[str, Contact]:
     """The contacts among `keys`."""
-    rows = connection.execute(select(contacts).where(contacts.c.key.in_(keys)))
-    return {row.key: _contact(row) for row in rows}
+    named = _EVERYBODY.where(contacts.c.key.in_(keys))
+    found = typed_rows(connection, named, into=Contact)
+    return {contact.key: contact for contact in found}
 
 
 def contact_of_key(connection: Connection, key: str) -> Contact:
@@ -97,118 +101,77 @@ def contact_of_key(connection: Connection, key: str) -> Contact:
 
 def contact_by_email(connection: Connection, email: str) -> Contact | None:
     """The contact with this address, in whatever case; the first of several."""
-    row = connection.execute(
-        select(contacts)
-        .where(func.lower(contacts.c.email) == email.lower())
-        .order_by(contacts.c.id)
-        .limit(1)
-    ).first()
-    return _contact(row) if row else None
+    same = func.lower(contacts.c.email) == email.lower()
+    first = _EVERYBODY.where(same).order_by(contacts.c.id).limit(1)
+    return first_row(connection, first, into=Contact)
 
 
 def search(connection: Connection, text: str, most: int) -> list[Contact]:
-    """The first contacts, by key, whose key, address or phone number has this in it; letters large or small."""
-    c = contacts.c
-    holds = or_(
-        *(
-            Folded(column).contains(text.casefold(), autoescape=True)
-            for column in (c.key, c.email, c.phone)
-        )
-    )
-    people = select(contacts).where(PEOPLE)
-    statement = people.where(holds) if text else people
-    return [
-        _contact(row)
-        for row in connection.execute(statement.order_by(c.key).limit(most))
-    ]
+    """The first contacts, by key, whose key, address or phone number has this in it.
+
+    Letters may be large or small.
+    """
+    people = _EVERYBODY.where(PEOPLE)
+    if text:
+        people = people.where(_includes(text.casefold()))
+    first = people.order_by(contacts.c.key).limit(most)
+    return typed_rows(connection, first, into=Contact)
+
+
+def _includes(text: str) -> ColumnElement[bool]:
+    searched = (contacts.c.key, contacts.c.email, contacts.c.phone)
+    return or_(*(Folded(column).contains(text, autoescape=True) for column in searched))
 
 
 def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Contact]:
     """The contacts with these ids."""
-    return {
-        id_: Contact(
-            key,
-            email,
-            phone,
-            locale,
-            country,
-            timezone,
-            zone,
-            parsed(attributes),
-            id_,
-            from_ms(erased),
-        )
-        for id_, key, email, phone, locale, country, timezone, zone, attributes, _, erased in _CONTACTS.rows(
-            connection, ids=numbers(ids)
-        )
-    }
-
-
-def _contact(row: Any) -> Contact:
-    return Contact(
-        row.key,
-        row.email,
-        row.phone,
-        row.locale,
-        row.country,
-        row.timezone,
-        row.zone,
-        dict(row.attributes),
-        row.id,
-        row.erased_at,
-    )
+    found = _BY_ID.rows(connection, ids=numbers(ids))
+    return {contact.id: contact for contact in found}
 
 
 def save_contacts(
     connection: Connection, people: Sequence[Contact], date_fields: Collection[str]
 ) -> None:
-    """Stores new contacts (id 0, which is then set) and changed ones, with their dates; wakes their runs.
+    """Stores contacts with their dates, and wakes their runs.
 
-    Needs the write lock, for the ids.
+    New ones have id 0, which is then set: that needs the write lock.
     """
-    before = {each.id for each in people if each.id}
+    before = {contact.id for contact in people if contact.id}
     save_changed(connection, contacts, people)
-    save_dates(
-        connection,
-        "contact",
-        [(each.id, 0, each.attributes) for each in people],
-        date_fields,
-        before,
-    )
-    wake_runs(connection, [each.id for each in people])
+    owned = [Owned(contact.id, 0, contact.attributes) for contact in people]
+    save_dates(connection, "contact", owned, date_fields, before)
+    wake_runs(connection, [contact.id for contact in people])
 
 
 def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int]:
-    """Everybody in these zones is in the workspace's from now on; how many were in each."""
+    """Everybody in these zones is in the workspace's now; how many were in each."""
     left: dict[str, int] = {}
     for name in names:
-        ids = list(
-            connection.scalars(select(contacts.c.id).where(contacts.c.zone == name))
-        )
+        inside = select(contacts.c.id).where(contacts.c.zone == name)
+        ids = typed_rows(connection, inside, into=int)
         move_to_zone(connection, ids, None)
         left[name] = len(ids)
     return left
 
 
 def without_zone(connection: Connection) -> Iterator[list[Contact]]:
-    """Who is in the workspace's zone though something says where they live, some at a time."""
-    c, after = contacts.c, 0
+    """Who is in the workspace's zone though something says where they live.
+
+    They come some at a time.
+    """
+    c = contacts.c
     said = or_(c.timezone.is_not(None), c.phone.is_not(None), c.country.is_not(None))
-    while rows := connection.execute(
-        select(contacts)
-        .where(c.zone.is_(None), said, c.id > after)
-        .order_by(c.id)
-        .limit(CHUNK)
-    ).all():
-        yield [_contact(row) for row in rows]
-        after = rows[-1].id
+    homeless = _EVERYBODY.where(c.zone.is_(None), said).order_by(c.id).limit(CHUNK)
+    after = 0
+    while found := typed_rows(connection, homeless.where(c.id > after), into=Contact):
+        yield found
+        after = found[-1].id
 
 
 def move_to_zone(connection: Connection, ids: Sequence[int], name: str | None) -> None:
     """These contacts are in this zone (None: the workspace's) from now on."""
     for chunk in chunks(ids):
-        connection.execute(
-            update(contacts).where(contacts.c.id.in_(chunk)).values(zone=name)
-        )
+        of_chunk = update(contacts).where(contacts.c.id.in_(chunk))
+        connection.execute(of_chunk.values(zone=name))
     touch(connection, ids)
     wake_runs(connection, ids)

@@ -1,4 +1,8 @@
-"""Suppressions: addresses never to be written to again, kept as keyed hashes."""
+"""Suppressions: addresses never to be written to again, kept as keyed hashes.
+
+Who is erased stays suppressed: a hash gives no address away without the key, which
+never leaves the database.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +11,58 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    delete,
-    select,
-)
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import CHANNELS
-from drip.storage.base.schema import (
-    meta,
-    suppressions,
-)
-from drip.storage.base.sql import Prepared, texts_in
+from drip.storage.base.facts import fact
+from drip.storage.base.schema import suppressions
+from drip.storage.base.sql import Prepared, columns_of, first_row, texts_in
 from drip.storage.people.contacts import Contact, address_of
 
-_SUPPRESSION_KEY = Prepared(
-    select(meta.c.value).where(meta.c.name == "suppression-key")
-)
-_ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1))
+SUPPRESSION_KEY = "suppression-key"
+
+
+class SuppressedDigest(NamedTuple):
+    """The hash of an address, and why it is suppressed."""
+
+    digest: str
+    reason: str
+
+
+class _SuppressedSince(NamedTuple):
+    reason: str
+    at: datetime
+
+
+_ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1), into=str)
 _SUPPRESSED = Prepared(
-    select(suppressions.c.digest, suppressions.c.reason).where(
+    select(*columns_of(suppressions, SuppressedDigest)).where(
         suppressions.c.digest.in_(texts_in("digests"))
-    )
+    ),
+    into=SuppressedDigest,
 )
 
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
     """Never again to this address. The first reason stays."""
-    row = {
-        "digest": digest(suppression_key(connection), address),
-        "reason": reason,
-        "at": now,
-    }
+    own = digest(suppression_key(connection), address)
+    row = {"digest": own, "reason": reason, "at": now}
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)
 
 
 def take_back(connection: Connection, address: str, reason: str) -> None:
     """An address that was given up for a reason that begins so is not."""
     own = suppressions.c.digest == digest(suppression_key(connection), address)
-    connection.execute(
-        delete(suppressions).where(
-            own, suppressions.c.reason.startswith(reason, autoescape=True)
-        )
-    )
+    for_this = suppressions.c.reason.startswith(reason, autoescape=True)
+    connection.execute(delete(suppressions).where(own, for_this))
 
 
 def any_suppressed(connection: Connection) -> bool:
     """Whether any address is: if none is, nobody's has to be hashed to see."""
-    return bool(_ANY_SUPPRESSED.rows(connection))
+    return _ANY_SUPPRESSED.first(connection) is not None
 
 
 def suppressed(connection: Connection, digests: Collection[str]) -> dict[str, str]:
@@ -76,20 +82,20 @@ class GivenUp:
 
 def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
     """Those of a contact's addresses that are suppressed."""
-    key, found = suppression_key(connection), []
+    key = suppression_key(connection)
+    found = []
     for channel in CHANNELS:
         address = address_of(contact, channel)
-        of_address = select(suppressions.c.reason, suppressions.c.at)
-        row = (
-            connection.execute(
-                of_address.where(suppressions.c.digest == digest(key, address))
-            ).first()
-            if address
-            else None
-        )
-        if address and row:
-            found.append(GivenUp(channel, address, row.reason, row.at))
+        since = _since(connection, digest(key, address)) if address else None
+        if address and since:
+            found.append(GivenUp(channel, address, since.reason, since.at))
     return found
+
+
+def _since(connection: Connection, hashed: str) -> _SuppressedSince | None:
+    columns = columns_of(suppressions, _SuppressedSince)
+    own = select(*columns).where(suppressions.c.digest == hashed)
+    return first_row(connection, own, into=_SuppressedSince)
 
 
 def digest(key: bytes, address: str) -> str:
@@ -99,4 +105,7 @@ def digest(key: bytes, address: str) -> str:
 
 def suppression_key(connection: Connection) -> bytes:
     """The key of this database's hashes."""
-    return bytes(_SUPPRESSION_KEY.rows(connection)[0][0])
+    key = fact(connection, SUPPRESSION_KEY)
+    # Under a new one nobody who was suppressed would be any more.
+    assert key is not None, "a database is made with it"
+    return key

@@ -99,7 +99,7 @@ dates = Table(
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
     Column("record_id", Number, primary_key=True),
     Column("field", Words, primary_key=True),
-    Column("day", Words),
+    Column("day", Words, nullable=False),
     Column("month_day", Words, nullable=False),
     Index("dates_by_record", "record_id"),
     Index("dates_by_day", "field", "day"),
