@@ -470,15 +470,9 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
     made.tick("2026-11-20 18:00")
     with made.database.write() as connection:
-<<<<<<< HEAD
         holds.hold(connection, "thanks", at("2026-11-21"))
     made.tick("2026-11-23 16:00")
     made.tick("2026-11-23 17:30")
-=======
-        control.hold(connection, "thanks", at("2026-11-21"))
-    made.tick("2026-11-23 16:00")
-    made.tick("2026-11-23 17:30")
->>>>>>> 6431514 (Tests call a tick by its name)
     assert made.sent() == []
     assert [entry.code for entry in made.ledger() if entry.outcome == "deferred"] == [
         "paused"
@@ -735,13 +729,8 @@ def test_what_was_held_for_long_is_entered_and_skipped_with_its_reason_never_for
     made.events("event,id,contact,at", "order.placed,1,ana,2026-10-02 10:00")
     made.tick("2026-11-01 12:00")
     with made.database.write() as connection:
-<<<<<<< HEAD
         holds.let_go(connection, "thanks")
     made.tick("2026-11-02 12:00")
-=======
-        control.let_go(connection, "thanks")
-    made.tick("2026-11-02 12:00")
->>>>>>> 6431514 (Tests call a tick by its name)
     assert made.timeline() == ["2026-11-02 12:00 skipped send thanks (too-late)"]
 
 

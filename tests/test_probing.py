@@ -132,14 +132,13 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
                 super().deliver(messages, session)
                 # Meanwhile another process has heard that the server wants less.
                 with made.world.database.write() as connection:
-                    now = int(NOON.timestamp() * 1000)
                     rate_limits.close(
                         connection,
                         "email",
                         "",
-                        now,
-                        30_000,
-                        1_800_000,
+                        NOON,
+                        timedelta(seconds=30),
+                        timedelta(minutes=30),
                         reason="too much mail",
                     )
 

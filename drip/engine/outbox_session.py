@@ -34,7 +34,7 @@ from drip.core.rates import backoff
 from drip.core.steps import SendStep
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.dispatch_result import CLOSED_MS, COSTLY_MS, DispatchResult
+from drip.engine.dispatch_result import CLOSED, COSTLY, DispatchResult
 from drip.engine.facts import ContactFacts
 from drip.engine.judging import candidate_of
 from drip.storage.base.database import Database
@@ -389,7 +389,7 @@ class OutboxSession:
                     counted.stuck(
                         f"The other side takes nothing ({without_addresses(answer)}).",
                         WHY_US,
-                        COSTLY_MS,
+                        COSTLY,
                     )
                 return False
             case Refused(answer, "transport", False) | Unsent(answer, "transport"):
@@ -410,7 +410,7 @@ class OutboxSession:
                 counted.stuck(
                     f"The other side takes nothing ({without_addresses(answer)}).",
                     WHY_US,
-                    COSTLY_MS,
+                    COSTLY,
                 )
                 return False
             case Unsent(answer, "rate"):
@@ -430,7 +430,7 @@ class OutboxSession:
                 counted.stuck(
                     f"The other side wants fewer messages at once ({said}).",
                     SLOWER,
-                    CLOSED_MS,
+                    CLOSED,
                 )
                 return False
             case Refused(answer, scope, early) if (
@@ -526,8 +526,8 @@ class OutboxSession:
                         connection,
                         outgoing.channel,
                         domain,
-                        millis(now),
-                        *CLOSED_MS,
+                        now,
+                        *CLOSED,
                         reason=said,
                     )
                     self._closed.add(domain)
@@ -635,7 +635,7 @@ class OutboxSession:
             counted.stuck(
                 f"The mail server {self.relay} {said} ({without_addresses(answer)}).",
                 REFUSES,
-                COSTLY_MS,
+                COSTLY,
             )
 
     def _may_resend(self, connection: Connection, each: Ready) -> bool:

@@ -30,8 +30,8 @@ from drip.storage.base.schema import (
     relays,
     session_deaths,
     sessions,
-    told,
     webhook_outbox,
+    webhook_positions,
 )
 from drip.storage.base.sqlite import SqliteDatabase
 
@@ -47,7 +47,7 @@ APART = (
     api_keys,
     answered,
     webhook_outbox,
-    told,
+    webhook_positions,
     links,
     operators,
     sessions,

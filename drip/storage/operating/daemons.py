@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from drip.storage.base.columns import Instant
 from drip.storage.base.schema import daemons
+from drip.storage.base.sql import count_changed, first_row, one_row
 
-# A daemon that has not beaten for this long is taken for dead, and what it was handing over for unknown. Longer than
-# servers wait for a sender that fell silent (five minutes, RFC 5321 section 4.5.3.2.7).
+# A daemon that has not beaten for this long is taken for dead, and what it was handing
+# over for unknown. Longer than servers wait for a sender that fell silent (five
+# minutes, RFC 5321 section 4.5.3.2.7).
 LEASE = timedelta(minutes=10)
-_ALIVE = daemons.c.ended_at.is_(None) & (
-    daemons.c.heartbeat_at > bindparam("before", type_=Instant)
-)
-_RENEW = (
-    update(daemons)
-    .where(daemons.c.number == bindparam("mine"), _ALIVE)
-    .values(heartbeat_at=bindparam("now", type_=Instant))
-)
-_END_DEAD = (
-    update(daemons)
-    .where(daemons.c.ended_at.is_(None), ~_ALIVE)
-    .values(ended_at=bindparam("now", type_=Instant))
-)
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonRecord:
-    """A daemon. `ended_at` is when it ended, or was taken for dead; None for one that works, or died unnoticed."""
+    """A daemon.
+
+    `ended_at` is when it ended, or was taken for dead; None for one that works, or
+    died unnoticed.
+    """
 
     number: int
     pid: int
@@ -40,20 +34,41 @@ class DaemonRecord:
     trouble: str | None
 
 
+class _HighestNumber(NamedTuple):
+    number: int | None
+
+
+class _LastHeartbeat(NamedTuple):
+    heartbeat_at: datetime | None
+
+
+_NOT_ENDED = daemons.c.ended_at.is_(None)
+_BEATS = daemons.c.heartbeat_at > bindparam("before", type_=Instant)
+_ALIVE = _NOT_ENDED & _BEATS
+_RENEW = (
+    update(daemons)
+    .where(daemons.c.number == bindparam("mine"), _ALIVE)
+    .values(heartbeat_at=bindparam("now", type_=Instant))
+)
+_END_DEAD = (
+    update(daemons)
+    .where(_NOT_ENDED, ~_ALIVE)
+    .values(ended_at=bindparam("now", type_=Instant))
+)
+
+
 def start_daemon(
     connection: Connection, pid: int, now: datetime, *, alone: bool = True
 ) -> int:
     """The number of the daemon that starts now: higher than every one before.
 
-    `alone` says that none of those before can be alive, because the caller has the one lock that they need.
+    `alone` says that none of those before can be alive, because the caller has the one
+    lock that they need.
     """
     if alone:
-        connection.execute(
-            update(daemons).where(daemons.c.ended_at.is_(None)).values(ended_at=now)
-        )
-    number: int = (
-        connection.execute(select(func.max(daemons.c.number))).scalar() or 0
-    ) + 1
+        connection.execute(update(daemons).where(_NOT_ENDED).values(ended_at=now))
+    highest = select(func.max(daemons.c.number).label("number"))
+    number = (one_row(connection, highest, into=_HighestNumber).number or 0) + 1
     row = {"number": number, "pid": pid, "started_at": now, "heartbeat_at": now}
     connection.execute(insert(daemons).values(row))
     return number
@@ -61,51 +76,44 @@ def start_daemon(
 
 def renew(connection: Connection, number: int, now: datetime) -> bool:
     """Whether this daemon is still taken for alive; then it is for another `LEASE`."""
-    return (
-        connection.execute(
-            _RENEW, {"mine": number, "now": now, "before": now - LEASE}
-        ).rowcount
-        == 1
-    )
+    values = {"mine": number, "now": now, "before": now - LEASE}
+    return count_changed(connection, _RENEW, values) == 1
 
 
 def keep_alive(connection: Connection, number: int, pid: int, now: datetime) -> int:
-    """The number under which the one daemon of a database goes on: its own while it is taken for alive, else a new one."""
-    return (
-        number if renew(connection, number, now) else start_daemon(connection, pid, now)
-    )
+    """The number under which the one daemon of a database goes on.
+
+    Its own while it is taken for alive, else a new one.
+    """
+    if renew(connection, number, now):
+        return number
+    return start_daemon(connection, pid, now)
 
 
 def end_dead(connection: Connection, now: datetime) -> None:
-    """Ends the daemons whose lease has run out: what they hand over is nobody's any more."""
+    """Ends the daemons whose lease has run out: what they hand over is nobody's."""
     connection.execute(_END_DEAD, {"now": now, "before": now - LEASE})
 
 
 def report(connection: Connection, number: int, trouble: str | None) -> None:
     """Keeps for `drip status` what keeps messages from leaving, if anything does."""
-    connection.execute(
-        update(daemons).where(daemons.c.number == number).values(trouble=trouble)
-    )
+    own = update(daemons).where(daemons.c.number == number)
+    connection.execute(own.values(trouble=trouble))
 
 
 def end_daemon(connection: Connection, number: int, now: datetime) -> None:
     """The daemon ended in order."""
-    connection.execute(
-        update(daemons).where(daemons.c.number == number).values(ended_at=now)
-    )
+    own = update(daemons).where(daemons.c.number == number)
+    connection.execute(own.values(ended_at=now))
 
 
 def known_until(connection: Connection) -> datetime | None:
     """The latest heartbeat that any daemon ever left here."""
-    at: datetime | None = connection.execute(
-        select(func.max(daemons.c.heartbeat_at))
-    ).scalar()
-    return at
+    last = select(func.max(daemons.c.heartbeat_at).label("heartbeat_at"))
+    return one_row(connection, last, into=_LastHeartbeat).heartbeat_at
 
 
 def last_daemon(connection: Connection) -> DaemonRecord | None:
     """The newest daemon; None if none ever ran here."""
-    row = connection.execute(
-        select(daemons).order_by(daemons.c.number.desc()).limit(1)
-    ).first()
-    return DaemonRecord(*row) if row else None
+    newest = select(daemons).order_by(daemons.c.number.desc()).limit(1)
+    return first_row(connection, newest, into=DaemonRecord)

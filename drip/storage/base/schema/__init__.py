@@ -20,8 +20,8 @@ from drip.storage.base.schema.operating_tables import (
     operators,
     sessions,
     signing_keys,
-    told,
     webhook_outbox,
+    webhook_positions,
 )
 from drip.storage.base.schema.people_tables import (
     PEOPLE,
@@ -96,6 +96,6 @@ __all__ = [
     "suppressions",
     "tags",
     "tasks",
-    "told",
     "webhook_outbox",
+    "webhook_positions",
 ]

@@ -64,7 +64,7 @@ alarms = Table(
     Column("at", Instant, nullable=False),
     Column("ended_at", Instant),
     # When whoever the settings name was told of it.
-    Column("told_at", Instant),
+    Column("notified_at", Instant),
     Index("alarms_by_action", "action", "about", "at"),
     Index("alarms_by_time", "at"),
 )
@@ -108,8 +108,8 @@ webhook_outbox = Table(
     Index("notices_by_contact", "contact_id", **rows_where("contact_id IS NOT NULL")),
 )
 
-told = Table(
-    "told",
+webhook_positions = Table(
+    "webhook_positions",
     metadata,
     Column("webhook", Words, primary_key=True),
     Column("notice", Number, nullable=False),
