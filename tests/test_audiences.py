@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drip.core.conditions import Rank
 from drip.core.steps import Split, arm_of, chance_of
 from drip.storage.operating import holds
-from drip.storage.people import audience_sql, segments
+from drip.storage.people import ranks, segments
 from drip.transports.mime import to_bytes
 from tests.cli import drip
 from tests.world import World, at
@@ -259,9 +259,9 @@ def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
             made.events("event,contact,at,total", *rows)
         made.tick(midnight)
         with made.database.read() as connection:
-            anew = audience_sql.ranked(
+            anew = ranks.ranked(
                 rank,
-                audience_sql.standings(
+                ranks.standings(
                     connection, made.workspace.settings, rank.field, midnight
                 ),
             )

@@ -20,7 +20,7 @@ from drip.engine.catch_up import follow
 from drip.engine.facts import ContactFacts
 from drip.storage.base.schema import contacts, records
 from drip.storage.campaigns import audience
-from drip.storage.people import audience_sql, coupons, tags
+from drip.storage.people import audience_sql, condition_sql, coupons, tags, zones
 from drip.storage.people import contacts as contact_store
 from drip.storage.people import records as record_store
 from tests.world import World, at
@@ -351,18 +351,18 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
                         if why_not(campaign.audience, facts) is None
                         else set()
                     )
-                for today, names in audience_sql.days_of_zones(
+                for today, names in zones.days_of_zones(
                     settings_, audience.zones(connection), NOW
                 ).items():
-                    where = audience_sql.Reader(settings_, NOW, today, "vehicle").where(
-                        campaign.audience
-                    )
+                    where = condition_sql.Reader(
+                        settings_, NOW, today, "vehicle"
+                    ).where(campaign.audience)
                     statement = select(records.c.id).join(
                         contacts, contacts.c.id == records.c.contact_id
                     )
                     sql |= set(
                         connection.scalars(
-                            statement.where(where, audience_sql.in_zones(names))
+                            statement.where(where, zones.in_zones(names))
                         )
                     )
                 assert sql == python, campaign.audience

@@ -20,10 +20,18 @@ from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.storage.campaigns import audience, runs
-from drip.storage.campaigns.audience import Cursor
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns.cursors import Cursor
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import api_keys
-from drip.storage.people import audience_sql, change_marks, counters, records, segments
+from drip.storage.people import (
+    audience_sql,
+    change_marks,
+    counters,
+    ranks,
+    records,
+    segments,
+)
 from drip.storage.people.counters import Movement
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
@@ -38,8 +46,8 @@ COUNTERS, SEGMENTS, RANKS, PRUNED = "*counters", "*segments", "*ranks", "*pruned
 
 def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> None:
     """Brings everything up to date that entering and judging rely on."""
-    cursors = audience.cursors_of(connection)
-    newest = audience.newest(connection, now)
+    cursors = cursor_store.cursors_of(connection)
+    newest = cursor_store.newest(connection, now)
     follow_moved_dates(connection, campaign_set, now)
     moved: dict[str, Cursor] = {}
     if campaign_set.settings.counters:
@@ -51,7 +59,7 @@ def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> 
         moved |= regroup(connection, campaign_set, wanted, cursors, newest)
     if prune(connection, campaign_set, cursors.get(PRUNED), now):
         moved[PRUNED] = newest
-    audience.move_cursors(connection, moved)
+    cursor_store.move_cursors(connection, moved)
 
 
 def prune(
@@ -298,19 +306,17 @@ def _rank(
     for name, rank in wanted.items():
         if not isinstance(rank, Rank) or (
             before
-            and audience_sql.stands_still(
-                connection, settings, rank, before.at, looked.at
-            )
+            and ranks.stands_still(connection, settings, rank, before.at, looked.at)
         ):
             continue
         if rank.field not in standings:
-            standings[rank.field] = audience_sql.standings(
+            standings[rank.field] = ranks.standings(
                 connection, settings, rank.field, looked.at
             )
         came, went = segments.replace(
             connection,
             name,
-            audience_sql.ranked(rank, standings[rank.field]),
+            ranks.ranked(rank, standings[rank.field]),
             looked.at,
         )
         change_marks.wake_runs(connection, came | went)

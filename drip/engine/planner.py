@@ -16,7 +16,8 @@ from drip.engine.judging import Judging, Texts
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
-from drip.storage.campaigns import audience, runs
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns import runs
 from drip.storage.people import change_marks, counters, erasing, sign_ups
 from drip.storage.sending import outbox
 
@@ -102,7 +103,7 @@ def is_due(database: Database, now: datetime) -> bool:
 def has_news(database: Database, campaign_set: CampaignSet) -> bool:
     """Whether people or counters have changed since campaigns and segments looked last."""
     with database.read() as connection:
-        cursors = audience.cursors_of(connection)
+        cursors = cursor_store.cursors_of(connection)
         change, entry = (
             change_marks.last_change(connection),
             counters.newest_entry(connection),

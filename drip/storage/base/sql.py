@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, cast, overload
 
@@ -42,7 +42,7 @@ from drip.storage.base.converters import (
 )
 from drip.storage.base.converters import parsed as parsed
 
-Readable = Select[Any] | CompoundSelect[Any]
+Readable = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
 
 
 class Prepared(Generic[Row]):
@@ -128,27 +128,41 @@ class _Compiled:
         self.fixed = {name: compiled.params.get(name) for name in self.order}
 
 
+AT_ONCE = 1_000
 # By the names of the columns, which are at hand: to look at a statement's columns
 # takes as long as to run it.
 _CONVERTERS: dict[tuple[type[Any], tuple[str, ...]], Converter[Any]] = {}
 
 
 def typed_rows(
-    connection: Connection,
-    statement: Readable,
-    into: type[Row],
-    values: Mapping[str, Any] | None = None,
+    connection: Connection, statement: Readable, into: type[Row]
 ) -> list[Row]:
     """The rows of a statement that is not prepared, as those of `Prepared`.
 
     Raises TypeError where its columns are not the fields of `into`.
     """
-    result = connection.execute(statement, values)
+    result = connection.execute(statement)
+    return _converter(result, statement, into)(result)
+
+
+def stream_rows(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Iterator[Row]:
+    """As `typed_rows`, some at a time: of what need not fit into memory."""
+    result = connection.execute(statement)
+    converter = _converter(result, statement, into)
+    for some in result.partitions(AT_ONCE):
+        yield from converter(some)
+
+
+def _converter(
+    result: CursorResult[Any], statement: Readable, into: type[Row]
+) -> Converter[Row]:
     read_as = (into, tuple(result.keys()))
     if read_as not in _CONVERTERS:
         _CONVERTERS[read_as] = from_result(list(statement.selected_columns), into)
     converter: Converter[Row] = _CONVERTERS[read_as]
-    return converter(result)
+    return converter
 
 
 def first_row(
