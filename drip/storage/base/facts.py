@@ -7,6 +7,8 @@ from sqlalchemy import Connection, bindparam, select
 from drip.storage.base.schema import meta
 from drip.storage.base.sql import Prepared, upsert
 
+# The name of the key that hashes suppressed addresses.
+SUPPRESSION_KEY = "suppression-key"
 _FACT = Prepared(
     select(meta.c.value).where(meta.c.name == bindparam("of_name")), into=bytes
 )

@@ -1,4 +1,7 @@
-"""SQL as storage writes it, where databases differ: prepared statements, lists, JSON, comparing text, exact sums."""
+"""SQL as storage writes it: prepared statements, typed rows, and where databases differ.
+
+They differ in lists, JSON, comparing text, and sums.
+"""
 
 from __future__ import annotations
 
@@ -108,9 +111,8 @@ class Prepared(Generic[Row]):
     ) -> CursorResult[Any]:
         compiled = self._for(connection)
         given = {**compiled.fixed, **values}
-        return connection.exec_driver_sql(
-            compiled.sql, tuple([given[name] for name in compiled.order])
-        )
+        in_order = tuple([given[name] for name in compiled.order])
+        return connection.exec_driver_sql(compiled.sql, in_order)
 
     def _for(self, connection: Connection) -> _Compiled:
         kind = connection.dialect.name
@@ -230,7 +232,8 @@ def _listed(element: _Listed, compiler: Any, **options: Any) -> str:
 
 @compiles(_Listed, "postgresql")
 def _listed_there(element: _Listed, compiler: Any, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+    given = compiler.process(element.clauses, **options)
+    return f"json_array_elements_text(CAST({given} AS JSON))"
 
 
 @compiles(_ListedNumber)
@@ -245,13 +248,18 @@ def _listed_number_there(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def listed_in(name: str) -> Select[Any]:
-    """Numbers given as one parameter, as `numbers` writes them: for `column.in_(…)` of a prepared statement."""
-    return select(_ListedNumber()).select_from(_Listed(bindparam(name, type_=Text)))
+    """Numbers given as one parameter, as `numbers` writes them.
+
+    For `column.in_(…)` of a prepared statement.
+    """
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedNumber()).select_from(given)
 
 
 def texts_in(name: str) -> Select[Any]:
     """As `listed_in`, for texts, as `json.dumps` writes a list of them."""
-    return select(_ListedText()).select_from(_Listed(bindparam(name, type_=Text)))
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedText()).select_from(given)
 
 
 def numbers(ids: Iterable[int]) -> str:
@@ -311,17 +319,22 @@ def _json_number_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
     held = compiler.process(column, **options)
     is_number = f"json_typeof({held} -> '{name.name}') = 'number'"
-    return f"(CASE WHEN {is_number} THEN CAST({held} ->> '{name.name}' AS DOUBLE PRECISION) END)"
+    number = f"CAST({held} ->> '{name.name}' AS DOUBLE PRECISION)"
+    return f"(CASE WHEN {is_number} THEN {number} END)"
 
 
 @compiles(_JsonFlag, "postgresql")
 def _json_flag_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
-    return f"(CASE {compiler.process(column, **options)} ->> '{name.name}' WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+    flag = f"{compiler.process(column, **options)} ->> '{name.name}'"
+    return f"(CASE {flag} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
 
 
 def json_text(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """The text of a JSON column by its name: written out, so that an index over the same words serves."""
+    """The text of a JSON column by its name.
+
+    It is written out, so that an index over the same words serves.
+    """
     return _JsonText(column, literal_column(name))
 
 
@@ -336,7 +349,10 @@ def json_flag(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
 
 
 def folded(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Text as conditions compare it. Both databases are given this function when they are opened or made."""
+    """Text as conditions compare it.
+
+    Both databases are given this function when they are opened or made.
+    """
     return Folded(value)
 
 
@@ -400,7 +416,8 @@ class _OffIndexes(FunctionElement[bool]):
 def off_indexes(flag: ColumnElement[bool]) -> ColumnElement[bool]:
     """The flag of a column, of which no index of a server is to serve.
 
-    What a server knows of a table can be of before it was filled, when next to no row had the flag.
+    What a server knows of a table can be of before it was filled, when next to no row
+    had the flag.
     """
     return _OffIndexes(flag)
 

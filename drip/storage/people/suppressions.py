@@ -17,12 +17,10 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import CHANNELS
-from drip.storage.base.facts import fact
+from drip.storage.base.facts import SUPPRESSION_KEY, fact
 from drip.storage.base.schema import suppressions
 from drip.storage.base.sql import Prepared, columns_of, first_row, texts_in
 from drip.storage.people.contacts import Contact, address_of
-
-SUPPRESSION_KEY = "suppression-key"
 
 
 class SuppressedDigest(NamedTuple):

@@ -24,7 +24,8 @@ campaign_versions = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-# How far each campaign has looked: up to an instant, an event's number and a change's number.
+# How far each campaign has looked: up to an instant, an event's number and a change's
+# number.
 cursors = Table(
     "cursors",
     metadata,
@@ -32,7 +33,8 @@ cursors = Table(
     Column("at", Instant, nullable=False),
     Column("event_id", Number, nullable=False),
     Column("change", Number, nullable=False),
-    # The version of campaign and settings that looked; under other ones the past is looked at again.
+    # The version of campaign and settings that looked; under other ones the past is
+    # looked at again.
     Column("rules", Words, nullable=False),
 )
 
@@ -46,7 +48,8 @@ runs = Table(
     Column("record_id", Number, nullable=False),
     Column("occurrence", Words, nullable=False),
     Column("event_id", Number),
-    # The date that `at:` steps hang on; the index of the step it is at; when the step before was done.
+    # The date that `at:` steps hang on; the index of the step it is at; when the step
+    # before was done.
     Column("anchor", Words),
     Column("position", Number, nullable=False),
     Column("since", Instant, nullable=False),
@@ -58,7 +61,8 @@ runs = Table(
     Column("code", Words),
     Column("sentence", Words),
     Column("place", Words),
-    # The events that it waited for, by the first part of their names; the arms of its splits, by step.
+    # The events that it waited for, by the first part of their names; the arms of its
+    # splits, by step.
     Column("heard", JSON(none_as_null=True)),
     Column("arms", JSON(none_as_null=True)),
     # The guarantee behind "planning the same thing twice is harmless".

@@ -45,7 +45,8 @@ counter_entries = Table(
     Index("counter_entries_by_counter", "counter", "id"),
 )
 
-# Codes: made for a run, or imported and waiting for one. `expires` is the last day on which it is good.
+# Codes: made for a run, or imported and waiting for one. `expires` is the last day on
+# which it is good.
 coupons = Table(
     "coupons",
     metadata,

@@ -14,7 +14,8 @@ from sqlalchemy import (
 from drip.storage.base.columns import KEY_ALONE, Instant, Number, Words
 from drip.storage.base.schema.metadata import metadata, rows_where
 
-# One row per fact about the database itself: the workspace's id, the key that hashes suppressed addresses.
+# One row per fact about the database itself: the workspace's id, the key that hashes
+# suppressed addresses.
 meta = Table(
     "meta",
     metadata,
@@ -30,8 +31,9 @@ signing_keys = Table(
     Column("created_at", Instant, nullable=False),
 )
 
-# Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
-# beaten lately (`heartbeat_at`, its lease) and has not ended.
+# Every daemon that worked on this database. `number` grows with each start: the fencing
+# token. One that is alive has beaten lately (`heartbeat_at`, its lease) and has not
+# ended.
 daemons = Table(
     "daemons",
     metadata,
@@ -53,7 +55,8 @@ holds = Table(
     Column("reason", Words),
 )
 
-# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one from another; one that lasts ends.
+# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one
+# from another; one that lasts ends.
 alarms = Table(
     "alarms",
     metadata,
@@ -81,7 +84,8 @@ api_keys = Table(
     Column("revoked_at", Instant),
 )
 
-# What was answered to requests that name themselves (Idempotency-Key), so that a repeat gets the same answer.
+# What was answered to requests that name themselves (Idempotency-Key), so that a repeat
+# gets the same answer.
 answered = Table(
     "answered",
     metadata,
@@ -103,7 +107,8 @@ webhook_outbox = Table(
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", JSON, nullable=False),
-    # Whom it is about: what is not told yet of a person who is erased is told to nobody.
+    # Whom it is about: what is not told yet of a person who is erased is told to
+    # nobody.
     Column("contact_id", ForeignKey("contacts.id")),
     Index("notices_by_contact", "contact_id", **rows_where("contact_id IS NOT NULL")),
 )
@@ -116,8 +121,8 @@ webhook_positions = Table(
     **KEY_ALONE,
 )
 
-# Mails with somebody's own data, which were asked for on the preferences page. `text` has a place for the link, which is made as
-# the mail leaves.
+# Mails with somebody's own data, which were asked for on the preferences page. `text`
+# has a place for the link, which is made as the mail leaves.
 data_mails = Table(
     "data_mails",
     metadata,
@@ -136,8 +141,9 @@ data_mails = Table(
     Index("data_mails_by_state", "state", "again_at"),
 )
 
-# Erased people of whom something may still lie in files, or in the unused parts of the database's own: until `daemon` or a
-# command has cleared it. `cleared_at` is when the files were.
+# Erased people of whom something may still lie in files, or in the unused parts of the
+# database's own: until `daemon` or a command has cleared it. `cleared_at` is when the
+# files were.
 erasures = Table(
     "erasures",
     metadata,
@@ -147,7 +153,8 @@ erasures = Table(
     **KEY_ALONE,
 )
 
-# Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is kept.
+# Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is
+# kept.
 operators = Table(
     "operators",
     metadata,

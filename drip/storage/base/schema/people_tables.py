@@ -34,9 +34,11 @@ contacts = Table(
     Column("timezone", Words),
     Column("zone", Words),
     Column("attributes", JSON, nullable=False),
-    # Counts up with each transaction that changes people: what the planner has not seen yet has a higher one.
+    # Counts up with each transaction that changes people: what the planner has not seen
+    # yet has a higher one.
     Column("change", Number, nullable=False),
-    # An erased person: nothing is left but the number. Its key begins with `erased-`, and nobody else's does.
+    # An erased person: nothing is left but the number. Its key begins with `erased-`,
+    # and nobody else's does.
     Column("erased_at", Instant),
     CheckConstraint(
         "erased_at IS NOT NULL OR substr(key, 1, 7) <> 'erased-'",
@@ -47,8 +49,9 @@ contacts = Table(
     Index("contacts_by_email", text("lower(email)")),
 )
 
-# Of whom nothing is known but that somebody signed them up: a row goes when anything else is. `open` waits to be confirmed
-# up to an instant, `over` was not and is erased, `single` was taken at its word. Those that are not single are hidden.
+# Of whom nothing is known but that somebody signed them up: a row goes when anything
+# else is. `open` waits to be confirmed up to an instant, `over` was not and is erased,
+# `single` was taken at its word. Those that are not single are hidden.
 sign_ups = Table(
     "sign_ups",
     metadata,
@@ -75,7 +78,8 @@ def ordinary(contact_id: Column[int]) -> ColumnElement[bool]:
     )
 
 
-# Of contacts: those who were not erased and are `ordinary`. Nobody else is in an audience, a segment, a list or a count.
+# Of contacts: those who were not erased and are `ordinary`. Nobody else is in an
+# audience, a segment, a list or a count.
 PEOPLE = and_(contacts.c.erased_at.is_(None), ordinary(contacts.c.id))
 
 records = Table(
@@ -92,7 +96,8 @@ records = Table(
     Index("records_by_change", "change"),
 )
 
-# Every date of a contact or record, so that who is due on a day is one look-up. `record_id` is 0 for the contact's.
+# Every date of a contact or record, so that who is due on a day is one look-up.
+# `record_id` is 0 for the contact's.
 dates = Table(
     "dates",
     metadata,
@@ -147,11 +152,13 @@ consent_log = Table(
     Column("source", Words, nullable=False),
     Column("address", Words),
     Column("recorded_at", Instant, nullable=False),
-    # What the event that confirmed it said of itself: address of the computer, hash of the wording.
+    # What the event that confirmed it said of itself: address of the computer, hash of
+    # the wording.
     Column("proof", JSON(none_as_null=True)),
 )
 
-# Addresses never to be written to again, as keyed hashes, so that an erased person stays suppressed.
+# Addresses never to be written to again, as keyed hashes, so that an erased person
+# stays suppressed.
 suppressions = Table(
     "suppressions",
     metadata,
@@ -169,7 +176,8 @@ tags = Table(
     **KEY_ALONE,
 )
 
-# Topics that are held back for a contact, by a campaign's step or by its own wish: the longest counts.
+# Topics that are held back for a contact, by a campaign's step or by its own wish: the
+# longest counts.
 pauses = Table(
     "pauses",
     metadata,
@@ -187,7 +195,8 @@ segment_members = Table(
     Column("segment", Words, primary_key=True),
     Column("contact_id", ForeignKey("contacts.id"), primary_key=True),
     Column("since", Instant, nullable=False),
-    # Counts up with each contact that comes in, so that a campaign finds those it has not seen.
+    # Counts up with each contact that comes in, so that a campaign finds those it has
+    # not seen.
     Column("number", Number, nullable=False),
     Index("segment_members_by_contact", "contact_id"),
     Index("segment_members_by_number", "segment", "number"),

@@ -68,7 +68,8 @@ def in_state(state: str) -> ColumnElement[bool]:
     return messages.c.state == literal_column(f"'{state}'")
 
 
-# What came back. `source` tells the mail that said so, so that reading it twice changes nothing.
+# What came back. `source` tells the mail that said so, so that reading it twice changes
+# nothing.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -77,7 +78,8 @@ deliveries = Table(
     # bounce, delayed, delivered, complaint, opened, clicked
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
-    # address-dead, no-domain, temporary, policy, unknown; of what was opened or clicked: person, machine
+    # address-dead, no-domain, temporary, policy, unknown; of what was opened or
+    # clicked: person, machine
     Column("meaning", Words, nullable=False),
     Column("status", Words, nullable=False),
     Column("reason", Words, nullable=False),
@@ -86,8 +88,8 @@ deliveries = Table(
     Index("deliveries_by_time", "at"),
 )
 
-# Why messages did not go: each sentence once, however many people it was said of. `filled_by` names the campaigns whose
-# messages filled a cap, with commas.
+# Why messages did not go: each sentence once, however many people it was said of.
+# `filled_by` names the campaigns whose messages filled a cap, with commas.
 reasons = Table(
     "reasons",
     metadata,
@@ -99,7 +101,8 @@ reasons = Table(
     UniqueConstraint("sentence", "place", "code"),
 )
 
-# Every decision that is not Send, append-only. One that waits says until when; one without `until` is skipped.
+# Every decision that is not Send, append-only. One that waits says until when; one
+# without `until` is skipped.
 judgements = Table(
     "judgements",
     metadata,
@@ -111,14 +114,16 @@ judgements = Table(
     Column("until", Instant),
 )
 
-# When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
+# When the next message may begin: of a channel (domain ""), or to one of its domains.
+# Milliseconds, with their fractions.
 rate_limits = Table(
     "rate_limits",
     metadata,
     Column("channel", Words, primary_key=True),
     Column("domain", Words, primary_key=True),
     Column("next_at", Float, nullable=False),
-    # The other side has said so often in a row that it is too much, and is left alone until then.
+    # The other side has said so often in a row that it is too much, and is left alone
+    # until then.
     Column("closed_until", Float, nullable=False),
     Column("refusals", Number, nullable=False),
     # What it said, where nothing leaves by the channel at all.
@@ -126,7 +131,8 @@ rate_limits = Table(
     **KEY_ALONE,
 )
 
-# The server behind a channel, and as whom we log in there; when it took a recipient for the first time.
+# The server behind a channel, and as whom we log in there; when it took a recipient for
+# the first time.
 relays = Table(
     "relays",
     metadata,
@@ -136,7 +142,8 @@ relays = Table(
     **KEY_ALONE,
 )
 
-# Messages whose recipient a server refused, and it has taken nobody since. If it never did, they prove nothing.
+# Messages whose recipient a server refused, and it has taken nobody since. If it never
+# did, they prove nothing.
 refusals = Table(
     "refusals",
     metadata,
@@ -158,7 +165,8 @@ session_deaths = Table(
     **KEY_ALONE,
 )
 
-# Links of messages that go over a page of ours. One that was in the messages of a single contact is that contact's, and goes with it.
+# Links of messages that go over a page of ours. One that was in the messages of a
+# single contact is that contact's, and goes with it.
 links = Table(
     "links",
     metadata,
