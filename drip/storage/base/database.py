@@ -152,7 +152,11 @@ class Notes:
         """Writes it down."""
         private.folder(self.path.parent)
         text = f"{workspace} {beat.isoformat()}\n".encode()
-        number = os.open(self.path, os.O_RDWR | os.O_CREAT, private.FILE)
+        number = os.open(
+            self.path,
+            os.O_RDWR | os.O_CREAT,
+            private.FILE,
+        )
         try:
             os.pwrite(number, text, 0)
             os.ftruncate(number, len(text))

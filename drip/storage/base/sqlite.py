@@ -146,7 +146,11 @@ class FileLock:
 
     def take(self) -> bool:
         """Whether it is ours now."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, private.FILE)
+        self._file = os.open(
+            self._path,
+            os.O_RDWR | os.O_CREAT,
+            private.FILE,
+        )
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -75,7 +75,13 @@ _DATED_OF_CHANGED_RECORDS = _dated_and_changed(dates.c.record_id.in_(_changed(re
 
 def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[Dated]:
     """Whose `field` is one of `days` (ISO dates)."""
-    return _dated(connection, and_(dates.c.field == field, dates.c.day.in_(days)))
+    return _dated(
+        connection,
+        and_(
+            dates.c.field == field,
+            dates.c.day.in_(days),
+        ),
+    )
 
 
 def dated_in_year(
@@ -147,7 +153,11 @@ def contacts_in(
     """
     if names is not None:
         where = and_(where, zone_store.in_zones(names))
-    return _batches(connection, select(contacts.c.id).where(where), contacts.c.id)
+    return _batches(
+        connection,
+        select(contacts.c.id).where(where),
+        contacts.c.id,
+    )
 
 
 def _batches(
@@ -166,6 +176,10 @@ def events_after(
     """Events of a name that came in after number `after` and happened after `since`."""
     # A rehearsal can hold events of people who are not in it.
     of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
-    new = (events.c.name == name, events.c.id > after, events.c.at > since)
+    new = (
+        events.c.name == name,
+        events.c.id > after,
+        events.c.at > since,
+    )
     in_order = of_people.where(*new).order_by(events.c.id)
     return typed_rows(connection, in_order, into=Event)

@@ -55,7 +55,13 @@ def cursors_of(connection: Connection) -> dict[str, Cursor]:
     """The cursors by campaign; one that was never looked at has none."""
     found = typed_rows(connection, _CURSORS, into=_CampaignCursor)
     return {
-        row.name: Cursor(row.at, row.event_id, row.change, row.rules) for row in found
+        row.name: Cursor(
+            row.at,
+            row.event_id,
+            row.change,
+            row.rules,
+        )
+        for row in found
     }
 
 

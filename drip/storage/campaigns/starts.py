@@ -47,8 +47,15 @@ def last_starts(
 ) -> dict[tuple[int, int], datetime]:
     """When each contact (and record) last entered a campaign."""
     # A run whose date moved away left its place to the new date's.
-    stayed = or_(runs.c.code.is_(None), runs.c.code != "date-moved")
-    own = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids), stayed)
+    stayed = or_(
+        runs.c.code.is_(None),
+        runs.c.code != "date-moved",
+    )
+    own = (
+        runs.c.campaign == campaign,
+        runs.c.contact_id.in_(contact_ids),
+        stayed,
+    )
     began = select(*columns_of(runs, _Start)).where(*own).order_by(runs.c.started_at)
     found = typed_rows(connection, began, into=_Start)
     return {(start.contact_id, start.record_id): start.started_at for start in found}
@@ -58,14 +65,20 @@ def occurrences(
     connection: Connection, campaign: str, contact_ids: Collection[int]
 ) -> set[tuple[int, int, str]]:
     """What these contacts have been in a campaign for: contact, record, occurrence."""
-    own = (runs.c.campaign == campaign, runs.c.contact_id.in_(contact_ids))
+    own = (
+        runs.c.campaign == campaign,
+        runs.c.contact_id.in_(contact_ids),
+    )
     asked = select(*columns_of(runs, _Occurrence)).where(*own)
     return set(typed_rows(connection, asked, into=_Occurrence))
 
 
 def count_starts(connection: Connection, campaign: str, since: datetime) -> int:
     """How many have entered a campaign since an instant."""
-    entered = (runs.c.campaign == campaign, runs.c.started_at > since)
+    entered = (
+        runs.c.campaign == campaign,
+        runs.c.started_at > since,
+    )
     count = select(func.count()).select_from(runs).where(*entered)
     return one_row(connection, count, into=int)
 

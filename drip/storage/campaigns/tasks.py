@@ -110,7 +110,10 @@ def settle(
     connection: Connection, number: int, state: str, outcome: str | None, now: datetime
 ) -> bool:
     """Whether the task was open; it is `done` or `dropped` now."""
-    still_open = (tasks.c.id == number, tasks.c.state == "open")
+    still_open = (
+        tasks.c.id == number,
+        tasks.c.state == "open",
+    )
     settled = update(tasks).where(*still_open)
     settled = settled.values(state=state, outcome=outcome, done_at=now)
     return count_changed(connection, settled) == 1

@@ -17,13 +17,21 @@ def keep_version(
     connection: Connection, campaign: str, version: str, text: str, now: datetime
 ) -> None:
     """Keeps a campaign's text as the newest one."""
-    row = {"campaign": campaign, "version": version, "text": text, "seen_at": now}
+    row = {
+        "campaign": campaign,
+        "version": version,
+        "text": text,
+        "seen_at": now,
+    }
     connection.execute(_KEEP, row)
 
 
 def version_text(connection: Connection, campaign: str, version: str) -> str | None:
     """The text of a version kept earlier."""
-    own = select(_v.text).where(_v.version == version, _v.campaign == campaign)
+    own = select(_v.text).where(
+        _v.version == version,
+        _v.campaign == campaign,
+    )
     return first_row(connection, own, into=str)
 
 

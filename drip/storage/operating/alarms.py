@@ -51,7 +51,12 @@ def raised(
     )
     if count_changed(connection, same.values(ended_at=None)):
         return False
-    row = {"action": action, "about": about, "sentence": sentence, "at": now}
+    row = {
+        "action": action,
+        "about": about,
+        "sentence": sentence,
+        "at": now,
+    }
     connection.execute(insert(alarms).values(row))
     return True
 

@@ -47,7 +47,13 @@ class _ApiKeyRow(NamedTuple):
 
     def key(self) -> ApiKey:
         scopes = frozenset(self.scopes.split(","))
-        return ApiKey(self.id, self.name, scopes, self.created_at, self.revoked_at)
+        return ApiKey(
+            self.id,
+            self.name,
+            scopes,
+            self.created_at,
+            self.revoked_at,
+        )
 
 
 _KEYS = select(*columns_of(api_keys, _ApiKeyRow))
@@ -77,7 +83,10 @@ def find(connection: Connection, token: str) -> ApiKey | None:
 
     Tokens have 256 bits, so that a plain hash of one cannot be turned back.
     """
-    good = (api_keys.c.digest == digest(token), api_keys.c.revoked_at.is_(None))
+    good = (
+        api_keys.c.digest == digest(token),
+        api_keys.c.revoked_at.is_(None),
+    )
     found = first_row(connection, _KEYS.where(*good), into=_ApiKeyRow)
     return found.key() if found else None
 
@@ -90,7 +99,10 @@ def listed(connection: Connection) -> Sequence[ApiKey]:
 
 def revoke(connection: Connection, name: str, now: datetime) -> bool:
     """Whether there was one of this name that was good; it is not any more."""
-    good = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    good = (
+        api_keys.c.name == name,
+        api_keys.c.revoked_at.is_(None),
+    )
     revoked = update(api_keys).where(*good).values(revoked_at=now)
     return count_changed(connection, revoked) == 1
 
@@ -111,7 +123,10 @@ class StoredResponse:
 
 def answer_to(connection: Connection, key: ApiKey, name: str) -> StoredResponse | None:
     """What was answered to this program's request of this name."""
-    own = (answered.c.api_key_id == key.number, answered.c.name == digest(name))
+    own = (
+        answered.c.api_key_id == key.number,
+        answered.c.name == digest(name),
+    )
     asked = select(*columns_of(answered, StoredResponse)).where(*own)
     return first_row(connection, asked, into=StoredResponse)
 

@@ -69,14 +69,23 @@ def start_daemon(
         connection.execute(update(daemons).where(_NOT_ENDED).values(ended_at=now))
     highest = select(func.max(daemons.c.number).label("number"))
     number = (one_row(connection, highest, into=_HighestNumber).number or 0) + 1
-    row = {"number": number, "pid": pid, "started_at": now, "heartbeat_at": now}
+    row = {
+        "number": number,
+        "pid": pid,
+        "started_at": now,
+        "heartbeat_at": now,
+    }
     connection.execute(insert(daemons).values(row))
     return number
 
 
 def renew(connection: Connection, number: int, now: datetime) -> bool:
     """Whether this daemon is still taken for alive; then it is for another `LEASE`."""
-    values = {"mine": number, "now": now, "before": now - LEASE}
+    values = {
+        "mine": number,
+        "now": now,
+        "before": now - LEASE,
+    }
     return count_changed(connection, _RENEW, values) == 1
 
 

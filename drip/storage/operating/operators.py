@@ -90,7 +90,11 @@ def log_in(
     Sessions that are over are forgotten.
     """
     connection.execute(delete(sessions).where(sessions.c.until <= now))
-    row = {"digest": digest(token), "operator_id": operator.number, "until": until}
+    row = {
+        "digest": digest(token),
+        "operator_id": operator.number,
+        "until": until,
+    }
     connection.execute(insert(sessions).values(row))
 
 
@@ -107,7 +111,10 @@ def _log_out_everywhere(connection: Connection, operator: Operator) -> None:
 def logged_in(connection: Connection, token: str, now: datetime) -> Operator | None:
     """Whose browser this is."""
     of_session = _OPERATORS.join(sessions, sessions.c.operator_id == operators.c.id)
-    good = (sessions.c.digest == digest(token), sessions.c.until > now)
+    good = (
+        sessions.c.digest == digest(token),
+        sessions.c.until > now,
+    )
     return first_row(connection, of_session.where(*good), into=Operator)
 
 

@@ -105,8 +105,16 @@ def after(
     notice = webhook_outbox.c
     own = webhook_positions.c.webhook == name
     position = select(webhook_positions.c.notice).where(own).scalar_subquery()
-    columns = (notice.id.label("number"), notice.kind, notice.at, notice.data)
-    new = (notice.id > func.coalesce(position, 0), notice.kind.in_(kinds))
+    columns = (
+        notice.id.label("number"),
+        notice.kind,
+        notice.at,
+        notice.data,
+    )
+    new = (
+        notice.id > func.coalesce(position, 0),
+        notice.kind.in_(kinds),
+    )
     oldest = select(*columns).where(*new).order_by(notice.id).limit(limit)
     return typed_rows(connection, oldest, into=Notice)
 
@@ -139,5 +147,8 @@ def forget(connection: Connection, names: Collection[str]) -> None:
     until = one_row(connection, first, into=_NoticeNumber).number or 0
     notice = webhook_outbox.c.id
     # The newest stays, so that its number is not given to another one.
-    done = (notice <= until, notice < newest(connection))
+    done = (
+        notice <= until,
+        notice < newest(connection),
+    )
     connection.execute(delete(webhook_outbox).where(*done))

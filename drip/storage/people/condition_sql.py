@@ -118,7 +118,11 @@ class Reader:
         return contacts.c.id.in_(statement)
 
     def _since(self, span: Duration) -> ColumnElement[bool]:
-        first = first_instant(span, self.now, self.settings.timezone)
+        first = first_instant(
+            span,
+            self.now,
+            self.settings.timezone,
+        )
         return events.c.at >= first
 
     # --- fields
@@ -136,7 +140,14 @@ class Reader:
             return _text(line, contacts.c[name])
         if owner != "contact" and name == "key":
             return _text(line, records.c.key)
-        return self._declared(line, attribute(_table(owner), name, line.kind))
+        return self._declared(
+            line,
+            attribute(
+                _table(owner),
+                name,
+                line.kind,
+            ),
+        )
 
     def _derived(self, line: FieldCondition, owner: str) -> ColumnElement[bool]:
         derived = self.settings.derived[line.field]
@@ -189,7 +200,15 @@ class Reader:
             return self._in(of_field)
         if line.comparison == "unknown":
             return not_(self._in(of_field))
-        return self._in(of_field.where(self._dated(line, dates.c.day, derived.steps)))
+        return self._in(
+            of_field.where(
+                self._dated(
+                    line,
+                    dates.c.day,
+                    derived.steps,
+                )
+            )
+        )
 
     # --- numbers: 0 for whoever has no row
 
@@ -201,7 +220,10 @@ class Reader:
     def _total(
         self, line: FieldCondition, owner: str, total: Total
     ) -> ColumnElement[bool]:
-        counted = [events.c.name == total.event, events.c.at <= self.now]
+        counted = [
+            events.c.name == total.event,
+            events.c.at <= self.now,
+        ]
         if total.span:
             counted.append(self._since(total.span))
         if owner != "contact":
@@ -254,7 +276,10 @@ class Reader:
         return or_(given, implied)
 
     def _did(self, did: Did) -> ColumnElement[bool]:
-        such = [events.c.name == did.event, events.c.at <= self.now]
+        such = [
+            events.c.name == did.event,
+            events.c.at <= self.now,
+        ]
         if did.span is not None:
             such.append(self._since(did.span))
         for name, value in did.matching:
@@ -319,7 +344,10 @@ def _text(line: FieldCondition, value: ColumnElement[Any]) -> ColumnElement[bool
     if line.comparison == "starts with":
         # A range, which an index serves.
         after_last = wanted[0] + LAST
-        return and_(folded(value) >= wanted[0], folded(value) < after_last)
+        return and_(
+            folded(value) >= wanted[0],
+            folded(value) < after_last,
+        )
     return folded(value).in_(wanted)
 
 
@@ -344,7 +372,10 @@ _NUMBERS: Mapping[str, Callable[[Any, list[float]], Any]] = {
     "at most": lambda value, wanted: value <= wanted[0],
     "more than": lambda value, wanted: value > wanted[0],
     "less than": lambda value, wanted: value < wanted[0],
-    "between": lambda value, wanted: and_(value >= wanted[0], value <= wanted[1]),
+    "between": lambda value, wanted: and_(
+        value >= wanted[0],
+        value <= wanted[1],
+    ),
 }
 
 

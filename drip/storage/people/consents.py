@@ -57,7 +57,10 @@ _SAID = insert_or(consents).values(
 _SAY = Prepared(
     _SAID.on_conflict_do_update(
         index_elements=["contact_id", "topic", "channel"],
-        set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at},
+        set_={
+            "given": _SAID.excluded.given,
+            "at": _SAID.excluded.at,
+        },
     )
 )
 _LOGGED: dict[str, BindParameter[Any]] = {
@@ -99,10 +102,23 @@ def record(
     if not fresh:
         return 0
     proof_text = json.dumps(dict(proof)) if proof else None
-    words = [(*consent.about, consent.given, to_ms(consent.at)) for consent in fresh]
+    words = [
+        (
+            *consent.about,
+            consent.given,
+            to_ms(consent.at),
+        )
+        for consent in fresh
+    ]
     recorded_at = to_ms(now)
     logged = [
-        (*word, source, addresses.get(word[0]), recorded_at, proof_text)
+        (
+            *word,
+            source,
+            addresses.get(word[0]),
+            recorded_at,
+            proof_text,
+        )
         for word in words
     ]
     _LOG.many(connection, logged)
@@ -140,7 +156,10 @@ def _announce(
         return
     known = contacts_by_id(connection, {consent.contact_id for consent in refused})
     happened = [
-        (consent.contact_id, _payload(consent, known[consent.contact_id], source))
+        (
+            consent.contact_id,
+            _payload(consent, known[consent.contact_id], source),
+        )
         for consent in refused
     ]
     webhook_outbox.add(connection, "unsubscribed", happened, now)

@@ -119,7 +119,11 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
 
 
 def _includes(text: str) -> ColumnElement[bool]:
-    searched = (contacts.c.key, contacts.c.email, contacts.c.phone)
+    searched = (
+        contacts.c.key,
+        contacts.c.email,
+        contacts.c.phone,
+    )
     return or_(*(Folded(column).contains(text, autoescape=True) for column in searched))
 
 
@@ -138,7 +142,14 @@ def save_contacts(
     """
     before = {contact.id for contact in people if contact.id}
     save_changed(connection, contacts, people)
-    owned = [Owned(contact.id, 0, contact.attributes) for contact in people]
+    owned = [
+        Owned(
+            contact.id,
+            0,
+            contact.attributes,
+        )
+        for contact in people
+    ]
     save_dates(connection, "contact", owned, date_fields, before)
     wake_runs(connection, [contact.id for contact in people])
 
@@ -160,7 +171,11 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
     They come some at a time.
     """
     c = contacts.c
-    said = or_(c.timezone.is_not(None), c.phone.is_not(None), c.country.is_not(None))
+    said = or_(
+        c.timezone.is_not(None),
+        c.phone.is_not(None),
+        c.country.is_not(None),
+    )
     homeless = _EVERYBODY.where(c.zone.is_(None), said).order_by(c.id).limit(CHUNK)
     after = 0
     while found := typed_rows(connection, homeless.where(c.id > after), into=Contact):

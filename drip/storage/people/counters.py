@@ -138,7 +138,11 @@ def _move(
         rows.append(_row(number, counter, move, after - before, after))
     _COUNTED.many(connection, rows)
     moved = [
-        {"contact_id": contact, "counter": counter, "balance": balances[contact]}
+        {
+            "contact_id": contact,
+            "counter": counter,
+            "balance": balances[contact],
+        }
         for contact in sorted(balances)
     ]
     connection.execute(_SET, moved)
@@ -151,7 +155,12 @@ def _row(
     """In the order of the table's columns."""
     at = to_ms(move.at)
     what = (number, move.contact_id, counter, amount, balance, at)
-    return (*what, move.event_id, move.run_id, move.step)
+    return (
+        *what,
+        move.event_id,
+        move.run_id,
+        move.step,
+    )
 
 
 def _balances(
@@ -189,7 +198,11 @@ def entries_after(
     connection: Connection, counter: str, after: int, since: datetime
 ) -> list[CounterEntry]:
     """The movements of a counter after number `after`, and `since`, in order."""
-    later = (_e.counter == counter, _e.id > after, _e.at > since)
+    later = (
+        _e.counter == counter,
+        _e.id > after,
+        _e.at > since,
+    )
     in_order = _ENTRIES.where(*later).order_by(_e.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
@@ -198,7 +211,10 @@ def history(
     connection: Connection, contact_id: int, counter: str
 ) -> list[CounterEntry]:
     """Every movement of a contact's counter, in order."""
-    own = (_e.contact_id == contact_id, _e.counter == counter)
+    own = (
+        _e.contact_id == contact_id,
+        _e.counter == counter,
+    )
     in_order = _ENTRIES.where(*own).order_by(_e.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
@@ -215,5 +231,8 @@ def events_to_count(
     """The events of these names after number `after`, in the order they came in."""
     # A rehearsal can hold events of people who are not in it.
     of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
-    new = of_people.where(events.c.name.in_(names), events.c.id > after)
+    new = of_people.where(
+        events.c.name.in_(names),
+        events.c.id > after,
+    )
     return typed_rows(connection, new.order_by(events.c.id), into=Event)

@@ -80,8 +80,18 @@ def issue(connection: Connection, issued: Collection[Code]) -> None:
     """
     rows = []
     for code in issued:
-        step = (code.contact_id, code.run_id, code.step)
-        row = (code.coupon, code.code, *step, to_ms(code.issued_at), code.expires)
+        step = (
+            code.contact_id,
+            code.run_id,
+            code.step,
+        )
+        row = (
+            code.coupon,
+            code.code,
+            *step,
+            to_ms(code.issued_at),
+            code.expires,
+        )
         rows.append(row)
     _ISSUE.many(connection, rows)
 
@@ -151,7 +161,10 @@ def code(connection: Connection, text: str) -> tuple[Code, str | None] | None:
 
 def redeem(connection: Connection, text: str, now: datetime) -> bool:
     """Whether the code was still there to be redeemed; it is not any more."""
-    still = (coupons.c.code == text, coupons.c.redeemed_at.is_(None))
+    still = (
+        coupons.c.code == text,
+        coupons.c.redeemed_at.is_(None),
+    )
     redeemed = update(coupons).where(*still).values(redeemed_at=now)
     return count_changed(connection, redeemed) == 1
 
@@ -167,6 +180,10 @@ def coupon_counts(connection: Connection) -> dict[str, tuple[int, int, int]]:
     )
     by_coupon = select(*columns).group_by(coupons.c.coupon).order_by(coupons.c.coupon)
     return {
-        row.coupon: (row.in_stock, row.issued, row.redeemed)
+        row.coupon: (
+            row.in_stock,
+            row.issued,
+            row.redeemed,
+        )
         for row in typed_rows(connection, by_coupon, into=_CouponCounts)
     }

@@ -49,7 +49,10 @@ def asked_since(
 ) -> Sequence[datetime]:
     """When this contact's were asked for, the newest last."""
     asked_at = data_mails.c.asked_at
-    own = (data_mails.c.contact_id == contact_id, asked_at > since)
+    own = (
+        data_mails.c.contact_id == contact_id,
+        asked_at > since,
+    )
     in_order = select(asked_at).where(*own).order_by(asked_at)
     return typed_rows(connection, in_order, into=datetime)
 
@@ -65,7 +68,10 @@ def due(connection: Connection, now: datetime) -> Sequence[DataMail]:
         mail.text,
         mail.attempts,
     )
-    waiting = select(*columns).where(mail.state == "waiting", mail.again_at <= now)
+    waiting = select(*columns).where(
+        mail.state == "waiting",
+        mail.again_at <= now,
+    )
     return typed_rows(connection, waiting.order_by(mail.id), into=DataMail)
 
 
@@ -74,7 +80,10 @@ def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
 
     It is tried now, and again then unless it is said how it ended.
     """
-    still = (data_mails.c.id == mail.number, data_mails.c.state == "waiting")
+    still = (
+        data_mails.c.id == mail.number,
+        data_mails.c.state == "waiting",
+    )
     tried = update(data_mails).where(*still)
     tried = tried.values(attempts=mail.attempts + 1, again_at=again_at)
     return count_changed(connection, tried) == 1

@@ -72,7 +72,11 @@ def save_dates(
     if before:
         connection.execute(delete(dates).where(*stale), before)
     rows = [
-        _row(own, f"{kind}.{name}", str(own.attributes[name]))
+        _row(
+            own,
+            f"{kind}.{name}",
+            str(own.attributes[name]),
+        )
         for own in owned
         for name in date_fields
         if own.attributes.get(name) is not None

@@ -142,7 +142,11 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
         return False
     _forget_links(connection, _forget_words(connection, contact))
     if contact.email:
-        _forget_domain(connection, contact.id, contact.email.rpartition("@")[2].lower())
+        _forget_domain(
+            connection,
+            contact.id,
+            contact.email.rpartition("@")[2].lower(),
+        )
     for channel in CHANNELS:
         if address := address_of(contact, channel):
             suppress(connection, address, REASON, now)
@@ -172,7 +176,11 @@ def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
     """What remains of a contact is that something happened; its runs end."""
     sign_ups.close(connection, contact.id)
     nothing: dict[str, Any] = dict.fromkeys((*COLUMNS, "timezone", "zone"))
-    nothing |= {"key": f"{ERASED}{contact.id}", "attributes": {}, "erased_at": now}
+    nothing |= {
+        "key": f"{ERASED}{contact.id}",
+        "attributes": {},
+        "erased_at": now,
+    }
     own = update(contacts).where(contacts.c.id == contact.id)
     connection.execute(own.values(nothing))
     _end(connection, contact.id, now)
@@ -188,7 +196,10 @@ def addresses_of(connection: Connection, contact: Contact) -> set[str]:
     """
     has = (address_of(contact, channel) for channel in CHANNELS)
     log = consent_log.c
-    own = (log.contact_id == contact.id, log.address.is_not(None))
+    own = (
+        log.contact_id == contact.id,
+        log.address.is_not(None),
+    )
     logged = select(log.address.label("address")).where(*own).distinct()
     had = typed_rows(connection, logged, into=str)
     return {address for address in (*has, *had) if address}
@@ -237,7 +248,11 @@ def _forget_links(connection: Connection, addresses: Collection[str]) -> None:
     """
     forms: set[str] = set()
     for address in addresses:
-        quoted = (quote(address), quote(address, ""), quote_plus(address))
+        quoted = (
+            quote(address),
+            quote(address, ""),
+            quote_plus(address),
+        )
         forms |= {form.lower() for form in (address, *quoted)}
     if forms:
         link = func.lower(links.c.address)
@@ -274,7 +289,10 @@ def _strike(connection: Connection, words: str) -> None:
 def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     """Nothing goes on for this contact."""
     _skip_waiting(connection, contact_id, now)
-    active = update(runs).where(runs.c.contact_id == contact_id, runs.c.active)
+    active = update(runs).where(
+        runs.c.contact_id == contact_id,
+        runs.c.active,
+    )
     ended = active.values(
         active=False, next_due_at=null(), ended_at=now, code="exited", sentence=REASON
     )
@@ -337,10 +355,19 @@ def _clear_sentences(connection: Connection, contact_id: int) -> None:
     came_back = update(deliveries).where(deliveries.c.message_id.in_(sent))
     connection.execute(came_back.values(reason="", source=_numbered(deliveries)))
     for table in (runs, messages):
-        said = (table.c.contact_id == contact_id, table.c.sentence.is_not(None))
+        said = (
+            table.c.contact_id == contact_id,
+            table.c.sentence.is_not(None),
+        )
         connection.execute(update(table).where(*said).values(sentence=REASON))
     words = update(consent_log).where(consent_log.c.contact_id == contact_id)
-    connection.execute(words.values(address=null(), proof=null(), source=REASON))
+    connection.execute(
+        words.values(
+            address=null(),
+            proof=null(),
+            source=REASON,
+        )
+    )
     work = update(tasks).where(tasks.c.contact_id == contact_id)
     nothing = dict.fromkeys(("notes", "outcome", "due"), null())
     connection.execute(work.values(title=REASON, **nothing))
@@ -360,11 +387,19 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     of_contact = select(messages.c.id).where(messages.c.contact_id == contact_id)
     own = judgements.c.message_id.in_(of_contact)
     named = reasons.c.id.in_(select(judgements.c.reason_id).where(own))
-    personal = (reasons.c.filled_by.is_(None), reasons.c.sentence != REASON)
+    personal = (
+        reasons.c.filled_by.is_(None),
+        reasons.c.sentence != REASON,
+    )
     said = select(*columns_of(reasons, _NamedReason)).where(named, *personal)
     found = typed_rows(connection, said, into=_NamedReason)
     for reason in found:
-        plain = outbox.reason(connection, reason.code, REASON, reason.place)
+        plain = outbox.reason(
+            connection,
+            reason.code,
+            REASON,
+            reason.place,
+        )
         same = update(judgements).where(own, judgements.c.reason_id == reason.id)
         connection.execute(same.values(reason_id=plain))
     if found:
@@ -374,7 +409,10 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
 def _drop_unnamed(connection: Connection, reason_ids: Collection[int]) -> None:
     # One look at all decisions, whose reasons have no index.
     named = select(judgements.c.reason_id).where(judgements.c.reason_id.in_(reason_ids))
-    unnamed = (reasons.c.id.in_(reason_ids), reasons.c.id.not_in(named))
+    unnamed = (
+        reasons.c.id.in_(reason_ids),
+        reasons.c.id.not_in(named),
+    )
     connection.execute(delete(reasons).where(*unnamed))
 
 
@@ -399,7 +437,11 @@ def outstanding(connection: Connection) -> Sequence[Outstanding]:
     on_its_way = exists().where(
         messages.c.contact_id == erasures.c.contact_id, in_state("sending")
     )
-    columns = (erasures.c.contact_id, erasures.c.at, erasures.c.cleared_at)
+    columns = (
+        erasures.c.contact_id,
+        erasures.c.at,
+        erasures.c.cleared_at,
+    )
     all_of_them = select(*columns, on_its_way.label("waits"))
     in_order = all_of_them.order_by(erasures.c.at, erasures.c.contact_id)
     return typed_rows(connection, in_order, into=Outstanding)

@@ -87,7 +87,10 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
 
 def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
     """What a known event says; nothing for one that is not known."""
-    same = (events.c.name == name, events.c.key == key)
+    same = (
+        events.c.name == name,
+        events.c.key == key,
+    )
     found = first_row(connection, select(events).where(*same), into=Event)
     return dict(found.fields) if found else {}
 
@@ -96,7 +99,10 @@ def say_anew(
     connection: Connection, name: str, key: str, fields: Mapping[str, str]
 ) -> None:
     """A known event says this now; wakes its contact's runs."""
-    same = (events.c.name == name, events.c.key == key)
+    same = (
+        events.c.name == name,
+        events.c.key == key,
+    )
     connection.execute(update(events).where(*same).values(fields=dict(fields)))
     whose = select(events.c.contact_id).where(*same)
     wake_runs(connection, typed_rows(connection, whose, into=int))
@@ -104,7 +110,10 @@ def say_anew(
 
 def has_event(connection: Connection, name: str, key: str) -> bool:
     """Whether an event is known, by name and key."""
-    same = select(events.c.id).where(events.c.name == name, events.c.key == key)
+    same = select(events.c.id).where(
+        events.c.name == name,
+        events.c.key == key,
+    )
     return first_row(connection, same, into=int) is not None
 
 
@@ -133,7 +142,10 @@ def last_event(
 ) -> dict[int, datetime]:
     """When anything last happened to these contacts."""
     last = (
-        select(events.c.contact_id, func.max(events.c.at).label("at"))
+        select(
+            events.c.contact_id,
+            func.max(events.c.at).label("at"),
+        )
         .where(events.c.contact_id.in_(contact_ids))
         .group_by(events.c.contact_id)
     )
@@ -150,7 +162,11 @@ def totals(
 ) -> dict[int, float]:
     """A count or sum for each of these contacts, or records, that has such events."""
     owner = events.c.record_id if of_records else events.c.contact_id
-    counted = [owner.in_(owners), events.c.name == total.event, events.c.at <= now]
+    counted = [
+        owner.in_(owners),
+        events.c.name == total.event,
+        events.c.at <= now,
+    ]
     if since is not None:
         counted.append(events.c.at >= since)
     columns = (owner.label("owner"), amount(total).label("amount"))
@@ -179,7 +195,10 @@ def seen_days(
         func.min(events.c.at).label("first"),
         func.max(events.c.at).label("latest"),
     )
-    named = (owner.in_(owners), events.c.name.in_(names))
+    named = (
+        owner.in_(owners),
+        events.c.name.in_(names),
+    )
     by_name = select(*columns).where(*named).group_by(owner, events.c.name)
     found: dict[int, dict[tuple[str, str], datetime]] = defaultdict(dict)
     for seen in typed_rows(connection, by_name, into=_SeenDays):

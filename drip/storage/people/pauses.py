@@ -61,12 +61,18 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def paused_from(connection: Connection, contact_id: int, place: str) -> datetime | None:
     """Until when a contact is held back from this place, if it ever was."""
-    same = (pauses.c.contact_id == contact_id, pauses.c.place == place)
+    same = (
+        pauses.c.contact_id == contact_id,
+        pauses.c.place == place,
+    )
     last = select(func.max(pauses.c.until).label("until")).where(*same)
     return one_row(connection, last, into=_LastPause).until
 
 
 def end_pauses(connection: Connection, contact_id: int, place: str) -> None:
     """What was held back for a contact from this place is so no more."""
-    same = (pauses.c.contact_id == contact_id, pauses.c.place == place)
+    same = (
+        pauses.c.contact_id == contact_id,
+        pauses.c.place == place,
+    )
     connection.execute(delete(pauses).where(*same))

@@ -52,8 +52,16 @@ def stands_still(
         return False
     if not total.span:
         return True
-    first = first_instant(total.span, before, settings.timezone)
-    first_now = first_instant(total.span, now, settings.timezone)
+    first = first_instant(
+        total.span,
+        before,
+        settings.timezone,
+    )
+    first_now = first_instant(
+        total.span,
+        now,
+        settings.timezone,
+    )
     # Asked one by one, so that each is a look-up in the index.
     return not _any_between(connection, total, first, first_now)
 
@@ -61,7 +69,10 @@ def stands_still(
 def _any_between(
     connection: Connection, total: Total, first: datetime, last: datetime
 ) -> bool:
-    such = (events.c.name == total.event, events.c.at.between(first, last))
+    such = (
+        events.c.name == total.event,
+        events.c.at.between(first, last),
+    )
     asked = select(events.c.id).where(*such).limit(1)
     return first_row(connection, asked, into=int) is not None
 
@@ -102,19 +113,32 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
 
 def _balances(counter: str) -> Select[Any]:
     contact, balance = counters.c.contact_id, counters.c.balance
-    positive = (counters.c.counter == counter, balance > 0)
+    positive = (
+        counters.c.counter == counter,
+        balance > 0,
+    )
     found = select(contact, balance.label("number")).where(*positive)
     return found.where(ordinary(contact)).order_by(balance.desc(), contact)
 
 
 def _totals(settings: Settings, total: Total, now: datetime) -> Select[Any]:
     contact, number = events.c.contact_id, amount(total)
-    counted = [events.c.name == total.event, events.c.at <= now]
+    counted = [
+        events.c.name == total.event,
+        events.c.at <= now,
+    ]
     if total.span:
-        first = first_instant(total.span, now, settings.timezone)
+        first = first_instant(
+            total.span,
+            now,
+            settings.timezone,
+        )
         counted.append(events.c.at >= first)
     by_contact = select(contact, number.label("number")).where(*counted)
     # Whether it is one of the people is asked of each contact once, and not of each
     # event.
-    people = by_contact.group_by(contact).having(number > 0, ordinary(contact))
+    people = by_contact.group_by(contact).having(
+        number > 0,
+        ordinary(contact),
+    )
     return people.order_by(literal_column("number").desc(), contact)

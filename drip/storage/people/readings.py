@@ -30,7 +30,12 @@ def save_readings(
 ) -> None:
     """What meters of records showed; the last word of a day counts."""
     values = [
-        {"record_id": record, "meter": meter, "day": day.isoformat(), "value": value}
+        {
+            "record_id": record,
+            "meter": meter,
+            "day": day.isoformat(),
+            "value": value,
+        }
         for record, meter, day, value in rows
     ]
     if values:

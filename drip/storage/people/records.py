@@ -42,7 +42,12 @@ def save_records(
     save_changed(connection, records, things)
     if things:
         owned = [
-            Owned(thing.contact_id, thing.id, thing.attributes) for thing in things
+            Owned(
+                thing.contact_id,
+                thing.id,
+                thing.attributes,
+            )
+            for thing in things
         ]
         save_dates(connection, things[0].kind, owned, date_fields, before)
     wake_runs(connection, [record.contact_id for record in things])
@@ -56,7 +61,10 @@ def record_ids(
     connection: Connection, kind: str, keys: Collection[str]
 ) -> dict[str, Record]:
     """The records of a kind among `keys`."""
-    named = _EVERY_RECORD.where(records.c.kind == kind, records.c.key.in_(keys))
+    named = _EVERY_RECORD.where(
+        records.c.kind == kind,
+        records.c.key.in_(keys),
+    )
     return {record.key: record for record in typed_rows(connection, named, into=Record)}
 
 

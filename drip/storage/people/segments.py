@@ -83,7 +83,12 @@ def _let_in(
     """In the order of their ids, each with a number higher than all before."""
     newest = newest_number(connection)
     rows = [
-        {"segment": segment, "contact_id": contact, "since": now, "number": number}
+        {
+            "segment": segment,
+            "contact_id": contact,
+            "since": now,
+            "number": number,
+        }
         for number, contact in enumerate(sorted(fresh), newest + 1)
     ]
     connection.execute(insert(segment_members), rows)
@@ -97,7 +102,10 @@ def newest_number(connection: Connection) -> int:
 
 def entrants(connection: Connection, segment: str, after: int) -> list[Entrant]:
     """Who came into a segment after number `after` and is in it, in that order."""
-    own = (segment_members.c.segment == segment, segment_members.c.number > after)
+    own = (
+        segment_members.c.segment == segment,
+        segment_members.c.number > after,
+    )
     came = select(*columns_of(segment_members, Entrant)).where(*own)
     in_order = came.order_by(segment_members.c.number)
     return typed_rows(connection, in_order, into=Entrant)

@@ -82,9 +82,11 @@ class _StateCount(NamedTuple):
 OPEN = sign_ups.c.state == literal_column("'open'")
 SINGLE = sign_ups.c.state == literal_column("'single'")
 _OF_CONTACTS = Prepared(
-    select(sign_ups.c.contact_id, sign_ups.c.state, sign_ups.c.until).where(
-        sign_ups.c.contact_id.in_(listed_in("ids"))
-    ),
+    select(
+        sign_ups.c.contact_id,
+        sign_ups.c.state,
+        sign_ups.c.until,
+    ).where(sign_ups.c.contact_id.in_(listed_in("ids"))),
     into=_ContactsSignUp,
 )
 _RUN_OUT = Prepared(
@@ -152,7 +154,10 @@ def wait_until(
     others = select(runs.c.id).where(
         runs.c.contact_id == contact_id, runs.c.active, runs.c.id != run_id
     )
-    may_wait = or_(sign_ups.c.until < limit, ~others.exists())
+    may_wait = or_(
+        sign_ups.c.until < limit,
+        ~others.exists(),
+    )
     own = update(sign_ups).where(sign_ups.c.contact_id == contact_id, OPEN, may_wait)
     connection.execute(own.values(until=limit))
 

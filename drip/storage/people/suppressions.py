@@ -86,7 +86,14 @@ def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
         address = address_of(contact, channel)
         since = _since(connection, digest(key, address)) if address else None
         if address and since:
-            found.append(GivenUp(channel, address, since.reason, since.at))
+            found.append(
+                GivenUp(
+                    channel,
+                    address,
+                    since.reason,
+                    since.at,
+                )
+            )
     return found
 
 

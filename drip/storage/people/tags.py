@@ -41,5 +41,8 @@ def add_tags(connection: Connection, rows: Collection[tuple[int, str]]) -> None:
 def remove_tags(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
     """Takes tags off contacts."""
     for contact, tag in rows:
-        same = (tags.c.contact_id == contact, tags.c.tag == tag)
+        same = (
+            tags.c.contact_id == contact,
+            tags.c.tag == tag,
+        )
         connection.execute(delete(tags).where(*same))

@@ -52,7 +52,11 @@ def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
     columns = {name: getattr(contact, name) for name in ("key", *PLAIN)}
     known = {name: value for name, value in columns.items() if value}
     given_up = [
-        {"channel": gone.channel, "reason": gone.reason, "at": gone.at.isoformat()}
+        {
+            "channel": gone.channel,
+            "reason": gone.reason,
+            "at": gone.at.isoformat(),
+        }
         for gone in suppressions.given_up(connection, contact)
     ]
     found = {
@@ -104,75 +108,166 @@ def _own(whose: ColumnElement[bool], *columns: ColumnElement[Any]) -> Select[Any
 
 def _records(contact_id: int) -> Select[Any]:
     r = records.c
-    own = _own(r.contact_id == contact_id, r.kind, r.key, r.attributes)
+    own = _own(
+        r.contact_id == contact_id,
+        r.kind,
+        r.key,
+        r.attributes,
+    )
     return own.order_by(r.id)
 
 
 def _readings(contact_id: int) -> Select[Any]:
     r, shown = records.c, readings.c
-    columns = (r.kind, r.key, shown.meter, shown.day, shown.value)
+    columns = (
+        r.kind,
+        r.key,
+        shown.meter,
+        shown.day,
+        shown.value,
+    )
     own = _own(r.contact_id == contact_id, *columns)
     return own.join_from(readings, records, r.id == shown.record_id).order_by(shown.day)
 
 
 def _events(contact_id: int) -> Select[Any]:
     e = events.c
-    own = _own(e.contact_id == contact_id, e.name, e.key, e.at, e.fields)
+    own = _own(
+        e.contact_id == contact_id,
+        e.name,
+        e.key,
+        e.at,
+        e.fields,
+    )
     return own.order_by(e.at, e.id)
 
 
 def _consents(contact_id: int) -> Select[Any]:
     word = consent_log.c
-    said = (word.topic, word.channel, word.given, word.at)
-    proved = (word.source, word.address, word.recorded_at, word.proof)
-    return _own(word.contact_id == contact_id, *said, *proved).order_by(word.id)
+    said = (
+        word.topic,
+        word.channel,
+        word.given,
+        word.at,
+    )
+    proved = (
+        word.source,
+        word.address,
+        word.recorded_at,
+        word.proof,
+    )
+    return _own(
+        word.contact_id == contact_id,
+        *said,
+        *proved,
+    ).order_by(word.id)
 
 
 def _campaigns(contact_id: int) -> Select[Any]:
     r = runs.c
-    columns = (r.campaign, r.started_at, r.ended_at, r.sentence)
+    columns = (
+        r.campaign,
+        r.started_at,
+        r.ended_at,
+        r.sentence,
+    )
     return _own(r.contact_id == contact_id, *columns).order_by(r.id)
 
 
 def _messages(contact_id: int) -> Select[Any]:
     m = messages.c
-    what = (m.campaign, m.step, m.channel, m.topic)
-    ended = (m.state, m.due_at, m.sent_at, m.sentence)
-    return _own(m.contact_id == contact_id, *what, *ended).order_by(m.id)
+    what = (
+        m.campaign,
+        m.step,
+        m.channel,
+        m.topic,
+    )
+    ended = (
+        m.state,
+        m.due_at,
+        m.sent_at,
+        m.sentence,
+    )
+    return _own(
+        m.contact_id == contact_id,
+        *what,
+        *ended,
+    ).order_by(m.id)
 
 
 def _came_back(contact_id: int) -> Select[Any]:
     d = deliveries.c
-    columns = (d.kind, d.at, d.meaning, d.reason, links.c.address.label("link"))
+    columns = (
+        d.kind,
+        d.at,
+        d.meaning,
+        d.reason,
+        links.c.address.label("link"),
+    )
     own = _own(messages.c.contact_id == contact_id, *columns)
     of_messages = own.join_from(deliveries, messages, messages.c.id == d.message_id)
     # Of a click, `reason` is the short name of the link.
-    clicked = and_(d.kind == "clicked", links.c.name == d.reason)
-    return of_messages.outerjoin(links, clicked).order_by(d.at, d.id)
+    clicked = and_(
+        d.kind == "clicked",
+        links.c.name == d.reason,
+    )
+    return of_messages.outerjoin(links, clicked).order_by(
+        d.at,
+        d.id,
+    )
 
 
 def _coupons(contact_id: int) -> Select[Any]:
     c = coupons.c
-    columns = (c.coupon, c.code, c.issued_at, c.expires, c.redeemed_at)
+    columns = (
+        c.coupon,
+        c.code,
+        c.issued_at,
+        c.expires,
+        c.redeemed_at,
+    )
     return _own(c.contact_id == contact_id, *columns).order_by(c.id)
 
 
 def _counted(contact_id: int) -> Select[Any]:
     entry = counter_entries.c
-    columns = (entry.counter, entry.amount, entry.balance, entry.at)
+    columns = (
+        entry.counter,
+        entry.amount,
+        entry.balance,
+        entry.at,
+    )
     return _own(entry.contact_id == contact_id, *columns).order_by(entry.id)
 
 
 def _tasks(contact_id: int) -> Select[Any]:
     t = tasks.c
-    given = (t.title, t.notes, t.assign_to, t.created_at, t.due)
-    ended = (t.state, t.done_at, t.outcome)
-    return _own(t.contact_id == contact_id, *given, *ended).order_by(t.id)
+    given = (
+        t.title,
+        t.notes,
+        t.assign_to,
+        t.created_at,
+        t.due,
+    )
+    ended = (
+        t.state,
+        t.done_at,
+        t.outcome,
+    )
+    return _own(
+        t.contact_id == contact_id,
+        *given,
+        *ended,
+    ).order_by(t.id)
 
 
 def _asked_for_data(contact_id: int) -> Select[Any]:
     mail = data_mails.c
-    columns = (mail.asked_at, mail.state, mail.ended_at)
+    columns = (
+        mail.asked_at,
+        mail.state,
+        mail.ended_at,
+    )
     return _own(mail.contact_id == contact_id, *columns).order_by(mail.id)
 
 

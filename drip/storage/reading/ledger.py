@@ -129,7 +129,14 @@ def entries(
     The order is stable.
     """
     parts = []
-    for lines in (_entered(), _sent(), _settled(), _judged(), _given(), _exited()):
+    for lines in (
+        _entered(),
+        _sent(),
+        _settled(),
+        _judged(),
+        _given(),
+        _exited(),
+    ):
         part = lines.within(since, until, contact)
         if campaigns:
             part = part.where(runs.c.campaign.in_(campaigns))
@@ -137,7 +144,13 @@ def entries(
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_answered().within(since, until, contact))
     line = union_all(*parts).subquery().c
-    order = (line.at, line.contact, line.campaign, line.rank, line.number)
+    order = (
+        line.at,
+        line.contact,
+        line.campaign,
+        line.rank,
+        line.number,
+    )
     shown = select(*(line[name] for name in _SHOWN)).order_by(*order)
     return stream_rows(connection, shown, into=LedgerRow)
 
@@ -150,7 +163,12 @@ def _lines(
     number: ColumnElement[int],
     columns: Mapping[str, ColumnElement[Any]],
 ) -> _Lines:
-    own = {"at": at, "outcome": outcome, "rank": literal(rank), "number": number}
+    own = {
+        "at": at,
+        "outcome": outcome,
+        "rank": literal(rank),
+        "number": number,
+    }
     known = {**_NOTHING, **columns, **own}
     named = (known[name].label(name) for name in _COLUMNS)
     return _Lines(select(*named).select_from(rows), at)
@@ -189,7 +207,11 @@ def _judged() -> _Lines:
         .join(runs, runs.c.id == messages.c.run_id)
     )
     until = judgements.c.until
-    why = {**_reason(reasons), "filled_by": reasons.c.filled_by, "until": until}
+    why = {
+        **_reason(reasons),
+        "filled_by": reasons.c.filled_by,
+        "until": until,
+    }
     return _lines(
         _with_contact(rows),
         judgements.c.at,
@@ -215,17 +237,27 @@ def _sent() -> _Lines:
 
 def _given() -> _Lines:
     """Tasks. Their title stands where other lines have their reason."""
-    title = {"sentence": tasks.c.title, "place": tasks.c.place}
+    title = {
+        "sentence": tasks.c.title,
+        "place": tasks.c.place,
+    }
     lines = _lines(
         _with_contact(tasks.join(runs, runs.c.id == tasks.c.run_id)),
         tasks.c.created_at,
         literal("task"),
         rank=3,
         number=tasks.c.id,
-        columns={**_OF_RUN, **title, "step": tasks.c.step},
+        columns={
+            **_OF_RUN,
+            **title,
+            "step": tasks.c.step,
+        },
     )
     # Those that a message became have the line of that message.
-    return _Lines(lines.statement.where(tasks.c.notes.is_(None)), lines.at)
+    return _Lines(
+        lines.statement.where(tasks.c.notes.is_(None)),
+        lines.at,
+    )
 
 
 def _settled() -> _Lines:
@@ -250,7 +282,10 @@ def _exited() -> _Lines:
         number=runs.c.id,
         columns={**_OF_RUN, **_reason(runs)},
     )
-    return _Lines(lines.statement.where(runs.c.code.is_not(None)), lines.at)
+    return _Lines(
+        lines.statement.where(runs.c.code.is_not(None)),
+        lines.at,
+    )
 
 
 def _answered() -> _Lines:

@@ -87,7 +87,11 @@ def _outcome(run: _BegunRun) -> RunOutcome:
 
 def ends(connection: Connection, period: Period) -> Sequence[StepCount]:
     """How many of its messages are in which state, by step and channel."""
-    key = (messages.c.step, messages.c.channel, messages.c.state.label("kind"))
+    key = (
+        messages.c.step,
+        messages.c.channel,
+        messages.c.state.label("kind"),
+    )
     counted = (
         select(*key, func.count().label("messages"))
         .join(runs, runs.c.id == messages.c.run_id)
@@ -103,9 +107,16 @@ def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
 
     What machines opened does not count.
     """
-    key = (messages.c.step, messages.c.channel, deliveries.c.kind)
+    key = (
+        messages.c.step,
+        messages.c.channel,
+        deliveries.c.kind,
+    )
     counted = (
-        select(*key, func.count(deliveries.c.message_id.distinct()).label("messages"))
+        select(
+            *key,
+            func.count(deliveries.c.message_id.distinct()).label("messages"),
+        )
         .join(messages, messages.c.id == deliveries.c.message_id)
         .join(runs, runs.c.id == messages.c.run_id)
         .where(*period.holds(), deliveries.c.meaning != "machine")
@@ -123,7 +134,10 @@ def not_sent(connection: Connection, period: Period) -> Sequence[CodeCount]:
         .join(messages, messages.c.id == judgements.c.message_id)
         .join(runs, runs.c.id == messages.c.run_id)
     )
-    skipped = (judgements.c.until.is_(None), messages.c.state == "skipped")
+    skipped = (
+        judgements.c.until.is_(None),
+        messages.c.state == "skipped",
+    )
     by_code = (
         select(reasons.c.code, count.label("messages"))
         .select_from(joined)

@@ -89,11 +89,21 @@ class _Asked:
     def capped(self) -> list[ColumnElement[bool]]:
         at = judgements.c.at
         by_cap = reasons.c.code == "cap"
-        return [by_cap, at >= self.since, at <= self.until, *self._of_campaigns()]
+        return [
+            by_cap,
+            at >= self.since,
+            at <= self.until,
+            *self._of_campaigns(),
+        ]
 
     def sent(self) -> list[ColumnElement[bool]]:
         at, left = messages.c.sent_at, messages.c.state == "sent"
-        return [left, at >= self.since, at <= self.until, *self._of_campaigns()]
+        return [
+            left,
+            at >= self.since,
+            at <= self.until,
+            *self._of_campaigns(),
+        ]
 
     def _of_campaigns(self) -> list[ColumnElement[bool]]:
         return [messages.c.campaign.in_(self.campaigns)] if self.campaigns else []
@@ -209,7 +219,12 @@ def stretches(
         sent[part] += messages_sent
     parts = -(-(until - since) // length)
     return [
-        Stretch(since + part * length, sent[part], skipped[part], deferred[part])
+        Stretch(
+            since + part * length,
+            sent[part],
+            skipped[part],
+            deferred[part],
+        )
         for part in range(parts)
     ]
 
@@ -217,7 +232,11 @@ def stretches(
 def _held_in_parts(
     connection: Connection, asked: _Asked, length: timedelta
 ) -> Iterable[_HeldInPart]:
-    part = _part_of(judgements.c.at, asked.since, length).label("part")
+    part = _part_of(
+        judgements.c.at,
+        asked.since,
+        length,
+    ).label("part")
     waits = judgements.c.until.is_not(None).label("waits")
     counted = (
         select(part, waits, func.count().label("messages"))
@@ -231,7 +250,11 @@ def _held_in_parts(
 def _sent_in_parts(
     connection: Connection, asked: _Asked, length: timedelta
 ) -> Iterable[_SentInPart]:
-    part = _part_of(messages.c.sent_at, asked.since, length).label("part")
+    part = _part_of(
+        messages.c.sent_at,
+        asked.since,
+        length,
+    ).label("part")
     counted = (
         select(part, func.count().label("messages")).where(*asked.sent()).group_by(part)
     )

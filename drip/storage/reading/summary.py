@@ -142,7 +142,10 @@ class _Part:
     def holds(
         self, at: ColumnElement[Any], campaign: ColumnElement[Any]
     ) -> ColumnElement[bool]:
-        inside = and_(at >= self.since, at <= self.until)
+        inside = and_(
+            at >= self.since,
+            at <= self.until,
+        )
         return and_(inside, campaign.in_(self.campaigns)) if self.campaigns else inside
 
     def started(self) -> ColumnElement[bool]:
@@ -299,7 +302,11 @@ class _FirstLine(NamedTuple):
 def _reasons(connection: Connection, *lines: Readable) -> tuple[Why, ...]:
     """These lines by campaign, code and place."""
     line = union_all(*lines).subquery().c
-    key = (line.campaign, line.code, line.place)
+    key = (
+        line.campaign,
+        line.code,
+        line.place,
+    )
     counted = (
         select(
             *key,
@@ -319,7 +326,10 @@ def _why(connection: Connection, reason: _CountedReason) -> Why:
     at, mark, number = reason.first.split("/")
     kind = KINDS[mark]
     line = (
-        select(contacts.c.key.label("contact"), kind.reason.c.sentence)
+        select(
+            contacts.c.key.label("contact"),
+            kind.reason.c.sentence,
+        )
         .select_from(kind.rows.join(contacts, contacts.c.id == kind.contact_id))
         .where(kind.number == int(number))
     )

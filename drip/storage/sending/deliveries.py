@@ -78,7 +78,10 @@ def came_back(
     It counts from the last one on that is known to have arrived. What was said of the
     domain counts by other messages than the one that it is about now.
     """
-    own = (messages.c.contact_id == contact_id, messages.c.channel == channel)
+    own = (
+        messages.c.contact_id == contact_id,
+        messages.c.channel == channel,
+    )
     of_contact = (
         select(func.max(deliveries.c.at).label("at"))
         .select_from(_OF_MESSAGES)
@@ -86,7 +89,11 @@ def came_back(
     )
     arrived = one_row(connection, of_contact, into=_At).at
     after = max(since, arrived) if arrived else since
-    bounced = (*own, deliveries.c.kind == "bounce", deliveries.c.at > after)
+    bounced = (
+        *own,
+        deliveries.c.kind == "bounce",
+        deliveries.c.at > after,
+    )
     for_now = (
         select(_DISTINCT)
         .select_from(_OF_MESSAGES)

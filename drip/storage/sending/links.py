@@ -47,7 +47,11 @@ def keep(connection: Connection, known: Mapping[str, Lead]) -> None:
     One that was one contact's, and is another's too, is nobody's from then on.
     """
     rows = [
-        {"name": name, "address": lead.address, "contact_id": lead.contact_id}
+        {
+            "name": name,
+            "address": lead.address,
+            "contact_id": lead.contact_id,
+        }
         for name, lead in known.items()
     ]
     connection.execute(_KEEP, rows)

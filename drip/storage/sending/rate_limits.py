@@ -132,7 +132,10 @@ def close(
 
 
 def _refusals(connection: Connection, channel: str, domain: str) -> _Refusals | None:
-    own = (rate_limits.c.channel == channel, rate_limits.c.domain == domain)
+    own = (
+        rate_limits.c.channel == channel,
+        rate_limits.c.domain == domain,
+    )
     columns = columns_of(rate_limits, _Refusals)
     return first_row(connection, select(*columns).where(*own), into=_Refusals)
 
@@ -157,7 +160,14 @@ def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
         # Without a reason it is a rate of ours, and nobody's refusal.
         if row.reason is not None:
             until = from_millis(round(row.closed_until))
-            found.append(LeftAlone(row.channel, row.domain, until, row.reason))
+            found.append(
+                LeftAlone(
+                    row.channel,
+                    row.domain,
+                    until,
+                    row.reason,
+                )
+            )
     return found
 
 

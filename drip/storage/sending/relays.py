@@ -62,7 +62,11 @@ class Overdue:
 _WAITS = or_(in_state("pending"), in_state("deferred"))
 _SERVERS = Prepared(select(*columns_of(relays, _ChannelServer)), into=_ChannelServer)
 _OVERDUE = Prepared(
-    select(refusals.c.message_id, messages.c.run_id, refusals.c.answer)
+    select(
+        refusals.c.message_id,
+        messages.c.run_id,
+        refusals.c.answer,
+    )
     .join(messages, messages.c.id == refusals.c.message_id)
     .join(relays, relays.c.channel == refusals.c.channel)
     .where(
@@ -78,7 +82,10 @@ _REFUSED = upsert(refusals, "answer")
 
 def accepts(connection: Connection, channel: str, server: str) -> bool:
     """Whether this server has taken a recipient."""
-    own = (relays.c.channel == channel, relays.c.server == server)
+    own = (
+        relays.c.channel == channel,
+        relays.c.server == server,
+    )
     asked = select(relays.c.accepted_at).where(*own)
     found = first_row(connection, asked, into=_AcceptedAt)
     return found is not None and found.accepted_at is not None
@@ -140,7 +147,10 @@ def offer_again(connection: Connection, channel: str, now: datetime) -> None:
     own = refusals.c.channel == channel
     was_refused = messages.c.id.in_(select(refusals.c.message_id).where(own))
     waiting = select(messages.c.id).where(was_refused, _WAITS)
-    later = update(messages).where(messages.c.id.in_(waiting), messages.c.due_at > now)
+    later = update(messages).where(
+        messages.c.id.in_(waiting),
+        messages.c.due_at > now,
+    )
     connection.execute(later.values(due_at=now))
     connection.execute(delete(refusals).where(own, refusals.c.message_id.in_(waiting)))
 

@@ -110,7 +110,11 @@ def _of_message(now: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
         runs.c.active,
         runs.c.position,
         runs.c.occurrence,
-        and_(_m.granted_at == now, ~held_back, ~taken_back).label("sure"),
+        and_(
+            _m.granted_at == now,
+            ~held_back,
+            ~taken_back,
+        ).label("sure"),
     )
 
 
@@ -144,7 +148,10 @@ def _days() -> ScalarSelect[Any]:
 
     A birthday without its year is a shorter one.
     """
-    of_run = or_(dates.c.record_id == 0, dates.c.record_id == runs.c.record_id)
+    of_run = or_(
+        dates.c.record_id == 0,
+        dates.c.record_id == runs.c.record_id,
+    )
     whose = and_(dates.c.contact_id == runs.c.contact_id, of_run)
     known = func.group_concat(dates.c.field + func.length(dates.c.day), type_=Text)
     return select(known).where(whose).scalar_subquery()

@@ -35,7 +35,10 @@ IN_FLIGHT = ("pending", "sending")
 _LEASE_MS = LEASE // MILLISECOND
 _m = messages.c
 # Sent, once: that is all there is to say of nearly every message.
-_PLAIN = and_(_m.state == "sent", _m.maybe_left_at.is_(None))
+_PLAIN = and_(
+    _m.state == "sent",
+    _m.maybe_left_at.is_(None),
+)
 
 
 class UnsureMessage(NamedTuple):
@@ -60,12 +63,22 @@ def _relevant() -> ColumnElement[bool]:
     # A message left up to a lease after what is noted.
     since = _number("since") - _LEASE_MS
     may_count = or_(
-        and_(_m.state == "sent", _m.sent_at > since),
+        and_(
+            _m.state == "sent",
+            _m.sent_at > since,
+        ),
         *(_m.state == state for state in IN_FLIGHT),
-        and_(_m.state == "held", _m.code == "unknown"),
+        and_(
+            _m.state == "held",
+            _m.code == "unknown",
+        ),
         _m.maybe_left_at > since,
     )
-    return and_(_m.contact_id.in_(listed_in("ids")), _m.counted, may_count)
+    return and_(
+        _m.contact_id.in_(listed_in("ids")),
+        _m.counted,
+        may_count,
+    )
 
 
 def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
@@ -78,8 +91,18 @@ def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
         (settled <= sent + _LEASE_MS, settled),
         else_=sent + _LEASE_MS,
     )
-    use = (sent, last, _m.channel, _m.topic, _m.campaign)
-    return select(_m.contact_id, *use, _PLAIN).where(_relevant())
+    use = (
+        sent,
+        last,
+        _m.channel,
+        _m.topic,
+        _m.campaign,
+    )
+    return select(
+        _m.contact_id,
+        *use,
+        _PLAIN,
+    ).where(_relevant())
 
 
 @lru_cache
@@ -97,7 +120,10 @@ def _near_a_limit(limits: int) -> Prepared[int]:
 
 _USAGE = Prepared(_usage())
 _UNSURE = Prepared(
-    select(*columns_of(messages, UnsureMessage)).where(_relevant(), not_(_PLAIN)),
+    select(*columns_of(messages, UnsureMessage)).where(
+        _relevant(),
+        not_(_PLAIN),
+    ),
     into=UnsureMessage,
 )
 
@@ -134,7 +160,11 @@ def uses_of(
     unsure: set[int] = set()
     # Whoever is judged is asked for: into a class of its own first, each row took
     # twice as long.
-    rows = _USAGE.rows(connection, ids=numbers(contact_ids), since=to_ms(since))
+    rows = _USAGE.rows(
+        connection,
+        ids=numbers(contact_ids),
+        since=to_ms(since),
+    )
     for contact, first, last, channel, topic, campaign, plain in rows:
         if plain:
             found[contact].append(Use(first, last, channel, topic, campaign))
@@ -148,9 +178,17 @@ def uses_of(
 
 
 def _uses(message: UnsureMessage, now: datetime) -> Iterator[Use]:
-    about = (message.channel, message.topic, message.campaign)
+    about = (
+        message.channel,
+        message.topic,
+        message.campaign,
+    )
     for first, last in _times(message, now):
-        yield Use(millis(first), millis(last), *about)
+        yield Use(
+            millis(first),
+            millis(last),
+            *about,
+        )
 
 
 def _times(
