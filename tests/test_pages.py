@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -387,9 +389,8 @@ def test_whoever_erases_oneself_is_erased_under_every_key_with_that_address(
 
 
 def _dump(site: Pages) -> list[str]:
-    import sqlite3
-
-    with sqlite3.connect(site.world.root / ".drip" / "drip.db") as connection:
+    path = site.world.root / ".drip" / "drip.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
 
 

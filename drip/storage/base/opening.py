@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from drip import private
-from drip.core.shortage import Shortage, shortage
+from drip.core.shortage import shortage
 from drip.errors import DripError
 from drip.storage.base.database import WORKSPACE, Database, add_link_key
 from drip.storage.base.facts import SUPPRESSION_KEY, set_fact
@@ -67,7 +67,7 @@ def open_database(place: Path | DatabaseServer, now: datetime) -> Database:
         if isinstance(place, DatabaseServer):
             _fill_empty(database, now)
         _check_revision(database)
-    except (DripError, Shortage):
+    except BaseException:
         database.close()
         raise
     return database
