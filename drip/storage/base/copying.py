@@ -89,6 +89,7 @@ def copy_into(source: Database, target: Path, part: CopiedPart, now: datetime) -
     """
     fresh = sqlite3.connect(target, isolation_level=None)
     with contextlib.closing(fresh) as connection:
+        # A rehearsal that dies is made anew: nothing in it has to outlive a power cut.
         connection.execute("PRAGMA synchronous=OFF")
         if isinstance(source, SqliteDatabase):
             with source.translated_errors():
@@ -101,6 +102,7 @@ def copy_into(source: Database, target: Path, part: CopiedPart, now: datetime) -
 def _copy_file(
     source: Path, connection: sqlite3.Connection, part: CopiedPart, now: datetime
 ) -> None:
+    # Within SQLite: no row becomes an object of Python's.
     connection.execute("ATTACH ? AS source", (str(source),))
     connection.execute("BEGIN")
     for table in COPIED:

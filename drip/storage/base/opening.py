@@ -148,6 +148,7 @@ def create_database(
         database = SqliteDatabase(making, durable=durable)
         with contextlib.closing(database), database.write() as connection:
             _fill(connection, now)
+        # Whoever looks meanwhile finds no file, or a whole one.
         making.rename(real)
     return SqliteDatabase(path, durable=durable)
 

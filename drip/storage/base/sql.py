@@ -262,6 +262,8 @@ def texts_in(name: str) -> Select[Any]:
     return select(_ListedText()).select_from(given)
 
 
+# One parameter, however many there are: SQLite takes 32,766 of them, and a statement
+# with another number of them would be compiled anew.
 def numbers(ids: Iterable[int]) -> str:
     """What `listed_in` takes."""
     return json.dumps(list(ids))
@@ -374,6 +376,7 @@ def _folded_there(element: Any, compiler: Any, **options: Any) -> str:
     return f'(drip_fold({compiler.process(element.clauses, **options)}) COLLATE "C")'
 
 
+# Not LIKE: in it `%` and `_` of a text that somebody wrote would stand for others.
 class _Position(FunctionElement[int]):
     name = "position"
     type = Integer()
@@ -395,6 +398,8 @@ def includes(value: ColumnElement[Any], part: str) -> ColumnElement[bool]:
     return _Position(value, part) > 0
 
 
+# In doubles a sum hangs on the order of its rows, and the two readers of conditions would
+# disagree about who has spent 100.
 def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """The sum of a group, exact in whatever order."""
     return func.drip_sum(value, type_=Float)

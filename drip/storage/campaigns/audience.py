@@ -160,6 +160,7 @@ def contacts_in(
     )
 
 
+# From the last id on: an OFFSET would go through all those before, once more each time.
 def _batches(
     connection: Connection, statement: Select[Any], key: ColumnElement[int]
 ) -> Iterator[list[int]]:

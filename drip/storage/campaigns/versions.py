@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from drip.storage.base.schema import campaign_versions
 from drip.storage.base.sql import first_row, upsert
 
+# A version that comes back, because a file was put back, is the newest again.
 _KEEP = upsert(campaign_versions, "seen_at")
 _v = campaign_versions.c
 

@@ -56,6 +56,7 @@ class _ApiKeyRow(NamedTuple):
         )
 
 
+# Without their hashes: what is listed can be shown.
 _KEYS = select(*columns_of(api_keys, _ApiKeyRow))
 
 

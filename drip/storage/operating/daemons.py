@@ -67,6 +67,8 @@ def start_daemon(
     """
     if alone:
         connection.execute(update(daemons).where(_NOT_ENDED).values(ended_at=now))
+    # Under the write lock, so that no two have the same number: the fence of what they
+    # hand over.
     highest = select(func.max(daemons.c.number).label("number"))
     number = (one_row(connection, highest, into=_HighestNumber).number or 0) + 1
     row = {

@@ -39,6 +39,7 @@ def hold(
 
     `reason` says why the program itself does it.
     """
+    # The first hold stays, with its instant and reason.
     row = {"scope": scope, "at": now, "reason": reason}
     connection.execute(insert_or(holds).values(row).on_conflict_do_nothing())
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, update
 from drip.storage.base.facts import fact, set_fact
 from drip.storage.base.schema import cursors
 
+# Only the newest is known: what was lost before it has been looked at.
 LOST = "lost-time"
 
 

@@ -53,6 +53,7 @@ def set_password(connection: Connection, name: str, password: str) -> bool:
         return False
     own = update(operators).where(operators.c.id == found.number)
     connection.execute(own.values(password=password))
+    # Whoever knew the old one may be why it was changed.
     _log_out_everywhere(connection, found)
     return True
 

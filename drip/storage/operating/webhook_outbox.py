@@ -54,6 +54,7 @@ def want(connection: Connection, webhooks: Mapping[str, Collection[str]]) -> Non
     One that is new gets what happens from now on.
     """
     kinds = frozenset(kind for wanted in webhooks.values() for kind in wanted)
+    # It begins behind what was written down before: that was meant for others.
     for fresh in sorted(set(webhooks) - known(connection)):
         set_position(connection, fresh, newest(connection))
     if wanted(connection) != kinds:
@@ -78,6 +79,7 @@ def add(
     """
     if not happened or kind not in wanted(connection):
         return
+    # An address that somebody else typed into a form is no news to other programs.
     keys = {data["contact"] for _, data in happened}
     hidden = sign_ups.hidden(connection, keys)
     at = to_ms(now)

@@ -38,6 +38,8 @@ def attribute_indexes(
 
 def _indexed(settings: Settings, field: str) -> str | None:
     """The attribute of a contact that a field is read from, if an index helps."""
+    # A total is of events, and a derived date is kept among the dates: they have their
+    # own.
     owner, _, name = field.partition(".")
     derived = settings.derived.get(field)
     if isinstance(derived, DateField) and derived.field not in settings.derived:

@@ -121,6 +121,8 @@ def record(
         )
         for word in words
     ]
+    # The log is the proof (GDPR article 7 (1)), so it is written first: what holds must
+    # never be without it.
     _LOG.many(connection, logged)
     _SAY.many(connection, words)
     refused = [consent for consent in fresh if not consent.given]
@@ -137,6 +139,7 @@ def _fresh(
     """The newest of what is said about each thing, as far as it changes anything."""
     fresh: dict[tuple[int, str, str], Consent] = {}
     for consent in said:
+        # A file can say several things about the same: each counts against the last.
         before = fresh.get(consent.about) or known.get(consent.about)
         if before is None or _outdoes(consent, before):
             fresh[consent.about] = consent
@@ -144,6 +147,7 @@ def _fresh(
 
 
 def _outdoes(consent: Consent, before: Consent) -> bool:
+    # The same word once more is no news: it would fill the log at each import.
     newer = before.given != consent.given and before.at <= consent.at
     return newer and (consent.dated or not consent.given)
 
@@ -154,6 +158,7 @@ def _announce(
     """Writes down for other programs who said no."""
     if not refused or "unsubscribed" not in webhook_outbox.wanted(connection):
         return
+    # By the key, which other programs know, and not by our number.
     known = contacts_by_id(connection, {consent.contact_id for consent in refused})
     happened = [
         (

@@ -101,6 +101,8 @@ def contact_of_key(connection: Connection, key: str) -> Contact:
 
 def contact_by_email(connection: Connection, email: str) -> Contact | None:
     """The contact with this address, in whatever case; the first of several."""
+    # As the index over `lower(email)` has it: any other way goes
+    # through everybody.
     same = func.lower(contacts.c.email) == email.lower()
     first = _EVERYBODY.where(same).order_by(contacts.c.id).limit(1)
     return first_row(connection, first, into=Contact)
@@ -178,6 +180,8 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
     )
     homeless = _EVERYBODY.where(c.zone.is_(None), said).order_by(c.id).limit(CHUNK)
     after = 0
+    # From the last one on, and not by OFFSET: those who got a zone meanwhile are no
+    # longer among them.
     while found := typed_rows(connection, homeless.where(c.id > after), into=Contact):
         yield found
         after = found[-1].id

@@ -88,6 +88,7 @@ _ENTRIES = select(
     _e.at,
     _e.event_id,
 )
+# Appended and never changed: the sum of a counter's entries is its balance, at any time.
 _COUNTED = Prepared(insert(counter_entries).inline())
 _SET = upsert(counters, "balance")
 
@@ -112,6 +113,7 @@ def move(
     numbers.
     """
     made: list[CounterEntry] = []
+    # Chunk by chunk, since each asks what was counted by as many values as it has.
     for start in range(0, len(movements), CHUNK):
         made += _move(connection, counter, movements[start : start + CHUNK])
     return made
@@ -182,6 +184,7 @@ def _fresh(
     by_event = {move.event_id for move in movements if move.event_id is not None}
     by_run = {move.run_id for move in movements if move.run_id is not None}
     of_events = _e.event_id.in_(by_event)
+    # The unique keys would refuse them too, but all of a chunk with them.
     counted = select(_e.event_id).where(_e.counter == counter, of_events)
     events_known = set(typed_rows(connection, counted, into=_CountedEvent))
     steps = select(_e.run_id, _e.step).where(_e.run_id.in_(by_run))

@@ -59,6 +59,7 @@ _CODES = select(*columns_of(coupons, Code))
 _ISSUE = Prepared(
     insert(coupons).values({name: bindparam(name) for name in _ISSUED}).inline()
 )
+# By the number, so that codes leave in the order in which they were imported.
 _NEXT_IN_STOCK = Prepared(
     select(coupons.c.id, coupons.c.code)
     .where(coupons.c.coupon == bindparam("coupon"), coupons.c.contact_id.is_(None))
@@ -151,6 +152,7 @@ def add_codes(connection: Connection, coupon: str, codes: Iterable[str]) -> int:
 
 def code(connection: Connection, text: str) -> tuple[Code, str | None] | None:
     """A code, whatever its case, and the key of the contact who has it."""
+    # Made ones are in capitals, imported ones as they were given; people type either.
     same = coupons.c.code.in_([text, text.upper()])
     found = first_row(connection, _CODES.where(same), into=Code)
     if found is None:
@@ -161,6 +163,7 @@ def code(connection: Connection, text: str) -> tuple[Code, str | None] | None:
 
 def redeem(connection: Connection, text: str, now: datetime) -> bool:
     """Whether the code was still there to be redeemed; it is not any more."""
+    # In one statement: of two tills that ask at once one is told no.
     still = (
         coupons.c.code == text,
         coupons.c.redeemed_at.is_(None),

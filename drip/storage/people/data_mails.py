@@ -80,6 +80,7 @@ def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
 
     It is tried now, and again then unless it is said how it ended.
     """
+    # Of several daemons one is told yes: nobody gets the mail twice at once.
     still = (
         data_mails.c.id == mail.number,
         data_mails.c.state == "waiting",

@@ -125,6 +125,8 @@ def keep_dates(
         for owner in owner_ids
         if dict(before.get(owner, {})) != dict(found.get(owner, {}))
     ]
+    # Those whose dates are the same keep their rows: waking all runs of everybody each
+    # night would have the planner look at each of them.
     for owner in changed:
         _forget(connection, owner, fields)
     rows = [

@@ -140,6 +140,7 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
     contact = contacts_by_id(connection, [contact_id]).get(contact_id)
     if contact is None or contact.erased_at is not None:
         return False
+    # Before the contact is emptied: afterwards nobody knows which addresses it had.
     _forget_links(connection, _forget_words(connection, contact))
     if contact.email:
         _forget_domain(
@@ -185,6 +186,7 @@ def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
     connection.execute(own.values(nothing))
     _end(connection, contact.id, now)
     clear(connection, contact.id)
+    # In the same transaction: whoever dies now has it cleared by the next daemon.
     connection.execute(insert(erasures).values(contact_id=contact.id, at=now))
     touch(connection, [contact.id])
 
@@ -276,6 +278,7 @@ def _forget_domain(connection: Connection, contact_id: int, domain: str) -> None
 
 def _strike(connection: Connection, words: str) -> None:
     """Takes words out of sentences for operators."""
+    # A server may write an address in other letters than it was given.
     pattern = re.compile(re.escape(words), re.I)
     for table, name in _QUOTING:
         column = table.c[name]
@@ -345,6 +348,7 @@ def _clear_names(connection: Connection, contact_id: int) -> None:
         # What a run is about can be named by an event's id.
         (runs, "occurrence", {"anchor": null(), "heard": null()}),
     )
+    # They stay unique by their numbers, so that the keys of the database hold.
     for table, name, nothing in emptied:
         own = update(table).where(table.c.contact_id == contact_id)
         connection.execute(own.values({name: _numbered(table), **nothing}))
@@ -434,6 +438,7 @@ class Outstanding:
 
 def outstanding(connection: Connection) -> Sequence[Outstanding]:
     """All of them, the one erased first before the others."""
+    # What was being handed over has its words until it has ended.
     on_its_way = exists().where(
         messages.c.contact_id == erasures.c.contact_id, in_state("sending")
     )

@@ -57,6 +57,8 @@ class _SeenDays(NamedTuple):
     latest: datetime
 
 
+# Asked at every tick, and built once: building such a statement costs as much as
+# running it.
 _BY_ID = Prepared(select(events).where(events.c.id.in_(listed_in("ids"))), into=Event)
 _OF_CONTACTS = Prepared(
     select(events)
@@ -75,6 +77,8 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
     """
     if not rows:
         return 0
+    # Which of them were new is what has a higher number afterwards: a server says of a
+    # conflict that is left alone only that nothing was returned.
     newest = select(events.c.id).order_by(events.c.id.desc()).limit(1)
     last = first_row(connection, newest, into=int) or 0
     unknown = insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"])
@@ -141,6 +145,8 @@ def last_event(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, datetime]:
     """When anything last happened to these contacts."""
+    # The index ends with the instant, but of all names it is not in order: each event of
+    # these contacts is looked at.
     last = (
         select(
             events.c.contact_id,

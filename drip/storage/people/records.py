@@ -38,6 +38,7 @@ def save_records(
     connection: Connection, things: Sequence[Record], date_fields: Collection[str]
 ) -> None:
     """As `save_contacts`, for records of one kind."""
+    # Only those that were stored can have had dates: of the others nothing is deleted.
     before = {record.contact_id for record in things if record.id}
     save_changed(connection, records, things)
     if things:

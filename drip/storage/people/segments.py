@@ -14,6 +14,9 @@ from drip.storage.base.schema import contacts, events, segment_members
 from drip.storage.base.sql import columns_of, listed_in, numbers, typed_rows
 from drip.storage.people.change_marks import chunks
 
+# Under it stands the number of whoever came into any segment last. It is no maximum of
+# the table, since whoever goes out takes theirs along, and a campaign that has looked up
+# to there would miss the next one.
 NUMBER = "segment-number"
 
 
@@ -113,6 +116,8 @@ def entrants(connection: Connection, segment: str, after: int) -> list[Entrant]:
 
 def forget_others(connection: Connection, segments: Collection[str]) -> None:
     """Drops the sets that no file asks for any more."""
+    # One that comes back begins anew: everybody in it comes in, and campaigns that
+    # begin with that see them.
     others = segment_members.c.segment.not_in(segments)
     connection.execute(delete(segment_members).where(others))
 

@@ -46,6 +46,7 @@ _SUPPRESSED = Prepared(
 
 def suppress(connection: Connection, address: str, reason: str, now: datetime) -> None:
     """Never again to this address. The first reason stays."""
+    # The hash alone: the address itself may have to be erased, and stays suppressed.
     own = digest(suppression_key(connection), address)
     row = {"digest": own, "reason": reason, "at": now}
     connection.execute(insert_or(suppressions).on_conflict_do_nothing(), row)

@@ -40,6 +40,7 @@ def add_tags(connection: Connection, rows: Collection[tuple[int, str]]) -> None:
 
 def remove_tags(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
     """Takes tags off contacts."""
+    # One by one: SQLite takes no list of pairs after IN.
     for contact, tag in rows:
         same = (
             tags.c.contact_id == contact,

@@ -271,6 +271,7 @@ def _asked_for_data(contact_id: int) -> Select[Any]:
     return _own(mail.contact_id == contact_id, *columns).order_by(mail.id)
 
 
+# As they are stored: whoever asks has a right to all of it, and not to a selection.
 def _rows(connection: Connection, statement: Select[Any]) -> list[dict[str, Any]]:
     return [
         {name: _plain(value) for name, value in row.items()}

@@ -143,6 +143,7 @@ def entries(
         parts.append(part)
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_answered().within(since, until, contact))
+    # Each part is narrowed by columns of its own, of which an index knows.
     line = union_all(*parts).subquery().c
     order = (
         line.at,

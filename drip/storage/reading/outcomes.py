@@ -126,6 +126,7 @@ def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
     return typed_rows(connection, counted, into=StepCount)
 
 
+# What a message waited for before is not in it, only what ended it.
 def not_sent(connection: Connection, period: Period) -> Sequence[CodeCount]:
     """Why its messages did not go, and how many: the most frequent reason first."""
     count = func.count(judgements.c.message_id.distinct())

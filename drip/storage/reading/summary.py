@@ -317,6 +317,8 @@ def _reasons(connection: Connection, *lines: Readable) -> tuple[Why, ...]:
         .group_by(*key)
         .order_by(*key)
     )
+    # The first line of each is asked for by its number: joined to all lines, its words
+    # would be carried through the sorting.
     found = typed_rows(connection, counted, into=_CountedReason)
     return tuple(_why(connection, reason) for reason in found)
 

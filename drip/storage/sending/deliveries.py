@@ -50,6 +50,8 @@ _DISTINCT = func.count(func.distinct(deliveries.c.message_id))
 
 def record(connection: Connection, delivery: Delivery) -> bool:
     """Stores it; whether it is new."""
+    # By the unique key of message, kind and source: a mailbox that is read twice, or a
+    # provider that repeats itself, changes nothing.
     unknown = insert_or(deliveries).on_conflict_do_nothing()
     stored = unknown.values(asdict(delivery)).returning(deliveries.c.id)
     return connection.execute(stored).first() is not None
@@ -88,6 +90,7 @@ def came_back(
         .where(*own, deliveries.c.kind == "delivered")
     )
     arrived = one_row(connection, of_contact, into=_At).at
+    # Whatever came back before one arrived is over: the mailbox is there.
     after = max(since, arrived) if arrived else since
     bounced = (
         *own,

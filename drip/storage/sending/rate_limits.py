@@ -65,6 +65,7 @@ _CLOSED = Prepared(
     ),
     into=_Reason,
 )
+# What closed a lane is not touched by whoever paces messages.
 _SAVE = upsert(rate_limits, "next_at")
 _CLOSE = upsert(rate_limits, "closed_until", "refusals", "reason")
 
@@ -118,6 +119,7 @@ def close(
     # Of many messages that are refused at once each says so.
     if known is not None and known.closed_until > millis(now) and not probed:
         return
+    # Whoever was quiet for the longest pause is forgiven: the count begins anew.
     lately = known is not None and known.closed_until > millis(now - longest)
     refusals = known.refusals + 1 if known is not None and lately else 1
     row = {
@@ -191,6 +193,7 @@ def may_probe(
 
     Then it is nobody else's until `until`.
     """
+    # In one statement: of several processes that ask at once one is told yes.
     over = rate_limits.c.closed_until <= millis(now)
     mine = update(rate_limits).where(_whole(channel), over)
     taken = mine.values(closed_until=float(millis(until)))

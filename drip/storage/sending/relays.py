@@ -102,6 +102,7 @@ def change(connection: Connection, channel: str, server: str, now: datetime) -> 
     What another one refused is offered to it at once.
     """
     row = {"channel": channel, "server": server, "accepted_at": None}
+    # That the one before took recipients says nothing of this one.
     connection.execute(_CHANGE, row)
     offer_again(connection, channel, now)
 
@@ -175,7 +176,9 @@ def refused(
         "answer": answer,
         "first_at": now,
     }
+    # The instant of the first refusal stays: three days are counted from there.
     connection.execute(_REFUSED, row)
+    # By people and not by messages: one dead address is refused at every try.
     recipients = func.count(distinct(refusals.c.contact_id))
     asked = select(recipients).where(refusals.c.channel == channel)
     return one_row(connection, asked, into=int)

@@ -105,6 +105,7 @@ def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
     ).where(_relevant())
 
 
+# There are as many as a workspace has different numbers of limits: one or two.
 @lru_cache
 def _near_a_limit(limits: int) -> Prepared[int]:
     """For so many limits: the statement is as long as they are many."""
