@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from drip.process import own_zones
 from tests.browser import browser
 from tests.imap_server import ImapServer, imap_server, program
-from tests.servers import Postgres, binaries, missing, postgres
+from tests.servers import Postgres, binaries, missing, postgres, skipped_because
 from tests.world import World
 
 # In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
@@ -76,11 +76,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind_of_database", asked or usual, scope="session")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Above the closing line: what was not tested here, and why not."""
+    reasons = []
+    for report in terminalreporter.getreports("skipped"):
+        _path, _line, reason = report.longrepr
+        reasons.append(reason.removeprefix("Skipped: "))
+    if reasons:
+        terminalreporter.write_line(skipped_because(reasons))
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgres]:
     """A PostgreSQL server of this run's own."""
     if binaries() is None:
-        missing("PostgreSQL's programs (initdb, postgres)")
+        missing("no PostgreSQL")
     with postgres() as server:
         yield server
 
@@ -89,7 +99,7 @@ def postgresql() -> Iterator[Postgres]:
 def imap() -> Iterator[ImapServer]:
     """An IMAP server of this test's own."""
     if program() is None:
-        missing("Dovecot (dovecot-imapd), the IMAP server of these tests")
+        missing("no Dovecot")
     with imap_server() as server:
         yield server
 
@@ -116,7 +126,7 @@ def world(
 def corpora() -> Path:
     """The folder with real data. It lies beside the project where there is one."""
     if not CORPORA.is_dir():
-        missing(f"the corpora ({CORPORA})")
+        missing("no corpora")
     return CORPORA
 
 

@@ -31,6 +31,7 @@ TOP_LEVEL = {
     "tests",
     "findings",
     "LICENSE",
+    "CHANGELOG.md",
 }
 WRITERS = {
     *(
