@@ -32,6 +32,8 @@ TOP_LEVEL = {
     "findings",
     "LICENSE",
     "CHANGELOG.md",
+    # In the source archive.
+    "PKG-INFO",
 }
 WRITERS = {
     *(
