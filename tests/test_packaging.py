@@ -12,7 +12,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import drip
-from tests.servers import skipped_because
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -66,10 +65,3 @@ def test_the_changelog_speaks_of_this_version() -> None:
 
 def test_whoever_imports_drip_sees_its_types() -> None:
     assert (ROOT / "drip" / "py.typed").exists()
-
-
-def test_skipped_tests_are_summed_up_by_their_reasons() -> None:
-    reasons = ["no Dovecot", "no PostgreSQL", "no PostgreSQL", "no npm\nand its words"]
-    assert skipped_because(reasons) == (
-        "4 skipped: no PostgreSQL (2), no Dovecot (1), no npm (1)"
-    )
