@@ -14,7 +14,7 @@ from pathlib import Path
 from drip import papers, private
 from drip.core.message import Transport
 from drip.core.settings import Settings
-from drip.engine.book import Book, open_book
+from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.folders import names_in, paths_below
@@ -23,14 +23,14 @@ from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
 from drip.language.settings import RATES
 from drip.lint.logic import campaign_problems, settings_problems
-from drip.lint.texts import People, TextRules
+from drip.lint.texts import FieldStats, TextRules
 from drip.paths import COPY
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
-from drip.storage import erasing
-from drip.storage.database import Database
-from drip.storage.opening import Server, open_database, server
-from drip.storage.people import contacts_by_id
+from drip.storage.base.database import Database
+from drip.storage.base.opening import DatabaseServer, open_database, server
+from drip.storage.people import erasing
+from drip.storage.people.people import contacts_by_id
 
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
 OWN, OUT = ".drip", ".drip/out"
@@ -86,7 +86,7 @@ class Workspace:
         """The workspace's zone; UTC while the settings are broken."""
         return self.loaded.settings.timezone if self.loaded.settings else "UTC"
 
-    def database_place(self) -> Path | Server:
+    def database_place(self) -> Path | DatabaseServer:
         """DRIP_DATABASE, else `database:` of the settings, else `.drip/drip.db`."""
         # A broken settings file must not keep anybody from stopping a daemon.
         settings = self.loaded.settings
@@ -113,7 +113,7 @@ class Workspace:
         inside = within if any(private.exposed([own])) else ()
         beside = (
             []
-            if isinstance(place, Server)
+            if isinstance(place, DatabaseServer)
             else [f"{place.resolve()}{ending}" for ending in BESIDE]
         )
         yield from dict.fromkeys(
@@ -129,13 +129,13 @@ class Workspace:
         finally:
             opened.close()
 
-    def book(self, database: Database, now: datetime) -> Book:
+    def campaign_set(self, database: Database, now: datetime) -> CampaignSet:
         """The campaigns in force; a broken file leaves its last good version in force."""
         self.settings  # noqa: B018 - raises if they are broken
         with database.write() as connection:
-            book = open_book(connection, self.loaded, now)
-            book.refresh(connection)
-        return book
+            campaign_set = open_campaign_set(connection, self.loaded, now)
+            campaign_set.refresh(connection)
+        return campaign_set
 
     def transports(self) -> dict[str, Transport]:
         """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
@@ -341,7 +341,7 @@ class Workspace:
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
 
     def problems(
-        self, people: People | None = None, events: Collection[str] = ()
+        self, people: FieldStats | None = None, events: Collection[str] = ()
     ) -> list[Problem]:
         """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.
 
@@ -361,7 +361,7 @@ class Workspace:
                 found += campaign_problems(campaign, self.settings, campaigns, events)
             # What a broken campaign sends is not known, so nothing can be said to be sent by none.
             texts = TextRules(
-                self.settings, self.templates, people or People()
+                self.settings, self.templates, people or FieldStats()
             ).problems(campaigns.values())
             found += [
                 each

@@ -17,8 +17,8 @@ from drip.cli.preview import looking_ahead
 from drip.cli.sample import copy_sample, write_people
 from drip.cli.show import Shown, picture
 from drip.core.token import Link, sign
-from drip.storage import operators
-from drip.storage.database import link_keys
+from drip.storage.base.database import link_keys
+from drip.storage.operating import operators
 from drip.web import make_app
 from drip.web.dashboard import make_dashboard
 from drip.web.dashboard.passwords import hash_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drip.core.message import Message, Sent, TransportDown, Unknown
-from drip.storage import alarms
+from drip.storage.operating import alarms
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import MailServer

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from drip.storage import api_keys, consents, loyalty, people
+from drip.storage.operating import api_keys
+from drip.storage.people import consents, loyalty, people
 from drip.web.openapi import DESCRIPTION
 from tests.cli import drip
 from tests.web import Pages, pages

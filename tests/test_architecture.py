@@ -187,7 +187,7 @@ def test_the_top_level_is_as_agreed() -> None:
 # that shows them to nobody.
 OF_GIVEN_CONTACTS = "whose numbers or keys are given, or of a key that somebody names"
 OF_WHAT_HAPPENED = "the ledger: the one confirmation that was sent is in it"
-JUDGED_LATER = "who may enter is asked of each in engine.entry, and who is in a set by who.statements"
+JUDGED_LATER = "who may enter is asked of each in engine.entry, and who is in a set by audience_sql.statements"
 ABOUT_ROWS = "how rows are kept: nobody is listed, counted or chosen"
 READS_CONTACTS = {
     "audience": {
@@ -197,9 +197,9 @@ READS_CONTACTS = {
         "_dated": JUDGED_LATER,
         "zones_of": OF_GIVEN_CONTACTS,
         "zones": ABOUT_ROWS,
-        "contacts_in": "of whom `who.where` holds",
+        "contacts_in": "of whom `audience_sql.where` holds",
         "events_after": JUDGED_LATER,
-        "start_everybody": "of whom `who.where` holds",
+        "start_everybody": "of whom `audience_sql.where` holds",
     },
     "copying": {"_where": ABOUT_ROWS},
     "erasing": {
@@ -227,7 +227,7 @@ READS_CONTACTS = {
         "without_zone": ABOUT_ROWS,
         "move_to_zone": OF_GIVEN_CONTACTS,
     },
-    "portrait": {"_whose": ABOUT_ROWS},
+    "field_stats": {"_whose": ABOUT_ROWS},
     "segments": {"changed": JUDGED_LATER},
     "sign_ups": {"_WITH_ADDRESS": OF_GIVEN_CONTACTS, "_HIDDEN": OF_GIVEN_CONTACTS},
     "summary": {
@@ -236,19 +236,19 @@ READS_CONTACTS = {
         "busiest": OF_WHAT_HAPPENED,
     },
     "tasks": {"_select": "of a campaign's step, which does nothing for them"},
-    "who": {
+    "audience_sql": {
         "Reader": "within `where` and `statements`",
         "_zones": ABOUT_ROWS,
         "in_zones": "beside `where`",
         "attribute_indexes": ABOUT_ROWS,
     },
-    "wholesale": {"_granted": OF_WHAT_HAPPENED},
+    "sampled": {"_granted": OF_WHAT_HAPPENED},
 }
 
 
 def test_whatever_reads_contacts_asks_for_people_or_says_why_it_need_not() -> None:
     found = {}
-    for path in sorted((PACKAGE / "storage").glob("*.py")):
+    for path in sorted((PACKAGE / "storage").rglob("*.py")):
         text = path.read_text("utf-8")
         readers = {
             name

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from drip.core.conditions import Rank
 from drip.core.steps import Split, arm_of, chance_of
-from drip.storage import control, segments, who
+from drip.storage.operating import control
+from drip.storage.people import audience_sql, segments
 from drip.transports.mime import to_bytes
 from tests.cli import drip
 from tests.world import World, at
@@ -32,12 +33,14 @@ def people(made: World, count: int, start: int = 0) -> None:
     )
 
 
-def happen(made: World, name: str, who: range, when: str, extra: str = "") -> None:
+def happen(
+    made: World, name: str, audience_sql: range, when: str, extra: str = ""
+) -> None:
     made.events(
         f"event,contact,at{',' if extra else ''}{extra.split('=')[0]}",
         *(
             f"{name},p{n},{when}:00Z{',' + extra.split('=')[1] if extra else ''}"
-            for n in who
+            for n in audience_sql
         ),
     )
 
@@ -248,17 +251,17 @@ def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
     for day in range(1, 12):
         midnight = at(f"2026-12-{day:02d} 06:00")
         rows = [
-            f"order.placed,p{who},2026-12-{when + 1:02d}T16:00:00Z,{total}"
-            for who, comes_in, when, total in orders
+            f"order.placed,p{audience_sql},2026-12-{when + 1:02d}T16:00:00Z,{total}"
+            for audience_sql, comes_in, when, total in orders
             if comes_in + 1 == day
         ]
         if rows:
             made.events("event,contact,at,total", *rows)
         made.beat(midnight)
         with made.database.read() as connection:
-            anew = who.ranked(
+            anew = audience_sql.ranked(
                 rank,
-                who.standings(
+                audience_sql.standings(
                     connection, made.workspace.settings, rank.field, midnight
                 ),
             )
@@ -572,4 +575,4 @@ def test_a_brake_does_not_count_who_has_been_in(world: Worlds) -> None:
     )
     made.beat("2026-11-25 17:00")
     assert len(made.sent()) == 3
-    assert not made.workspace.book(made.database, at("2026-11-25 17:00")).holds
+    assert not made.workspace.campaign_set(made.database, at("2026-11-25 17:00")).holds

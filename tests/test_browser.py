@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from drip.storage import consents, people
+from drip.storage.people import consents, people
 from tests.test_pages import NOW, shop
 from tests.web import Pages, pages
 from tests.world import World

@@ -11,7 +11,8 @@ import pytest
 from drip.core.message import Message
 from drip.engine.composing import TRAP
 from drip.rendering.links import tracked_links
-from drip.storage import deliveries, people
+from drip.storage.people import people
+from drip.storage.sending import deliveries
 from tests.web import Pages, pages
 from tests.world import World, at
 

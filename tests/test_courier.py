@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from drip.core.token import Link
-from drip.daemon.courier import Courier
+from drip.daemon.webhook_sender import WebhookSender
 from drip.engine.feedback import Feedback
-from drip.importing import answers
+from drip.importing import recipient_actions
 from drip.inbound.reading import Finding
-from drip.storage import notices
+from drip.storage.operating import webhook_outbox
 from tests.test_webhook import Taken, server
 from tests.world import World, at
 
@@ -51,7 +51,7 @@ class Office:
         self.made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
         self.now = NOW
         self.stopped = False
-        self.courier = Courier(
+        self.courier = WebhookSender(
             self.made.database, lambda: self.now, lambda: self.stopped
         )
 
@@ -92,14 +92,14 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         )
         with made.database.write() as connection:
             settings = made.workspace.settings
-            answers.unsubscribe(
+            recipient_actions.unsubscribe(
                 connection,
                 settings,
                 Link("unsubscribe", 2, "service"),
                 NOW,
                 "unsubscribe page",
             )
-            answers.answer(
+            recipient_actions.answer(
                 connection,
                 settings,
                 Link("survey", 2, "service", 2, "how:4"),
@@ -158,7 +158,7 @@ def test_what_is_not_asked_for_is_not_even_written_down(world: Worlds) -> None:
         office.deliver()
     assert told(taken) == []
     with office.made.database.read() as connection:
-        assert notices.newest(connection) == 0
+        assert webhook_outbox.newest(connection) == 0
 
 
 @pytest.mark.parametrize("status", [500, 429, 401, 302])
@@ -205,18 +205,18 @@ def test_it_is_told_of_what_happens_from_now_on_and_nothing_piles_up(
         made.beat("2026-11-26 16:00")
         office.deliver()
         with made.database.read() as connection:
-            assert len(notices.after(connection, "nobody", ["sent"], 10)) == 1, (
+            assert len(webhook_outbox.after(connection, "nobody", ["sent"], 10)) == 1, (
                 "but for the newest, whose number must stay"
             )
         name = made.root / "campaigns" / "_settings.yaml"
         name.write_text(name.read_text().replace("crm:", "other:"))
         made.reload()
         made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
-        made.workspace.book(made.database, NOW)
+        made.workspace.campaign_set(made.database, NOW)
         office.deliver()
         assert len(taken.requests) == 2
         with made.database.read() as connection:
-            assert notices.known(connection) == {"other"}
+            assert webhook_outbox.known(connection) == {"other"}
 
 
 def test_what_is_of_another_webhooks_kinds_does_not_pile_up(world: Worlds) -> None:
@@ -232,7 +232,7 @@ def test_what_is_of_another_webhooks_kinds_does_not_pile_up(world: Worlds) -> No
         office.deliver()
         assert len(taken.requests) == 2
     with office.made.database.read() as connection:
-        assert len(notices.after(connection, "nobody", ["sent"], 10)) == 1
+        assert len(webhook_outbox.after(connection, "nobody", ["sent"], 10)) == 1
 
 
 def test_a_secret_of_standard_webhooks_is_base64(world: Worlds) -> None:

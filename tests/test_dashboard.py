@@ -20,14 +20,16 @@ import httpx
 import pytest
 
 from drip.core.token import verify
-from drip.preview.foreseen import summed
-from drip.storage import api_keys, control, operators, outbox, runs, tasks
-from drip.storage.database import link_keys
+from drip.preview.forecast import summed
+from drip.storage.base.database import link_keys
+from drip.storage.campaigns import runs, tasks
+from drip.storage.operating import api_keys, control, operators
+from drip.storage.sending import outbox
+from drip.web.app_state import AppState
 from drip.web.dashboard import tries
 from drip.web.dashboard.entrance import COOKIE, LASTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
-from drip.web.site import Site
 from drip.worker.worker import Limits
 from tests.web import Pages, board
 from tests.world import World, at
@@ -102,36 +104,38 @@ def made_desk(world: Worlds) -> World:
 
 
 @pytest.fixture
-def desk(world: Worlds) -> Iterator[Pages]:
+def dashboard(world: Worlds) -> Iterator[Pages]:
     """Its dashboard; nobody is logged in."""
     with board(made_desk(world), NOW) as served:
         yield served
 
 
-def log_in(desk: Pages, **more: str) -> httpx.Response:
-    return desk.post("/login", data={"name": "ana", "password": PASSWORD, **more})
+def log_in(dashboard: Pages, **more: str) -> httpx.Response:
+    return dashboard.post("/login", data={"name": "ana", "password": PASSWORD, **more})
 
 
 @pytest.fixture
-def inside(desk: Pages) -> Pages:
+def inside(dashboard: Pages) -> Pages:
     """The same for an operator who is logged in."""
-    assert log_in(desk).status_code == 303
-    return desk
+    assert log_in(dashboard).status_code == 303
+    return dashboard
 
 
-def csrf(desk: Pages) -> str:
-    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', desk.get("/health").text)
+def csrf(dashboard: Pages) -> str:
+    found = re.search(
+        r'name="csrf" value="([0-9a-f]{64})"', dashboard.get("/health").text
+    )
     assert found
     return found[1]
 
 
-def press(desk: Pages, path: str, **fields: str) -> httpx.Response:
+def press(dashboard: Pages, path: str, **fields: str) -> httpx.Response:
     """What a button of a page sends."""
-    return desk.post(path, data={"csrf": csrf(desk), **fields})
+    return dashboard.post(path, data={"csrf": csrf(dashboard), **fields})
 
 
-def told(desk: Pages, path: str) -> dict[str, object]:
-    answer = desk.get(path, headers={"Accept": "application/json"})
+def told(dashboard: Pages, path: str) -> dict[str, object]:
+    answer = dashboard.get(path, headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer.text
     found: dict[str, object] = answer.json()
     return found
@@ -140,46 +144,46 @@ def told(desk: Pages, path: str) -> dict[str, object]:
 # --- coming in
 
 
-def test_nobody_sees_a_page_who_has_not_logged_in(desk: Pages) -> None:
+def test_nobody_sees_a_page_who_has_not_logged_in(dashboard: Pages) -> None:
     for path in (*PAGES, "/live/message", "/live/page", "/reports.csv"):
-        answer = desk.get(path)
+        answer = dashboard.get(path)
         assert (
             answer.status_code == 303
             and answer.headers["location"] == f"/login?next={quote(path, safe='')}"
         )
-        program = desk.get(path, headers={"Accept": "application/json"})
+        program = dashboard.get(path, headers={"Accept": "application/json"})
         assert program.status_code == 401 and "ana" not in program.text
 
 
-def test_nobody_presses_a_button_who_has_not_logged_in(desk: Pages) -> None:
+def test_nobody_presses_a_button_who_has_not_logged_in(dashboard: Pages) -> None:
     for path in ("/stop", "/held", "/tasks", "/campaigns/call/hold", "/logout"):
-        assert desk.post(path, data={"do": "stop"}).status_code == 401
-    with desk.world.database.read() as connection:
+        assert dashboard.post(path, data={"do": "stop"}).status_code == 401
+    with dashboard.world.database.read() as connection:
         assert control.held_scopes(connection) == {}
 
 
-def test_whoever_logs_in_goes_where_they_wanted_to(desk: Pages) -> None:
-    answer = log_in(desk, next="/contacts?q=an")
+def test_whoever_logs_in_goes_where_they_wanted_to(dashboard: Pages) -> None:
+    answer = log_in(dashboard, next="/contacts?q=an")
     assert (answer.status_code, answer.headers["location"]) == (303, "/contacts?q=an")
     cookie = answer.headers["set-cookie"]
     assert (
         "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
     )
     assert (
-        "Ben" not in desk.get("/contacts?q=an").text
-        and "Ana" in desk.get("/contacts?q=an").text
+        "Ben" not in dashboard.get("/contacts?q=an").text
+        and "Ana" in dashboard.get("/contacts?q=an").text
     )
-    token = desk.client.cookies[COOKIE]
-    with desk.world.database.read() as connection:
+    token = dashboard.client.cookies[COOKIE]
+    with dashboard.world.database.read() as connection:
         assert token not in str(
             connection.exec_driver_sql("SELECT digest FROM sessions").all()
         )
 
 
 def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(
-    desk: Pages,
+    dashboard: Pages,
 ) -> None:
-    answer = desk.post(
+    answer = dashboard.post(
         "/login",
         data={"name": "ana", "password": PASSWORD},
         headers={"X-Forwarded-Proto": "https"},
@@ -187,7 +191,7 @@ def test_the_cookie_goes_over_an_encrypted_line_alone_where_there_is_one(
     assert "Secure" in answer.headers["set-cookie"]
 
 
-def test_a_login_never_leads_to_another_site(desk: Pages) -> None:
+def test_a_login_never_leads_to_another_site(dashboard: Pages) -> None:
     for elsewhere in (
         "//[",
         "https://evil.example/",
@@ -198,12 +202,14 @@ def test_a_login_never_leads_to_another_site(desk: Pages) -> None:
         "/a\nb",
         "",
     ):
-        assert log_in(desk, next=elsewhere).headers["location"] == "/"
+        assert log_in(dashboard, next=elsewhere).headers["location"] == "/"
 
 
-def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(desk: Pages) -> None:
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(
+    dashboard: Pages,
+) -> None:
     answers = [
-        desk.post("/login", data={"name": name, "password": password})
+        dashboard.post("/login", data={"name": name, "password": password})
         for name, password in (
             ("ana", "wrong"),
             ("nobody", PASSWORD),
@@ -215,18 +221,20 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(desk: Pages) -> N
     assert {(each.status_code, each.text) for each in answers} == {
         (403, answers[0].text)
     }
-    assert COOKIE not in desk.client.cookies
+    assert COOKIE not in dashboard.client.cookies
 
 
-def test_passwords_cannot_be_tried_one_after_the_other(desk: Pages) -> None:
+def test_passwords_cannot_be_tried_one_after_the_other(dashboard: Pages) -> None:
     tries = [
-        desk.post("/login", data={"name": "ana", "password": f"wrong {n}"}).status_code
+        dashboard.post(
+            "/login", data={"name": "ana", "password": f"wrong {n}"}
+        ).status_code
         for n in range(11)
     ]
     assert tries == [403] * 10 + [429]
-    assert log_in(desk).status_code == 429
-    desk.passed += 60
-    assert log_in(desk).status_code == 303
+    assert log_in(dashboard).status_code == 429
+    dashboard.passed += 60
+    assert log_in(dashboard).status_code == 303
 
 
 @pytest.fixture
@@ -242,10 +250,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def from_elsewhere(
-    desk: Pages, n: int, name: str = "ana", password: str = "wrong"
+    dashboard: Pages, n: int, name: str = "ana", password: str = "wrong"
 ) -> int:
     """A login from another address each time, by a browser that nobody knows."""
-    return desk.post(
+    return dashboard.post(
         "/login",
         data={"name": name, "password": password},
         headers={"X-Forwarded-For": f"198.51.100.{n}", "Cookie": ""},
@@ -294,23 +302,25 @@ def test_a_known_browser_tries_no_more_often_than_others(
 
 
 def test_one_address_cannot_try_one_name_after_the_other(
-    few: None, desk: Pages
+    few: None, dashboard: Pages
 ) -> None:
     codes = [
-        desk.post("/login", data={"name": f"n{n}", "password": "wrong"}).status_code
+        dashboard.post(
+            "/login", data={"name": f"n{n}", "password": "wrong"}
+        ).status_code
         for n in range(6)
     ]
     assert codes == [403] * 4 + [429] * 2
 
 
 def test_the_log_has_who_logged_in_and_who_could_not_and_from_where(
-    few: None, desk: Pages, caplog: pytest.LogCaptureFixture
+    few: None, dashboard: Pages, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "drip.web"):
-        from_elsewhere(desk, 7, name="an\x1b[2Ja\n\u202e" + "x" * 150)
-        log_in(desk)
+        from_elsewhere(dashboard, 7, name="an\x1b[2Ja\n\u202e" + "x" * 150)
+        log_in(dashboard)
         for n in range(10):
-            from_elsewhere(desk, n)
+            from_elsewhere(dashboard, n)
     failed, good, *others = [each for each in caplog.records if each.name == "drip.web"]
     assert (failed.levelname, vars(failed)["action"]) == ("WARNING", "login-failed")
     assert (
@@ -360,10 +370,12 @@ def test_another_password_and_being_removed_end_all_sessions(inside: Pages) -> N
     assert inside.get("/health").status_code == 303
 
 
-def test_a_forged_cookie_is_nobodys(desk: Pages) -> None:
+def test_a_forged_cookie_is_nobodys(dashboard: Pages) -> None:
     for cookie in ("", "x", "x" * 5_000, "%00", "' OR 1=1 --", "a.b.c"):
         assert (
-            desk.get("/health", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code
+            dashboard.get(
+                "/health", headers={"Cookie": f"{COOKIE}={cookie}"}
+            ).status_code
             == 303
         )
 
@@ -573,21 +585,24 @@ def test_every_page_answers_json_too(inside: Pages) -> None:
 
 
 def test_a_program_looks_with_a_key_for_the_dashboard_and_changes_nothing(
-    desk: Pages,
+    dashboard: Pages,
 ) -> None:
-    with desk.world.database.write() as connection:
+    with dashboard.world.database.write() as connection:
         api_keys.add(connection, "monitor", "drip_good", ("dashboard",), NOW)
         api_keys.add(connection, "shop", "drip_other", ("events",), NOW)
     good = {"Authorization": "Bearer drip_good"}
-    assert desk.get("/health", headers=good).json()["messages"]["sent"] > 0
-    assert desk.post("/stop", data={"do": "stop"}, headers=good).status_code == 403
+    assert dashboard.get("/health", headers=good).json()["messages"]["sent"] > 0
+    assert dashboard.post("/stop", data={"do": "stop"}, headers=good).status_code == 403
     for wrong in ("Bearer drip_other", "Bearer", "Bearer nothing"):
-        assert desk.get("/health", headers={"Authorization": wrong}).status_code == 401
+        assert (
+            dashboard.get("/health", headers={"Authorization": wrong}).status_code
+            == 401
+        )
     # That of a web server in front is not for us.
     basic = {"Authorization": "Basic drip_good"}
-    assert desk.get("/health", headers=basic).status_code == 303
-    log_in(desk)
-    assert desk.get("/health", headers=basic).status_code == 200
+    assert dashboard.get("/health", headers=basic).status_code == 303
+    log_in(dashboard)
+    assert dashboard.get("/health", headers=basic).status_code == 200
 
 
 # --- live preview
@@ -704,16 +719,16 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
     made.run("2026-11-20 00:00", "2026-11-26 15:00")
     with made.database.write() as connection:
         operators.add(connection, "ana", kept(), NOW)
-    with board(made, NOW) as desk:
-        log_in(desk)
-        found = told(desk, "/caps")
+    with board(made, NOW) as dashboard:
+        log_in(dashboard)
+        found = told(dashboard, "/caps")
         days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
         assert (
             len(days) == 31
             and days["2026-11-20"] == days["2026-11-26"] == 1
             and days["2026-11-19"] == 0
         )
-        page = desk.get("/caps").text
+        page = dashboard.get("/caps").text
         assert "Who is at the limit" in page.partition("In the last 30 days")[2]
 
 
@@ -732,10 +747,12 @@ def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> No
 
 
 def test_a_forecast_that_is_ended_leaves_no_copy_behind(
-    desk: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dashboard: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
+    site = AppState(
+        dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
+    )
     forecasts = Forecasts(site)
     assert forecasts.look() and forecasts.look()
     until = time.monotonic() + 30
@@ -750,9 +767,11 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(
 
 
 def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(
-    desk: Pages,
+    dashboard: Pages,
 ) -> None:
-    site = Site(desk.world.workspace, desk.world.database, lambda: NOW, lambda: 0.0)
+    site = AppState(
+        dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
+    )
     forecasts = Forecasts(site, Limits(answer_s=0.001))
     assert forecasts.look()
     until = time.monotonic() + 30
@@ -762,7 +781,9 @@ def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a
         "The simulation takes longer than 0.001 seconds"
     )
     assert not forecasts.look()
-    desk.world.write("templates/letter.md", "---\nsubject: Another\n---\nAnother one\n")
+    dashboard.world.write(
+        "templates/letter.md", "---\nsubject: Another\n---\nAnother one\n"
+    )
     assert forecasts.look()
     forecasts.close()
 
@@ -873,8 +894,8 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
         connection.exec_driver_sql(
             "UPDATE messages SET state = 'held', code = 'unknown', sentence = '<script>alert(1)</script>'"
         )
-    with board(made, NOW) as desk:
-        log_in(desk)
+    with board(made, NOW) as dashboard:
+        log_in(dashboard)
         key = quote(EVIL, safe="")
         for path in (
             "/",
@@ -889,13 +910,15 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
             "/held",
             "/health",
         ):
-            answer = desk.get(path)
+            answer = dashboard.get(path)
             assert answer.status_code == 200, path
             assert (
                 "<script>alert" not in answer.text and "<img src=x" not in answer.text
             ), path
             assert path != "/tasks" or "They said: &lt;script&gt;alert" in answer.text
-        page = desk.get(f"/live/page?campaign=letter&step=send+letter&contact={key}")
+        page = dashboard.get(
+            f"/live/page?campaign=letter&step=send+letter&contact={key}"
+        )
         # A message is HTML as its marketer wrote it; where it is shown nothing of it is run.
         assert "sandbox" in page.headers["content-security-policy"]
 
@@ -929,7 +952,7 @@ def test_what_fails_is_told_to_the_log_without_names_and_to_nobody_else(
     def fail(*_: object) -> None:
         raise RuntimeError("canary@example.com")
 
-    monkeypatch.setattr("drip.storage.consents.log_of", fail)
+    monkeypatch.setattr("drip.storage.people.consents.log_of", fail)
     with caplog.at_level(logging.DEBUG):
         answer = inside.get("/contacts/ana")
         inside.post("/login", data={"name": "nobody", "password": "canary"})

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from drip.core.message import (
-    Desk,
+    DeliverySession,
     Mailbox,
     Message,
     Receipt,
@@ -26,10 +26,10 @@ from drip.core.message import (
     Unsent,
 )
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper
+from drip.engine.entry import Enroller
 from drip.engine.planner import plan
-from drip.storage import control
-from drip.storage.control import held_scopes
+from drip.storage.operating import control
+from drip.storage.operating.control import held_scopes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.world import LETTER, World, at
@@ -101,12 +101,12 @@ def messages(*names: str) -> Iterator[Message]:
 def test_many_messages_go_over_few_connections(extensions: tuple[str, ...]) -> None:
     names = [f"p{n}" for n in range(200)]
     with MailServer(extensions=extensions) as server:
-        transport, book = smtp(server, connections="3"), Book()
-        transport.deliver(messages(*names), book)
-        transport.deliver(messages("later"), book)
+        transport, campaign_set = smtp(server, connections="3"), Book()
+        transport.deliver(messages(*names), campaign_set)
+        transport.deliver(messages("later"), campaign_set)
         transport.close()
         transport.close()
-        assert {type(each) for each in book.ends.values()} == {Sent}
+        assert {type(each) for each in campaign_set.ends.values()} == {Sent}
         assert sorted(server.taken) == sorted([*names, "later"])
         assert server.connections == 3
         assert server.texts[0].endswith(b"\r\n")
@@ -121,11 +121,11 @@ class Dotted(SmtpTransport):
 
 def test_a_line_that_begins_with_a_dot_ends_no_message() -> None:
     with MailServer() as server:
-        transport, book = (
+        transport, campaign_set = (
             Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}),
             Book(),
         )
-        transport.deliver(messages("p1", "p2"), book)
+        transport.deliver(messages("p1", "p2"), campaign_set)
         transport.close()
         assert server.texts == [b"Subject: Dots\r\n\r\n.\r\n.dot\r\n..\r\n"] * 2
 
@@ -141,14 +141,14 @@ def test_one_message_needs_one_connection() -> None:
 def test_what_the_desk_does_not_permit_never_leaves() -> None:
     names = [f"p{n}" for n in range(30)]
     with MailServer() as server:
-        transport, book = (
+        transport, campaign_set = (
             smtp(server, connections="2"),
             Book(refuse=["p3", "p7", "p29"]),
         )
-        transport.deliver(messages(*names), book)
+        transport.deliver(messages(*names), campaign_set)
         transport.close()
         assert sorted(server.taken) == sorted(set(names) - {"p3", "p7", "p29"})
-        assert set(book.ends) == set(server.taken)
+        assert set(campaign_set.ends) == set(server.taken)
 
 
 def test_an_idle_connection_that_the_server_has_closed_costs_nobody_anything() -> None:
@@ -208,14 +208,14 @@ def test_a_fault_is_about_one_message(
         "large" if stage == "EARLY" else "victim",
     )
     with MailServer({(name, stage): does}, extensions) as server:
-        transport, book = smtp(server, connections="2", timeout="1"), Book()
-        transport.deliver(messages(*names[:4], name, *names[4:]), book)
+        transport, campaign_set = smtp(server, connections="2", timeout="1"), Book()
+        transport.deliver(messages(*names[:4], name, *names[4:]), campaign_set)
         transport.close()
-    victim = book.ends.pop(name)
+    victim = campaign_set.ends.pop(name)
     assert isinstance(victim, kind)
     assert said in victim.answer
     assert {
-        name: type(receipt) for name, receipt in book.ends.items()
+        name: type(receipt) for name, receipt in campaign_set.ends.items()
     } == dict.fromkeys(names, Sent)
     assert sorted(set(server.taken) - {"victim"}) == sorted(names)
 
@@ -238,13 +238,16 @@ def test_a_server_that_cannot_be_used_fails_nobody(
     faults: dict[tuple[str, str], str], options: dict[str, str], said: str
 ) -> None:
     with MailServer(faults) as server:
-        transport, book = smtp(server, **options), Book()
+        transport, campaign_set = smtp(server, **options), Book()
         with pytest.raises(TransportDown, match=said) as down:
-            transport.deliver(messages("ana", "bo", "cy", "di", "ed", "flo"), book)
+            transport.deliver(
+                messages("ana", "bo", "cy", "di", "ed", "flo"), campaign_set
+            )
         transport.close()
     assert down.value.help
     assert not any(
-        isinstance(each, Refused | Sent | Unknown) for each in book.ends.values()
+        isinstance(each, Refused | Sent | Unknown)
+        for each in campaign_set.ends.values()
     )
     assert server.taken == []
 
@@ -264,8 +267,8 @@ def test_fewer_connections_do_where_the_server_takes_no_more() -> None:
 
     names = [f"p{n}" for n in range(40)]
     with OneAtATime() as server:
-        transport, book = smtp(server), Book()
-        transport.deliver(messages(*names), book)
+        transport, campaign_set = smtp(server), Book()
+        transport.deliver(messages(*names), campaign_set)
         transport.close()
     assert sorted(server.taken) == sorted(names)
 
@@ -301,7 +304,7 @@ def test_messages_go_encrypted_and_with_a_login(
     extensions = ("PIPELINING", "AUTH PLAIN")
     names = [f"p{n}" for n in range(50)]
     with MailServer({}, extensions, context, encrypted=security == "tls") as server:
-        transport, book = (
+        transport, campaign_set = (
             smtp(
                 server, security=security, user="user", password="right", timeout="20"
             ),
@@ -310,9 +313,9 @@ def test_messages_go_encrypted_and_with_a_login(
         big = replace(
             MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big"
         )
-        transport.deliver(iter([*messages(*names), big]), book)
+        transport.deliver(iter([*messages(*names), big]), campaign_set)
         transport.close()
-    assert {type(each) for each in book.ends.values()} == {Sent}
+    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
     assert len(server.taken) == 51
     assert max(map(len, server.texts)) > 500_000
 
@@ -441,19 +444,21 @@ def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
         def close(self) -> None:
             pass
 
-        def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+        def deliver(
+            self, messages: Iterator[Message], session: DeliverySession
+        ) -> None:
             first = next(messages)
-            desk.turn([], [first])
+            session.turn([], [first])
             for message in messages:
-                desk.turn([], [message])
+                session.turn([], [message])
                 passed[0] += timedelta(seconds=2)
-                desk.turn([(message, Sent("taken"))], [])
-            desk.turn([(first, Sent("taken"))], [])
+                session.turn([(message, Sent("taken"))], [])
+            session.turn([(first, Sent("taken"))], [])
 
     with made.database.write() as connection:
         number = control.start_daemon(connection, 1, passed[0])
-    book = made.workspace.book(made.database, passed[0])
-    plan(made.database, book, made.workspace.templates, Doorkeeper(), passed[0])
+    campaign_set = made.workspace.campaign_set(made.database, passed[0])
+    plan(made.database, campaign_set, made.workspace.templates, Enroller(), passed[0])
     dispatcher = Dispatcher(
         made.database,
         made.workspace.templates,
@@ -461,7 +466,7 @@ def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
         lambda: passed[0],
         number,
     )
-    assert dispatcher.hand_over(book).sent == OTHERS
+    assert dispatcher.hand_over(campaign_set).sent == OTHERS
 
 
 def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
@@ -559,11 +564,11 @@ def test_a_message_that_cannot_be_written_is_refused_alone() -> None:
     names = [f"p{n}" for n in range(OTHERS)]
     odd = replace(MESSAGE, message_id="odd", date=None)  # type: ignore[arg-type]
     with MailServer() as server:
-        transport, book = smtp(server, connections="2"), Book()
+        transport, campaign_set = smtp(server, connections="2"), Book()
         transport.deliver(
-            iter([*messages(*names[:4]), odd, *messages(*names[4:])]), book
+            iter([*messages(*names[:4]), odd, *messages(*names[4:])]), campaign_set
         )
         transport.close()
-    refused = book.ends.pop("odd")
+    refused = campaign_set.ends.pop("odd")
     assert isinstance(refused, Refused) and "cannot be written" in refused.answer
     assert sorted(server.taken) == sorted(names)

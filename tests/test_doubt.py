@@ -13,7 +13,7 @@ import pytest
 
 from drip.core.clock import jump
 from drip.daemon import Daemon, Doubt, Trust
-from drip.storage import control
+from drip.storage.operating import control
 from tests.cli import drip
 from tests.world import World, at
 

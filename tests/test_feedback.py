@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from drip.core.message import Message, Unknown
 from drip.core.token import message_name
-from drip.engine.feedback import MOST_TEMPORARY, Feedback, Report
+from drip.engine.feedback import MOST_TEMPORARY, Feedback, FeedbackReport
 from drip.inbound.reading import identity_of, read
-from drip.storage import control, outbox
-from drip.storage.database import workspace_id
+from drip.storage.base.database import workspace_id
+from drip.storage.operating import control
+from drip.storage.sending import outbox
 from tests.cli import drip, everybody, shop
 from tests.imap_server import PASSWORD, ImapServer
 from tests.mail_server import MailServer
@@ -40,7 +41,7 @@ def sent(world: Worlds, people: int = 1, **more: str) -> World:
     return made
 
 
-def take(made: World, *mails: bytes, now: str = "2026-11-25 18:00") -> Report:
+def take(made: World, *mails: bytes, now: str = "2026-11-25 18:00") -> FeedbackReport:
     feedback = Feedback(made.database, at(now))
     for each in mails:
         feedback.take(read(each), identity_of(each))

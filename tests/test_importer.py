@@ -15,10 +15,10 @@ from sqlalchemy import select
 
 from drip.errors import DripError
 from drip.importing import importer
-from drip.importing.rows import Table, open_table, write_rejected
+from drip.importing.rows import RowFile, open_table, write_rejected
 from drip.importing.values import parse_email
-from drip.storage import consents, people
-from drip.storage.schema import consent_log
+from drip.storage.base.schema import consent_log
+from drip.storage.people import consents, people
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -38,7 +38,7 @@ def given(world: World, key: str) -> dict[str, bool]:
         }
 
 
-def rows_of(table: Table) -> list[dict[str, str]]:
+def rows_of(table: RowFile) -> list[dict[str, str]]:
     return [row.cells for row in table.rows if not row.wrong]
 
 

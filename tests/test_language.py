@@ -12,7 +12,7 @@ import pytest
 
 from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.campaign import DateTrigger, EventTrigger
-from drip.core.steps import Send, Wait
+from drip.core.steps import SendStep, Wait
 from drip.language.files import load_folder
 from drip.language.phrases import (
     caps,
@@ -50,7 +50,7 @@ def test_a_campaign_is_read_with_its_defaults(world: Worlds) -> None:
         {"card": CARD}, settings="send_window: 9:00-19:00"
     ).workspace.loaded.campaigns["card"]
     (step,) = campaign.steps
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert step.grace == timedelta(days=2)
     assert step.window == SendWindow(ClockRange(540, 1140))
     assert isinstance(campaign.trigger, DateTrigger)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drip.core.calendar import zone
 from drip.preview.outages import effects
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
-from drip.storage.ledger import entries
+from drip.storage.reading.ledger import entries
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -223,10 +223,10 @@ def outage_of(made: World, start: str, end: str, last: str) -> list[str]:
     ledgers = []
     for outage in (None, down):
         with rehearsal(made.database, now) as copy:
-            book = made.workspace.book(copy, now)
+            campaign_set = made.workspace.campaign_set(copy, now)
             simulate(
                 copy,
-                book,
+                campaign_set,
                 made.workspace.templates,
                 {"email": Nowhere()},
                 now,

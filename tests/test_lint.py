@@ -14,7 +14,7 @@ import pytest
 
 from drip.lint.contrast import contrast
 from drip.lint.rules import RULES
-from drip.lint.texts import People, sms_parts
+from drip.lint.texts import FieldStats, sms_parts
 from tests.cli import environment
 from tests.test_change import change
 from tests.test_cli import stocked
@@ -207,7 +207,7 @@ def test_a_rule_finds_what_it_is_for(
     made = world({"x": campaign}, settings=settings)
     made.write("templates/card.md", text)
     made.reload()
-    people = People({"contact.first_name": 0.25})
+    people = FieldStats({"contact.first_name": 0.25})
     found = {
         (each.code, str(each.place)): each
         for each in made.workspace.problems(people, {"order.placed"})
@@ -223,7 +223,9 @@ def test_guarded_names_and_sober_texts_are_left_alone(world: Worlds) -> None:
     made = world({"x": CARD})
     made.write("templates/card.md", GOOD + guarded)
     made.reload()
-    assert made.workspace.problems(People({"contact.first_name": 0.25}), {"x.y"}) == []
+    assert (
+        made.workspace.problems(FieldStats({"contact.first_name": 0.25}), {"x.y"}) == []
+    )
 
 
 def test_a_reminder_that_promotions_push_out_is_named(world: Worlds) -> None:
@@ -275,7 +277,7 @@ def test_an_sms_that_needs_two_is_counted_with_the_longest_name(world: Worlds) -
     assert "sms-parts" not in {each.code for each in made.workspace.problems()}
     assert "sms-parts" in {
         each.code
-        for each in made.workspace.problems(People({}, {"contact.first_name": 40}))
+        for each in made.workspace.problems(FieldStats({}, {"contact.first_name": 40}))
     }
     assert [
         sms_parts(text) for text in ("a" * 160, "a" * 161, "€" * 81, "ł" * 70, "ł" * 71)

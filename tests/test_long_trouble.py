@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drip.core.message import MOST_REFUSED
-from drip.storage import alarms
+from drip.storage.operating import alarms
 from tests import cli as command_line
 from tests.mail_server import CLOSE, HANG
 from tests.test_relays import (

@@ -214,7 +214,7 @@ def test_a_workspace_of_strange_values_is_refused_whole_and_the_rest_runs(
     with workspace.database(at) as database:
         simulate(
             database,
-            workspace.book(database, at),
+            workspace.campaign_set(database, at),
             workspace.templates,
             {"email": Nowhere()},
             at,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage.copying import Part
-from drip.storage.ledger import entries
+from drip.storage.base.copying import CopiedPart
+from drip.storage.reading.ledger import entries
 from tests.simulation.house import START, House
 
 
@@ -24,11 +24,11 @@ def test_one_contacts_preview_is_its_part_of_everybodys(seed: int) -> None:
         world = house.world
 
         def foreseen(contact_id: int | None) -> list[tuple[object, ...]]:
-            with rehearsal(world.database, START, Part(contact_id)) as copy:
-                book = world.workspace.book(copy, START)
+            with rehearsal(world.database, START, CopiedPart(contact_id)) as copy:
+                campaign_set = world.workspace.campaign_set(copy, START)
                 simulate(
                     copy,
-                    book,
+                    campaign_set,
                     world.workspace.templates,
                     {"email": Nowhere()},
                     START,

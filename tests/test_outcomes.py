@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from drip.core.lift import Lift, Share
 from drip.engine.feedback import Feedback
-from drip.engine.reporting import Report, report
+from drip.engine.reporting import CampaignReport, report
 from drip.inbound.reading import Finding
-from drip.storage.outcomes import Period
+from drip.storage.reading.outcomes import Period
 from tests.cli import drip
 from tests.world import World, at
 
@@ -43,7 +43,7 @@ def made(world: Worlds, people: int = 200) -> World:
     return shop
 
 
-def of(shop: World, since: str = "2026-11-01") -> Report:
+def of(shop: World, since: str = "2026-11-01") -> CampaignReport:
     campaign = shop.workspace.loaded.campaigns["offer"]
     with shop.database.read() as connection:
         return report(

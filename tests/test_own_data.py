@@ -20,9 +20,11 @@ from drip.core.settings import CHANNELS
 from drip.core.token import Link, data_link, is_over
 from drip.daemon.answering import Answering
 from drip.preview.explaining import explained
-from drip.storage import control, data_mails, erasing, exporting, ledger, people
-from drip.storage.database import add_link_key, drop_link_keys
-from drip.storage.schema import contacts, metadata
+from drip.storage.base.database import add_link_key, drop_link_keys
+from drip.storage.base.schema import contacts, metadata
+from drip.storage.operating import control
+from drip.storage.people import data_mails, erasing, people
+from drip.storage.reading import exporting, ledger
 from tests.cli import drip
 from tests.mail_server import MailServer
 from tests.web import Pages, pages

@@ -10,9 +10,10 @@ from datetime import timedelta
 import pytest
 from starlette.requests import Request
 
-from drip.storage import consents, exporting, history, people
-from drip.storage.people import address_of
-from drip.web.site import FRESH_S, whose
+from drip.storage.people import consents, history, people
+from drip.storage.people.people import address_of
+from drip.storage.reading import exporting
+from drip.web.app_state import FRESH_S, whose
 from tests.web import Pages, pages
 from tests.world import World, at
 
@@ -644,7 +645,7 @@ def test_what_fails_is_told_to_nobody(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("canary@example.com")
 
-    monkeypatch.setattr("drip.importing.answers.sign_up", fails)
+    monkeypatch.setattr("drip.importing.recipient_actions.sign_up", fails)
     answer = site.post("/sign-up/news", data={"email": "canary@example.com"})
     assert answer.status_code == 500 and "our fault" in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -13,7 +13,9 @@ from sqlalchemy import text
 from drip.core.message import Refused, Sent, Unknown, Unsent
 from drip.engine import planner
 from drip.engine.dispatcher import reap
-from drip.storage import control, outbox, people
+from drip.storage.operating import control
+from drip.storage.people import people
+from drip.storage.sending import outbox
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -422,9 +424,9 @@ def test_what_a_dead_daemon_left_behind_is_held_and_never_sent_twice(
         made.beat("2026-11-26 16:00")
     except KeyboardInterrupt:
         made.answer = None
-    book = made.workspace.book(made.database, at("2026-11-26 16:01"))
+    campaign_set = made.workspace.campaign_set(made.database, at("2026-11-26 16:01"))
     with made.database.write() as connection:
-        assert reap(connection, book, 2, at("2026-11-26 16:01")) == 1
+        assert reap(connection, campaign_set, 2, at("2026-11-26 16:01")) == 1
     made.beat("2026-11-26 16:02")
     assert made.sent() == []
     with made.database.read() as connection:

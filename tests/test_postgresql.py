@@ -14,9 +14,9 @@ from sqlalchemy import text
 from drip.core.shortage import Shortage
 from drip.daemon import Daemon, Doubt, Trust
 from drip.errors import DripError
-from drip.storage.database import Database
-from drip.storage.opening import create_database, open_database, server, upgrade
-from drip.storage.postgresql import WRITER
+from drip.storage.base.database import Database
+from drip.storage.base.opening import create_database, open_database, server, upgrade
+from drip.storage.base.postgresql import WRITER
 from tests.servers import Postgres
 from tests.world import World, at
 

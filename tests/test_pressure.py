@@ -10,7 +10,7 @@ import pytest
 
 from drip.errors import DripError
 from drip.preview.trying import tried
-from drip.storage.pressure import Stretch, pressure, stretches
+from drip.storage.reading.pressure import Stretch, pressure, stretches
 from tests.cli import drip
 from tests.world import World, at
 

@@ -14,11 +14,12 @@ from sqlalchemy import text
 
 from drip.core.message import Sent, TransportDown
 from drip.daemon.senders import SharedDispatcher
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.engine.tally import Tally
-from drip.storage import alarms, control, lanes
-from drip.storage.erasing import erase
-from drip.storage.people import contacts_by_key
+from drip.storage.operating import alarms, control
+from drip.storage.people.erasing import erase
+from drip.storage.people.people import contacts_by_key
+from drip.storage.sending import rate_limits
 from drip.transports.smtp import SmtpTransport
 from drip.transports.smtp.round import Round
 from tests.cli import drip
@@ -67,10 +68,10 @@ def test_deaths_in_a_row_are_counted_when_messages_come_one_at_a_time() -> None:
         transport = SmtpTransport(
             {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
         )
-        book = Book()
-        transport.deliver(messages("p0"), book)
+        campaign_set = Book()
+        transport.deliver(messages("p0"), campaign_set)
         with pytest.raises(TransportDown, match="in the middle of 2 messages in a row"):
-            transport.deliver(messages("p1"), book)
+            transport.deliver(messages("p1"), campaign_set)
         transport.close()
 
 
@@ -127,12 +128,12 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
         made = shop(server, people=5)
 
         class Beside(SmtpTransport):
-            def deliver(self, messages: Any, desk: Any) -> None:
-                super().deliver(messages, desk)
+            def deliver(self, messages: Any, session: Any) -> None:
+                super().deliver(messages, session)
                 # Meanwhile another process has heard that the server wants less.
                 with made.world.database.write() as connection:
                     now = int(NOON.timestamp() * 1000)
-                    lanes.close(
+                    rate_limits.close(
                         connection,
                         "email",
                         "",
@@ -224,19 +225,19 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
             "security": "none",
             "connections": "6",
         }
-        transport, book = SmtpTransport(options), Book()
-        transport.deliver(messages(*(f"p{n}" for n in range(30))), book)
+        transport, campaign_set = SmtpTransport(options), Book()
+        transport.deliver(messages(*(f"p{n}" for n in range(30))), campaign_set)
         server.confused = True
         with pytest.raises(TransportDown, match="3 times in a row"):
             for n in range(3):
-                transport.deliver(messages(f"wrong{n}"), book)
+                transport.deliver(messages(f"wrong{n}"), campaign_set)
         assert transport.links
         server.confused = False
         for client in server.clients:
             with contextlib.suppress(OSError):
                 client.connection.shutdown(2)
         time.sleep(0.2)
-        transport.deliver(messages("later"), book)
+        transport.deliver(messages("later"), campaign_set)
         transport.close()
     assert "later" in server.taken
 
@@ -313,9 +314,9 @@ def test_a_new_server_is_asked_at_once_by_several_processes_too(
     class Senders:
         asked = 0
 
-        def hand_over(self, number: int, stop: Any) -> Tally:
+        def hand_over(self, number: int, stop: Any) -> DispatchResult:
             self.asked += 1
-            return Tally()
+            return DispatchResult()
 
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server, Asked() as other:
         made = shop(server, people=3)
@@ -323,7 +324,7 @@ def test_a_new_server_is_asked_at_once_by_several_processes_too(
         assert made.states() == {"pending": 3}
         made.connect(other)
         senders = Senders()
-        book = made.world.workspace.book(made.world.database, NOON)
+        campaign_set = made.world.workspace.campaign_set(made.world.database, NOON)
         shared = SharedDispatcher(
             made.world.database,
             made.world.workspace.templates,
@@ -332,7 +333,7 @@ def test_a_new_server_is_asked_at_once_by_several_processes_too(
             1,
             senders=senders,  # type: ignore[arg-type]
         )
-        shared.hand_over(book)
+        shared.hand_over(campaign_set)
         assert senders.asked == 1
 
 

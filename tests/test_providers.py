@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from drip.engine.feedback import Feedback
 from drip.inbound.providers import (
-    Event,
     Forged,
     Mailgun,
     Posted,
     Postmark,
     Provider,
+    ProviderEvent,
     SendGrid,
     Ses,
 )
@@ -147,7 +147,7 @@ PROVIDERS: dict[str, tuple[Provider, Make]] = {
 }
 
 
-def heard(provider: str, told: Any) -> list[Event]:
+def heard(provider: str, told: Any) -> list[ProviderEvent]:
     made, post = PROVIDERS[provider]
     return made.events(post(told), NOW)
 

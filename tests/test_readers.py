@@ -16,10 +16,11 @@ from sqlalchemy import Connection, select, text
 
 from drip.core.conditions import Condition, why_not
 from drip.core.settings import Settings
-from drip.engine.facts import Batch
-from drip.engine.following import follow
-from drip.storage import audience, history, loyalty, people, who
-from drip.storage.schema import contacts, records
+from drip.engine.catch_up import follow
+from drip.engine.facts import ContactFacts
+from drip.storage.base.schema import contacts, records
+from drip.storage.campaigns import audience
+from drip.storage.people import audience_sql, history, loyalty, people
 from tests.world import World, at
 
 NOW = at("2026-11-24 03:30")
@@ -261,9 +262,9 @@ def made(
     problems = ["\n".join(each.lines()) for each in world.workspace.loaded.problems]
     assert not problems, problems[0]
     populate(world, chance, count)
-    book = world.workspace.book(world.database, NOW)
+    campaign_set = world.workspace.campaign_set(world.database, NOW)
     with world.database.write() as connection:
-        follow(connection, book, NOW)
+        follow(connection, campaign_set, NOW)
     loaded = world.workspace.loaded.campaigns
     audiences = [loaded[f"c{n}"].audience for n in range(len(conditions))]
     return world, [each for each in audiences if each]
@@ -277,7 +278,7 @@ def test_both_readers_agree_on_every_contact(seed: int) -> None:
         world, found = made(folder, chance, [tree(chance) for _ in range(8)], 40)
         with world.database.read() as connection:
             ids = list(connection.scalars(select(contacts.c.id)))
-            batch = Batch(connection, world.workspace.settings, ids, NOW)
+            batch = ContactFacts(connection, world.workspace.settings, ids, NOW)
             for condition in found:
                 python = {
                     each
@@ -285,7 +286,9 @@ def test_both_readers_agree_on_every_contact(seed: int) -> None:
                     if why_not(condition, batch.facts(batch.contacts[each], None, {}))
                     is None
                 }
-                sql = who.matching(connection, world.workspace.settings, condition, NOW)
+                sql = audience_sql.matching(
+                    connection, world.workspace.settings, condition, NOW
+                )
                 assert sql == python, (condition, sql ^ python)
         world.database.close()
 
@@ -327,7 +330,7 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
             things = people.records_by_id(
                 connection, list(connection.scalars(select(records.c.id)))
             )
-            batch = Batch(
+            batch = ContactFacts(
                 connection,
                 settings_,
                 [each.contact_id for each in things.values()],
@@ -344,17 +347,19 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
                         if why_not(campaign.audience, facts) is None
                         else set()
                     )
-                for today, names in who.days_of_zones(
+                for today, names in audience_sql.days_of_zones(
                     settings_, audience.zones(connection), NOW
                 ).items():
-                    where = who.Reader(settings_, NOW, today, "vehicle").where(
+                    where = audience_sql.Reader(settings_, NOW, today, "vehicle").where(
                         campaign.audience
                     )
                     statement = select(records.c.id).join(
                         contacts, contacts.c.id == records.c.contact_id
                     )
                     sql |= set(
-                        connection.scalars(statement.where(where, who.in_zones(names)))
+                        connection.scalars(
+                            statement.where(where, audience_sql.in_zones(names))
+                        )
                     )
                 assert sql == python, campaign.audience
         plain.database.close()
@@ -366,7 +371,7 @@ def test_ranks_are_what_a_plain_sort_gives(tmp_path: Path, percent: int) -> None
     conditions = [{"total": f"top {percent}%"}, {"total": f"makes {percent}% of total"}]
     world, found = made(str(tmp_path), chance, conditions, 60)
     with world.database.read() as connection:
-        batch = Batch(
+        batch = ContactFacts(
             connection,
             world.workspace.settings,
             list(connection.scalars(select(contacts.c.id))),
@@ -380,7 +385,10 @@ def test_ranks_are_what_a_plain_sort_gives(tmp_path: Path, percent: int) -> None
             key=lambda each: (-totals[each], each),
         )
         top = set(best[: max(1, round(len(best) * percent / 100 + 1e-9))])
-        assert who.matching(connection, world.workspace.settings, found[0], NOW) == top
+        assert (
+            audience_sql.matching(connection, world.workspace.settings, found[0], NOW)
+            == top
+        )
         reached, makers = 0.0, set()
         for each in best:
             if reached >= sum(totals[one] for one in best) * percent / 100:
@@ -388,7 +396,8 @@ def test_ranks_are_what_a_plain_sort_gives(tmp_path: Path, percent: int) -> None
             makers.add(each)
             reached += totals[each]
         assert (
-            who.matching(connection, world.workspace.settings, found[1], NOW) == makers
+            audience_sql.matching(connection, world.workspace.settings, found[1], NOW)
+            == makers
         )
 
 
@@ -427,7 +436,7 @@ def plan(
 ) -> list[str]:
     """How the database says that it will find the contacts."""
     lines = []
-    for statement in who.statements(connection, settings_, condition, now):
+    for statement in audience_sql.statements(connection, settings_, condition, now):
         asked = statement.compile(
             connection.engine, compile_kwargs={"render_postcompile": True}
         )

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from drip.core.message import MOST_REFUSED, Sent, TransportDown, Unknown
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.engine.tally import Tally
-from drip.storage import alarms, control, outbox, people
-from drip.storage.outbox import Outgoing
+from drip.storage.operating import alarms, control
+from drip.storage.people import people
+from drip.storage.sending import outbox
+from drip.storage.sending.outbox import OutboxMessage
 from drip.transports.smtp import SmtpTransport
 from tests.cli import drip, everybody
 from tests.cli import shop as made_of
@@ -56,11 +58,11 @@ class Shop:
         for transport in self.world.transports.values():
             transport.close()
 
-    def beat(self, minutes: float = 0) -> Tally:
+    def beat(self, minutes: float = 0) -> DispatchResult:
         """So long after noon."""
         return self.world.beat(NOON + timedelta(minutes=minutes))
 
-    def messages(self) -> list[Outgoing]:
+    def messages(self) -> list[OutboxMessage]:
         with self.world.database.read() as connection:
             return outbox.of_runs(connection, range(1, 1000))
 
@@ -472,16 +474,16 @@ def test_a_server_that_ends_each_session_after_some_messages_is_well() -> None:
 
     names = [f"p{n}" for n in range(60)]
     with Few() as server:
-        transport, book = (
+        transport, campaign_set = (
             SmtpTransport(
                 {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
             ),
             Book(),
         )
-        transport.deliver(messages(*names), book)
+        transport.deliver(messages(*names), campaign_set)
         transport.close()
     assert sorted(server.taken) == sorted(names)
-    assert {type(each) for each in book.ends.values()} == {Sent}
+    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
 
 
 def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
@@ -498,8 +500,8 @@ def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
             "connections": "2",
             "messages_per_connection": "10",
         }
-        transport, book = SmtpTransport(options), Book()
-        transport.deliver(messages(*(f"p{n}" for n in range(60))), book)
+        transport, campaign_set = SmtpTransport(options), Book()
+        transport.deliver(messages(*(f"p{n}" for n in range(60))), campaign_set)
         transport.close()
     assert len(server.taken) == 60 and server.most == 10 and server.connections <= 8
 
@@ -549,11 +551,11 @@ def test_an_answer_that_takes_more_than_a_minute_is_told_and_over_when_it_comes(
             {"host": "127.0.0.1", "port": str(server.port), "security": "none"},
             lambda: 60 * time.monotonic(),
         )
-        book = Book()
-        transport.deliver(messages("p0", "p1"), book)
+        campaign_set = Book()
+        transport.deliver(messages("p0", "p1"), campaign_set)
         transport.close()
-    assert {type(each) for each in book.ends.values()} == {Sent}
-    told, over = book.waited
+    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
+    told, over = campaign_set.waited
     assert told and "has not answered for more than a minute" in told and over is None
 
 
@@ -563,11 +565,11 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
     seen = []
 
     class Waits(SmtpTransport):
-        def deliver(self, messages: Any, desk: Any) -> None:
-            desk.waits("The mail server has not answered for more than a minute.")
+        def deliver(self, messages: Any, session: Any) -> None:
+            session.waits("The mail server has not answered for more than a minute.")
             with made.world.database.read() as connection:
                 seen.extend(alarms.lately(connection, NOON - timedelta(days=1)))
-            desk.waits(None)
+            session.waits(None)
 
     made.world.transports = {"email": Waits({"host": "127.0.0.1", "security": "none"})}  # type: ignore[dict-item]
     made.beat()
@@ -581,7 +583,7 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
 
 def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
     with MailServer({("*", "MAIL"): HANG}) as server:
-        transport, book = (
+        transport, campaign_set = (
             SmtpTransport(
                 {
                     "host": "127.0.0.1",
@@ -595,10 +597,12 @@ def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
         with pytest.raises(
             TransportDown, match="gave no answer in time, 5 times in a row"
         ) as down:
-            transport.deliver(messages(*(f"p{n}" for n in range(20))), book)
+            transport.deliver(messages(*(f"p{n}" for n in range(20))), campaign_set)
         transport.close()
     assert down.value.costly
-    assert not any(isinstance(each, Sent | Unknown) for each in book.ends.values())
+    assert not any(
+        isinstance(each, Sent | Unknown) for each in campaign_set.ends.values()
+    )
 
 
 # --- not so fast
@@ -694,16 +698,16 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
 
 def test_unwanted_messages_are_not_offered_and_make_no_connection() -> None:
     with Asked() as server:
-        transport, book = (
+        transport, campaign_set = (
             SmtpTransport(
                 {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
             ),
             Book(),
         )
-        book.unwanted = {"p1", "p3"}
-        transport.deliver(messages("p1", "p3"), book)
+        campaign_set.unwanted = {"p1", "p3"}
+        transport.deliver(messages("p1", "p3"), campaign_set)
         assert server.connections == 0
-        transport.deliver(messages("p0", "p1", "p2", "p3"), book)
+        transport.deliver(messages("p0", "p1", "p2", "p3"), campaign_set)
         transport.close()
     assert sorted(server.taken) == ["p0", "p2"] and sorted(server.asked) == ["p0", "p2"]
-    assert set(book.ends) == {"p0", "p2"}
+    assert set(campaign_set.ends) == {"p0", "p2"}

@@ -20,8 +20,8 @@ import pytest
 
 from drip.importing import importer
 from drip.importing.rows import open_table
-from drip.storage import people
-from drip.storage import segments as segment_store
+from drip.storage.people import people
+from drip.storage.people import segments as segment_store
 from tests.cli import drip
 from tests.smtp_sink import start
 from tests.test_transports import free_port

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from drip.core.token import Link, sign
-from drip.storage.database import link_keys
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import link_keys
+from drip.storage.base.sqlite import SqliteDatabase
 from tests.cli import command, drip, environment
 from tests.cli import shop as made_of
 from tests.world import LETTER, SETTINGS

@@ -13,7 +13,7 @@ import pytest
 
 from drip.core.message import Receipt, Refused, Sent, Unknown, Unsent
 from drip.transports.smtp.dialogue import Dialogue
-from drip.transports.smtp.letter import Letter, possible
+from drip.transports.smtp.envelope import Envelope, possible
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.replies import Garbage, Replies, verdict
 
@@ -21,8 +21,8 @@ PIPELINING = "250-mail.example\r\n250-PIPELINING\r\n250-SIZE 50000\r\n250-8BITMI
 PLAIN = "250 mail.example\r\n"
 
 
-def letter(name: str, text: bytes = b"Subject: x\r\n\r\nHello\r\n") -> Letter[str]:
-    return Letter(name, "shop@maple.example", f"{name}@example.com", text)
+def letter(name: str, text: bytes = b"Subject: x\r\n\r\nHello\r\n") -> Envelope[str]:
+    return Envelope(name, "shop@maple.example", f"{name}@example.com", text)
 
 
 def opened(ehlo: str = PIPELINING) -> Dialogue[str]:
@@ -242,7 +242,9 @@ def test_addresses_beyond_ascii_need_a_server_that_takes_them() -> None:
     for ehlo, said in ((PIPELINING, b"BODY=8BITMIME SMTPUTF8"), (PLAIN, b"")):
         dialogue = opened(ehlo)
         dialogue.take(
-            Letter("ü", "shop@maple.example", "ü@example.com", text, international=True)
+            Envelope(
+                "ü", "shop@maple.example", "ü@example.com", text, international=True
+            )
         )
         assert said in heard(dialogue)
         assert ends(dialogue) == ([] if said else [("ü", Refused)])
@@ -257,7 +259,7 @@ def test_nobodys_address_is_given_up_because_a_server_knows_ascii_only(
 ) -> None:
     dialogue = opened(PLAIN)
     dialogue.take(
-        Letter(
+        Envelope(
             "x",
             sender,
             "ana@example.com",
@@ -306,7 +308,7 @@ def test_an_address_that_cannot_be_is_refused_before_anything_is_said(
     address: str,
 ) -> None:
     dialogue = opened()
-    dialogue.take(Letter("x", "shop@maple.example", address, b"\r\n"))
+    dialogue.take(Envelope("x", "shop@maple.example", address, b"\r\n"))
     assert ends(dialogue) == [("x", Refused)]
     assert not dialogue.output
 
@@ -870,7 +872,7 @@ class Talk:
             name = waiting.pop(0)
             to = f"{name}@example.com"
             text = f"To: {to}\r\n\r\n..dots\r\n".encode()
-            dialogue.take(Letter(name, "shop@maple.example", to, text))
+            dialogue.take(Envelope(name, "shop@maple.example", to, text))
         if dialogue.output and not server.closed:
             assert dialogue.patience_s
             count = self.chance.randint(1, len(dialogue.output))

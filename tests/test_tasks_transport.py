@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drip.core.message import Assigned, Refused
-from drip.storage import tasks
+from drip.storage.campaigns import tasks
 from drip.transports.tasks import TasksTransport
 from tests.cli import drip
 from tests.cli import shop as made_of

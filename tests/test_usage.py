@@ -14,11 +14,11 @@ from sqlalchemy import delete, insert
 
 from drip.core.caps import Cap, first_full, longest_memory
 from drip.errors import Place
-from drip.storage import usage
-from drip.storage.control import LEASE
-from drip.storage.database import Database
-from drip.storage.opening import create_database
-from drip.storage.schema import messages
+from drip.storage.base.database import Database
+from drip.storage.base.opening import create_database
+from drip.storage.base.schema import messages
+from drip.storage.operating.control import LEASE
+from drip.storage.sending import usage
 
 NOW = datetime(
     2026, 11, 2, 15, 0, tzinfo=UTC

@@ -37,7 +37,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with workspace.database(NOW) as database, rehearsal(database, NOW) as copy:
         simulate(
             copy,
-            workspace.book(copy, NOW),
+            workspace.campaign_set(copy, NOW),
             workspace.templates,
             {channel: Nowhere() for channel in CHANNELS},
             NOW,

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from drip.core.message import Message
-from drip.engine import following
-from drip.engine.book import Book
-from drip.engine.handover import Ready
-from drip.preview.foreseen import summed
+from drip.engine import catch_up
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.outbox_session import Ready
+from drip.preview.forecast import summed
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage.ledger import Entry, entries
-from drip.storage.summary import Summary
+from drip.storage.reading.ledger import LedgerRow, entries
+from drip.storage.reading.summary import Summary
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -60,7 +60,7 @@ def made(world: Worlds) -> World:
     return made
 
 
-def previewed(made: World, each_step: int) -> tuple[list[Entry], Counter[str]]:
+def previewed(made: World, each_step: int) -> tuple[list[LedgerRow], Counter[str]]:
     """The ledger of two weeks, and how often each step was rendered."""
     rendered: Counter[str] = Counter()
     names: set[str] = set()
@@ -70,11 +70,11 @@ def previewed(made: World, each_step: int) -> tuple[list[Entry], Counter[str]]:
         names.add(message.to.name)
 
     with rehearsal(made.database, START) as copy:
-        book = made.workspace.book(copy, START)
+        campaign_set = made.workspace.campaign_set(copy, START)
         until: datetime = START + timedelta(days=14)
         simulate(
             copy,
-            book,
+            campaign_set,
             made.workspace.templates,
             {"email": Nowhere()},
             START,
@@ -170,11 +170,13 @@ def test_contacts_are_parted_only_if_no_version_that_somebody_is_in_has_them_han
         LEARNING.replace("    winner: goal after 1 day\n", ""),
     )
     made.reload()
-    book = Book(made.workspace.settings, dict(made.workspace.loaded.campaigns))
-    assert book.alone() == ()
+    campaign_set = CampaignSet(
+        made.workspace.settings, dict(made.workspace.loaded.campaigns)
+    )
+    assert campaign_set.alone() == ()
     with made.database.read() as connection:
-        book.read_versions(connection)
-    assert book.alone() is None
+        campaign_set.read_versions(connection)
+    assert campaign_set.alone() is None
 
 
 def total(sums: Summary) -> Counter[tuple[str, str, datetime]]:
@@ -240,7 +242,7 @@ def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
         {"hello": hello, "mark": mark},
         settings="segments: { soon: { joined: in the next 3 days } }",
     )
-    monkeypatch.setattr(following, "MOST_ONE_BY_ONE", 3)
+    monkeypatch.setattr(catch_up, "MOST_ONE_BY_ONE", 3)
     rows = [f"p{n},p{n}@example.com,,1," for n in range(6)]
     made.contacts(
         "key,email,joined,visits,timezone",

@@ -17,13 +17,13 @@ import pytest
 
 from drip.core.shortage import Shortage
 from drip.errors import DripError
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.sqlite import SqliteDatabase
 from drip.worker import child
 from drip.worker import worker as module
 from drip.worker.frames import (
     HEAD,
     MOST_JSON,
-    Kind,
+    FrameKind,
     Nonsense,
     packed,
     receive,
@@ -67,9 +67,13 @@ def taken(body: bytes) -> Callable[[int], bytes]:
 def test_what_is_sent_comes_out_as_it_went_in() -> None:
     here, there = socket.socketpair()
     with here, there:
-        send(here, Kind.JSON, packed({"subject": "Grüße \U0001f600", "half": "\ud83d"}))
+        send(
+            here,
+            FrameKind.JSON,
+            packed({"subject": "Grüße \U0001f600", "half": "\ud83d"}),
+        )
         kind, body = receive(there.recv)
-    assert kind is Kind.JSON and unpacked(body) == {
+    assert kind is FrameKind.JSON and unpacked(body) == {
         "subject": "Grüße \U0001f600",
         "half": "?",
     }
@@ -105,7 +109,7 @@ def babbling(pipe: socket.socket, *_: object) -> None:
 def wrong(pipe: socket.socket, *_: object) -> None:
     """In place of a worker: an error without a sentence."""
     pipe.recv(100)
-    send(pipe, Kind.WRONG, json.dumps({"sentence": ["a"], "help": None}).encode())
+    send(pipe, FrameKind.WRONG, json.dumps({"sentence": ["a"], "help": None}).encode())
     pipe.recv(100)
 
 
@@ -117,7 +121,7 @@ def lacking(pipe: socket.socket, *_: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
     kind, question = receive(lambda length: pipe.recv(length, socket.MSG_WAITALL))
-    assert kind is Kind.ASK
+    assert kind is FrameKind.ASK
     send(pipe, *child._answer(pipe, Answers(), question))  # type: ignore[arg-type]
     pipe.recv(100)
 
@@ -126,16 +130,16 @@ def beginning(pipe: socket.socket, *_: object) -> None:
     """In place of a worker: would have its time counted anew."""
     pipe.recv(100)
     for _ in range(2):
-        send(pipe, Kind.BEGUN)
+        send(pipe, FrameKind.BEGUN)
     pipe.recv(100)
 
 
 def noting(pipe: socket.socket, *_: object) -> None:
     """In place of a worker: never stops telling what it is at."""
     pipe.recv(100)
-    send(pipe, Kind.BEGUN)
+    send(pipe, FrameKind.BEGUN)
     while True:
-        send(pipe, Kind.NOTE, b"the template `a`")
+        send(pipe, FrameKind.NOTE, b"the template `a`")
 
 
 @pytest.mark.parametrize("instead", [babbling, wrong, beginning])
@@ -204,7 +208,7 @@ def confined(
     ]
     send(
         pipe,
-        Kind.JSON,
+        FrameKind.JSON,
         packed(
             [
                 *found,
@@ -234,8 +238,8 @@ def sharing(
     _confine(*limits)
     other = subprocess.Popen(["sleep", "300"])
     pipe.recv(100)
-    send(pipe, Kind.BEGUN)
-    send(pipe, Kind.NOTE, str(other.pid).encode())
+    send(pipe, FrameKind.BEGUN)
+    send(pipe, FrameKind.NOTE, str(other.pid).encode())
     pipe.recv(100)
 
 

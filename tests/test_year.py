@@ -12,8 +12,8 @@ import pytest
 from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage.database import Database
-from drip.storage.ledger import Entry, entries
+from drip.storage.base.database import Database
+from drip.storage.reading.ledger import LedgerRow, entries
 from tests.simulation.model import fullest
 from tests.world import World, at
 
@@ -39,7 +39,7 @@ CAMPAIGNS = {
 START, DAYS = at("2011-12-10 00:00"), 365
 
 
-def ledger(database: Database, start: datetime, end: datetime) -> list[Entry]:
+def ledger(database: Database, start: datetime, end: datetime) -> list[LedgerRow]:
     with database.read() as connection:
         return list(entries(connection, since=start, until=end))
 
@@ -61,19 +61,33 @@ def test_a_year_keeps_every_cap_and_is_what_day_0_foresaw(
     )
     nowhere, templates = {"email": Nowhere()}, made.workspace.templates
     with rehearsal(made.database, START) as copy:
-        simulate(copy, made.workspace.book(copy, START), templates, nowhere, START, end)
+        simulate(
+            copy,
+            made.workspace.campaign_set(copy, START),
+            templates,
+            nowhere,
+            START,
+            end,
+        )
         foreseen = ledger(copy, START, end)
 
     # The daemon, begun anew every day.
     for day in range(DAYS):
         now = START + timedelta(days=day)
-        book = made.workspace.book(made.database, now)
-        simulate(made.database, book, templates, nowhere, now, now + timedelta(days=1))
+        campaign_set = made.workspace.campaign_set(made.database, now)
+        simulate(
+            made.database,
+            campaign_set,
+            templates,
+            nowhere,
+            now,
+            now + timedelta(days=1),
+        )
     happened = ledger(made.database, START, end)
     made.database.close()
     assert happened == foreseen
 
-    sent: dict[str, list[Entry]] = defaultdict(list)
+    sent: dict[str, list[LedgerRow]] = defaultdict(list)
     for each in happened:
         if each.outcome == "sent":
             sent[each.contact].append(each)

@@ -10,7 +10,7 @@ from datetime import datetime
 import httpx
 
 from drip.core.token import Link, sign
-from drip.storage.database import link_keys
+from drip.storage.base.database import link_keys
 from drip.web import make_app
 from drip.web.dashboard import make_dashboard
 from drip.web.server import listen

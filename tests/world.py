@@ -8,17 +8,17 @@ from pathlib import Path
 from textwrap import dedent
 
 from drip.core.message import Message, Receipt
-from drip.engine.beat import beat
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper
-from drip.engine.tally import Tally
+from drip.engine.entry import Enroller
+from drip.engine.tick import tick
 from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
-from drip.storage import control
-from drip.storage.database import Database
-from drip.storage.ledger import Entry, entries
-from drip.storage.opening import open_database, server
+from drip.storage.base.database import Database
+from drip.storage.base.opening import open_database, server
+from drip.storage.operating import control
+from drip.storage.reading.ledger import LedgerRow, entries
 from drip.transports.memory import MemoryTransport
 from drip.workspace import Workspace
 
@@ -84,7 +84,7 @@ class World:
             server(address, root / ".drip") if address else root / ".drip" / "drip.db",
             at("2020-01-01"),
         )
-        self._doorkeeper = Doorkeeper()
+        self._enroller = Enroller()
 
     def _workspace(self) -> Workspace:
         workspace = Workspace(self.root, {})
@@ -107,7 +107,7 @@ class World:
     def reload(self) -> None:
         self.workspace = self._workspace()
 
-    def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
+    def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
         """CSV lines, the first of which names the columns."""
         return self._import(
             "contacts.csv",
@@ -117,7 +117,7 @@ class World:
             ),
         )
 
-    def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.Report:
+    def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
         return self._import(
             "vehicles.csv",
             rows,
@@ -126,7 +126,7 @@ class World:
             ),
         )
 
-    def events(self, *rows: str) -> importer.Report:
+    def events(self, *rows: str) -> importer.ImportReport:
         return self._import(
             "events.csv",
             rows,
@@ -136,15 +136,18 @@ class World:
         )
 
     def _import(
-        self, name: str, rows: tuple[str, ...], take: Callable[..., importer.Report]
-    ) -> importer.Report:
+        self,
+        name: str,
+        rows: tuple[str, ...],
+        take: Callable[..., importer.ImportReport],
+    ) -> importer.ImportReport:
         self.write(name, "\n".join(rows) + "\n")
         return take(open_table(self.root / name))
 
-    def beat(self, now: str | datetime) -> Tally:
+    def tick(self, now: str | datetime) -> DispatchResult:
         """Plans and dispatches once."""
         when = at(now) if isinstance(now, str) else now
-        book = self.workspace.book(self.database, when)
+        campaign_set = self.workspace.campaign_set(self.database, when)
         transport = (
             MemoryTransport(answer=self.answer) if self.answer else self.transport
         )
@@ -154,24 +157,24 @@ class World:
         dispatcher = Dispatcher(
             self.database, self.workspace.templates, transports, lambda: when, number
         )
-        tally = beat(book, self._doorkeeper, dispatcher)
+        tally = tick(campaign_set, self._enroller, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages
         return tally
 
     def run(self, start: str, end: str) -> None:
         """Everything from `start` to `end`, at the instants at which something is due."""
-        book = self.workspace.book(self.database, at(start))
+        campaign_set = self.workspace.campaign_set(self.database, at(start))
         simulate(
             self.database,
-            book,
+            campaign_set,
             self.workspace.templates,
             {"email": self.transport},
             at(start),
             at(end),
         )
 
-    def ledger(self) -> list[Entry]:
+    def ledger(self) -> list[LedgerRow]:
         with self.database.read() as connection:
             return list(entries(connection))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from drip.cli.screen import Table, Text, draw, print_json, say, words
-from drip.storage.pressure import Pressure
+from drip.cli.screen import TerminalTable, Text, draw, print_json, say, words
+from drip.storage.reading.pressure import Pressure
 
 # From cool to hot, for a share of the most that one campaign displaces.
 HEAT = (
@@ -38,11 +38,11 @@ def show_caps(
         draw(_compared(found, other, trial or ""))
 
 
-def _heat_map(found: Pressure) -> Table:
+def _heat_map(found: Pressure) -> TerminalTable:
     losers = sorted({loser for loser, _ in found.displaced})
     winners = sorted({winner for _, winner in found.displaced})
     most = max(found.displaced.values(), default=1)
-    table = Table(lines=True)
+    table = TerminalTable(lines=True)
     table.add_column("")
     for name in winners:
         table.add_column(name, justify="right", overflow="fold")
@@ -61,8 +61,8 @@ def _cell(count: int, most: int) -> Text:
     )
 
 
-def _limits(found: Pressure) -> Table:
-    table = Table("Who is at the limit")
+def _limits(found: Pressure) -> TerminalTable:
+    table = TerminalTable("Who is at the limit")
     for name in ("Cap", "People", "Skipped", "Put off"):
         table.add_column(name, justify="left" if name == "Cap" else "right")
     for place, people in sorted(found.limits.items(), key=lambda item: -item[1]):
@@ -79,8 +79,8 @@ def _limits(found: Pressure) -> Table:
     return table
 
 
-def _compared(now: Pressure, then: Pressure, trial: str) -> Table:
-    table = Table(f"With {trial}")
+def _compared(now: Pressure, then: Pressure, trial: str) -> TerminalTable:
+    table = TerminalTable(f"With {trial}")
     for name in ("Campaign", "Sent", "Skipped by caps", "Put off by caps"):
         table.add_column(name, justify="left" if name == "Campaign" else "right")
     for campaign in sorted({*now.sent, *then.sent, *now.skipped, *then.skipped}):

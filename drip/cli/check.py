@@ -13,9 +13,9 @@ from drip.cli.context import App, json_option, pass_app, read_clock
 from drip.cli.screen import print_json, say
 from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.rules import RULES, finding
-from drip.lint.texts import People
-from drip.storage import portrait
-from drip.storage.opening import is_missing
+from drip.lint.texts import FieldStats
+from drip.storage.base.opening import is_missing
+from drip.storage.people import field_stats
 from drip.workspace import Workspace
 
 
@@ -96,10 +96,10 @@ def _counted(problems: list[Problem]) -> str:
     )
 
 
-def _known(workspace: Workspace) -> tuple[People, set[str]]:
+def _known(workspace: Workspace) -> tuple[FieldStats, set[str]]:
     """What the database knows of people and events; nothing where there is none."""
     if workspace.loaded.settings is None or is_missing(workspace.database_place()):
-        return People(), set()
+        return FieldStats(), set()
     settings = workspace.settings
     try:
         with (
@@ -107,17 +107,17 @@ def _known(workspace: Workspace) -> tuple[People, set[str]]:
             database.read() as connection,
         ):
             shares, longest = (
-                portrait.unknown_shares(connection, settings),
-                portrait.longest_texts(connection, settings),
+                field_stats.unknown_shares(connection, settings),
+                field_stats.longest_texts(connection, settings),
             )
-            return People(shares, longest), portrait.event_names(connection)
+            return FieldStats(shares, longest), field_stats.event_names(connection)
     except DripError as error:
         # The files can be looked at all the same.
         say(
             f"note: nothing is known of the people: {error.sentence} ({error.help})",
             err=True,
         )
-        return People(), set()
+        return FieldStats(), set()
 
 
 def _explain(code: str) -> None:

@@ -15,8 +15,8 @@ import click
 from drip.core.calendar import local, zone
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
 from drip.importing.values import parse_instant
-from drip.storage.database import Database
-from drip.storage.ledger import Entry
+from drip.storage.base.database import Database
+from drip.storage.reading.ledger import LedgerRow
 from drip.workspace import Workspace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -86,7 +86,7 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
-def entry_row(entry: Entry, timezone: str) -> dict[str, Any]:
+def entry_row(entry: LedgerRow, timezone: str) -> dict[str, Any]:
     """A line of the ledger with the stable keys of `--json`."""
     where = zone(entry.zone or timezone)
     return {

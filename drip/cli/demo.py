@@ -10,7 +10,7 @@ import click
 
 from drip.cli.context import App, now_option, pass_app
 from drip.cli.preview import looking_ahead
-from drip.cli.sample import People, copy_sample, write_people
+from drip.cli.sample import SampleFiles, copy_sample, write_people
 from drip.cli.schema import write_schemas
 from drip.cli.screen import draw, say
 from drip.cli.show import Shown, picture
@@ -21,7 +21,7 @@ from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.importing.values import parse_instant
 from drip.preview.simulator import simulate
-from drip.storage.database import Database
+from drip.storage.base.database import Database
 from drip.workspace import Workspace
 
 DAYS = 30
@@ -124,8 +124,8 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
 
 
 def import_people(
-    workspace: Workspace, database: Database, people: People, at: datetime
-) -> dict[str, importer.Report]:
+    workspace: Workspace, database: Database, people: SampleFiles, at: datetime
+) -> dict[str, importer.ImportReport]:
     """Brings the invented people in; what came of each file."""
     settings, contacts = workspace.settings, people.contacts
     return {
@@ -150,7 +150,7 @@ def _run(
     transports: dict[str, Transport] = workspace.transports()
     tally = simulate(
         database,
-        workspace.book(database, start),
+        workspace.campaign_set(database, start),
         workspace.templates,
         transports,
         start,

@@ -20,10 +20,10 @@ from drip.cli.context import (
     pass_app,
 )
 from drip.cli.preview import coming
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.errors import DripError
 from drip.paths import inside
-from drip.preview.comparing import Change, Files, compare, grouped
+from drip.preview.comparing import Change, ComparedFiles, compare, grouped
 from drip.workspace import Workspace
 
 WORDS = {
@@ -129,7 +129,7 @@ def _git(root: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _files(before: Workspace, after: Workspace) -> Files:
+def _files(before: Workspace, after: Workspace) -> ComparedFiles:
     steps: dict[tuple[str, str], tuple[int, int]] = {}
     for key, campaign in after.loaded.campaigns.items():
         starts = sorted({step.place.line or 0 for step in campaign.steps})
@@ -137,7 +137,7 @@ def _files(before: Workspace, after: Workspace) -> Files:
             line = step.place.line or 0
             following = next((start for start in starts if start > line), 10**6)
             steps[key, step.id] = (line, following - 1)
-    return Files(_texts(before), _texts(after), steps)
+    return ComparedFiles(_texts(before), _texts(after), steps)
 
 
 def _texts(workspace: Workspace) -> dict[str, str]:
@@ -169,7 +169,7 @@ def _show(changes: list[Change], zone: str, at: datetime, end: datetime) -> None
     if not changes:
         say(f"Nothing changes for anybody until {until}.")
         return
-    table = Table("What changes, and by which line")
+    table = TerminalTable("What changes, and by which line")
     for name in ("Campaign", "Step", "People", "", "For example", "Line"):
         table.add_column(
             name, justify="right" if name == "People" else "left", overflow="fold"

@@ -10,7 +10,7 @@ import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.screen import print_json, say
-from drip.engine.feedback import Feedback, Report
+from drip.engine.feedback import Feedback, FeedbackReport
 from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
 from drip.inbound.sources import Incoming, mails_by_imap, mails_in, split
@@ -88,7 +88,7 @@ def _row(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _tell(report: Report, count: int, as_json: bool) -> None:
+def _tell(report: FeedbackReport, count: int, as_json: bool) -> None:
     if as_json:
         numbers = {
             "suppressed": report.suppressed,

@@ -7,11 +7,11 @@ import secrets
 import click
 
 from drip.cli.context import App, instant_text, json_option, pass_app
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.core.characters import hidden_in
 from drip.errors import DripError
-from drip.storage import api_keys
-from drip.storage.database import add_link_key, drop_link_keys
+from drip.storage.base.database import add_link_key, drop_link_keys
+from drip.storage.operating import api_keys
 
 # `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say. `dashboard` looks at its pages, as JSON.
 SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dashboard")
@@ -48,7 +48,7 @@ def keys(context: click.Context, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = Table()
+    table = TerminalTable()
     for name in ("Name", "Good for", "Since", "Revoked"):
         table.add_column(name)
     for row in rows:

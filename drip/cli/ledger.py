@@ -22,7 +22,7 @@ from drip.cli.screen import draw, print_json, say, words
 from drip.cli.show import Shown, timeline
 from drip.core.calendar import local, zone
 from drip.preview.explaining import AHEAD, TICK, Explained, explained
-from drip.storage.ledger import Entry, entries
+from drip.storage.reading.ledger import LedgerRow, entries
 from drip.workspace import Workspace
 
 FOLLOW_EVERY_S = 1.0
@@ -74,7 +74,7 @@ def log(
                 return
 
 
-def _print(found: Sequence[Entry], workspace: Workspace, as_json: bool) -> None:
+def _print(found: Sequence[LedgerRow], workspace: Workspace, as_json: bool) -> None:
     timezone = workspace.timezone
     for entry in found:
         row = entry_row(entry, timezone)

@@ -16,7 +16,7 @@ from drip.cli.context import (
     now_option,
     pass_app,
 )
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.core.characters import hidden_in
 from drip.core.fields import ERASED
 from drip.core.sheets import ENCODING, write_sheet
@@ -24,9 +24,9 @@ from drip.errors import DripError, nearest
 from drip.importing.redeeming import redeem as redeem_code
 from drip.importing.rows import open_table
 from drip.importing.settling import settle_task
-from drip.storage import loyalty, people
-from drip.storage import tasks as store
-from drip.storage.tasks import Work
+from drip.storage.campaigns import tasks as store
+from drip.storage.campaigns.tasks import Work
+from drip.storage.people import loyalty, people
 from drip.workspace import OWN
 
 COLUMNS = (
@@ -76,7 +76,7 @@ def tasks(
         for each in found:
             print_json(_task_row(each))
         return
-    table = Table()
+    table = TerminalTable()
     for name in ("Task", "Due", "Who does it", "What", "For", "Reach them", "State"):
         table.add_column(name, overflow="fold")
     for each in found:
@@ -265,7 +265,7 @@ def coupons(context: click.Context, as_json: bool) -> None:
                 {"coupon": key, "stock": stock, "issued": issued, "redeemed": redeemed}
             )
         return
-    table = Table()
+    table = TerminalTable()
     for name in ("Coupon", "Offer", "In stock", "Issued", "Redeemed"):
         table.add_column(
             name, justify="left" if name in ("Coupon", "Offer") else "right"

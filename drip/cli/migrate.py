@@ -41,9 +41,9 @@ def migrate_runs(
             raise DripError(
                 f"There is no campaign `{campaign}` that can be read.", help=help
             )
-        book = workspace.book(database, at)
+        campaign_set = workspace.campaign_set(database, at)
         with database.write() as connection:
-            plan = plan_moves(connection, book, known[campaign])
+            plan = plan_moves(connection, campaign_set, known[campaign])
             if yes:
                 plan.carry_out(connection)
     for move in plan.moves:

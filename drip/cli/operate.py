@@ -12,16 +12,18 @@ import click
 
 from drip import private
 from drip.cli.context import App, ago, instant_text, json_option, local_text, pass_app
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.core.characters import without_hidden
 from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
-from drip.storage import control, lanes, outbox, people
-from drip.storage.alarms import Alarm
-from drip.storage.control import EVERYTHING
-from drip.storage.erasing import Outstanding
-from drip.storage.opening import is_missing, upgrade
+from drip.storage.base.opening import is_missing, upgrade
+from drip.storage.operating import control
+from drip.storage.operating.alarms import Alarm
+from drip.storage.operating.control import EVERYTHING
+from drip.storage.people import people
+from drip.storage.people.erasing import Outstanding
+from drip.storage.sending import outbox, rate_limits
 from drip.workspace import Workspace
 
 MOST_ALARMS, MOST_EXPOSED = 10, 100
@@ -126,7 +128,7 @@ def status(app: App, as_json: bool) -> None:
             for state in STATES
             if any(counts.get((name, state)) for name in names)
         ]
-        table = Table()
+        table = TerminalTable()
         table.add_column("Campaign", no_wrap=True)
         table.add_column("Status")
         for column in ("In it", *(state.capitalize() for state in used)):
@@ -285,7 +287,7 @@ def stop(app: App, off: bool) -> None:
             was = control.let_go(connection, EVERYTHING)
             outbox.wake_paused(connection, None, now)
             # Whoever says so has looked: what was left alone is tried at once.
-            lanes.open_all(connection)
+            rate_limits.open_all(connection)
         else:
             control.hold(connection, EVERYTHING, now)
     if off:

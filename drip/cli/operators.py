@@ -7,9 +7,9 @@ import sys
 import click
 
 from drip.cli.context import App, instant_text, json_option, pass_app
-from drip.cli.screen import Table, ask, draw, print_json, say
+from drip.cli.screen import TerminalTable, ask, draw, print_json, say
 from drip.errors import DripError
-from drip.storage import operators as store
+from drip.storage.operating import operators as store
 
 LONGEST_NAME = 80
 
@@ -39,7 +39,7 @@ def operators(context: click.Context, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = Table()
+    table = TerminalTable()
     table.add_column("Name")
     table.add_column("Since")
     for row in rows:

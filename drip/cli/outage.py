@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from drip.cli.context import instant_text, local_text
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.preview.outages import KINDS, Effect, Kind
 from drip.preview.simulator import Outage
 
@@ -33,7 +33,7 @@ def show_outage(
     groups: dict[tuple[str, str, Kind], list[Effect]] = defaultdict(list)
     for each in found:
         groups[each.campaign, each.step, each.kind].append(each)
-    table = Table(f"If drip is down {when}")
+    table = TerminalTable(f"If drip is down {when}")
     for name in ("Campaign", "Step", "Messages", "", "For example"):
         table.add_column(
             name, justify="right" if name == "Messages" else "left", overflow="fold"

@@ -20,8 +20,9 @@ from drip.cli.screen import counted_rows, print_json, say, sure
 from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
-from drip.storage import consents, erasing, exporting, people
-from drip.storage.people import Contact
+from drip.storage.people import consents, erasing, people
+from drip.storage.people.people import Contact
+from drip.storage.reading import exporting
 from drip.workspace import OWN
 
 SHOWN = 20
@@ -101,7 +102,9 @@ def import_(
     raise click.exceptions.Exit(1 if report.rejected else 0)
 
 
-def _show(report: importer.Report, what: str, dry_run: bool, as_json: bool) -> None:
+def _show(
+    report: importer.ImportReport, what: str, dry_run: bool, as_json: bool
+) -> None:
     if as_json:
         counts = {
             "new": report.new,

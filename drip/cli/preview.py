@@ -19,14 +19,14 @@ from drip.cli.screen import bar, draw, print_json, say
 from drip.cli.show import Shown, picture, timeline
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
-from drip.preview.foreseen import Foreseen, Sums, foreseen, summed
+from drip.preview.forecast import Forecast, Sums, forecast, summed
 from drip.preview.outages import effects
 from drip.preview.report import report
 from drip.preview.samples import Samples
 from drip.preview.simulator import Outage
 from drip.preview.trying import tried
-from drip.storage.database import Database
-from drip.storage.ledger import Entry
+from drip.storage.base.database import Database
+from drip.storage.reading.ledger import LedgerRow
 from drip.workspace import OWN, Workspace
 
 FURTHEST = timedelta(days=5 * 366)
@@ -181,19 +181,19 @@ def looking_ahead(
     until: datetime,
     *about: Any,
     **more: Any,
-) -> Iterator[Foreseen]:
+) -> Iterator[Forecast]:
     """As `foreseen`, with a bar that shows how far it is."""
     with ExitStack() as stack:
         with progress_bar(now, until) as progress:
             found = stack.enter_context(
-                foreseen(
+                forecast(
                     workspace, database, now, until, *about, **more, progress=progress
                 )
             )
         yield found
 
 
-def coming(*asked: Any, **more: Any) -> list[Entry]:
+def coming(*asked: Any, **more: Any) -> list[LedgerRow]:
     """All lines of what `looking_ahead` finds."""
     with looking_ahead(*asked, **more) as found:
         return list(found.entries())

@@ -10,13 +10,13 @@ import click
 
 from drip import private
 from drip.cli.context import App, instant_text, json_option, now_option, pass_app
-from drip.cli.screen import Table, draw, print_json, say
+from drip.cli.screen import TerminalTable, draw, print_json, say
 from drip.core.lift import Lift, Share
 from drip.core.sheets import ENCODING, write_sheet
-from drip.engine.reporting import COLUMNS, CapsReport, Report, Side, rows
+from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
-from drip.storage.outcomes import Period
+from drip.storage.reading.outcomes import Period
 
 DAYS = 30
 
@@ -96,11 +96,11 @@ def report(
             say("Nobody has come into a campaign in this time.")
 
 
-def _print(found: Report, value: str) -> None:
+def _print(found: CampaignReport, value: str) -> None:
     say(found.campaign, bold=True)
     say(f"{found.began:,} came in.")
     if found.steps:
-        table = Table()
+        table = TerminalTable()
         table.add_column("Step")
         table.add_column("By")
         for name in (
@@ -168,7 +168,9 @@ def _lift(lift: Lift) -> str:
     return f"{said}." if lift.sure else f"{said}: that may be chance."
 
 
-def _row(found: Report, since: datetime, until: datetime, value: str) -> dict[str, Any]:
+def _row(
+    found: CampaignReport, since: datetime, until: datetime, value: str
+) -> dict[str, Any]:
     lift = found.lift
     return {
         "campaign": found.campaign,
@@ -221,7 +223,7 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
     }
 
 
-def _write(file: Path, found: list[Report]) -> None:
+def _write(file: Path, found: list[CampaignReport]) -> None:
     try:
         with open(
             file, "w", newline="", encoding=ENCODING, opener=private.opener

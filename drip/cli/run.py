@@ -18,13 +18,14 @@ from drip.cli.serve import behind_option, dashboard_option, served
 from drip.core.campaign import Campaign
 from drip.core.message import Assigned, Mailbox, Message, Refused, Sent, TransportDown
 from drip.core.shortage import Shortage
-from drip.core.steps import Send
+from drip.core.steps import SendStep
 from drip.daemon import Daemon, Trust
-from drip.engine.again import written_for
 from drip.engine.composing import identity
+from drip.engine.rerender import render_for
 from drip.errors import DripError, nearest
-from drip.storage import control, people
-from drip.storage.database import Database
+from drip.storage.base.database import Database
+from drip.storage.operating import control
+from drip.storage.people import people
 from drip.workspace import Workspace
 
 # Of `--metrics`: Prometheus has one, whoever looks at `/health` another.
@@ -289,7 +290,7 @@ def _test_copy(
         )
     with database.read() as connection:
         contact = people.contact_of_key(connection, key)
-        message = written_for(
+        message = render_for(
             connection,
             workspace.settings,
             workspace.templates,
@@ -311,8 +312,8 @@ def _test_copy(
     )
 
 
-def _step(campaign: Campaign, step_id: str | None) -> Send:
-    sends = {step.id: step for step in campaign.steps if isinstance(step, Send)}
+def _step(campaign: Campaign, step_id: str | None) -> SendStep:
+    sends = {step.id: step for step in campaign.steps if isinstance(step, SendStep)}
     if step_id is None:
         return next(iter(sends.values()))
     if step_id not in sends:

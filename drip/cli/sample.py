@@ -155,7 +155,7 @@ def _sample() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class SampleFiles:
     """The files of the invented people."""
 
     contacts: Path
@@ -164,7 +164,7 @@ class People:
     events: Path
 
 
-def write_people(folder: Path, today: date) -> People:
+def write_people(folder: Path, today: date) -> SampleFiles:
     """Invented contacts, what they own and what happened to them, as CSV files; the same for the same day."""
     chance = random.Random(20261122)
     contacts: list[Cells] = []
@@ -231,7 +231,7 @@ def write_people(folder: Path, today: date) -> People:
     ]
     vehicle_columns = ["key", "contact", "model", "status", "last_service", "odometer"]
     event_columns = ["event", "id", "contact", "at", "vehicle", "total", "category"]
-    return People(
+    return SampleFiles(
         _write(folder / "contacts.csv", columns, contacts),
         _write(folder / "vehicles.csv", vehicle_columns, vehicles),
         _write(

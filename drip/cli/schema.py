@@ -11,8 +11,8 @@ from drip.cli.context import App, pass_app, read_clock
 from drip.cli.screen import say
 from drip.errors import DripError
 from drip.language import schema as schemas
-from drip.storage import portrait
-from drip.storage.opening import is_missing
+from drip.storage.base.opening import is_missing
+from drip.storage.people import field_stats
 from drip.workspace import Workspace
 
 FOLDER = ".vscode"
@@ -53,7 +53,7 @@ def schema(app: App) -> None:
 def write_schemas(workspace: Workspace) -> list[Path]:
     """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
     settings, templates = workspace.settings, workspace.templates
-    known = schemas.Workspace(
+    known = schemas.EditorNames(
         settings, templates.names(), templates.content_folders(), _events(workspace)
     )
     files: dict[str, object] = {
@@ -94,5 +94,5 @@ def _events(workspace: Workspace) -> set[str]:
             workspace.database(read_clock()) as database,
             database.read() as connection,
         ):
-            found |= portrait.event_names(connection)
+            found |= field_stats.event_names(connection)
     return found

@@ -54,7 +54,7 @@ def stacked(*lines: Text, style: str = "") -> Text:
     return Text("\n", style=style).join(lines)
 
 
-class Table(RichTable):
+class TerminalTable(RichTable):
     """Cells and headings that are texts are one line each; `lines` draws it with lines between them."""
 
     def __init__(self, title: str = "", *, lines: bool = False, **options: Any) -> None:

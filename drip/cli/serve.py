@@ -16,7 +16,7 @@ from drip.cli.log_lines import log_to_stderr
 from drip.cli.screen import say
 from drip.errors import DripError
 from drip.process import raise_file_limit
-from drip.storage.database import Database
+from drip.storage.base.database import Database
 from drip.workspace import Workspace
 
 Endpoint = tuple[str, int] | None

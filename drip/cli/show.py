@@ -7,10 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from drip.cli.screen import Group, Padding, RenderableType, Table, Text, stacked, words
+from drip.cli.screen import (
+    Group,
+    Padding,
+    RenderableType,
+    TerminalTable,
+    Text,
+    stacked,
+    words,
+)
 from drip.core.calendar import local, zone
-from drip.storage.ledger import Entry
-from drip.storage.summary import Leaving, Summary, Why
+from drip.storage.reading.ledger import LedgerRow
+from drip.storage.reading.summary import Leaving, Summary, Why
 
 COLOURS = (
     "cyan",
@@ -75,7 +83,7 @@ def picture(shown: Shown, found: Summary) -> RenderableType:
     return Group(*parts)
 
 
-def _calendar(shown: Shown, found: Summary) -> Table:
+def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     """Weeks by weekdays; each day with its messages per campaign."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for each in found.sent:
@@ -83,7 +91,7 @@ def _calendar(shown: Shown, found: Summary) -> Table:
     first = min([local(shown.start, zone(shown.timezone)).date(), *counts])
     last = max([local(shown.end, zone(shown.timezone)).date(), *counts])
     monday = first - timedelta(days=first.weekday())
-    table = Table(
+    table = TerminalTable(
         lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold"
     )
     for name in WEEKDAYS:
@@ -119,8 +127,8 @@ def _legend(shown: Shown, found: Summary) -> Text:
     return words(*parts)
 
 
-def _table(title: str, *columns: tuple[str, str]) -> Table:
-    table = Table(title, title_style="bold")
+def _table(title: str, *columns: tuple[str, str]) -> TerminalTable:
+    table = TerminalTable(title, title_style="bold")
     for name, justify in columns:
         table.add_column(
             name, justify="right" if justify == "right" else "left", overflow="fold"
@@ -128,7 +136,7 @@ def _table(title: str, *columns: tuple[str, str]) -> Table:
     return table
 
 
-def _steps(shown: Shown, found: Summary) -> Table:
+def _steps(shown: Shown, found: Summary) -> TerminalTable:
     table = _table(
         "What goes out",
         ("Campaign", "left"),
@@ -152,7 +160,7 @@ def _steps(shown: Shown, found: Summary) -> Table:
     return table
 
 
-def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
+def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> TerminalTable:
     table = _table(
         title,
         ("Campaign", "left"),
@@ -172,11 +180,11 @@ def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> Table:
     return table
 
 
-def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
+def timeline(shown: Shown, found: Sequence[LedgerRow]) -> RenderableType:
     """One contact's lines, in order, on the contact's own clock."""
     if not found:
         return Padding(words("nothing", style="dim"), (0, 2))
-    table = Table()
+    table = TerminalTable()
     for name in ("When", "What", "Of what"):
         table.add_column(name, no_wrap=True)
     table.add_column("Why", overflow="fold")
@@ -201,7 +209,7 @@ def timeline(shown: Shown, found: Sequence[Entry]) -> RenderableType:
     return table
 
 
-def _why(shown: Shown, entry: Entry) -> Text:
+def _why(shown: Shown, entry: LedgerRow) -> Text:
     again = (
         f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}"
         if entry.until

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, pass_app
-from drip.cli.screen import Table, draw, print_json, say, words
+from drip.cli.screen import TerminalTable, draw, print_json, say, words
 from drip.errors import DripError, Problems, nearest
 from drip.language.updating import with_expectations
-from drip.preview.testing import Line, Result, Stage
+from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
 
 
@@ -88,7 +88,7 @@ def _show(key: str, result: Result) -> None:
     draw(words(mark, f"{key}: {result.test.name}"))
     if result.passed:
         return
-    table = Table()
+    table = TerminalTable()
     for name in ("", "Expected", "Observed", "Why"):
         table.add_column(name, overflow="fold")
     for left, right in result.pairs():
@@ -106,12 +106,12 @@ def _show(key: str, result: Result) -> None:
     draw(table)
 
 
-def _cell(line: Line | None) -> str:
+def _cell(line: TimelineEntry | None) -> str:
     return f"{line.wall:%Y-%m-%d} {line.wall:%-H:%M}  {line.text}" if line else ""
 
 
 def _row(key: str, result: Result) -> dict[str, object]:
-    def lines(found: tuple[Line, ...]) -> list[dict[str, object]]:
+    def lines(found: tuple[TimelineEntry, ...]) -> list[dict[str, object]]:
         return [
             {
                 "at": each.wall.isoformat(timespec="minutes"),

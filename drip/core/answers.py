@@ -101,7 +101,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AnswerRule:
     """An answer with one of these words, one of these enhanced codes (without their class) and one of these basic codes is
     about `cause`. What is not given fits everything."""
 
@@ -113,54 +113,54 @@ class Rule:
 
 RULES = (
     # --- us, our leave to send, and the dialogue
-    Rule("login", code="53[0458]"),
+    AnswerRule("login", code="53[0458]"),
     # Microsoft: who may write to a group.
-    Rule("policy", enhanced=r"7\.1\d\d"),
-    Rule("login", words.LOGIN),
-    Rule("relay", words.RELAY),
-    Rule("dialogue", code="503"),
+    AnswerRule("policy", enhanced=r"7\.1\d\d"),
+    AnswerRule("login", words.LOGIN),
+    AnswerRule("relay", words.RELAY),
+    AnswerRule("dialogue", code="503"),
     # --- codes of one meaning
-    Rule("sender", enhanced=r"1\.[78]|7\.(2[0-79]|30)"),
-    Rule("full", enhanced=r"2\.2"),
-    Rule("expired", enhanced=r"4\.7"),
-    Rule("us", enhanced=r"4\.5", code="5.."),
-    Rule("international", enhanced=r"6\.7"),
-    Rule("no-mail", code="556"),
+    AnswerRule("sender", enhanced=r"1\.[78]|7\.(2[0-79]|30)"),
+    AnswerRule("full", enhanced=r"2\.2"),
+    AnswerRule("expired", enhanced=r"4\.7"),
+    AnswerRule("us", enhanced=r"4\.5", code="5.."),
+    AnswerRule("international", enhanced=r"6\.7"),
+    AnswerRule("no-mail", code="556"),
     # --- us, and the sender
-    Rule("nobody", words.NOT_IN_DIRECTORY, enhanced=r"4\.1"),
-    Rule("us", words.US),
-    Rule("sender", words.SENDER),
-    Rule("policy", words.MAYBE_SENDER),
+    AnswerRule("nobody", words.NOT_IN_DIRECTORY, enhanced=r"4\.1"),
+    AnswerRule("us", words.US),
+    AnswerRule("sender", words.SENDER),
+    AnswerRule("policy", words.MAYBE_SENDER),
     # --- what passes
-    Rule("greylisted", words.GREYLISTED),
-    Rule("session", words.IN_SESSION),
-    Rule("crowded", words.THEIR_RATE),
-    Rule("rate", words.OUR_RATE),
-    Rule("server-full", words.SERVER_FULL),
-    Rule("full", words.FULL),
-    Rule("no-domain", words.SURELY_NO_DOMAIN),
-    Rule("policy", words.POLICY, enhanced=r"7\..*"),
-    Rule("busy", words.LATER),
-    Rule("no-mail", words.NULL_MX),
-    Rule("disabled", words.DISABLED),
-    Rule("size", words.SIZE),
-    Rule("crowded", words.RATE),
-    Rule("expired", words.EXPIRED),
+    AnswerRule("greylisted", words.GREYLISTED),
+    AnswerRule("session", words.IN_SESSION),
+    AnswerRule("crowded", words.THEIR_RATE),
+    AnswerRule("rate", words.OUR_RATE),
+    AnswerRule("server-full", words.SERVER_FULL),
+    AnswerRule("full", words.FULL),
+    AnswerRule("no-domain", words.SURELY_NO_DOMAIN),
+    AnswerRule("policy", words.POLICY, enhanced=r"7\..*"),
+    AnswerRule("busy", words.LATER),
+    AnswerRule("no-mail", words.NULL_MX),
+    AnswerRule("disabled", words.DISABLED),
+    AnswerRule("size", words.SIZE),
+    AnswerRule("crowded", words.RATE),
+    AnswerRule("expired", words.EXPIRED),
     # --- this message
-    Rule("international", words.INTERNATIONAL),
-    Rule("policy", words.POLICY),
-    Rule("no-mail-host", words.MX_HOST),
-    Rule("busy", words.BUSY),
-    Rule("dialogue", words.DIALOGUE, enhanced=r"5\.[124]"),
-    Rule("dialogue", words.DIALOGUE, code="50[0124]|55[45]"),
-    Rule("syntax", words.ADDRESS_SYNTAX),
+    AnswerRule("international", words.INTERNATIONAL),
+    AnswerRule("policy", words.POLICY),
+    AnswerRule("no-mail-host", words.MX_HOST),
+    AnswerRule("busy", words.BUSY),
+    AnswerRule("dialogue", words.DIALOGUE, enhanced=r"5\.[124]"),
+    AnswerRule("dialogue", words.DIALOGUE, code="50[0124]|55[45]"),
+    AnswerRule("syntax", words.ADDRESS_SYNTAX),
     # --- the domain, and the address
-    Rule("no-domain", words.DOMAIN_GONE),
-    Rule("nobody", words.NOBODY),
-    Rule("nobody", words.GONE, enhanced=r"1\.[016]"),
+    AnswerRule("no-domain", words.DOMAIN_GONE),
+    AnswerRule("nobody", words.NOBODY),
+    AnswerRule("nobody", words.GONE, enhanced=r"1\.[016]"),
     # --- codes alone
-    Rule("syntax", code="501|555"),
-    Rule("dialogue", code="50[024]"),
+    AnswerRule("syntax", code="501|555"),
+    AnswerRule("dialogue", code="50[024]"),
 )
 BY_CODE: Mapping[str, Cause] = {
     "1.1": "nobody",
@@ -274,7 +274,7 @@ def _named(domain: str, mark: str, said: str) -> str:
     return re.sub(rf"(?<![\w.-]){domain}\.?(?![\w-])", mark, said)
 
 
-def _fits(rule: Rule, said: str, kind: str, code: int) -> bool:
+def _fits(rule: AnswerRule, said: str, kind: str, code: int) -> bool:
     return (
         (not rule.enhanced or re.fullmatch(rule.enhanced, kind) is not None)
         and (not rule.code or re.fullmatch(rule.code, str(code)) is not None)

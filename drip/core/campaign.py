@@ -19,7 +19,7 @@ from drip.core.steps import (
     IssueCoupon,
     NextClock,
     Point,
-    Send,
+    SendStep,
     Step,
     Task,
     Wait,
@@ -191,7 +191,7 @@ class Campaign:
             if step.at and step.at.offset == offset
         ]
         first = hung or [
-            step.opens for step in self.steps[:1] if isinstance(step, Send)
+            step.opens for step in self.steps[:1] if isinstance(step, SendStep)
         ]
         return first[0] if first else self.opens
 
@@ -200,10 +200,10 @@ class Campaign:
         offsets = [step.at.offset for step in self._hung() if step.at]
         return min(offsets, key=_rough, default=Duration())
 
-    def _hung(self) -> list[Send | Task]:
+    def _hung(self) -> list[SendStep | Task]:
         """The steps that hang on the trigger's date."""
         name = self.trigger.name if isinstance(self.trigger, DateTrigger) else None
-        found = [step for step in self.steps if isinstance(step, Send | Task)]
+        found = [step for step in self.steps if isinstance(step, SendStep | Task)]
         return [step for step in found if step.at and step.at.field == name]
 
     def lookback(self) -> timedelta:
@@ -221,7 +221,7 @@ class Campaign:
                     longest = max(longest, reached + LATE_JOINER)
                 case WaitUntil(until=Point()):
                     reached += good
-                case Send(at=at, grace=grace):
+                case SendStep(at=at, grace=grace):
                     if at is not None:
                         reached = max(reached, _rough(at.offset) - start)
                     longest = max(

@@ -39,7 +39,7 @@ Comparison = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FieldCondition:
     """One line: a field of a kind, and its phrase. `values` are as written; `span` for phrases with a duration."""
 
     field: str
@@ -146,7 +146,9 @@ class Not:
     place: Place
 
 
-Condition = Line | Subscribed | Member | Tagged | HoldsCoupon | Did | All | Any | Not
+Condition = (
+    FieldCondition | Subscribed | Member | Tagged | HoldsCoupon | Did | All | Any | Not
+)
 
 
 class Happened(Protocol):
@@ -262,7 +264,7 @@ def why_not(condition: Condition, facts: Facts) -> Failure | None:
             )
         case Did():
             return _did(condition, facts)
-        case Line():
+        case FieldCondition():
             value = facts.values.get(condition.field)
             if _holds(condition, value, facts):
                 return None
@@ -321,7 +323,7 @@ def first_instant(span: Duration, now: datetime, home: str) -> datetime:
     return at_minute(day, 0, zone(home))
 
 
-def _holds(line: Line, value: Value | None, facts: Facts) -> bool:
+def _holds(line: FieldCondition, value: Value | None, facts: Facts) -> bool:
     if line.comparison == "known":
         return value is not None
     if line.comparison == "unknown":
@@ -331,7 +333,7 @@ def _holds(line: Line, value: Value | None, facts: Facts) -> bool:
     return _COMPARE[line.comparison](line, value, facts)
 
 
-def _is(line: Line, value: Value, facts: Facts) -> bool:
+def _is(line: FieldCondition, value: Value, facts: Facts) -> bool:
     return any(_same(line.kind, value, written) for written in line.values)
 
 
@@ -350,8 +352,8 @@ def _same(kind: FieldKind, value: Value, written: str) -> bool:
 
 def _by_number(
     fits: Callable[[float, list[float]], bool],
-) -> Callable[[Line, Value, Facts], bool]:
-    def compare(line: Line, value: Value, facts: Facts) -> bool:
+) -> Callable[[FieldCondition, Value, Facts], bool]:
+    def compare(line: FieldCondition, value: Value, facts: Facts) -> bool:
         number = _number(value)
         return number is not None and fits(
             number, [parse_number(each) for each in line.values]
@@ -360,7 +362,7 @@ def _by_number(
     return compare
 
 
-def _in_range(line: Line, value: Value, facts: Facts) -> bool:
+def _in_range(line: FieldCondition, value: Value, facts: Facts) -> bool:
     day = _date(value, facts)
     first, end = day_range(line, local(facts.now, zone(facts.zone)).date())
     return (
@@ -375,7 +377,7 @@ DATED = ("before", "after", "ago more", "ago less", "in the last", "in the next"
 FROM_TODAY = ("ago more", "ago less", "in the last", "in the next")
 
 
-def day_range(line: Line, today: date) -> tuple[date | None, date | None]:
+def day_range(line: FieldCondition, today: date) -> tuple[date | None, date | None]:
     """The days for which a line about a date holds: from the first up to, not including, the end; None is open."""
     match line.comparison:
         case "before":
@@ -390,7 +392,7 @@ def day_range(line: Line, today: date) -> tuple[date | None, date | None]:
             return shift(today, -line.span) + DAY, today + DAY
 
 
-_COMPARE: dict[str, Callable[[Line, Value, Facts], bool]] = {
+_COMPARE: dict[str, Callable[[FieldCondition, Value, Facts], bool]] = {
     "is": _is,
     "includes": lambda line, value, _: line.values[0].casefold() in _text(value),
     "starts with": lambda line, value, _: _text(value).startswith(

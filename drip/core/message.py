@@ -179,7 +179,7 @@ class Transport(Protocol):
 MOST_REFUSED = 5
 
 
-class Desk(Protocol):
+class DeliverySession(Protocol):
     """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
 
     def turn(
@@ -219,7 +219,7 @@ class Relayed(Protocol):
 class Stream(Protocol):
     """Of a transport that has several messages under way at once: as many are of unknown outcome if the program dies."""
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         """Hands over what the iterator has; what it leaves untold of has not begun, and comes again. Raises TransportDown if
         this way is closed; the rest has not begun."""
         ...

@@ -59,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Send(Step):
+class SendStep(Step):
     """One message. `at` is the date it hangs on; without it, the step is due when the one before is done.
 
     `sender` None leaves it to the template, then to the settings' default.

@@ -25,9 +25,10 @@ from drip.core.rates import backoff
 from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
 from drip.importing.own_data import why_not
-from drip.storage import control, data_mails, people
-from drip.storage.data_mails import DataMail
-from drip.storage.database import Database, link_keys, workspace_id
+from drip.storage.base.database import Database, link_keys, workspace_id
+from drip.storage.operating import control
+from drip.storage.people import data_mails, people
+from drip.storage.people.data_mails import DataMail
 from drip.workspace import Workspace
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=30), timedelta(hours=1)

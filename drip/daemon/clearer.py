@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from drip.core.calendar import EPOCH
 from drip.engine import clearing
-from drip.storage.database import Database
+from drip.storage.base.database import Database
 from drip.workspace import Workspace
 
 # What could not be cleared is tried again after this.

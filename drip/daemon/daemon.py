@@ -21,24 +21,25 @@ from sqlalchemy import Connection
 from drip.core.calendar import EPOCH, ZONES_VERSION
 from drip.core.clock import jump
 from drip.core.shortage import shortage
+from drip.daemon.alarm_notifier import AlarmNotifier
 from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
-from drip.daemon.courier import Courier
-from drip.daemon.files import Files
+from drip.daemon.files import FilesInForce
 from drip.daemon.rhythm import Rhythm
 from drip.daemon.senders import Senders, SharedDispatcher
-from drip.daemon.teller import Teller
 from drip.daemon.troubles import Troubles
+from drip.daemon.webhook_sender import WebhookSender
 from drip.engine.alarming import alarm
-from drip.engine.beat import beat
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper
-from drip.engine.handover import LeaseLost
+from drip.engine.entry import Enroller
+from drip.engine.outbox_session import LeaseLost
 from drip.engine.repeating import Repeating, words
-from drip.engine.tally import Tally
+from drip.engine.tick import tick
 from drip.errors import DripError, Problems
-from drip.storage import alarms, control, lanes, outbox
-from drip.storage.database import Database, workspace_id
+from drip.storage.base.database import Database, workspace_id
+from drip.storage.operating import alarms, control
+from drip.storage.sending import outbox, rate_limits
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
@@ -49,7 +50,7 @@ AGAIN_S = 1.0
 LATE_S, LATE_BEATS, LONGEST_S = 120.0, 3, 1_800.0
 
 
-class Doubt(DripError):
+class ClockOrRestoreSuspected(DripError):
     """Something looks like a day of arrears and may be none: the daemon ends before it sends, and asks."""
 
 
@@ -74,7 +75,7 @@ class Daemon:
         senders: int = 1,
     ) -> None:
         self.stop = threading.Event()
-        self._files = Files(workspace)
+        self._files = FilesInForce(workspace)
         self._database, self._clock, self._trust = database, clock, trust
         self._passed_s = passed_s
         self._senders = (
@@ -85,7 +86,7 @@ class Daemon:
         self._beat_at: tuple[datetime, float] | None = None
         # It does not end in order then, so that the next one asks again.
         self._doubted = False
-        self._failure: Doubt | None = None
+        self._failure: ClockOrRestoreSuspected | None = None
         # Another daemon has the database, though this one had it.
         self._ousted = False
         self._lock = database.lock()
@@ -112,11 +113,11 @@ class Daemon:
         }
         self._rhythm: Rhythm | None = None
         self._dispatcher = self._made_dispatcher()
-        self._teller = Teller(database, clock)
-        self._courier = Courier(database, clock, self.stop.is_set)
+        self._teller = AlarmNotifier(database, clock)
+        self._courier = WebhookSender(database, clock, self.stop.is_set)
         self._answering = Answering(database, clock, self.stop.is_set)
         self._clearer = Clearer(database, clock)
-        self._doorkeeper = Doorkeeper()
+        self._enroller = Enroller()
         self._number = 0
 
     def run(self, every_s: float) -> None:
@@ -127,7 +128,7 @@ class Daemon:
         with self._working():
             self._repeat_until_stopped(every_s)
 
-    def run_once(self) -> Tally:
+    def run_once(self) -> DispatchResult:
         """Does all that is due now. Raises DripError if another daemon has the database."""
         if not self._lock.take():
             raise DripError(
@@ -152,7 +153,7 @@ class Daemon:
         try:
             self._start()
             yield
-        except Doubt as doubt:
+        except ClockOrRestoreSuspected as doubt:
             with self._database.write() as connection:
                 alarm(
                     connection,
@@ -198,7 +199,7 @@ class Daemon:
         )
 
     def _doubt(
-        self, connection: Connection, last: control.Daemon | None, now: datetime
+        self, connection: Connection, last: control.DaemonRecord | None, now: datetime
     ) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
         # Of all daemons: the newest may have died before its first beat, after the clock was set back a little.
@@ -209,7 +210,7 @@ class Daemon:
         if noted and noted > known:
             if not self._trust.database:
                 since = f"after {_stamp(known)}" if last else "of any daemon"
-                raise Doubt(
+                raise ClockOrRestoreSuspected(
                     f"The database was put back: it knows of nothing {since}, and a daemon worked on it until "
                     f"{_stamp(noted)}. What was due in between may have left already.",
                     help="look at the mail server's log; then `drip run --after-restore`, which holds what was due in "
@@ -240,7 +241,7 @@ class Daemon:
                 "forward": "jumped ahead, or drip died and was away",
                 "back": "was set back",
             }[jumped]
-            raise Doubt(
+            raise ClockOrRestoreSuspected(
                 f"The clock says {_stamp(now)}, and the last beat was at {_stamp(before)}: it {which}.",
                 help="set the clock right; if it is, `drip run --after-clock-jump` goes on"
                 + (
@@ -325,7 +326,7 @@ class Daemon:
         """The next one comes earlier where a rate lets messages leave earlier. A doubt ends the daemon."""
         try:
             again_at = self._beat().again_at
-        except Doubt as doubt:
+        except ClockOrRestoreSuspected as doubt:
             self._failure = doubt
             self.stop.set()
             return
@@ -334,7 +335,7 @@ class Daemon:
                 self._beating, (again_at - self._clock()).total_seconds()
             )
 
-    def _beat(self) -> Tally:
+    def _beat(self) -> DispatchResult:
         now, passed = self._clock(), self._passed_s()
         # A server that was started anew has given the lock back.
         self._ousted = not self._lock.is_ours() and not self._lock.take()
@@ -344,7 +345,7 @@ class Daemon:
                 f"Another daemon has taken this database over{self._who()}.", help=help
             )
         self._read_files(now)
-        assert self._files.book
+        assert self._files.campaign_set
         with self._database.write() as connection:
             if self._beat_at:
                 before, then = self._beat_at
@@ -362,7 +363,9 @@ class Daemon:
             )
             control.report(connection, self._number, None)
         try:
-            tally = beat(self._files.book, self._doorkeeper, self._ready_dispatcher())
+            tally = tick(
+                self._files.campaign_set, self._enroller, self._ready_dispatcher()
+            )
         except LeaseLost:
             # What was planned stays; handing over begins again under a new number.
             log.warning(
@@ -425,15 +428,15 @@ class Daemon:
         with self._database.write() as connection:
             # A campaign may be live again, and a transport mended.
             outbox.wake_paused(connection, None, now)
-            lanes.open_channels(connection, self._files.changed)
-        assert self._files.book
+            rate_limits.open_channels(connection, self._files.changed)
+        assert self._files.campaign_set
         broken = sorted(self._files.workspace.loaded.broken)
         with self._database.write() as connection:
             alarms.over(connection, ["kept"], now, but=broken)
             for key in broken:
                 stays = (
                     "its last good version stays in force"
-                    if key in self._files.book.kept
+                    if key in self._files.campaign_set.kept
                     else "it does not run"
                 )
                 said = f"campaigns/{key}.yaml cannot be read; {stays}."
@@ -458,7 +461,7 @@ class Daemon:
                     help,
                     extra={"action": "file-problem"},
                 )
-        if fresh.loaded.settings is None and self._files.book:
+        if fresh.loaded.settings is None and self._files.campaign_set:
             log.error(
                 "The settings cannot be read; the last good ones stay in force.",
                 extra={"action": "kept"},

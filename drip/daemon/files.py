@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from drip.core.message import Transport
-from drip.engine.book import Book
-from drip.storage.database import Database
+from drip.engine.campaign_set import CampaignSet
+from drip.storage.base.database import Database
 from drip.workspace import Workspace
 
 
-class Files:
+class FilesInForce:
     """`workspace`, `book` and `transports` are those in force. Settings that cannot be read leave the last good ones.
 
     `changed` are the channels whose transport was set up otherwise at the last reading than before it.
@@ -19,7 +19,7 @@ class Files:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.book: Book | None = None
+        self.campaign_set: CampaignSet | None = None
         self.transports: Mapping[str, Transport] = {}
         self.changed: set[str] = set()
         self._options: Mapping[str, Mapping[str, str]] = {}
@@ -40,16 +40,23 @@ class Files:
             return False
         fresh = Workspace(self.workspace.root, self.workspace.environment)
         found(fresh)
-        good = self.book is None or fresh.loaded.settings is not None
+        good = self.campaign_set is None or fresh.loaded.settings is not None
         if good:
-            transports, book = fresh.transports(), fresh.book(database, now)
+            transports, campaign_set = (
+                fresh.transports(),
+                fresh.campaign_set(database, now),
+            )
             self.close()
             options, before = fresh.transport_options(), self._options
             self.changed = {
                 channel for channel in before if options.get(channel) != before[channel]
             }
             self._options = options
-            self.workspace, self.book, self.transports = fresh, book, transports
+            self.workspace, self.campaign_set, self.transports = (
+                fresh,
+                campaign_set,
+                transports,
+            )
         self._seen = seen
         return good
 

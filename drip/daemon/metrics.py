@@ -17,8 +17,9 @@ from drip.core.calendar import EPOCH
 from drip.core.shortage import Shortage, lacking
 from drip.engine.repeating import Repeating
 from drip.errors import DripError
-from drip.storage import alarms, control, deliveries, outbox
-from drip.storage.database import Database
+from drip.storage.base.database import Database
+from drip.storage.operating import alarms, control
+from drip.storage.sending import deliveries, outbox
 
 
 class Figures(Collector):

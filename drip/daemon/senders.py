@@ -18,15 +18,15 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from drip.core.shortage import Shortage, shortage
-from drip.daemon.files import Files
-from drip.engine.book import Book
+from drip.daemon.files import FilesInForce
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.handover import LeaseLost
+from drip.engine.outbox_session import LeaseLost
 from drip.engine.repeating import words
-from drip.engine.tally import Tally
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
-from drip.storage import outbox
+from drip.storage.sending import outbox
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
@@ -45,12 +45,12 @@ class SharedDispatcher(Dispatcher):
         """Has the processes store what they could not store before. Raises what one of them ran into."""
         self.senders.store()
 
-    def hand_over(self, book: Book) -> Tally:
+    def hand_over(self, campaign_set: CampaignSet) -> DispatchResult:
         """Has all of them hand over for a while. Raises LeaseLost, DripError and Shortage for what one of them ran into."""
         self.meet_servers()
         with self.database.read() as connection:
             if not outbox.channels_waiting(connection, self.clock(), self.share):
-                return Tally()
+                return DispatchResult()
         return self.senders.hand_over(self.fence, self.stop)
 
 
@@ -67,7 +67,7 @@ class Senders:
         self._about, self._count = (root, dict(environment), clock), count
         self._running: list[tuple[SpawnProcess, Pipe]] = []
 
-    def hand_over(self, number: int, stop: Callable[[], bool]) -> Tally:
+    def hand_over(self, number: int, stop: Callable[[], bool]) -> DispatchResult:
         """Has all hand over as the daemon of this number, waits for all, and counts together what they did."""
         self.start()
         return self._ask(number, stop)
@@ -76,12 +76,12 @@ class Senders:
         """Has all store how messages ended, as far as they could not before."""
         self._ask(STORE, lambda: False)
 
-    def _ask(self, order: int, stop: Callable[[], bool]) -> Tally:
+    def _ask(self, order: int, stop: Callable[[], bool]) -> DispatchResult:
         for _, pipe in self._running:
             # One that has died is noticed below.
             with contextlib.suppress(OSError):
                 pipe.send(order)
-        answers: list[Tally | Exception] = []
+        answers: list[DispatchResult | Exception] = []
         told = died = False
         for process, pipe in self._running:
             while not pipe.poll(0.2):
@@ -113,9 +113,9 @@ class Senders:
             self.close()
         if failed:
             raise failed[0]
-        total = Tally()
+        total = DispatchResult()
         for each in answers:
-            if isinstance(each, Tally):
+            if isinstance(each, DispatchResult):
                 total.add(each)
         return total
 
@@ -175,7 +175,7 @@ def _send(
         signal.signal(number, signal.SIG_IGN)
     unhurried()
     own_zones()
-    files = Files(Workspace(root, environment))
+    files = FilesInForce(Workspace(root, environment))
     try:
         with files.workspace.database(clock()) as database:
             dispatcher = Dispatcher(
@@ -209,19 +209,21 @@ def _received(pipe: Pipe) -> int | None:
     return order
 
 
-def _answer(files: Files, dispatcher: Dispatcher, order: int) -> Tally | Exception:
+def _answer(
+    files: FilesInForce, dispatcher: Dispatcher, order: int
+) -> DispatchResult | Exception:
     try:
         dispatcher.store()
         if order == STORE:
-            return Tally()
+            return DispatchResult()
         dispatcher.fence = order
         files.read(dispatcher.database, dispatcher.clock())
-        assert files.book
+        assert files.campaign_set
         dispatcher.templates, dispatcher.transports = (
             files.workspace.templates,
             files.transports,
         )
-        return dispatcher.hand_over(files.book)
+        return dispatcher.hand_over(files.campaign_set)
     except Exception as error:
         return _known(error)
 

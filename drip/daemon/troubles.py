@@ -10,8 +10,8 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.engine.alarming import with_remedy
-from drip.storage import alarms, control
-from drip.storage.database import Database
+from drip.storage.base.database import Database
+from drip.storage.operating import alarms, control
 
 # Alarms that are over once it goes well.
 TROUBLES = ("trouble", "transport-down", "slow-answer")

@@ -27,13 +27,14 @@ from drip.core.steps import (
 )
 from drip.core.token import coupon_code
 from drip.engine.deriving import date_fields, guess_zone, refresh
-from drip.engine.facts import Batch
-from drip.storage import consents, history, loyalty, people, sign_ups, tasks
-from drip.storage.consents import Consent
-from drip.storage.database import link_keys, workspace_id
-from drip.storage.loyalty import Code, Movement
-from drip.storage.people import PLAIN, Contact, Event
-from drip.storage.runs import Run
+from drip.engine.facts import ContactFacts
+from drip.storage.base.database import link_keys, workspace_id
+from drip.storage.campaigns import tasks
+from drip.storage.campaigns.runs import Run
+from drip.storage.people import consents, history, loyalty, people, sign_ups
+from drip.storage.people.consents import Consent
+from drip.storage.people.loyalty import Code, Movement
+from drip.storage.people.people import PLAIN, Contact, Event
 
 # Fills `{{ … }}` of a task's title in; what is unknown reads as such.
 Fill = Callable[[str, Mapping[str, Any]], str]
@@ -43,7 +44,7 @@ class Actions:
     """The actions of one batch. Rows that can be stored together wait until `store`."""
 
     def __init__(
-        self, connection: Connection, facts: Batch, fill: Fill, now: datetime
+        self, connection: Connection, facts: ContactFacts, fill: Fill, now: datetime
     ) -> None:
         self._connection, self._facts, self._fill, self._now = (
             connection,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from drip.storage import alarms
+from drip.storage.operating import alarms
 
 
 def alarm(

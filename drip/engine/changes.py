@@ -13,9 +13,12 @@ from sqlalchemy import Connection
 
 from drip.core.decide import Reason
 from drip.errors import Place
-from drip.storage import notices, outbox, people, runs
-from drip.storage.outbox import Judgement, Outgoing
-from drip.storage.runs import NEVER, Run
+from drip.storage.campaigns import runs
+from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.operating import webhook_outbox
+from drip.storage.people import people
+from drip.storage.sending import outbox
+from drip.storage.sending.outbox import Judgement, OutboxMessage
 
 UNSENT = ("deferred", "pending")
 
@@ -27,7 +30,7 @@ class Changes:
     now: datetime
     runs: dict[int, Run] = field(default_factory=dict)
     _resting: list[int] = field(default_factory=list)
-    _messages: list[Outgoing] = field(default_factory=list)
+    _messages: list[OutboxMessage] = field(default_factory=list)
     _judgements: list[Judgement] = field(default_factory=list)
 
     def changed(self, run: Run) -> None:
@@ -40,11 +43,13 @@ class Changes:
         if run.id not in self.runs:
             self._resting.append(run.id)
 
-    def message(self, message: Outgoing) -> None:
+    def message(self, message: OutboxMessage) -> None:
         """This message is to be stored."""
         self._messages.append(message)
 
-    def end(self, run: Run, reason: Reason | None, told: Iterable[Outgoing]) -> None:
+    def end(
+        self, run: Run, reason: Reason | None, told: Iterable[OutboxMessage]
+    ) -> None:
         """Ends a run; without a reason it is simply done. What of its messages (`told`) has not left ends with it."""
         run.active, run.next_due_at, run.ended_at = False, None, self.now
         self.changed(run)
@@ -59,12 +64,14 @@ class Changes:
             if message.state in UNSENT:
                 self.skip(message, reason)
 
-    def skip(self, message: Outgoing, reason: Reason) -> None:
+    def skip(self, message: OutboxMessage, reason: Reason) -> None:
         """This message will not be sent."""
         message.state, message.settled_at = "skipped", self.now
         self._record(message, reason, None)
 
-    def hold(self, message: Outgoing, channel: str, at: datetime, place: Place) -> None:
+    def hold(
+        self, message: OutboxMessage, channel: str, at: datetime, place: Place
+    ) -> None:
         """This message may have left at an instant of which the ledger was lost: a person has to say."""
         message.state, message.channel, message.sent_at, message.settled_at = (
             "held",
@@ -78,7 +85,7 @@ class Changes:
         )
         self.message(message)
 
-    def defer(self, message: Outgoing, until: datetime, reason: Reason) -> None:
+    def defer(self, message: OutboxMessage, until: datetime, reason: Reason) -> None:
         """A message that waits for the same reason as before is not written down again each time."""
         same = message.code == reason.code and message.place == str(reason.place)
         told = same and (reason.code == "paused" or message.due_at == until)
@@ -89,7 +96,7 @@ class Changes:
             self._record(message, reason, until)
 
     def _record(
-        self, message: Outgoing, reason: Reason, until: datetime | None
+        self, message: OutboxMessage, reason: Reason, until: datetime | None
     ) -> None:
         # The sentence is the judgement's.
         message.code, message.sentence, message.place = (
@@ -141,4 +148,4 @@ class Changes:
                 )
                 for run in met
             ]
-            notices.add(connection, "goal", told, self.now)
+            webhook_outbox.add(connection, "goal", told, self.now)

@@ -16,8 +16,9 @@ from drip.core.calendar import local, zone
 from drip.core.shortage import Shortage
 from drip.engine.alarming import alarm
 from drip.errors import DripError
-from drip.storage import alarms, api_keys, erasing
-from drip.storage.database import Database
+from drip.storage.base.database import Database
+from drip.storage.operating import alarms, api_keys
+from drip.storage.people import erasing
 
 # Takes the messages of these runs out of a folder. Raises OSError.
 Keeper = Callable[[Collection[int]], None]

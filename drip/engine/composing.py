@@ -16,16 +16,16 @@ from drip.core.addresses import ascii_domain
 from drip.core.campaign import Campaign
 from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
-from drip.core.steps import Send
+from drip.core.steps import SendStep
 from drip.core.token import Link, message_name, sign
-from drip.engine.facts import Batch, heard_by
+from drip.engine.facts import ContactFacts, heard_by
 from drip.rendering.links import links_in
 from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates
-from drip.storage.database import link_keys, workspace_id
-from drip.storage.loyalty import Code
-from drip.storage.people import Contact, Event, Record, address_of
-from drip.storage.runs import Run
+from drip.storage.base.database import link_keys, workspace_id
+from drip.storage.campaigns.runs import Run
+from drip.storage.people.loyalty import Code
+from drip.storage.people.people import Contact, Event, Record, address_of
 
 # As many hex digits name a link.
 LINK_NAME = 20
@@ -67,10 +67,10 @@ class Subject:
 
 def compose(
     templates: Templates,
-    facts: Batch,
+    facts: ContactFacts,
     mine: Identity,
     campaign: Campaign,
-    step: Send,
+    step: SendStep,
     about: Subject,
     channel: str,
     now: datetime,
@@ -86,7 +86,7 @@ def compose(
     default = settings.senders["default"]
     sender = step.sender or settings.senders.get(compiled.sender or "default", default)
     asked = compiled.links | links_in(step.subject or "", step.preheader or "")
-    links = Links(settings, mine, sender, campaign, step, about)
+    links = MessageLinks(settings, mine, sender, campaign, step, about)
     web, mail = links.to("unsubscribe")
     name = message_name(mine.workspace, about.run_id, step.id, channel)
     tracked = Tracked(links) if settings.track_clicks and channel == "email" else None
@@ -134,10 +134,10 @@ def compose(
 
 def compose_for_run(
     templates: Templates,
-    facts: Batch,
+    facts: ContactFacts,
     mine: Identity,
     campaign: Campaign,
-    step: Send,
+    step: SendStep,
     run: Run,
     channel: str,
     now: datetime,
@@ -155,14 +155,14 @@ def compose_for_run(
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class MessageLinks:
     """The signed links of one message: pages where there is a `public_url`, mails to the sender where there is none."""
 
     settings: Settings
     mine: Identity
     sender: Mailbox
     campaign: Campaign
-    step: Send
+    step: SendStep
     about: Subject
 
     def to(self, purpose: str, detail: str | None = None) -> tuple[str | None, str]:
@@ -225,7 +225,7 @@ class Tracked:
     Nobody can have that page lead anywhere else: it only knows links of messages.
     """
 
-    def __init__(self, own: Links) -> None:
+    def __init__(self, own: MessageLinks) -> None:
         self._own, self._tail = own, ""
         self.links: dict[str, str] = {}
 

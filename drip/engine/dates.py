@@ -21,10 +21,10 @@ from drip.core.calendar import (
 )
 from drip.core.campaign import Campaign, DateTrigger
 from drip.core.fields import Value
-from drip.engine.book import Book
+from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import date_value
-from drip.storage import audience
-from drip.storage.audience import Cursor, Dated
+from drip.storage.campaigns import audience
+from drip.storage.campaigns.audience import Cursor, Dated
 
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
@@ -45,16 +45,16 @@ class Start:
     event_id: int | None = None
 
 
-class Foresight:
+class EntryCalendar:
     """Who enters a campaign by a date, remembered for some hours ahead and kept up to date with what changes."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Foreseen] = {}
+        self._known: dict[tuple[str, str], UpcomingEntries] = {}
 
     def starts(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         campaign: Campaign,
         trigger: DateTrigger,
         before: Cursor | None,
@@ -65,26 +65,28 @@ class Foresight:
         # Under other rules other dates were due: the past is looked at again, and who is in already stays.
         same = before is not None and before.rules == newest.rules
         since = max(before.at, horizon) if before and same else horizon
-        known = self._brought_up(connection, book, campaign, trigger, since, newest)
+        known = self._brought_up(
+            connection, campaign_set, campaign, trigger, since, newest
+        )
         due = known.between(since, newest.at)
         if before and before.change < newest.change:
             changed = audience.dated_and_changed(
                 connection, trigger.date.field, before.change
             )
             years = range(horizon.year - 1, newest.at.year + 2)
-            late = possible(book, campaign, trigger, changed, years)
+            late = possible(campaign_set, campaign, trigger, changed, years)
             due += [start for start in late if horizon < start.since <= newest.at]
         return due
 
     def _brought_up(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         campaign: Campaign,
         trigger: DateTrigger,
         since: datetime,
         newest: Cursor,
-    ) -> Foreseen:
+    ) -> UpcomingEntries:
         key = (campaign.key, newest.rules)
         known = self._known.get(key)
         if known and known.covers(since, newest):
@@ -96,16 +98,16 @@ class Foresight:
                     connection, trigger.date.field, known.change
                 )
                 years = range(known.start.year - 1, known.end.year + 2)
-                starts = possible(book, campaign, trigger, changed, years)
+                starts = possible(campaign_set, campaign, trigger, changed, years)
                 known.renew(newest.change, contact_ids, record_ids, starts)
                 return known
         end = newest.at + FORESEEN
-        starts = due_dates(connection, book, campaign, trigger, since, end)
-        known = self._known[key] = Foreseen(since, end, newest.change, starts)
+        starts = due_dates(connection, campaign_set, campaign, trigger, since, end)
+        known = self._known[key] = UpcomingEntries(since, end, newest.change, starts)
         return known
 
 
-class Foreseen:
+class UpcomingEntries:
     """Who will enter in (`start`, `end`], by instant, as of a change of people."""
 
     def __init__(
@@ -174,7 +176,7 @@ def entry_instant(campaign: Campaign, anchor: date, zone_name: str) -> datetime:
 
 def due_dates(
     connection: Connection,
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     trigger: DateTrigger,
     since: datetime,
@@ -213,13 +215,13 @@ def due_dates(
         years = (0,)
     return [
         start
-        for start in possible(book, campaign, trigger, found, years)
+        for start in possible(campaign_set, campaign, trigger, found, years)
         if since < start.since
     ]
 
 
 def possible(
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     trigger: DateTrigger,
     found: Sequence[Dated],
@@ -232,21 +234,21 @@ def possible(
     for each in found:
         key = (each.day, each.zone)
         if key not in known:
-            known[key] = list(_entries(book, campaign, trigger, *key, years))
+            known[key] = list(_entries(campaign_set, campaign, trigger, *key, years))
         for anchor, at in known[key]:
             starts.append(Start(each.contact_id, each.record_id, anchor, at, anchor))
     return starts
 
 
 def _entries(
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     trigger: DateTrigger,
     day: str,
     where: str | None,
     years: Iterable[int],
 ) -> Iterator[tuple[str, datetime]]:
-    value = date_value(book.settings, trigger.date.field, day)
+    value = date_value(campaign_set.settings, trigger.date.field, day)
     if value is None:
         return
     for year in years if trigger.yearly else (0,):
@@ -254,5 +256,7 @@ def _entries(
         if anchor is not None:
             yield (
                 anchor.isoformat(),
-                entry_instant(campaign, anchor, where or book.settings.timezone),
+                entry_instant(
+                    campaign, anchor, where or campaign_set.settings.timezone
+                ),
             )

@@ -26,9 +26,10 @@ from drip.core.derived import (
 )
 from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
-from drip.storage import audience, history, people
-from drip.storage.history import KEPT_DATES, KEPT_ZONES
-from drip.storage.people import Contact
+from drip.storage.campaigns import audience
+from drip.storage.people import history, people
+from drip.storage.people.history import KEPT_DATES, KEPT_ZONES
+from drip.storage.people.people import Contact
 
 log = logging.getLogger("drip.zones")
 CHUNK = 2_000

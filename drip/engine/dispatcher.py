@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from drip.core.calendar import from_millis, millis
 from drip.core.message import (
-    Desk,
+    DeliverySession,
     Message,
     Receipt,
     Relayed,
@@ -24,17 +24,26 @@ from drip.core.message import (
 from drip.core.rates import Rates, pace
 from drip.core.shortage import Shortage, shortage
 from drip.engine.alarming import alarm
-from drip.engine.book import Book
+from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import Identity, compose_for_run, identity
-from drip.engine.facts import Batch
-from drip.engine.handover import AGAIN, SETTLE, Handover, Ready, domain_of, go_on
+from drip.engine.dispatch_result import COSTLY_MS, DOWN_MS, DispatchResult
+from drip.engine.facts import ContactFacts
 from drip.engine.judging import load_of_runs, step_of
-from drip.engine.tally import COSTLY_MS, DOWN_MS, Tally
+from drip.engine.outbox_session import (
+    AGAIN,
+    SETTLE,
+    OutboxSession,
+    Ready,
+    domain_of,
+    go_on,
+)
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import control, lanes, outbox, relays, runs
-from drip.storage.database import Database
-from drip.storage.outbox import Outgoing
+from drip.storage.base.database import Database
+from drip.storage.campaigns import runs
+from drip.storage.operating import control
+from drip.storage.sending import outbox, rate_limits, relays
+from drip.storage.sending.outbox import OutboxMessage
 
 BATCH = 200
 # A probe is nobody else's for so long.
@@ -69,15 +78,15 @@ class Dispatcher:
     pacing: bool = True
     _identity: Identity | None = field(default=None, repr=False)
     # Desks that know how messages ended, which the database does not yet.
-    _unstored: list[Handover] = field(default_factory=list, repr=False)
+    _unstored: list[OutboxSession] = field(default_factory=list, repr=False)
 
-    def dispatch(self, book: Book) -> Tally:
+    def dispatch(self, campaign_set: CampaignSet) -> DispatchResult:
         """Looks after what was left behind, and hands over what is granted and due."""
         self.store()
         with self.database.write() as connection:
-            reap(connection, book, self.fence, self.clock())
+            reap(connection, campaign_set, self.fence, self.clock())
             hold_unproven(connection, self.clock())
-        return self.hand_over(book)
+        return self.hand_over(campaign_set)
 
     def store(self) -> None:
         """Stores how messages ended, as far as that could not be stored before: the disk may have been full. Raises Shortage,
@@ -86,26 +95,26 @@ class Dispatcher:
             self._unstored[0].finish()
             del self._unstored[0]
 
-    def hand_over(self, book: Book) -> Tally:
+    def hand_over(self, campaign_set: CampaignSet) -> DispatchResult:
         """Hands over each channel's messages for a while, in order of priority, until told to stop."""
-        tally = Tally()
+        tally = DispatchResult()
         self.meet_servers()
         with self.database.read() as connection:
             waiting = outbox.channels_waiting(connection, self.clock(), self.share)
             self._identity = identity(connection)
         for channel in waiting:
             if not self.stop():
-                tally.add(self._deliver(book, channel))
+                tally.add(self._deliver(campaign_set, channel))
         return tally
 
-    def _deliver(self, book: Book, channel: str) -> Tally:
+    def _deliver(self, campaign_set: CampaignSet, channel: str) -> DispatchResult:
         """Gives a channel's transport what there is for it, unless it is left alone for a while."""
-        tally = self._handed_over(book, channel)
+        tally = self._handed_over(campaign_set, channel)
         tally.troubled = channel if tally.trouble and not tally.lacking else ""
         return tally
 
-    def _handed_over(self, book: Book, channel: str) -> Tally:
-        tally, transport = Tally(), self.transports.get(channel)
+    def _handed_over(self, campaign_set: CampaignSet, channel: str) -> DispatchResult:
+        tally, transport = DispatchResult(), self.transports.get(channel)
         if transport is None:
             tally.trouble, tally.help = (
                 f"Nothing says how messages by {channel} leave.",
@@ -114,24 +123,24 @@ class Dispatcher:
             return tally
         with self.database.read() as connection:
             closed = (
-                lanes.closed(connection, channel, millis(self.clock()))
+                rate_limits.closed(connection, channel, millis(self.clock()))
                 if self.pacing
                 else None
             )
-            trouble = lanes.trouble(connection, channel) if self.pacing else None
+            trouble = rate_limits.trouble(connection, channel) if self.pacing else None
         if closed or (trouble and not self._may_probe(channel)):
             tally.trouble, tally.help = closed or trouble, LEFT_ALONE
             return tally
-        desk = self._desk(book, channel, transport, tally)
+        session = self._session(campaign_set, channel, transport, tally)
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
         try:
             messages = (
-                self._probe(book, channel, desk)
+                self._probe(campaign_set, channel, session)
                 if trouble
-                else self._messages(book, channel, desk)
+                else self._messages(campaign_set, channel, session)
             )
-            stream.deliver(messages, desk)
-            desk.put_behind()
+            stream.deliver(messages, session)
+            session.put_behind()
         except TransportDown as down:
             tally.trouble, tally.help, tally.pause_ms = (
                 str(down),
@@ -145,7 +154,7 @@ class Dispatcher:
                 raise
             tally.lacks(lack)
         finally:
-            self._unstored.append(desk)
+            self._unstored.append(session)
             self.store()
         if trouble and not tally.sent and (tally.again or tally.unknown):
             tally.stuck(trouble, AGAIN, COSTLY_MS)
@@ -153,18 +162,22 @@ class Dispatcher:
             self._leave_alone(channel, tally, probed=trouble is not None)
         return tally
 
-    def _desk(
-        self, book: Book, channel: str, transport: Transport, tally: Tally
-    ) -> Handover:
+    def _session(
+        self,
+        campaign_set: CampaignSet,
+        channel: str,
+        transport: Transport,
+        tally: DispatchResult,
+    ) -> OutboxSession:
         """The desk of a delivery."""
         relay = _relay_name(transport)
         accepts = True
         if relay is not None:
             with self.database.read() as connection:
                 accepts = relays.accepts(connection, channel, relay)
-        return Handover(
+        return OutboxSession(
             self.database,
-            book,
+            campaign_set,
             self.clock,
             self.fence,
             tally,
@@ -192,19 +205,21 @@ class Dispatcher:
                 for channel, name in fresh.items():
                     if known.get(channel) != name:
                         relays.change(connection, channel, name, self.clock())
-                        lanes.open_channels(connection, [channel])
+                        rate_limits.open_channels(connection, [channel])
 
     def _may_probe(self, channel: str) -> bool:
         now = millis(self.clock())
         with self.database.write() as connection:
-            return lanes.may_probe(connection, channel, now, now + PROBE_MS)
+            return rate_limits.may_probe(connection, channel, now, now + PROBE_MS)
 
-    def _leave_alone(self, channel: str, tally: Tally, *, probed: bool) -> None:
+    def _leave_alone(
+        self, channel: str, tally: DispatchResult, *, probed: bool
+    ) -> None:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
         now = millis(self.clock())
         with self.database.write() as connection:
             if tally.trouble and not tally.lacking:
-                lanes.close(
+                rate_limits.close(
                     connection,
                     channel,
                     "",
@@ -214,14 +229,16 @@ class Dispatcher:
                     probed=probed,
                 )
             elif tally.sent:
-                lanes.reopened(connection, channel)
+                rate_limits.reopened(connection, channel)
             else:
-                lanes.probed(connection, channel, now)
+                rate_limits.probed(connection, channel, now)
 
-    def _probe(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
+    def _probe(
+        self, campaign_set: CampaignSet, channel: str, session: OutboxSession
+    ) -> Iterator[Message]:
         """One message, after a stop: only once it has left do the others follow. One to a recipient to whom another has left
         before, if there is any."""
-        batch = self._claim(book, channel, desk, probing=True)
+        batch = self._claim(campaign_set, channel, session, probing=True)
         with self.database.read() as connection:
             refused = relays.refused_by(connection, channel)
             others = [
@@ -232,49 +249,58 @@ class Dispatcher:
             key=lambda each: (each.contact.id in refused, each.contact.id != known)
         )
         for each in batch:
-            message = self._rendered(each, desk.tally)
+            message = self._rendered(each, session.tally)
             if message is not None:
-                desk.take(each, message, self.clock())
+                session.take(each, message, self.clock())
                 # Whatever becomes of it, the others are looked at again.
-                desk.tally.more = True
+                session.tally.more = True
                 yield message
                 return
 
-    def _messages(self, book: Book, channel: str, desk: Handover) -> Iterator[Message]:
+    def _messages(
+        self, campaign_set: CampaignSet, channel: str, session: OutboxSession
+    ) -> Iterator[Message]:
         """The channel's messages, rendered, for as long as it has its turn."""
-        tally, began = desk.tally, self.clock()
+        tally, began = session.tally, self.clock()
         while True:
-            batch = self._claim(book, channel, desk)
+            batch = self._claim(campaign_set, channel, session)
             for each in batch:
                 if self.stop() or tally.trouble:
                     return
                 now = self.clock()
                 # Nobody gets a turn before all have ended: while one is waited for, the others may as well go.
                 if now > began + (
-                    LONGEST_SLICE if desk.held_up(now - SLICE) else SLICE
+                    LONGEST_SLICE if session.held_up(now - SLICE) else SLICE
                 ):
                     tally.more = True
                     return
                 message = self._rendered(each, tally)
                 if message is not None:
-                    desk.take(each, message, now)
+                    session.take(each, message, now)
                     yield message
             if not batch:
                 return
 
     def _claim(
-        self, book: Book, channel: str, desk: Handover, *, probing: bool = False
+        self,
+        campaign_set: CampaignSet,
+        channel: str,
+        session: OutboxSession,
+        *,
+        probing: bool = False,
     ) -> list[Ready]:
         """The next messages with their runs, steps and facts; those whose campaign cannot be read any more are given back."""
-        rates = book.settings.rates.get(channel, Rates()) if self.pacing else None
+        rates = (
+            campaign_set.settings.rates.get(channel, Rates()) if self.pacing else None
+        )
         more, ready = True, list[Ready]()
         while more and not ready:
             with self.database.write() as connection:
                 now = self.clock()
-                waiting = self._waiting(connection, channel, now, desk.in_hand)
-                facts = Batch(
+                waiting = self._waiting(connection, channel, now, session.in_hand)
+                facts = ContactFacts(
                     connection,
-                    book.settings,
+                    campaign_set.settings,
                     {each.contact_id for each in waiting},
                     now,
                 )
@@ -284,7 +310,7 @@ class Dispatcher:
                         each.id: domain_of(facts.contacts[each.contact_id], channel)
                         for each in waiting
                     }
-                    known = lanes.read(connection, channel, set(domains.values()))
+                    known = rate_limits.read(connection, channel, set(domains.values()))
                     if probing:
                         # It is closed to all others meanwhile.
                         known.pop("", None)
@@ -296,9 +322,9 @@ class Dispatcher:
                             waiting,
                             domains,
                             known,
-                            desk.tally,
+                            session.tally,
                         )
-                ready = self._ready(connection, book, facts, begin)
+                ready = self._ready(connection, campaign_set, facts, begin)
                 unreadable = {each.id for each in begin} - {
                     each.outgoing.id for each in ready
                 }
@@ -309,7 +335,7 @@ class Dispatcher:
 
     def _waiting(
         self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
-    ) -> list[Outgoing]:
+    ) -> list[OutboxMessage]:
         return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
 
     def _paced(
@@ -317,11 +343,11 @@ class Dispatcher:
         connection: Connection,
         rates: Rates,
         channel: str,
-        waiting: list[Outgoing],
+        waiting: list[OutboxMessage],
         domains: Mapping[int, str],
         known: Mapping[str, float],
-        tally: Tally,
-    ) -> tuple[list[Outgoing], bool]:
+        tally: DispatchResult,
+    ) -> tuple[list[OutboxMessage], bool]:
         """Those that may begin now by the rates of the channel and its domains, and whether more may; the others are put off."""
         paced = pace(
             [(each.id, domains[each.id]) for each in waiting],
@@ -329,7 +355,7 @@ class Dispatcher:
             rates,
             millis(self.clock()),
         )
-        lanes.save(
+        rate_limits.save(
             connection,
             channel,
             {name: at for name, at in paced.lanes.items() if at != known.get(name)},
@@ -344,11 +370,15 @@ class Dispatcher:
         return [each for each in waiting if each.id in begin], not full
 
     def _ready(
-        self, connection: Connection, book: Book, facts: Batch, waiting: list[Outgoing]
+        self,
+        connection: Connection,
+        campaign_set: CampaignSet,
+        facts: ContactFacts,
+        waiting: list[OutboxMessage],
     ) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
         found = runs.runs_by_id(connection, {each.run_id for each in waiting})
-        campaigns = load_of_runs(connection, book, facts, list(found.values()))
+        campaigns = load_of_runs(connection, campaign_set, facts, list(found.values()))
         facts.prepare()
         ready = []
         for outgoing in waiting:
@@ -368,7 +398,7 @@ class Dispatcher:
                 )
         return ready
 
-    def _rendered(self, each: Ready, tally: Tally) -> Message | None:
+    def _rendered(self, each: Ready, tally: DispatchResult) -> Message | None:
         """The message; None if it cannot be made, which is for the operator to look at."""
         try:
             message = self._message(each)
@@ -433,7 +463,9 @@ def hold_unproven(connection: Connection, now: datetime) -> None:
         alarm(connection, log, "unproven", "", said, now, SETTLE)
 
 
-def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
+def reap(
+    connection: Connection, campaign_set: CampaignSet, fence: int, now: datetime
+) -> int:
     """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
     control.end_dead(connection, now)
     left = outbox.left_behind(connection, fence)
@@ -443,7 +475,7 @@ def reap(connection: Connection, book: Book, fence: int, now: datetime) -> int:
     again = set()
     for each in left:
         run = found[each.run_id]
-        campaign = book.version(connection, run.campaign, run.version)
+        campaign = campaign_set.version(connection, run.campaign, run.version)
         if campaign and campaign.on_unknown == "resend" and each.maybe_left_at is None:
             again.add(each.id)
     outbox.settle_left_behind(connection, again, now, resend=True)
@@ -470,27 +502,27 @@ class OneByOne:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         """The end of each message is stored with the beginning of the next. Raises TransportDown and Shortage."""
         ended: list[tuple[Message, Receipt]] = []
         try:
             for message in messages:
                 before, ended = ended, []
-                (may,) = desk.turn(before, [message])
-                ended = [(message, self._sent(message, desk))] if may else []
+                (may,) = session.turn(before, [message])
+                ended = [(message, self._sent(message, session))] if may else []
         finally:
             # Also if the next message could not be made.
             if ended:
-                desk.turn(ended, [])
+                session.turn(ended, [])
 
-    def _sent(self, message: Message, desk: Desk) -> Receipt:
+    def _sent(self, message: Message, session: DeliverySession) -> Receipt:
         try:
             return self._transport.send(message)
         except TransportDown as down:
-            desk.turn([(message, Unsent(str(down), "transport"))], [])
+            session.turn([(message, Unsent(str(down), "transport"))], [])
             raise
         except Shortage as lack:
-            desk.turn([(message, Unsent(str(lack), "machine"))], [])
+            session.turn([(message, Unsent(str(lack), "machine"))], [])
             raise
         except Exception as error:
             # What nobody foresaw: it may have left, and the others go on.

@@ -29,33 +29,39 @@ from drip.core.conditions import Condition, why_not
 from drip.core.schedule import Schedule
 from drip.core.steps import chance_of
 from drip.engine.alarming import alarm
-from drip.engine.book import Book
-from drip.engine.dates import Foresight, Start, due_dates, possible
-from drip.engine.facts import Batch, heard_by
-from drip.storage import audience, control, loyalty, people, segments, who
-from drip.storage.audience import Cursor
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.dates import EntryCalendar, Start, due_dates, possible
+from drip.engine.facts import ContactFacts, heard_by
+from drip.storage.campaigns import audience
+from drip.storage.campaigns.audience import Cursor
+from drip.storage.operating import control
+from drip.storage.people import audience_sql, loyalty, people, segments
 
 log = logging.getLogger("drip.entry")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Doorkeeper:
+class Enroller:
     """Lets people into campaigns. Remembers what dates bring in the coming hours while nobody's data changes."""
 
     def __init__(self) -> None:
-        self._foresight = Foresight()
+        self._foresight = EntryCalendar()
         self._zones: tuple[int, list[str | None]] = (-1, [])
         self._upcoming: dict[
             tuple[Schedule, str], tuple[datetime, datetime | None]
         ] = {}
 
-    def enter(self, connection: Connection, book: Book, now: datetime) -> None:
+    def enter(
+        self, connection: Connection, campaign_set: CampaignSet, now: datetime
+    ) -> None:
         """Starts every run whose time has come since the last look."""
         cursors = audience.cursors_of(connection)
         newest = audience.newest(connection, now)
         seen: dict[str, Cursor] = {}
-        for campaign in book.entering():
-            rules = f"{_kind(campaign)}/{campaign.version}/{book.settings.version}"
+        for campaign in campaign_set.entering():
+            rules = (
+                f"{_kind(campaign)}/{campaign.version}/{campaign_set.settings.version}"
+            )
             looked = replace(
                 newest, rules=rules, event_id=_newest_of(connection, campaign, newest)
             )
@@ -63,24 +69,24 @@ class Doorkeeper:
             if before and not before.rules.startswith(f"{_kind(campaign)}/"):
                 # Its trigger was another one, which counted in other numbers: this is the first look.
                 before = None
-            if self._enter(connection, book, campaign, before, looked):
+            if self._enter(connection, campaign_set, campaign, before, looked):
                 seen[campaign.key] = looked
         audience.move_cursors(connection, seen)
 
     def _enter(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         campaign: Campaign,
         before: Cursor | None,
         looked: Cursor,
     ) -> bool:
         """Starts a campaign's runs; False if its brake was pulled, so that those who are left are looked at again."""
-        for starts in self._starts(connection, book, campaign, before, looked):
+        for starts in self._starts(connection, campaign_set, campaign, before, looked):
             for n in range(0, len(starts), audience.BATCH):
                 rows = _rows(
                     connection,
-                    book,
+                    campaign_set,
                     campaign,
                     starts[n : n + audience.BATCH],
                     looked.at,
@@ -88,7 +94,7 @@ class Doorkeeper:
                 if (
                     campaign.max_audience is not None
                     and rows
-                    and _brake(connection, book, campaign, rows, looked.at)
+                    and _brake(connection, campaign_set, campaign, rows, looked.at)
                 ):
                     return False
                 audience.start_runs(connection, rows)
@@ -97,7 +103,7 @@ class Doorkeeper:
     def _starts(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         campaign: Campaign,
         before: Cursor | None,
         newest: Cursor,
@@ -106,12 +112,12 @@ class Doorkeeper:
             case DateTrigger() as trigger:
                 return [
                     self._foresight.starts(
-                        connection, book, campaign, trigger, before, newest
+                        connection, campaign_set, campaign, trigger, before, newest
                     )
                 ]
             case ScheduleTrigger(schedule):
                 return self._scheduled(
-                    connection, book, campaign, schedule, before, newest
+                    connection, campaign_set, campaign, schedule, before, newest
                 )
             case EventTrigger() as trigger:
                 if before and before.event_id == newest.event_id:
@@ -125,7 +131,7 @@ class Doorkeeper:
     def _scheduled(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         campaign: Campaign,
         schedule: Schedule,
         before: Cursor | None,
@@ -141,7 +147,7 @@ class Doorkeeper:
         )
         groups: dict[tuple[str, datetime], list[str | None]] = {}
         for name in names:
-            where = zone(name or book.settings.timezone)
+            where = zone(name or campaign_set.settings.timezone)
             if not self._may_have_come(schedule, before.at, newest.at, where):
                 continue
             wall = schedule.latest(before.at, newest.at, where)
@@ -152,7 +158,9 @@ class Doorkeeper:
                     else wall.date().isoformat()
                 )
                 groups.setdefault((occurrence, instant(wall, where)), []).append(name)
-        narrow = who.where(book.settings, _narrowed(campaign), newest.at)
+        narrow = audience_sql.where(
+            campaign_set.settings, _narrowed(campaign), newest.at
+        )
         for (occurrence, since), members in sorted(
             groups.items(), key=lambda group: group[0]
         ):
@@ -193,7 +201,7 @@ class Doorkeeper:
 
 def coming_entries(
     connection: Connection,
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     start: datetime,
     end: datetime,
@@ -206,13 +214,15 @@ def coming_entries(
     match campaign.trigger:
         case DateTrigger() as trigger:
             if after is None:
-                starts = due_dates(connection, book, campaign, trigger, start, end)
+                starts = due_dates(
+                    connection, campaign_set, campaign, trigger, start, end
+                )
             else:
                 changed = audience.dated_and_changed(
                     connection, trigger.date.field, after
                 )
                 starts = possible(
-                    book,
+                    campaign_set,
                     campaign,
                     trigger,
                     changed,
@@ -229,7 +239,7 @@ def coming_entries(
                 at
                 for name in names
                 for at in _occasions(
-                    schedule, start, end, zone(name or book.settings.timezone)
+                    schedule, start, end, zone(name or campaign_set.settings.timezone)
                 )
             }
         case _:
@@ -348,7 +358,7 @@ def _narrowed(campaign: Campaign) -> Condition | None:
     if (
         campaign.for_each
         or campaign.audience is None
-        or who.hangs_on_today(campaign.audience)
+        or audience_sql.hangs_on_today(campaign.audience)
     ):
         return None
     return campaign.audience
@@ -371,14 +381,14 @@ def _all_alike(campaign: Campaign) -> bool:
 
 def _rows(
     connection: Connection,
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     starts: list[Start],
     now: datetime,
 ) -> list[dict[str, Any]]:
     """The runs of those who are in the audience and may enter (again)."""
     ids = {start.contact_id for start in starts}
-    batch = Batch(connection, book.settings, ids, now)
+    batch = ContactFacts(connection, campaign_set.settings, ids, now)
     batch.with_records([start.record_id for start in starts])
     batch.with_events([start.event_id for start in starts])
     last: dict[tuple[int, int], datetime] = {}
@@ -398,7 +408,11 @@ def _rows(
 
 
 def _may_enter(
-    campaign: Campaign, batch: Batch, start: Start, last: datetime | None, now: datetime
+    campaign: Campaign,
+    batch: ContactFacts,
+    start: Start,
+    last: datetime | None,
+    now: datetime,
 ) -> bool:
     contact = batch.contacts[start.contact_id]
     if contact.erased_at is not None:
@@ -438,7 +452,7 @@ def _may_again(
 
 def _brake(
     connection: Connection,
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     rows: list[dict[str, Any]],
     now: datetime,
@@ -466,7 +480,7 @@ def _brake(
         f"{today + len(rows):,} so far. Look at the audience; then raise the number, or let it go on another day"
     )
     control.hold(connection, campaign.key, now, reason)
-    book.refresh(connection)
+    campaign_set.refresh(connection)
     alarm(
         connection,
         log,

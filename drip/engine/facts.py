@@ -21,14 +21,14 @@ from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
 from drip.core.settings import CHANNELS, Settings, Topic
 from drip.errors import Place
-from drip.storage import consents, history, loyalty, people, segments, sign_ups
-from drip.storage.consents import Consent, Standing
-from drip.storage.loyalty import Code
-from drip.storage.people import Contact, Event, Record, address_of
-from drip.storage.runs import Run
+from drip.storage.campaigns.runs import Run
+from drip.storage.people import consents, history, loyalty, people, segments, sign_ups
+from drip.storage.people.consents import Consent, Standing
+from drip.storage.people.loyalty import Code
+from drip.storage.people.people import Contact, Event, Record, address_of
 
 
-class Batch:
+class ContactFacts:
     """Contacts with their consents, suppressions, records and events, as of one transaction."""
 
     def __init__(
@@ -474,7 +474,7 @@ class _Values(Mapping[str, Value]):
 
     def __init__(
         self,
-        batch: Batch,
+        batch: ContactFacts,
         contact: Contact,
         record: Record | None,
         heard: Mapping[str, Event],
@@ -524,7 +524,7 @@ class _Values(Mapping[str, Value]):
 class _Past:
     """One contact's `core.conditions.History`, and the topics that it is subscribed to."""
 
-    batch: Batch
+    batch: ContactFacts
     contact: Contact
 
     def __contains__(self, topic: object) -> bool:
@@ -566,7 +566,7 @@ def date_value(settings: Settings, field: str, stored: str) -> Value | None:
 
 
 def heard_by(
-    batch: Batch, event_id: int | None, heard: Mapping[str, int] | None
+    batch: ContactFacts, event_id: int | None, heard: Mapping[str, int] | None
 ) -> dict[str, Event]:
     """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
     if event_id is None and not heard:

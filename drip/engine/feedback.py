@@ -19,12 +19,14 @@ from drip.core.characters import without_hidden
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
-from drip.storage import consents, control, deliveries, notices, outbox, people
-from drip.storage.consents import Consent
-from drip.storage.database import Database, link_keys, workspace_id
-from drip.storage.deliveries import Delivery
-from drip.storage.outbox import Outgoing
-from drip.storage.people import Contact, address_of
+from drip.storage.base.database import Database, link_keys, workspace_id
+from drip.storage.operating import control, webhook_outbox
+from drip.storage.people import consents, people
+from drip.storage.people.consents import Consent
+from drip.storage.people.people import Contact, address_of
+from drip.storage.sending import deliveries, outbox
+from drip.storage.sending.deliveries import Delivery
+from drip.storage.sending.outbox import OutboxMessage
 
 # So many messages that came back for the time being, none having arrived between them, and the address is given up.
 MOST_TEMPORARY = 5
@@ -42,7 +44,7 @@ log = logging.getLogger("drip.feedback")
 
 
 @dataclass
-class Report:
+class FeedbackReport:
     """What one reading of mails did. `unmatched` are findings about no message of ours."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -60,7 +62,7 @@ class Feedback:
 
     def __init__(self, database: Database, now: datetime) -> None:
         self._database, self._now = database, now
-        self.report = Report()
+        self.report = FeedbackReport()
         with database.read() as connection:
             self._workspace, self._keys = (
                 workspace_id(connection),
@@ -124,7 +126,9 @@ class Feedback:
         if contact is not None and address is not None:
             self._follow(connection, message, contact, address, finding)
 
-    def _message(self, connection: Connection, about: Iterable[str]) -> Outgoing | None:
+    def _message(
+        self, connection: Connection, about: Iterable[str]
+    ) -> OutboxMessage | None:
         """The message of ours that one of these names."""
         for text in about:
             for found in NAME.finditer(text.lower()):
@@ -141,7 +145,7 @@ class Feedback:
                         return message
         return None
 
-    def _settle(self, connection: Connection, message: Outgoing) -> None:
+    def _settle(self, connection: Connection, message: OutboxMessage) -> None:
         """Of what is known to have come somewhere it is known that it left."""
         if message.state == "held" and message.code == "unknown":
             outbox.release(connection, [message.id], "sent", self._now)
@@ -149,7 +153,7 @@ class Feedback:
     def _tell(
         self,
         connection: Connection,
-        message: Outgoing,
+        message: OutboxMessage,
         contact: Contact,
         finding: Finding,
     ) -> None:
@@ -163,12 +167,14 @@ class Feedback:
                 "class": finding.meaning,
                 "status": finding.status,
             }
-            notices.add(connection, TOLD[finding.kind], [(contact.id, told)], self._now)
+            webhook_outbox.add(
+                connection, TOLD[finding.kind], [(contact.id, told)], self._now
+            )
 
     def _follow(
         self,
         connection: Connection,
-        message: Outgoing,
+        message: OutboxMessage,
         contact: Contact,
         address: str,
         finding: Finding,

@@ -12,13 +12,13 @@ from drip.core.calendar import later, zone
 from drip.core.campaign import Goal
 from drip.core.conditions import Facts, why_not
 from drip.core.settings import Settings
-from drip.storage import people
-from drip.storage.people import Event
+from drip.storage.people import people
+from drip.storage.people.people import Event
 
 AT_ONCE = 5_000
 
 
-class Begun(Protocol):
+class StartedRun(Protocol):
     """What has to be known of a run."""
 
     @property
@@ -29,7 +29,7 @@ class Begun(Protocol):
     def started_at(self) -> datetime: ...
 
 
-Run = TypeVar("Run", bound=Begun)
+Run = TypeVar("Run", bound=StartedRun)
 
 
 def met(

@@ -6,23 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from drip.storage import (
-    alarms,
-    control,
-    deliveries,
-    lanes,
-    outbox,
-    relays,
-    runs,
-    sign_ups,
-)
-from drip.storage.alarms import Alarm
-from drip.storage.control import Daemon, Hold
-from drip.storage.database import Database
-from drip.storage.erasing import Outstanding, outstanding
-from drip.storage.lanes import LeftAlone
-from drip.storage.outbox import Queue
-from drip.storage.relays import Doubted
+from drip.storage.base.database import Database
+from drip.storage.campaigns import runs
+from drip.storage.operating import alarms, control
+from drip.storage.operating.alarms import Alarm
+from drip.storage.operating.control import DaemonRecord, Hold
+from drip.storage.people import sign_ups
+from drip.storage.people.erasing import Outstanding, outstanding
+from drip.storage.sending import deliveries, outbox, rate_limits, relays
+from drip.storage.sending.outbox import Queue
+from drip.storage.sending.rate_limits import LeftAlone
+from drip.storage.sending.relays import Doubted
 
 # A daemon beats every ten seconds; one that has not for this long is not well.
 SILENT = timedelta(minutes=2)
@@ -38,7 +32,7 @@ class Health:
     `uncleared` are erased people of whom something is left in files."""
 
     now: datetime
-    daemon: Daemon | None
+    daemon: DaemonRecord | None
     running: bool
     holds: Mapping[str, Hold]
     alarms: Sequence[Alarm]
@@ -83,7 +77,7 @@ def health(database: Database, now: datetime) -> Health:
             runs.runs_per_campaign(connection),
             outbox.queues(connection, now),
             deliveries.counts(connection, now - BACK_SPAN),
-            lanes.left_alone(connection, now),
+            rate_limits.left_alone(connection, now),
             relays.doubted(connection),
             sign_ups.counts(connection),
             outstanding(connection),

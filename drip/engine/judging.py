@@ -17,22 +17,23 @@ from sqlalchemy import Connection
 from drip.core.calendar import later, millis, zone
 from drip.core.campaign import Campaign
 from drip.core.caps import Use, longest_memory
-from drip.core.decide import Candidate, Defer, Person, Reason, Skip, decide
-from drip.core.decide import Send as Go
-from drip.core.steps import IssueCoupon, Send, Split, WaitFor
+from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide
+from drip.core.steps import IssueCoupon, SendStep, Split, WaitFor
 from drip.engine.actions import Actions
-from drip.engine.book import Book
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.catch_up import follow_runs
 from drip.engine.changes import Changes
-from drip.engine.facts import Batch
-from drip.engine.following import follow_runs
+from drip.engine.facts import ContactFacts
 from drip.engine.goals import met
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
-from drip.storage import control, outbox, runs
-from drip.storage.outbox import Outgoing
-from drip.storage.people import Contact
-from drip.storage.runs import NEVER, Run
-from drip.storage.usage import near_a_limit, uses_of
+from drip.storage.campaigns import runs
+from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.operating import control
+from drip.storage.people.people import Contact
+from drip.storage.sending import outbox
+from drip.storage.sending.outbox import OutboxMessage
+from drip.storage.sending.usage import near_a_limit, uses_of
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
@@ -44,8 +45,8 @@ class Due:
 
     run: Run
     campaign: Campaign
-    step: Send
-    message: Outgoing | None
+    step: SendStep
+    message: OutboxMessage | None
     candidate: Candidate
     at_step: bool
 
@@ -59,11 +60,11 @@ class Texts:
 
 
 def candidate_of(
-    book: Book,
-    facts: Batch,
+    campaign_set: CampaignSet,
+    facts: ContactFacts,
     contact: Contact,
     campaign: Campaign,
-    step: Send,
+    step: SendStep,
     planned_at: datetime,
     has_content: bool,
     ended: Reason | None = None,
@@ -73,9 +74,9 @@ def candidate_of(
     caps = (
         ()
         if step.transactional or not campaign.obeys_caps
-        else (*book.settings.caps, *campaign.caps)
+        else (*campaign_set.settings.caps, *campaign.caps)
     )
-    paused, until = book.paused(campaign), None
+    paused, until = campaign_set.paused(campaign), None
     if (
         paused is None
         and not step.transactional
@@ -117,19 +118,19 @@ class Judging:
     def __init__(
         self,
         connection: Connection,
-        book: Book,
+        campaign_set: CampaignSet,
         contact_ids: list[int],
         texts: Texts,
         now: datetime,
     ) -> None:
-        self._connection, self._book, self._now, self._texts = (
+        self._connection, self._campaign_set, self._now, self._texts = (
             connection,
-            book,
+            campaign_set,
             now,
             texts,
         )
         self._ids, self._at = contact_ids, millis(now)
-        self._facts = Batch(connection, book.settings, contact_ids, now)
+        self._facts = ContactFacts(connection, campaign_set.settings, contact_ids, now)
         self._runs: dict[int, list[Run]] = defaultdict(list)
         waiting = outbox.deferred(connection, contact_ids)
         loaded = runs.due_runs(
@@ -144,10 +145,10 @@ class Judging:
             for run in loaded
             if run.active and run.next_due_at is None and run.anchor is not None
         ]:
-            follow_runs(connection, book, moved, now)
+            follow_runs(connection, campaign_set, moved, now)
         for run in loaded:
             self._runs[run.contact_id].append(run)
-        self._campaigns = load_of_runs(connection, book, self._facts, loaded)
+        self._campaigns = load_of_runs(connection, campaign_set, self._facts, loaded)
         self._facts.listen(
             {
                 name
@@ -157,17 +158,17 @@ class Judging:
             }
         )
         # What became of the messages of the runs at hand, by run and step.
-        self._told: dict[int, dict[str, Outgoing]] = defaultdict(dict)
+        self._told: dict[int, dict[str, OutboxMessage]] = defaultdict(dict)
         for message in outbox.of_runs(connection, [run.id for run in loaded]):
             self._told[message.run_id][message.step] = message
-        self._waiting: dict[int, list[Outgoing]] = defaultdict(list)
+        self._waiting: dict[int, list[OutboxMessage]] = defaultdict(list)
         for message in waiting:
             # One object for one message, whichever way it is reached.
             message = self._told[message.run_id].setdefault(message.step, message)
             self._waiting[message.contact_id].append(message)
         # A run obeys the caps of its own version, which today's may lack.
         self._caps = (
-            *book.settings.caps,
+            *campaign_set.settings.caps,
             *(cap for each in self._campaigns.values() if each for cap in each.caps),
         )
         memory = longest_memory(self._caps)
@@ -185,7 +186,7 @@ class Judging:
             self._changes,
             self._actions,
             self._told,
-            Winners(connection, book, now).arm,
+            Winners(connection, campaign_set, now).arm,
         )
 
     def _near_a_limit(self, since: datetime) -> list[int]:
@@ -193,7 +194,7 @@ class Judging:
 
         Most have had so few that none can be, if one message more is all that can come of this batch.
         """
-        if self._book.reserves() or self._lost is not None:
+        if self._campaign_set.reserves() or self._lost is not None:
             return self._ids
         limits: dict[datetime, int] = {}
         for cap in self._caps:
@@ -300,8 +301,8 @@ class Judging:
         self,
         run: Run,
         campaign: Campaign,
-        step: Send,
-        message: Outgoing | None,
+        step: SendStep,
+        message: OutboxMessage | None,
         planned_at: datetime,
         *,
         at_step: bool,
@@ -327,7 +328,7 @@ class Judging:
                     or ready
                 )
             candidate = candidate_of(
-                self._book,
+                self._campaign_set,
                 self._facts,
                 contact,
                 campaign,
@@ -349,7 +350,7 @@ class Judging:
             due.candidate, person, self._with_reserved(due, usage), self._now
         )
         match decision:
-            case Go(channel):
+            case Send(channel):
                 left = self._grant(due, message, channel)
                 if message.counted:
                     usage.append(
@@ -364,7 +365,7 @@ class Judging:
                 if due.at_step:
                     self._changes.rests(due.run)
 
-    def _grant(self, due: Due, message: Outgoing, channel: str) -> int:
+    def _grant(self, due: Due, message: OutboxMessage, channel: str) -> int:
         """The message may go, or has gone by what is known; the first instant at which it can have left."""
         if self._may_have_left(due):
             self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
@@ -388,19 +389,19 @@ class Judging:
 
     def _with_reserved(self, due: Due, usage: list[Use]) -> list[Use]:
         """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
-        if not self._book.reserves() or not due.candidate.caps:
+        if not self._campaign_set.reserves() or not due.candidate.caps:
             return usage
         if self._reserved is None:
             self._reserved = reservations(
-                self._connection, self._book, self._facts, self._ids, self._now
+                self._connection, self._campaign_set, self._facts, self._ids, self._now
             )
         reserved = self._reserved.get(due.run.contact_id, ())
         return usage + [
             each.use for each in reserved if each.priority > due.step.priority
         ]
 
-    def _new(self, due: Due) -> Outgoing:
-        return Outgoing(
+    def _new(self, due: Due) -> OutboxMessage:
+        return OutboxMessage(
             id=0,
             run_id=due.run.id,
             step=due.step.id,
@@ -428,8 +429,10 @@ class Judging:
 class Winners:
     """Which arms of splits have won, looked up once for a whole batch."""
 
-    def __init__(self, connection: Connection, book: Book, now: datetime) -> None:
-        self._connection, self._book, self._now = connection, book, now
+    def __init__(
+        self, connection: Connection, campaign_set: CampaignSet, now: datetime
+    ) -> None:
+        self._connection, self._campaign_set, self._now = connection, campaign_set, now
         self._winners: dict[tuple[str, str], int | None] = {}
 
     def arm(self, campaign: Campaign, split: Split) -> int | None:
@@ -446,8 +449,8 @@ class Winners:
             return None
         came = runs.in_split(self._connection, campaign.key, split.id)
         where, holidays = (
-            zone(self._book.settings.timezone),
-            self._book.settings.holidays,
+            zone(self._campaign_set.settings.timezone),
+            self._campaign_set.settings.holidays,
         )
         if (
             not came
@@ -455,7 +458,7 @@ class Winners:
         ):
             return None
         all_ = Counter(each.arm for each in came)
-        good = met(self._connection, self._book.settings, goal, came, self._now)
+        good = met(self._connection, self._campaign_set.settings, goal, came, self._now)
         won = Counter(each.arm for each, _ in good)
         rates = sorted(
             ((won[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)),
@@ -466,7 +469,10 @@ class Winners:
 
 
 def load_of_runs(
-    connection: Connection, book: Book, facts: Batch, loaded: Sequence[Run]
+    connection: Connection,
+    campaign_set: CampaignSet,
+    facts: ContactFacts,
+    loaded: Sequence[Run],
 ) -> dict[tuple[str, str], Campaign | None]:
     """Fetches what the runs at hand are about: records, events, and their coupons. Returns their campaigns."""
     facts.with_records({run.record_id for run in loaded})
@@ -475,7 +481,7 @@ def load_of_runs(
         {number for run in loaded if run.heard for number in run.heard.values()}
     )
     campaigns = {
-        key: book.version(connection, *key)
+        key: campaign_set.version(connection, *key)
         for key in {(run.campaign, run.version) for run in loaded}
     }
     issuing = {
@@ -508,11 +514,11 @@ def listens_to(campaign: Campaign) -> set[str]:
     return names
 
 
-def step_of(campaign: Campaign | None, step_id: str) -> Send | None:
+def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
     """A campaign's message by its id."""
     position = campaign.position_of(step_id) if campaign else None
     step = campaign.steps[position] if campaign and position is not None else None
-    return step if isinstance(step, Send) else None
+    return step if isinstance(step, SendStep) else None
 
 
 def _rank(due: Due) -> tuple[int, datetime, str, str, int]:

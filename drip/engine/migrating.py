@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign
-from drip.engine.book import Book
+from drip.engine.campaign_set import CampaignSet
 from drip.errors import Place
-from drip.storage import runs
-from drip.storage.runs import Run
+from drip.storage.campaigns import runs
+from drip.storage.campaigns.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ class Plan:
         runs.save_runs(connection, moved)
 
 
-def plan_moves(connection: Connection, book: Book, campaign: Campaign) -> Plan:
+def plan_moves(
+    connection: Connection, campaign_set: CampaignSet, campaign: Campaign
+) -> Plan:
     """Who is in an older version of the campaign, and where they would stand in the newest one."""
     plan = Plan(campaign)
     counted: Counter[tuple[str, str]] = Counter()
@@ -62,7 +64,7 @@ def plan_moves(connection: Connection, book: Book, campaign: Campaign) -> Plan:
     for run in runs.active_in(connection, campaign.key):
         if run.version == campaign.version:
             continue
-        old = book.version(connection, campaign.key, run.version)
+        old = campaign_set.version(connection, campaign.key, run.version)
         step = (
             old.steps[run.position].id if old and run.position < len(old.steps) else "?"
         )

@@ -9,14 +9,16 @@ from functools import partial
 from typing import Any
 
 from drip.core.campaign import CounterTrigger
-from drip.engine.book import Book
-from drip.engine.entry import Doorkeeper
-from drip.engine.following import SEGMENTS, follow
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.catch_up import SEGMENTS, follow
+from drip.engine.entry import Enroller
 from drip.engine.judging import Judging, Texts
 from drip.errors import DripError
 from drip.rendering.templates import Templates
-from drip.storage import audience, erasing, loyalty, outbox, people, runs, sign_ups
-from drip.storage.database import Database
+from drip.storage.base.database import Database
+from drip.storage.campaigns import audience, runs
+from drip.storage.people import erasing, loyalty, people, sign_ups
+from drip.storage.sending import outbox
 
 # So many contacts are judged in one transaction, and so many of them at once: what is known about these few stays in
 # the processor's cache.
@@ -31,13 +33,13 @@ GRANT_LASTS = timedelta(minutes=10)
 
 def plan(
     database: Database,
-    book: Book,
+    campaign_set: CampaignSet,
     templates: Templates,
-    doorkeeper: Doorkeeper,
+    enroller: Enroller,
     now: datetime,
 ) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
-    while not _took_in(database, book, doorkeeper, now):
+    while not _took_in(database, campaign_set, enroller, now):
         pass
     found: dict[tuple[str, str], bool] = {}
 
@@ -51,13 +53,15 @@ def plan(
         with database.write() as connection:
             ids = runs.contacts_with_something_due(connection, now, BATCH)
             for n in range(0, len(ids), AT_ONCE):
-                Judging(connection, book, ids[n : n + AT_ONCE], texts, now).work()
+                Judging(
+                    connection, campaign_set, ids[n : n + AT_ONCE], texts, now
+                ).work()
         if not ids:
             return
 
 
 def _took_in(
-    database: Database, book: Book, doorkeeper: Doorkeeper, now: datetime
+    database: Database, campaign_set: CampaignSet, enroller: Enroller, now: datetime
 ) -> bool:
     """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
@@ -65,10 +69,10 @@ def _took_in(
         erasing.erase_sign_ups(connection, gone, now)
         if len(gone) == FORGOTTEN_AT_ONCE:
             return False
-        book.refresh(connection)
+        campaign_set.refresh(connection)
         outbox.give_back_stale(connection, now - GRANT_LASTS, now)
-        follow(connection, book, now)
-        doorkeeper.enter(connection, book, now)
+        follow(connection, campaign_set, now)
+        enroller.enter(connection, campaign_set, now)
     return True
 
 
@@ -95,20 +99,24 @@ def is_due(database: Database, now: datetime) -> bool:
         return bool(runs.contacts_with_something_due(connection, now, 1))
 
 
-def has_news(database: Database, book: Book) -> bool:
+def has_news(database: Database, campaign_set: CampaignSet) -> bool:
     """Whether people or counters have changed since campaigns and segments looked last."""
     with database.read() as connection:
         cursors = audience.cursors_of(connection)
         change, entry = people.last_change(connection), loyalty.newest_entry(connection)
     looking = [
-        cursors[campaign.key] for campaign in book.entering() if campaign.key in cursors
+        cursors[campaign.key]
+        for campaign in campaign_set.entering()
+        if campaign.key in cursors
     ]
     counting = [
         cursors[campaign.key]
-        for campaign in book.entering()
+        for campaign in campaign_set.entering()
         if isinstance(campaign.trigger, CounterTrigger) and campaign.key in cursors
     ]
-    looking += [cursors[SEGMENTS]] if book.sets() and SEGMENTS in cursors else []
+    looking += (
+        [cursors[SEGMENTS]] if campaign_set.sets() and SEGMENTS in cursors else []
+    )
     return any(each.change < change for each in looking) or any(
         each.event_id < entry for each in counting
     )

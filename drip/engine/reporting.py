@@ -15,10 +15,10 @@ from drip.core.lift import Lift, Share
 from drip.core.settings import Settings
 from drip.core.steps import Split
 from drip.engine.goals import met
-from drip.storage import outcomes, pressure
-from drip.storage.outcomes import Begun, Period
-from drip.storage.people import Event
-from drip.storage.pressure import Stretch
+from drip.storage.people.people import Event
+from drip.storage.reading import outcomes, pressure
+from drip.storage.reading.outcomes import Period, RunOutcome
+from drip.storage.reading.pressure import Stretch
 
 STATES = ("sent", "failed", "skipped", "held")
 KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
@@ -64,7 +64,7 @@ class CapsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CampaignReport:
     """Of the runs that began in a time. `lift` is None without a goal, or without anybody on either side.
 
     `not_sent` says how often which code kept a message from leaving; `caps` is about the messages of the time.
@@ -95,7 +95,7 @@ def report(
     period: Period,
     value: str,
     now: datetime,
-) -> Report:
+) -> CampaignReport:
     """`value` names the field of the goal's event that is summed up; what has none, or no number there, counts as 0."""
     came = outcomes.begun(connection, period)
     reached = dict[int, Event]()
@@ -114,7 +114,7 @@ def report(
 
     got = [number for number, each in enumerate(came) if not each.held_out]
     rest = [number for number, each in enumerate(came) if each.held_out]
-    return Report(
+    return CampaignReport(
         campaign.key,
         len(came),
         _steps(connection, campaign, period),
@@ -142,7 +142,7 @@ def _caps(connection: Connection, period: Period) -> CapsReport:
     return CapsReport(*counts, tuple(displaced_by.most_common()), tuple(weeks))
 
 
-def rows(found: Report) -> Iterator[dict[str, object]]:
+def rows(found: CampaignReport) -> Iterator[dict[str, object]]:
     """Its steps as a table of `COLUMNS`."""
     for each in found.steps:
         waiting = sum(
@@ -175,7 +175,9 @@ def _steps(
     )
 
 
-def _arms(campaign: Campaign, came: list[Begun]) -> list[tuple[str, int, list[int]]]:
+def _arms(
+    campaign: Campaign, came: list[RunOutcome]
+) -> list[tuple[str, int, list[int]]]:
     """Each arm of each split, with the numbers of the runs that went through it."""
     found: dict[tuple[str, int], list[int]] = defaultdict(list)
     for number, each in enumerate(came):

@@ -19,12 +19,12 @@ from drip.core.calendar import at_minute, later, millis, shift, zone
 from drip.core.campaign import Campaign, DateTrigger
 from drip.core.caps import Use
 from drip.core.conditions import why_not
-from drip.core.steps import Action, Send, Wait, chance_of
-from drip.engine.book import Book
+from drip.core.steps import Action, SendStep, Wait, chance_of
+from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import anchor_date, entry_instant
-from drip.engine.facts import Batch, date_value
-from drip.storage import audience, runs
-from drip.storage.people import Contact
+from drip.engine.facts import ContactFacts, date_value
+from drip.storage.campaigns import audience, runs
+from drip.storage.people.people import Contact
 
 
 class Reservation(NamedTuple):
@@ -46,17 +46,19 @@ class Coming:
 
 def reservations(
     connection: Connection,
-    book: Book,
-    facts: Batch,
+    campaign_set: CampaignSet,
+    facts: ContactFacts,
     contact_ids: Collection[int],
     now: datetime,
 ) -> dict[int, list[Reservation]]:
     """What is reserved for these contacts, by contact."""
     found: dict[int, list[Reservation]] = defaultdict(list)
-    for campaign in book.entering():
+    for campaign in campaign_set.entering():
         if campaign.reserve is None or not campaign.obeys_caps or not campaign.counted:
             continue
-        coming = list(_coming(connection, book, facts, campaign, contact_ids, now))
+        coming = list(
+            _coming(connection, campaign_set, facts, campaign, contact_ids, now)
+        )
         facts.with_records({each.record_id for each in coming})
         occurrences = {each.anchor.isoformat() for each in coming}
         told = runs.told_of(
@@ -66,14 +68,14 @@ def reservations(
             run = told.get(
                 (each.contact.id, each.record_id, each.anchor.isoformat()), {}
             )
-            found[each.contact.id] += _reserved(book, facts, each, run, now)
+            found[each.contact.id] += _reserved(campaign_set, facts, each, run, now)
     return found
 
 
 def _coming(
     connection: Connection,
-    book: Book,
-    facts: Batch,
+    campaign_set: CampaignSet,
+    facts: ContactFacts,
     campaign: Campaign,
     contact_ids: Collection[int],
     now: datetime,
@@ -83,7 +85,7 @@ def _coming(
     assert campaign.reserve is not None
     known = audience.dates_of(connection, trigger.date.field, contact_ids)
     for (contact_id, record_id), day in known.items():
-        value = date_value(book.settings, trigger.date.field, day)
+        value = date_value(campaign_set.settings, trigger.date.field, day)
         contact = facts.contacts[contact_id]
         if value is None or bool(record_id) != bool(campaign.for_each):
             continue
@@ -102,8 +104,8 @@ def _coming(
 
 
 def _reserved(
-    book: Book,
-    facts: Batch,
+    campaign_set: CampaignSet,
+    facts: ContactFacts,
     coming: Coming,
     told: dict[str | None, str | None],
     now: datetime,
@@ -114,7 +116,7 @@ def _reserved(
     if runs.ENDED in told.values():
         return
     person, asked = facts.person(contact), False
-    for step, due in _sends(book, coming, facts.zone_of(contact)):
+    for step, due in _sends(campaign_set, coming, facts.zone_of(contact)):
         at = person.next_allowed(step.window, due)
         if (
             at is None
@@ -151,8 +153,8 @@ def _reserved(
 
 
 def _sends(
-    book: Book, coming: Coming, zone_name: str
-) -> Iterator[tuple[Send, datetime]]:
+    campaign_set: CampaignSet, coming: Coming, zone_name: str
+) -> Iterator[tuple[SendStep, datetime]]:
     """The messages that are sure to come, with their times: up to where the run's way depends on anything."""
     campaign, position = coming.campaign, 0
     where = zone(campaign.timezone or zone_name)
@@ -160,9 +162,9 @@ def _sends(
     while position < len(campaign.steps):
         step = campaign.steps[position]
         match step:
-            case Send(at=None):
+            case SendStep(at=None):
                 yield step, since
-            case Send(at=at) if at is not None:
+            case SendStep(at=at) if at is not None:
                 if (
                     isinstance(campaign.trigger, DateTrigger)
                     and at.field == campaign.trigger.name
@@ -170,7 +172,9 @@ def _sends(
                     since = at_minute(shift(coming.anchor, at.offset), at.opens, where)
                     yield step, since
             case Wait(duration=duration):
-                since = later(since, duration, zone(zone_name), book.settings.holidays)
+                since = later(
+                    since, duration, zone(zone_name), campaign_set.settings.holidays
+                )
             case _ if not isinstance(step, Action):
                 return
         position = step.next

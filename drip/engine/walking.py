@@ -28,7 +28,7 @@ from drip.core.steps import (
     FixedTime,
     NextClock,
     Point,
-    Send,
+    SendStep,
     Split,
     Step,
     Task,
@@ -41,16 +41,16 @@ from drip.core.steps import (
 from drip.engine.actions import Actions
 from drip.engine.changes import UNSENT, Changes
 from drip.engine.dates import entry_instant
-from drip.engine.facts import Batch, heard_by
-from drip.storage.outbox import Outgoing
-from drip.storage.people import Contact, Event
-from drip.storage.runs import NEVER, Run
+from drip.engine.facts import ContactFacts, heard_by
+from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.people.people import Contact, Event
+from drip.storage.sending.outbox import OutboxMessage
 
 
 class Arrived(NamedTuple):
     """A run at a message whose time has come."""
 
-    step: Send
+    step: SendStep
     planned_at: datetime
 
 
@@ -63,10 +63,10 @@ class Walker:
 
     def __init__(
         self,
-        facts: Batch,
+        facts: ContactFacts,
         changes: Changes,
         actions: Actions,
-        told: Mapping[int, Mapping[str, Outgoing]],
+        told: Mapping[int, Mapping[str, OutboxMessage]],
         winner: Winner,
     ) -> None:
         self._facts, self._changes, self._actions, self._winner = (
@@ -87,7 +87,7 @@ class Walker:
             return None
         while run.position < len(campaign.steps):
             step = campaign.steps[run.position]
-            if isinstance(step, Send):
+            if isinstance(step, SendStep):
                 arrived = self._at_send(run, campaign, step, contact)
                 if arrived is None:
                     self._changes.changed(run)
@@ -109,7 +109,7 @@ class Walker:
     # --- steps
 
     def _at_send(
-        self, run: Run, campaign: Campaign, step: Send, contact: Contact
+        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
     ) -> Arrived | None:
         """`next_due_at` is now when the run has gone on from this step."""
         told = self._told.get(run.id, {}).get(step.id)
@@ -134,7 +134,7 @@ class Walker:
         run.next_due_at = None
         return Arrived(step, due)
 
-    def _over_before(self, run: Run, step: Send, due: datetime) -> bool:
+    def _over_before(self, run: Run, step: SendStep, due: datetime) -> bool:
         """Whether a step that never expires was over long before the run began: a late joiner's."""
         return (
             step.at is not None
@@ -143,7 +143,7 @@ class Walker:
         )
 
     def left_out(
-        self, run: Run, campaign: Campaign, step: Send, contact: Contact
+        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
     ) -> Reason | None:
         """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
         told = self._told.get(run.id, {}).get(step.id)
@@ -174,7 +174,7 @@ class Walker:
             else None
         )
 
-    def _has_asked(self, run: Run, step: Send) -> bool:
+    def _has_asked(self, run: Run, step: SendStep) -> bool:
         """Whether another message of the run was not passed over."""
         return any(
             each.step != step.id and each.state != "skipped"
@@ -316,7 +316,7 @@ class Walker:
     # --- times
 
     def _due_at(
-        self, run: Run, campaign: Campaign, step: Send, contact: Contact
+        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
     ) -> datetime:
         if step.at is None:
             return run.since

@@ -29,13 +29,13 @@ from drip.core.settings import CHANNELS, Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, nearest
 from drip.importing.columns import Columns, field_name, ignored, match_columns
-from drip.importing.rows import Row, Table
+from drip.importing.rows import Row, RowFile
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
-from drip.storage import consents, loyalty, people, sign_ups
-from drip.storage.consents import Consent
-from drip.storage.database import Database
-from drip.storage.people import PLAIN, Contact, Record
+from drip.storage.base.database import Database
+from drip.storage.people import consents, loyalty, people, sign_ups
+from drip.storage.people.consents import Consent
+from drip.storage.people.people import PLAIN, Contact, Record
 
 BATCH = 2_000
 # In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
@@ -44,7 +44,7 @@ EVENT_COLUMNS = ("event", "id", "contact", "at")
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What an import did, row by row."""
 
     new: int = 0
@@ -62,14 +62,14 @@ class Report:
 def import_contacts(
     database: Database,
     settings: Settings,
-    table: Table,
+    table: RowFile,
     mapping: Mapping[str, str],
     source: str,
     now: datetime,
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
-) -> Report:
+) -> ImportReport:
     """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError for a file without `key`."""
     rows = _ContactRows(settings, table.columns, mapping, source)
     for batch in _batches(table.rows, rows.report, progress):
@@ -81,11 +81,11 @@ def import_contacts(
 def take_contacts(
     connection: Connection,
     settings: Settings,
-    table: Table,
+    table: RowFile,
     source: str,
     now: datetime,
     scopes: Collection[str],
-) -> Report:
+) -> ImportReport:
     """As `import_contacts`, all in the transaction that is under way, from a program with these scopes."""
     rows = _ContactRows(settings, table.columns, {}, source, consent=CONSENT in scopes)
     rows.take(connection, list(table.rows), now)
@@ -111,7 +111,7 @@ class _ContactRows:
             for channel in CHANNELS
         }
         words |= {topic: (topic, "email") for topic in settings.topics}
-        self.report = Report()
+        self.report = ImportReport()
         self.columns = match_columns(columns, mapping, [*fields, *words], ("key",))
         self.report.notes = ignored(self.columns, fields)
         self._settings, self._source = settings, source
@@ -179,7 +179,7 @@ def _contact(
     fields: Mapping[str, Field],
     known: Mapping[str, Contact],
     seen: set[str],
-    report: Report,
+    report: ImportReport,
 ) -> tuple[Contact, bool]:
     """The contact of a row, and whether it differs from what is stored. Raises ValueError with the reason."""
     key = _key(row, columns, seen)
@@ -218,7 +218,7 @@ def _key(row: Row, columns: Columns, seen: set[str]) -> str:
     return own_key(key)
 
 
-def _suspect(declared: Field, text: str, row: Row, report: Report) -> None:
+def _suspect(declared: Field, text: str, row: Row, report: ImportReport) -> None:
     if declared.kind == "birthday" and suspect_birthday(parse_birthday(text)):
         report.notes.append(
             f"line {row.line}: the birthday {text} looks like a placeholder for an unknown one"
@@ -261,13 +261,13 @@ def import_records(
     database: Database,
     settings: Settings,
     kind: str,
-    table: Table,
+    table: RowFile,
     mapping: Mapping[str, str],
     now: datetime,
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
-) -> Report:
+) -> ImportReport:
     """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a missing column."""
     if kind not in settings.kinds:
         help = nearest(
@@ -281,7 +281,7 @@ def import_records(
     columns = match_columns(
         table.columns, mapping, [*fields, "contact"], ("key", "contact")
     )
-    report = Report(notes=ignored(columns, fields))
+    report = ImportReport(notes=ignored(columns, fields))
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
@@ -358,14 +358,14 @@ def _owner(key: str, owners: Mapping[str, Contact]) -> Contact:
 def import_events(
     database: Database,
     settings: Settings,
-    table: Table,
+    table: RowFile,
     mapping: Mapping[str, str],
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
-) -> Report:
+) -> ImportReport:
     """Adds events, once each by name and id. Columns: event, contact, at, id, a record's kind; others are fields."""
-    columns, report = _event_columns(table, settings, mapping), Report()
+    columns, report = _event_columns(table, settings, mapping), ImportReport()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
             _take_event_rows(connection, settings, columns, batch, report)
@@ -373,10 +373,10 @@ def import_events(
 
 
 def take_event_rows(
-    connection: Connection, settings: Settings, table: Table, scopes: Collection[str]
-) -> Report:
+    connection: Connection, settings: Settings, table: RowFile, scopes: Collection[str]
+) -> ImportReport:
     """As `import_events`, all in the transaction that is under way, from a program with these scopes."""
-    report = Report()
+    report = ImportReport()
     _take_event_rows(
         connection,
         settings,
@@ -389,7 +389,7 @@ def take_event_rows(
 
 
 def _event_columns(
-    table: Table, settings: Settings, mapping: Mapping[str, str]
+    table: RowFile, settings: Settings, mapping: Mapping[str, str]
 ) -> Columns:
     return match_columns(
         table.columns,
@@ -404,7 +404,7 @@ def _take_event_rows(
     settings: Settings,
     columns: Columns,
     batch: Sequence[Row],
-    report: Report,
+    report: ImportReport,
     scopes: Collection[str] | None = None,
 ) -> None:
     """`scopes` are those of the program that says so; None for a person, who may say all."""
@@ -541,7 +541,7 @@ def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) ->
 
 
 def _batches(
-    rows: Iterator[Row], report: Report, progress: Callable[[int], None]
+    rows: Iterator[Row], report: ImportReport, progress: Callable[[int], None]
 ) -> Iterator[list[Row]]:
     """So many rows at once as are stored together. Raises DripError when so many are set aside that something else is wrong."""
     batch: list[Row] = []
@@ -562,7 +562,7 @@ def _batches(
         progress(report.rows)
 
 
-def _wrong_file(report: Report) -> DripError:
+def _wrong_file(report: ImportReport) -> DripError:
     row, why = report.rejected[0]
     return DripError(
         f"{len(report.rejected):,} rows cannot be taken; the first is line {row.line}: {why}.",

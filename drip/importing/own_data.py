@@ -12,8 +12,8 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from drip.core.settings import Settings
-from drip.storage import data_mails, people
-from drip.storage.people import Contact
+from drip.storage.people import data_mails, people
+from drip.storage.people.people import Contact
 
 ONE_IN, A_DAY = timedelta(hours=1), timedelta(days=1)
 MOST_A_DAY = 3

@@ -12,7 +12,8 @@ from drip.core.meanings import REDEEMED
 from drip.core.settings import Settings
 from drip.errors import DripError
 from drip.importing.importer import take_events
-from drip.storage import loyalty, runs, sign_ups
+from drip.storage.campaigns import runs
+from drip.storage.people import loyalty, sign_ups
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class RowFile:
     """A file of rows. `columns` are as written, for JSON lines all that occur."""
 
     columns: tuple[str, ...]
@@ -58,12 +58,12 @@ class Table:
     encoding: str
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path) -> RowFile:
     """The rows of a file. Raises DripError if it is no file of rows at all."""
     try:
         encoding = _encoding(path)
         if re.search(r"\.(jsonl|ndjson|json)(\.gz)?$", path.name.casefold()):
-            return Table(
+            return RowFile(
                 _columns(_json_rows(path, encoding), f"The file {path}"),
                 _json_rows(path, encoding),
                 encoding,
@@ -182,7 +182,7 @@ def _text(path: Path, encoding: str) -> io.TextIOWrapper:
     )
 
 
-def _csv(path: Path, encoding: str) -> Table:
+def _csv(path: Path, encoding: str) -> RowFile:
     with _text(path, encoding) as file:
         first = file.readline()
         skip = 0
@@ -211,7 +211,9 @@ def _csv(path: Path, encoding: str) -> Table:
             f"The file {path} has two columns named `{double[0]}`.",
             help="rename one of them",
         )
-    return Table(columns, _csv_rows(path, encoding, delimiter, skip, columns), encoding)
+    return RowFile(
+        columns, _csv_rows(path, encoding, delimiter, skip, columns), encoding
+    )
 
 
 def _delimiter(header: str) -> str:
@@ -306,7 +308,7 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
             yield replace(_json_row(line, data), size=len(text))
 
 
-def table_of(items: Sequence[Any]) -> Table:
+def table_of(items: Sequence[Any]) -> RowFile:
     """JSON objects as rows, which count from 0."""
     rows = [
         _json_row(number, each)
@@ -314,7 +316,7 @@ def table_of(items: Sequence[Any]) -> Table:
         else Row(number, {}, "it is not a JSON object")
         for number, each in enumerate(items)
     ]
-    return Table(_columns(rows, "What was sent"), iter(rows), "utf-8")
+    return RowFile(_columns(rows, "What was sent"), iter(rows), "utf-8")
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:

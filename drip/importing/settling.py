@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from drip.core.characters import without_hidden
 from drip.core.settings import Settings
 from drip.importing.importer import take_events
-from drip.storage import sign_ups, tasks
+from drip.storage.campaigns import tasks
+from drip.storage.people import sign_ups
 
 
 def settle_task(

@@ -42,7 +42,7 @@ _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MailPart:
     """One part that has no parts: its type in small letters, and its text with line ends of one kind."""
 
     kind: str
@@ -65,7 +65,7 @@ class Mail:
         """A field that may come more than once."""
         return [in_words(each) for each in self._parsed.get_all(name) or []]
 
-    def part(self, *kinds: str) -> Part | None:
+    def part(self, *kinds: str) -> MailPart | None:
         """The first part of one of these types."""
         return next((each for each in self.parts if each.kind in kinds), None)
 
@@ -130,7 +130,7 @@ def _parsed(data: bytes) -> Parsed:
     return BytesHeaderParser(policy=_BOUNDED).parsebytes(data)
 
 
-def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
+def _parts(parsed: Parsed, depth: int = 0) -> Iterator[MailPart]:
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
     if isinstance(payload, list) and depth < 20:
@@ -138,7 +138,7 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
             text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
             if in_words(parsed.get("Content-Transfer-Encoding")).lower() == "base64":
                 text = _from_base64(text)
-            yield Part(kind, text)
+            yield MailPart(kind, text)
             return
         for each in payload[:MOST_PARTS]:
             if isinstance(each, Parsed):
@@ -147,7 +147,7 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[Part]:
     text = _text(parsed)
     if kind == "text/html":
         text = _without_tags(text)
-    yield Part(kind, text)
+    yield MailPart(kind, text)
 
 
 def _as_text(part: object) -> str:

@@ -57,7 +57,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ProviderEvent:
     """One thing that a provider says. `source` tells it from every other, so that hearing it twice changes nothing."""
 
     finding: Finding
@@ -67,7 +67,7 @@ class Event:
 class Provider(Protocol):
     """One provider with the secret that it shares with us."""
 
-    def events(self, posted: Posted, now: datetime) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
         """What it says. Raises Forged, and ValueError for what is not as the provider writes it."""
         ...
 
@@ -79,7 +79,7 @@ class Postmark:
     user: str
     password: str
 
-    def events(self, posted: Posted, now: datetime) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
         wanted = base64.b64encode(f"{self.user}:{self.password}".encode())
         kind, _, given = posted.headers.get("authorization", "").partition(" ")
         if kind.lower() != "basic" or not hmac.compare_digest(
@@ -99,7 +99,7 @@ class Mailgun:
     key: str
     _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
-    def events(self, posted: Posted, now: datetime) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
         told = _mapping(_parsed(posted.body))
         signed = [
             _text(told, "signature", name)
@@ -141,7 +141,7 @@ class SendGrid:
             raise ValueError("it is no key of an elliptic curve")
         return key
 
-    def events(self, posted: Posted, now: datetime) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
         at = posted.headers.get("x-twilio-email-event-webhook-timestamp", "")
         try:
             signature = base64.b64decode(
@@ -169,7 +169,7 @@ class Ses:
     fetch: Callable[[str], bytes]
     _certificates: dict[str, bytes] = field(default_factory=dict)
 
-    def events(self, posted: Posted, now: datetime) -> list[Event]:
+    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
         told = _mapping(_parsed(posted.body))
         if _text(told, "TopicArn") != self.topic:
             raise Forged
@@ -415,12 +415,12 @@ def _events(
     provider: str,
     told: list[Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], Iterator[_Said]],
-) -> Iterator[Event]:
+) -> Iterator[ProviderEvent]:
     for event in told:
         digest = sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()[:32]
         about = tuple(_texts(event))[:MOST_TEXTS]
         for number, said in enumerate(read(event)):
-            yield Event(
+            yield ProviderEvent(
                 _finding(said, about),
                 f"{provider}:{digest}:{number}" if number else f"{provider}:{digest}",
             )

@@ -22,14 +22,14 @@ from drip.core.steps import (
 from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
-from drip.language.around import Around, plain
 from drip.language.reader import Route
+from drip.language.step_context import StepContext, plain
 
 # Who someone is comes from files of contacts, not from a campaign.
 UNSETTABLE = ("key", "email", "phone")
 
 
-def task(around: Around, route: Route, model: models.TaskModel) -> Step:
+def task(around: StepContext, route: Route, model: models.TaskModel) -> Step:
     return Task(
         id="",
         place=around.document.place(route),
@@ -41,10 +41,10 @@ def task(around: Around, route: Route, model: models.TaskModel) -> Step:
     )
 
 
-def action(around: Around, route: Route, model: models.StepModel) -> Step | None:
+def action(around: StepContext, route: Route, model: models.StepModel) -> Step | None:
     place = around.document.place(route)
     match model:
-        case models.CouponModel():
+        case models.IssueCouponModel():
             return _coupon(around, route, model)
         case models.PointsModel():
             return _points(around, route, model)
@@ -93,7 +93,7 @@ def action(around: Around, route: Route, model: models.StepModel) -> Step | None
             return End(id="", place=place)
 
 
-def _coupon(around: Around, route: Route, model: models.CouponModel) -> Step:
+def _coupon(around: StepContext, route: Route, model: models.IssueCouponModel) -> Step:
     coupons = around.settings.coupons
     if model.coupon not in coupons:
         help = (
@@ -112,7 +112,9 @@ def _coupon(around: Around, route: Route, model: models.CouponModel) -> Step:
     )
 
 
-def _points(around: Around, route: Route, model: models.PointsModel) -> Step | None:
+def _points(
+    around: StepContext, route: Route, model: models.PointsModel
+) -> Step | None:
     counters = around.settings.counters
     amount = around.attempt((*route, "points"), lambda: phrases.points(model.points))
     name = model.counter or (next(iter(counters)) if len(counters) == 1 else None)
@@ -135,7 +137,7 @@ def _points(around: Around, route: Route, model: models.PointsModel) -> Step | N
     )
 
 
-def _topic(around: Around, route: Route, topic: str) -> None:
+def _topic(around: StepContext, route: Route, topic: str) -> None:
     topics = around.settings.topics
     if topic not in topics:
         help = (
@@ -145,7 +147,9 @@ def _topic(around: Around, route: Route, topic: str) -> None:
         around.problem(route, f"there is no topic `{topic}`", help)
 
 
-def _values(around: Around, route: Route, data: Mapping[str, Any]) -> dict[str, Any]:
+def _values(
+    around: StepContext, route: Route, data: Mapping[str, Any]
+) -> dict[str, Any]:
     settings, record = around.settings, around.model.for_each
     owners = ["contact", *([record] if record in settings.fields else [])]
     names = [

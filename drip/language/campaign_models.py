@@ -19,13 +19,13 @@ from drip.language.models import (
     CouponName,
     DateOf,
     Day,
+    EditorKind,
     Event,
     Exits,
     FileName,
     FolderName,
     Grace,
     Key,
-    Kind,
     Long,
     Model,
     Percent,
@@ -50,10 +50,10 @@ from drip.language.models import (
 )
 from drip.language.models import When as Schedule
 
-Tests = Annotated[RawList, Kind("tests")]
-Ways = Annotated[RawList, Kind("ways")]
-Shares = Annotated[RawList, Kind("shares")]
-Values = Annotated[RawMap, Kind("values")]
+Tests = Annotated[RawList, EditorKind("tests")]
+Ways = Annotated[RawList, EditorKind("ways")]
+Shares = Annotated[RawList, EditorKind("shares")]
+Values = Annotated[RawMap, EditorKind("values")]
 
 
 class TriggerModel(Model):
@@ -83,7 +83,7 @@ class TriggerModel(Model):
     counter: CounterName | None = key(
         None, "A counter that comes up to a number", "coffee_card"
     )
-    reaches: Annotated[Any, Kind("counts")] = key(
+    reaches: Annotated[Any, EditorKind("counts")] = key(
         None, "The numbers that start a run", [7, 9]
     )
 
@@ -128,7 +128,7 @@ class CampaignModel(Model):
         "What success is, for reports and `exit_when: goal`",
         {"event": "order.placed", "within": "30 days"},
     )
-    re_entry: Annotated[Any, phrase(read_re_entry), Kind("re-entry")] = key(
+    re_entry: Annotated[Any, phrase(read_re_entry), EditorKind("re-entry")] = key(
         "always",
         "Whether someone may come again; an occurrence never comes twice",
         "never",
@@ -247,7 +247,7 @@ class SendModel(StepModel):
     survey: SurveyName | None = key(
         None, "The survey that `survey_link` answers", "satisfaction"
     )
-    attach: Annotated[Any, Kind("files")] = key(
+    attach: Annotated[Any, EditorKind("files")] = key(
         None, "Files of `templates/` to send along", "prices.pdf"
     )
     transactional: YesNo | None = key(
@@ -256,7 +256,7 @@ class SendModel(StepModel):
 
 
 class WaitModel(StepModel):
-    wait: Annotated[str, phrase(str), Kind("wait")] = key(
+    wait: Annotated[str, phrase(str), EditorKind("wait")] = key(
         ...,
         "How long, or `until` when",
         "3 days",
@@ -271,7 +271,7 @@ class WaitForModel(StepModel):
         None, "Conditions on the event's fields", {"survey.score": "at most 2"}
     )
     up_to: Long | None = key(None, "How long at most", "10 days")
-    otherwise: Annotated[Any, Kind("else")] = key(
+    otherwise: Annotated[Any, EditorKind("else")] = key(
         None, "What then: `end`, or steps", "end", alias="else"
     )
 
@@ -306,7 +306,7 @@ class SplitModel(StepModel):
     split: Shares = key(
         ..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}]
     )
-    winner: Annotated[str | None, phrase(str), Kind("winner")] = key(
+    winner: Annotated[str | None, phrase(str), EditorKind("winner")] = key(
         None, "When the arm with most goals takes all", "goal after 14 days"
     )
 
@@ -332,15 +332,15 @@ class TaskModel(StepModel):
     priority: Priority | None = key(None, "How urgent", "high")
 
 
-class CouponModel(StepModel):
+class IssueCouponModel(StepModel):
     coupon: CouponName = key(..., "Issues a code of this coupon", "birthday-treat")
-    expires: Annotated[Any, Kind("expires")] = key(
+    expires: Annotated[Any, EditorKind("expires")] = key(
         None, "How long it is good", "in 30 days"
     )
 
 
 class PointsModel(StepModel):
-    points: Annotated[str, phrase(str), Kind("points")] = key(
+    points: Annotated[str, phrase(str), EditorKind("points")] = key(
         ..., "Adds to a counter, or redeems", "50", "redeem 100"
     )
     counter: CounterName | None = key(
@@ -361,11 +361,13 @@ class UnsubscribeModel(StepModel):
 
 
 class TagModel(StepModel):
-    tag: Annotated[Any, Kind("tags")] = key(..., "Puts a tag on the contact", "unhappy")
+    tag: Annotated[Any, EditorKind("tags")] = key(
+        ..., "Puts a tag on the contact", "unhappy"
+    )
 
 
 class UntagModel(StepModel):
-    untag: Annotated[Any, Kind("tags")] = key(..., "Takes a tag off", "unhappy")
+    untag: Annotated[Any, EditorKind("tags")] = key(..., "Takes a tag off", "unhappy")
 
 
 class SetModel(StepModel):
@@ -375,7 +377,7 @@ class SetModel(StepModel):
 
 
 class PauseModel(StepModel):
-    pause: Annotated[Any, Kind("topics")] = key(
+    pause: Annotated[Any, EditorKind("topics")] = key(
         ..., "Holds topics back for this contact", ["offers"]
     )
     duration: Long = key(..., "For how long", "14 days", alias="for")
@@ -393,7 +395,7 @@ STEPS: dict[str, type[StepModel]] = {
     "branch": BranchModel,
     "split": SplitModel,
     "task": TaskModel,
-    "coupon": CouponModel,
+    "coupon": IssueCouponModel,
     "points": PointsModel,
     "subscribe": SubscribeModel,
     "unsubscribe": UnsubscribeModel,

@@ -28,13 +28,13 @@ from drip.core.fields import parse_zone
 from drip.core.settings import Settings
 from drip.errors import Place, nearest
 from drip.language import phrases
-from drip.language.around import Around, plain
 from drip.language.campaign_models import CampaignModel, GoalModel, TriggerModel
 from drip.language.conditions import Scope, condition
 from drip.language.expectations import read_tests
 from drip.language.models import read_model
 from drip.language.reader import Document, Route
 from drip.language.settings import caps_at, names_of
+from drip.language.step_context import StepContext, plain
 from drip.language.steps import StepReader, awaited
 
 GRACE = {
@@ -58,12 +58,12 @@ def build_campaign(key: str, document: Document, settings: Settings) -> Campaign
     model = read_model(CampaignModel, document, document.data)
     if model is None:
         return None
-    campaign = _Builder(key, document, settings, model).build()
+    campaign = _CampaignBuilder(key, document, settings, model).build()
     return None if document.broken else campaign
 
 
 @dataclass
-class _Builder:
+class _CampaignBuilder:
     key: str
     document: Document
     settings: Settings
@@ -79,7 +79,7 @@ class _Builder:
         window = model.send_window or self.settings.send_window
         opens = window.hours.opens if window else DEFAULT_OPENS
         exits, conditions, at_goal = self._exits(scope)
-        around = Around(
+        around = StepContext(
             document,
             self.settings,
             model,

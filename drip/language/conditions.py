@@ -13,8 +13,8 @@ from drip.core.conditions import (
     Comparison,
     Condition,
     Did,
+    FieldCondition,
     HoldsCoupon,
-    Line,
     Member,
     Not,
     Rank,
@@ -349,7 +349,7 @@ def _test(
         return _checked(
             document,
             route,
-            Line(
+            FieldCondition(
                 field.name,
                 field.kind,
                 "is",
@@ -405,17 +405,19 @@ def _ranked(
     return Member(rank.name, rank, text, place)
 
 
-def _phrase(field: Field, text: str, place: Place) -> Line:
+def _phrase(field: Field, text: str, place: Place) -> FieldCondition:
     for pattern, comparison in PHRASES:
         found = re.fullmatch(pattern, text)
         if not found:
             continue
         if comparison in ("ago more", "ago less", "in the last", "in the next"):
-            return Line(
+            return FieldCondition(
                 field.name, field.kind, comparison, (), text, place, _days(found[1])
             )
-        return Line(field.name, field.kind, comparison, found.groups(), text, place)
-    return Line(field.name, field.kind, "is", (text,), text, place)
+        return FieldCondition(
+            field.name, field.kind, comparison, found.groups(), text, place
+        )
+    return FieldCondition(field.name, field.kind, "is", (text,), text, place)
 
 
 def _days(text: str) -> Duration:
@@ -427,7 +429,9 @@ def _days(text: str) -> Duration:
     return long
 
 
-def _checked(document: Document, route: Route, line: Line, field: Field) -> Line | None:
+def _checked(
+    document: Document, route: Route, line: FieldCondition, field: Field
+) -> FieldCondition | None:
     """The line, if its phrase fits the kind of the field."""
     try:
         _fits(line, field)
@@ -437,7 +441,7 @@ def _checked(document: Document, route: Route, line: Line, field: Field) -> Line
     return line
 
 
-def _fits(line: Line, field: Field) -> None:
+def _fits(line: FieldCondition, field: Field) -> None:
     event = field.kind == "any"
     if line.comparison in NUMERIC:
         if field.kind not in ("number", "money") and not event:

@@ -27,7 +27,7 @@ from drip.language.reader import Data, Document, Route
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EditorKind:
     """Marks a value's kind for the editors' schema (`schema.KINDS`)."""
 
     name: str
@@ -104,41 +104,41 @@ def read_re_entry(text: str) -> Any:
     raise ValueError(f"`{text}` is none of `never`, `always` or like `after 90 days`")
 
 
-Text = Annotated[str, BeforeValidator(_text), Kind("text")]
-Key = Annotated[str, phrase(lambda text: plain_key(text, "id")), Kind("text")]
-FileName = Annotated[str, phrase(_file_name), Kind("template")]
-FolderName = Annotated[str, phrase(_file_name), Kind("folder")]
-YesNo = Annotated[bool, phrase(_yes_no), Kind("yes or no")]
-Grace = Annotated[timedelta, phrase(phrases.span), Kind("duration")]
-Long = Annotated[Duration, phrase(phrases.duration), Kind("duration")]
-Window = Annotated[SendWindow, phrase(phrases.send_window), Kind("window")]
-QuietHours = Annotated[ClockRange, phrase(phrases.quiet_hours), Kind("hours")]
+Text = Annotated[str, BeforeValidator(_text), EditorKind("text")]
+Key = Annotated[str, phrase(lambda text: plain_key(text, "id")), EditorKind("text")]
+FileName = Annotated[str, phrase(_file_name), EditorKind("template")]
+FolderName = Annotated[str, phrase(_file_name), EditorKind("folder")]
+YesNo = Annotated[bool, phrase(_yes_no), EditorKind("yes or no")]
+Grace = Annotated[timedelta, phrase(phrases.span), EditorKind("duration")]
+Long = Annotated[Duration, phrase(phrases.duration), EditorKind("duration")]
+Window = Annotated[SendWindow, phrase(phrases.send_window), EditorKind("window")]
+QuietHours = Annotated[ClockRange, phrase(phrases.quiet_hours), EditorKind("hours")]
 WhenCapped = Annotated[
-    timedelta | None, phrase(phrases.when_capped), Kind("when capped")
+    timedelta | None, phrase(phrases.when_capped), EditorKind("when capped")
 ]
-When = Annotated[Schedule, phrase(phrases.schedule), Kind("schedule")]
-DateOf = Annotated[DatePhrase, phrase(phrases.date_phrase), Kind("date")]
-Day = Annotated[date, phrase(parse_date), Kind("day")]
-Sender = Annotated[Mailbox, phrase(phrases.mailbox), Kind("mailbox")]
-Priority = Annotated[int, phrase(phrases.priority), Kind("priority")]
-Percent = Annotated[float, phrase(phrases.percent), Kind("percent")]
-Count = Annotated[int, phrase(phrases.count), Kind("count")]
-Topic = Annotated[str, BeforeValidator(_text), Kind("topic")]
-SenderName = Annotated[str, BeforeValidator(_text), Kind("sender")]
-Event = Annotated[str, phrase(phrases.event_name), Kind("event")]
-SegmentName = Annotated[str, BeforeValidator(_text), Kind("segment")]
-CouponName = Annotated[str, BeforeValidator(_text), Kind("coupon")]
-CounterName = Annotated[str, BeforeValidator(_text), Kind("counter")]
-SurveyName = Annotated[str, BeforeValidator(_text), Kind("survey")]
-RecordKind = Annotated[str, BeforeValidator(_text), Kind("record kind")]
-Zone = Annotated[str, BeforeValidator(_text), Kind("timezone")]
-Caps = Annotated[str, BeforeValidator(_text), Kind("caps")]
-Channels = Annotated[Any, Kind("channels")]
-Condition = Annotated[Any, Kind("condition")]
-Exits = Annotated[Any, Kind("exits")]
-Steps = Annotated[list[Any], BeforeValidator(_list), Kind("steps")]
+When = Annotated[Schedule, phrase(phrases.schedule), EditorKind("schedule")]
+DateOf = Annotated[DatePhrase, phrase(phrases.date_phrase), EditorKind("date")]
+Day = Annotated[date, phrase(parse_date), EditorKind("day")]
+Sender = Annotated[Mailbox, phrase(phrases.mailbox), EditorKind("mailbox")]
+Priority = Annotated[int, phrase(phrases.priority), EditorKind("priority")]
+Percent = Annotated[float, phrase(phrases.percent), EditorKind("percent")]
+Count = Annotated[int, phrase(phrases.count), EditorKind("count")]
+Topic = Annotated[str, BeforeValidator(_text), EditorKind("topic")]
+SenderName = Annotated[str, BeforeValidator(_text), EditorKind("sender")]
+Event = Annotated[str, phrase(phrases.event_name), EditorKind("event")]
+SegmentName = Annotated[str, BeforeValidator(_text), EditorKind("segment")]
+CouponName = Annotated[str, BeforeValidator(_text), EditorKind("coupon")]
+CounterName = Annotated[str, BeforeValidator(_text), EditorKind("counter")]
+SurveyName = Annotated[str, BeforeValidator(_text), EditorKind("survey")]
+RecordKind = Annotated[str, BeforeValidator(_text), EditorKind("record kind")]
+Zone = Annotated[str, BeforeValidator(_text), EditorKind("timezone")]
+Caps = Annotated[str, BeforeValidator(_text), EditorKind("caps")]
+Channels = Annotated[Any, EditorKind("channels")]
+Condition = Annotated[Any, EditorKind("condition")]
+Exits = Annotated[Any, EditorKind("exits")]
+Steps = Annotated[list[Any], BeforeValidator(_list), EditorKind("steps")]
 RawList = Annotated[list[Any], BeforeValidator(_list)]
-RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), Kind("mapping")]
+RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), EditorKind("mapping")]
 
 
 class Model(BaseModel):

@@ -111,7 +111,7 @@ def parse(text: str, name: str) -> Document:
     """The document in a text. Raises Problems if its YAML cannot be read at all."""
     document = Document(name, text)
     try:
-        _Builder(document).build()
+        _NodeBuilder(document).build()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
@@ -145,7 +145,7 @@ class _Stop(Exception):
     """A problem after which the rest of the file cannot be understood."""
 
 
-class _Builder:
+class _NodeBuilder:
     """Turns the event stream into data, keeping a stack of what is open instead of calling itself."""
 
     def __init__(self, document: Document) -> None:

@@ -18,7 +18,7 @@ from drip.core.settings import CHANNELS, Settings
 from drip.language import campaign_models
 from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
 from drip.language.conditions import Scope, field_names
-from drip.language.models import Kind, Model
+from drip.language.models import EditorKind, Model
 from drip.language.phrases import EVENT_NAME
 from drip.language.settings import INBOUND, PROVIDERS, names_of
 from drip.language.settings_models import SettingsModel
@@ -38,7 +38,7 @@ DATED = rf"((before|after) {DAY}|(more|less) than \d+ \w+ ago|in the (last|next)
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
+class EditorNames:
     """The names that an editor completes. `templates` and `folders` are those of `templates/`, `events` those known."""
 
     settings: Settings
@@ -47,7 +47,7 @@ class Workspace:
     events: Collection[str] = ()
 
 
-def campaign_schema(workspace: Workspace) -> Schema:
+def campaign_schema(workspace: EditorNames) -> Schema:
     """The schema of a campaign file."""
     made = _Maker(workspace)
     schema = made.model(CampaignModel)
@@ -60,7 +60,7 @@ def campaign_schema(workspace: Workspace) -> Schema:
     }
 
 
-def settings_schema(workspace: Workspace) -> Schema:
+def settings_schema(workspace: EditorNames) -> Schema:
     """The schema of `_settings.yaml`."""
     made = _Maker(workspace)
     schema = made.model(SettingsModel) | {"required": ["business"]}
@@ -92,7 +92,7 @@ def _of_pattern(text: str) -> Callable[[_Maker], Schema]:
 class _Maker:
     """Makes the parts of one schema. What contains itself (steps, conditions) is a definition."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: EditorNames) -> None:
         self.workspace, self.names = workspace, names_of(workspace.settings)
 
     def definitions(self) -> Schema:
@@ -124,7 +124,7 @@ class _Maker:
         return schema | ({"required": required} if required else {})
 
     def _field(self, field: FieldInfo) -> Schema:
-        marks = [mark for mark in field.metadata if isinstance(mark, Kind)]
+        marks = [mark for mark in field.metadata if isinstance(mark, EditorKind)]
         made = (
             self._kind(marks[-1].name) if marks else self._annotation(field.annotation)
         )
@@ -139,7 +139,7 @@ class _Maker:
         marks = [
             mark
             for mark in getattr(annotation, "__metadata__", ())
-            if isinstance(mark, Kind)
+            if isinstance(mark, EditorKind)
         ]
         if marks:
             return self._kind(marks[-1].name)

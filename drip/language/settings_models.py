@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from drip.core.settings import OptIn
 from drip.language.models import (
+    EditorKind,
     Grace,
-    Kind,
     Long,
     Model,
     QuietHours,
@@ -33,7 +33,7 @@ class BusinessModel(Model):
 
 
 class PagesModel(Model):
-    color: Annotated[str, phrase(str), Kind("colour")] = key(
+    color: Annotated[str, phrase(str), EditorKind("colour")] = key(
         "#1f4d3a", "Of buttons, as six digits", "#1f4d3a"
     )
 
@@ -61,7 +61,7 @@ class WebhookModel(Model):
         ..., "Where it is posted, signed", "https://crm.maplestreet.example/drip"
     )
     secret: Text = key(..., "What it is signed with", "secret:CRM_HOOK")
-    on: Annotated[Any, Kind("notices")] = key(
+    on: Annotated[Any, EditorKind("notices")] = key(
         ..., "What it is told of", "sent, bounced, unsubscribed, goal"
     )
     private: YesNo = key("no", "Whether it is within your own network", "yes", "no")
@@ -82,11 +82,13 @@ class TopicModel(Model):
 
 
 class CounterModel(Model):
-    add: Annotated[Any, Kind("events")] = key(None, "Events that add", "coffee.bought")
-    subtract: Annotated[Any, Kind("events")] = key(
+    add: Annotated[Any, EditorKind("events")] = key(
+        None, "Events that add", "coffee.bought"
+    )
+    subtract: Annotated[Any, EditorKind("events")] = key(
         None, "Events that take back", "coffee.refunded"
     )
-    reset: Annotated[Any, Kind("events")] = key(
+    reset: Annotated[Any, EditorKind("events")] = key(
         None, "Events that set it to zero", "reward.redeemed"
     )
     field: Text | None = key(
@@ -94,7 +96,7 @@ class CounterModel(Model):
     )
 
 
-class CouponModel(Model):
+class CouponSettingsModel(Model):
     offer: Text = key(..., "What it is good for; {{ coupon.offer }}", "15% off")
     codes: Annotated[Literal["unique", "list"], phrase(str)] = key(
         "unique",
@@ -107,7 +109,7 @@ class CouponModel(Model):
 
 class SurveyModel(Model):
     question: Text = key(..., "What is asked", "How did we do?")
-    scores: Annotated[str, phrase(str), Kind("scores")] = key(
+    scores: Annotated[str, phrase(str), EditorKind("scores")] = key(
         "1-5", "The lowest and the highest answer", "1-5", "0-10"
     )
 
@@ -137,30 +139,30 @@ class SettingsModel(Model):
     quiet_hours: QuietHours | None = key(
         None, "Nothing but transactional messages leaves then", "21:00-8:00"
     )
-    holidays: Annotated[Any, Kind("holidays")] = key(
+    holidays: Annotated[Any, EditorKind("holidays")] = key(
         None, "A country, or dates: they are no business days", "US", ["2026-12-24"]
     )
-    frequency_caps: Annotated[RawMap, Kind("caps by scope")] = key(
+    frequency_caps: Annotated[RawMap, EditorKind("caps by scope")] = key(
         dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"}
     )
     when_capped: WhenCapped = key(
         timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip"
     )
     topics: dict[str, TopicModel] = key(dict, "What people can switch on and off")
-    senders: Annotated[dict[str, Sender], Kind("senders")] = key(
+    senders: Annotated[dict[str, Sender], EditorKind("senders")] = key(
         dict,
         "Who mails come from",
         {"default": "Maple Street <hello@maplestreet.example>"},
     )
-    transports: Annotated[dict[str, RawMap], Kind("transports")] = key(
+    transports: Annotated[dict[str, RawMap], EditorKind("transports")] = key(
         dict, "How messages leave, by channel", {"email": {"use": "files"}}
     )
-    inbound: Annotated[RawMap, Kind("inbound")] = key(
+    inbound: Annotated[RawMap, EditorKind("inbound")] = key(
         dict,
         "The mailbox (IMAP) that bounces and complaints come back to",
         {"host": "imap.maplestreet.example"},
     )
-    providers: Annotated[dict[str, RawMap], Kind("providers")] = key(
+    providers: Annotated[dict[str, RawMap], EditorKind("providers")] = key(
         dict,
         "Whose webhooks are taken in",
         {"postmark": {"user": "drip", "password": "secret:POSTMARK_HOOK"}},
@@ -170,21 +172,21 @@ class SettingsModel(Model):
         "Programs that are told of what happens",
         {"crm": {"url": "https://crm.example", "on": "sent"}},
     )
-    alarms: Annotated[RawMap, Kind("alarms")] = key(
+    alarms: Annotated[RawMap, EditorKind("alarms")] = key(
         dict,
         "Who is told when an operator has to look",
         {"use": "webhook", "url": "https://hooks.maplestreet.example"},
     )
-    data: Annotated[dict[str, RawMap], Kind("data")] = key(
+    data: Annotated[dict[str, RawMap], EditorKind("data")] = key(
         dict, "Fields of contacts and records, with their types"
     )
     counters: dict[str, CounterModel] = key(
         dict, "Stamps and points", {"coffee_card": {"add": "coffee.bought"}}
     )
     segments: Annotated[
-        dict[str, Annotated[Any, Kind("condition")]], Kind("segments")
+        dict[str, Annotated[Any, EditorKind("condition")]], EditorKind("segments")
     ] = key(dict, "Named audiences", {"best_customers": {"spent": "top 20%"}})
-    coupons: dict[str, CouponModel] = key(
+    coupons: dict[str, CouponSettingsModel] = key(
         dict, "Codes that are good for something", {"treat": {"offer": "15% off"}}
     )
     surveys: dict[str, SurveyModel] = key(

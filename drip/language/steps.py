@@ -11,7 +11,7 @@ from drip.core.message import Mailbox
 from drip.core.steps import (
     Branch,
     End,
-    Send,
+    SendStep,
     Split,
     Step,
     Until,
@@ -23,10 +23,10 @@ from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
 from drip.language.actions import action, task
-from drip.language.around import Around, short
 from drip.language.models import read_model
 from drip.language.phrases import DatePhrase
 from drip.language.reader import Data, Route
+from drip.language.step_context import StepContext, short
 
 Result = TypeVar("Result")
 VERBS = tuple(models.STEPS)
@@ -57,7 +57,7 @@ Maker = Callable[[], Step]
 class StepReader:
     """Reads one campaign's steps; every problem is then in the document."""
 
-    around: Around
+    around: StepContext
     _makers: list[Maker] = field(default_factory=list)
     _ids: dict[str, Route] = field(default_factory=dict)
 
@@ -200,7 +200,7 @@ class StepReader:
                 route, "this step is not transactional, so the campaign needs a `topic`"
             )
         opens = window.hours.opens if window else around.opens
-        return Send(
+        return SendStep(
             id="",
             place=document.place(route),
             template=model.send,
@@ -423,7 +423,7 @@ def _default_id(model: models.StepModel) -> str:
             return f"wait_for {event}"
         case models.TaskModel(task=title, assign_to=who):
             return f"task {who or title}"
-        case models.CouponModel(coupon=name):
+        case models.IssueCouponModel(coupon=name):
             return f"coupon {name}"
         case models.PointsModel(points=text):
             return f"points {text}"

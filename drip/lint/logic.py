@@ -10,7 +10,7 @@ from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrig
 from drip.core.caps import Cap
 from drip.core.meanings import scope_of
 from drip.core.settings import CHANNELS, Settings
-from drip.core.steps import ACTIONS, Send, WaitFor, leads_to
+from drip.core.steps import ACTIONS, SendStep, WaitFor, leads_to
 from drip.errors import Problem, nearest
 from drip.lint.rules import finding
 
@@ -97,8 +97,8 @@ def _unreachable(campaign: Campaign) -> Iterator[Problem]:
             )
 
 
-def _sends(campaign: Campaign) -> list[Send]:
-    return [step for step in campaign.steps if isinstance(step, Send)]
+def _sends(campaign: Campaign) -> list[SendStep]:
+    return [step for step in campaign.steps if isinstance(step, SendStep)]
 
 
 def _transports(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
@@ -298,7 +298,7 @@ def _unconfirmed(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
             yield finding("before-confirmation", step.place, sentence)
 
 
-def _rough_days(step: Send) -> int:
+def _rough_days(step: SendStep) -> int:
     """How many days after the trigger's date a message is due, roughly."""
     return round(step.at.offset.months * 30.44 + step.at.offset.days) if step.at else 0
 

@@ -8,7 +8,7 @@ from drip.errors import Level, Place, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LintRule:
     """`why` is read by `drip check --explain CODE`."""
 
     code: str
@@ -18,26 +18,26 @@ class Rule:
 
 
 _ALL = (
-    Rule(
+    LintRule(
         "invalid",
         "error",
         "The file says something that drip cannot carry out: a misspelt key, a value of the wrong kind, a name that "
         "exists nowhere. The campaign does not run with it; a running daemon keeps the last good version.",
         "Change the line under the caret as the help line says.",
     ),
-    Rule(
+    LintRule(
         "text-lost",
         "warning",
         "In YAML a `#` after a space begins a comment, so `subject: We are #1` reads as `We are`.",
         "Put quotes around the whole text, or a space after the `#` if it is meant as a comment.",
     ),
-    Rule(
+    LintRule(
         "unknown-variable",
         "error",
         "The template prints a field that nobody has. Every message of it would be held with `render-error`.",
         "Correct the name, or declare the field under `data:` in _settings.yaml.",
     ),
-    Rule(
+    LintRule(
         "maybe-unknown",
         "warning",
         "The template prints a field that is unknown for some of the people. Their messages would be held with "
@@ -45,180 +45,180 @@ _ALL = (
         'Write `{{ contact.first_name|default("there") }}`, ask with `{% if … %}`, or ask for it in the audience '
         "(`first_name: known`).",
     ),
-    Rule(
+    LintRule(
         "unreachable-step",
         "warning",
         "No way through the campaign leads to this step, so it never happens.",
         "Remove it, or move the `end` before it.",
     ),
-    Rule(
+    LintRule(
         "never-open",
         "error",
         "The send window lies wholly within the quiet hours, so there is no moment at which the message may go.",
         "Change `send_window` of the campaign or `quiet_hours` of the settings.",
     ),
-    Rule(
+    LintRule(
         "weekend-lost",
         "warning",
         "The send window opens on business days only, and what is due at a weekend makes no sense any more by Monday: it is "
         "skipped.",
         "Lengthen `grace` (4 days outlast most holidays), or let the window open at weekends.",
     ),
-    Rule(
+    LintRule(
         "wait-beyond-grace",
         "warning",
         "`when_capped` lets a message wait longer than `grace` lets it make sense, so it never waits that long.",
         "Shorten `when_capped`, or lengthen `grace`.",
     ),
-    Rule(
+    LintRule(
         "cap-starves",
         "warning",
         "The campaign sends more often than a cap allows, so some of its messages are always skipped.",
         "Send less often, raise the cap, or write `frequency_caps: ignore` if its messages must go.",
     ),
-    Rule(
+    LintRule(
         "reserve-starves",
         "warning",
         "`reserve` keeps slots free for this campaign, and by the caps that is a long time in which nothing of a lower "
         "priority leaves to these people.",
         "Shorten `reserve`, raise the cap, or accept it: the preview shows how many messages it costs.",
     ),
-    Rule(
+    LintRule(
         "cap-of-none",
         "warning",
         "A cap of 0 means never: no message of this campaign ever leaves.",
         "Raise the cap, or write `frequency_caps: ignore`.",
     ),
-    Rule(
+    LintRule(
         "reminder-may-drop",
         "warning",
         "A reminder of something due is skipped when promotions have filled the cap before it.",
         "Give it a higher `priority` than the promotions, `when_capped: wait up to …`, or `frequency_caps: ignore`.",
     ),
-    Rule(
+    LintRule(
         "before-confirmation",
         "warning",
         "Anybody can type anybody's address into the form for a topic. Until somebody confirms it, steps that give or change "
         "something do nothing for it.",
         "Put the step behind the `wait_for` that waits for the confirmation.",
     ),
-    Rule(
+    LintRule(
         "event-unknown",
         "note",
         "No such event has ever come in, so what waits for it waits for ever.",
         "Check the name, or import the events.",
     ),
-    Rule(
+    LintRule(
         "leap-day",
         "note",
         "People born on February 29 have no birthday in three years of four; drip takes February 28.",
         "Say what you want: `feb_29: Feb 28`, `Mar 1` or `skip`.",
     ),
-    Rule(
+    LintRule(
         "transactional-sells",
         "warning",
         "A transactional message goes out without consent, at night and outside of the caps. One that advertises is "
         "marketing by law (CAN-SPAM, PECR, GDPR), whatever the file calls it.",
         "Take the selling out of the text, or `transactional` out of the campaign.",
     ),
-    Rule(
+    LintRule(
         "unused-template",
         "note",
         "No campaign sends this template.",
         "Remove it, or use it.",
     ),
-    Rule(
+    LintRule(
         "no-subject",
         "error",
         "A mail without a subject looks like spam, and is.",
         "Begin the template with `---`, a line `subject: …`, and `---`.",
     ),
-    Rule(
+    LintRule(
         "long-subject",
         "warning",
         "Phones show some 40 characters of a subject, mail programs some 70.",
         "Say it in fewer words; put the rest into `preheader:`.",
     ),
-    Rule(
+    LintRule(
         "loud-subject",
         "warning",
         "A subject in capitals or with several !! is what spam filters look for.",
         "Write it as you would say it.",
     ),
-    Rule(
+    LintRule(
         "no-preheader",
         "note",
         "Without a preheader the inbox shows whatever the mail begins with beside its subject.",
         "Add a line `preheader: …` to the front matter, or to the step.",
     ),
-    Rule(
+    LintRule(
         "too-large",
         "warning",
         "Gmail cuts mails off at 102 KB, the way to unsubscribe with the rest.",
         "Shorten the text, or move styles into the layout.",
     ),
-    Rule(
+    LintRule(
         "sms-parts",
         "warning",
         "The text with the longest names does not fit one SMS (160 characters, 70 with letters like ł or emoji), and "
         "each part costs.",
         "Shorten it.",
     ),
-    Rule(
+    LintRule(
         "no-alt",
         "warning",
         "A picture without a text is nothing to a screen reader, or where pictures are off.",
         'Write `![What it shows](…)`, or `alt=""` for pure decoration.',
     ),
-    Rule(
+    LintRule(
         "no-lang",
         "warning",
         "Without a language a screen reader reads in the wrong one.",
         'Write `<html lang="{{ locale }}">`.',
     ),
-    Rule(
+    LintRule(
         "low-contrast",
         "warning",
         "The text stands out too little from its background to be read by everybody (WCAG 2.2, 1.4.3: 4.5 to 1).",
         "Make the text darker, or the background lighter.",
     ),
-    Rule(
+    LintRule(
         "vague-link",
         "warning",
         "“Click here” says nothing when links are read out one by one (WCAG 2.2, 2.4.4).",
         "Say in the link where it leads.",
     ),
-    Rule(
+    LintRule(
         "link-runs",
         "error",
         "A link with `javascript:` or `data:` does nothing in a mail, and makes it look like an attack.",
         "Link to a page (https://…).",
     ),
-    Rule(
+    LintRule(
         "no-postal-address",
         "warning",
         "Marketing mail has to carry a postal address at which you can be reached.",
         "Write street, number and town into `business.address`.",
     ),
-    Rule(
+    LintRule(
         "free-mail-sender",
         "warning",
         "Gmail, Yahoo and others refuse mail that claims to come from their domains and does not (DMARC).",
         "Send from a domain of your own.",
     ),
-    Rule(
+    LintRule(
         "no-reply",
         "note",
         "People answer mails. An address that nobody reads loses what they say.",
         "Send from an address that someone reads.",
     ),
-    Rule(
+    LintRule(
         "not-sent-by",
         "error",
         "Nothing says how messages by this channel leave.",
         "Name a transport for it under `transports:`, or another channel.",
     ),
-    Rule(
+    LintRule(
         "exposed",
         "warning",
         "Files that hold people's data are open to other users of this machine. drip makes them for its own user alone; these "

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from itertools import product
 
 from drip.core.campaign import Campaign, EventTrigger
-from drip.core.conditions import Line, leaves
+from drip.core.conditions import FieldCondition, leaves
 from drip.core.settings import Settings
-from drip.core.steps import IssueCoupon, Send, Step, Task
+from drip.core.steps import IssueCoupon, SendStep, Step, Task
 from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
@@ -79,7 +79,7 @@ LONG_NAME = 20
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class FieldStats:
     """What the database knows: for a field the share of people who lack it, and its longest value's length."""
 
     unknown: dict[str, float] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class TextRules:
 
     settings: Settings
     templates: Templates
-    people: People
+    people: FieldStats
     _seen: set[tuple[str, str]] = field(default_factory=set)
     # Many campaigns send the same texts: each is read and taken apart once.
     _sources_of: dict[tuple[str, str | None, tuple[str, ...]], Source | None] = field(
@@ -107,7 +107,7 @@ class TextRules:
         self._variants = self.templates.variants()
         for campaign in campaigns:
             for step in campaign.steps:
-                if isinstance(step, Send):
+                if isinstance(step, SendStep):
                     used.add(step.template)
                     yield from self._step(campaign, step)
                 yield from self._lines(campaign, step)
@@ -131,7 +131,7 @@ class TextRules:
         texts = [step.title] if isinstance(step, Task) else []
         texts += (
             [text for text in (step.subject, step.preheader) if text]
-            if isinstance(step, Send)
+            if isinstance(step, SendStep)
             else []
         )
         for text in texts:
@@ -143,7 +143,7 @@ class TextRules:
             except DripError as error:
                 yield Problem(error.place or step.place, error.sentence, error.help)
 
-    def _step(self, campaign: Campaign, step: Send) -> Iterator[Problem]:
+    def _step(self, campaign: Campaign, step: SendStep) -> Iterator[Problem]:
         locales: list[str | None] = self._variants.get(step.template) or [None]
         channels = [
             channel for channel in step.channels if channel in self.settings.transports
@@ -182,7 +182,7 @@ class TextRules:
     # --- names
 
     def _sources(
-        self, campaign: Campaign, step: Send, locale: str | None, channel: str
+        self, campaign: Campaign, step: SendStep, locale: str | None, channel: str
     ) -> Iterator[Problem]:
         for endings in (endings_of(channel), (".txt",)):
             source = self._source(step.template, locale, endings)
@@ -225,7 +225,9 @@ class TextRules:
         )
         found |= (
             {"survey_link"}
-            if any(isinstance(step, Send) and step.survey for step in campaign.steps)
+            if any(
+                isinstance(step, SendStep) and step.survey for step in campaign.steps
+            )
             else set()
         )
         return found | ({"view_link"} if self.settings.public_url else set())
@@ -282,7 +284,7 @@ class TextRules:
         full = f"{used.root}.{used.name}"
         share = self.people.unknown.get(full, 0.0)
         asked = campaign.audience and any(
-            isinstance(each, Line) and each.field == full
+            isinstance(each, FieldCondition) and each.field == full
             for each in leaves(campaign.audience)
         )
         if used.guarded or not share or asked:
@@ -296,7 +298,7 @@ class TextRules:
     # --- looks
 
     def _compiled(
-        self, campaign: Campaign, step: Send, compiled: Compiled, channel: str
+        self, campaign: Campaign, step: SendStep, compiled: Compiled, channel: str
     ) -> Iterator[Problem]:
         if compiled.sender and compiled.sender not in self.settings.senders:
             help = nearest(compiled.sender, self.settings.senders, what="senders")

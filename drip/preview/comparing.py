@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from drip.errors import Place
-from drip.storage.ledger import Entry
+from drip.storage.reading.ledger import LedgerRow
 
 Kind = Literal["gained", "lost", "moved", "capped"]
 KINDS: tuple[Kind, ...] = ("gained", "lost", "moved", "capped")
@@ -34,7 +34,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class ComparedFiles:
     """The texts of both sides, by name, and where each step of the new side stands: its first line and its last."""
 
     before: Mapping[str, str]
@@ -43,7 +43,7 @@ class Files:
 
 
 def compare(
-    before: Iterable[Entry], after: Iterable[Entry], files: Files
+    before: Iterable[LedgerRow], after: Iterable[LedgerRow], files: ComparedFiles
 ) -> list[Change]:
     """Every message that becomes another one, in a stable order."""
     old, new = _Side(before), _Side(after)
@@ -63,11 +63,11 @@ def compare(
 class _Side:
     """One preview, by way: when messages leave, what a cap held back, and what else was said."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[LedgerRow]) -> None:
         self.sent: dict[Way, dict[str, datetime]] = defaultdict(dict)
         self.capped: set[tuple[Way, str]] = set()
-        self.refused: dict[tuple[Way, str], Entry] = {}
-        self.over: dict[tuple[str, str, str | None], Entry] = {}
+        self.refused: dict[tuple[Way, str], LedgerRow] = {}
+        self.over: dict[tuple[str, str, str | None], LedgerRow] = {}
         for each in entries:
             if each.outcome == "exited":
                 self.over[each.campaign, each.contact, each.record] = each
@@ -83,7 +83,11 @@ class _Side:
 
 
 def _of_way(
-    way: Way, old: _Side, new: _Side, files: Files, changed: Mapping[str, list[int]]
+    way: Way,
+    old: _Side,
+    new: _Side,
+    files: ComparedFiles,
+    changed: Mapping[str, list[int]],
 ) -> list[Change]:
     before, after = dict(old.sent.get(way, {})), dict(new.sent.get(way, {}))
     pairs: list[tuple[str | None, str | None]] = []
@@ -162,7 +166,9 @@ def changed_lines(before: str, after: str) -> list[int]:
     return sorted(n + 1 for n in found)
 
 
-def cause_of(way: Way, files: Files, changed: Mapping[str, list[int]]) -> Place | None:
+def cause_of(
+    way: Way, files: ComparedFiles, changed: Mapping[str, list[int]]
+) -> Place | None:
     """The changed line within the step; else one above it in the campaign; else in the settings; else elsewhere."""
     campaign, step = way[0], way[1]
     own = f"campaigns/{campaign}.yaml"

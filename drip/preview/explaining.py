@@ -19,18 +19,19 @@ from drip.core.campaign import (
 )
 from drip.core.conditions import why_not
 from drip.core.decide import Reason
-from drip.core.steps import Send
-from drip.engine.book import Book
-from drip.engine.facts import Batch
+from drip.core.steps import SendStep
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.facts import ContactFacts
 from drip.errors import DripError, nearest
-from drip.preview.foreseen import foreseen
+from drip.preview.forecast import forecast
 from drip.preview.simulator import rehearsal
-from drip.storage import audience, people, sign_ups
-from drip.storage.copying import Part
-from drip.storage.database import Database
-from drip.storage.ledger import OWN_DATA, Entry, entries
-from drip.storage.people import Contact, Event, GivenUp, Record
-from drip.storage.sign_ups import SignUp
+from drip.storage.base.copying import CopiedPart
+from drip.storage.base.database import Database
+from drip.storage.campaigns import audience
+from drip.storage.people import people, sign_ups
+from drip.storage.people.people import Contact, Event, GivenUp, Record
+from drip.storage.people.sign_ups import SignUp
+from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
@@ -43,8 +44,8 @@ class Explained:
     none the reason, and which of its addresses were given up. `sign_up` says so if nothing else is known of it."""
 
     contact: Contact
-    past: tuple[Entry, ...]
-    coming: tuple[Entry, ...]
+    past: tuple[LedgerRow, ...]
+    coming: tuple[LedgerRow, ...]
     nothing: dict[str, Reason]
     given_up: tuple[GivenUp, ...]
     sign_up: SignUp | None = None
@@ -73,19 +74,19 @@ def explained(
     """Of all campaigns, or of one. Raises DripError for a contact or a campaign that there is not."""
     with database.read() as connection:
         person = people.contact_of_key(connection, key)
-    with rehearsal(database, now, Part(person.id)) as copy:
-        book = workspace.book(copy, now)
-    if campaign and campaign not in book.campaigns:
+    with rehearsal(database, now, CopiedPart(person.id)) as copy:
+        campaign_set = workspace.campaign_set(copy, now)
+    if campaign and campaign not in campaign_set.campaigns:
         raise DripError(
             f"There is no campaign `{campaign}`.",
-            help=nearest(campaign, book.campaigns, what="campaigns"),
+            help=nearest(campaign, campaign_set.campaigns, what="campaigns"),
         )
-    names = (campaign,) if campaign else tuple(sorted(book.campaigns))
+    names = (campaign,) if campaign else tuple(sorted(campaign_set.campaigns))
     with database.read() as connection:
         seen = names if campaign else (*names, OWN_DATA)
         past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
     ahead = now + AHEAD
-    with foreseen(
+    with forecast(
         workspace,
         database,
         now,
@@ -98,9 +99,9 @@ def explained(
         coming = tuple(replace(each, contact=key) for each in found.entries())
     told = {entry.campaign for entry in (*past, *coming)}
     with database.read() as connection:
-        silent = [book.campaigns[name] for name in names if name not in told]
+        silent = [campaign_set.campaigns[name] for name in names if name not in told]
         nothing = {
-            each.key: why_nothing(connection, book, each, person, now)
+            each.key: why_nothing(connection, campaign_set, each, person, now)
             for each in silent
         }
         given_up = tuple(people.given_up(connection, person))
@@ -110,16 +111,16 @@ def explained(
 
 def why_nothing(
     connection: Connection,
-    book: Book,
+    campaign_set: CampaignSet,
     campaign: Campaign,
     contact: Contact,
     now: datetime,
 ) -> Reason:
     """The reason why nothing of a campaign is in sight for a contact."""
-    paused = book.paused(campaign)
+    paused = campaign_set.paused(campaign)
     if paused:
         return paused
-    facts = Batch(connection, book.settings, [contact.id], now)
+    facts = ContactFacts(connection, campaign_set.settings, [contact.id], now)
     person = facts.contacts[contact.id]
     if facts.unconfirmed(person):
         return Reason(
@@ -148,16 +149,18 @@ def why_nothing(
     return _no_occasion(connection, campaign, facts, person)
 
 
-def _all_closed(campaign: Campaign, facts: Batch, contact: Contact) -> Reason | None:
+def _all_closed(
+    campaign: Campaign, facts: ContactFacts, contact: Contact
+) -> Reason | None:
     """Why none of the campaign's messages can reach the contact, if so."""
     closed = facts.person(contact).closed
     first: Reason | None = None
     for step in campaign.steps:
-        for channel in step.channels if isinstance(step, Send) else ():
+        for channel in step.channels if isinstance(step, SendStep) else ():
             reason = closed(
                 channel,
                 None
-                if isinstance(step, Send) and step.transactional
+                if isinstance(step, SendStep) and step.transactional
                 else campaign.topic,
             )
             if reason is None:
@@ -167,7 +170,7 @@ def _all_closed(campaign: Campaign, facts: Batch, contact: Contact) -> Reason | 
 
 
 def _no_occasion(
-    connection: Connection, campaign: Campaign, facts: Batch, contact: Contact
+    connection: Connection, campaign: Campaign, facts: ContactFacts, contact: Contact
 ) -> Reason:
     match campaign.trigger:
         case DateTrigger(date=date_field):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from drip.preview.simulator import Outage
-from drip.storage.ledger import Entry
+from drip.storage.reading.ledger import LedgerRow
 
 Kind = Literal["late", "dropped", "merged", "instead"]
 KINDS: tuple[Kind, ...] = ("late", "dropped", "merged", "instead")
@@ -37,7 +37,7 @@ class Effect:
 
 
 def effects(
-    before: Iterable[Entry], after: Iterable[Entry], outage: Outage
+    before: Iterable[LedgerRow], after: Iterable[LedgerRow], outage: Outage
 ) -> list[Effect]:
     """What a downtime changes, in order of time. `before` is the ledger without it, `after` with it."""
     left, right = _sent(before), list(after)
@@ -63,11 +63,11 @@ def effects(
 
 
 def _effects(
-    left: dict[Key, Entry],
-    right: dict[Key, Entry],
+    left: dict[Key, LedgerRow],
+    right: dict[Key, LedgerRow],
     entered: set[tuple[str, str, str | None, str]],
-    refused: dict[Key, Entry],
-    ended: dict[tuple[str, str, str | None, str], Entry],
+    refused: dict[Key, LedgerRow],
+    ended: dict[tuple[str, str, str | None, str], LedgerRow],
     outage: Outage,
 ) -> Iterator[Effect]:
     for key, each in left.items():
@@ -86,20 +86,24 @@ def _effects(
 
 
 def _effect(
-    kind: Kind, key: Key, before: Entry | None, after: Entry | None, told: Entry | None
+    kind: Kind,
+    key: Key,
+    before: LedgerRow | None,
+    after: LedgerRow | None,
+    told: LedgerRow | None,
 ) -> Effect:
     why = f"{told.code}: {told.sentence}" if told and told.code else None
     at_before, at_after = before.at if before else None, after.at if after else None
     return Effect(kind, *key, at_before, at_after, why, told.place if told else None)
 
 
-def _sent(entries: Iterable[Entry]) -> dict[Key, Entry]:
+def _sent(entries: Iterable[LedgerRow]) -> dict[Key, LedgerRow]:
     return {_key(each): each for each in entries if each.outcome == "sent"}
 
 
-def _key(each: Entry) -> Key:
+def _key(each: LedgerRow) -> Key:
     return each.campaign, each.step or "", each.contact, each.record, each.occurrence
 
 
-def _run(each: Entry) -> tuple[str, str, str | None, str]:
+def _run(each: LedgerRow) -> tuple[str, str, str | None, str]:
     return each.campaign, each.contact, each.record, each.occurrence

@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from drip.core.calendar import local, zone
-from drip.preview.foreseen import Foreseen
+from drip.preview.forecast import Forecast
 from drip.preview.samples import Sample
-from drip.storage.summary import Leaving, Summary
+from drip.storage.reading.summary import Leaving, Summary
 
 # More people's timelines than these would make a page that no browser likes.
 MOST_TIMELINES = 40
@@ -31,7 +31,7 @@ HEAT = ("#fff7ec", "#fee8c8", "#fdbb84", "#fc8d59", "#d7301f")
 
 
 def report(
-    found: Foreseen,
+    found: Forecast,
     samples: Sequence[Sample],
     titles: Mapping[str, str],
     timezone: str,
@@ -124,7 +124,7 @@ def _by_campaign(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     return found
 
 
-def _timelines(found: Foreseen, timezone: str) -> list[dict[str, Any]]:
+def _timelines(found: Forecast, timezone: str) -> list[dict[str, Any]]:
     """The people of whom most is to be told, in order of their keys."""
     timelines = []
     for contact in found.busiest(MOST_TIMELINES):

@@ -10,23 +10,24 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from drip import private
-from drip.core.message import Desk, Message, Receipt, Sent, Transport
+from drip.core.message import DeliverySession, Message, Receipt, Sent, Transport
 from drip.core.settings import CHANNELS
-from drip.engine.beat import beat
-from drip.engine.book import Book
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.catch_up import next_regrouping
+from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper, coming_entries
-from drip.engine.following import next_regrouping
-from drip.engine.handover import Ready
+from drip.engine.entry import Enroller, coming_entries
+from drip.engine.outbox_session import Ready
 from drip.engine.planner import next_due
-from drip.engine.tally import Tally
-from drip.preview.wholesale import EACH_STEP, Wholesale
+from drip.engine.tick import tick
+from drip.preview.sampled_dispatcher import EACH_STEP, SampledDispatcher
 from drip.rendering.templates import Templates
-from drip.storage import control, people
-from drip.storage.copying import WHOLE, Part, copy_into
-from drip.storage.database import Database
-from drip.storage.opening import create_database
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.copying import WHOLE, CopiedPart, copy_into
+from drip.storage.base.database import Database
+from drip.storage.base.opening import create_database
+from drip.storage.base.sqlite import SqliteDatabase
+from drip.storage.operating import control
+from drip.storage.people import people
 
 AFTER = timedelta(milliseconds=1)
 PREVIEWED = Sent("previewed")
@@ -50,16 +51,16 @@ class Nowhere:
     def send(self, message: Message) -> Receipt:
         return PREVIEWED
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         ended: list[tuple[Message, Receipt]] = []
         while lot := list(islice(messages, AT_ONCE)):
-            may = desk.turn(ended, lot)
+            may = session.turn(ended, lot)
             ended = [
                 (message, PREVIEWED)
                 for message, permitted in zip(lot, may, strict=True)
                 if permitted
             ]
-        desk.turn(ended, [])
+        session.turn(ended, [])
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -67,7 +68,7 @@ class Nowhere:
 
 @contextlib.contextmanager
 def rehearsal(
-    database: Database, now: datetime, part: Part = WHOLE
+    database: Database, now: datetime, part: CopiedPart = WHOLE
 ) -> Iterator[Database]:
     """A copy of the database, or of a part of it, to try things on; gone afterwards."""
     with private.scratch() as folder:
@@ -83,7 +84,7 @@ def rehearsal(
 
 def simulate(
     database: Database,
-    book: Book,
+    campaign_set: CampaignSet,
     templates: Templates,
     transports: Mapping[str, Transport],
     start: datetime,
@@ -92,7 +93,7 @@ def simulate(
     outage: Outage | None = None,
     seen: Callable[[Ready, Message], None] = lambda ready, message: None,
     each_step: int = EACH_STEP,
-) -> Tally:
+) -> DispatchResult:
     """Runs the stages at every instant from `start` to `end` at which there is something to do, but not during `outage`.
 
     Works on `database` itself: give it a rehearsal, unless it is a workspace of its own. `seen` is told of every message
@@ -109,7 +110,7 @@ def simulate(
         pacing=False,
     )
     if all(isinstance(each, Nowhere) for each in transports.values()):
-        dispatcher = Wholesale(
+        dispatcher = SampledDispatcher(
             database,
             templates,
             transports,
@@ -119,16 +120,16 @@ def simulate(
             pacing=False,
             each_step=each_step,
         )
-    doorkeeper = Doorkeeper()
-    total = Tally()
-    wakes = Wakes(database, book, start, end)
+    enroller = Enroller()
+    total = DispatchResult()
+    wakes = Wakes(database, campaign_set, start, end)
     now = start
     while now <= end:
         clock[0] = now
         progress(now)
         with database.write() as connection:
             dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
-        total.add(beat(book, doorkeeper, dispatcher))
+        total.add(tick(campaign_set, enroller, dispatcher))
         now = min(
             (each for each in (next_due(database, now), wakes.after(now)) if each),
             default=end + AFTER,
@@ -142,16 +143,20 @@ class Wakes:
     """The instants up to `end` at which someone could enter a campaign or a segment, in a time in which no data comes in."""
 
     def __init__(
-        self, database: Database, book: Book, start: datetime, end: datetime
+        self,
+        database: Database,
+        campaign_set: CampaignSet,
+        start: datetime,
+        end: datetime,
     ) -> None:
-        self._database, self._book, self._end = database, book, end
+        self._database, self._campaign_set, self._end = database, campaign_set, end
         self._change: int | None = None
-        self._coming = next_regrouping(book, start, end)
+        self._coming = next_regrouping(campaign_set, start, end)
         self._look(start)
 
     def after(self, now: datetime) -> datetime | None:
         """The first of them after `now`, up to which everything was done; None if there is none."""
-        if self._book.sets_fields():
+        if self._campaign_set.sets_fields():
             # A step can have set another date, or where somebody lives.
             self._look(now)
         n = bisect_right(self._coming, now)
@@ -166,9 +171,14 @@ class Wakes:
             new = set[datetime]().union(
                 *(
                     coming_entries(
-                        connection, self._book, campaign, now, self._end, self._change
+                        connection,
+                        self._campaign_set,
+                        campaign,
+                        now,
+                        self._end,
+                        self._change,
                     )
-                    for campaign in self._book.entering()
+                    for campaign in self._campaign_set.entering()
                 )
             )
         self._change = change

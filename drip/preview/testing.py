@@ -23,22 +23,23 @@ from drip.core.campaign import (
 from drip.core.conditions import All
 from drip.core.fields import parse
 from drip.core.settings import CHANNELS, Settings
-from drip.core.steps import Send, Task
-from drip.engine.book import Book, open_book
+from drip.core.steps import SendStep, Task
+from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
 from drip.importing.importer import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.templates import Compiled, Source, Templates
-from drip.storage import consents, history, ledger, loyalty, people
-from drip.storage.consents import Consent
-from drip.storage.database import Database
-from drip.storage.ledger import Entry
-from drip.storage.loyalty import Movement
-from drip.storage.opening import create_database
-from drip.storage.people import PLAIN, Contact, Record
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import Database
+from drip.storage.base.opening import create_database
+from drip.storage.base.sqlite import SqliteDatabase
+from drip.storage.people import consents, history, loyalty, people
+from drip.storage.people.consents import Consent
+from drip.storage.people.loyalty import Movement
+from drip.storage.people.people import PLAIN, Contact, Record
+from drip.storage.reading import ledger
+from drip.storage.reading.ledger import LedgerRow
 
 SAMPLE = "sample"
 # How far a test looks beyond the last line it names.
@@ -51,7 +52,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TimelineEntry:
     """One line of a timeline, on the sample contact's clock. `why` is the reason that was written down."""
 
     wall: datetime
@@ -59,7 +60,7 @@ class Line:
     why: str | None = None
     place: Place | None = None
 
-    def fits(self, expected: Line) -> bool:
+    def fits(self, expected: TimelineEntry) -> bool:
         """Whether this is what was expected, which may leave out the channel or the reason."""
         same = self.text == expected.text or self.text.startswith(
             (f"{expected.text} by ", f"{expected.text} (")
@@ -72,17 +73,17 @@ class Result:
     """What a test expected and what was observed, both in order."""
 
     test: CampaignTest
-    expected: tuple[Line, ...]
-    observed: tuple[Line, ...]
+    expected: tuple[TimelineEntry, ...]
+    observed: tuple[TimelineEntry, ...]
 
     @property
     def passed(self) -> bool:
         return not any(left is None or right is None for left, right in self.pairs())
 
-    def pairs(self) -> list[tuple[Line | None, Line | None]]:
+    def pairs(self) -> list[tuple[TimelineEntry | None, TimelineEntry | None]]:
         """Expected and observed side by side: pairs that fit, and what has no partner."""
         rest = list(self.observed)
-        pairs: list[tuple[Line | None, Line | None]] = []
+        pairs: list[tuple[TimelineEntry | None, TimelineEntry | None]] = []
         for line in self.expected:
             found = next((each for each in rest if each.fits(line)), None)
             if found:
@@ -118,7 +119,10 @@ class Stage:
             database.close()
             path.unlink()
         expected = sorted(
-            (Line(each.wall, each.text, place=each.place) for each in test.expect),
+            (
+                TimelineEntry(each.wall, each.text, place=each.place)
+                for each in test.expect
+            ),
             key=lambda line: line.wall,
         )
         return Result(test, tuple(expected), tuple(observed))
@@ -168,11 +172,11 @@ class _Play:
     campaign: Campaign
     test: CampaignTest
 
-    def observed(self) -> list[Line]:
+    def observed(self) -> list[TimelineEntry]:
         """The timeline that comes of it."""
         self.zone = zone(self.test.contact.get("timezone") or self.settings.timezone)
         start, end = self._start(), self._end()
-        book = self._set_up(start)
+        campaign_set = self._set_up(start)
         transports = {channel: Nowhere() for channel in CHANNELS}
         at = start
         for n, happening in enumerate(
@@ -181,12 +185,19 @@ class _Play:
             when = instant(happening.wall, self.zone)
             if when > at:
                 simulate(
-                    self.database, book, self.templates, transports, at, when - MOMENT
+                    self.database,
+                    campaign_set,
+                    self.templates,
+                    transports,
+                    at,
+                    when - MOMENT,
                 )
             with self.database.write() as connection:
                 self._happens(connection, happening, n, when)
             at = max(at, when)
-        simulate(self.database, book, self.templates, transports, at, max(at, end))
+        simulate(
+            self.database, campaign_set, self.templates, transports, at, max(at, end)
+        )
         with self.database.read() as connection:
             return [
                 line
@@ -228,7 +239,7 @@ class _Play:
 
     # --- what is given
 
-    def _set_up(self, start: datetime) -> Book:
+    def _set_up(self, start: datetime) -> CampaignSet:
         campaign = replace(self.campaign, status="live", holdout=0.0, max_audience=None)
         loaded = Loaded(
             settings=self.settings,
@@ -253,9 +264,9 @@ class _Play:
                 self.settings,
                 [(contact.id, 0), *([(contact.id, record.id)] if record else [])],
             )
-            book = open_book(connection, loaded, start)
+            campaign_set = open_campaign_set(connection, loaded, start)
         self.contact, self.record = contact, record
-        return book
+        return campaign_set
 
     def _contact(self, connection: Connection, start: datetime) -> Contact:
         """Someone who can be reached every way and has agreed to everything, unless the test says otherwise."""
@@ -335,18 +346,18 @@ class _Play:
 
     # --- what is seen
 
-    def _line(self, entry: Entry, start: datetime) -> Line | None:
+    def _line(self, entry: LedgerRow, start: datetime) -> TimelineEntry | None:
         text = self._text(entry)
         if text is None or (entry.code == "too-late" and entry.at == start):
             # What was over before the test begins is no part of it.
             return None
         why = f"{entry.code}: {entry.sentence}" if entry.code else None
-        return Line(local(entry.at, self.zone), text, why)
+        return TimelineEntry(local(entry.at, self.zone), text, why)
 
-    def _text(self, entry: Entry) -> str | None:
+    def _text(self, entry: LedgerRow) -> str | None:
         position = self.campaign.position_of(entry.step) if entry.step else None
         step = self.campaign.steps[position] if position is not None else None
-        name = step.template if isinstance(step, Send) else entry.step
+        name = step.template if isinstance(step, SendStep) else entry.step
         match entry.outcome:
             case "sent":
                 return f"send {name} by {entry.channel}"

@@ -28,7 +28,7 @@ GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {
 }
 
 
-class Guard(NodeTransformer):
+class OperationGuard(NodeTransformer):
     """Puts the counting into a template: into its loops and macros, where lists are made, compared, joined and printed."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name

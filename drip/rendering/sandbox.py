@@ -46,7 +46,7 @@ from drip.rendering.guarding import (
     ROUND,
     SHOWN,
     SLICED,
-    Guard,
+    OperationGuard,
 )
 from drip.rendering.limits import (
     LONGEST_SOUGHT,
@@ -142,7 +142,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
 }
 
 
-class Unknown(Undefined):
+class UnknownValue(Undefined):
     """A value that is not known: it may be asked for (`{% if contact.age %}`), but nothing else."""
 
     __slots__ = ()
@@ -170,7 +170,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
     def __init__(
-        self, *, autoescape: bool, currency: str, unknown: type[Undefined] = Unknown
+        self,
+        *,
+        autoescape: bool,
+        currency: str,
+        unknown: type[Undefined] = UnknownValue,
     ) -> None:
         super().__init__(
             autoescape=autoescape, undefined=unknown, keep_trailing_newline=True
@@ -226,7 +230,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
-            guarded = Guard().visit(tree)
+            guarded = OperationGuard().visit(tree)
         except RecursionError:
             raise TemplateSyntaxError(
                 "the template is nested too deep", 1, name, filename

@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 
 from drip import private
 from drip.core.message import (
-    Desk,
+    DeliverySession,
     Message,
     Receipt,
     Refused,
@@ -132,7 +132,7 @@ class PdfTransport:
         batch = Batch(self._folder, [letter], self._bytes([letter]))
         return batch.put_in_place()
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         """Batches of at most `MOST`. Raises TransportDown for a folder that cannot be written, Shortage if there is no room;
         nothing has begun then."""
         while some := list(islice(messages, MOST)):
@@ -140,21 +140,24 @@ class PdfTransport:
             refused: list[tuple[Message, Receipt]] = []
             for number, message in enumerate(some):
                 if number % BREATH == 0:
-                    desk.turn([], [])
+                    session.turn([], [])
                 made = self._laid_out(message)
                 if isinstance(made, Letter):
                     letters.append(made)
                 else:
                     refused.append((message, made))
-            self._deliver(letters, refused, desk)
+            self._deliver(letters, refused, session)
 
     def _deliver(
-        self, letters: list[Letter], refused: list[tuple[Message, Receipt]], desk: Desk
+        self,
+        letters: list[Letter],
+        refused: list[tuple[Message, Receipt]],
+        session: DeliverySession,
     ) -> None:
         """The file is written before the last check, so that little is left to do after it."""
         # An empty batch still says how the refused ones ended.
         batch = Batch(self._folder, letters, self._bytes(letters)) if letters else None
-        may = desk.turn(refused, [each.message for each in letters])
+        may = session.turn(refused, [each.message for each in letters])
         go = [each for each, good in zip(letters, may, strict=True) if good]
         if batch is None or not go:
             if batch:
@@ -166,14 +169,16 @@ class PdfTransport:
                 batch = Batch(self._folder, go, self._bytes(go))
             receipt = batch.put_in_place()
         except TransportDown as down:
-            desk.turn(
+            session.turn(
                 [(each.message, Unsent(str(down), "transport")) for each in go], []
             )
             raise
         except Shortage as lack:
-            desk.turn([(each.message, Unsent(str(lack), "machine")) for each in go], [])
+            session.turn(
+                [(each.message, Unsent(str(lack), "machine")) for each in go], []
+            )
             raise
-        desk.turn([(each.message, receipt) for each in go], [])
+        session.turn([(each.message, receipt) for each in go], [])
 
     def close(self) -> None:
         """Nothing is kept open."""

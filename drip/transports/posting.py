@@ -36,7 +36,7 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A status and the beginning of what came with it."""
 
     status: int
@@ -72,7 +72,7 @@ def post(
     timeout_s: float,
     *,
     private: bool,
-) -> Answer:
+) -> HttpResponse:
     """The answer; redirects are not followed. Raises TransportDown if nothing was written (Shortage, if that was for want of
     something here), Broken if something was.
 
@@ -102,7 +102,7 @@ def signed(secret: str, name: str, at: datetime, body: bytes) -> dict[str, str]:
     }
 
 
-def get(url: SplitResult, timeout_s: float) -> Answer:
+def get(url: SplitResult, timeout_s: float) -> HttpResponse:
     """What is there, on a public address; redirects are not followed. Raises TransportDown, whatever goes wrong."""
     try:
         return _asked(
@@ -119,7 +119,7 @@ def _asked(
     body: bytes | None,
     timeout_s: float,
     private: bool,
-) -> Answer:
+) -> HttpResponse:
     connection, begun = _connection(url, timeout_s, private), False
     # A socket's own time limit is for each piece of an answer, and there may be many.
     ends = threading.Timer(timeout_s, connection.cut)
@@ -131,7 +131,7 @@ def _asked(
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
-        whole = Answer(answer.status, answer.read(MOST_ANSWERED))
+        whole = HttpResponse(answer.status, answer.read(MOST_ANSWERED))
         if connection.late:
             raise Broken(f"the answer took more than {timeout_s:g} seconds")
         return whole

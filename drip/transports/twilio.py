@@ -14,8 +14,8 @@ from drip.transports.posting import (
     LATER,
     MAYBE,
     OURS,
-    Answer,
     Broken,
+    HttpResponse,
     address_of,
     down,
     post,
@@ -118,7 +118,7 @@ class TwilioTransport:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _meaning(self, answer: Answer, count: int) -> Receipt:
+    def _meaning(self, answer: HttpResponse, count: int) -> Receipt:
         told = _fields(answer.body)
         if 200 <= answer.status < 300:
             return Sent(

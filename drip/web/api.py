@@ -16,20 +16,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from drip.errors import DripError
-from drip.importing.importer import Report, take_contacts, take_event_rows
+from drip.importing.importer import ImportReport, take_contacts, take_event_rows
 from drip.importing.redeeming import Redeemed, redeem
 from drip.importing.rows import table_of
-from drip.storage import api_keys
-from drip.storage.api_keys import Answer, ApiKey
+from drip.storage.operating import api_keys
+from drip.storage.operating.api_keys import ApiKey, StoredResponse
+from drip.web.app_state import AppState, whose
 from drip.web.openapi import DESCRIPTION
-from drip.web.site import Site, whose
 
 MOST = 1_000
 NAME = re.compile(r"[!-~]{1,200}")
-Work = Callable[[Connection, Site, Any], tuple[int, dict[str, Any]]]
+Work = Callable[[Connection, AppState, Any], tuple[int, dict[str, Any]]]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not looked at: its status, a sentence and the remedy."""
 
     def __init__(self, status: int, sentence: str, help: str = "") -> None:
@@ -47,20 +47,20 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     """An address that takes JSON by POST from whoever has a token with this scope."""
 
     async def take(request: Request) -> Response:
-        site: Site = request.app.state.site
+        site: AppState = request.app.state.site
         try:
             key = await _key(site, request, scope)
             body = await request.body()
             data = _data(body) if body or "code" not in request.path_params else {}
             answer = await _answer(site, request, key, body, data, work)
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
         return Response(answer.body, answer.status, media_type="application/json")
 
     return take
 
 
-async def _key(site: Site, request: Request, scope: str) -> ApiKey:
+async def _key(site: AppState, request: Request, scope: str) -> ApiKey:
     """Whose token it is. Raises Refused."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     known = (
@@ -70,24 +70,24 @@ async def _key(site: Site, request: Request, scope: str) -> ApiKey:
     )
     if kind.lower() != "bearer" or known is None:
         if not site.wrong_tokens.spend(whose(request)):
-            raise Refused(
+            raise RequestRefused(
                 429,
                 "There were too many wrong tokens from your address.",
                 "try again in a minute",
             )
-        raise Refused(
+        raise RequestRefused(
             401,
             "The token is missing or not good.",
             "send `Authorization: Bearer …` with one of `drip keys add`",
         )
     if scope not in known.scopes:
-        raise Refused(
+        raise RequestRefused(
             403,
             f"This token is not good for {scope}.",
             f"make one with `drip keys add NAME --scope {scope}`",
         )
     if not site.requests.spend(known.name):
-        raise Refused(
+        raise RequestRefused(
             429,
             "There were too many requests with this token.",
             "send batches, and try again in a minute",
@@ -99,33 +99,33 @@ def _data(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused(400, "The body is not JSON.") from None
+        raise RequestRefused(400, "The body is not JSON.") from None
 
 
 async def _answer(
-    site: Site, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
-) -> Answer:
+    site: AppState, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
+) -> StoredResponse:
     """What is answered, now or when the same was asked before. Raises Refused."""
     name = request.headers.get("idempotency-key")
     if name is not None and not NAME.fullmatch(name):
-        raise Refused(
+        raise RequestRefused(
             400, "The Idempotency-Key is not one of 1 to 200 plain characters."
         )
     asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
     given = {**request.path_params, "data": data, "scopes": key.scopes}
 
-    def take(connection: Connection) -> Answer:
+    def take(connection: Connection) -> StoredResponse:
         before = api_keys.answer_to(connection, key, name) if name else None
         if before:
             if before.digest != asked:
-                raise Refused(
+                raise RequestRefused(
                     422,
                     "This Idempotency-Key was used for another request.",
                     "give each request its own",
                 )
             return before
         status, told = work(connection, site, given)
-        answer = Answer(asked, status, json.dumps(told, ensure_ascii=False))
+        answer = StoredResponse(asked, status, json.dumps(told, ensure_ascii=False))
         if name:
             now = site.clock()
             api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
@@ -139,7 +139,7 @@ async def _answer(
 
 
 def events(
-    connection: Connection, site: Site, given: Any
+    connection: Connection, site: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Events: of a contact each, now unless they say when."""
     now = site.clock().isoformat()
@@ -151,11 +151,13 @@ def events(
 
 
 def contacts(
-    connection: Connection, site: Site, given: Any
+    connection: Connection, site: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
-    def take(connection: Connection, settings: Any, table: Any, scopes: Any) -> Report:
+    def take(
+        connection: Connection, settings: Any, table: Any, scopes: Any
+    ) -> ImportReport:
         return take_contacts(connection, settings, table, "API", site.clock(), scopes)
 
     return _told(
@@ -164,13 +166,13 @@ def contacts(
 
 
 def coupon(
-    connection: Connection, site: Site, given: Any
+    connection: Connection, site: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Redeems a code, once."""
     try:
         done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
     except DripError as error:
-        raise Refused(409, error.sentence, error.help or "") from None
+        raise RequestRefused(409, error.sentence, error.help or "") from None
     return 200, {
         "code": done.code,
         "coupon": done.coupon,
@@ -188,7 +190,7 @@ def _items(data: Any, name: str) -> list[Any]:
     )
     items = items if isinstance(items, list) else [items]
     if len(items) > MOST:
-        raise Refused(
+        raise RequestRefused(
             413,
             f"There are {len(items):,} in one request, and {MOST:,} may be.",
             "send several",
@@ -197,9 +199,9 @@ def _items(data: Any, name: str) -> list[Any]:
 
 
 def _told(
-    take: Callable[..., Report],
+    take: Callable[..., ImportReport],
     connection: Connection,
-    site: Site,
+    site: AppState,
     items: list[Any],
     scopes: frozenset[str],
 ) -> tuple[int, dict[str, Any]]:
@@ -207,7 +209,7 @@ def _told(
     try:
         report = take(connection, site.settings, table_of(items), scopes)
     except DripError as error:
-        raise Refused(
+        raise RequestRefused(
             422, error.sentence.replace("The file has", "None of them has"), ""
         ) from None
     rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]

@@ -17,10 +17,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from drip.core.shortage import shortage
-from drip.storage.database import Database
-from drip.web import api, following, hooks, recipients
-from drip.web.guard import Guard
-from drip.web.site import HERE, Site
+from drip.storage.base.database import Database
+from drip.web import api, hooks, recipients, redirects
+from drip.web.app_state import HERE, AppState
+from drip.web.guard import RequestGuard
 from drip.worker.worker import MESSAGES, Limits, Worker
 from drip.workspace import Workspace
 
@@ -39,7 +39,7 @@ def make_app(
 ) -> Starlette:
     """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing one may take. Raises DripError if its
     files cannot be read."""
-    site = Site(workspace, database, clock, passed_s)
+    site = AppState(workspace, database, clock, passed_s)
     views = Worker(
         "The message", workspace.root, workspace.environment, passed_s, messages
     )
@@ -62,8 +62,8 @@ def make_app(
         Route("/preferences/{token}/data", recipients.ask_for_data, methods=BOTH),
         Route("/data/{token}", recipients.download),
         Route("/preferences/{token}/erase", recipients.erase, methods=BOTH),
-        Route("/c/{name}/{token}", following.click),
-        Route("/o/{token}", following.dot),
+        Route("/c/{name}/{token}", redirects.click),
+        Route("/o/{token}", redirects.dot),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
         Route("/api/events", api.taking("events", api.events), methods=["POST"]),
         Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),
@@ -78,7 +78,7 @@ def make_app(
         Route("/static/survey.js", _script),
         Route("/health", _health),
     ]
-    guard = Middleware(Guard, failed=_failed)
+    guard = Middleware(RequestGuard, failed=_failed)
     app = Starlette(
         routes=routes,
         middleware=[guard],
@@ -90,7 +90,7 @@ def make_app(
 
 
 async def _style(request: Request) -> Response:
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     return Response(site.style, media_type="text/css", headers=FOR_LONG)
 
 
@@ -105,7 +105,7 @@ async def _script(request: Request) -> Response:
 
 async def _health(request: Request) -> Response:
     """For load balancers: 503 with a sentence for whatever does not go well, among what is done again and again too."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     troubles = site.troubles()
     return PlainTextResponse(
         "\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200
@@ -115,7 +115,7 @@ async def _health(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """What there is not, and what may not be asked so."""
     assert isinstance(error, HTTPException)
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     if error.status_code == 404:
         return site.page("gone.html", site.language(request), 404)
     return PlainTextResponse(
@@ -138,7 +138,7 @@ def told_where(scope: Scope, error: Exception) -> None:
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
     """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
     told_where(scope, error)
-    site: Site = scope["app"].state.site
+    site: AppState = scope["app"].state.site
     request = Request(scope)
     return site.page("failed.html", site.language(request), status_of(error))
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 
 from drip.engine.repeating import Repeating
 from drip.web.app import status_of, told_where
-from drip.web.guard import Guard
+from drip.web.guard import RequestGuard
 
 
 def make_figures(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> Starlette:
@@ -39,7 +39,9 @@ def make_figures(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> Sta
         )
 
     routes = [Route("/health", health), Route("/{path:path}", figures)]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, failed=_failed)])
+    return Starlette(
+        routes=routes, middleware=[Middleware(RequestGuard, failed=_failed)]
+    )
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:

@@ -35,7 +35,7 @@ class TooLarge(Exception):
     """The body is larger than it may be."""
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware: `headers` on every answer that does not have its own, 413 for a body that is too large, and what `failed`
     answers where something went wrong: nothing of it gets any further, neither to the visitor nor into the server's log."""
 

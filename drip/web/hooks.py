@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from drip.engine.feedback import Feedback
 from drip.errors import DripError
 from drip.inbound.providers import Forged, Posted
-from drip.web.site import Site, whose
+from drip.web.app_state import AppState, whose
 
 log = logging.getLogger("drip.web")
 
@@ -21,7 +21,7 @@ async def take(request: Request) -> Response:
 
     Anything else than 2xx has the provider try again, which changes nothing.
     """
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     name = request.path_params["provider"]
     provider = site.providers.get(name)
     if provider is None:

@@ -18,11 +18,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from drip.core.token import Link, is_over, topic_said
 from drip.errors import DripError
-from drip.importing import answers, own_data
+from drip.importing import own_data, recipient_actions
 from drip.importing.values import parse_email
-from drip.storage import data_mails, exporting
-from drip.storage.people import Contact
-from drip.web.site import Site, address_of_reader, form_of, whose
+from drip.storage.people import data_mails
+from drip.storage.people.people import Contact
+from drip.storage.reading import exporting
+from drip.web.app_state import AppState, address_of_reader, form_of, whose
 from drip.web.words import catalogue, language_for, languages
 from drip.worker.worker import Busy, Ended, Worker
 
@@ -38,7 +39,7 @@ ASKED = {"asked": 200, "lately": 429, "no-address": 409, "dead": 409, "no-mail":
 
 async def unsubscribe(request: Request) -> Response:
     """GET asks; POST does it, for a person's button and for a mail program's (RFC 8058). The answer tells nothing about the link."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     token = request.path_params["token"]
     language, topic = site.language(request), _topic_of(site, token)
     if request.method != "POST":
@@ -51,7 +52,7 @@ async def unsubscribe(request: Request) -> Response:
     if link is not None:
         known = link
         await site.writer.do(
-            lambda connection: answers.unsubscribe(
+            lambda connection: recipient_actions.unsubscribe(
                 connection,
                 site.settings,
                 known,
@@ -68,7 +69,7 @@ async def unsubscribe(request: Request) -> Response:
 async def confirm(request: Request) -> Response:
     """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing about a link that is not ours; to whom one
     of ours comes too late, and is erased, it does not say that they are in."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     token = request.path_params["token"]
     language, topic = site.language(request), _topic_of(site, token)
     if request.method != "POST":
@@ -80,7 +81,7 @@ async def confirm(request: Request) -> Response:
     if link is not None:
         known, proof = link, _proof(site, request, language, topic)
         if not await site.writer.do(
-            lambda connection: answers.confirm(
+            lambda connection: recipient_actions.confirm(
                 connection, site.settings, known, site.clock(), proof
             )
         ):
@@ -90,12 +91,14 @@ async def confirm(request: Request) -> Response:
 
 async def survey(request: Request) -> Response:
     """One click answers: GET shows the score that was clicked, and what a person does there sends it, with a comment or none."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     link = site.link(request.path_params["token"], "survey")
-    asked = answers.asked_by(site.settings, link) if link else None
+    asked = recipient_actions.asked_by(site.settings, link) if link else None
     if link is None or asked is None:
         return _no_such_link(site, request)
-    contact = await site.read(lambda connection: answers.contact_of(connection, link))
+    contact = await site.read(
+        lambda connection: recipient_actions.contact_of(connection, link)
+    )
     language = site.language(request, contact.locale if contact else None)
     name, score = asked
     known, scores = site.settings.surveys.get(name), site.settings.scores(name)
@@ -115,7 +118,7 @@ async def survey(request: Request) -> Response:
     )
     finished = "unfinished" not in form
     counts = await site.writer.do(
-        lambda connection: answers.answer(
+        lambda connection: recipient_actions.answer(
             connection,
             site.settings,
             answered,
@@ -131,7 +134,7 @@ async def survey(request: Request) -> Response:
 
 async def view(request: Request) -> Response:
     """The message as a page, as it would be written now: by a worker, since a template may hang."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     views: Worker = request.app.state.views
     link = site.link(request.path_params["token"], "view")
     if link is None or link.detail is None:
@@ -159,7 +162,7 @@ async def view(request: Request) -> Response:
 
 async def preferences(request: Request) -> Response:
     """Topics, channels, language, a pause; why one gets this. POST saves, and shows what holds now."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     link, contact = await _whose(site, request)
     if link is None or contact is None:
         return _no_such_link(site, request)
@@ -183,8 +186,8 @@ async def preferences(request: Request) -> Response:
 
     def look(connection: Connection) -> dict[str, Any]:
         return {
-            "choices": answers.choices(connection, site.settings, known),
-            "paused": answers.paused_until(connection, known, site.clock()),
+            "choices": recipient_actions.choices(connection, site.settings, known),
+            "paused": recipient_actions.paused_until(connection, known, site.clock()),
         }
 
     language = site.language(request, known.locale)
@@ -202,7 +205,7 @@ async def preferences(request: Request) -> Response:
 
 def _saved(
     connection: Connection,
-    site: Site,
+    site: AppState,
     link: Link,
     asked: Mapping[str, str],
     wanted: set[tuple[str, str]],
@@ -210,25 +213,29 @@ def _saved(
     proof: Mapping[str, str],
 ) -> str | None:
     """Does what the button says; which one it was."""
-    contact = answers.contact_of(connection, link)
+    contact = recipient_actions.contact_of(connection, link)
     if contact is None:
         return None
     match asked.get("do"):
         case "nothing":
-            answers.unsubscribe(
+            recipient_actions.unsubscribe(
                 connection, site.settings, link, now, "preferences", everything=True
             )
         case "pause":
-            answers.pause(connection, site.settings, contact, now)
+            recipient_actions.pause(connection, site.settings, contact, now)
         case "go-on":
-            answers.go_on(connection, contact)
+            recipient_actions.go_on(connection, contact)
         case _:
-            answers.choose(connection, site.settings, contact, wanted, now, proof)
+            recipient_actions.choose(
+                connection, site.settings, contact, wanted, now, proof
+            )
             # Whoever reads another language than there is has chosen none by saving.
             if asked.get("language") in languages() and asked["language"] != asked.get(
                 "shown"
             ):
-                answers.speak(connection, site.settings, contact, asked["language"])
+                recipient_actions.speak(
+                    connection, site.settings, contact, asked["language"]
+                )
     return asked.get("do") or "save"
 
 
@@ -237,7 +244,7 @@ async def ask_for_data(request: Request) -> Response:
 
     It is not shown here: a message may have been passed on, and its links with it.
     """
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     _, contact = await _whose(site, request)
     if contact is None:
         return _no_such_link(site, request)
@@ -265,10 +272,12 @@ async def ask_for_data(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """All that is known of the person, as JSON, by a link that was sent to the address and is good for a short time."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     link = site.data_link(request.path_params["token"])
     contact = (
-        await site.read(lambda connection: answers.contact_of(connection, link))
+        await site.read(
+            lambda connection: recipient_actions.contact_of(connection, link)
+        )
         if link
         else None
     )
@@ -288,7 +297,7 @@ async def download(request: Request) -> Response:
 
 async def erase(request: Request) -> Response:
     """Erases the person, who types the address to show that it is meant (a message may have been passed on)."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     _, contact = await _whose(site, request)
     if contact is None:
         return _no_such_link(site, request)
@@ -305,12 +314,14 @@ async def erase(request: Request) -> Response:
     return site.page("erase.html", language, done=True, wrong=False)
 
 
-async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | None]:
+async def _whose(
+    site: AppState, request: Request
+) -> tuple[Link | None, Contact | None]:
     link = site.link(request.path_params["token"], "preferences")
     if link is None:
         return None, None
     return link, await site.read(
-        lambda connection: answers.contact_of(connection, link)
+        lambda connection: recipient_actions.contact_of(connection, link)
     )
 
 
@@ -319,7 +330,7 @@ async def _whose(site: Site, request: Request) -> tuple[Link | None, Contact | N
 
 async def sign_up(request: Request) -> Response:
     """A form for a topic. Whoever is in already and whoever is not get the same answer: look into your inbox."""
-    site: Site = request.app.state.site
+    site: AppState = request.app.state.site
     topic = site.settings.topics.get(request.path_params["topic"])
     language = site.language(request)
     if topic is None or topic.opt_in == "implied":
@@ -346,7 +357,7 @@ async def sign_up(request: Request) -> Response:
         key, proof = topic.key, _proof(site, request, language, topic.title)
         name = form.get("first_name", "")
         await site.writer.do(
-            lambda connection: answers.sign_up(
+            lambda connection: recipient_actions.sign_up(
                 connection,
                 site.settings,
                 key,
@@ -363,14 +374,14 @@ async def sign_up(request: Request) -> Response:
 # --- what they share
 
 
-def _topic_of(site: Site, token: str) -> str | None:
+def _topic_of(site: AppState, token: str) -> str | None:
     """The title of the topic that a link names, whether or not we signed it: the page looks the same."""
     topic = site.settings.topics.get(topic_said(token) or "")
     return topic.title if topic else None
 
 
 def _proof(
-    site: Site, request: Request, language: str, topic: str | None
+    site: AppState, request: Request, language: str, topic: str | None
 ) -> dict[str, str]:
     """What is kept of a yes: the address of the computer, and which words it was said to."""
     said = catalogue(language).ugettext("Yes, send me %(topic)s") % {
@@ -383,7 +394,7 @@ def _proof(
     }
 
 
-def _no_such_link(site: Site, request: Request) -> Response:
+def _no_such_link(site: AppState, request: Request) -> Response:
     """The same for a link that is no more and for one that never was."""
     if not site.wrong_links.spend(whose(request)):
         return _too_often()

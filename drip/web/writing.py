@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from drip.core.shortage import lacking
 from drip.engine.repeating import Repeating
-from drip.storage.database import Database
+from drip.storage.base.database import Database
 
 MOST_TOGETHER = 100
 # What has not gone well for so long is told by `/health`. A lock is waited for half as long.

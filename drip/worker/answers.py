@@ -13,20 +13,20 @@ from typing import Any
 from drip.core.calendar import local, zone
 from drip.core.message import Message, with_pictures
 from drip.core.segments import segments
-from drip.core.steps import Send
-from drip.engine.again import written_again, written_for
-from drip.engine.book import Book, book_of
+from drip.core.steps import SendStep
+from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
+from drip.engine.rerender import render_for, rerender
 from drip.errors import DripError, Problem
 from drip.preview.explaining import explained
-from drip.preview.foreseen import summed
+from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
-from drip.storage import people
-from drip.storage.database import Database
-from drip.storage.opening import open_database
-from drip.storage.pressure import Pressure
-from drip.storage.summary import Summary
+from drip.storage.base.database import Database
+from drip.storage.base.opening import open_database
+from drip.storage.people import people
+from drip.storage.reading.pressure import Pressure
+from drip.storage.reading.summary import Summary
 from drip.worker.values import plain
 from drip.workspace import Workspace, fingerprint_of
 
@@ -89,7 +89,7 @@ class Answers:
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
         self._database: Database | None = None
-        self._book: Book | None = None
+        self._campaign_set: CampaignSet | None = None
         self._version = ""
         self._workspace: Workspace
         # The newest whose settings could be read.
@@ -109,7 +109,7 @@ class Answers:
         )
         self._written.clear()
         if workspace.loaded.settings is not None:
-            self._in_force, self._book = workspace, None
+            self._in_force, self._campaign_set = workspace, None
 
     def answer(self, what: str, **about: Any) -> dict[str, Any] | bytes:
         """One question, about the files as they were at the last look. Raises DripError."""
@@ -137,7 +137,7 @@ class Answers:
             {"campaign": key, "step": step.id, "channels": step.channels}
             for key, campaign in sorted(loaded.campaigns.items())
             for step in campaign.steps
-            if isinstance(step, Send)
+            if isinstance(step, SendStep)
         ]
         own = [loaded.settings.locale] if loaded.settings else []
         variants = self._workspace.templates.variants().values()
@@ -184,7 +184,7 @@ class Answers:
             (
                 each
                 for each in campaign.steps
-                if isinstance(each, Send) and each.id == asked.step
+                if isinstance(each, SendStep) and each.id == asked.step
             ),
             None,
         )
@@ -202,7 +202,7 @@ class Answers:
                     replace(contact, locale=asked.locale) if asked.locale else contact
                 )
                 about = (campaign, step, contact, asked.channel, now, nobody())
-                message = written_for(
+                message = render_for(
                     connection, loaded.settings, workspace.templates, *about
                 )
                 return Written(self._version, message)
@@ -222,11 +222,17 @@ class Answers:
         """Empty, if there is no such message any more."""
         workspace, now = self._sound(), datetime.fromisoformat(at)
         with self._opened(workspace, now).read() as connection:
-            if self._book is None:
-                self._book = book_of(connection, workspace.loaded)
+            if self._campaign_set is None:
+                self._campaign_set = campaign_set_of(connection, workspace.loaded)
             return _page(
-                written_again(
-                    connection, self._book, workspace.templates, run, step, "email", now
+                rerender(
+                    connection,
+                    self._campaign_set,
+                    workspace.templates,
+                    run,
+                    step,
+                    "email",
+                    now,
                 )
             )
 

@@ -18,7 +18,7 @@ from drip.core.shortage import shortage
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
 from drip.worker.answers import Answers, out_of_memory
-from drip.worker.frames import Kind, packed, receive, send, unpacked
+from drip.worker.frames import FrameKind, packed, receive, send, unpacked
 
 # One that nobody has asked anything for so long gives its memory back; the next is begun when it is needed.
 IDLE_S = 600
@@ -40,11 +40,11 @@ def serve(
     answers = Answers(
         root,
         environment,
-        lambda what: send(pipe, Kind.NOTE, what.encode("utf-8", "replace")),
+        lambda what: send(pipe, FrameKind.NOTE, what.encode("utf-8", "replace")),
     )
-    kind = Kind.BEGUN
+    kind = FrameKind.BEGUN
     with contextlib.suppress(OSError):
-        while kind is not Kind.OUT_OF_MEMORY:
+        while kind is not FrameKind.OUT_OF_MEMORY:
             _, question = receive(lambda length: _taken(pipe, length))
             kind, answer = _answer(pipe, answers, question)
             send(pipe, kind, answer)
@@ -91,25 +91,27 @@ def _taken(pipe: socket.socket, length: int) -> bytes:
 
 def _answer(
     pipe: socket.socket, answers: Answers, question: bytes
-) -> tuple[Kind, bytes]:
+) -> tuple[FrameKind, bytes]:
     try:
         asked = unpacked(question)
         answers.look()
-        send(pipe, Kind.BEGUN)
+        send(pipe, FrameKind.BEGUN)
         found = answers.answer(asked.pop("what"), **asked)
         return (
-            (Kind.HTML, found)
+            (FrameKind.HTML, found)
             if isinstance(found, bytes)
-            else (Kind.JSON, packed(found))
+            else (FrameKind.JSON, packed(found))
         )
     except Exception as error:
         if out_of_memory(error):
-            return Kind.OUT_OF_MEMORY, b""
+            return FrameKind.OUT_OF_MEMORY, b""
         if lack := shortage(error):
-            return Kind.LACKS, packed({"sentence": lack.sentence, "help": lack.help})
+            return FrameKind.LACKS, packed(
+                {"sentence": lack.sentence, "help": lack.help}
+            )
         if isinstance(error, DripError):
             place = str(error.place) if error.place else None
-            return Kind.WRONG, packed(
+            return FrameKind.WRONG, packed(
                 {"sentence": error.sentence, "help": error.help, "place": place}
             )
-        return Kind.FAILED, type(error).__name__.encode()
+        return FrameKind.FAILED, type(error).__name__.encode()

@@ -17,7 +17,7 @@ HEAD = struct.Struct("!cI")
 MOST_JSON, MOST_HTML = 16 * 1024 * 1024, 128 * 1024 * 1024
 
 
-class Kind(Enum):
+class FrameKind(Enum):
     """What a frame is."""
 
     ASK = b"a"
@@ -40,21 +40,21 @@ class Nonsense(Exception):
     """What came is no frame, or not what it says it is."""
 
 
-def send(pipe: socket.socket, kind: Kind, body: bytes = b"") -> None:
+def send(pipe: socket.socket, kind: FrameKind, body: bytes = b"") -> None:
     """Raises OSError if nobody is there any more."""
     pipe.sendall(HEAD.pack(kind.value, len(body)))
     # Not both at once: of a long one there would be two.
     pipe.sendall(body)
 
 
-def receive(take: Callable[[int], bytes]) -> tuple[Kind, bytes]:
+def receive(take: Callable[[int], bytes]) -> tuple[FrameKind, bytes]:
     """The next frame; `take` gets so many bytes. Raises Nonsense, and what `take` raises."""
     name, length = HEAD.unpack(take(HEAD.size))
     try:
-        kind = Kind(name)
+        kind = FrameKind(name)
     except ValueError:
         raise Nonsense from None
-    if length > (MOST_HTML if kind is Kind.HTML else MOST_JSON):
+    if length > (MOST_HTML if kind is FrameKind.HTML else MOST_JSON):
         raise Nonsense
     return kind, take(length)
 

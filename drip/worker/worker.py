@@ -23,7 +23,7 @@ from anyio.to_thread import run_sync
 from drip.core.shortage import Shortage
 from drip.errors import DripError, Place
 from drip.worker.child import serve
-from drip.worker.frames import Kind, Nonsense, packed, receive, send, unpacked
+from drip.worker.frames import FrameKind, Nonsense, packed, receive, send, unpacked
 
 GB = 1024**3
 log = logging.getLogger("drip.web")
@@ -162,15 +162,15 @@ class Worker:
                 "has ended the process that it is made in", process.noted, _Died
             ) from None
         match kind:
-            case Kind.OUT_OF_MEMORY:
+            case FrameKind.OUT_OF_MEMORY:
                 self._end()
                 most = self._limits.memory_bytes / GB
                 raise self._ended(
                     f"takes more than {most:g} GB of memory", process.noted
                 )
-            case Kind.WRONG | Kind.LACKS:
+            case FrameKind.WRONG | FrameKind.LACKS:
                 raise answer
-            case Kind.FAILED:
+            case FrameKind.FAILED:
                 raise Failed(answer)
             case _:
                 return answer
@@ -247,28 +247,28 @@ class _Process:
         self._ending = threading.Lock()
         self.begun, self.noted = False, ""
 
-    def ask(self, question: bytes, limits: Limits) -> tuple[Kind, Any]:
+    def ask(self, question: bytes, limits: Limits) -> tuple[FrameKind, Any]:
         """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
         self.begun, self.noted = False, "the files of the workspace"
         ends = time.monotonic() + limits.ready_s
         self._pipe.settimeout(limits.ready_s)
-        send(self._pipe, Kind.ASK, question)
+        send(self._pipe, FrameKind.ASK, question)
         while True:
             kind, body = receive(lambda length: self._taken(length, ends))  # noqa: B023 - called at once
             match kind:
-                case Kind.BEGUN if not self.begun:
+                case FrameKind.BEGUN if not self.begun:
                     self.begun, ends = True, time.monotonic() + limits.answer_s
-                case Kind.NOTE:
+                case FrameKind.NOTE:
                     self.noted = " ".join(body[:200].decode("utf-8", "replace").split())
-                case Kind.HTML:
+                case FrameKind.HTML:
                     return kind, body
-                case Kind.WRONG:
+                case FrameKind.WRONG:
                     return kind, _error(unpacked(body))
-                case Kind.LACKS:
+                case FrameKind.LACKS:
                     return kind, _lack(unpacked(body))
-                case Kind.JSON:
+                case FrameKind.JSON:
                     return kind, unpacked(body)
-                case Kind.FAILED | Kind.OUT_OF_MEMORY:
+                case FrameKind.FAILED | FrameKind.OUT_OF_MEMORY:
                     return kind, body[:100].decode("utf-8", "replace")
                 case _:
                     raise Nonsense

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from drip.storage.opening import open_database, server
-from drip.storage.schema import metadata
+from drip.storage.base.opening import open_database, server
+from drip.storage.base.schema import metadata
 from tests.servers import Postgres, binaries, postgres
 
 

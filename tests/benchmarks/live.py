@@ -7,7 +7,7 @@ import time
 
 from drip.cli.demo import import_people
 from drip.cli.sample import copy_sample, write_people
-from drip.storage import operators
+from drip.storage.operating import operators
 from drip.web.dashboard import make_dashboard
 from drip.web.dashboard.passwords import hash_of
 from drip.workspace import Workspace

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from drip.core.token import Link, sign
-from drip.storage import api_keys
-from drip.storage.database import link_keys
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import link_keys
+from drip.storage.base.sqlite import SqliteDatabase
+from drip.storage.operating import api_keys
 from tests.benchmarks.scale import RUNS, folder, say
 from tests.cli import command, environment
 from tests.cli import shop as made_of

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from drip.cli.sample import copy_sample
 from drip.language.files import load_folder
-from drip.storage import who
-from drip.storage.database import index_contacts
+from drip.storage.base.database import index_contacts
+from drip.storage.people import audience_sql
 from tests.benchmarks.scale import folder, say
 from tests.cli import drip
 from tests.conftest import CORPORA
@@ -141,7 +141,9 @@ def _conditions(root: Path) -> None:
         audiences = [
             each.audience for each in loaded.campaigns.values() if each.audience
         ]
-        index_contacts(connection, who.attribute_indexes(loaded.settings, audiences))
+        index_contacts(
+            connection, audience_sql.attribute_indexes(loaded.settings, audiences)
+        )
     say("their indexes over 1,000,000 contacts made", [time.monotonic() - began])
     compiled, asked, scans = [], [], 0
     with world.database.read() as connection:
@@ -149,7 +151,9 @@ def _conditions(root: Path) -> None:
             began = time.monotonic()
             found = [
                 each.compile(connection.engine)
-                for each in who.statements(connection, loaded.settings, audience, now)
+                for each in audience_sql.statements(
+                    connection, loaded.settings, audience, now
+                )
             ]
             compiled.append(time.monotonic() - began)
             assert found
@@ -159,7 +163,7 @@ def _conditions(root: Path) -> None:
             )
             if n % 20 == 0:
                 began = time.monotonic()
-                who.matching(connection, loaded.settings, audience, now)
+                audience_sql.matching(connection, loaded.settings, audience, now)
                 asked.append(time.monotonic() - began)
     say("one compiled", compiled)
     say("one asked, of every twentieth", asked)

@@ -21,13 +21,13 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import text
 
 from drip.cli.sample import copy_sample
-from drip.engine.book import Book
-from drip.engine.entry import Doorkeeper
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.entry import Enroller
 from drip.engine.planner import plan
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage.database import Database
-from drip.storage.opening import open_database, server
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import Database
+from drip.storage.base.opening import open_database, server
+from drip.storage.base.sqlite import SqliteDatabase
 from drip.workspace import Workspace
 from tests.benchmarks import crowd
 from tests.benchmarks.databases import kinds, moved
@@ -127,7 +127,7 @@ def _ticks(size: int, where: Postgres | None) -> float:
                 SETTINGS + MORE,
                 address=moved(root / ".drip" / "drip.db", where, NOW),
             )
-        tick = _ticker(world, world.workspace.book(world.database, NOW))
+        tick = _ticker(world, world.workspace.campaign_set(world.database, NOW))
         # The first ones look at everything there is.
         for minutes in (0, 60, 120):
             tick(NOW + timedelta(minutes=minutes))
@@ -166,10 +166,10 @@ def _all_sent(world: World) -> None:
         )
 
 
-def _ticker(world: World, book: Book) -> Callable[[datetime], None]:
-    doorkeeper = Doorkeeper()
+def _ticker(world: World, campaign_set: CampaignSet) -> Callable[[datetime], None]:
+    enroller = Enroller()
     return lambda now: plan(
-        world.database, book, world.workspace.templates, doorkeeper, now
+        world.database, campaign_set, world.workspace.templates, enroller, now
     )
 
 
@@ -188,8 +188,8 @@ def blast(size: int = 1_000_000, runs: int = RUNS) -> None:
             crowd.people(connection, size)
             crowd.consent(connection, "newsletter", 100)
             crowd.history(connection, 5, NOW)
-        book = world.workspace.book(world.database, NOW)
-        plan(world.database, book, world.workspace.templates, Doorkeeper(), NOW)
+        campaign_set = world.workspace.campaign_set(world.database, NOW)
+        plan(world.database, campaign_set, world.workspace.templates, Enroller(), NOW)
         world.database.close()
         file = root / "world" / ".drip" / "drip.db"
         with closing(sqlite3.connect(file)) as copied:
@@ -204,9 +204,9 @@ def blast(size: int = 1_000_000, runs: int = RUNS) -> None:
                     partial(
                         plan,
                         database,
-                        book,
+                        campaign_set,
                         world.workspace.templates,
-                        Doorkeeper(),
+                        Enroller(),
                         BLAST_AT,
                     )
                 )
@@ -291,12 +291,17 @@ def ledger(size: int = 5_000) -> None:
         gallery(root, size)
         workspace = Workspace(root, {})
         with workspace.database(NOW) as database, rehearsal(database, NOW) as copy:
-            book, nowhere = (
-                workspace.book(copy, NOW),
+            campaign_set, nowhere = (
+                workspace.campaign_set(copy, NOW),
                 dict.fromkeys(workspace.settings.transports, Nowhere()),
             )
             simulate(
-                copy, book, workspace.templates, nowhere, NOW, NOW + timedelta(days=30)
+                copy,
+                campaign_set,
+                workspace.templates,
+                nowhere,
+                NOW,
+                NOW + timedelta(days=30),
             )
             with copy.read() as connection:
                 sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN ('judgements', 'reasons') OR name LIKE 'ix_judgements%'"
@@ -334,7 +339,7 @@ def gallery(root: Path, size: int) -> None:
             ):
                 crowd.events(connection, name, percent, NOW)
         # As a workspace that is at work has it: with what follows from all this worked out.
-        workspace.book(database, NOW)
+        workspace.campaign_set(database, NOW)
 
 
 def preview(size: int = 1_000_000, runs: int = RUNS) -> None:

@@ -24,9 +24,9 @@ import jinja2
 from drip.cli.context import read_clock
 from drip.core.message import Mailbox, Message, Pieced, Receipt, Sent
 from drip.daemon.senders import Senders
-from drip.engine.entry import Doorkeeper
+from drip.engine.entry import Enroller
 from drip.engine.planner import plan
-from drip.storage import control
+from drip.storage.operating import control
 from drip.transports.mime import to_bytes
 from drip.transports.smtp import SmtpTransport
 from tests.benchmarks import crowd
@@ -135,9 +135,9 @@ def _outbox(root: Path, size: int, port: int) -> Path:
     with world.database.write() as connection:
         crowd.people(connection, size)
         crowd.consent(connection, "newsletter", 100)
-    book = world.workspace.book(world.database, NOW)
+    campaign_set = world.workspace.campaign_set(world.database, NOW)
     for at in (NOW, BLAST_AT):
-        plan(world.database, book, world.workspace.templates, Doorkeeper(), at)
+        plan(world.database, campaign_set, world.workspace.templates, Enroller(), at)
     with world.database.write() as connection:
         assert control.start_daemon(connection, 1, BLAST_AT) == 1
     world.database.close()
@@ -334,10 +334,10 @@ def _delivered(port: int, message: Message, count: int, connections: int) -> Non
         "connections": str(connections),
     }
     transport = SmtpTransport(options)
-    book = _Book()
-    transport.deliver(_copies(message, count), book)
+    campaign_set = _Book()
+    transport.deliver(_copies(message, count), campaign_set)
     transport.close()
-    assert book.sent == count
+    assert campaign_set.sent == count
 
 
 def _copies(message: Message, count: int) -> Iterator[Message]:

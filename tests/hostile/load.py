@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drip.core.token import Link, sign
-from drip.storage.database import link_keys
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import link_keys
+from drip.storage.base.sqlite import SqliteDatabase
 from tests.cli import command, environment, everybody
 from tests.cli import shop as made_of
 from tests.world import LETTER, SETTINGS

@@ -25,9 +25,9 @@ from starlette.routing import Route
 from drip.cli import drip as drip_group
 from drip.errors import DripError
 from drip.web import connections, protocol, server
-from drip.web.guard import Guard
+from drip.web.app_state import whose
+from drip.web.guard import RequestGuard
 from drip.web.server import listen, serving
-from drip.web.site import whose
 from tests.cli import drip, environment
 from tests.cli import shop as made_of
 from tests.world import SETTINGS
@@ -76,7 +76,7 @@ APP = Starlette(
         Route("/waits", _waits),
         Route("/fields", _fields, methods=["POST"]),
     ],
-    middleware=[Middleware(Guard, failed=_failed)],
+    middleware=[Middleware(RequestGuard, failed=_failed)],
 )
 
 

@@ -23,15 +23,17 @@ from drip.core.token import Link, message_name
 from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
 from drip.engine.feedback import Feedback
-from drip.importing import answers
+from drip.importing import recipient_actions
 from drip.importing.rows import LONGEST_ROW, Row, write_rejected
 from drip.inbound.reading import Finding
-from drip.storage import alarms, api_keys, data_mails, erasing, notices, people, tasks
-from drip.storage.database import Database, workspace_id
-from drip.storage.opening import migrate, server
-from drip.storage.postgresql import PostgresqlDatabase
-from drip.storage.schema import metadata
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import Database, workspace_id
+from drip.storage.base.opening import migrate, server
+from drip.storage.base.postgresql import PostgresqlDatabase
+from drip.storage.base.schema import metadata
+from drip.storage.base.sqlite import SqliteDatabase
+from drip.storage.campaigns import tasks
+from drip.storage.operating import alarms, api_keys, webhook_outbox
+from drip.storage.people import data_mails, erasing, people
 from drip.transports.files import FilesTransport
 from drip.transports.tasks import TasksTransport
 from tests.servers import binaries
@@ -244,10 +246,12 @@ def _is_written_to(made: World) -> None:
         ).first()
         assert sent
         link = Link("survey", own.id, "service", sent.run_id, "visit:2")
-        answers.answer(
+        recipient_actions.answer(
             connection, made.workspace.settings, link, noon, f"{MARK} was cold"
         )
-        notices.add(connection, "unsubscribed", [(own.id, {"contact": KEY})], noon)
+        webhook_outbox.add(
+            connection, "unsubscribed", [(own.id, {"contact": KEY})], noon
+        )
         alarms.raised(connection, "trouble", "", f"550 <{EMAIL.upper()}> said no", noon)
         about = message_name(workspace_id(connection), sent.run_id, sent.step, "email")
     feedback = Feedback(made.database, noon + timedelta(hours=1))
@@ -588,20 +592,22 @@ def test_a_notice_that_was_not_told_keeps_its_number(world: Worlds) -> None:
     )
     made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
     with made.database.write() as connection:
-        notices.want(connection, {"crm": ["sent"]})
-        notices.add(
+        webhook_outbox.want(connection, {"crm": ["sent"]})
+        webhook_outbox.add(
             connection,
             "sent",
             [(2, {"contact": "ben"}), (1, {"contact": "ana"})],
             at("2026-01-02"),
         )
-        before = notices.newest(connection)
+        before = webhook_outbox.newest(connection)
         erasing.erase(connection, 1, at("2026-01-02"))
-        notices.add(connection, "sent", [(2, {"contact": "ben"})], at("2026-01-03"))
-        assert notices.newest(connection) == before + 1
+        webhook_outbox.add(
+            connection, "sent", [(2, {"contact": "ben"})], at("2026-01-03")
+        )
+        assert webhook_outbox.newest(connection) == before + 1
         told = [
             each.data["contact"]
-            for each in notices.after(connection, "crm", ["sent"], 10)
+            for each in webhook_outbox.after(connection, "crm", ["sent"], 10)
         ]
     assert told == ["ben", "ben"]
 
@@ -645,7 +651,7 @@ def test_a_key_of_erased_people_is_refused_at_every_door(
         ]
     with made.database.write() as connection:
         settings = made.workspace.settings
-        answers.sign_up(
+        recipient_actions.sign_up(
             connection,
             settings,
             "news",

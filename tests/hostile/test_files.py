@@ -181,7 +181,9 @@ def test_rows_that_are_large_are_stored_in_smaller_batches(
         tmp_path / "a.csv", "key\n" + "".join(f"{'x' * 300}{n}\n" for n in range(10))
     )
     batches = list(
-        importer._batches(open_table(path).rows, importer.Report(), lambda rows: None)
+        importer._batches(
+            open_table(path).rows, importer.ImportReport(), lambda rows: None
+        )
     )
     assert [len(batch) for batch in batches] == [4, 4, 2]
 

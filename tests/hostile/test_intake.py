@@ -13,8 +13,9 @@ from drip.engine.feedback import Feedback
 from drip.importing.settling import settle_task
 from drip.inbound.reading import Finding
 from drip.language.files import load_folder
-from drip.storage import api_keys, people
-from drip.storage.people import Contact
+from drip.storage.operating import api_keys
+from drip.storage.people import people
+from drip.storage.people.people import Contact
 from tests.cli import drip
 from tests.web import pages
 from tests.world import World, at

@@ -16,13 +16,14 @@ import pytest
 from drip.core.fields import parse_zone
 from drip.core.message import Message, Receipt, Transport
 from drip.core.shortage import Shortage, said, shortage
-from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper
+from drip.engine.entry import Enroller
+from drip.engine.tick import tick
 from drip.importing.rows import open_table
 from drip.inbound import mail
 from drip.rendering.templates import Templates
-from drip.storage import control, outbox
+from drip.storage.operating import control
+from drip.storage.sending import outbox
 from drip.transports.files import FilesTransport
 from drip.transports.smtp import SmtpTransport
 from drip.transports.webhook import WebhookTransport
@@ -271,7 +272,7 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
             return super().send(message)  # type: ignore[no-any-return]
 
     transport = Filling()
-    book, doorkeeper = made.workspace.book(made.database, NOW), Doorkeeper()
+    campaign_set, enroller = made.workspace.campaign_set(made.database, NOW), Enroller()
     with made.database.write() as connection:
         number = control.start_daemon(connection, 1, NOW)
     dispatcher = Dispatcher(
@@ -283,7 +284,7 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
     )
     try:
         with pytest.raises(Shortage):
-            beat(book, doorkeeper, dispatcher)
+            tick(campaign_set, enroller, dispatcher)
         with pytest.raises(Shortage):
             dispatcher.store()
     finally:
@@ -291,7 +292,7 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
     left = len(transport.messages)
     assert left == 1
     dispatcher.transports = {"email": made.transport}
-    assert beat(book, doorkeeper, dispatcher).held == 0
+    assert tick(campaign_set, enroller, dispatcher).held == 0
     assert states(made) == {"sent": 3}
     assert left + len(made.transport.messages) == 3
 

@@ -24,27 +24,27 @@ from drip.cli.context import read_clock
 from drip.core.shortage import Shortage
 from drip.daemon import Daemon
 from drip.daemon import daemon as daemons
-from drip.daemon.courier import Courier
+from drip.daemon.alarm_notifier import AlarmNotifier
 from drip.daemon.metrics import registry_of
-from drip.daemon.teller import Teller
-from drip.storage import alarms
-from drip.storage.database import Database, add_link_key, drop_link_keys
-from drip.web import site as sites
+from drip.daemon.webhook_sender import WebhookSender
+from drip.storage.base.database import Database, add_link_key, drop_link_keys
+from drip.storage.operating import alarms
+from drip.web import app_state as sites
+from drip.web.app_state import AppState
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.figures import make_figures
-from drip.web.site import Site
 from drip.web.writing import Writer
 from drip.workspace import Workspace
 from tests.mail_server import MailServer
 from tests.servers import Postgres
 from tests.test_dashboard import NOW as THEN
-from tests.test_dashboard import desk, inside
+from tests.test_dashboard import dashboard, inside
 from tests.test_metrics import figures
 from tests.test_webhook import server
 from tests.web import Pages, pages, serving
 from tests.world import World
 
-__all__ = ["desk", "inside"]
+__all__ = ["dashboard", "inside"]
 Worlds = Callable[..., World]
 NOW = datetime(2026, 11, 26, 16, tzinfo=UTC)
 WELCOME = """
@@ -93,7 +93,7 @@ def told(caplog: pytest.LogCaptureFixture, begin: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drip.web.site.FRESH_S", 0.02)
+    monkeypatch.setattr("drip.web.app_state.FRESH_S", 0.02)
 
 
 @pytest.fixture
@@ -247,9 +247,11 @@ def test_the_dashboards_health_fails_and_comes_back(
 
 
 def test_a_forecast_without_a_thread_is_made_when_somebody_looks_again(
-    desk: Pages, monkeypatch: pytest.MonkeyPatch
+    dashboard: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Site(desk.world.workspace, desk.world.database, lambda: THEN, lambda: 0.0)
+    site = AppState(
+        dashboard.world.workspace, dashboard.world.database, lambda: THEN, lambda: 0.0
+    )
     forecasts = Forecasts(site)
     with monkeypatch.context() as patched:
         Fault(RuntimeError("can't start new thread")).put(
@@ -387,8 +389,8 @@ def test_the_beat_goes_on_after_any_error(
 @pytest.mark.parametrize(
     ("where", "name", "task"),
     [
-        (Teller, "tell", "Telling of alarms"),
-        (Courier, "deliver", "Telling other programs"),
+        (AlarmNotifier, "tell", "Telling of alarms"),
+        (WebhookSender, "deliver", "Telling other programs"),
     ],
 )
 def test_what_goes_on_beside_the_beat_goes_on_after_any_error(
@@ -423,18 +425,18 @@ def test_a_webhook_that_fails_as_nobody_foresaw_keeps_no_other_from_being_told(
         )
         made.workspace.environment = {"HOOK": "s"}  # type: ignore[misc]
         made.contacts("key,email,news", "ana,ana@example.com,yes")
-        made.workspace.book(made.database, NOW)
-        courier = Courier(made.database, lambda: NOW, lambda: False)
+        made.workspace.campaign_set(made.database, NOW)
+        courier = WebhookSender(made.database, lambda: NOW, lambda: False)
         told_one = []
-        real = Courier._post
+        real = WebhookSender._post
 
-        def fails(self: Courier, hook: Any, *more: Any) -> None:
+        def fails(self: WebhookSender, hook: Any, *more: Any) -> None:
             if hook.key == "one":
                 raise RuntimeError("boom")
             told_one.append(hook.key)
             real(self, hook, *more)
 
-        monkeypatch.setattr(Courier, "_post", fails)
+        monkeypatch.setattr(WebhookSender, "_post", fails)
         made.events("event,contact,id,at", f"shop.joined,ana,1,{NOW.isoformat()}")
         made.beat(NOW)
         with pytest.raises(RuntimeError, match="boom"):
@@ -560,7 +562,7 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
 def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
     world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("drip.storage.sqlite.HOW_LONG_TO_WAIT_MS", 50)
+    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 50)
     made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
     made.contacts("key,email,news", "ana,ana@example.com,yes")
     with daemon_of(made) as working, pages(made, NOW) as site:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from drip.storage import operators
+from drip.storage.operating import operators
 from drip.worker.worker import GB, MESSAGES, TIMELINES, Limits
 from tests.cli import command, environment
 from tests.test_dashboard import CAMPAIGNS, NOW, SETTINGS, kept, log_in, told
@@ -61,7 +61,7 @@ def shop(world: Worlds) -> World:
 
 
 @contextlib.contextmanager
-def desk(
+def dashboard(
     world: World, messages: Limits = MESSAGES, timelines: Limits = TIMELINES
 ) -> Iterator[Pages]:
     """Its dashboard, somebody logged in."""
@@ -134,7 +134,7 @@ def test_a_template_that_takes_too_long_is_ended_and_holds_up_nobody(
     world: Worlds,
 ) -> None:
     made = shop(world)
-    with desk(made, SOON) as served, ThreadPoolExecutor(2) as visitors:
+    with dashboard(made, SOON) as served, ThreadPoolExecutor(2) as visitors:
         assert asked(served, PROMO)[0] == "Hello Ana"
         made.write("templates/letter.md", LONG)
         first = visitors.submit(asked, served, LETTER)
@@ -154,7 +154,7 @@ def test_what_was_ended_is_not_tried_again_until_a_file_has_changed_or_a_minute_
     world: Worlds,
 ) -> None:
     made = shop(world)
-    with desk(made, SOON) as served:
+    with dashboard(made, SOON) as served:
         made.write("templates/letter.md", LONG)
         assert "longer than 1 seconds" in asked(served, LETTER)[0]
         again = asked(served, f"{LETTER}&contact=ben")
@@ -171,7 +171,7 @@ def test_what_was_ended_is_not_tried_again_until_a_file_has_changed_or_a_minute_
 
 def test_a_template_that_takes_too_much_memory_is_ended(world: Worlds) -> None:
     made = shop(world)
-    with desk(made, Limits(answer_s=60.0, memory_bytes=GB // 8)) as served:
+    with dashboard(made, Limits(answer_s=60.0, memory_bytes=GB // 8)) as served:
         made.write("templates/letter.md", LONG)
         said, _ = asked(served, LETTER)
         assert (
@@ -186,7 +186,7 @@ def test_the_page_around_it_says_which_template_it_is_and_what_to_do(
 ) -> None:
     made = shop(world)
     made.write("templates/letter.md", LONG)
-    with desk(made, SOON) as served:
+    with dashboard(made, SOON) as served:
         page = served.get(f"/live?{LETTER}")
         assert page.status_code == 200
         assert (
@@ -201,7 +201,7 @@ def test_a_contact_s_timeline_is_simulated_where_it_holds_up_nobody(
 ) -> None:
     made = shop(world)
     made.write("templates/letter.md", LONG)
-    with desk(made, timelines=SOON) as served, ThreadPoolExecutor(1) as visitors:
+    with dashboard(made, timelines=SOON) as served, ThreadPoolExecutor(1) as visitors:
         simulated = visitors.submit(served.get, "/contacts/ana")
         assert asked(served, PROMO)[0] == "Hello Ana"
         answer = simulated.result()
@@ -232,7 +232,7 @@ def test_a_worker_that_is_killed_is_begun_anew_and_nobody_notices(
     world: Worlds,
 ) -> None:
     made = shop(world)
-    with desk(made) as served, ThreadPoolExecutor(1) as visitors:
+    with dashboard(made) as served, ThreadPoolExecutor(1) as visitors:
         assert asked(served, PROMO)[0] == "Hello Ana"
         os.kill(*workers(), signal.SIGKILL)
         assert asked(served, PROMO)[0] == "Hello Ana"
@@ -246,7 +246,10 @@ def test_a_worker_that_is_killed_is_begun_anew_and_nobody_notices(
 def test_what_kills_each_worker_that_tries_is_told(world: Worlds) -> None:
     made = shop(world)
     made.write("templates/letter.md", LONG)
-    with desk(made, Limits(answer_s=60.0)) as served, ThreadPoolExecutor(1) as visitors:
+    with (
+        dashboard(made, Limits(answer_s=60.0)) as served,
+        ThreadPoolExecutor(1) as visitors,
+    ):
         answer = visitors.submit(asked, served, LETTER)
         while not answer.done():
             for number in workers():
@@ -263,7 +266,7 @@ def test_nothing_is_left_once_the_server_has_ended(
     folder = made.root / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    with desk(made) as served:
+    with dashboard(made) as served:
         assert (
             asked(served, PROMO)[0] == "Hello Ana"
             and told(served, "/contacts/ana")["coming"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from drip.storage import alarms
-from drip.storage.alarms import Alarm
+from drip.storage.operating import alarms
+from drip.storage.operating.alarms import Alarm
 from tests.cli import command, environment
 from tests.mail_server import MailServer
 from tests.test_senders import children

@@ -9,22 +9,15 @@ import pytest
 from sqlalchemy import Connection
 
 from drip.core.token import Link
-from drip.importing import answers
-from drip.preview.foreseen import foreseen
-from drip.storage import (
-    api_keys,
-    consents,
-    history,
-    notices,
-    operators,
-    people,
-    sign_ups,
-    tasks,
-)
-from drip.storage.ledger import entries
-from drip.storage.people import Contact
-from drip.storage.schema import metadata
-from drip.storage.sign_ups import SignUp
+from drip.importing import recipient_actions
+from drip.preview.forecast import forecast
+from drip.storage.base.schema import metadata
+from drip.storage.campaigns import tasks
+from drip.storage.operating import api_keys, operators, webhook_outbox
+from drip.storage.people import consents, history, people, sign_ups
+from drip.storage.people.people import Contact
+from drip.storage.people.sign_ups import SignUp
+from drip.storage.reading.ledger import entries
 from drip.web.dashboard.passwords import hash_of
 from tests.cli import drip
 from tests.web import board
@@ -122,7 +115,7 @@ def shop(
 
 def sign_up(made: World, email: str, now: str, topic: str = "news") -> None:
     with made.database.write() as connection:
-        answers.sign_up(
+        recipient_actions.sign_up(
             connection, made.workspace.settings, topic, email, "Eve", "en", at(now), {}
         )
 
@@ -186,7 +179,7 @@ def test_however_many_run_out_at_once_the_answers_that_are_kept_are_looked_throu
         api_keys.add(connection, "till", "drip_token", ["events"], at("2026-11-20"))
         key = api_keys.find(connection, "drip_token")
         assert key
-        refused = api_keys.Answer(
+        refused = api_keys.StoredResponse(
             "",
             200,
             f'{{"rejected": [{{"reason": "there is no contact `1.{STRANGER}`"}}]}}',
@@ -246,12 +239,14 @@ def test_a_daemon_that_was_down_for_longer_writes_to_nobody(world: Worlds) -> No
 def confirm(made: World, contact: Contact, now: str) -> None:
     with made.database.write() as connection:
         link = Link("confirm", contact.id, "news", 1, None)
-        answers.confirm(connection, made.workspace.settings, link, at(now), {})
+        recipient_actions.confirm(
+            connection, made.workspace.settings, link, at(now), {}
+        )
 
 
 def prefer(made: World, contact: Contact, now: str) -> None:
     with made.database.write() as connection:
-        answers.choose(
+        recipient_actions.choose(
             connection,
             made.workspace.settings,
             contact,
@@ -356,10 +351,10 @@ def test_a_no_by_the_confirmations_own_link_leaves_it_what_it_is(world: Worlds) 
     assert stranger
     with made.database.write() as connection:
         link = Link("unsubscribe", stranger.id, "news", 1, None)
-        answers.unsubscribe(
+        recipient_actions.unsubscribe(
             connection, made.workspace.settings, link, at("2026-11-21 13:00"), "page"
         )
-        answers.choose(
+        recipient_actions.choose(
             connection,
             made.workspace.settings,
             stranger,
@@ -433,7 +428,9 @@ def test_a_single_topic_is_taken_at_its_word_and_implies_no_other(
     with made.database.read() as connection:
         on = {
             each.topic
-            for each in answers.choices(connection, made.workspace.settings, stranger)
+            for each in recipient_actions.choices(
+                connection, made.workspace.settings, stranger
+            )
             if each.on
         }
     assert on == {"offers"}
@@ -450,7 +447,7 @@ def test_preferences_of_a_single_sign_up_stay_as_the_page_showed_them(
     stranger = contact_of(made)
     assert stranger
     with made.database.write() as connection:
-        answers.choose(
+        recipient_actions.choose(
             connection,
             made.workspace.settings,
             stranger,
@@ -500,11 +497,11 @@ def test_other_programs_are_told_nothing_of_it(world: Worlds) -> None:
     assert stranger
     with made.database.write() as connection:
         link = Link("unsubscribe", stranger.id, "news", 1, None)
-        answers.unsubscribe(
+        recipient_actions.unsubscribe(
             connection, made.workspace.settings, link, at("2026-11-21 16:00"), "page"
         )
     with made.database.read() as connection:
-        told = notices.after(connection, "crm", ["sent", "unsubscribed"], 100)
+        told = webhook_outbox.after(connection, "crm", ["sent", "unsubscribed"], 100)
     assert {each.data["contact"] for each in told} == {"ana"}
 
 
@@ -575,18 +572,18 @@ def test_no_page_shows_it_but_its_own_which_says_what_it_is(world: Worlds) -> No
             hash_of("correct horse battery staple"),
             at("2026-11-01 10:00"),
         )
-    with board(made, at("2026-11-21 13:00")) as desk:
-        desk.post(
+    with board(made, at("2026-11-21 13:00")) as dashboard:
+        dashboard.post(
             "/login", data={"name": "op", "password": "correct horse battery staple"}
         )
         for page in PAGES:
-            answer = desk.get(page)
+            answer = dashboard.get(page)
             assert answer.status_code == 200 and "stranger" not in answer.text, page
         assert (
-            "1 of 1." in desk.get("/contacts").text
-            and "0 of 1." in desk.get("/contacts?q=strang").text
+            "1 of 1." in dashboard.get("/contacts").text
+            and "0 of 1." in dashboard.get("/contacts?q=strang").text
         )
-        own = desk.get(f"/contacts/{STRANGER}").text
+        own = dashboard.get(f"/contacts/{STRANGER}").text
         assert (
             "a sign-up that nobody has confirmed" in own
             and "Fri 27 Nov 2026 at 07:00" in own
@@ -617,7 +614,7 @@ def test_the_preview_erases_it_when_the_daemon_does(world: Worlds) -> None:
     sign_up(made, STRANGER, "2026-11-20 13:00")
     sign_up(made, "other@example.com", "2026-11-21 03:00", topic="offers")
     start, end = at("2026-11-20 13:00"), at("2026-12-05 13:00")
-    with foreseen(made.workspace, made.database, start, end) as found:
+    with forecast(made.workspace, made.database, start, end) as found:
         foretold = list(found.entries())
     made.run("2026-11-20 13:00", "2026-12-05 13:00")
     with made.database.read() as connection:

@@ -15,8 +15,8 @@ from drip.language.files import load_folder
 from drip.language.reader import LONGEST_TEXT, MOST_BYTES, parse
 from drip.language.steps import MOST_STEPS
 from drip.rendering.templates import Templates
-from drip.storage import consents
-from drip.storage.consents import Consent
+from drip.storage.people import consents
+from drip.storage.people.consents import Consent
 from tests.hostile.test_sign_ups import contact_of, shop, sign_up
 from tests.world import LETTER, World, at
 

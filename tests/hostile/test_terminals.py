@@ -15,13 +15,13 @@ from sqlalchemy import text
 
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.sample import copy_sample
-from drip.cli.screen import Table, complain, draw, say, words
+from drip.cli.screen import TerminalTable, complain, draw, say, words
 from drip.core.characters import HIDDEN
-from drip.daemon.teller import _message
+from drip.daemon.alarm_notifier import _message
 from drip.errors import DripError, Place, Problem, Problems
 from drip.pytest_plugin import _lines
-from drip.storage import alarms, api_keys, control
-from drip.storage.alarms import Alarm
+from drip.storage.operating import alarms, api_keys, control
+from drip.storage.operating.alarms import Alarm
 from tests.cli import drip
 from tests.test_inbound import report
 from tests.world import World, at
@@ -54,7 +54,7 @@ def test_a_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_has_as_many_rows_as_it_was_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    table = Table(HOSTILE)
+    table = TerminalTable(HOSTILE)
     table.add_column(HOSTILE, no_wrap=True, overflow="crop", max_width=20)
     table.add_row("ana\nben", style="bold")
     table.add_row(words("[bold]chloe[/]", style="red"))

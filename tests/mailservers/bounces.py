@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from drip.storage import people
-from drip.storage.opening import open_database
-from drip.storage.schema import contacts, deliveries, messages
+from drip.storage.base.opening import open_database
+from drip.storage.base.schema import contacts, deliveries, messages
+from drip.storage.people import people
 from tests.cli import drip, shop
 from tests.mailservers.cage import FAR, HOSTNAME
 from tests.mailservers.debian import Caged, Debian

@@ -14,8 +14,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from drip.core.message import (
-    Desk,
     Message,
+    OutboxSession,
     Receipt,
     Refused,
     Sent,
@@ -26,17 +26,19 @@ from drip.core.message import (
 from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
-from drip.engine.beat import beat
 from drip.engine.dispatcher import Dispatcher
-from drip.engine.entry import Doorkeeper
-from drip.engine.handover import LeaseLost
+from drip.engine.entry import Enroller
+from drip.engine.outbox_session import LeaseLost
+from drip.engine.tick import tick
 from drip.errors import DripError
 from drip.importing.importer import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
-from drip.storage import consents, control, outbox, people, relays
-from drip.storage.consents import Consent
-from drip.storage.database import Database
-from drip.storage.ledger import Entry, entries
+from drip.storage.base.database import Database
+from drip.storage.operating import control
+from drip.storage.people import consents, people
+from drip.storage.people.consents import Consent
+from drip.storage.reading.ledger import LedgerRow, entries
+from drip.storage.sending import outbox, relays
 from drip.workspace import Workspace
 from tests.simulation.machine import Killed, Machine
 from tests.world import World, at
@@ -213,7 +215,7 @@ class Lanes(Wire):
     def _relays(self) -> bool:
         return self._machine.true >= START + self._machine.relays_after
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: OutboxSession) -> None:
         ended: list[tuple[Message, Receipt]] = []
         while lot := list(islice(messages, self.WIDTH)):
             ready = []
@@ -234,10 +236,10 @@ class Lanes(Wire):
                     else:
                         ready.append(message)
             except TransportDown:
-                desk.turn(ended, [])
+                session.turn(ended, [])
                 raise
             self._trace.accepts |= bool(ready)
-            may = desk.turn(ended, ready)
+            may = session.turn(ended, ready)
             since = self._machine.true
             going = [
                 (message, self._begin(message))
@@ -247,7 +249,7 @@ class Lanes(Wire):
             ended = [
                 (message, self._rest(message, began, since)) for message, began in going
             ]
-        desk.turn(ended, [])
+        session.turn(ended, [])
 
     def _rest(self, message: Message, began: datetime, since: datetime) -> Receipt:
         """The server waits for the rest of a text only for so long, whatever this side is busy with."""
@@ -299,8 +301,8 @@ class House:
         self.machine = Machine(self.seed, START)
         self.trace = Trace()
         self.orders: list[tuple[str, str, datetime]] = []
-        self.foreseen: list[Entry] = []
-        self.happened: list[Entry] = []
+        self.foreseen: list[LedgerRow] = []
+        self.happened: list[LedgerRow] = []
         self.granted_before: set[int] = set()
 
     def _campaign(self, key: str, chance: random.Random) -> str:
@@ -376,7 +378,7 @@ class House:
         database = machine.database(self.path)
         wire = self._wire()
         try:
-            doorkeeper = Doorkeeper()
+            enroller = Enroller()
             workspace = Workspace(self.folder, {})
             dispatcher = Dispatcher(
                 database, workspace.templates, {"email": wire}, machine.now, fence=0
@@ -390,7 +392,7 @@ class House:
                                 connection, 1, now, alone=False
                             )
                     workspace.reload()
-                    beat(workspace.book(database, now), doorkeeper, dispatcher)
+                    tick(workspace.campaign_set(database, now), enroller, dispatcher)
                 machine.sleep_until_next(machine.chance.choice([5, 30, 120, 240, 480]))
         except Killed:
             if machine.faulty:
@@ -551,7 +553,7 @@ class House:
         with rehearsal(database, start) as copy:
             simulate(
                 copy,
-                self.world.workspace.book(copy, start),
+                self.world.workspace.campaign_set(copy, start),
                 templates,
                 {"email": Nowhere()},
                 start,
@@ -563,7 +565,7 @@ class House:
         clock = _Follows(machine)
         simulate(
             database,
-            self.world.workspace.book(database, start),
+            self.world.workspace.campaign_set(database, start),
             templates,
             {"email": honest},
             start,
@@ -587,7 +589,7 @@ class _Follows:
         self._machine.true = now
 
 
-def _ledger(database: Database, start: datetime, end: datetime) -> list[Entry]:
+def _ledger(database: Database, start: datetime, end: datetime) -> list[LedgerRow]:
     with database.read() as connection:
         return list(entries(connection, since=start, until=end))
 

@@ -19,11 +19,11 @@ from typing import Any
 from greenlet import greenlet
 from sqlalchemy import event
 
-from drip.storage.database import Database
-from drip.storage.sqlite import SqliteDatabase
+from drip.storage.base.database import Database
+from drip.storage.base.sqlite import SqliteDatabase
 
 MILLISECOND = timedelta(milliseconds=1)
-# As SQLite's busy timeout in `drip.storage.database`.
+# As SQLite's busy timeout in `drip.storage.base.database`.
 PATIENCE = timedelta(seconds=30)
 KILL = {
     "statement": 0.0004,

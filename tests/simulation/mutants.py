@@ -14,11 +14,12 @@ from sqlalchemy import Connection
 from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
-from drip.core.message import Desk, Message
-from drip.engine import handover, judging, planner
+from drip.core.message import DeliverySession, Message
+from drip.engine import judging, outbox_session, planner
 from drip.engine.dispatcher import Dispatcher, OneByOne
 from drip.preview import simulator
-from drip.storage import audience, outbox
+from drip.storage.campaigns import audience
+from drip.storage.sending import outbox
 from tests.simulation import house
 from tests.simulation.play import play
 
@@ -30,7 +31,7 @@ def checkpoint_at_fetch(patch: Patch) -> None:
     right = planner.plan
 
     def plan(
-        database: Any, book: Any, templates: Any, doorkeeper: Any, now: datetime
+        database: Any, campaign_set: Any, templates: Any, enroller: Any, now: datetime
     ) -> None:
         with database.write() as connection:
             before = audience.cursors_of(connection)
@@ -47,22 +48,24 @@ def checkpoint_at_fetch(patch: Patch) -> None:
             audience.move_cursors(connection, seen)
         patch.setattr(audience, "cursors_of", lambda _: before)
         try:
-            right(database, book, templates, doorkeeper, now)
+            right(database, campaign_set, templates, enroller, now)
         finally:
             patch.setattr(audience, "cursors_of", cursors_of)
 
     cursors_of = audience.cursors_of
-    patch.setattr("drip.engine.beat.plan", plan)
+    patch.setattr("drip.engine.tick.plan", plan)
 
 
 def send_then_mark(patch: Patch) -> None:
     """A message is marked as being handed over once it has been."""
 
-    def deliver(self: OneByOne, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(
+        self: OneByOne, messages: Iterator[Message], session: DeliverySession
+    ) -> None:
         for message in messages:
-            receipt = self._sent(message, desk)
-            if desk.turn([], [message])[0]:
-                desk.turn([(message, receipt)], [])
+            receipt = self._sent(message, session)
+            if session.turn([], [message])[0]:
+                session.turn([(message, receipt)], [])
 
     patch.setattr(OneByOne, "deliver", deliver)
 
@@ -72,13 +75,13 @@ def usage_outside_the_lock(patch: Patch) -> None:
     read, right = judging.uses_of, house.beat
     known: dict[Any, dict[int, list[Use]]] = {}
 
-    def beat(book: Any, doorkeeper: Any, dispatching: Dispatcher) -> Any:
+    def beat(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
         with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
             known[greenlet.getcurrent()] = read(
                 connection, ids, EPOCH, dispatching.clock()
             )
-        return right(book, doorkeeper, dispatching)
+        return right(campaign_set, enroller, dispatching)
 
     def early(*given: Any) -> dict[int, list[Use]]:
         own = known.get(greenlet.getcurrent())
@@ -88,7 +91,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
             else {key: list(uses) for key, uses in own.items()}
         )
 
-    patch.setattr(house, "beat", beat)
+    patch.setattr(house, "tick", beat)
     patch.setattr(judging, "uses_of", early)
 
 
@@ -146,7 +149,7 @@ def preview_without_its_own(patch: Patch) -> None:
 
     def simulate(
         database: Any,
-        book: Any,
+        campaign_set: Any,
         templates: Any,
         transports: Any,
         start: datetime,
@@ -154,7 +157,9 @@ def preview_without_its_own(patch: Patch) -> None:
         **named: Any,
     ) -> Any:
         if not isinstance(transports["email"], simulator.Nowhere):
-            return right(database, book, templates, transports, start, *rest, **named)
+            return right(
+                database, campaign_set, templates, transports, start, *rest, **named
+            )
         read = judging.uses_of
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(
@@ -165,15 +170,19 @@ def preview_without_its_own(patch: Patch) -> None:
                     for key, uses in read(*given).items()
                 },
             )
-            return right(database, book, templates, transports, start, *rest, **named)
+            return right(
+                database, campaign_set, templates, transports, start, *rest, **named
+            )
 
     patch.setattr("tests.simulation.house.simulate", simulate)
 
 
 def no_last_check(patch: Patch) -> None:
     """Consent is looked at when a message is granted, and not when it is begun."""
-    patch.setattr(handover, "permitted", lambda *_: True)
-    patch.setattr("drip.storage.consents.standings", lambda _, known: list(known))
+    patch.setattr(outbox_session, "permitted", lambda *_: True)
+    patch.setattr(
+        "drip.storage.people.consents.standings", lambda _, known: list(known)
+    )
 
 
 def sent_again_blindly(patch: Patch) -> None:
@@ -207,13 +216,13 @@ def gap_forgotten(patch: Patch) -> None:
 
 def refusals_believed(patch: Patch) -> None:
     """What a server says of a recipient counts, whether it has ever taken anybody or not."""
-    right = handover.Handover.turn
+    right = outbox_session.OutboxSession.turn
 
     def turn(self: Any, *given: Any) -> Any:
         self.accepts = True
         return right(self, *given)
 
-    patch.setattr(handover.Handover, "turn", turn)
+    patch.setattr(outbox_session.OutboxSession, "turn", turn)
 
 
 MUTANTS: dict[str, Callable[[Patch], None]] = {

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from drip.storage.schema import metadata
+from drip.storage.base.schema import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)

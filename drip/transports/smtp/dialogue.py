@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from drip.core.message import Receipt, Sent, Unknown, Unsent
-from drip.transports.smtp.letter import Letter, T, impossible
+from drip.transports.smtp.envelope import Envelope, T, impossible
 from drip.transports.smtp.login import Login, Steps
 from drip.transports.smtp.replies import Garbage, Replies, Reply, verdict
-from drip.transports.smtp.server import Down, Server
+from drip.transports.smtp.server import Down, SmtpServer
 
 # RFC 5321 section 4.5.3.2: how long each answer may take, in seconds.
 PATIENCE = {
@@ -53,18 +53,18 @@ class Dialogue(Generic[T]):
     hello: str
     security: str
     login: Login | None
-    known: Server = field(default_factory=Server)
+    known: SmtpServer = field(default_factory=SmtpServer)
     output: bytearray = field(default_factory=bytearray)
-    ready: Letter[T] | None = None
-    ended: list[tuple[Letter[T], Receipt]] = field(default_factory=list)
-    cut: Letter[T] | None = None
+    ready: Envelope[T] | None = None
+    ended: list[tuple[Envelope[T], Receipt]] = field(default_factory=list)
+    cut: Envelope[T] | None = None
     down: Down | None = None
     # Why the connection ended, if it was not this side that ended it.
     why: str = ""
     dropped: bool = False
     # How many texts it took; on which message it ended, where that is no way to end a session.
     taken: int = 0
-    died_on: Letter[T] | None = None
+    died_on: Envelope[T] | None = None
     # Whether it ended because the server answered as if we did not speak SMTP; because an answer to a message took too long.
     misunderstood: bool = False
     silent: bool = False
@@ -82,7 +82,7 @@ class Dialogue(Generic[T]):
     )
     # The largest message the server takes (RFC 1870), None where it does not say.
     most_bytes: int | None = None
-    _letter: Letter[T] | None = None
+    _letter: Envelope[T] | None = None
     # How many bytes were ever put into the output, and handed over.
     _begun: int = 0
     _written: int = 0
@@ -109,7 +109,7 @@ class Dialogue(Generic[T]):
         return self._letter is None
 
     @property
-    def letter(self) -> Letter[T] | None:
+    def letter(self) -> Envelope[T] | None:
         """The letter that has not ended."""
         return self._letter
 
@@ -132,7 +132,7 @@ class Dialogue(Generic[T]):
         """What the server has not answered yet; empty if nothing is asked."""
         return self._expected[0][0] if self._expected else ""
 
-    def take(self, letter: Letter[T]) -> None:
+    def take(self, letter: Envelope[T]) -> None:
         """Begins a letter: its envelope goes out. Only if `free`."""
         if no := impossible(letter, self.extensions, self.most_bytes):
             self.ended.append((letter, no))
@@ -415,7 +415,7 @@ class Dialogue(Generic[T]):
             letter.no = letter.no or verdict("DATA", reply, letter.recipient)
             self._end_envelope(letter)
 
-    def _end_envelope(self, letter: Letter[T]) -> None:
+    def _end_envelope(self, letter: Envelope[T]) -> None:
         """The letter was refused: it ends once all that was asked is answered."""
         if self._expected:
             return
@@ -442,7 +442,7 @@ class Dialogue(Generic[T]):
         if early or (reply.code < 400 and reply.code >= 300):
             self.lost("the server answered out of turn")
 
-    def _end(self, letter: Letter[T], receipt: Receipt) -> None:
+    def _end(self, letter: Envelope[T], receipt: Receipt) -> None:
         if isinstance(receipt, Unsent) and receipt.scope == "session":
             begun = letter.dot_at is not None
             if begun or self.taken:

@@ -13,7 +13,7 @@ from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
 from drip.core.message import (
     MOST_REFUSED,
-    Desk,
+    DeliverySession,
     Message,
     Receipt,
     Refused,
@@ -23,9 +23,9 @@ from drip.core.message import (
     Unsent,
 )
 from drip.core.shortage import shortage
+from drip.transports.smtp.connection import SmtpConnection
 from drip.transports.smtp.dialogue import Dialogue
-from drip.transports.smtp.letter import Letter
-from drip.transports.smtp.link import Link
+from drip.transports.smtp.envelope import Envelope
 from drip.transports.smtp.server import Down
 
 log = logging.getLogger("drip.transports")
@@ -59,7 +59,7 @@ MOST_LEFT = 5_000
 HEAR_OUT_S = 30.0
 
 
-class Links(Protocol):
+class ConnectionPool(Protocol):
     """The connections as a round needs them."""
 
     most: int
@@ -68,12 +68,12 @@ class Links(Protocol):
     @property
     def recipients(self) -> int: ...
     @property
-    def links(self) -> Sequence[Link[Message]]: ...
+    def links(self) -> Sequence[SmtpConnection[Message]]: ...
     def passed_s(self) -> float: ...
     def sender_of(self, message: Message) -> str: ...
     def written(self, message: Message) -> bytes: ...
     def connect(self) -> None: ...
-    def without_ended(self) -> list[Link[Message]]: ...
+    def without_ended(self) -> list[SmtpConnection[Message]]: ...
     def flush(self) -> None: ...
     def look(self) -> None: ...
     def wait(self, until: float) -> None: ...
@@ -82,9 +82,14 @@ class Links(Protocol):
 class Round:
     """Which messages wait, and what has become of those that were begun."""
 
-    def __init__(self, server: Links, messages: Iterator[Message], desk: Desk) -> None:
-        self._server, self._messages, self._desk = server, messages, desk
-        self._waiting: deque[Letter[Message]] = deque()
+    def __init__(
+        self,
+        server: ConnectionPool,
+        messages: Iterator[Message],
+        session: DeliverySession,
+    ) -> None:
+        self._server, self._messages, self._session = server, messages, session
+        self._waiting: deque[Envelope[Message]] = deque()
         self._ended: list[tuple[Message, Receipt]] = []
         # What did not leave is told at once: it may be a reason to offer no more.
         self._bad_news = False
@@ -124,7 +129,7 @@ class Round:
             raise
         finally:
             if self._slow:
-                self._desk.waits(None)
+                self._session.waits(None)
         if self._down and self._down.lack:
             raise self._down.lack
         if self._down:
@@ -156,7 +161,7 @@ class Round:
         for link in dead:
             self._died(link)
 
-    def _cut(self, dialogue: Dialogue[Message], letter: Letter[Message]) -> None:
+    def _cut(self, dialogue: Dialogue[Message], letter: Envelope[Message]) -> None:
         """Behind the others: one that makes the server hang up is not to be tried twice in a row."""
         key = letter.of.message_id
         self._cuts[key] += dialogue.died_on is not None or dialogue.silent
@@ -165,7 +170,7 @@ class Round:
         else:
             self._ended.append((letter.of, Unsent(dialogue.why)))
 
-    def _died(self, link: Link[Message]) -> None:
+    def _died(self, link: SmtpConnection[Message]) -> None:
         """Fewer connections, where the server lets no more in; none, where there is nothing to be done with it."""
         dialogue = link.dialogue
         down, left = dialogue.down, len(self._server.links)
@@ -183,7 +188,7 @@ class Round:
             self._ended += [(letter.of, Unsent(down.sentence, scope)) for letter in cut]
             self._waiting.clear()
 
-    def _left_alone(self, link: Link[Message], said: str) -> Down:
+    def _left_alone(self, link: SmtpConnection[Message], said: str) -> Down:
         help = "it is tried again with one message at a time; what the mail server's log says of this time tells more"
         return Down(
             f"The mail server {link.dialogue.server} {said}.",
@@ -203,7 +208,7 @@ class Round:
             self._ready_at = None
             self._tell(links)
 
-    def _gathered(self, links: list[Link[Message]], now: float) -> bool:
+    def _gathered(self, links: list[SmtpConnection[Message]], now: float) -> bool:
         """Whether all of those under way are ready, or have been waited for."""
         if self._ready_at is None:
             self._ready_at = now
@@ -211,14 +216,14 @@ class Round:
             link.dialogue.ready or link.dialogue.idle for link in self._server.links
         )
 
-    def _tell(self, links: list[Link[Message]]) -> None:
+    def _tell(self, links: list[SmtpConnection[Message]]) -> None:
         ended, self._ended, self._bad_news = self._ended, [], False
         ready = [link.dialogue.ready.of for link in links if link.dialogue.ready]
         began = self._server.passed_s()
-        may = self._desk.turn(ended, ready)
+        may = self._session.turn(ended, ready)
         if self._server.recipients > self._taken_before:
             # What was told just now it had refused before.
-            self._desk.accepts = True
+            self._session.accepts = True
         self._asked_at = self._server.passed_s()
         self._gather_s = min(GATHER_TIMES * (self._asked_at - began), LONGEST_GATHER_S)
         for link, permitted in zip(links, may, strict=True):
@@ -240,11 +245,11 @@ class Round:
         )
         slow = silent is not None and silent.silent_s(now) >= SLOW_ANSWER_S
         if silent is not None and slow and not self._slow:
-            self._desk.waits(
+            self._session.waits(
                 f"The mail server {silent.dialogue.server} has not answered for more than a minute."
             )
         elif self._slow and not slow:
-            self._desk.waits(None)
+            self._session.waits(None)
         self._slow = slow
 
     def _let_go_unwanted(self, now: float) -> None:
@@ -258,11 +263,15 @@ class Round:
             return
         self._tell([])
         self._waiting = deque(
-            letter for letter in self._waiting if self._desk.wants(letter.of)
+            letter for letter in self._waiting if self._session.wants(letter.of)
         )
         for link in silent:
             letter = link.dialogue.letter
-            if letter and not link.dialogue.ready and not self._desk.wants(letter.of):
+            if (
+                letter
+                and not link.dialogue.ready
+                and not self._session.wants(letter.of)
+            ):
                 link.dialogue.drop()
                 link.close()
 
@@ -286,7 +295,7 @@ class Round:
         missing = self._most - len(links)
         if missing > 0:
             self._waiting = deque(
-                letter for letter in self._waiting if self._desk.wants(letter.of)
+                letter for letter in self._waiting if self._session.wants(letter.of)
             )
         opening = sum(not link.dialogue.open for link in links)
         for count in range(opening + 1, opening + 1 + missing):
@@ -296,19 +305,19 @@ class Round:
 
     def _may_offer(self) -> bool:
         """A server that has taken nobody yet is not asked for more recipients at once than it may refuse."""
-        if self._desk.accepts or self._server.recipients > self._taken_before:
+        if self._session.accepts or self._server.recipients > self._taken_before:
             return True
         under_way = sum(not link.dialogue.idle for link in self._server.links)
         return not under_way or under_way + self._refused < MOST_REFUSED
 
-    def _note(self, letter: Letter[Message]) -> None:
+    def _note(self, letter: Envelope[Message]) -> None:
         domain = _domain(letter)
         if self._server.passed_s() - letter.taken_s < QUICK_S:
             self._quick.add(domain)
         else:
             self._quick.discard(domain)
 
-    def _letter_for(self, link: Link[Message]) -> Letter[Message] | None:
+    def _letter_for(self, link: SmtpConnection[Message]) -> Envelope[Message] | None:
         """The next one in order, unless its domain has all other connections already and may be slow: then one to another
         domain, and none if there is none."""
         while True:
@@ -316,7 +325,7 @@ class Round:
             while place < LOOK_AHEAD and self._next(place + 1):
                 letter = self._waiting[place]
                 domain = _domain(letter)
-                if not self._desk.wants(letter.of):
+                if not self._session.wants(letter.of):
                     # It comes again when it may.
                     del self._waiting[place]
                 elif domain in self._quick or not self._has_all_but(link, domain):
@@ -327,7 +336,7 @@ class Round:
             if not self._leave_slow():
                 return None
 
-    def _has_all_but(self, link: Link[Message], domain: str) -> bool:
+    def _has_all_but(self, link: SmtpConnection[Message], domain: str) -> bool:
         others = [each for each in self._server.links if each is not link]
         enough = len(others) >= self._most - 1 > 0
         return enough and all(
@@ -355,7 +364,7 @@ class Round:
             default=math.inf,
         )
 
-    def _carried(self) -> list[Letter[Message]]:
+    def _carried(self) -> list[Envelope[Message]]:
         return [
             link.dialogue.letter for link in self._server.links if link.dialogue.letter
         ]
@@ -367,7 +376,7 @@ class Round:
             if message is None:
                 self._more = False
                 break
-            if not self._desk.wants(message):
+            if not self._session.wants(message):
                 continue
             try:
                 self._waiting.append(self._letter(message))
@@ -401,9 +410,9 @@ class Round:
             for link in self._server.links:
                 if not link.dialogue.under_way:
                     link.close()
-        self._desk.turn(self._ended, [])
+        self._session.turn(self._ended, [])
 
-    def _letter(self, message: Message) -> Letter[Message]:
+    def _letter(self, message: Message) -> Envelope[Message]:
         """The envelope and the bytes with their dots stuffed (RFC 5321 section 4.5.2)."""
         text = self._server.written(message)
         # Quoted-printable leaves none. The pattern looks through 18 KB in 4 µs, `in` takes 16.
@@ -418,7 +427,7 @@ class Round:
             not (sender + recipient).isascii()
             or not text[: text.find(b"\r\n\r\n")].isascii()
         )
-        return Letter(message, sender, recipient, text, international=international)
+        return Envelope(message, sender, recipient, text, international=international)
 
 
 def _unwell(dialogue: Dialogue[Message]) -> str:
@@ -437,5 +446,5 @@ def _unwell(dialogue: Dialogue[Message]) -> str:
     return ""
 
 
-def _domain(letter: Letter[Message]) -> str:
+def _domain(letter: Envelope[Message]) -> str:
     return letter.recipient.rpartition("@")[2].lower()

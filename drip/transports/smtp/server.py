@@ -8,7 +8,7 @@ from drip.core.shortage import Shortage
 
 
 @dataclass(slots=True)
-class Server:
+class SmtpServer:
     """What is known of one server and login over all connections: how many recipients it has taken; and, since it last gave
     a message its answer, on which messages its sessions ended, how many answers never came in time, and how many were as if
     we did not speak SMTP."""

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from drip.core.message import Desk, Message, Receipt, TransportDown
+from drip.core.message import DeliverySession, Message, Receipt, TransportDown
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
 from drip.transports.options import number, only
 from drip.transports.reaching import addresses_of, trusting
+from drip.transports.smtp.connection import Address, SmtpConnection
 from drip.transports.smtp.dialogue import Dialogue
-from drip.transports.smtp.link import Address, Link
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.round import Round
-from drip.transports.smtp.server import Server
+from drip.transports.smtp.server import SmtpServer
 
 OPTIONS = {
     "host",
@@ -110,11 +110,11 @@ class SmtpTransport:
         self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = trusting()
-        self._known = Server()
-        self._links: list[Link[Message]] = []
+        self._known = SmtpServer()
+        self._links: list[SmtpConnection[Message]] = []
         self._deadlines_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._watched: dict[Link[Message], tuple[int, int]] = {}
+        self._watched: dict[SmtpConnection[Message], tuple[int, int]] = {}
 
     def _usual_security(self) -> str:
         bare = self._host in HERE or (self._port == 25 and self._login is None)
@@ -133,9 +133,9 @@ class SmtpTransport:
         (receipt,) = alone.receipts
         return receipt
 
-    def deliver(self, messages: Iterator[Message], desk: Desk) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
-        Round(self, messages, desk).run()
+        Round(self, messages, session).run()
 
     def written(self, message: Message) -> bytes:
         """The message as it is sent, signed where a key is given."""
@@ -175,7 +175,7 @@ class SmtpTransport:
         return self._known.recipients
 
     @property
-    def links(self) -> Sequence[Link[Message]]:
+    def links(self) -> Sequence[SmtpConnection[Message]]:
         """The connections that have not ended."""
         return [link for link in self._links if not link.over]
 
@@ -190,7 +190,7 @@ class SmtpTransport:
             self._known,
         )
         self._links.append(
-            Link(
+            SmtpConnection(
                 dialogue,
                 self._addresses(),
                 self._context,
@@ -199,7 +199,7 @@ class SmtpTransport:
             )
         )
 
-    def without_ended(self) -> list[Link[Message]]:
+    def without_ended(self) -> list[SmtpConnection[Message]]:
         """Lets go of connections that have ended, and returns them."""
         ended = [link for link in self._links if link.over]
         self._links = [link for link in self._links if not link.over]

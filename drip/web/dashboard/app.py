@@ -15,13 +15,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-from drip.storage.database import Database
+from drip.storage.base.database import Database
 from drip.web.app import BOTH, FOR_LONG, status_of, told_where
+from drip.web.app_state import AppState
 from drip.web.dashboard import calendar, campaigns, live, operating, people
-from drip.web.dashboard.board import Board, board_of
 from drip.web.dashboard.entrance import log_in, log_out, staff
-from drip.web.guard import HEADERS, Guard
-from drip.web.site import Site
+from drip.web.dashboard.state import DashboardState, board_of
+from drip.web.guard import HEADERS, RequestGuard
 from drip.worker.worker import MESSAGES, TIMELINES, Limits
 from drip.workspace import Workspace
 
@@ -46,7 +46,9 @@ def make_dashboard(
 ) -> Starlette:
     """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and `timelines` are what writing one and
     simulating one may take. Raises DripError if its files cannot be read."""
-    board = Board(Site(workspace, database, clock, passed_s), messages, timelines)
+    board = DashboardState(
+        AppState(workspace, database, clock, passed_s), messages, timelines
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -78,7 +80,7 @@ def make_dashboard(
         Route("/static/dashboard.css", _style),
         Route("/static/htmx.js", _script),
     ]
-    guard = Middleware(Guard, failed=_failed, headers=OWN)
+    guard = Middleware(RequestGuard, failed=_failed, headers=OWN)
     app = Starlette(
         routes=routes,
         middleware=[guard],

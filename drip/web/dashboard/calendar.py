@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from drip.core.calendar import at_minute, local, zone
 from drip.preview.report import COLOURS
-from drip.storage import pressure
-from drip.storage.pressure import Pressure
-from drip.web.dashboard.board import Board, board_of
+from drip.storage.reading import pressure
+from drip.storage.reading.pressure import Pressure
+from drip.web.dashboard.state import DashboardState, board_of
 from drip.worker.answers import pressure_rows
 
 PAST = timedelta(days=30)
@@ -38,8 +38,8 @@ async def calendar(request: Request) -> Response:
     return await board.show(request, "calendar.html", values)
 
 
-def _campaigns(board: Board, names: list[str]) -> dict[str, dict[str, str]]:
-    known = board.site.book.campaigns
+def _campaigns(board: DashboardState, names: list[str]) -> dict[str, dict[str, str]]:
+    known = board.site.campaign_set.campaigns
     return {
         name: {
             "title": known[name].title if name in known else name,

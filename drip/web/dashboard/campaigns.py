@@ -14,16 +14,18 @@ from starlette.responses import Response
 
 from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
-from drip.core.conditions import All, Condition, Line, Not
+from drip.core.conditions import All, Condition, FieldCondition, Not
 from drip.core.sheets import ENCODING, write_sheet
-from drip.core.steps import Branch, Send, Split, Step, WaitFor, leads_to
-from drip.engine.reporting import COLUMNS, Report, rows
+from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
+from drip.engine.reporting import COLUMNS, CampaignReport, rows
 from drip.engine.reporting import report as report_of
-from drip.storage import control, outbox, runs
-from drip.storage.control import Hold
-from drip.storage.outcomes import Period
-from drip.storage.pressure import Stretch
-from drip.web.dashboard.board import Board, back, board_of
+from drip.storage.campaigns import runs
+from drip.storage.operating import control
+from drip.storage.operating.control import Hold
+from drip.storage.reading.outcomes import Period
+from drip.storage.reading.pressure import Stretch
+from drip.storage.sending import outbox
+from drip.web.dashboard.state import DashboardState, back, board_of
 
 SPANS = (7, 30, 90, 365)
 KINDS = {
@@ -41,7 +43,7 @@ KINDS = {
 async def campaigns(request: Request) -> Response:
     """All campaigns: their state, how many people are in them, their messages."""
     board = board_of(request)
-    book = board.site.book
+    campaign_set = board.site.campaign_set
     counts, inside, holds = await board.site.read(
         lambda connection: (
             outbox.count_by_state(connection),
@@ -49,12 +51,14 @@ async def campaigns(request: Request) -> Response:
             control.held_scopes(connection),
         )
     )
-    names = sorted({*book.campaigns, *inside, *(name for name, _ in counts)})
+    names = sorted({*campaign_set.campaigns, *inside, *(name for name, _ in counts)})
     listed = [
         {
             "campaign": name,
-            "title": book.campaigns[name].title if name in book.campaigns else name,
-            "state": _state(board, book.campaigns.get(name), name in holds),
+            "title": campaign_set.campaigns[name].title
+            if name in campaign_set.campaigns
+            else name,
+            "state": _state(board, campaign_set.campaigns.get(name), name in holds),
             "inside": inside.get(name, 0),
             "messages": {
                 state: counts.get((name, state), 0)
@@ -80,7 +84,7 @@ async def campaigns(request: Request) -> Response:
     )
 
 
-def _state(board: Board, campaign: Campaign | None, held: bool) -> str:
+def _state(board: DashboardState, campaign: Campaign | None, held: bool) -> str:
     if campaign is None:
         return "gone"
     if held:
@@ -103,8 +107,8 @@ def _problem(problem: Any) -> dict[str, Any]:
 async def campaign(request: Request) -> Response:
     """One campaign: its steps drawn from the YAML with the people at each, the funnel, goal and lift, and why not."""
     board, key = board_of(request), request.path_params["key"]
-    book = board.site.book
-    found = book.campaigns.get(key)
+    campaign_set = board.site.campaign_set
+    found = campaign_set.campaigns.get(key)
     if found is None:
         return await board.show(
             request,
@@ -117,10 +121,12 @@ async def campaign(request: Request) -> Response:
         )
     days, now = _days(request), board.site.clock()
 
-    def look(connection: Connection) -> tuple[Counter[str], int, Report, Hold | None]:
+    def look(
+        connection: Connection,
+    ) -> tuple[Counter[str], int, CampaignReport, Hold | None]:
         at, others = Counter[str](), 0
         for version, position, count in runs.positions(connection, key):
-            running = book.version(connection, key, version)
+            running = campaign_set.version(connection, key, version)
             step = (
                 running.steps[position].id
                 if running and position < len(running.steps)
@@ -175,7 +181,7 @@ async def hold(request: Request) -> Response:
         else:
             control.hold(connection, key, now)
 
-    if key in board.site.book.campaigns:
+    if key in board.site.campaign_set.campaigns:
         await board.site.writer.do(work)
     return back(request, f"/campaigns/{quote(key)}")
 
@@ -207,9 +213,9 @@ async def reports_csv(request: Request) -> Response:
     )
 
 
-async def _reports(board: Board, days: int) -> list[Report]:
+async def _reports(board: DashboardState, days: int) -> list[CampaignReport]:
     known, now, settings = (
-        board.site.book.campaigns,
+        board.site.campaign_set.campaigns,
         board.site.clock(),
         board.site.settings,
     )
@@ -227,7 +233,7 @@ def _days(request: Request) -> int:
     return int(asked) if asked in {str(each) for each in SPANS} else 30
 
 
-def _report(board: Board, found: Report) -> dict[str, Any]:
+def _report(board: DashboardState, found: CampaignReport) -> dict[str, Any]:
     lift = found.lift
     return {
         "campaign": found.campaign,
@@ -258,7 +264,7 @@ def _report(board: Board, found: Report) -> dict[str, Any]:
     }
 
 
-def _local(board: Board, stretch: Stretch) -> dict[str, Any]:
+def _local(board: DashboardState, stretch: Stretch) -> dict[str, Any]:
     """A stretch by the day on which it begins here."""
     day = local(stretch.start, zone(board.site.settings.timezone)).date()
     return {
@@ -300,7 +306,7 @@ def _drawn(campaign: Campaign, people: Counter[str]) -> list[dict[str, Any]]:
             "place": str(step.place),
             "leads": _leads(step),
             "href": f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}"
-            if isinstance(step, Send)
+            if isinstance(step, SendStep)
             else None,
         }
         for n, step in enumerate(campaign.steps)
@@ -329,7 +335,7 @@ def _said(condition: Condition | None) -> str | None:
             return None
         case All(parts=parts):
             return " and ".join(_said(each) or "" for each in parts)
-        case Line(field=field, text=text):
+        case FieldCondition(field=field, text=text):
             return f"{field}: {text}"
         case Not(text=text):
             return f"not {text}"

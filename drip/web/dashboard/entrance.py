@@ -21,13 +21,13 @@ from starlette.responses import (
     Response,
 )
 
-from drip.storage import api_keys, operators
-from drip.storage.operators import Operator
+from drip.storage.operating import api_keys, operators
+from drip.storage.operating.operators import Operator
+from drip.web.app_state import address_of_reader, digest, form_of, whose
 from drip.web.dashboard import tries
-from drip.web.dashboard.board import Board, board_of, wants_json
 from drip.web.dashboard.passwords import LONGEST, fits
+from drip.web.dashboard.state import DashboardState, board_of, wants_json
 from drip.web.dashboard.tries import cookie_for, known_browser
-from drip.web.site import address_of_reader, digest, form_of, whose
 
 COOKIE = "drip_session"
 LASTS = timedelta(hours=12)
@@ -74,7 +74,7 @@ def staff(page: Page) -> Page:
     return answer
 
 
-async def session_of(board: Board, request: Request) -> Session | None:
+async def session_of(board: DashboardState, request: Request) -> Session | None:
     """Whose browser this is."""
     token = request.cookies.get(COOKIE, "")
     if not token or len(token) > 100:
@@ -155,7 +155,7 @@ async def log_out(request: Request) -> Response:
 
 
 async def _form(
-    board: Board, to: str, wrong: str | None = None, status: int = 200
+    board: DashboardState, to: str, wrong: str | None = None, status: int = 200
 ) -> Response:
     anybody = await board.site.read(operators.listed)
     values = {
@@ -168,7 +168,7 @@ async def _form(
     return HTMLResponse(board.pages.get_template("login.html").render(values), status)
 
 
-async def _program(board: Board, request: Request) -> Response | None:
+async def _program(board: DashboardState, request: Request) -> Response | None:
     """Why a program may not look, if so."""
     site = board.site
     kind, _, token = request.headers["authorization"].partition(" ")

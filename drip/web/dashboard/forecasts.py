@@ -8,7 +8,7 @@ from typing import Any
 
 from drip.core.shortage import Shortage, lacking
 from drip.errors import DripError
-from drip.web.site import Site
+from drip.web.app_state import AppState
 from drip.worker.worker import FORECASTS, Failed, Limits, Worker
 
 AHEAD_DAYS = 30
@@ -20,7 +20,7 @@ log = logging.getLogger("drip.web")
 class Forecasts:
     """Keeps the newest (`calendar` and `pressure`, as pages show them), and has the next one made. One at a time."""
 
-    def __init__(self, site: Site, limits: Limits = FORECASTS) -> None:
+    def __init__(self, site: AppState, limits: Limits = FORECASTS) -> None:
         self._site, self._limits = site, limits
         self._lock = threading.Lock()
         self._worker: Worker | None = None

@@ -16,8 +16,8 @@ from starlette.responses import HTMLResponse, Response
 
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
-from drip.storage import people
-from drip.web.dashboard.board import Board, board_of, wants_json
+from drip.storage.people import people
+from drip.web.dashboard.state import DashboardState, board_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
 from drip.worker.worker import Busy
@@ -82,7 +82,7 @@ async def live_page(request: Request) -> Response:
     return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
 
 
-async def _version(board: Board) -> str:
+async def _version(board: DashboardState) -> str:
     """Of the files, as they are now."""
     return version_of(
         await run_sync(board.site.workspace.fingerprint, limiter=board.few)
@@ -90,7 +90,7 @@ async def _version(board: Board) -> str:
 
 
 async def _asked(
-    request: Request, board: Board, steps: list[dict[str, Any]]
+    request: Request, board: DashboardState, steps: list[dict[str, Any]]
 ) -> Asked | None:
     """What the address names; else the first step there is, for the first contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
@@ -131,7 +131,9 @@ async def _asked(
     )
 
 
-async def _shown(board: Board, asked: Asked, *, anew: bool = False) -> dict[str, Any]:
+async def _shown(
+    board: DashboardState, asked: Asked, *, anew: bool = False
+) -> dict[str, Any]:
     """The message as pages have it; `anew`, since what is known of people may have changed."""
     version, now = await _version(board), board.site.clock().isoformat()
     try:

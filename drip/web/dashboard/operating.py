@@ -13,9 +13,11 @@ from starlette.responses import Response
 from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT
 from drip.engine.health import health as health_of
 from drip.importing.settling import settle_task
-from drip.storage import control, outbox, people
-from drip.storage import tasks as store
-from drip.web.dashboard.board import back, board_of
+from drip.storage.campaigns import tasks as store
+from drip.storage.operating import control
+from drip.storage.people import people
+from drip.storage.sending import outbox
+from drip.web.dashboard.state import back, board_of
 
 MOST = 200
 # What an operator says of a held message, and the state it has then.

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from drip.errors import DripError
 from drip.preview.explaining import AHEAD
-from drip.storage import consents, people, tasks
-from drip.web.dashboard.board import board_of
+from drip.storage.campaigns import tasks
+from drip.storage.people import consents, people
+from drip.web.dashboard.state import board_of
 
 MOST = 50
 
@@ -78,7 +79,7 @@ async def contact(request: Request) -> Response:
             "tasks": tasks.of_contact(connection, person.id),
         }
 
-    titles = {each.key: each.title for each in site.book.campaigns.values()}
+    titles = {each.key: each.title for each in site.campaign_set.campaigns.values()}
     values = {
         "contact": {
             "key": person.key,

@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 
-from drip.storage.operators import Operator
+from drip.storage.operating.operators import Operator
 from drip.web.guard import Limit
 
 COOKIE, LASTS_S = "drip_device", 90 * 86_400

@@ -1,0 +1,231 @@
+"""The campaigns in force: the files as they are now, and the versions that runs started with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from drip.core.campaign import Campaign, SegmentTrigger
+from drip.core.conditions import Condition, Member, Rank, leaves
+from drip.core.decide import Reason
+from drip.core.derived import Total
+from drip.core.settings import Settings
+from drip.core.steps import ACTIONS, SetFields, Split, conditions_of
+from drip.engine.deriving import refresh_all, settle_zones
+from drip.language.files import Loaded, load_text
+from drip.storage.base.database import index_contacts
+from drip.storage.campaigns import audience, runs
+from drip.storage.operating import control, webhook_outbox
+from drip.storage.operating.control import Hold
+from drip.storage.people import audience_sql
+
+
+@dataclass
+class CampaignSet:
+    """Settings and campaigns as one reading of the files gave them.
+
+    A file that cannot be read leaves its last good version in force (`kept` names those).
+    """
+
+    settings: Settings
+    campaigns: dict[str, Campaign]
+    kept: set[str] = field(default_factory=set)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    _versions: dict[tuple[str, str], Campaign | None] = field(default_factory=dict)
+    _sets: dict[str, Condition | Rank] | None = None
+    _versions_read: bool = False
+    _reserves: bool | None = None
+
+    def refresh(self, connection: Connection) -> None:
+        """Reads anew what the operator holds back."""
+        self.holds = control.held_scopes(connection)
+
+    def version(
+        self, connection: Connection, key: str, version: str
+    ) -> Campaign | None:
+        """The version a run started with; None if today's settings do not fit it any more."""
+        current = self.campaigns.get(key)
+        if current and current.version == version:
+            return current
+        if (key, version) not in self._versions:
+            text = audience.version_text(connection, key, version)
+            self._versions[key, version] = (
+                load_text(key, text, self.settings) if text is not None else None
+            )
+        return self._versions[key, version]
+
+    def paused(self, running: Campaign) -> Reason | None:
+        """Why nothing of a campaign may go at present, if so."""
+        current = self.campaigns.get(running.key)
+        if control.EVERYTHING in self.holds:
+            return Reason(
+                "paused", "everything is stopped by `drip stop`", running.place
+            )
+        if running.key in self.holds:
+            reason = self.holds[running.key].reason
+            sentence = (
+                f"the campaign is held: {reason}"
+                if reason
+                else f"the campaign is held by `drip hold {running.key}`"
+            )
+            return Reason("paused", sentence, running.place)
+        if current is None:
+            return Reason("paused", "the campaign's file is gone", running.place)
+        if current.status != "live":
+            return Reason(
+                "paused", f"the campaign is `status: {current.status}`", current.place
+            )
+        return None
+
+    def running(self) -> Iterator[Campaign]:
+        """The campaigns in force, and those of their versions that somebody is in, as far as these were read."""
+        yield from self.campaigns.values()
+        yield from (each for each in self._versions.values() if each)
+
+    def sets(self) -> dict[str, Condition | Rank]:
+        """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
+        if self._sets is None:
+            found: dict[str, Condition | Rank] = {}
+            for condition in self.conditions():
+                _collect(self.settings, condition, found)
+            for campaign in self.campaigns.values():
+                if isinstance(campaign.trigger, SegmentTrigger):
+                    _collect_segment(self.settings, campaign.trigger.segment, found)
+            self._sets = found
+        return self._sets
+
+    def acts(self) -> bool:
+        """Whether steps change anything about people beside sending to them."""
+        return any(
+            isinstance(step, ACTIONS)
+            for campaign in self.running()
+            for step in campaign.steps
+        )
+
+    def sets_fields(self) -> bool:
+        """Whether a step changes what is known of people, such as a date or where they live."""
+        return any(
+            isinstance(step, SetFields)
+            for campaign in self.running()
+            for step in campaign.steps
+        )
+
+    def reserves(self) -> bool:
+        """Whether some campaign keeps its slots free ahead."""
+        if self._reserves is None:
+            self._reserves = any(
+                each.reserve is not None for each in self.campaigns.values()
+            )
+        return self._reserves
+
+    def alone(self) -> tuple[str, ...] | None:
+        """If what happens to a contact hangs on nobody else: the events that are needed of everybody all the same.
+
+        Those are what ranks are made of. None if it hangs on others: on a stock of coupons, a brake, an A/B winner, or a
+        rank by what steps can change. The versions that somebody is in count if they were read (`read_versions`).
+        """
+        campaigns = self.campaigns.values()
+        steps = [step for campaign in self.running() for step in campaign.steps]
+        learning = any(isinstance(step, Split) and step.winner_after for step in steps)
+        stocked = any(each.codes == "list" for each in self.settings.coupons.values())
+        braked = any(campaign.max_audience is not None for campaign in campaigns)
+        if learning or stocked or braked:
+            return None
+        ranked = {
+            self.settings.derived.get(each.field)
+            for each in self.sets().values()
+            if isinstance(each, Rank)
+        }
+        names = {each.event for each in ranked if isinstance(each, Total)}
+        return (
+            tuple(sorted(names))
+            if all(isinstance(each, Total) for each in ranked)
+            else None
+        )
+
+    def read_versions(self, connection: Connection) -> None:
+        """Reads every version that somebody is in, once: their conditions are asked too."""
+        if not self._versions_read:
+            for key, version in runs.active_versions(connection):
+                self.version(connection, key, version)
+            self._versions_read, self._sets = True, None
+
+    def conditions(self) -> list[Condition]:
+        """Every condition that the campaigns in force and the segments ask."""
+        found = [each.condition for each in self.settings.segments.values()]
+        for campaign in self.running():
+            found += [
+                each for each in (campaign.audience, *campaign.exit_conditions) if each
+            ]
+            found += [
+                condition
+                for step in campaign.steps
+                for condition in conditions_of(step)
+            ]
+        return found
+
+    def entering(self) -> list[Campaign]:
+        """The campaigns that new people may enter now, in order of their names."""
+        return [
+            each for _, each in sorted(self.campaigns.items()) if not self.paused(each)
+        ]
+
+
+def _collect(
+    settings: Settings, condition: Condition, found: dict[str, Condition | Rank]
+) -> None:
+    for each in leaves(condition):
+        if isinstance(each, Member) and each.rank:
+            found.setdefault(each.name, each.rank)
+        elif isinstance(each, Member):
+            _collect_segment(settings, each.name, found)
+
+
+def _collect_segment(
+    settings: Settings, key: str, found: dict[str, Condition | Rank]
+) -> None:
+    segment = settings.segments.get(key)
+    if segment and key not in found:
+        _collect(settings, segment.condition, found)
+        found[key] = segment.condition
+
+
+def open_campaign_set(
+    connection: Connection, loaded: Loaded, now: datetime
+) -> CampaignSet:
+    """The book of what was read, of which the database keeps each good version and is made ready for its questions."""
+    for key, campaign in loaded.campaigns.items():
+        audience.keep_version(
+            connection, key, campaign.version, loaded.texts[campaign.version], now
+        )
+    campaign_set = campaign_set_of(connection, loaded)
+    index_contacts(
+        connection,
+        audience_sql.attribute_indexes(
+            campaign_set.settings, campaign_set.conditions()
+        ),
+    )
+    refresh_all(connection, campaign_set.settings)
+    settle_zones(connection)
+    webhook_outbox.want(
+        connection,
+        {key: each.kinds for key, each in campaign_set.settings.webhooks.items()},
+    )
+    return campaign_set
+
+
+def campaign_set_of(connection: Connection, loaded: Loaded) -> CampaignSet:
+    """The book of what was read; the last good version of a broken file is in it. Changes nothing."""
+    assert loaded.settings
+    campaigns = dict(loaded.campaigns)
+    kept: set[str] = set()
+    for key in loaded.broken:
+        text = audience.newest_version(connection, key)
+        last_good = load_text(key, text, loaded.settings) if text is not None else None
+        if last_good:
+            campaigns[key] = last_good
+            kept.add(key)
+    return CampaignSet(loaded.settings, campaigns, kept)

@@ -1,0 +1,81 @@
+"""What one delivery did, and how long a channel is left alone of which nothing leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from drip.core.shortage import Shortage
+
+# A channel of which nothing leaves is left alone for so long, first and at most: where nobody answers; where somebody does and
+# each try costs something; where the other side wants less at once.
+DOWN_MS = (10_000, 300_000)
+COSTLY_MS = (60_000, 3_600_000)
+# A domain that wants less is left alone for half a minute first, for half an hour at most.
+CLOSED_MS = (30_000, 1_800_000)
+
+
+@dataclass
+class DispatchResult:
+    """What one call of `dispatch` did. `trouble` says what keeps messages from leaving, if anything does.
+
+    `more`: it ended before everything was handed over, so that others get their turn. `again_at`: the next message may
+    begin then, by a rate.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    held: int = 0
+    # Held, or to go again: nobody knows whether they left.
+    unknown: int = 0
+    again: int = 0
+    given_back: int = 0
+    more: bool = False
+    again_at: datetime | None = None
+    trouble: str | None = None
+    help: str | None = None
+    # The trouble is what this machine lacks, and no channel's.
+    lacking: bool = False
+    # The channel by which nothing leaves, and for how long it is left alone (milliseconds, first and at most).
+    troubled: str = ""
+    pause_ms: tuple[int, int] = DOWN_MS
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything has changed that the planner has to look at."""
+        return bool(self.sent or self.failed or self.held or self.given_back)
+
+    def stuck(
+        self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS
+    ) -> None:
+        """Nothing more leaves; what was said first counts."""
+        if not self.trouble:
+            self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
+
+    def lacks(self, lack: Shortage) -> None:
+        """The machine lacks something; nobody is left alone for it."""
+        self.trouble, self.help, self.lacking = lack.sentence, lack.help, True
+
+    def wait_until(self, at: datetime) -> None:
+        """There is something to do then; the earliest counts."""
+        self.again_at = at if self.again_at is None else min(at, self.again_at)
+
+    def add(self, other: DispatchResult) -> None:
+        """Counts another round's together with this one's; the newest trouble is the one that is told."""
+        self.more |= other.more
+        self.sent += other.sent
+        self.failed += other.failed
+        self.held += other.held
+        self.unknown += other.unknown
+        self.again += other.again
+        self.given_back += other.given_back
+        if other.again_at is not None:
+            self.wait_until(other.again_at)
+        if other.trouble:
+            self.trouble, self.help, self.pause_ms = (
+                other.trouble,
+                other.help,
+                other.pause_ms,
+            )
+            self.lacking = other.lacking
+        self.troubled = other.troubled or self.troubled

@@ -1,0 +1,135 @@
+"""A message as it would be written now: once more for whoever looks at it in a browser, or for anybody, to try it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from drip.core.campaign import Campaign, EventTrigger
+from drip.core.message import Message
+from drip.core.settings import Settings
+from drip.core.steps import IssueCoupon, SendStep
+from drip.engine.actions import last_day
+from drip.engine.campaign_set import CampaignSet
+from drip.engine.composing import Identity, Subject, compose, compose_for_run, identity
+from drip.engine.facts import ContactFacts
+from drip.engine.judging import load_of_runs, step_of
+from drip.errors import DripError
+from drip.rendering.templates import Templates
+from drip.storage.campaigns import runs
+from drip.storage.people import people
+from drip.storage.people.loyalty import Code
+from drip.storage.people.people import Contact, Event, Record
+
+
+def rerender(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    templates: Templates,
+    run_id: int,
+    step_id: str,
+    channel: str,
+    now: datetime,
+) -> Message | None:
+    """The message of a run's step; None if there is no such run or step any more. Raises DripError if it cannot be written."""
+    run = runs.runs_by_id(connection, [run_id]).get(run_id)
+    if run is None:
+        return None
+    facts = ContactFacts(connection, campaign_set.settings, [run.contact_id], now)
+    campaign = load_of_runs(connection, campaign_set, facts, [run])[
+        run.campaign, run.version
+    ]
+    step = step_of(campaign, step_id)
+    facts.prepare()
+    if campaign is None or step is None or run.contact_id not in facts.contacts:
+        return None
+    return compose_for_run(
+        templates, facts, identity(connection), campaign, step, run, channel, now
+    )
+
+
+def render_for(
+    connection: Connection,
+    settings: Settings,
+    templates: Templates,
+    campaign: Campaign,
+    step: SendStep,
+    contact: Contact,
+    channel: str,
+    now: datetime,
+    mine: Identity,
+) -> Message:
+    """The message that a contact would get from a step, whether or not the contact is in the campaign: about the first
+    record of its kind, after the newest events. Its links are signed by `mine`. Raises DripError if it cannot be written, or there is no such record or event."""
+    record = _record(connection, campaign, contact)
+    heard = _heard(connection, campaign, contact)
+    facts = ContactFacts(connection, settings, [contact.id], now)
+    facts.with_records([record.id] if record else [])
+    facts.prepare()
+    codes = tuple(
+        Code(
+            each.coupon,
+            "SAMPLE",
+            contact.id,
+            0,
+            each.id,
+            now,
+            last_day(each, now, facts.zone_of(contact), settings),
+            None,
+        )
+        for each in campaign.steps
+        if isinstance(each, IssueCoupon)
+    )
+    occurrence = (
+        _newest_content(templates, step.content)
+        if step.content
+        else now.date().isoformat()
+    )
+    about = Subject(contact, record, heard, codes, 0, occurrence)
+    return compose(templates, facts, mine, campaign, step, about, channel, now)
+
+
+def _record(
+    connection: Connection, campaign: Campaign, contact: Contact
+) -> Record | None:
+    if not campaign.for_each:
+        return None
+    owned = people.records_of(connection, [contact.id], campaign.for_each)
+    if not owned:
+        raise DripError(
+            f"`{contact.key}` has no {campaign.for_each}.",
+            help="name a contact who has one",
+        )
+    return owned[0]
+
+
+def _heard(
+    connection: Connection, campaign: Campaign, contact: Contact
+) -> dict[str, Event]:
+    """The newest event of each name that the campaign's texts can ask about."""
+    names = campaign.event_prefixes()
+    happened = people.events_of(connection, [contact.id], list(names.values())).get(
+        contact.id, []
+    )
+    newest = {event.name: event for event in happened}
+    heard = {prefix: newest[name] for prefix, name in names.items() if name in newest}
+    if isinstance(campaign.trigger, EventTrigger):
+        name = campaign.trigger.event
+        if name not in newest:
+            raise DripError(
+                f"`{contact.key}` has no event {name}.",
+                help="name a contact who has one",
+            )
+        heard["event"] = newest[name]
+    return heard
+
+
+def _newest_content(templates: Templates, folder: str) -> str:
+    newest = templates.newest_content(folder)
+    if newest is None:
+        raise DripError(
+            f"There is no content in templates/{folder}/.",
+            help="write 2026-11-26-title.md there",
+        )
+    return newest

@@ -1,0 +1,1 @@
+"""How the database is reached: its tables, its statements, and what differs between SQLite and PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Who is in which campaign, and where they stand."""

@@ -1,0 +1,439 @@
+"""Runs: a contact's (and record's) passage through a campaign."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    Update,
+    bindparam,
+    func,
+    select,
+    update,
+)
+
+from drip.core.calendar import from_millis
+from drip.storage.base.columns import Instant, from_ms, to_ms
+from drip.storage.base.schema import in_state, messages, runs
+from drip.storage.base.sql import Prepared, listed_in, numbers, off_indexes, parsed
+
+# A run that waits for its message to be decided has nothing to do of its own.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+# A run whose message has its end goes on at once, whatever the clock says.
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as stored; the planner changes it and gives it back."""
+
+    id: int
+    campaign: str
+    version: str
+    contact_id: int
+    record_id: int
+    occurrence: str
+    event_id: int | None
+    anchor: str | None
+    position: int
+    since: datetime
+    next_due_at: datetime | None
+    active: bool
+    started_at: datetime
+    ended_at: datetime | None
+    code: str | None
+    sentence: str | None
+    place: str | None
+    heard: dict[str, int] | None = None
+    arms: dict[str, dict[str, float]] | None = None
+
+
+def _something_due() -> list[Prepared]:
+    now: BindParameter[int] = bindparam("now")
+    most: BindParameter[int] = bindparam("most")
+    to_recompute = select(runs.c.contact_id).where(
+        runs.c.active, runs.c.next_due_at.is_(None)
+    )
+    # What has waited longest comes first, by the indexes on what is due.
+    due = (
+        select(runs.c.contact_id)
+        .where(runs.c.active, runs.c.next_due_at <= now)
+        .order_by(runs.c.next_due_at)
+    )
+    of_messages = select(messages.c.contact_id).where(
+        in_state("deferred"), messages.c.due_at <= now
+    )
+    again = of_messages.order_by(messages.c.due_at)
+    return [Prepared(each.limit(most)) for each in (to_recompute, due, again)]
+
+
+def _next_due() -> Select[Any]:
+    after = bindparam("after", type_=Instant)
+    of_run = select(func.min(runs.c.next_due_at)).where(
+        runs.c.active, runs.c.next_due_at > after
+    )
+    of_message = (
+        select(func.min(messages.c.due_at)).where(
+            in_state(state), messages.c.due_at > after
+        )
+        for state in ("deferred", "pending")
+    )
+    return select(*(each.scalar_subquery() for each in (of_run, *of_message)))
+
+
+def _due_runs() -> Select[Any]:
+    # Written so that no index on what is due can serve: that one would find everybody's, and these are few people's.
+    due = off_indexes(runs.c.active) & (
+        func.coalesce(runs.c.next_due_at, 0) <= bindparam("now")
+    )
+    return (
+        select(runs)
+        .where(runs.c.contact_id.in_(listed_in("ids")), due)
+        .order_by(runs.c.id)
+    )
+
+
+# What every beat asks, built once: building a statement costs as much as running it.
+_SOMETHING_DUE = _something_due()
+_NEXT_DUE = _next_due()
+_DUE_RUNS = Prepared(_due_runs())
+_BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
+# One about whose contact something is new keeps that mark.
+_WAKE = Prepared(
+    update(runs)
+    .values(next_due_at=bindparam("at_once"))
+    .where(
+        runs.c.id.in_(listed_in("ids")), runs.c.active, runs.c.next_due_at.is_not(None)
+    )
+)
+_VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
+_TO_RECOMPUTE = Prepared(
+    select(runs)
+    .where(
+        runs.c.active,
+        runs.c.next_due_at.is_(None),
+        runs.c.anchor.is_not(None),
+        runs.c.id > bindparam("after"),
+    )
+    # By the index on what is due, of which these are the first, rather than through all runs.
+    .order_by(runs.c.next_due_at, runs.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def contacts_with_something_due(
+    connection: Connection, now: datetime, limit: int
+) -> list[int]:
+    """Some contacts with a run or a deferred message to look at; none if nobody has any."""
+    found: set[int] = set()
+    for each in _SOMETHING_DUE:
+        if len(found) < limit:
+            values = {"now": to_ms(now)} if each is not _SOMETHING_DUE[0] else {}
+            found.update(
+                row[0]
+                for row in each.rows(connection, most=limit - len(found), **values)
+            )
+    return sorted(found)
+
+
+def next_due(connection: Connection, after: datetime) -> datetime | None:
+    """The first instant after `after` at which a stored run or message has something to do."""
+    return min(
+        (
+            at
+            for at in connection.execute(_NEXT_DUE, {"after": after}).one()
+            if at is not None
+        ),
+        default=None,
+    )
+
+
+def due_runs(
+    connection: Connection,
+    contact_ids: Collection[int],
+    now: datetime,
+    others: Collection[int],
+) -> list[Run]:
+    """The active runs of these contacts that are due, and the `others` by number, in order of their numbers."""
+    found = {
+        row[0]: _run(row)
+        for row in _DUE_RUNS.rows(connection, ids=numbers(contact_ids), now=to_ms(now))
+    }
+    missing = set(others) - set(found)
+    if not missing:
+        return list(found.values())
+    return sorted(
+        [*found.values(), *runs_by_id(connection, missing).values()],
+        key=lambda run: run.id,
+    )
+
+
+def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
+    """The runs with these ids."""
+    return {row[0]: _run(row) for row in _BY_ID.rows(connection, ids=numbers(ids))}
+
+
+def _run(row: Sequence[Any]) -> Run:
+    (
+        id_,
+        campaign,
+        version,
+        contact,
+        record,
+        occurrence,
+        event,
+        anchor,
+        position,
+        since,
+        due,
+        active,
+        started,
+        ended,
+        code,
+        sentence,
+        place,
+        heard,
+        arms,
+    ) = row
+    return Run(
+        id_,
+        campaign,
+        version,
+        contact,
+        record,
+        occurrence,
+        event,
+        anchor,
+        position,
+        from_millis(since),
+        from_ms(due),
+        bool(active),
+        from_millis(started),
+        from_ms(ended),
+        code,
+        sentence,
+        place,
+        parsed(heard),
+        parsed(arms),
+    )
+
+
+# What changes as a run goes on, in the order of the columns, and what only a moved date or another version changes: that
+# is in an index, which would be written anew each time.
+GOING_ON = (
+    "position",
+    "since",
+    "next_due_at",
+    "active",
+    "ended_at",
+    "code",
+    "sentence",
+    "place",
+    "heard",
+    "arms",
+)
+MOVED = ("version", "occurrence", "anchor")
+# So many that go on alike are stored by one statement.
+MANY = 10
+
+
+def _set(names: Collection[str]) -> Update:
+    return update(runs).values({name: bindparam(f"new_{name}") for name in names})
+
+
+_SAVE = Prepared(_set(GOING_ON).where(runs.c.id == bindparam("number")))
+_SAVE_ALIKE = Prepared(_set(GOING_ON).where(runs.c.id.in_(listed_in("ids"))))
+_MOVE = Prepared(_set(MOVED).where(runs.c.id == bindparam("number")))
+_REST = Prepared(
+    update(runs)
+    .values(next_due_at=bindparam("never"))
+    .where(runs.c.id.in_(listed_in("ids")))
+)
+
+
+def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
+    """Stores how far the planner has brought these runs; `move_runs` what else can change of one."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for run in changed:
+        groups[_going_on(run)].append(run.id)
+    few: list[tuple[Any, ...]] = []
+    for values, ids in groups.items():
+        if len(ids) < MANY:
+            few += [(*values, number) for number in ids]
+        else:
+            new = {
+                f"new_{name}": value
+                for name, value in zip(GOING_ON, values, strict=True)
+            }
+            _SAVE_ALIKE.count(connection, ids=numbers(ids), **new)
+    _SAVE.many(connection, few)
+
+
+def _going_on(run: Run) -> tuple[Any, ...]:
+    """In the order of the table's columns, as an update names them."""
+    r = run
+    return (
+        r.position,
+        to_ms(r.since),
+        to_ms(r.next_due_at),
+        r.active,
+        to_ms(r.ended_at),
+        r.code,
+        r.sentence,
+        r.place,
+        json.dumps(r.heard) if r.heard else None,
+        json.dumps(r.arms) if r.arms else None,
+    )
+
+
+def move_runs(connection: Connection, moved: Sequence[Run]) -> None:
+    """Stores the version of these runs, and the date that they hang on."""
+    _MOVE.many(
+        connection, [(run.version, run.occurrence, run.anchor, run.id) for run in moved]
+    )
+
+
+def rest(connection: Connection, ids: Collection[int]) -> None:
+    """These runs have nothing to do until their message has its end."""
+    if ids:
+        _REST.count(connection, ids=numbers(ids), never=to_ms(NEVER))
+
+
+def runs_per_campaign(connection: Connection) -> dict[str, int]:
+    """How many people are in each campaign."""
+    statement = (
+        select(runs.c.campaign, func.count())
+        .where(runs.c.active)
+        .group_by(runs.c.campaign)
+    )
+    return {
+        row[0]: row[1]
+        for row in connection.execute(statement.order_by(runs.c.campaign))
+    }
+
+
+def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int]]:
+    """How many people are at which position of which version of a campaign."""
+    columns = (runs.c.version, runs.c.position)
+    statement = (
+        select(*columns, func.count())
+        .where(runs.c.active, runs.c.campaign == campaign)
+        .group_by(*columns)
+    )
+    return [tuple(row) for row in connection.execute(statement)]
+
+
+def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Run]:
+    """Some of the active runs that hang on a date and about whose contact something is new, from a number on."""
+    return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]
+
+
+def active_in(connection: Connection, campaign: str) -> list[Run]:
+    """The active runs of a campaign."""
+    statement = (
+        select(runs.c.id)
+        .where(runs.c.campaign == campaign, runs.c.active)
+        .order_by(runs.c.id)
+    )
+    return list(runs_by_id(connection, list(connection.scalars(statement))).values())
+
+
+def occurrence_taken(connection: Connection, run: Run) -> bool:
+    """Whether another run has this run's occurrence."""
+    where = (
+        runs.c.campaign == run.campaign,
+        runs.c.contact_id == run.contact_id,
+        runs.c.record_id == run.record_id,
+        runs.c.occurrence == run.occurrence,
+        runs.c.id != run.id,
+    )
+    return connection.execute(select(runs.c.id).where(*where)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """A run that came to a split: its arm, and when."""
+
+    arm: int
+    came_at: datetime
+    contact_id: int
+    record_id: int
+    started_at: datetime
+
+
+def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
+    """Every run of a campaign that came to a split, the first to come first."""
+    arm, came = (
+        runs.c.arms[(step, "arm")].as_integer(),
+        runs.c.arms[(step, "at")].as_float(),
+    )
+    columns = (arm, came, runs.c.contact_id, runs.c.record_id, runs.c.started_at)
+    statement = (
+        select(*columns)
+        .where(runs.c.campaign == campaign, arm.is_not(None))
+        .order_by(came, runs.c.id)
+    )
+    rows = connection.execute(statement)
+    return [
+        Armed(row[0], datetime.fromtimestamp(row[1], UTC), row[2], row[3], row[4])
+        for row in rows
+    ]
+
+
+# What became of a step's message, as far as slots are kept for it: it is still to come, or it is not.
+WAITS, ENDED = "waits", "ended"
+
+
+def told_of(
+    connection: Connection,
+    campaign: str,
+    contact_ids: Collection[int],
+    occurrences: Collection[str],
+) -> dict[tuple[int, int, str], dict[str | None, str | None]]:
+    """By contact, record and occurrence of a campaign: each step that has a message, and whether that `WAITS`.
+
+    A run that is over has the step None, which has `ENDED`.
+    """
+    columns = (
+        runs.c.contact_id,
+        runs.c.record_id,
+        runs.c.occurrence,
+        runs.c.active,
+        messages.c.step,
+        messages.c.state,
+    )
+    joined = runs.outerjoin(messages, messages.c.run_id == runs.c.id)
+    where = (
+        runs.c.campaign == campaign,
+        runs.c.contact_id.in_(contact_ids),
+        runs.c.occurrence.in_(occurrences),
+    )
+    found: dict[tuple[int, int, str], dict[str | None, str | None]] = defaultdict(dict)
+    for contact, record, occurrence, active, step, state in connection.execute(
+        select(*columns).select_from(joined).where(*where)
+    ):
+        own = found[contact, record, occurrence]
+        if not active:
+            own[None] = ENDED
+        if step is not None:
+            own[step] = WAITS if state == "deferred" else state
+    return found
+
+
+def active_versions(connection: Connection) -> list[tuple[str, str]]:
+    """The campaigns and versions that somebody is in."""
+    return [(row[0], row[1]) for row in connection.execute(_VERSIONS)]
+
+
+def wake(connection: Connection, ids: Collection[int]) -> None:
+    """Has the planner look again at these runs."""
+    if ids:
+        _WAKE.count(connection, ids=numbers(ids), at_once=to_ms(AT_ONCE))

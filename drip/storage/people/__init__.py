@@ -1,0 +1,1 @@
+"""Contacts with their records, events, consents and counters."""
