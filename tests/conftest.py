@@ -16,7 +16,7 @@ from drip.storage.base import sqlite
 from drip.storage.base.opening import open_database, server
 from tests.browser import browser
 from tests.imap_server import ImapServer, imap_server, program
-from tests.servers import Postgres, binaries, missing, postgres
+from tests.servers import Postgres, binaries, missing, postgres, skipped_because
 from tests.world import MADE, World
 
 # In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
@@ -81,11 +81,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind_of_database", asked or usual, scope="session")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Above the closing line: what was not tested here, and why not."""
+    reasons = []
+    for report in terminalreporter.getreports("skipped"):
+        _path, _line, reason = report.longrepr
+        reasons.append(reason.removeprefix("Skipped: "))
+    if reasons:
+        terminalreporter.write_line(skipped_because(reasons))
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgres]:
     """A PostgreSQL server of this run's own."""
     if binaries() is None:
-        missing("PostgreSQL's programs (initdb, postgres)")
+        missing("no PostgreSQL")
     with postgres() as server:
         yield server
 
@@ -106,7 +116,7 @@ def filled(
 def imap() -> Iterator[ImapServer]:
     """An IMAP server of this test's own."""
     if program() is None:
-        missing("Dovecot (dovecot-imapd), the IMAP server of these tests")
+        missing("no Dovecot")
     with imap_server() as server:
         yield server
 
@@ -133,7 +143,7 @@ def world(
 def corpora() -> Path:
     """The folder with real data. It lies beside the project where there is one."""
     if not CORPORA.is_dir():
-        missing(f"the corpora ({CORPORA})")
+        missing("no corpora")
     return CORPORA
 
 

@@ -38,6 +38,9 @@ TOP_LEVEL = {
     "tests",
     "findings",
     "LICENSE",
+    "CHANGELOG.md",
+    # In the source archive.
+    "PKG-INFO",
 }
 WRITERS = {
     *(
