@@ -58,7 +58,7 @@ class Shop:
         for transport in self.world.transports.values():
             transport.close()
 
-    def beat(self, minutes: float = 0) -> DispatchResult:
+    def tick(self, minutes: float = 0) -> DispatchResult:
         """So long after noon."""
         return self.world.tick(NOON + timedelta(minutes=minutes))
 

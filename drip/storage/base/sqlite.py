@@ -25,6 +25,8 @@ from drip.errors import DripError
 from drip.storage.base.database import Database, Notes
 
 HOW_LONG_TO_WAIT_MS = 30_000
+# What is marked as sending has to outlive a power cut, or it could be sent again.
+SYNCHRONOUS = "FULL"
 # So long writers are kept waiting by a look whether readers are in the way.
 SCRUBBING_WAITS_MS = 1_000
 # So large a database may be to be written anew at once: one of 460 MB takes 3 s of a
@@ -47,9 +49,6 @@ _PRAGMAS = (
 DURABLE = (
     *_PRAGMAS,
     "foreign_keys=ON",
-    # FULL: what is marked as sending has to outlive a power cut, or it could be sent
-    # again.
-    "synchronous=FULL",
 )
 IN_REHEARSALS = (
     *_PRAGMAS,
@@ -58,7 +57,6 @@ IN_REHEARSALS = (
     "journal_mode=MEMORY",
     # Nobody else knows of it: no file locks, and pages stay in memory.
     "locking_mode=EXCLUSIVE",
-    "synchronous=OFF",
 )
 
 
@@ -189,6 +187,7 @@ def _engine(path: Path, durable: bool) -> Engine:
         connection.create_aggregate("drip_sum", 1, _Sum)
         for pragma in DURABLE if durable else IN_REHEARSALS:
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS if durable else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
