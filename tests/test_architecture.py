@@ -241,7 +241,7 @@ READS_CONTACTS = {
     },
     "ledger": {
         "_OF_RUN": OF_WHAT_HAPPENED,
-        "_Lines": OF_WHAT_HAPPENED,
+        "_LedgerLines": OF_WHAT_HAPPENED,
         "_with_contact": OF_WHAT_HAPPENED,
         "_answered": OF_WHAT_HAPPENED,
     },

@@ -97,7 +97,7 @@ _COLUMNS = (*_SHOWN, "rank", "number")
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _LedgerLines:
     """Lines of one kind, and the column that says when each of them was."""
 
     statement: Select[Any]
@@ -163,7 +163,7 @@ def _lines(
     rank: int,
     number: ColumnElement[int],
     columns: Mapping[str, ColumnElement[Any]],
-) -> _Lines:
+) -> _LedgerLines:
     own = {
         "at": at,
         "outcome": outcome,
@@ -172,7 +172,7 @@ def _lines(
     }
     known = {**_NOTHING, **columns, **own}
     named = (known[name].label(name) for name in _COLUMNS)
-    return _Lines(select(*named).select_from(rows), at)
+    return _LedgerLines(select(*named).select_from(rows), at)
 
 
 def _with_contact(rows: FromClause) -> FromClause:
@@ -190,7 +190,7 @@ def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
     }
 
 
-def _entered() -> _Lines:
+def _entered() -> _LedgerLines:
     return _lines(
         _with_contact(runs),
         runs.c.started_at,
@@ -201,7 +201,7 @@ def _entered() -> _Lines:
     )
 
 
-def _judged() -> _Lines:
+def _judged() -> _LedgerLines:
     rows = (
         judgements.join(reasons, reasons.c.id == judgements.c.reason_id)
         .join(messages, messages.c.id == judgements.c.message_id)
@@ -223,7 +223,7 @@ def _judged() -> _Lines:
     )
 
 
-def _sent() -> _Lines:
+def _sent() -> _LedgerLines:
     lines = _lines(
         _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
         messages.c.sent_at,
@@ -233,10 +233,10 @@ def _sent() -> _Lines:
         columns={**_OF_RUN, **_OF_MESSAGE},
     )
     sent = lines.statement.where(messages.c.state == "sent")
-    return _Lines(sent, lines.at)
+    return _LedgerLines(sent, lines.at)
 
 
-def _given() -> _Lines:
+def _given() -> _LedgerLines:
     """Tasks. Their title stands where other lines have their reason."""
     title = {
         "sentence": tasks.c.title,
@@ -255,13 +255,13 @@ def _given() -> _Lines:
         },
     )
     # Those that a message became have the line of that message.
-    return _Lines(
+    return _LedgerLines(
         lines.statement.where(tasks.c.notes.is_(None)),
         lines.at,
     )
 
 
-def _settled() -> _Lines:
+def _settled() -> _LedgerLines:
     lines = _lines(
         _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
         messages.c.settled_at,
@@ -271,10 +271,10 @@ def _settled() -> _Lines:
         columns={**_OF_RUN, **_OF_MESSAGE, **_reason(messages)},
     )
     settled = lines.statement.where(messages.c.state.in_(("failed", "held")))
-    return _Lines(settled, lines.at)
+    return _LedgerLines(settled, lines.at)
 
 
-def _exited() -> _Lines:
+def _exited() -> _LedgerLines:
     lines = _lines(
         _with_contact(runs),
         runs.c.ended_at,
@@ -283,13 +283,13 @@ def _exited() -> _Lines:
         number=runs.c.id,
         columns={**_OF_RUN, **_reason(runs)},
     )
-    return _Lines(
+    return _LedgerLines(
         lines.statement.where(runs.c.code.is_not(None)),
         lines.at,
     )
 
 
-def _answered() -> _Lines:
+def _answered() -> _LedgerLines:
     """Mails that no campaign sent, with somebody's own data."""
     mail = data_mails.c
     failed = mail.state == "failed"

@@ -205,7 +205,7 @@ def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _ReasonedLines:
     """Where lines with a reason come from.
 
     The rows, what tells them apart, when and about whom they are, and the table that
@@ -221,7 +221,7 @@ class _Kind:
     reason: Table
 
 
-JUDGED = _Kind(
+JUDGED = _ReasonedLines(
     "1",
     judgements.join(messages, messages.c.id == judgements.c.message_id).join(
         reasons, reasons.c.id == judgements.c.reason_id
@@ -232,7 +232,7 @@ JUDGED = _Kind(
     messages.c.contact_id,
     reasons,
 )
-SETTLED = _Kind(
+SETTLED = _ReasonedLines(
     "2",
     messages,
     messages.c.id,
@@ -241,7 +241,7 @@ SETTLED = _Kind(
     messages.c.contact_id,
     messages,
 )
-ENDED = _Kind(
+ENDED = _ReasonedLines(
     "3",
     runs,
     runs.c.id,
@@ -266,7 +266,7 @@ def _waits(part: _Part) -> Readable:
     return _lines(JUDGED, and_(judgements.c.until.is_not(None), part.judged()))
 
 
-def _lines(kind: _Kind, where: ColumnElement[bool]) -> Readable:
+def _lines(kind: _ReasonedLines, where: ColumnElement[bool]) -> Readable:
     """The lines of a kind.
 
     What they are grouped by, whom they are about, and what says which one was first.
