@@ -20,6 +20,8 @@ from drip.storage.people.change_marks import touch, wake_runs
 from drip.storage.people.contacts import Contact, address_of, contacts_by_id
 from drip.storage.people.suppressions import suppressed
 
+_consent = consents.c
+
 
 class Consent(NamedTuple):
     """A contact's word about a topic on a channel, given or taken back at an instant.
@@ -42,13 +44,13 @@ class Consent(NamedTuple):
 
 _OF_CONTACTS = Prepared(
     select(
-        consents.c.contact_id,
-        consents.c.topic,
-        consents.c.channel,
-        consents.c.given,
-        consents.c.at,
+        _consent.contact_id,
+        _consent.topic,
+        _consent.channel,
+        _consent.given,
+        _consent.at,
         true().label("dated"),
-    ).where(consents.c.contact_id.in_(listed_in("ids"))),
+    ).where(_consent.contact_id.in_(listed_in("ids"))),
     into=Consent,
 )
 _SAID = insert_or(consents).values(

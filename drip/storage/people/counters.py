@@ -21,6 +21,9 @@ from drip.storage.base.sql import (
 from drip.storage.people.change_marks import CHUNK
 from drip.storage.people.events import Event
 
+_entry = counter_entries.c
+_event = events.c
+
 # Every database counts exactly up to here.
 HIGHEST = 2**53
 
@@ -78,15 +81,14 @@ class _NewestEntry(NamedTuple):
     id: int | None
 
 
-_e = counter_entries.c
 _ENTRIES = select(
-    _e.id,
-    _e.contact_id,
-    _e.counter,
-    (_e.balance - _e.amount).label("before"),
-    _e.balance.label("after"),
-    _e.at,
-    _e.event_id,
+    _entry.id,
+    _entry.contact_id,
+    _entry.counter,
+    (_entry.balance - _entry.amount).label("before"),
+    _entry.balance.label("after"),
+    _entry.at,
+    _entry.event_id,
 )
 # Appended and never changed: the sum of a counter's entries is its balance, at any time.
 _COUNTED = Prepared(insert(counter_entries).inline())
@@ -183,11 +185,11 @@ def _fresh(
     """Those that have not been counted."""
     by_event = {move.event_id for move in movements if move.event_id is not None}
     by_run = {move.run_id for move in movements if move.run_id is not None}
-    of_events = _e.event_id.in_(by_event)
+    of_events = _entry.event_id.in_(by_event)
     # The unique keys would refuse them too, but all of a chunk with them.
-    counted = select(_e.event_id).where(_e.counter == counter, of_events)
+    counted = select(_entry.event_id).where(_entry.counter == counter, of_events)
     events_known = set(typed_rows(connection, counted, into=_CountedEvent))
-    steps = select(_e.run_id, _e.step).where(_e.run_id.in_(by_run))
+    steps = select(_entry.run_id, _entry.step).where(_entry.run_id.in_(by_run))
     steps_known = set(typed_rows(connection, steps, into=_CountedStep))
     return [
         move
@@ -202,11 +204,11 @@ def entries_after(
 ) -> list[CounterEntry]:
     """The movements of a counter after number `after`, and `since`, in order."""
     later = (
-        _e.counter == counter,
-        _e.id > after,
-        _e.at > since,
+        _entry.counter == counter,
+        _entry.id > after,
+        _entry.at > since,
     )
-    in_order = _ENTRIES.where(*later).order_by(_e.id)
+    in_order = _ENTRIES.where(*later).order_by(_entry.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
 
@@ -215,16 +217,16 @@ def history(
 ) -> list[CounterEntry]:
     """Every movement of a contact's counter, in order."""
     own = (
-        _e.contact_id == contact_id,
-        _e.counter == counter,
+        _entry.contact_id == contact_id,
+        _entry.counter == counter,
     )
-    in_order = _ENTRIES.where(*own).order_by(_e.id)
+    in_order = _ENTRIES.where(*own).order_by(_entry.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
 
 def newest_entry(connection: Connection) -> int:
     """The number of the newest movement."""
-    newest = select(func.max(_e.id).label("id"))
+    newest = select(func.max(_entry.id).label("id"))
     return one_row(connection, newest, into=_NewestEntry).id or 0
 
 
@@ -233,9 +235,9 @@ def events_to_count(
 ) -> Sequence[Event]:
     """The events of these names after number `after`, in the order they came in."""
     # A rehearsal can hold events of people who are not in it.
-    of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
+    of_people = select(events).join(contacts, contacts.c.id == _event.contact_id)
     new = of_people.where(
-        events.c.name.in_(names),
-        events.c.id > after,
+        _event.name.in_(names),
+        _event.id > after,
     )
-    return typed_rows(connection, new.order_by(events.c.id), into=Event)
+    return typed_rows(connection, new.order_by(_event.id), into=Event)

@@ -20,6 +20,9 @@ from drip.storage.base.sql import (
 )
 from drip.storage.people.change_marks import touch, touch_records, wake_runs
 
+_date = dates.c
+_record = records.c
+
 
 class Owned(NamedTuple):
     """What a contact says of itself (record 0), or of one of its records."""
@@ -42,13 +45,11 @@ class _DateOwner(NamedTuple):
 
 
 _KEPT = Prepared(
-    select(*columns_of(dates, _KeptDate)).where(
-        dates.c.contact_id.in_(listed_in("ids"))
-    ),
+    select(*columns_of(dates, _KeptDate)).where(_date.contact_id.in_(listed_in("ids"))),
     into=_KeptDate,
 )
-_OF_RECORD = dates.c.record_id == bindparam("record")
-_OF_CONTACT = dates.c.contact_id == bindparam("contact")
+_OF_RECORD = _date.record_id == bindparam("record")
+_OF_CONTACT = _date.contact_id == bindparam("contact")
 
 
 def save_dates(
@@ -143,9 +144,9 @@ def keep_dates(
 
 def _forget(connection: Connection, owner: _DateOwner, fields: Collection[str]) -> None:
     own = (
-        dates.c.contact_id == owner.contact_id,
-        dates.c.record_id == owner.record_id,
-        dates.c.field.in_(fields),
+        _date.contact_id == owner.contact_id,
+        _date.record_id == owner.record_id,
+        _date.field.in_(fields),
     )
     connection.execute(delete(dates).where(*own))
 
@@ -155,7 +156,7 @@ def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
     if kind == "contact":
         ids = select(contacts.c.id).order_by(contacts.c.id)
         return [(number, 0) for number in typed_rows(connection, ids, into=int)]
-    columns = (records.c.contact_id, records.c.id.label("record_id"))
-    of_kind = select(*columns).where(records.c.kind == kind).order_by(records.c.id)
+    columns = (_record.contact_id, _record.id.label("record_id"))
+    of_kind = select(*columns).where(_record.kind == kind).order_by(_record.id)
     found = typed_rows(connection, of_kind, into=_DateOwner)
     return [(owner.contact_id, owner.record_id) for owner in found]

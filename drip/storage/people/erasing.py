@@ -73,6 +73,12 @@ from drip.storage.people.contacts import COLUMNS, Contact, address_of, contacts_
 from drip.storage.people.suppressions import digest, suppress, suppression_key
 from drip.storage.sending import outbox
 
+_erasure = erasures.c
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
+_run = runs.c
+
 REASON = "the person was erased"
 # Sentences for operators: what a server answered stands in them, and it may have quoted
 # an address.
@@ -234,11 +240,11 @@ def _forget_words(connection: Connection, contact: Contact) -> set[str]:
 def _quotes(connection: Connection, contact: Contact) -> list[str]:
     """What errors of templates said: they can quote what they were given."""
     failed = (
-        messages.c.contact_id == contact.id,
-        messages.c.code == "render-error",
-        messages.c.sentence != "",
+        _message.contact_id == contact.id,
+        _message.code == "render-error",
+        _message.sentence != "",
     )
-    sentence = messages.c.sentence.label("sentence")
+    sentence = _message.sentence.label("sentence")
     said = select(sentence).where(*failed).distinct()
     return typed_rows(connection, said, into=str)
 
@@ -293,8 +299,8 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     """Nothing goes on for this contact."""
     _skip_waiting(connection, contact_id, now)
     active = update(runs).where(
-        runs.c.contact_id == contact_id,
-        runs.c.active,
+        _run.contact_id == contact_id,
+        _run.active,
     )
     ended = active.values(
         active=False, next_due_at=null(), ended_at=now, code="exited", sentence=REASON
@@ -355,7 +361,7 @@ def _clear_names(connection: Connection, contact_id: int) -> None:
 
 
 def _clear_sentences(connection: Connection, contact_id: int) -> None:
-    sent = select(messages.c.id).where(messages.c.contact_id == contact_id)
+    sent = select(_message.id).where(_message.contact_id == contact_id)
     came_back = update(deliveries).where(deliveries.c.message_id.in_(sent))
     connection.execute(came_back.values(reason="", source=_numbered(deliveries)))
     for table in (runs, messages):
@@ -388,12 +394,12 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     A sentence that was said of nobody else is gone. What filled a cap stays: it names
     campaigns alone.
     """
-    of_contact = select(messages.c.id).where(messages.c.contact_id == contact_id)
-    own = judgements.c.message_id.in_(of_contact)
-    named = reasons.c.id.in_(select(judgements.c.reason_id).where(own))
+    of_contact = select(_message.id).where(_message.contact_id == contact_id)
+    own = _judgement.message_id.in_(of_contact)
+    named = _reason.id.in_(select(_judgement.reason_id).where(own))
     personal = (
-        reasons.c.filled_by.is_(None),
-        reasons.c.sentence != REASON,
+        _reason.filled_by.is_(None),
+        _reason.sentence != REASON,
     )
     said = select(*columns_of(reasons, _NamedReason)).where(named, *personal)
     found = typed_rows(connection, said, into=_NamedReason)
@@ -404,7 +410,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
             REASON,
             reason.place,
         )
-        same = update(judgements).where(own, judgements.c.reason_id == reason.id)
+        same = update(judgements).where(own, _judgement.reason_id == reason.id)
         connection.execute(same.values(reason_id=plain))
     if found:
         _drop_unnamed(connection, [reason.id for reason in found])
@@ -412,10 +418,10 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
 
 def _drop_unnamed(connection: Connection, reason_ids: Collection[int]) -> None:
     # One look at all decisions, whose reasons have no index.
-    named = select(judgements.c.reason_id).where(judgements.c.reason_id.in_(reason_ids))
+    named = select(_judgement.reason_id).where(_judgement.reason_id.in_(reason_ids))
     unnamed = (
-        reasons.c.id.in_(reason_ids),
-        reasons.c.id.not_in(named),
+        _reason.id.in_(reason_ids),
+        _reason.id.not_in(named),
     )
     connection.execute(delete(reasons).where(*unnamed))
 
@@ -440,15 +446,15 @@ def outstanding(connection: Connection) -> Sequence[Outstanding]:
     """All of them, the one erased first before the others."""
     # What was being handed over has its words until it has ended.
     on_its_way = exists().where(
-        messages.c.contact_id == erasures.c.contact_id, in_state("sending")
+        _message.contact_id == _erasure.contact_id, in_state("sending")
     )
     columns = (
-        erasures.c.contact_id,
-        erasures.c.at,
-        erasures.c.cleared_at,
+        _erasure.contact_id,
+        _erasure.at,
+        _erasure.cleared_at,
     )
     all_of_them = select(*columns, on_its_way.label("waits"))
-    in_order = all_of_them.order_by(erasures.c.at, erasures.c.contact_id)
+    in_order = all_of_them.order_by(_erasure.at, _erasure.contact_id)
     return typed_rows(connection, in_order, into=Outstanding)
 
 
@@ -457,16 +463,16 @@ def runs_of(connection: Connection, contact_ids: Collection[int]) -> list[int]:
 
     Messages that lie in files are named by them.
     """
-    own = select(runs.c.id).where(runs.c.contact_id.in_(contact_ids))
+    own = select(_run.id).where(_run.contact_id.in_(contact_ids))
     return typed_rows(connection, own, into=int)
 
 
 def cleared(connection: Connection, contact_id: int, now: datetime) -> None:
     """No folder holds anything of this one any more."""
-    own = update(erasures).where(erasures.c.contact_id == contact_id)
+    own = update(erasures).where(_erasure.contact_id == contact_id)
     connection.execute(own.values(cleared_at=now))
 
 
 def settled(connection: Connection, until: datetime) -> None:
     """Nothing is left of those who were cleared up to an instant."""
-    connection.execute(delete(erasures).where(erasures.c.cleared_at <= until))
+    connection.execute(delete(erasures).where(_erasure.cleared_at <= until))

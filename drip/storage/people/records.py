@@ -14,6 +14,8 @@ from drip.storage.base.sql import columns_of, typed_rows
 from drip.storage.people.change_marks import save_changed, wake_runs
 from drip.storage.people.date_index import Owned, save_dates
 
+_record = records.c
+
 
 @dataclass(slots=True)
 class Record:
@@ -63,22 +65,22 @@ def record_ids(
 ) -> dict[str, Record]:
     """The records of a kind among `keys`."""
     named = _EVERY_RECORD.where(
-        records.c.kind == kind,
-        records.c.key.in_(keys),
+        _record.kind == kind,
+        _record.key.in_(keys),
     )
     return {record.key: record for record in typed_rows(connection, named, into=Record)}
 
 
 def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Record]:
     """The records with these ids."""
-    known = _EVERY_RECORD.where(records.c.id.in_(ids))
+    known = _EVERY_RECORD.where(_record.id.in_(ids))
     return {record.id: record for record in typed_rows(connection, known, into=Record)}
 
 
 def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, int]:
     """Whose each of these records is."""
     columns = columns_of(records, _Owner)
-    owned = select(*columns).where(records.c.id.in_(record_ids))
+    owned = select(*columns).where(_record.id.in_(record_ids))
     return dict(typed_rows(connection, owned, into=_Owner))
 
 
@@ -86,6 +88,6 @@ def records_of(
     connection: Connection, contact_ids: Collection[int], kind: str
 ) -> list[Record]:
     """The records of a kind that these contacts own."""
-    whose = records.c.contact_id.in_(contact_ids)
-    own = _EVERY_RECORD.where(whose, records.c.kind == kind)
-    return typed_rows(connection, own.order_by(records.c.id), into=Record)
+    whose = _record.contact_id.in_(contact_ids)
+    own = _EVERY_RECORD.where(whose, _record.kind == kind)
+    return typed_rows(connection, own.order_by(_record.id), into=Record)

@@ -30,6 +30,8 @@ from drip.storage.base.schema import (
 from drip.storage.people import suppressions
 from drip.storage.people.contacts import PLAIN, contacts_by_id
 
+_pause = pauses.c
+
 # Tables that hold something of a person and are not in it, and why.
 LEFT_OUT = {
     "consents": "the last word of each topic, which the log of consents has with its proof",
@@ -79,10 +81,10 @@ def parts(contact_id: int) -> dict[str, Select[Any]]:
         "events": _events(contact_id),
         "consents": _consents(contact_id),
         "pauses": _own(
-            pauses.c.contact_id == contact_id,
-            pauses.c.topic,
-            pauses.c.until,
-            pauses.c.place,
+            _pause.contact_id == contact_id,
+            _pause.topic,
+            _pause.until,
+            _pause.place,
         ),
         "campaigns": _campaigns(contact_id),
         "messages": _messages(contact_id),

@@ -38,6 +38,11 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import stream_rows
 
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
+_task = tasks.c
+
 # Stands where other lines have their campaign: what somebody asked for on a page.
 OWN_DATA = "(own data)"
 _NO_WORDS = type_coerce(null(), Words)
@@ -80,15 +85,15 @@ _NOTHING: Mapping[str, ColumnElement[Any]] = {
     "filled_by": _NO_WORDS,
 }
 _OF_RUN: Mapping[str, ColumnElement[Any]] = {
-    "campaign": runs.c.campaign,
+    "campaign": _run.campaign,
     "contact": contacts.c.key,
     "record": records.c.key,
-    "occurrence": runs.c.occurrence,
+    "occurrence": _run.occurrence,
     "zone": contacts.c.zone,
 }
 _OF_MESSAGE: Mapping[str, ColumnElement[Any]] = {
-    "step": messages.c.step,
-    "channel": messages.c.channel,
+    "step": _message.step,
+    "channel": _message.channel,
 }
 _SHOWN = tuple(LedgerRow.__slots__)
 # Lines of one instant about one contact come in the order in which they came about:
@@ -139,7 +144,7 @@ def entries(
     ):
         part = lines.within(since, until, contact)
         if campaigns:
-            part = part.where(runs.c.campaign.in_(campaigns))
+            part = part.where(_run.campaign.in_(campaigns))
         parts.append(part)
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_answered().within(since, until, contact))
@@ -177,8 +182,8 @@ def _lines(
 
 def _with_contact(rows: FromClause) -> FromClause:
     """Rows of runs, beside whom and what they are about."""
-    joined = rows.join(contacts, contacts.c.id == runs.c.contact_id)
-    return joined.outerjoin(records, records.c.id == runs.c.record_id)
+    joined = rows.join(contacts, contacts.c.id == _run.contact_id)
+    return joined.outerjoin(records, records.c.id == _run.record_id)
 
 
 def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
@@ -193,21 +198,21 @@ def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
 def _entered() -> _LedgerLines:
     return _lines(
         _with_contact(runs),
-        runs.c.started_at,
+        _run.started_at,
         literal("entered"),
         rank=0,
-        number=runs.c.id,
+        number=_run.id,
         columns=_OF_RUN,
     )
 
 
 def _judged() -> _LedgerLines:
     rows = (
-        judgements.join(reasons, reasons.c.id == judgements.c.reason_id)
-        .join(messages, messages.c.id == judgements.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
+        judgements.join(reasons, reasons.c.id == _judgement.reason_id)
+        .join(messages, _message.id == _judgement.message_id)
+        .join(runs, _run.id == _message.run_id)
     )
-    until = judgements.c.until
+    until = _judgement.until
     why = {
         **_reason(reasons),
         "filled_by": reasons.c.filled_by,
@@ -215,76 +220,76 @@ def _judged() -> _LedgerLines:
     }
     return _lines(
         _with_contact(rows),
-        judgements.c.at,
+        _judgement.at,
         case((until.is_(None), "skipped"), else_="deferred"),
         rank=1,
-        number=judgements.c.id,
+        number=_judgement.id,
         columns={**_OF_RUN, **_OF_MESSAGE, **why},
     )
 
 
 def _sent() -> _LedgerLines:
     lines = _lines(
-        _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
-        messages.c.sent_at,
-        messages.c.state,
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.sent_at,
+        _message.state,
         rank=2,
-        number=messages.c.id,
+        number=_message.id,
         columns={**_OF_RUN, **_OF_MESSAGE},
     )
-    sent = lines.statement.where(messages.c.state == "sent")
+    sent = lines.statement.where(_message.state == "sent")
     return _LedgerLines(sent, lines.at)
 
 
 def _given() -> _LedgerLines:
     """Tasks. Their title stands where other lines have their reason."""
     title = {
-        "sentence": tasks.c.title,
-        "place": tasks.c.place,
+        "sentence": _task.title,
+        "place": _task.place,
     }
     lines = _lines(
-        _with_contact(tasks.join(runs, runs.c.id == tasks.c.run_id)),
-        tasks.c.created_at,
+        _with_contact(tasks.join(runs, _run.id == _task.run_id)),
+        _task.created_at,
         literal("task"),
         rank=3,
-        number=tasks.c.id,
+        number=_task.id,
         columns={
             **_OF_RUN,
             **title,
-            "step": tasks.c.step,
+            "step": _task.step,
         },
     )
     # Those that a message became have the line of that message.
     return _LedgerLines(
-        lines.statement.where(tasks.c.notes.is_(None)),
+        lines.statement.where(_task.notes.is_(None)),
         lines.at,
     )
 
 
 def _settled() -> _LedgerLines:
     lines = _lines(
-        _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
-        messages.c.settled_at,
-        messages.c.state,
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.settled_at,
+        _message.state,
         rank=4,
-        number=messages.c.id,
+        number=_message.id,
         columns={**_OF_RUN, **_OF_MESSAGE, **_reason(messages)},
     )
-    settled = lines.statement.where(messages.c.state.in_(("failed", "held")))
+    settled = lines.statement.where(_message.state.in_(("failed", "held")))
     return _LedgerLines(settled, lines.at)
 
 
 def _exited() -> _LedgerLines:
     lines = _lines(
         _with_contact(runs),
-        runs.c.ended_at,
+        _run.ended_at,
         literal("exited"),
         rank=5,
-        number=runs.c.id,
+        number=_run.id,
         columns={**_OF_RUN, **_reason(runs)},
     )
     return _LedgerLines(
-        lines.statement.where(runs.c.code.is_not(None)),
+        lines.statement.where(_run.code.is_not(None)),
         lines.at,
     )
 

@@ -36,6 +36,10 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Readable, one_row, typed_rows
 
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -119,7 +123,7 @@ def summary(
 ) -> Summary:
     """The sums of the ledger from `since` up to and including `until`."""
     part = _Part(since, until, campaigns)
-    people = select(func.count(messages.c.contact_id.distinct())).where(part.sent())
+    people = select(func.count(_message.contact_id.distinct())).where(part.sent())
     line = part.lines().subquery().c
     named = select(line.campaign).distinct()
     return Summary(
@@ -149,34 +153,34 @@ class _Part:
         return and_(inside, campaign.in_(self.campaigns)) if self.campaigns else inside
 
     def started(self) -> ColumnElement[bool]:
-        return self.holds(runs.c.started_at, runs.c.campaign)
+        return self.holds(_run.started_at, _run.campaign)
 
     def ended(self) -> ColumnElement[bool]:
-        exited = runs.c.code.is_not(None)
-        return and_(exited, self.holds(runs.c.ended_at, runs.c.campaign))
+        exited = _run.code.is_not(None)
+        return and_(exited, self.holds(_run.ended_at, _run.campaign))
 
     def sent(self) -> ColumnElement[bool]:
-        left = messages.c.state == "sent"
-        return and_(left, self.holds(messages.c.sent_at, messages.c.campaign))
+        left = _message.state == "sent"
+        return and_(left, self.holds(_message.sent_at, _message.campaign))
 
     def settled(self) -> ColumnElement[bool]:
-        failed = messages.c.state.in_(("failed", "held"))
-        return and_(failed, self.holds(messages.c.settled_at, messages.c.campaign))
+        failed = _message.state.in_(("failed", "held"))
+        return and_(failed, self.holds(_message.settled_at, _message.campaign))
 
     def judged(self) -> ColumnElement[bool]:
-        return self.holds(judgements.c.at, messages.c.campaign)
+        return self.holds(_judgement.at, _message.campaign)
 
     def given(self) -> ColumnElement[bool]:
         # Those that a message became have the line of that message.
         own = tasks.c.notes.is_(None)
-        return and_(own, self.holds(tasks.c.created_at, runs.c.campaign))
+        return and_(own, self.holds(tasks.c.created_at, _run.campaign))
 
     def lines(self) -> CompoundSelect[Any]:
         """The campaign and contact of every line."""
-        of_run = select(runs.c.campaign, runs.c.contact_id)
-        of_message = select(messages.c.campaign, messages.c.contact_id)
-        judged = judgements.join(messages, messages.c.id == judgements.c.message_id)
-        given = tasks.join(runs, runs.c.id == tasks.c.run_id)
+        of_run = select(_run.campaign, _run.contact_id)
+        of_message = select(_message.campaign, _message.contact_id)
+        judged = judgements.join(messages, _message.id == _judgement.message_id)
+        given = tasks.join(runs, _run.id == tasks.c.run_id)
         return union_all(
             of_run.where(self.started()),
             of_run.where(self.ended()),
@@ -189,14 +193,14 @@ class _Part:
 
 def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
     key = (
-        messages.c.campaign,
-        messages.c.step,
-        messages.c.sent_at.label("at"),
+        _message.campaign,
+        _message.step,
+        _message.sent_at.label("at"),
         contacts.c.zone,
     )
     counted = (
         select(*key, func.count().label("count"))
-        .join(contacts, contacts.c.id == messages.c.contact_id)
+        .join(contacts, contacts.c.id == _message.contact_id)
         .where(part.sent())
         .group_by(*key)
         .order_by(*key)
@@ -223,38 +227,38 @@ class _ReasonedLines:
 
 JUDGED = _ReasonedLines(
     "1",
-    judgements.join(messages, messages.c.id == judgements.c.message_id).join(
-        reasons, reasons.c.id == judgements.c.reason_id
+    judgements.join(messages, _message.id == _judgement.message_id).join(
+        reasons, reasons.c.id == _judgement.reason_id
     ),
-    judgements.c.id,
-    judgements.c.at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _judgement.id,
+    _judgement.at,
+    _message.campaign,
+    _message.contact_id,
     reasons,
 )
 SETTLED = _ReasonedLines(
     "2",
     messages,
-    messages.c.id,
-    messages.c.settled_at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _message.id,
+    _message.settled_at,
+    _message.campaign,
+    _message.contact_id,
     messages,
 )
 ENDED = _ReasonedLines(
     "3",
     runs,
-    runs.c.id,
-    runs.c.ended_at,
-    runs.c.campaign,
-    runs.c.contact_id,
+    _run.id,
+    _run.ended_at,
+    _run.campaign,
+    _run.contact_id,
     runs,
 )
 KINDS = {kind.mark: kind for kind in (JUDGED, SETTLED, ENDED)}
 
 
 def _refused(part: _Part) -> tuple[Readable, ...]:
-    skipped = and_(judgements.c.until.is_(None), part.judged())
+    skipped = and_(_judgement.until.is_(None), part.judged())
     return (
         _lines(JUDGED, skipped),
         _lines(SETTLED, part.settled()),
@@ -263,7 +267,7 @@ def _refused(part: _Part) -> tuple[Readable, ...]:
 
 
 def _waits(part: _Part) -> Readable:
-    return _lines(JUDGED, and_(judgements.c.until.is_not(None), part.judged()))
+    return _lines(JUDGED, and_(_judgement.until.is_not(None), part.judged()))
 
 
 def _lines(kind: _ReasonedLines, where: ColumnElement[bool]) -> Readable:
