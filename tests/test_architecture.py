@@ -266,7 +266,9 @@ def test_whatever_reads_contacts_asks_for_people_or_says_why_it_need_not() -> No
         readers = {
             name
             for name, names in _parts(text)
-            if "contacts" in names and not {"ordinary", "PEOPLE"} & names
+            if {"contacts", "_contact"} & names
+            and name != "_contact"
+            and not {"ordinary", "PEOPLE"} & names
         }
         if readers and "schema" not in path.parts:
             found[path.stem] = readers

@@ -24,6 +24,8 @@ from drip.storage.base.sql import Prepared, columns_of, typed_rows
 from drip.storage.people import zones as zone_store
 from drip.storage.people.events import Event
 
+_contact = contacts.c
+
 _date = dates.c
 _event = events.c
 
@@ -51,8 +53,8 @@ class _Zone(NamedTuple):
     zone: str | None
 
 
-_DATED = select(_date.contact_id, _date.record_id, _date.day, contacts.c.zone).join(
-    contacts, contacts.c.id == _date.contact_id
+_DATED = select(_date.contact_id, _date.record_id, _date.day, _contact.zone).join(
+    contacts, _contact.id == _date.contact_id
 )
 
 
@@ -129,7 +131,7 @@ def zones_of(
 ) -> dict[int, str | None]:
     """The zone of each of these contacts; None stands for the workspace's."""
     columns = columns_of(contacts, _ContactZone)
-    asked = select(*columns).where(contacts.c.id.in_(contact_ids))
+    asked = select(*columns).where(_contact.id.in_(contact_ids))
     return dict(typed_rows(connection, asked, into=_ContactZone))
 
 
@@ -140,8 +142,8 @@ def zones(connection: Connection, after: int | None = None) -> list[str | None]:
     """
     if after is None:
         return zone_store.zones(connection)
-    changed_since = contacts.c.change > after
-    asked = select(contacts.c.zone).where(changed_since).distinct()
+    changed_since = _contact.change > after
+    asked = select(_contact.zone).where(changed_since).distinct()
     return [row.zone for row in typed_rows(connection, asked, into=_Zone)]
 
 
@@ -158,8 +160,8 @@ def contacts_in(
         where = and_(where, zone_store.in_zones(names))
     return _batches(
         connection,
-        select(contacts.c.id).where(where),
-        contacts.c.id,
+        select(_contact.id).where(where),
+        _contact.id,
     )
 
 
@@ -179,7 +181,7 @@ def events_after(
 ) -> Sequence[Event]:
     """Events of a name that came in after number `after` and happened after `since`."""
     # A rehearsal can hold events of people who are not in it.
-    of_people = select(events).join(contacts, contacts.c.id == _event.contact_id)
+    of_people = select(events).join(contacts, _contact.id == _event.contact_id)
     new = (
         _event.name == name,
         _event.id > after,

@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.storage.base.schema import contacts, records, runs, tasks
 from drip.storage.base.sql import count_changed, first_row, one_row, typed_rows
 
+_contact = contacts.c
+
 _run = runs.c
 _task = tasks.c
 
@@ -48,9 +50,9 @@ _WORK = (
         _task.priority,
         _task.due,
         _task.state,
-        contacts.c.key.label("contact"),
-        contacts.c.phone,
-        contacts.c.email,
+        _contact.key.label("contact"),
+        _contact.phone,
+        _contact.email,
         records.c.key.label("record"),
         _run.campaign,
         _task.created_at,
@@ -61,7 +63,7 @@ _WORK = (
         _run.record_id,
     )
     .join(runs, _run.id == _task.run_id)
-    .join(contacts, contacts.c.id == _task.contact_id)
+    .join(contacts, _contact.id == _task.contact_id)
     .outerjoin(records, records.c.id == _run.record_id)
 )
 # The most urgent first, then those due first.

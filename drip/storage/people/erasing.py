@@ -73,6 +73,8 @@ from drip.storage.people.contacts import COLUMNS, Contact, address_of, contacts_
 from drip.storage.people.suppressions import digest, suppress, suppression_key
 from drip.storage.sending import outbox
 
+_contact = contacts.c
+
 _erasure = erasures.c
 _judgement = judgements.c
 _message = messages.c
@@ -188,7 +190,7 @@ def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
         "attributes": {},
         "erased_at": now,
     }
-    own = update(contacts).where(contacts.c.id == contact.id)
+    own = update(contacts).where(_contact.id == contact.id)
     connection.execute(own.values(nothing))
     _end(connection, contact.id, now)
     clear(connection, contact.id)
@@ -220,8 +222,8 @@ def same_address(connection: Connection, contact: Contact) -> list[Contact]:
     """
     if contact.email is None:
         return []
-    same = func.lower(contacts.c.email) == contact.email.lower()
-    others = select(contacts.c.id).where(same, contacts.c.id != contact.id)
+    same = func.lower(_contact.email) == contact.email.lower()
+    others = select(_contact.id).where(same, _contact.id != contact.id)
     ids = typed_rows(connection, others, into=int)
     return list(contacts_by_id(connection, ids).values())
 
@@ -276,8 +278,8 @@ def _forget_domain(connection: Connection, contact_id: int, domain: str) -> None
 
     That of many stays: a pause that it asked for has to last.
     """
-    at_it = func.lower(contacts.c.email).endswith(f"@{domain}", autoescape=True)
-    others = select(contacts.c.id).where(at_it, contacts.c.id != contact_id).limit(1)
+    at_it = func.lower(_contact.email).endswith(f"@{domain}", autoescape=True)
+    others = select(_contact.id).where(at_it, _contact.id != contact_id).limit(1)
     if first_row(connection, others, into=int) is None:
         connection.execute(delete(rate_limits).where(rate_limits.c.domain == domain))
 

@@ -38,6 +38,8 @@ from drip.storage.base.sql import (
 )
 from drip.storage.people.change_marks import touch, wake_runs
 
+_contact = contacts.c
+
 _run = runs.c
 _sign_up = sign_ups.c
 
@@ -103,13 +105,13 @@ _NEXT_END = select(func.min(_sign_up.until).label("until")).where(OPEN)
 _ANY_OPEN = Prepared(select(_sign_up.contact_id).where(OPEN).limit(1), into=int)
 _ANY_SINGLE = Prepared(select(_sign_up.contact_id).where(SINGLE).limit(1), into=int)
 _WITH_ADDRESS = Prepared(
-    select(contacts.c.id).where(func.lower(contacts.c.email).in_(texts_in("emails"))),
+    select(_contact.id).where(func.lower(_contact.email).in_(texts_in("emails"))),
     into=int,
 )
 _HIDDEN = Prepared(
-    select(contacts.c.key)
-    .join(sign_ups, _sign_up.contact_id == contacts.c.id)
-    .where(OPEN, contacts.c.key.in_(texts_in("keys"))),
+    select(_contact.key)
+    .join(sign_ups, _sign_up.contact_id == _contact.id)
+    .where(OPEN, _contact.key.in_(texts_in("keys"))),
     into=str,
 )
 _END = Prepared(

@@ -38,6 +38,8 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import stream_rows
 
+_contact = contacts.c
+
 _judgement = judgements.c
 _message = messages.c
 _run = runs.c
@@ -86,10 +88,10 @@ _NOTHING: Mapping[str, ColumnElement[Any]] = {
 }
 _OF_RUN: Mapping[str, ColumnElement[Any]] = {
     "campaign": _run.campaign,
-    "contact": contacts.c.key,
+    "contact": _contact.key,
     "record": records.c.key,
     "occurrence": _run.occurrence,
-    "zone": contacts.c.zone,
+    "zone": _contact.zone,
 }
 _OF_MESSAGE: Mapping[str, ColumnElement[Any]] = {
     "step": _message.step,
@@ -117,7 +119,7 @@ class _LedgerLines:
         if until is not None:
             found = found.where(self.at <= until)
         if contact is not None:
-            found = found.where(contacts.c.key == contact)
+            found = found.where(_contact.key == contact)
         return found
 
 
@@ -182,7 +184,7 @@ def _lines(
 
 def _with_contact(rows: FromClause) -> FromClause:
     """Rows of runs, beside whom and what they are about."""
-    joined = rows.join(contacts, contacts.c.id == _run.contact_id)
+    joined = rows.join(contacts, _contact.id == _run.contact_id)
     return joined.outerjoin(records, records.c.id == _run.record_id)
 
 
@@ -300,15 +302,15 @@ def _answered() -> _LedgerLines:
     failed = mail.state == "failed"
     columns: Mapping[str, ColumnElement[Any]] = {
         "campaign": literal(OWN_DATA),
-        "contact": contacts.c.key,
+        "contact": _contact.key,
         "occurrence": literal(""),
         "channel": literal("email"),
         "code": case((failed, mail.state)),
         "sentence": case((failed, mail.answer)),
-        "zone": contacts.c.zone,
+        "zone": _contact.zone,
     }
     return _lines(
-        data_mails.join(contacts, contacts.c.id == mail.contact_id),
+        data_mails.join(contacts, _contact.id == mail.contact_id),
         mail.ended_at,
         mail.state,
         rank=2,

@@ -36,6 +36,8 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Readable, one_row, typed_rows
 
+_contact = contacts.c
+
 _judgement = judgements.c
 _message = messages.c
 _run = runs.c
@@ -196,11 +198,11 @@ def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
         _message.campaign,
         _message.step,
         _message.sent_at.label("at"),
-        contacts.c.zone,
+        _contact.zone,
     )
     counted = (
         select(*key, func.count().label("count"))
-        .join(contacts, contacts.c.id == _message.contact_id)
+        .join(contacts, _contact.id == _message.contact_id)
         .where(part.sent())
         .group_by(*key)
         .order_by(*key)
@@ -333,10 +335,10 @@ def _why(connection: Connection, reason: _CountedReason) -> Why:
     kind = KINDS[mark]
     line = (
         select(
-            contacts.c.key.label("contact"),
+            _contact.key.label("contact"),
             kind.reason.c.sentence,
         )
-        .select_from(kind.rows.join(contacts, contacts.c.id == kind.contact_id))
+        .select_from(kind.rows.join(contacts, _contact.id == kind.contact_id))
         .where(kind.number == int(number))
     )
     first = one_row(connection, line, into=_FirstLine)
@@ -365,9 +367,9 @@ def busiest(
     """
     line = _Part(since, until, campaigns).lines().subquery()
     by_contact = (
-        select(contacts.c.key)
-        .join(line, line.c.contact_id == contacts.c.id)
-        .group_by(contacts.c.id, contacts.c.key)
+        select(_contact.key)
+        .join(line, line.c.contact_id == _contact.id)
+        .group_by(_contact.id, _contact.key)
     )
-    first = by_contact.order_by(func.count().desc(), contacts.c.key).limit(most)
+    first = by_contact.order_by(func.count().desc(), _contact.key).limit(most)
     return sorted(typed_rows(connection, first, into=str))

@@ -42,6 +42,8 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Prepared, listed_in, numbers
 
+_contact = contacts.c
+
 _consent = consents.c
 _date = dates.c
 _message = messages.c
@@ -123,12 +125,12 @@ def _of_message(now: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
 
 def _of_text() -> tuple[ColumnElement[Any], ...]:
     return (
-        type_coerce(contacts.c.attributes, Text).label("attributes"),
+        type_coerce(_contact.attributes, Text).label("attributes"),
         _message.channel,
-        contacts.c.locale,
-        contacts.c.email.is_(None).label("no_email"),
-        contacts.c.phone.is_(None).label("no_phone"),
-        contacts.c.country.is_(None).label("no_country"),
+        _contact.locale,
+        _contact.email.is_(None).label("no_email"),
+        _contact.phone.is_(None).label("no_phone"),
+        _contact.country.is_(None).label("no_country"),
         _days().label("days"),
         records.c.kind.label("record_kind"),
         type_coerce(records.c.attributes, Text).label("record_attributes"),
@@ -141,7 +143,7 @@ def _of_text() -> tuple[ColumnElement[Any], ...]:
 
 def _joined() -> FromClause:
     joined = messages.join(runs, _run.id == _message.run_id)
-    joined = joined.join(contacts, contacts.c.id == _message.contact_id)
+    joined = joined.join(contacts, _contact.id == _message.contact_id)
     joined = joined.outerjoin(records, records.c.id == _run.record_id)
     return joined.outerjoin(events, events.c.id == _run.event_id)
 
