@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -131,37 +131,51 @@ def _move(
     rows: list[tuple[Any, ...]] = []
     made: list[CounterEntry] = []
     for number, move in enumerate(fresh, newest_entry(connection) + 1):
-        contact = move.contact_id
-        before = balances[contact]
-        after = balances[contact] = move.after(before)
-        made.append(
-            CounterEntry(
-                number, contact, counter, before, after, move.at, move.event_id
-            )
-        )
-        rows.append(_row(number, counter, move, after - before, after))
+        entry = _entry_of(number, counter, move, balances[move.contact_id])
+        balances[move.contact_id] = entry.after
+        made.append(entry)
+        rows.append(_row(entry, move))
     _COUNTED.many(connection, rows)
-    moved = [
-        {
-            "contact_id": contact,
-            "counter": counter,
-            "balance": balances[contact],
-        }
-        for contact in sorted(balances)
-    ]
-    connection.execute(_SET, moved)
+    _set_balances(connection, counter, balances)
     return made
 
 
-def _row(
-    number: int, counter: str, move: Movement, amount: int, balance: int
-) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
-    at = to_ms(move.at)
-    what = (number, move.contact_id, counter, amount, balance, at)
-    return (
-        *what,
+def _entry_of(number: int, counter: str, move: Movement, before: int) -> CounterEntry:
+    return CounterEntry(
+        number,
+        move.contact_id,
+        counter,
+        before,
+        move.after(before),
+        move.at,
         move.event_id,
+    )
+
+
+def _set_balances(
+    connection: Connection, counter: str, balances: Mapping[int, int]
+) -> None:
+    rows = [
+        {
+            "contact_id": contact,
+            "counter": counter,
+            "balance": balance,
+        }
+        for contact, balance in sorted(balances.items())
+    ]
+    connection.execute(_SET, rows)
+
+
+def _row(entry: CounterEntry, move: Movement) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    return (
+        entry.id,
+        entry.contact_id,
+        entry.counter,
+        entry.after - entry.before,
+        entry.after,
+        to_ms(entry.at),
+        entry.event_id,
         move.run_id,
         move.step,
     )
@@ -182,21 +196,37 @@ def _balances(
 def _fresh(
     connection: Connection, counter: str, movements: Sequence[Movement]
 ) -> list[Movement]:
-    """Those that have not been counted."""
+    """Those that have not been counted.
+
+    The unique keys would refuse the others too, but all of a chunk with them.
+    """
     by_event = {move.event_id for move in movements if move.event_id is not None}
     by_run = {move.run_id for move in movements if move.run_id is not None}
-    of_events = _entry.event_id.in_(by_event)
-    # The unique keys would refuse them too, but all of a chunk with them.
-    counted = select(_entry.event_id).where(_entry.counter == counter, of_events)
-    events_known = set(typed_rows(connection, counted, into=_CountedEvent))
-    steps = select(_entry.run_id, _entry.step).where(_entry.run_id.in_(by_run))
-    steps_known = set(typed_rows(connection, steps, into=_CountedStep))
+    events_known = _counted_events(connection, counter, by_event)
+    steps_known = _counted_steps(connection, by_run)
     return [
         move
         for move in movements
         if _CountedEvent(move.event_id) not in events_known
         and _CountedStep(move.run_id, move.step) not in steps_known
     ]
+
+
+def _counted_events(
+    connection: Connection, counter: str, event_ids: Collection[int]
+) -> set[_CountedEvent]:
+    counted = select(_entry.event_id).where(
+        _entry.counter == counter,
+        _entry.event_id.in_(event_ids),
+    )
+    return set(typed_rows(connection, counted, into=_CountedEvent))
+
+
+def _counted_steps(
+    connection: Connection, run_ids: Collection[int]
+) -> set[_CountedStep]:
+    steps = select(_entry.run_id, _entry.step).where(_entry.run_id.in_(run_ids))
+    return set(typed_rows(connection, steps, into=_CountedStep))
 
 
 def entries_after(

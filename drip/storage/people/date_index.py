@@ -121,25 +121,17 @@ def keep_dates(
     """
     contact_ids = {contact for contact, _ in owner_ids}
     before = kept_dates(connection, fields, contact_ids)
+    # Those whose dates are the same keep their rows: waking all runs of everybody each
+    # night would have the planner look at each of them.
     changed = [
         _DateOwner(*owner)
         for owner in owner_ids
         if dict(before.get(owner, {})) != dict(found.get(owner, {}))
     ]
-    # Those whose dates are the same keep their rows: waking all runs of everybody each
-    # night would have the planner look at each of them.
     for owner in changed:
         _forget(connection, owner, fields)
-    rows = [
-        _row(owner, field, day.isoformat())
-        for owner in changed
-        for field, day in found.get(owner, {}).items()
-    ]
-    if rows:
-        connection.execute(insert(dates), rows)
-    touch(connection, {owner.contact_id for owner in changed})
-    touch_records(connection, {owner.record_id for owner in changed if owner.record_id})
-    wake_runs(connection, [owner.contact_id for owner in changed])
+    _add(connection, changed, found)
+    _announce(connection, changed)
 
 
 def _forget(connection: Connection, owner: _DateOwner, fields: Collection[str]) -> None:
@@ -149,6 +141,28 @@ def _forget(connection: Connection, owner: _DateOwner, fields: Collection[str]) 
         _date.field.in_(fields),
     )
     connection.execute(delete(dates).where(*own))
+
+
+def _add(
+    connection: Connection,
+    owners: Sequence[_DateOwner],
+    found: Mapping[tuple[int, int], Mapping[str, date]],
+) -> None:
+    rows = [
+        _row(owner, field, day.isoformat())
+        for owner in owners
+        for field, day in found.get(owner, {}).items()
+    ]
+    if rows:
+        connection.execute(insert(dates), rows)
+
+
+def _announce(connection: Connection, changed: Sequence[_DateOwner]) -> None:
+    """The planner looks at these contacts and records again."""
+    contact_ids = {owner.contact_id for owner in changed}
+    touch(connection, contact_ids)
+    touch_records(connection, {owner.record_id for owner in changed if owner.record_id})
+    wake_runs(connection, contact_ids)
 
 
 def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:

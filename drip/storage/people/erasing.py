@@ -9,7 +9,7 @@ the database's own files that nothing uses any more, is cleared afterwards
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -358,8 +358,8 @@ def _clear_names(connection: Connection, contact_id: int) -> None:
     )
     # They stay unique by their numbers, so that the keys of the database hold.
     for table, name, nothing in emptied:
-        own = update(table).where(table.c.contact_id == contact_id)
-        connection.execute(own.values({name: _numbered(table), **nothing}))
+        cleared = {name: _numbered(table), **nothing}
+        _clear_own(connection, table, contact_id, cleared)
 
 
 def _clear_sentences(connection: Connection, contact_id: int) -> None:
@@ -372,17 +372,34 @@ def _clear_sentences(connection: Connection, contact_id: int) -> None:
             table.c.sentence.is_not(None),
         )
         connection.execute(update(table).where(*said).values(sentence=REASON))
-    words = update(consent_log).where(consent_log.c.contact_id == contact_id)
-    connection.execute(
-        words.values(
-            address=null(),
-            proof=null(),
-            source=REASON,
-        )
+    _clear_own(
+        connection,
+        consent_log,
+        contact_id,
+        {
+            "address": null(),
+            "proof": null(),
+            "source": REASON,
+        },
     )
-    work = update(tasks).where(tasks.c.contact_id == contact_id)
-    nothing = dict.fromkeys(("notes", "outcome", "due"), null())
-    connection.execute(work.values(title=REASON, **nothing))
+    _clear_own(
+        connection,
+        tasks,
+        contact_id,
+        {
+            "title": REASON,
+            "notes": null(),
+            "outcome": null(),
+            "due": null(),
+        },
+    )
+
+
+def _clear_own(
+    connection: Connection, table: Table, contact_id: int, nothing: Mapping[str, Any]
+) -> None:
+    own = update(table).where(table.c.contact_id == contact_id)
+    connection.execute(own.values(nothing))
 
 
 def _numbered(table: Table) -> ColumnElement[str]:
@@ -398,13 +415,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     """
     of_contact = select(_message.id).where(_message.contact_id == contact_id)
     own = _judgement.message_id.in_(of_contact)
-    named = _reason.id.in_(select(_judgement.reason_id).where(own))
-    personal = (
-        _reason.filled_by.is_(None),
-        _reason.sentence != REASON,
-    )
-    said = select(*columns_of(reasons, _NamedReason)).where(named, *personal)
-    found = typed_rows(connection, said, into=_NamedReason)
+    found = _said_in(connection, own)
     for reason in found:
         plain = outbox.reason(
             connection,
@@ -416,6 +427,16 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
         connection.execute(same.values(reason_id=plain))
     if found:
         _drop_unnamed(connection, [reason.id for reason in found])
+
+
+def _said_in(connection: Connection, own: ColumnElement[bool]) -> list[_NamedReason]:
+    """The reasons of these decisions, but for those that are the same for everybody."""
+    said = select(*columns_of(reasons, _NamedReason)).where(
+        _reason.id.in_(select(_judgement.reason_id).where(own)),
+        _reason.filled_by.is_(None),
+        _reason.sentence != REASON,
+    )
+    return typed_rows(connection, said, into=_NamedReason)
 
 
 def _drop_unnamed(connection: Connection, reason_ids: Collection[int]) -> None:

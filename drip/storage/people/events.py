@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Column, Connection, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.derived import Total
@@ -195,19 +195,22 @@ def seen_days(
 ) -> dict[int, dict[tuple[str, str], datetime]]:
     """When the first and the latest event of each name was, by contact or record."""
     owner = _event.record_id if of_records else _event.contact_id
+    by_name = _first_and_latest(owner).where(
+        owner.in_(owners),
+        _event.name.in_(names),
+    )
+    found: dict[int, dict[tuple[str, str], datetime]] = defaultdict(dict)
+    for seen in typed_rows(connection, by_name, into=_SeenDays):
+        found[seen.owner][seen.name, "first"] = seen.first
+        found[seen.owner][seen.name, "latest"] = seen.latest
+    return found
+
+
+def _first_and_latest(owner: Column[int]) -> Select[Any]:
     columns = (
         owner.label("owner"),
         _event.name,
         func.min(_event.at).label("first"),
         func.max(_event.at).label("latest"),
     )
-    named = (
-        owner.in_(owners),
-        _event.name.in_(names),
-    )
-    by_name = select(*columns).where(*named).group_by(owner, _event.name)
-    found: dict[int, dict[tuple[str, str], datetime]] = defaultdict(dict)
-    for seen in typed_rows(connection, by_name, into=_SeenDays):
-        found[seen.owner][seen.name, "first"] = seen.first
-        found[seen.owner][seen.name, "latest"] = seen.latest
-    return found
+    return select(*columns).group_by(owner, _event.name)

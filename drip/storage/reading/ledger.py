@@ -5,7 +5,7 @@ Its rows are those that `log`, `preview` and `explain` show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -145,11 +145,13 @@ def entries(
         _exited(),
     ):
         part = lines.within(since, until, contact)
-        if campaigns:
-            part = part.where(_run.campaign.in_(campaigns))
-        parts.append(part)
+        parts.append(part.where(_run.campaign.in_(campaigns)) if campaigns else part)
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_answered().within(since, until, contact))
+    return stream_rows(connection, _in_order(parts), into=LedgerRow)
+
+
+def _in_order(parts: Sequence[Select[Any]]) -> Select[Any]:
     # Each part is narrowed by columns of its own, of which an index knows.
     line = union_all(*parts).subquery().c
     order = (
@@ -159,8 +161,7 @@ def entries(
         line.rank,
         line.number,
     )
-    shown = select(*(line[name] for name in _SHOWN)).order_by(*order)
-    return stream_rows(connection, shown, into=LedgerRow)
+    return select(*(line[name] for name in _SHOWN)).order_by(*order)
 
 
 def _lines(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import deliveries, messages
@@ -83,38 +83,46 @@ def came_back(
     It counts from the last one on that is known to have arrived. What was said of the
     domain counts by other messages than the one that it is about now.
     """
-    own = (
+    of_contact = (
         _message.contact_id == contact_id,
         _message.channel == channel,
     )
-    of_contact = (
-        select(func.max(_delivery.at).label("at"))
-        .select_from(_OF_MESSAGES)
-        .where(*own, _delivery.kind == "delivered")
-    )
-    arrived = one_row(connection, of_contact, into=_At).at
+    arrived = _last_arrival(connection, of_contact)
     # Whatever came back before one arrived is over: the mailbox is there.
     after = max(since, arrived) if arrived else since
     bounced = (
-        *own,
+        *of_contact,
         _delivery.kind == "bounce",
         _delivery.at > after,
     )
-    for_now = (
-        select(_DISTINCT)
-        .select_from(_OF_MESSAGES)
-        .where(*bounced, _delivery.meaning == "temporary")
-    )
-    no_domain = (
-        select(func.min(_delivery.at).label("at"))
-        .select_from(_OF_MESSAGES)
-        .where(*bounced, _delivery.meaning == "no-domain")
-        .where(_delivery.message_id != now_about)
-    )
     return CameBack(
-        one_row(connection, for_now, into=int),
-        one_row(connection, no_domain, into=_At).at,
+        _count_temporary(connection, bounced),
+        _first_without_domain(connection, bounced, now_about),
     )
+
+
+Where = tuple[ColumnElement[bool], ...]
+
+
+def _last_arrival(connection: Connection, of_contact: Where) -> datetime | None:
+    last = select(func.max(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    delivered = last.where(*of_contact, _delivery.kind == "delivered")
+    return one_row(connection, delivered, into=_At).at
+
+
+def _count_temporary(connection: Connection, bounced: Where) -> int:
+    count = select(_DISTINCT).select_from(_OF_MESSAGES)
+    temporary = count.where(*bounced, _delivery.meaning == "temporary")
+    return one_row(connection, temporary, into=int)
+
+
+def _first_without_domain(
+    connection: Connection, bounced: Where, now_about: int
+) -> datetime | None:
+    first = select(func.min(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    no_domain = first.where(*bounced, _delivery.meaning == "no-domain")
+    of_others = no_domain.where(_delivery.message_id != now_about)
+    return one_row(connection, of_others, into=_At).at
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +139,21 @@ class Complaints:
 
 def complaints(connection: Connection, campaign: str, since: datetime) -> Complaints:
     """Of one campaign since an instant."""
-    complained = (
-        select(_DISTINCT)
-        .select_from(_OF_MESSAGES)
-        .where(
-            _message.campaign == campaign,
-            _delivery.kind == "complaint",
-            _delivery.at > since,
-        )
+    own = _message.campaign == campaign
+    complained = select(_DISTINCT).select_from(_OF_MESSAGES)
+    complained = complained.where(
+        own,
+        _delivery.kind == "complaint",
+        _delivery.at > since,
     )
     left = select(func.count()).where(
-        _message.campaign == campaign,
+        own,
         _message.state == "sent",
         _message.sent_at > since,
     )
     return Complaints(
-        one_row(connection, complained, into=int), one_row(connection, left, into=int)
+        one_row(connection, complained, into=int),
+        one_row(connection, left, into=int),
     )
 
 
