@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from drip.storage.base.schema import contacts, dates, events, records
-from drip.storage.base.sql import Prepared, columns_of, typed_rows
+from drip.storage.base.sql import Prepared, select_as, typed_rows
 from drip.storage.people import zones as zone_store
 from drip.storage.people.events import Event
 
@@ -130,8 +130,7 @@ def zones_of(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, str | None]:
     """The zone of each of these contacts; None stands for the workspace's."""
-    columns = columns_of(contacts, _ContactZone)
-    asked = select(*columns).where(_contact.id.in_(contact_ids))
+    asked = select_as(contacts, _ContactZone).where(_contact.id.in_(contact_ids))
     return dict(typed_rows(connection, asked, into=_ContactZone))
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import contacts, runs
-from drip.storage.base.sql import Prepared, columns_of, one_row, typed_rows
+from drip.storage.base.sql import Prepared, one_row, select_as, typed_rows
 from drip.storage.people import zones
 
 _run = runs.c
@@ -58,7 +58,7 @@ def last_starts(
         _run.contact_id.in_(contact_ids),
         stayed,
     )
-    began = select(*columns_of(runs, _Start)).where(*own).order_by(_run.started_at)
+    began = select_as(runs, _Start).where(*own).order_by(_run.started_at)
     found = typed_rows(connection, began, into=_Start)
     return {(start.contact_id, start.record_id): start.started_at for start in found}
 
@@ -71,7 +71,7 @@ def occurrences(
         _run.campaign == campaign,
         _run.contact_id.in_(contact_ids),
     )
-    asked = select(*columns_of(runs, _Occurrence)).where(*own)
+    asked = select_as(runs, _Occurrence).where(*own)
     return set(typed_rows(connection, asked, into=_Occurrence))
 
 

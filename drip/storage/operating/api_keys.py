@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import answered, api_keys
-from drip.storage.base.sql import columns_of, count_changed, first_row, typed_rows
+from drip.storage.base.sql import count_changed, first_row, select_as, typed_rows
 
 _answer = answered.c
 _key = api_keys.c
@@ -60,7 +60,7 @@ class _ApiKeyRow(NamedTuple):
 
 
 # Without their hashes: what is listed can be shown.
-_KEYS = select(*columns_of(api_keys, _ApiKeyRow))
+_KEYS = select_as(api_keys, _ApiKeyRow)
 
 
 def add(
@@ -131,7 +131,7 @@ def answer_to(connection: Connection, key: ApiKey, name: str) -> StoredResponse 
         _answer.api_key_id == key.number,
         _answer.name == digest(name),
     )
-    asked = select(*columns_of(answered, StoredResponse)).where(*own)
+    asked = select_as(answered, StoredResponse).where(*own)
     return first_row(connection, asked, into=StoredResponse)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import consent_log, consents
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers, typed_rows
+from drip.storage.base.sql import Prepared, listed_in, numbers, select_as, typed_rows
 from drip.storage.operating import webhook_outbox
 from drip.storage.people.change_marks import touch, wake_runs
 from drip.storage.people.contacts import Contact, address_of, contacts_by_id
@@ -256,7 +256,7 @@ class Word:
 def log_of(connection: Connection, contact_id: int) -> Sequence[Word]:
     """A contact's whole log, oldest first."""
     own = consent_log.c.contact_id == contact_id
-    lines = select(*columns_of(consent_log, Word)).where(own)
+    lines = select_as(consent_log, Word).where(own)
     return typed_rows(connection, lines.order_by(consent_log.c.id), into=Word)
 
 

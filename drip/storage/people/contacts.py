@@ -14,11 +14,11 @@ from drip.storage.base.schema import PEOPLE, contacts
 from drip.storage.base.sql import (
     Folded,
     Prepared,
-    columns_of,
     first_row,
     listed_in,
     numbers,
     one_row,
+    select_as,
     typed_rows,
 )
 from drip.storage.people.change_marks import (
@@ -58,7 +58,7 @@ class Contact:
     erased_at: datetime | None = None
 
 
-_EVERYBODY = select(*columns_of(contacts, Contact))
+_EVERYBODY = select_as(contacts, Contact)
 _BY_ID = Prepared(_EVERYBODY.where(_contact.id.in_(listed_in("ids"))), into=Contact)
 
 

@@ -15,10 +15,10 @@ from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import contacts, coupons
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     count_changed,
     first_row,
     one_row,
+    select_as,
     typed_rows,
 )
 
@@ -57,7 +57,7 @@ class _CouponCounts(NamedTuple):
 # What a run gives a code, in the order of the columns.
 _GIVEN = ("contact_id", "run_id", "step", "issued_at", "expires")
 _ISSUED = ("coupon", "code", *_GIVEN)
-_CODES = select(*columns_of(coupons, Code))
+_CODES = select_as(coupons, Code)
 _ISSUE = Prepared(
     insert(coupons).values({name: bindparam(name) for name in _ISSUED}).inline()
 )

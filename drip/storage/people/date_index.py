@@ -13,9 +13,9 @@ from drip.core.fields import Stored
 from drip.storage.base.schema import contacts, dates, records
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     listed_in,
     numbers,
+    select_as,
     typed_rows,
 )
 from drip.storage.people.change_marks import touch, touch_records, wake_runs
@@ -45,7 +45,7 @@ class _DateOwner(NamedTuple):
 
 
 _KEPT = Prepared(
-    select(*columns_of(dates, _KeptDate)).where(_date.contact_id.in_(listed_in("ids"))),
+    select_as(dates, _KeptDate).where(_date.contact_id.in_(listed_in("ids"))),
     into=_KeptDate,
 )
 _OF_RECORD = _date.record_id == bindparam("record")

@@ -65,7 +65,7 @@ from drip.storage.base.schema import (
     tasks,
 )
 from drip.storage.base.schema import webhook_outbox as notices_table
-from drip.storage.base.sql import Folded, columns_of, first_row, typed_rows
+from drip.storage.base.sql import Folded, first_row, select_as, typed_rows
 from drip.storage.operating import api_keys, webhook_outbox
 from drip.storage.people import sign_ups
 from drip.storage.people.change_marks import touch
@@ -431,7 +431,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
 
 def _said_in(connection: Connection, own: ColumnElement[bool]) -> list[_NamedReason]:
     """The reasons of these decisions, but for those that are the same for everybody."""
-    said = select(*columns_of(reasons, _NamedReason)).where(
+    said = select_as(reasons, _NamedReason).where(
         _reason.id.in_(select(_judgement.reason_id).where(own)),
         _reason.filled_by.is_(None),
         _reason.sentence != REASON,

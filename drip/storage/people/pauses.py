@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import pauses
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers, one_row
+from drip.storage.base.sql import Prepared, listed_in, numbers, one_row, select_as
 
 _pause = pauses.c
 
@@ -30,7 +30,7 @@ class _LastPause(NamedTuple):
 
 
 _PAUSES = Prepared(
-    select(*columns_of(pauses, Pause)).where(_pause.contact_id.in_(listed_in("ids"))),
+    select_as(pauses, Pause).where(_pause.contact_id.in_(listed_in("ids"))),
     into=Pause,
 )
 

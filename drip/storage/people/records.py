@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from drip.core.fields import Stored
 from drip.storage.base.schema import records, runs
-from drip.storage.base.sql import columns_of, typed_rows
+from drip.storage.base.sql import select_as, typed_rows
 from drip.storage.people.change_marks import save_changed, wake_runs
 from drip.storage.people.date_index import Owned, save_dates
 
@@ -33,7 +33,7 @@ class _Owner(NamedTuple):
     contact_id: int
 
 
-_EVERY_RECORD = select(*columns_of(records, Record))
+_EVERY_RECORD = select_as(records, Record)
 
 
 def save_records(
@@ -79,8 +79,7 @@ def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Rec
 
 def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, int]:
     """Whose each of these records is."""
-    columns = columns_of(records, _Owner)
-    owned = select(*columns).where(_record.id.in_(record_ids))
+    owned = select_as(records, _Owner).where(_record.id.in_(record_ids))
     return dict(typed_rows(connection, owned, into=_Owner))
 
 

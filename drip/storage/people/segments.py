@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from drip.storage.base.facts import fact, set_fact
 from drip.storage.base.schema import contacts, events, segment_members
-from drip.storage.base.sql import columns_of, listed_in, numbers, typed_rows
+from drip.storage.base.sql import listed_in, numbers, select_as, typed_rows
 from drip.storage.people.change_marks import chunks
 
 _member = segment_members.c
@@ -39,8 +39,9 @@ def sets_of(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, set[str]]:
     """The segments and ranks that these contacts are in."""
-    columns = columns_of(segment_members, _Membership)
-    own = select(*columns).where(_member.contact_id.in_(contact_ids))
+    own = select_as(segment_members, _Membership).where(
+        _member.contact_id.in_(contact_ids)
+    )
     found: dict[int, set[str]] = defaultdict(set)
     for row in typed_rows(connection, own, into=_Membership):
         found[row.contact_id].add(row.segment)
@@ -111,7 +112,7 @@ def entrants(connection: Connection, segment: str, after: int) -> list[Entrant]:
         _member.segment == segment,
         _member.number > after,
     )
-    came = select(*columns_of(segment_members, Entrant)).where(*own)
+    came = select_as(segment_members, Entrant).where(*own)
     in_order = came.order_by(_member.number)
     return typed_rows(connection, in_order, into=Entrant)
 

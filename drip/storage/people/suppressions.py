@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.core.settings import CHANNELS
 from drip.storage.base.facts import SUPPRESSION_KEY, fact
 from drip.storage.base.schema import suppressions
-from drip.storage.base.sql import Prepared, columns_of, first_row, texts_in
+from drip.storage.base.sql import Prepared, first_row, select_as, texts_in
 from drip.storage.people.contacts import Contact, address_of
 
 _suppression = suppressions.c
@@ -39,7 +39,7 @@ class _SuppressedSince(NamedTuple):
 
 _ANY_SUPPRESSED = Prepared(select(_suppression.digest).limit(1), into=str)
 _SUPPRESSED = Prepared(
-    select(*columns_of(suppressions, SuppressedDigest)).where(
+    select_as(suppressions, SuppressedDigest).where(
         _suppression.digest.in_(texts_in("digests"))
     ),
     into=SuppressedDigest,
@@ -101,8 +101,7 @@ def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
 
 
 def _since(connection: Connection, hashed: str) -> _SuppressedSince | None:
-    columns = columns_of(suppressions, _SuppressedSince)
-    own = select(*columns).where(_suppression.digest == hashed)
+    own = select_as(suppressions, _SuppressedSince).where(_suppression.digest == hashed)
     return first_row(connection, own, into=_SuppressedSince)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from drip.storage.base.schema import deliveries, judgements, messages, reasons, runs
-from drip.storage.base.sql import columns_of, typed_rows
+from drip.storage.base.sql import select_as, typed_rows
 
 _delivery = deliveries.c
 _judgement = judgements.c
@@ -76,7 +76,7 @@ class CodeCount(NamedTuple):
 
 def begun(connection: Connection, period: Period) -> list[RunOutcome]:
     """Its runs, oldest first."""
-    its_runs = select(*columns_of(runs, _BegunRun)).where(*period.holds())
+    its_runs = select_as(runs, _BegunRun).where(*period.holds())
     oldest_first = its_runs.order_by(_run.started_at, _run.id)
     return [_outcome(run) for run in typed_rows(connection, oldest_first, _BegunRun)]
 

@@ -18,9 +18,9 @@ from drip.core.rates import backoff
 from drip.storage.base.schema import rate_limits
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     count_changed,
     first_row,
+    select_as,
     texts_in,
     typed_rows,
     upsert,
@@ -52,7 +52,7 @@ class _Reason(NamedTuple):
 
 
 _LANES = Prepared(
-    select(*columns_of(rate_limits, _Lane)).where(
+    select_as(rate_limits, _Lane).where(
         _limit.channel == bindparam("of_channel"),
         _limit.domain.in_(texts_in("domains")),
     ),
@@ -140,8 +140,9 @@ def _refusals(connection: Connection, channel: str, domain: str) -> _Refusals | 
         _limit.channel == channel,
         _limit.domain == domain,
     )
-    columns = columns_of(rate_limits, _Refusals)
-    return first_row(connection, select(*columns).where(*own), into=_Refusals)
+    return first_row(
+        connection, select_as(rate_limits, _Refusals).where(*own), into=_Refusals
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class LeftAlone:
 def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
     """What is left alone at the moment, whole channels first."""
     still = _limit.closed_until > millis(now)
-    closed = select(*columns_of(rate_limits, _Closed)).where(still)
+    closed = select_as(rate_limits, _Closed).where(still)
     in_order = closed.order_by(_limit.domain, _limit.channel)
     found = []
     for row in typed_rows(connection, in_order, into=_Closed):

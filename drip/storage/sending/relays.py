@@ -33,9 +33,9 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     first_row,
     one_row,
+    select_as,
     typed_rows,
     upsert,
 )
@@ -64,7 +64,7 @@ class Overdue:
 
 
 _WAITS = or_(in_state("pending"), in_state("deferred"))
-_SERVERS = Prepared(select(*columns_of(relays, _ChannelServer)), into=_ChannelServer)
+_SERVERS = Prepared(select_as(relays, _ChannelServer), into=_ChannelServer)
 _OVERDUE = Prepared(
     select(
         _refusal.message_id,

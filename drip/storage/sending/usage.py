@@ -27,7 +27,7 @@ from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import messages
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers
+from drip.storage.base.sql import Prepared, listed_in, numbers, select_as
 from drip.storage.operating.daemons import LEASE
 
 _message = messages.c
@@ -124,7 +124,7 @@ def _near_a_limit(limits: int) -> Prepared[int]:
 
 _USAGE = Prepared(_usage())
 _UNSURE = Prepared(
-    select(*columns_of(messages, UnsureMessage)).where(
+    select_as(messages, UnsureMessage).where(
         _relevant(),
         not_(_PLAIN),
     ),
