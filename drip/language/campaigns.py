@@ -79,7 +79,7 @@ class _CampaignBuilder:
         window = model.send_window or self.settings.send_window
         opens = window.hours.opens if window else DEFAULT_OPENS
         exits, conditions, at_goal = self._exits(scope)
-        around = StepContext(
+        context = StepContext(
             document,
             self.settings,
             model,
@@ -132,7 +132,7 @@ class _CampaignBuilder:
             on_unknown=model.on_unknown
             or ("resend" if model.transactional else "hold"),
             opens=opens,
-            steps=StepReader(around).read(),
+            steps=StepReader(context).read(),
             tests=read_tests(document, self.settings, model.for_each, model.tests),
         )
         if not model.steps and ("steps",) in document.values:

@@ -57,7 +57,7 @@ Maker = Callable[[], Step]
 class StepReader:
     """Reads one campaign's steps; every problem is then in the document."""
 
-    around: StepContext
+    context: StepContext
     _makers: list[Maker] = field(default_factory=list)
     _ids: dict[str, Route] = field(default_factory=dict)
 
@@ -65,7 +65,7 @@ class StepReader:
         """The program."""
         end = Label()
         self._end = end
-        self._block(("steps",), self.around.model.steps, end)
+        self._block(("steps",), self.context.model.steps, end)
         end.position = len(self._makers)
         return tuple(make() for make in self._makers)
 
@@ -95,7 +95,9 @@ class StepReader:
         """Lays out one step; whether the run ends there."""
         model = self._model(route, data)
         only_if = (
-            self.around.condition((*route, "only_if"), model.only_if) if model else None
+            self.context.condition((*route, "only_if"), model.only_if)
+            if model
+            else None
         )
         position = len(self._makers)
         maker = self._step(route, model, after) if model else None
@@ -105,7 +107,7 @@ class StepReader:
             return False
         here.position = position
         step_id = self._id(route, model)
-        place = self.around.document.place(route)
+        place = self.context.document.place(route)
         self._makers[position] = lambda: replace(
             maker(), id=step_id, place=place, only_if=only_if, next=after.resolved()
         )
@@ -131,7 +133,7 @@ class StepReader:
             return None
         if verb == "end" and not data["end"]:
             data = {name: value for name, value in data.items() if name != "end"}
-        return read_model(models.STEPS[verb], self.around.document, data, route)
+        return read_model(models.STEPS[verb], self.context.document, data, route)
 
     def _id(self, route: Route, model: models.StepModel) -> str:
         """The given id, or verb and value; waits of one length and the like are told apart by their number."""
@@ -141,7 +143,7 @@ class StepReader:
             number += 1
             found = f"{wanted} #{number}"
         if number > 1 and (model.id or isinstance(model, models.SendModel)):
-            line = self.around.document.place(self._ids[wanted]).line
+            line = self.context.document.place(self._ids[wanted]).line
             self._problem(
                 route,
                 f"two steps have the id `{wanted}`: the other one is in line {line}",
@@ -155,7 +157,9 @@ class StepReader:
     ) -> Maker | None:
         """What makes the step. Its own place in the program is taken before its arms'."""
         position = len(self._makers)
-        self._makers.append(lambda: End(id="", place=self.around.document.place(route)))
+        self._makers.append(
+            lambda: End(id="", place=self.context.document.place(route))
+        )
         made: Maker | Step | None
         match model:
             case models.SendModel():
@@ -171,9 +175,9 @@ class StepReader:
             case models.SplitModel():
                 made = self._split(route, model, after)
             case models.TaskModel():
-                made = task(self.around, route, model)
+                made = task(self.context, route, model)
             case _:
-                made = action(self.around, route, model)
+                made = action(self.context, route, model)
         assert len(self._makers) > position
         if isinstance(made, Step):
             step = made
@@ -183,8 +187,8 @@ class StepReader:
     # --- messages and waiting
 
     def _send(self, route: Route, model: models.SendModel) -> Step:
-        around, campaign = self.around, self.around.model
-        document, settings = around.document, around.settings
+        context, campaign = self.context, self.context.model
+        document, settings = context.document, context.settings
         transactional = (
             campaign.transactional
             if model.transactional is None
@@ -199,27 +203,27 @@ class StepReader:
             self._problem(
                 route, "this step is not transactional, so the campaign needs a `topic`"
             )
-        opens = window.hours.opens if window else around.opens
+        opens = window.hours.opens if window else context.opens
         return SendStep(
             id="",
             place=document.place(route),
             template=model.send,
-            channels=self.around.channels((*route, "channel"), model.channel)
+            channels=self.context.channels((*route, "channel"), model.channel)
             or ("email",),
             sender=self._sender(route, model.sender),
             subject=model.subject,
             preheader=model.preheader,
             reply_to=model.reply_to,
-            at=self.around.point((*route, "at"), model.at, opens),
+            at=self.context.point((*route, "at"), model.at, opens),
             content=model.content,
-            attach=self.around.words(
+            attach=self.context.words(
                 (*route, "attach"), model.attach, "a file of templates/"
             ),
             survey=self._survey(route, model.survey),
             priority=campaign.priority if model.priority is None else model.priority,
             grace=None
             if transactional
-            else model.grace or campaign.grace or around.grace,
+            else model.grace or campaign.grace or context.grace,
             window=None if transactional else window,
             window_place=document.place(window_route, key=True)
             if own_window
@@ -229,10 +233,10 @@ class StepReader:
         )
 
     def _sender(self, route: Route, own: str | None) -> Mailbox | None:
-        senders = self.around.settings.senders
-        name = own or self.around.model.sender or "default"
+        senders = self.context.settings.senders
+        name = own or self.context.model.sender or "default"
         if name in senders:
-            return senders[name] if own or self.around.model.sender else None
+            return senders[name] if own or self.context.model.sender else None
         where: Route = (*route, "from") if own else ("from",)
         help = (
             nearest(name, senders, what="senders")
@@ -242,7 +246,7 @@ class StepReader:
         return None
 
     def _survey(self, route: Route, name: str | None) -> str | None:
-        surveys = self.around.settings.surveys
+        surveys = self.context.settings.surveys
         if name is not None and surveys and name not in surveys:
             self._problem(
                 (*route, "survey"),
@@ -253,15 +257,15 @@ class StepReader:
 
     def _wait(self, route: Route, model: models.WaitModel) -> Step | None:
         here: Route = (*route, "wait")
-        place = self.around.document.place(route)
+        place = self.context.document.place(route)
         if not model.wait.startswith("until "):
-            long = self.around.attempt(here, lambda: phrases.duration(model.wait))
+            long = self.context.attempt(here, lambda: phrases.duration(model.wait))
             return Wait(id="", place=place, duration=long) if long is not None else None
-        until = self.around.attempt(
+        until = self.context.attempt(
             here, lambda: phrases.until(model.wait.removeprefix("until "))
         )
         moment: Until | None = (
-            self.around.point(here, until, self.around.opens)
+            self.context.point(here, until, self.context.opens)
             if isinstance(until, DatePhrase)
             else until
         )
@@ -270,8 +274,8 @@ class StepReader:
     def _wait_for(
         self, route: Route, model: models.WaitForModel, after: Label
     ) -> Maker:
-        where = self.around.condition((*route, "where"), model.where)
-        place = self.around.document.place(route)
+        where = self.context.condition((*route, "where"), model.where)
+        place = self.context.document.place(route)
         otherwise = after
         if model.otherwise is not None:
             if model.up_to is None:
@@ -303,14 +307,14 @@ class StepReader:
     # --- ways
 
     def _if(self, route: Route, model: models.IfModel, after: Label) -> Maker | None:
-        read = self.around.condition((*route, "if"), model.condition)
+        read = self.context.condition((*route, "if"), model.condition)
         if not model.then and not model.otherwise:
             self._problem(
                 route,
                 "this `if:` has neither `then:` nor `else:`",
                 "add `then:` with a list of steps",
             )
-        place = self.around.document.place(route)
+        place = self.context.document.place(route)
         then = self._block((*route, "then"), model.then, after)
         otherwise = self._block((*route, "else"), model.otherwise, after)
         if read is None:
@@ -325,7 +329,7 @@ class StepReader:
     def _branch(
         self, route: Route, model: models.BranchModel, after: Label
     ) -> Maker | None:
-        document, place = self.around.document, self.around.document.place(route)
+        document, place = self.context.document, self.context.document.place(route)
         arms: list[tuple[Condition, Label]] = []
         otherwise: Label | None = None
         broken = not model.branch
@@ -350,7 +354,7 @@ class StepReader:
                 )
                 broken = True
             else:
-                read = self.around.condition((*here, "if"), arm.condition)
+                read = self.context.condition((*here, "if"), arm.condition)
                 label = self._block((*here, "then"), arm.then, after)
                 arms += [(read, label)] if read else []
                 broken = broken or read is None
@@ -367,7 +371,7 @@ class StepReader:
     def _split(
         self, route: Route, model: models.SplitModel, after: Label
     ) -> Maker | None:
-        document, place = self.around.document, self.around.document.place(route)
+        document, place = self.context.document, self.context.document.place(route)
         arms: list[tuple[float, Label]] = []
         for n, data in enumerate(model.split):
             here: Route = (*route, "split", n)
@@ -385,10 +389,10 @@ class StepReader:
             )
         winner = None
         if model.winner is not None:
-            winner = self.around.attempt(
+            winner = self.context.attempt(
                 (*route, "winner"), lambda: phrases.winner(str(model.winner))
             )
-            if self.around.model.goal is None:
+            if self.context.model.goal is None:
                 self._problem(
                     (*route, "winner"),
                     "a winner needs a `goal:` of the campaign",
@@ -409,7 +413,7 @@ class StepReader:
     def _problem(
         self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
     ) -> None:
-        self.around.document.problem(route, sentence, help, key=key)
+        self.context.document.problem(route, sentence, help, key=key)
 
 
 def _default_id(model: models.StepModel) -> str:
