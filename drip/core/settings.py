@@ -151,6 +151,16 @@ class Settings:
         known = self.fields.get(owner, {}).get(bare)
         return DateField(name, ()) if known and known.is_date else None
 
+    @property
+    def dates(self) -> list[str]:
+        """Every date that a campaign may name, with its owner, derived ones last."""
+        found: list[str] = []
+        for owner, fields in self.fields.items():
+            dated = [name for name, known in fields.items() if known.is_date]
+            found += [f"{owner}.{name}" for name in dated]
+        found += [name for name in self.derived if self.date_field(name)]
+        return found
+
     def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
         """Stored attributes of a contact or record as values.
 

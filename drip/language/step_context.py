@@ -87,7 +87,7 @@ class StepContext:
     def _needs_date(self, route: Route, name: str) -> None:
         owner = name.partition(".")[0]
         if self.settings.date_field(name) is None:
-            known = [*date_names(self.settings), COUPON_EXPIRES]
+            known = [*self.settings.dates, COUPON_EXPIRES]
             self.document.unknown(route, "date", name, known)
         elif owner not in ("contact", self.model.for_each):
             # A contact may have several vehicles: nobody could say whose date is meant.
@@ -128,15 +128,6 @@ class StepContext:
     ) -> None:
         """Adds a problem of the value at `route`, or of its key."""
         self.document.problem(route, sentence, help, key=key)
-
-
-def date_names(settings: Settings) -> list[str]:
-    """Every date that a campaign may name, with its owner."""
-    found: list[str] = []
-    for owner, fields in settings.fields.items():
-        found += [f"{owner}.{name}" for name, known in fields.items() if known.is_date]
-    found += [name for name in settings.derived if settings.date_field(name)]
-    return found
 
 
 def _is_word(item: object) -> bool:
