@@ -19,9 +19,9 @@ from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.folders import names_in, paths_below
 from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
+from drip.language.connections import RATES
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
-from drip.language.settings import RATES
 from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import FieldStats, TextRules
 from drip.paths import COPY

@@ -18,9 +18,10 @@ from drip.core.settings import CHANNELS, Settings
 from drip.language import campaign_models
 from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
 from drip.language.conditions import Scope, field_names
+from drip.language.connections import INBOUND, PROVIDERS
 from drip.language.models import EditorKind, Model
 from drip.language.phrases import EVENT_NAME
-from drip.language.settings import INBOUND, PROVIDERS, names_of
+from drip.language.settings import names_of
 from drip.language.settings_models import SettingsModel
 
 Schema = dict[str, Any]
