@@ -57,7 +57,11 @@ def _coupon(context: StepContext, route: Route, model: models.IssueCouponModel) 
     coupons = context.settings.coupons
     if model.coupon not in coupons:
         context.document.unknown(
-            (*route, "coupon"), "coupon", model.coupon, coupons, declare("coupons")
+            (*route, "coupon"),
+            "coupon",
+            model.coupon,
+            coupons,
+            declare("coupons"),
         )
     expires = None
     if model.expires is not None:
@@ -98,11 +102,18 @@ def _counter(
     if name is None and len(counters) == 1:
         return next(iter(counters))
     if name is None:
-        help = nearest("", counters, what="counters") or DECLARE_ONE
-        context.problem(route, "`counter:` is missing: which one is meant?", help)
+        context.problem(
+            route,
+            "`counter:` is missing: which one is meant?",
+            nearest("", counters, what="counters") or DECLARE_ONE,
+        )
     elif name not in counters:
         context.document.unknown(
-            (*route, "counter"), "counter", name, counters, declare("counters")
+            (*route, "counter"),
+            "counter",
+            name,
+            counters,
+            declare("counters"),
         )
     return name
 
@@ -176,7 +187,13 @@ def _end(context: StepContext, route: Route, model: models.EndModel) -> Step:
 def _check_topic(context: StepContext, route: Route, topic: str) -> None:
     topics = context.settings.topics
     if topic not in topics:
-        context.document.unknown(route, "topic", topic, topics, declare("topics"))
+        context.document.unknown(
+            route,
+            "topic",
+            topic,
+            topics,
+            declare("topics"),
+        )
 
 
 # --- setting fields
@@ -229,7 +246,10 @@ def _settable(context: StepContext) -> dict[str, Field]:
 
 
 def _cannot_set(
-    context: StepContext, route: Route, key: str, settable: Mapping[str, Field]
+    context: StepContext,
+    route: Route,
+    key: str,
+    settable: Mapping[str, Field],
 ) -> None:
     names = [name.removeprefix("contact.") for name in settable]
     context.problem(

@@ -51,7 +51,11 @@ REQUIRED = {"name": "Birthday card", "trigger": "…", "steps": "…"}
 def build_campaign(key: str, document: Document, settings: Settings) -> Campaign | None:
     """The campaign; None where there is a problem, which is then in `document`."""
     if not isinstance(document.data, dict):
-        document.problem((), "this file holds no campaign", "begin with `name:`")
+        document.problem(
+            (),
+            "this file holds no campaign",
+            "begin with `name:`",
+        )
         return None
     model = read_model(CampaignModel, document, document.data)
     if model is None:
@@ -174,20 +178,30 @@ class _CampaignBuilder:
         if topic is None and not self.model.transactional:
             # Marketing needs something that people can say no to (GDPR, article 21).
             sentence = "`topic` is missing: every campaign that is not transactional"
-            help = nearest("", topics, what="topics")
-            self.document.problem((), f"{sentence} has one", help)
+            self.document.problem(
+                (),
+                f"{sentence} has one",
+                nearest("", topics, what="topics"),
+            )
         elif topic is not None and topic not in topics:
-            remedy = "declare it in _settings.yaml"
-            self.document.unknown(("topic",), "topic", topic, topics, remedy)
+            self.document.unknown(
+                ("topic",),
+                "topic",
+                topic,
+                topics,
+                "declare it in _settings.yaml",
+            )
         return topic
 
     def _for_each(self) -> str | None:
         kind, kinds = self.model.for_each, self.settings.kinds
         if kind is not None and kind not in kinds:
             remedy = "declare its fields under `data:` in _settings.yaml"
-            help = nearest(kind, kinds, what="kinds") or remedy
-            sentence = f"there is no kind of record `{kind}`"
-            self.document.problem(("for_each",), sentence, help)
+            self.document.problem(
+                ("for_each",),
+                f"there is no kind of record `{kind}`",
+                nearest(kind, kinds, what="kinds") or remedy,
+            )
         return kind
 
     def _timezone(self) -> str | None:
@@ -279,7 +293,11 @@ class _CampaignBuilder:
         return self._condition(("audience",), self.model.audience, scope)
 
     def _scope(
-        self, started_by: list[str], awaited_events: list[str], *, in_run: bool
+        self,
+        started_by: list[str],
+        awaited_events: list[str],
+        *,
+        in_run: bool,
     ) -> Scope:
         """`started_by` is the trigger's event, which `event.…` means as well."""
         names = [*started_by, *awaited_events]
@@ -294,7 +312,12 @@ class _CampaignBuilder:
             in_run=in_run,
         )
 
-    def _condition(self, route: Route, data: Any, scope: Scope) -> Condition | None:
+    def _condition(
+        self,
+        route: Route,
+        data: Any,
+        scope: Scope,
+    ) -> Condition | None:
         return None if data is None else condition(self.document, route, data, scope)
 
     def _goal(self, model: GoalModel | None) -> Goal | None:
@@ -322,8 +345,11 @@ class _CampaignBuilder:
                 exits.events[item] = place
             else:
                 sentence = f"`{item}` is neither an event like `booking.created`"
-                help = nearest(str(item), ["goal"])
-                self.document.problem(route, f"{sentence} nor a condition", help)
+                self.document.problem(
+                    route,
+                    f"{sentence} nor a condition",
+                    nearest(str(item), ["goal"]),
+                )
         return exits
 
     def _check_goal(self, route: Route) -> None:

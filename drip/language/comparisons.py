@@ -85,7 +85,10 @@ def compared(field: Field, text: str, place: Place) -> FieldCondition:
 
 
 def one_of(
-    field: Field, values: tuple[str, ...], text: str, place: Place
+    field: Field,
+    values: tuple[str, ...],
+    text: str,
+    place: Place,
 ) -> FieldCondition:
     """That a field has one of these values. Raises ValueError for one it cannot have."""
     read = VALUE_READERS.get(field.kind, parse)
@@ -111,7 +114,10 @@ VALUE_READERS: dict[FieldKind, Callable[[Field, str], object]] = {
 
 
 def _of_phrase(
-    field: Field, phrase: Phrase, found: re.Match[str], place: Place
+    field: Field,
+    phrase: Phrase,
+    found: re.Match[str],
+    place: Place,
 ) -> FieldCondition:
     text = found[0]
     span = _days(found[1]) if phrase.spans else Duration()
@@ -129,7 +135,10 @@ def _of_phrase(
 
 
 def _check_values(
-    field: Field, reads: Reads, values: tuple[str, ...], text: str
+    field: Field,
+    reads: Reads,
+    values: tuple[str, ...],
+    text: str,
 ) -> None:
     if reads.kinds and field.kind not in reads.kinds:
         sentence = f"`{text}` {reads.does}"

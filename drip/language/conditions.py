@@ -68,7 +68,10 @@ class Scope:
 
 
 def condition(
-    document: Document, route: Route, data: Data, scope: Scope
+    document: Document,
+    route: Route,
+    data: Data,
+    scope: Scope,
 ) -> Condition | None:
     """The tree of a mapping of conditions.
 
@@ -106,8 +109,9 @@ class _ConditionReader:
     def mapping(self, route: Route, data: Data) -> Condition | None:
         """All lines of a mapping, joined by and."""
         if not isinstance(data, dict):
-            sentence = "a condition is written as `field: phrase`, one on a line"
-            self.document.problem(route, sentence)
+            self.document.problem(
+                route, "a condition is written as `field: phrase`, one on a line"
+            )
             return None
         if not data:
             self.document.problem(route, "there is no condition here")
@@ -115,7 +119,12 @@ class _ConditionReader:
         parts = _complete(lines)
         return All(parts) if parts else None
 
-    def _line(self, route: Route, key: str, data: Data) -> Condition | None:
+    def _line(
+        self,
+        route: Route,
+        key: str,
+        data: Data,
+    ) -> Condition | None:
         place = self.document.place(route, key=True)
         if key in JOINS:
             return JOINS[key](self, route, data, place)
@@ -126,22 +135,43 @@ class _ConditionReader:
 
     # --- words that join
 
-    def join_any(self, route: Route, data: Data, place: Place) -> Condition | None:
+    def join_any(
+        self,
+        route: Route,
+        data: Data,
+        place: Place,
+    ) -> Condition | None:
         parts = self._listed("any", route, data)
         return Any(parts, _words(data), place) if parts else None
 
-    def join_all(self, route: Route, data: Data, place: Place) -> Condition | None:
+    def join_all(
+        self,
+        route: Route,
+        data: Data,
+        place: Place,
+    ) -> Condition | None:
         parts = self._listed("all", route, data)
         return All(parts) if parts else None
 
-    def negated(self, route: Route, data: Data, place: Place) -> Condition | None:
+    def negated(
+        self,
+        route: Route,
+        data: Data,
+        place: Place,
+    ) -> Condition | None:
         part = self.mapping(route, data)
         return Not(part, _words(data), place) if part else None
 
-    def _listed(self, word: str, route: Route, data: Data) -> tuple[Condition, ...]:
+    def _listed(
+        self,
+        word: str,
+        route: Route,
+        data: Data,
+    ) -> tuple[Condition, ...]:
         if not isinstance(data, list):
-            sentence = f"`{word}:` takes a list of conditions, each after a dash"
-            self.document.problem(route, sentence)
+            self.document.problem(
+                route, f"`{word}:` takes a list of conditions, each after a dash"
+            )
             return ()
         self._not_empty(route, data)
         read = [
@@ -161,25 +191,36 @@ class _ConditionReader:
     # --- verbs
 
     def _verb(
-        self, route: Route, verb: str, data: Data, place: Place
+        self,
+        route: Route,
+        verb: str,
+        data: Data,
+        place: Place,
     ) -> Condition | None:
         """`verb: name`; a list of names means that one of them must hold."""
         if isinstance(data, list):
             return self._verbs(route, verb, data, place)
         if not isinstance(data, str) or not data.strip():
-            sentence = f"`{verb}:` takes a name, or a list of names"
-            self.document.problem(route, sentence)
+            self.document.problem(route, f"`{verb}:` takes a name, or a list of names")
             return None
         try:
             return VERB_READERS[verb](verb, data.strip(), self.scope, place)
         except _UnknownName as unknown:
-            self.document.problem(route, str(unknown), unknown.help)
+            self.document.problem(
+                route,
+                str(unknown),
+                unknown.help,
+            )
         except ValueError as wrong:
             self.document.problem(route, str(wrong))
         return None
 
     def _verbs(
-        self, route: Route, verb: str, data: list[Data], place: Place
+        self,
+        route: Route,
+        verb: str,
+        data: list[Data],
+        place: Place,
     ) -> Condition | None:
         self._not_empty(route, data)
         read = [
@@ -209,8 +250,14 @@ class _ConditionReader:
         found = self._declared(owner, name)
         if found is None:
             known = field_names(self.scope)
-            remedy = declare("data")
-            self.document.unknown(route, "field", key, known, remedy, key=True)
+            self.document.unknown(
+                route,
+                "field",
+                key,
+                known,
+                declare("data"),
+                key=True,
+            )
             return None
         if owner not in self.scope.owners:
             self._of_another(route, owner)
@@ -230,18 +277,27 @@ class _ConditionReader:
     def _of_another(self, route: Route, owner: str) -> None:
         sentence = f"this is not about one {owner}"
         in_campaign = self.scope.campaign is not None
-        help = f"add `for_each: {owner}`" if in_campaign else ONLY_CONTACTS
-        self.document.problem(route, sentence, help, key=True)
+        self.document.problem(
+            route,
+            sentence,
+            f"add `for_each: {owner}`" if in_campaign else ONLY_CONTACTS,
+            key=True,
+        )
 
     def _test(
-        self, route: Route, field: Field, data: Data, place: Place
+        self,
+        route: Route,
+        field: Field,
+        data: Data,
+        place: Place,
     ) -> Condition | None:
         """A field's phrase, or a list of values."""
         if isinstance(data, list):
             return self._values(route, field, data, place)
         if not isinstance(data, str):
-            sentence = "a phrase is expected here, as `active`, `at least 2` or `known`"
-            self.document.problem(route, sentence)
+            self.document.problem(
+                route, "a phrase is expected here, as `active`, `at least 2` or `known`"
+            )
             return None
         text = data.strip()
         if rank := RANK.fullmatch(text):
@@ -253,7 +309,11 @@ class _ConditionReader:
         return self.document.attempt(route, lambda: compared(field, text, place))
 
     def _values(
-        self, route: Route, field: Field, data: list[Data], place: Place
+        self,
+        route: Route,
+        field: Field,
+        data: list[Data],
+        place: Place,
     ) -> Condition | None:
         self._not_empty(route, data)
         values = tuple(value for value in data if isinstance(value, str))
@@ -294,13 +354,22 @@ class _UnknownName(ValueError):
     """A name that is declared nowhere; `help` the remedy."""
 
     def __init__(
-        self, what: str, name: str, known: Iterable[str], section: str
+        self,
+        what: str,
+        name: str,
+        known: Iterable[str],
+        section: str,
     ) -> None:
         super().__init__(f"there is no {what} `{name}`")
         self.help = nearest(name, known, what=f"{what}s") or declare(section)
 
 
-def _subscribed(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+def _subscribed(
+    verb: str,
+    name: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     if name not in scope.names.topics:
         raise _UnknownName("topic", name, scope.names.topics, "topics")
     return Subscribed(
@@ -310,7 +379,12 @@ def _subscribed(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     )
 
 
-def _in_segment(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+def _in_segment(
+    verb: str,
+    name: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     if name not in scope.names.segments:
         raise _UnknownName("segment", name, scope.names.segments, "segments")
     return Member(
@@ -321,7 +395,12 @@ def _in_segment(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     )
 
 
-def _tagged(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+def _tagged(
+    verb: str,
+    name: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     # Nothing declares tags: any word may be one, put on by a step or by a file.
     return Tagged(
         tags=(name,),
@@ -330,7 +409,12 @@ def _tagged(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     )
 
 
-def _holds(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+def _holds(
+    verb: str,
+    name: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     if name not in scope.names.coupons:
         raise _UnknownName("coupon", name, scope.names.coupons, "coupons")
     return HoldsCoupon(
@@ -354,7 +438,12 @@ DID = re.compile(
 )
 
 
-def _did(verb: str, text: str, scope: Scope, place: Place) -> Condition:
+def _did(
+    verb: str,
+    text: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     """`did`, `opened`, `clicked`: an event, how often and since when."""
     found = DID.fullmatch(text)
     if not found or (found["times"] and found["times_after"]):
@@ -394,7 +483,12 @@ def _times_of(found: re.Match[str]) -> int:
     return times
 
 
-def _did_not(verb: str, text: str, scope: Scope, place: Place) -> Condition:
+def _did_not(
+    verb: str,
+    text: str,
+    scope: Scope,
+    place: Place,
+) -> Condition:
     return Not(_did("did", text, scope, place), text, place)
 
 

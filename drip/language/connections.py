@@ -38,9 +38,12 @@ def read_transports(
     for channel, options in model.transports.items():
         route = ("transports", channel)
         if channel not in CHANNELS:
-            help = nearest(channel, CHANNELS)
-            sentence = f"there is no channel `{channel}`"
-            document.problem(route, sentence, help, key=True)
+            document.problem(
+                route,
+                f"there is no channel `{channel}`",
+                nearest(channel, CHANNELS),
+                key=True,
+            )
         check_options(document, route, options)
     return dict(model.transports)
 
@@ -72,7 +75,11 @@ def read_transport_rates(document: Document, model: SettingsModel) -> dict[str, 
         except ValueError as wrong:
             name = next(name for name in RATES if name in options)
             route: Route = ("transports", channel, name)
-            document.problem(route, str(wrong), HOW_RATES)
+            document.problem(
+                route,
+                str(wrong),
+                HOW_RATES,
+            )
     return found
 
 
@@ -81,12 +88,19 @@ def read_inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:
     options = model.inbound
     for name in options:
         if name not in INBOUND:
-            sentence = f"`inbound` has no `{name}`"
-            help = nearest(name, INBOUND)
-            document.problem(("inbound", name), sentence, help, key=True)
+            document.problem(
+                ("inbound", name),
+                f"`inbound` has no `{name}`",
+                nearest(name, INBOUND),
+                key=True,
+            )
     missing = [name for name in INBOUND_NEEDS if name not in options]
     if options and missing:
-        document.problem(("inbound",), f"`inbound` needs `{missing[0]}`", key=True)
+        document.problem(
+            ("inbound",),
+            f"`inbound` needs `{missing[0]}`",
+            key=True,
+        )
     check_options(document, ("inbound",), options)
     return dict(options)
 
@@ -98,7 +112,13 @@ def read_providers(
     for provider, options in model.providers.items():
         route: Route = ("providers", provider)
         if provider not in PROVIDERS:
-            document.unknown(route, "provider", provider, PROVIDERS, key=True)
+            document.unknown(
+                route,
+                "provider",
+                provider,
+                PROVIDERS,
+                key=True,
+            )
             continue
         needed = PROVIDERS[provider]
         # With less anybody could post in the provider's name; more would do nothing.
@@ -127,9 +147,11 @@ def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
     asked = model.on if isinstance(model.on, list) else str(model.on).split(",")
     kinds = {str(kind).strip() for kind in asked}
     for kind in sorted(kinds - set(NOTICES)):
-        sentence = f"nobody can be told of `{kind}`"
-        help = nearest(kind, NOTICES, what="kinds")
-        document.problem((*route, "on"), sentence, help)
+        document.problem(
+            (*route, "on"),
+            f"nobody can be told of `{kind}`",
+            nearest(kind, NOTICES, what="kinds"),
+        )
     if not model.secret.startswith("secret:"):
         variable = f"{name.upper()}_HOOK"
         document.problem(

@@ -127,18 +127,30 @@ def read_data(
 
 
 def _may_be_called(
-    document: Document, fields: Mapping[str, Field], owner: str, name: str, data: Data
+    document: Document,
+    fields: Mapping[str, Field],
+    owner: str,
+    name: str,
+    data: Data,
 ) -> bool:
     """Whether a field can have this name."""
     route: Route = ("data", owner, name)
     if not NAME.fullmatch(name) or name in TAKEN:
         sentence = f"`{name}` cannot be a field's name: small letters, digits and _"
-        document.problem(route, f"{sentence}, and no word of conditions", key=True)
+        document.problem(
+            route,
+            f"{sentence}, and no word of conditions",
+            key=True,
+        )
         return False
     built_in = name in BUILT_IN_NAMES if owner == "contact" else name == "key"
     if built_in and data != fields[name].kind:
-        sentence = f"`{name}` is a {fields[name].kind} that every {owner} has"
-        document.problem(route, sentence, "leave the line out", key=True)
+        document.problem(
+            route,
+            f"`{name}` is a {fields[name].kind} that every {owner} has",
+            "leave the line out",
+            key=True,
+        )
         return False
     return True
 
@@ -150,7 +162,12 @@ def is_derived(data: Data) -> bool:
     return isinstance(data, str) and DERIVED.fullmatch(data) is not None
 
 
-def _field(document: Document, route: Route, name: str, data: Data) -> Field | None:
+def _field(
+    document: Document,
+    route: Route,
+    name: str,
+    data: Data,
+) -> Field | None:
     """A field of a type, or with a list of choices."""
     if isinstance(data, list):
         choices = tuple(choice for choice in data if isinstance(choice, str))
@@ -161,8 +178,13 @@ def _field(document: Document, route: Route, name: str, data: Data) -> Field | N
     if data in KINDS:
         return Field(name, cast(FieldKind, data))
     types = f"types: {', '.join(KINDS)}, or a list of choices"
-    remedy = f"{types}; {HOW_DERIVED}"
-    document.unknown(route, "type", str(data), KINDS, remedy)
+    document.unknown(
+        route,
+        "type",
+        str(data),
+        KINDS,
+        f"{types}; {HOW_DERIVED}",
+    )
     return None
 
 
@@ -222,10 +244,19 @@ class _Resolver:
             key=True,
         )
 
-    def _fail(self, full: str, sentence: str, help: str | None = None) -> None:
+    def _fail(
+        self,
+        full: str,
+        sentence: str,
+        help: str | None = None,
+    ) -> None:
         # One that follows from a broken one has been marked so, and is said by that.
         if full not in self._broken:
-            self.document.problem(self._route(full), sentence, help)
+            self.document.problem(
+                self._route(full),
+                sentence,
+                help,
+            )
         self._broken.add(full)
 
     def _route(self, full: str) -> Route:
@@ -280,12 +311,17 @@ class _Resolver:
             return self._moved_further(owner, name, steps)
         known = self.found.fields[owner].get(name)
         if known is None or known.kind != "date":
-            help = nearest(name, self._dates(owner), what="dates")
-            raise _Wrong(f"`{name}` is not a date of {owner}", help)
+            raise _Wrong(
+                f"`{name}` is not a date of {owner}",
+                nearest(name, self._dates(owner), what="dates"),
+            )
         return DateField(full, steps)
 
     def _moved_further(
-        self, owner: str, name: str, steps: tuple[Duration, ...]
+        self,
+        owner: str,
+        name: str,
+        steps: tuple[Duration, ...],
     ) -> DateField:
         """A date that follows from one that itself follows from others."""
         full = f"{owner}.{name}"
@@ -317,8 +353,10 @@ class _Resolver:
             sentence = "a meter that reaches something belongs to a record"
             raise _Wrong(f"{sentence}, as `vehicle`")
         if meter not in numbers:
-            help = nearest(meter, numbers, what="numbers")
-            raise _Wrong(f"`{meter}` is not a number of {owner}", help)
+            raise _Wrong(
+                f"`{meter}` is not a number of {owner}",
+                nearest(meter, numbers, what="numbers"),
+            )
         if base is None:
             return Reaches(meter, None, None, parse_number(found["number"]))
         plus = parse_number(found["plus"]) if found["plus"] else 0
@@ -330,8 +368,9 @@ class _Resolver:
         if day != base and day in dates:
             return Reaches(meter, None, day, plus)
         known = [*numbers, *(f"{name}_{meter}" for name in dates)]
-        help = nearest(base, known, what="numbers")
-        raise _Wrong(f"`{base}` is not a number of {owner}", help)
+        raise _Wrong(
+            f"`{base}` is not a number of {owner}", nearest(base, known, what="numbers")
+        )
 
 
 def _of_kinds(fields: Mapping[str, Field], *kinds: FieldKind) -> list[str]:
@@ -349,5 +388,7 @@ def _total(found: re.Match[str]) -> Total:
     try:
         return Total(phrases.event_name(event), summed, span)
     except ValueError:
-        sentence = f"`{found['summed']}` is not an event with its field"
-        raise _Wrong(sentence, "write it as `sum of order.placed.total`") from None
+        raise _Wrong(
+            f"`{found['summed']}` is not an event with its field",
+            "write it as `sum of order.placed.total`",
+        ) from None

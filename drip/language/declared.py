@@ -91,8 +91,10 @@ def _survey(document: Document, key: str, model: SurveyModel) -> Survey | None:
     lowest, highest = (int(found[1]), int(found[2])) if found else (0, 0)
     # Each answer is a link of its own in the mail.
     if not lowest < highest <= HIGHEST_SCORE:
-        sentence = f"`{model.scores}` is not a range of scores like 1-5 or 0-10"
-        document.problem((*route, "scores"), sentence)
+        document.problem(
+            (*route, "scores"),
+            f"`{model.scores}` is not a range of scores like 1-5 or 0-10",
+        )
         return None
     return Survey(
         key=key,
@@ -116,7 +118,11 @@ def read_counters(
         # Conditions name counters and fields alike, and could not tell them apart.
         if not NAME.fullmatch(key) or key in TAKEN_COUNTERS or _is_field(key, data):
             sentence = f"`{key}` cannot name a counter: small letters, digits and _"
-            document.problem(route, f"{sentence}, and no name that is taken", key=True)
+            document.problem(
+                route,
+                f"{sentence}, and no name that is taken",
+                key=True,
+            )
         found[key] = Counter(
             key=key,
             add=_events(document, (*route, "add"), counter.add),
@@ -155,8 +161,11 @@ def read_segments(
     for key, data in model.segments.items():
         route: Route = ("segments", key)
         if not NAME.fullmatch(key):
-            sentence = f"`{key}` cannot name a segment: small letters, digits and _"
-            document.problem(route, sentence, key=True)
+            document.problem(
+                route,
+                f"`{key}` cannot name a segment: small letters, digits and _",
+                key=True,
+            )
         if found := condition(document, route, data, Scope(names)):
             read[key] = found
     ordering = _SegmentOrdering(document, read)
@@ -194,7 +203,11 @@ class _SegmentOrdering:
                 yield leaf.name
 
     def _problem(self, key: str, sentence: str) -> None:
-        self.document.problem(("segments", key), sentence, key=True)
+        self.document.problem(
+            ("segments", key),
+            sentence,
+            key=True,
+        )
 
 
 # --- holidays

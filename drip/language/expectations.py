@@ -38,7 +38,10 @@ GIVEN = ("contact", "today", "topics", "tagged", "in_segment")
 
 
 def read_tests(
-    document: Document, settings: Settings, record: str | None, items: list[Any]
+    document: Document,
+    settings: Settings,
+    record: str | None,
+    items: list[Any],
 ) -> tuple[CampaignTest, ...]:
     """The tests of a campaign about `record`; problems are then in `document`."""
     found: list[CampaignTest] = []
@@ -47,8 +50,11 @@ def read_tests(
         if model is None:
             continue
         if "expect" not in model.model_fields_set:
-            help = "add `expect:`; `expect: {}` says that nothing happens"
-            document.problem(route, "`expect` is missing here", help)
+            document.problem(
+                route,
+                "`expect` is missing here",
+                "add `expect:`; `expect: {}` says that nothing happens",
+            )
         _check_until(document, route, model)
         name = model.name or f"test {number}"
         given = _Given(document, settings, (*route, "given"), record, model.given)
@@ -60,12 +66,19 @@ def _check_until(document: Document, route: Route, model: TestModel) -> None:
     times = [*model.happens, *model.expect]
     days = [day for text in times if (day := _day(text))]
     if model.until and days and (model.until - min(days)).days > MOST_DAYS:
-        sentence = "a test looks at most five years ahead"
-        document.problem((*route, "until"), sentence, "name a nearer day")
+        document.problem(
+            (*route, "until"),
+            "a test looks at most five years ahead",
+            "name a nearer day",
+        )
 
 
 def _test(
-    document: Document, route: Route, name: str, given: _Given, model: TestModel
+    document: Document,
+    route: Route,
+    name: str,
+    given: _Given,
+    model: TestModel,
 ) -> CampaignTest:
     given.check_names()
     return CampaignTest(
@@ -103,8 +116,12 @@ class _Given:
         known = [*GIVEN, *self.settings.counters, *records]
         for name in self.data:
             if name not in known:
-                sentence = f"there is nothing `{name}` to give here"
-                self._problem((name,), sentence, nearest(name, known), key=True)
+                self._problem(
+                    (name,),
+                    f"there is nothing `{name}` to give here",
+                    nearest(name, known),
+                    key=True,
+                )
 
     def fields(self, owner: str) -> dict[str, str]:
         """The values of a contact or record, as written; empty for `unknown`."""
@@ -119,7 +136,12 @@ class _Given:
                 found[name] = value
         return found
 
-    def _value(self, owner: str, name: str, text: Any) -> str | None:
+    def _value(
+        self,
+        owner: str,
+        name: str,
+        text: Any,
+    ) -> str | None:
         here: Route = (owner, name)
         known = self.settings.fields.get(owner, {})
         if f"{owner}.{name}" in self.settings.derived:
@@ -131,9 +153,12 @@ class _Given:
             )
             return None
         if name not in known:
-            help = nearest(name, known, what="fields")
-            sentence = f"there is no field `{owner}.{name}`"
-            self._problem(here, sentence, help, key=True)
+            self._problem(
+                here,
+                f"there is no field `{owner}.{name}`",
+                nearest(name, known, what="fields"),
+                key=True,
+            )
             return None
         if not isinstance(text, str):
             self._problem(here, "a plain value is expected here")
@@ -166,9 +191,12 @@ class _Given:
             return {}
         for name, text in data.items():
             if name not in known or text not in ("yes", "no"):
-                help = nearest(name, known, what="topics")
-                sentence = "a topic with `yes` or `no`"
-                self._problem(("topics", name), sentence, help, key=True)
+                self._problem(
+                    ("topics", name),
+                    "a topic with `yes` or `no`",
+                    nearest(name, known, what="topics"),
+                    key=True,
+                )
         return {name: text == "yes" for name, text in data.items()}
 
     def words(self, name: str) -> tuple[str, ...]:
@@ -182,7 +210,12 @@ class _Given:
         route: Route = (*self.route, "in_segment")
         for name in names:
             if name not in known:
-                self.document.unknown(route, "segment", name, known)
+                self.document.unknown(
+                    route,
+                    "segment",
+                    name,
+                    known,
+                )
         return names
 
     def today(self) -> date | None:
@@ -194,9 +227,19 @@ class _Given:
         return self.document.attempt(route, lambda: parse_date(str(text)))
 
     def _problem(
-        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
+        self,
+        route: Route,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
     ) -> None:
-        self.document.problem((*self.route, *route), sentence, help, key=key)
+        self.document.problem(
+            (*self.route, *route),
+            sentence,
+            help,
+            key=key,
+        )
 
 
 # --- what happens, and what must come of it
@@ -236,8 +279,11 @@ def _expect(
             # A line folded over two in YAML is still one line of the timeline.
             line = " ".join(str(item).split())
             if not isinstance(item, str) or not EXPECTED.fullmatch(line):
-                sentence = f"`{str(item)[:60]}` is not a line of a timeline"
-                document.problem(item_route, sentence, HOW_EXPECTED)
+                document.problem(
+                    item_route,
+                    f"`{str(item)[:60]}` is not a line of a timeline",
+                    HOW_EXPECTED,
+                )
             elif wall:
                 yield Expected(wall, line, document.place(item_route))
 
@@ -254,6 +300,9 @@ def _wall(document: Document, route: Route, text: str) -> datetime | None:
     try:
         return phrases.date_time(text)
     except ValueError:
-        sentence = f"`{text[:60]}` is not a time like `2026-07-08 15:10`"
-        document.problem(route, sentence, key=True)
+        document.problem(
+            route,
+            f"`{text[:60]}` is not a time like `2026-07-08 15:10`",
+            key=True,
+        )
         return None

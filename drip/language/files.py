@@ -67,8 +67,11 @@ def _load_campaign(path: Path, loaded: Loaded) -> None:
         return
     # Two files whose names look alike would be two campaigns that nobody tells apart.
     if hidden := hidden_in(key):
-        sentence = f"the file's name holds the character {hidden}, which nobody can see"
-        document.report(Place(document.file), sentence, "rename it")
+        document.report(
+            Place(document.file),
+            f"the file's name holds the character {hidden}, which nobody can see",
+            "rename it",
+        )
     campaign = None
     if loaded.settings:
         campaign = build_campaign(key, document, loaded.settings)
@@ -128,16 +131,18 @@ def _read(path: Path, loaded: Loaded) -> Document | None:
 def _not_a_file(path: Path, place: Place) -> Problem | None:
     """Why a path is no file that can be read."""
     if not path.exists():
-        help = (
+        return Problem(
+            place,
+            "the file is missing",
             "`drip init DIR` makes a workspace; -w DIR or DRIP_WORKSPACE names another "
-            "one"
+            "one",
         )
-        return Problem(place, "the file is missing", help)
     # A link that leads out would have drip read, and show, whatever its user can.
     if not inside(path, path.parent):
         return Problem(place, f"the file lies outside of {FOLDER}/", COPY)
     # A pipe or a device would be read for ever.
     if not path.is_file():
-        help = "remove it, or give it another name"
-        return Problem(place, "this is no file with a text", help)
+        return Problem(
+            place, "this is no file with a text", "remove it, or give it another name"
+        )
     return None

@@ -45,7 +45,10 @@ def key(default: Any, text: str, *examples: Any, alias: str | None = None) -> An
             alias=alias,
         )
     return Field(
-        default=default, description=text, examples=list(examples), alias=alias
+        default=default,
+        description=text,
+        examples=list(examples),
+        alias=alias,
     )
 
 
@@ -153,7 +156,11 @@ RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), EditorKind("mappin
 class Model(BaseModel):
     """Keys that are not declared are refused, with the nearest one that is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+    )
 
 
 # Leaving out a wrong line can make the lines around it wrong.
@@ -173,7 +180,10 @@ class _Error(NamedTuple):
 
 
 def read_model(
-    model: type[Read], document: Document, data: Data, route: Route = ()
+    model: type[Read],
+    document: Document,
+    data: Data,
+    route: Route = (),
 ) -> Read | None:
     """The model of a part of a file, with what is wrong left out.
 
@@ -188,7 +198,12 @@ def read_model(
             errors = _errors_of(invalid)
         if not reported:
             for error in errors:
-                _report(model, document, route, error)
+                _report(
+                    model,
+                    document,
+                    route,
+                    error,
+                )
             # The document keeps what was written: other parts still look into it.
             rest, reported = deepcopy(data), True
         for error in errors:
@@ -225,7 +240,10 @@ def _leave_out(data: Data, error: _Error) -> None:
 
 
 def _report(
-    model: type[Model], document: Document, route: Route, error: _Error
+    model: type[Model],
+    document: Document,
+    route: Route,
+    error: _Error,
 ) -> None:
     """Adds pydantic's error as a problem in our own words."""
     location = error.location
@@ -234,7 +252,12 @@ def _report(
     match error.type:
         case "missing":
             sentence, help = f"`{name}` is missing here", f"add a line `{name}: …`"
-            document.problem(here[:-1], sentence, help, key=True)
+            document.problem(
+                here[:-1],
+                sentence,
+                help,
+                key=True,
+            )
         case "extra_forbidden":
             _unknown_key(_owner(model, location), document, here, name)
         case "value_error":
@@ -252,8 +275,11 @@ def _no_choice(document: Document, here: Route, error: _Error) -> None:
     expected = str(error.context["expected"]).replace("'", "")
     options = expected.replace(" or ", ", ").split(", ")
     given = str(error.given)
-    sentence = f"`{given}` is none of {', '.join(options)}"
-    document.problem(here, sentence, nearest(given, options))
+    document.problem(
+        here,
+        f"`{given}` is none of {', '.join(options)}",
+        nearest(given, options),
+    )
 
 
 def _in_file(location: Location, document: Document, route: Route) -> Route:
@@ -293,8 +319,15 @@ def _model_of(field: FieldInfo) -> type[Model] | None:
 
 
 def _unknown_key(
-    model: type[Model], document: Document, here: Route, name: str
+    model: type[Model],
+    document: Document,
+    here: Route,
+    name: str,
 ) -> None:
     names = [field.alias or key for key, field in model.model_fields.items()]
-    sentence = f"there is no key `{name}` here"
-    document.problem(here, sentence, nearest(name, names), key=True)
+    document.problem(
+        here,
+        f"there is no key `{name}` here",
+        nearest(name, names),
+        key=True,
+    )

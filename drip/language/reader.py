@@ -72,7 +72,13 @@ class Document:
         code: str = "invalid",
     ) -> None:
         """Adds a problem of the value at `route`, or of its key."""
-        self.report(self.place(route, key=key), sentence, help, level=level, code=code)
+        self.report(
+            self.place(route, key=key),
+            sentence,
+            help,
+            level=level,
+            code=code,
+        )
 
     def report(
         self,
@@ -109,8 +115,12 @@ class Document:
 
         The help is the name that was meant; where none is near, `remedy`.
         """
-        help = nearest(name, known, what=f"{what}s") or remedy
-        self.problem(route, f"there is no {what} `{name}`", help, key=key)
+        self.problem(
+            route,
+            f"there is no {what} `{name}`",
+            nearest(name, known, what=f"{what}s") or remedy,
+            key=key,
+        )
 
     def attempt(
         self,
@@ -127,7 +137,12 @@ class Document:
         try:
             return read()
         except ValueError as wrong:
-            self.problem(route, str(wrong), help, key=key)
+            self.problem(
+                route,
+                str(wrong),
+                help,
+                key=key,
+            )
         return None
 
     @property
@@ -324,7 +339,9 @@ class _NodeBuilder:
             )
         if getattr(event, "tag", None):
             raise self._stop(
-                event, "tags (`!name`) are not used here", "put quotes around the text"
+                event,
+                "tags (`!name`) are not used here",
+                "put quotes around the text",
             )
         if len(self._open) > DEEPEST:
             raise self._stop(event, f"this is nested more than {DEEPEST} deep")
@@ -390,11 +407,29 @@ class _NodeBuilder:
             code="text-lost",
         )
 
-    def _report(self, event: yaml.Event, sentence: str, help: str | None) -> None:
-        self.document.report(Place(self.document.file, *_at(event)), sentence, help)
+    def _report(
+        self,
+        event: yaml.Event,
+        sentence: str,
+        help: str | None,
+    ) -> None:
+        self.document.report(
+            Place(self.document.file, *_at(event)),
+            sentence,
+            help,
+        )
 
-    def _stop(self, event: yaml.Event, sentence: str, help: str | None = None) -> _Stop:
-        self._report(event, sentence, help)
+    def _stop(
+        self,
+        event: yaml.Event,
+        sentence: str,
+        help: str | None = None,
+    ) -> _Stop:
+        self._report(
+            event,
+            sentence,
+            help,
+        )
         return _Stop()
 
 

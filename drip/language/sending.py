@@ -80,7 +80,13 @@ def _sender(context: StepContext, route: Route, own: str | None) -> Mailbox | No
     if name in senders:
         return senders[name] if named else None
     where: Route = (*route, "from") if own else ("from",)
-    context.document.unknown(where, "sender", name, senders, declare("senders"))
+    context.document.unknown(
+        where,
+        "sender",
+        name,
+        senders,
+        declare("senders"),
+    )
     return None
 
 
@@ -88,5 +94,10 @@ def _survey(context: StepContext, route: Route, name: str | None) -> str | None:
     surveys = context.settings.surveys
     # Where none is declared, any name will do: it only tells answers apart.
     if name is not None and surveys and name not in surveys:
-        context.document.unknown((*route, "survey"), "survey", name, surveys)
+        context.document.unknown(
+            (*route, "survey"),
+            "survey",
+            name,
+            surveys,
+        )
     return name

@@ -50,15 +50,22 @@ WITH_PASSWORD = re.compile(r"[a-z+]+://[^/@]*:[^/@]*@")
 def build_settings(document: Document) -> Settings | None:
     """The settings; None where there is a problem, which is then in `document`."""
     if not isinstance(document.data, dict):
-        document.problem((), "this file holds no settings", "begin with `business:`")
+        document.problem(
+            (),
+            "this file holds no settings",
+            "begin with `business:`",
+        )
         return None
     model = read_model(SettingsModel, document, document.data)
     if model is None:
         return None
     # CAN-SPAM (15 U.S.C. 7704) asks for a postal address in every marketing mail.
     if "business" not in document.data:
-        help = "add `business: { name: …, address: … }`: every mail names them"
-        document.problem((), "`business` is missing", help)
+        document.problem(
+            (),
+            "`business` is missing",
+            "add `business: { name: …, address: … }`: every mail names them",
+        )
     check_names(document, model)
     settings = _built(document, model)
     return None if document.broken else settings
@@ -125,15 +132,15 @@ def _url(document: Document, url: str | None) -> str | None:
         return None
     if not PUBLIC_URL.fullmatch(url):
         example = "https://mail.maplestreet.example"
-        sentence = f"`{url}` is not an address like {example}"
-        document.problem(("public_url",), sentence)
+        document.problem(("public_url",), f"`{url}` is not an address like {example}")
     return url.rstrip("/")
 
 
 def _colour(document: Document, pages: PagesModel) -> str:
     if not COLOUR.fullmatch(pages.color):
-        sentence = f"`{pages.color}` is not a colour like #1f4d3a"
-        document.problem(("pages", "color"), sentence)
+        document.problem(
+            ("pages", "color"), f"`{pages.color}` is not a colour like #1f4d3a"
+        )
     return pages.color
 
 
@@ -174,19 +181,25 @@ def _caps(document: Document, model: SettingsModel) -> tuple[Cap, ...]:
             found += caps_at(document, route, data, scope, name)
             continue
         names = ["all", *CHANNELS, *model.topics]
-        help = nearest(name, names, what="caps can be set for")
-        sentence = f"`{name}` is neither `all`, a channel nor a topic"
-        document.problem(route, sentence, help, key=True)
+        document.problem(
+            route,
+            f"`{name}` is neither `all`, a channel nor a topic",
+            nearest(name, names, what="caps can be set for"),
+            key=True,
+        )
     return tuple(found)
 
 
 def caps_at(
-    document: Document, route: Route, data: Any, scope: Any, name: str
+    document: Document,
+    route: Route,
+    data: Any,
+    scope: Any,
+    name: str,
 ) -> list[Cap]:
     """The caps written at `route`, for one scope."""
     if not isinstance(data, str):
-        sentence = f"caps are written on one line: {phrases.HOW_CAPPED}"
-        document.problem(route, sentence)
+        document.problem(route, f"caps are written on one line: {phrases.HOW_CAPPED}")
         return []
     place = document.place(route)
     read = document.attempt(route, lambda: phrases.caps(data))

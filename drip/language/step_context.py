@@ -51,9 +51,11 @@ class StepContext:
         found: list[str] = []
         for item_route, item in items_at(route, data):
             if item not in CHANNELS:
-                help = nearest(str(item), CHANNELS, what="channels")
-                sentence = f"there is no channel `{short(item)}`"
-                self.problem(item_route, sentence, help)
+                self.problem(
+                    item_route,
+                    f"there is no channel `{short(item)}`",
+                    nearest(str(item), CHANNELS, what="channels"),
+                )
             elif item in found:
                 self.problem(item_route, f"`{item}` stands here twice")
             else:
@@ -61,7 +63,10 @@ class StepContext:
         return tuple(found)
 
     def point(
-        self, route: Route, phrase: DatePhrase | None, opens: int
+        self,
+        route: Route,
+        phrase: DatePhrase | None,
+        opens: int,
     ) -> Point | None:
         """The moment that a step hangs on: a date, moved, at `opens`."""
         if phrase is None:
@@ -88,7 +93,12 @@ class StepContext:
         owner = name.partition(".")[0]
         if self.settings.date_field(name) is None:
             known = [*self.settings.dates, COUPON_EXPIRES]
-            self.document.unknown(route, "date", name, known)
+            self.document.unknown(
+                route,
+                "date",
+                name,
+                known,
+            )
         elif owner not in ("contact", self.model.for_each):
             # A contact may have several vehicles: nobody could say whose date is meant.
             self.problem(
@@ -97,7 +107,12 @@ class StepContext:
                 f"add `for_each: {owner}`",
             )
 
-    def words(self, route: Route, data: Any, what: str) -> tuple[str, ...]:
+    def words(
+        self,
+        route: Route,
+        data: Any,
+        what: str,
+    ) -> tuple[str, ...]:
         """One word or a list of them; `what` says of which kind they are."""
         items = [item for _, item in items_at(route, data)]
         found = [item for item in items if _is_word(item)]
@@ -106,8 +121,11 @@ class StepContext:
         for word in found:
             # Two tags that look alike and are not would divide people by nothing.
             if hidden := hidden_in(word):
-                sentence = f"this holds the character {hidden}, which nobody can see"
-                self.problem(route, sentence, "write it anew")
+                self.problem(
+                    route,
+                    f"this holds the character {hidden}, which nobody can see",
+                    "write it anew",
+                )
         return tuple(found)
 
     def condition(self, route: Route, data: Any) -> Condition | None:
@@ -124,10 +142,20 @@ class StepContext:
         return self.document.attempt(route, read)
 
     def problem(
-        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
+        self,
+        route: Route,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
     ) -> None:
         """Adds a problem of the value at `route`, or of its key."""
-        self.document.problem(route, sentence, help, key=key)
+        self.document.problem(
+            route,
+            sentence,
+            help,
+            key=key,
+        )
 
 
 def _is_word(item: object) -> bool:

@@ -71,7 +71,12 @@ class StepReader:
 
     # --- laying out
 
-    def _block(self, route: Route, items: list[Any], after: Label) -> Label:
+    def _block(
+        self,
+        route: Route,
+        items: list[Any],
+        after: Label,
+    ) -> Label:
         """Lays out a list of steps; returns where it begins."""
         if len(self._makers) + len(items) > MOST_STEPS:
             self.context.problem(
@@ -93,7 +98,13 @@ class StepReader:
             ended = self._lay_out(step_route, data, here, following)
         return labels[0]
 
-    def _lay_out(self, route: Route, data: Data, here: Label, after: Label) -> bool:
+    def _lay_out(
+        self,
+        route: Route,
+        data: Data,
+        here: Label,
+        after: Label,
+    ) -> bool:
         """Lays out one step; whether the run ends there."""
         model = read_step(self._document, route, data)
         if model is None:
@@ -122,7 +133,10 @@ class StepReader:
         return isinstance(model, models.EndModel) and only_if is None
 
     def _maker(
-        self, route: Route, model: models.StepModel, after: Label
+        self,
+        route: Route,
+        model: models.StepModel,
+        after: Label,
     ) -> Maker | None:
         """What makes the step; None where it cannot be, which is a problem then."""
         if type(model) in ARM_READERS:
@@ -155,7 +169,12 @@ class StepReader:
 
     # --- waiting for an event
 
-    def wait_for(self, route: Route, model: models.WaitForModel, after: Label) -> Maker:
+    def wait_for(
+        self,
+        route: Route,
+        model: models.WaitForModel,
+        after: Label,
+    ) -> Maker:
         """An event, at most so long; then `else:`."""
         where = self.context.condition((*route, "where"), model.where)
         place = self.context.place(route)
@@ -170,7 +189,10 @@ class StepReader:
         )
 
     def _otherwise(
-        self, route: Route, model: models.WaitForModel, after: Label
+        self,
+        route: Route,
+        model: models.WaitForModel,
+        after: Label,
     ) -> Label:
         here: Route = (*route, "else")
         if model.otherwise is None:
@@ -184,14 +206,20 @@ class StepReader:
         if model.otherwise == "end":
             return self._end
         if not isinstance(model.otherwise, list):
-            sentence = "`else:` takes `end` or a list of steps, each after a dash"
-            self.context.problem(here, sentence)
+            self.context.problem(
+                here, "`else:` takes `end` or a list of steps, each after a dash"
+            )
             return after
         return self._block(here, model.otherwise, after)
 
     # --- ways
 
-    def if_(self, route: Route, model: models.IfModel, after: Label) -> Maker | None:
+    def if_(
+        self,
+        route: Route,
+        model: models.IfModel,
+        after: Label,
+    ) -> Maker | None:
         """Two ways."""
         condition = self.context.condition((*route, "if"), model.condition)
         if not model.then and not model.otherwise:
@@ -207,13 +235,18 @@ class StepReader:
         return self._branching(route, [(condition, then)], otherwise)
 
     def branch(
-        self, route: Route, model: models.BranchModel, after: Label
+        self,
+        route: Route,
+        model: models.BranchModel,
+        after: Label,
     ) -> Maker | None:
         """Several ways; the first whose condition holds is taken."""
         here: Route = (*route, "branch")
         if not model.branch:
             self.context.problem(
-                here, "there are no ways here", "add `- if:` with `then:`"
+                here,
+                "there are no ways here",
+                "add `- if:` with `then:`",
             )
             return None
         arms: list[tuple[Condition, Label] | None] = []
@@ -236,20 +269,27 @@ class StepReader:
         return self._branching(route, good, otherwise or after)
 
     def _arm(
-        self, route: Route, arm: models.ArmModel | None, after: Label
+        self,
+        route: Route,
+        arm: models.ArmModel | None,
+        after: Label,
     ) -> tuple[Condition, Label] | None:
         if arm is None:
             return None
         if arm.condition is None or "otherwise" in arm.model_fields_set:
-            sentence = "each way of a `branch:` has `if:` with `then:`, or `else:`"
-            self.context.problem(route, sentence)
+            self.context.problem(
+                route, "each way of a `branch:` has `if:` with `then:`, or `else:`"
+            )
             return None
         condition = self.context.condition((*route, "if"), arm.condition)
         label = self._block((*route, "then"), arm.then, after)
         return (condition, label) if condition else None
 
     def _branching(
-        self, route: Route, arms: list[tuple[Condition, Label]], otherwise: Label
+        self,
+        route: Route,
+        arms: list[tuple[Condition, Label]],
+        otherwise: Label,
     ) -> Maker:
         place = self.context.place(route)
         return lambda: Branch(
@@ -260,7 +300,10 @@ class StepReader:
         )
 
     def split(
-        self, route: Route, model: models.SplitModel, after: Label
+        self,
+        route: Route,
+        model: models.SplitModel,
+        after: Label,
     ) -> Maker | None:
         """An A/B test: a share of the people for each arm."""
         here: Route = (*route, "split")
@@ -280,7 +323,10 @@ class StepReader:
         )
 
     def _shares(
-        self, route: Route, model: models.SplitModel, after: Label
+        self,
+        route: Route,
+        model: models.SplitModel,
+        after: Label,
     ) -> Iterator[tuple[float, Label]]:
         for arm_route, data in items_at(route, model.split):
             arm = read_model(models.ShareModel, self._document, data, arm_route)
@@ -326,9 +372,12 @@ def read_step(document: Document, route: Route, data: Data) -> models.StepModel 
     verb = next((verb for verb in VERBS if verb in data), None)
     if verb is None:
         first = next(iter(data), "")
-        help = nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}"
-        sentence = f"there is no step `{first}`"
-        document.problem((*route, first), sentence, help, key=True)
+        document.problem(
+            (*route, first),
+            f"there is no step `{first}`",
+            nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
+            key=True,
+        )
         return None
     # `- end:` has no value, and a key with none is a mistake elsewhere.
     if verb == "end" and not data["end"]:
@@ -347,7 +396,15 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
     place = context.place(route)
     if not model.wait.startswith("until "):
         length = context.attempt(here, lambda: phrases.duration(model.wait))
-        return Wait(id="", place=place, duration=length) if length else None
+        return (
+            Wait(
+                id="",
+                place=place,
+                duration=length,
+            )
+            if length
+            else None
+        )
     text = model.wait.removeprefix("until ")
     found = context.attempt(here, lambda: phrases.until(text))
     moment: Until | None
@@ -355,7 +412,15 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
         moment = context.point(here, found, context.opens)
     else:
         moment = found
-    return WaitUntil(id="", place=place, until=moment) if moment else None
+    return (
+        WaitUntil(
+            id="",
+            place=place,
+            until=moment,
+        )
+        if moment
+        else None
+    )
 
 
 # Steps with others inside, which take places of the program themselves.

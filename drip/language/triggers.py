@@ -81,8 +81,11 @@ class TriggerReader:
     def _check_keys(self, kind: str) -> None:
         for name, owner in BELONGS_TO.items():
             if name in self.model.model_fields_set and kind != owner:
-                sentence = f"`{name}` goes with a {owner} trigger"
-                self._problem((name,), sentence, key=True)
+                self._problem(
+                    (name,),
+                    f"`{name}` goes with a {owner} trigger",
+                    key=True,
+                )
 
     def _check_owner(self, kind: str) -> None:
         # A contact that comes into a segment does so once, whatever it owns.
@@ -123,9 +126,12 @@ class TriggerReader:
         assert self.model.segment is not None
         name, known = self.model.segment, self.settings.segments
         if name not in known:
-            remedy = "declare it under `segments:`"
             self.document.unknown(
-                ("trigger", "segment"), "segment", name, known, remedy
+                ("trigger", "segment"),
+                "segment",
+                name,
+                known,
+                "declare it under `segments:`",
             )
         return SegmentTrigger(name)
 
@@ -133,9 +139,12 @@ class TriggerReader:
         assert self.model.counter is not None
         name, known = self.model.counter, self.settings.counters
         if name not in known:
-            remedy = "declare it under `counters:`"
             self.document.unknown(
-                ("trigger", "counter"), "counter", name, known, remedy
+                ("trigger", "counter"),
+                "counter",
+                name,
+                known,
+                "declare it under `counters:`",
             )
         if self.model.reaches is None:
             self._problem(
@@ -176,7 +185,12 @@ class TriggerReader:
         known = self.settings.date_field(phrase.field)
         if known is None:
             names = self.settings.dates
-            self.document.unknown(("trigger", "date"), "date", phrase.field, names)
+            self.document.unknown(
+                ("trigger", "date"),
+                "date",
+                phrase.field,
+                names,
+            )
             return None
         owner = phrase.field.partition(".")[0]
         if not self._can_hang_on(phrase.field, owner):
@@ -224,9 +238,19 @@ class TriggerReader:
         )
 
     def _problem(
-        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
+        self,
+        route: Route,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
     ) -> None:
-        self.document.problem(("trigger", *route), sentence, help, key=key)
+        self.document.problem(
+            ("trigger", *route),
+            sentence,
+            help,
+            key=key,
+        )
 
 
 TRIGGER_READERS: dict[str, Callable[[TriggerReader], Trigger | None]] = {

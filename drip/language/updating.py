@@ -40,7 +40,10 @@ def _count_tests(document: Document) -> int:
 
 
 def _expect_at(
-    document: Document, number: int, place: Place, lines: Sequence[str]
+    document: Document,
+    number: int,
+    place: Place,
+    lines: Sequence[str],
 ) -> tuple[int, int]:
     """Line and column of a test's `expect:`, both from 1."""
     at = document.keys.get(("tests", number, "expect"))
