@@ -1,6 +1,6 @@
 """Conditions: one syntax tree, and the reader that says why a contact does not meet it.
 
-The other reader, `storage.who`, turns the same tree into SQL: who is in. They agree on every contact.
+The other reader, `storage.people.audience_sql`, turns the same tree into SQL: who is in. They agree on every contact.
 
 Rules where the words leave room: text is compared without regard to case; an unknown value equals
 nothing, so `not x` holds for it and every comparison fails; "ago" and "in the next" count local days;

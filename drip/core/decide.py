@@ -1,6 +1,6 @@
 """May this message go now? One pure fold; the order of its checks is the order of judgement.
 
-decide(candidate, person, usage, rules, now) -> Send | Defer | Skip
+decide(candidate, person, usage, now) -> Send | Defer | Skip
 """
 
 from __future__ import annotations
