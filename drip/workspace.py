@@ -23,7 +23,8 @@ from drip.language.connections import RATES
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
 from drip.lint.logic import campaign_problems, settings_problems
-from drip.lint.texts import FieldStats, TextRules
+from drip.lint.texts import TextRules
+from drip.lint.variables import FieldStats
 from drip.paths import COPY
 from drip.rendering.templates import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
