@@ -21,7 +21,9 @@ class Place:
 
 
 class DripError(Exception):
-    """Something a person has to mend. Ends a command with exit code 2, never with a traceback.
+    """Something a person has to mend.
+
+    Ends a command with exit code 2, never with a traceback.
 
     `sentence` says what is wrong, `help` what to do about it, `place` where.
     """
@@ -40,7 +42,10 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding in one file: a wrong line, why it is wrong, and the remedy where there is one."""
+    """One finding in one file.
+
+    A wrong line, why it is wrong, and the remedy where there is one.
+    """
 
     place: Place
     sentence: str
@@ -50,7 +55,10 @@ class Problem:
     code: str = "invalid"
 
     def lines(self) -> list[str]:
-        """The finding as a person reads it: place, source line, caret, sentence, help."""
+        """The finding as a person reads it.
+
+        Place, source line, caret, sentence, help.
+        """
         where = str(self.place)
         if self.place.column is not None:
             where += f":{self.place.column}"

@@ -1,6 +1,9 @@
-"""Files with people's data that drip was told to write where somebody wanted them: rejected rows, call lists, preview pages.
+"""Files with people's data that drip was told to write where somebody wanted them.
 
-Their names are noted in `.drip/papers`, so that an erased person can be taken out of them.
+Rejected rows, call lists, preview pages.
+
+Their names are noted in `.drip/papers`, so that an erased person can be taken out of
+them.
 """
 
 from __future__ import annotations
@@ -63,8 +66,11 @@ def note(own: Path, paper: Path) -> None:
 
 
 def strike(own: Path, person: Named) -> list[Path]:
-    """Takes a person out of all papers that are still there: the rows of a table, a page as a whole, which is made again by the
-    same command. Returns those that cannot be read or written anew."""
+    """Takes a person out of all papers that are still there.
+
+    The rows of a table, a page as a whole, which is made again by the same command.
+    Returns those that cannot be read or written anew.
+    """
     left = []
     for paper in map(Path, _noted(own)):
         try:

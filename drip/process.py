@@ -10,7 +10,9 @@ import zoneinfo
 
 
 def unhurried() -> None:
-    """Has Python look for cycles seldom: batches hold hundreds of thousands of values, and hardly ever a cycle.
+    """Has Python look for cycles seldom.
+
+    Batches hold hundreds of thousands of values, and hardly ever a cycle.
 
     Measured in a blast: the looking took a fifth of the time.
     """
@@ -19,7 +21,10 @@ def unhurried() -> None:
 
 
 def own_zones() -> None:
-    """Has Python take time zones from the tzdata package alone: the same on every machine, of a version that can be noted."""
+    """Has Python take time zones from the tzdata package alone.
+
+    The same on every machine, of a version that can be noted.
+    """
     zoneinfo.reset_tzpath(to=())
 
 

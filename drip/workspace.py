@@ -1,4 +1,8 @@
-"""A workspace: the folder with `campaigns/` and `templates/`, its database and its transports, put together."""
+"""A workspace.
+
+The folder with `campaigns/` and `templates/`, its database and its transports, put
+together.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +58,12 @@ class Workspace:
     def __post_init__(self) -> None:
         if not (self.root / CAMPAIGNS).is_dir():
             raise DripError(
-                f"There is no workspace in {self.root}: the folder `{CAMPAIGNS}/` is missing.",
-                help="`drip init DIR` makes one; `-w DIR` or DRIP_WORKSPACE names another folder",
+                f"There is no workspace in {self.root}: the folder `{CAMPAIGNS}/` is "
+                "missing.",
+                help=(
+                    "`drip init DIR` makes one; `-w DIR` or DRIP_WORKSPACE names "
+                    "another folder"
+                ),
             )
         self.reload()
 
@@ -70,7 +78,10 @@ class Workspace:
         )
 
     def fingerprint(self) -> tuple[tuple[str, float, int], ...]:
-        """Changes when a file of the workspace does. Raises OSError for a folder that cannot be listed now."""
+        """Changes when a file of the workspace does.
+
+        Raises OSError for a folder that cannot be listed now.
+        """
         return fingerprint_of(self.root, self.environment)
 
     @property
@@ -106,8 +117,11 @@ class Workspace:
         return self.root / given.removeprefix("sqlite:///")
 
     def exposed(self) -> Iterator[Path]:
-        """Files and folders of people's data that other users of this machine can read: `.drip`, whatever is in it if others
-        can enter, and the database, wherever it lies."""
+        """Files and folders of people's data that other users of this machine can read.
+
+        `.drip`, whatever is in it if others can enter, and the database, wherever it
+        lies.
+        """
         own, place = self.root / OWN, self.database_place()
         # A link in it may be another user's, and lead to what is to stay open.
         within = (each for each in own.rglob("*") if not each.is_symlink())
@@ -131,7 +145,10 @@ class Workspace:
             opened.close()
 
     def campaign_set(self, database: Database, now: datetime) -> CampaignSet:
-        """The campaigns in force; a broken file leaves its last good version in force."""
+        """The campaigns in force.
+
+        A broken file leaves its last good version in force.
+        """
         self.settings  # noqa: B018 - raises if they are broken
         with database.write() as connection:
             campaign_set = open_campaign_set(connection, self.loaded, now)
@@ -139,14 +156,20 @@ class Workspace:
         return campaign_set
 
     def transports(self) -> dict[str, Transport]:
-        """The transports of the settings, by channel. Raises DripError for one that cannot be set up."""
+        """The transports of the settings, by channel.
+
+        Raises DripError for one that cannot be set up.
+        """
         return {
             channel: self._transport(channel, options)
             for channel, options in self.settings.transports.items()
         }
 
     def transport(self, channel: str) -> Transport:
-        """A transport of its own for a channel that the settings have one for. Raises DripError."""
+        """A transport of its own for a channel that the settings have one for.
+
+        Raises DripError.
+        """
         if channel not in self.settings.transports:
             raise DripError(
                 f"Nothing says how messages by {channel} leave.",
@@ -155,7 +178,10 @@ class Workspace:
         return self._transport(channel, self.settings.transports[channel])
 
     def transport_options(self) -> dict[str, dict[str, str]]:
-        """The options of each channel's transport, secrets and all: what is compared to see whether one has changed."""
+        """The options of each channel's transport, secrets and all.
+
+        What is compared to see whether one has changed.
+        """
         places = self.settings.transport_places
         return {
             channel: {
@@ -166,7 +192,10 @@ class Workspace:
         }
 
     def _transport_problems(self) -> Iterator[Problem]:
-        """Transports that do not exist, or cannot send by their channel. Their options are tried when they are opened."""
+        """Transports that do not exist, or cannot send by their channel.
+
+        Their options are tried when they are opened.
+        """
         known = _transports_known()
         for channel, options in self.settings.transports.items():
             use, place = options.get("use", ""), self.settings.transport_places[channel]
@@ -216,8 +245,11 @@ class Workspace:
         return transport
 
     def keepers(self) -> list[Keeper]:
-        """What takes messages out of folders again: those of the settings' transports, and that of a fresh workspace. A folder can
-        hold what another transport wrote before."""
+        """What takes messages out of folders again.
+
+        Those of the settings' transports, and that of a fresh workspace. A folder can
+        hold what another transport wrote before.
+        """
         known, options = _transports_known(), self.settings.transports.values()
         folders = {
             self.root / OUT,
@@ -236,8 +268,12 @@ class Workspace:
         ]
 
     def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
-        """Erases a person: out of the papers that were written here, and out of the database. Returns papers that cannot be
-        written anew. What is left in other files is cleared afterwards (`clear`)."""
+        """Erases a person.
+
+        Out of the papers that were written here, and out of the database. Returns
+        papers that cannot be written anew. What is left in other files is cleared
+        afterwards (`clear`).
+        """
         with database.read() as connection:
             contact = contacts_by_id(connection, [contact_id])[contact_id]
             person = papers.Named(
@@ -251,13 +287,18 @@ class Workspace:
     def clear(
         self, database: Database, now: datetime, *, thorough: bool = False
     ) -> str | None:
-        """Clears what is left of erased people in files; why something is still left, None if nothing is."""
+        """Clears what is left of erased people in files.
+
+        Why something is still left, None if nothing is.
+        """
         if self.loaded.settings is None:
             return "the settings cannot be read, which say where messages lie"
         return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
 
     def alarm_target(self) -> tuple[Transport, str] | None:
-        """How an operator is told, and the address (which may be empty); None if the settings name nobody.
+        """How an operator is told, and the address (which may be empty).
+
+        None if the settings name nobody.
 
         Raises DripError if the transport cannot be set up.
         """
@@ -296,7 +337,9 @@ class Workspace:
             )
 
     def providers(self, fetch: Callable[[str], bytes]) -> dict[str, Provider]:
-        """Those whose webhooks are taken in, by name; `fetch` gets what is at an address of Amazon's.
+        """Those whose webhooks are taken in, by name.
+
+        `fetch` gets what is at an address of Amazon's.
 
         Raises DripError for a key that is none.
         """
@@ -314,7 +357,10 @@ class Workspace:
         return found
 
     def mailbox(self) -> dict[str, str] | None:
-        """Where bounces come back to, its secrets filled in; None if the settings name no mailbox."""
+        """Where bounces come back to, its secrets filled in.
+
+        None if the settings name no mailbox.
+        """
         place = self.settings.inbound_place
         return {
             name: self.secret(value, place)
@@ -360,7 +406,8 @@ class Workspace:
             found += self._alarm_problems()
             for campaign in campaigns.values():
                 found += campaign_problems(campaign, self.settings, campaigns, events)
-            # What a broken campaign sends is not known, so nothing can be said to be sent by none.
+            # What a broken campaign sends is not known, so nothing can be said to be
+            # sent by none.
             texts = TextRules(
                 self.settings, self.templates, people or FieldStats()
             ).problems(campaigns.values())
@@ -378,7 +425,10 @@ class Workspace:
 def fingerprint_of(
     root: Path, environment: Mapping[str, str]
 ) -> tuple[tuple[str, float, int], ...]:
-    """What changes when a file of a workspace does, without reading any. Raises OSError for a folder that cannot be listed now."""
+    """What changes when a file of a workspace does, without reading any.
+
+    Raises OSError for a folder that cannot be listed now.
+    """
     paths = [
         path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
     ]

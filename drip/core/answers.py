@@ -26,7 +26,8 @@ from typing import Literal
 from drip.core import answer_words as words
 from drip.core.phrases import ITS_DOMAIN, MACHINE, OUR_DOMAIN, Words, plain
 
-# What it is about: us; the sender; how we talk; what passes; this message; the recipient's domain; the address.
+# What it is about: us; the sender; how we talk; what passes; this message; the
+# recipient's domain; the address.
 Cause = Literal[
     "login",
     "relay",
@@ -93,7 +94,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What it means. `final`: the server means it for good. `dead`: this very address will never take a mail again."""
+    """What it means.
+
+    `final`: the server means it for good. `dead`: this very address will never take a
+    mail again.
+    """
 
     cause: Cause
     final: bool
@@ -188,7 +193,8 @@ BY_CODE: Mapping[str, Cause] = {
     "5.3": "policy",
     "5.4": "dialogue",
 }
-# Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
+# Enhanced codes that are about the recipient, so that words prove what they say even
+# where a filter could have said them.
 _OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
 _ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
@@ -258,12 +264,17 @@ def _innermost(whole: str, answer: Answer) -> tuple[str, int, str]:
 
 
 def _marked(text: str, answer: Answer) -> str:
-    """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
+    """The plain words.
+
+    Without codes, addresses and links, which anybody may have chosen, and with domains
+    by whose they are.
+    """
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
     said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
     for each in answer.ours - {domain}:
-        # Our hosts are ours as well, while an MX of the recipient's domain is not the domain.
+        # Our hosts are ours as well, while an MX of the recipient's domain is not the
+        # domain.
         said = _named(
             rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said
         )
@@ -300,7 +311,10 @@ def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
 
 
 def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
-    """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
+    """Whether "nobody" proves it.
+
+    Said at RCPT, or with a code for it, and not a filter's excuse after the text.
+    """
     if (
         kind.startswith(("5.2", "5.4", "7."))
         or kind in ("1.3", "2.0")

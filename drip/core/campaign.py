@@ -35,7 +35,10 @@ OnUnknown = Literal["hold", "resend"]
 
 @dataclass(frozen=True, slots=True)
 class DateTrigger:
-    """Starts when a date comes near. `yearly` for birthdays and anniversaries; `name` is the date as written."""
+    """Starts when a date comes near.
+
+    `yearly` for birthdays and anniversaries; `name` is the date as written.
+    """
 
     name: str
     date: DateField
@@ -76,7 +79,10 @@ Trigger = DateTrigger | ScheduleTrigger | EventTrigger | SegmentTrigger | Counte
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A line that a test expects: at what time (of the sample contact's clock), and what."""
+    """A line that a test expects.
+
+    At what time (of the sample contact's clock), and what.
+    """
 
     wall: datetime
     text: str
@@ -95,7 +101,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class CampaignTest:
-    """One of a campaign's `tests:`. `contact`, `record` and `counters` are what is given; `values` as written."""
+    """One of a campaign's `tests:`.
+
+    `contact`, `record` and `counters` are what is given; `values` as written.
+    """
 
     name: str
     contact: Mapping[str, str]
@@ -113,7 +122,10 @@ class CampaignTest:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What success is: an event whose fields meet `where`, within a time of the run's beginning."""
+    """What success is.
+
+    An event whose fields meet `where`, within a time of the run's beginning.
+    """
 
     event: str
     where: Condition | None
@@ -121,13 +133,17 @@ class Goal:
     place: Place
 
 
-# How late a step that never expires may be for whoever joins late: what was over long before is not made up for.
+# How late a step that never expires may be for whoever joins late: what was over long
+# before is not made up for.
 LATE_JOINER = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """One file of `campaigns/`. `key` is the file's name without ending, `version` the hash of its text."""
+    """One file of `campaigns/`.
+
+    `key` is the file's name without ending, `version` the hash of its text.
+    """
 
     key: str
     title: str

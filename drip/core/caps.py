@@ -1,8 +1,10 @@
-"""Frequency caps: does a message at this instant keep every rule, and if not, when would it.
+"""Frequency caps.
 
-`per day`, `per week` and `per month` count local calendar days: today, any 7 days in a row, any 30.
-`per N hours` is an exact rolling window, half open: two messages exactly N hours apart are not in one.
-`at least N apart` is the rolling window with one place.
+Does a message at this instant keep every rule, and if not, when would it.
+
+`per day`, `per week` and `per month` count local calendar days: today, any 7 days in a
+row, any 30. `per N hours` is an exact rolling window, half open: two messages exactly N
+hours apart are not in one. `at least N apart` is the rolling window with one place.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from zoneinfo import ZoneInfo
 from drip.core.calendar import from_millis, instant, millis
 from drip.errors import Place
 
-# How many days before and after a day are looked up at once: a month's window, and a little more.
+# How many days before and after a day are looked up at once: a month's window, and a
+# little more.
 AROUND = 36
 # In milliseconds; and the ordinal of 1970-01-01.
 SECOND, DAY = 1_000, 86_400_000
@@ -30,7 +33,10 @@ Scope = Literal["all", "channel", "topic", "campaign"]
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """One rule: at most `limit` counted messages of its scope in `days` local days, or in `seconds`."""
+    """One rule.
+
+    At most `limit` counted messages of its scope in `days` local days, or in `seconds`.
+    """
 
     scope: Scope
     name: str
@@ -53,10 +59,12 @@ class Cap:
 
 
 class Use(NamedTuple):
-    """A counted message. It left, or may have left, at some instant from `first` to `last`.
+    """A counted message.
 
-    Both are milliseconds since 1970 in UTC: a judgement compares dozens of them. `reserved` is one that has not been
-    granted yet, but has its slot kept.
+    It left, or may have left, at some instant from `first` to `last`.
+
+    Both are milliseconds since 1970 in UTC: a judgement compares dozens of them.
+    `reserved` is one that has not been granted yet, but has its slot kept.
     """
 
     first: int
@@ -79,7 +87,10 @@ class Full:
 def first_full(
     caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo
 ) -> Full | None:
-    """The first of `caps` that a message at `now` would break, or None. `caps` are those that apply to it."""
+    """The first of `caps` that a message at `now` would break, or None.
+
+    `caps` are those that apply to it.
+    """
     at = millis(now)
     ahead = False
     for use in uses:
@@ -89,7 +100,8 @@ def first_full(
         if len(uses) < cap.limit:
             continue
         if not ahead:
-            # As nearly always: the fullest window is the one that ends now, and it takes one comparison for each use.
+            # As nearly always: the fullest window is the one that ends now, and it
+            # takes one comparison for each use.
             since = _since(cap.days, cap.seconds, at, where)
             if cap.scope == "all":
                 number = sum([use.last >= since for use in uses])
@@ -143,7 +155,10 @@ def _full(cap: Cap, uses: Sequence[Use], now: int, where: ZoneInfo) -> Full | No
 
 
 def longest_memory(caps: Iterable[Cap]) -> timedelta:
-    """How far back uses can matter. A local day is up to 25 hours, and a zone may change by a day."""
+    """How far back uses can matter.
+
+    A local day is up to 25 hours, and a zone may change by a day.
+    """
     return max(
         (
             timedelta(days=cap.days + 2) if cap.days else timedelta(seconds=cap.seconds)

@@ -1,4 +1,7 @@
-"""Whether a clock can be believed: a jump of more than a day would look like a day of arrears."""
+"""Whether a clock can be believed.
+
+A jump of more than a day would look like a day of arrears.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """Conditions: one syntax tree, and the reader that says why a contact does not meet it.
 
-The other reader, `storage.people.audience_sql`, turns the same tree into SQL: who is in. They agree on every contact.
+The other reader, `storage.people.audience_sql`, turns the same tree into SQL: who is
+in. They agree on every contact.
 
-Rules where the words leave room: text is compared without regard to case; an unknown value equals
-nothing, so `not x` holds for it and every comparison fails; "ago" and "in the next" count local days;
-the day of an event is the workspace's.
+Rules where the words leave room: text is compared without regard to case; an unknown
+value equals nothing, so `not x` holds for it and every comparison fails; "ago" and "in
+the next" count local days; the day of an event is the workspace's.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ Comparison = Literal[
 
 @dataclass(frozen=True, slots=True)
 class FieldCondition:
-    """One line: a field of a kind, and its phrase. `values` are as written; `span` for phrases with a duration."""
+    """One line: a field of a kind, and its phrase.
+
+    `values` are as written; `span` for phrases with a duration.
+    """
 
     field: str
     kind: FieldKind
@@ -64,8 +68,9 @@ class Subscribed:
 class Rank:
     """The best of all contacts by a number, looked for once a night.
 
-    `top` is a share of heads; `makes` the smallest set that together has that share of the sum. Contacts whose
-    number is unknown or not above zero are not counted. Of equals, the one known longer comes first.
+    `top` is a share of heads; `makes` the smallest set that together has that share of
+    the sum. Contacts whose number is unknown or not above zero are not counted. Of
+    equals, the one known longer comes first.
     """
 
     field: str
@@ -112,10 +117,13 @@ class HoldsCoupon:
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """An event, at least `times` times: since the run began, in the last `span`, or ever.
+    """An event, at least `times` times.
 
-    A span in seconds is elapsed, one in days counts days of the workspace. `matching` are fields that the
-    event must have, with their values. A run about a record counts events of other records not.
+    Since the run began, in the last `span`, or ever.
+
+    A span in seconds is elapsed, one in days counts days of the workspace. `matching`
+    are fields that the event must have, with their values. A run about a record counts
+    events of other records not.
     """
 
     event: str
@@ -165,7 +173,10 @@ class Happened(Protocol):
 
 
 class History(Protocol):
-    """What conditions ask about a contact beyond its fields. Asked only when a condition wants to know."""
+    """What conditions ask about a contact beyond its fields.
+
+    Asked only when a condition wants to know.
+    """
 
     def tags(self) -> Collection[str]: ...
 
@@ -316,7 +327,10 @@ def _counts(did: Did, event: Happened, facts: Facts) -> bool:
 
 
 def first_instant(span: Duration, now: datetime, home: str) -> datetime:
-    """When "in the last `span`" begins: elapsed for hours, else with the first of that many days of the workspace."""
+    """When "in the last `span`" begins.
+
+    Elapsed for hours, else with the first of that many days of the workspace.
+    """
     if span.seconds:
         return now - timedelta(seconds=span.seconds)
     day = shift(local(now, zone(home)).date(), -span) + timedelta(days=1)
@@ -378,7 +392,10 @@ FROM_TODAY = ("ago more", "ago less", "in the last", "in the next")
 
 
 def day_range(line: FieldCondition, today: date) -> tuple[date | None, date | None]:
-    """The days for which a line about a date holds: from the first up to, not including, the end; None is open."""
+    """The days for which a line about a date holds.
+
+    From the first up to, not including, the end; None is open.
+    """
     match line.comparison:
         case "before":
             return None, parse_date(line.values[0])

@@ -1,4 +1,6 @@
-"""May this message go now? One pure fold; the order of its checks is the order of judgement.
+"""May this message go now?
+
+One pure fold; the order of its checks is the order of judgement.
 
 decide(candidate, person, usage, now) -> Send | Defer | Skip
 """
@@ -24,11 +26,13 @@ from drip.core.calendar import (
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
-# What waits for a person (a paused campaign) is woken when that person lets it go on, or when its time is over.
+# What waits for a person (a paused campaign) is woken when that person lets it go on,
+# or when its time is over.
 PAUSED_AGAIN = timedelta(days=1)
 MOMENT = timedelta(milliseconds=1)
 WhenLate = Literal["send", "skip", "next window"]
-# A message that could have gone this long before was not looked at in time: the program was down, or could not send.
+# A message that could have gone this long before was not looked at in time: the program
+# was down, or could not send.
 LATE = timedelta(hours=1)
 
 
@@ -36,7 +40,8 @@ LATE = timedelta(hours=1)
 class Reason:
     """Why not: a code of the glossary, a sentence, and the line that says so.
 
-    `filled_by` are the campaigns whose messages filled the cap, where that is the reason.
+    `filled_by` are the campaigns whose messages filled the cap, where that is the
+    reason.
     """
 
     code: str
@@ -66,10 +71,13 @@ Decision = Send | Defer | Skip
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any).
+    """A message that is due.
 
-    `caps` are those that count it on any of its `channels`.
-    `ready_at` is from when on nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if it does.
+    `planned_at` is when it should leave, `grace` how late it may be (None: any).
+
+    `caps` are those that count it on any of its `channels`. `ready_at` is from when on
+    nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if
+    it does.
     """
 
     campaign: str
@@ -96,8 +104,9 @@ class Candidate:
 class Person(NamedTuple):
     """The contact as far as judging goes.
 
-    `closed` says why nothing may go by a channel about a topic (None: about anything), or None if it may.
-    `holidays` are the days that are no business days, whatever day of the week they are.
+    `closed` says why nothing may go by a channel about a topic (None: about anything),
+    or None if it may. `holidays` are the days that are no business days, whatever day
+    of the week they are.
     """
 
     zone: ZoneInfo
@@ -116,7 +125,10 @@ class Person(NamedTuple):
 def decide(
     candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime
 ) -> Decision:
-    """The decision for one message at `now`. `usage` are all counted messages of the contact."""
+    """The decision for one message at `now`.
+
+    `usage` are all counted messages of the contact.
+    """
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
         if late:
@@ -152,7 +164,10 @@ def decide(
 def permitted(
     candidate: Candidate, person: Person, channel: str, now: datetime
 ) -> bool:
-    """Whether a granted message may still leave at `now`: what can have changed since it was judged."""
+    """Whether a granted message may still leave at `now`.
+
+    What can have changed since it was judged.
+    """
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused or candidate.ended or late:
         return False
@@ -245,8 +260,10 @@ def _next_allowed(
     where: ZoneInfo,
     start: datetime,
 ) -> datetime | None:
-    """None if the window opens eight times, and always in quiet hours. Many people are asked about at one instant,
-    so it is remembered."""
+    """None if the window opens eight times, and always in quiet hours.
+
+    Many people are asked about at one instant, so it is remembered.
+    """
     at = start
     for _ in range(8):
         before = at
@@ -263,7 +280,10 @@ def _next_allowed(
 
 
 def _past_grace(candidate: Candidate, at: datetime) -> bool:
-    """Whether waiting until `at` is too long. What may leave at the very last instant leaves after it in truth."""
+    """Whether waiting until `at` is too long.
+
+    What may leave at the very last instant leaves after it in truth.
+    """
     return candidate.grace is not None and at >= candidate.planned_at + candidate.grace
 
 

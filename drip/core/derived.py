@@ -1,4 +1,7 @@
-"""Fields that follow from others: how often, how much, the newest, the earliest, and when a meter will reach a value."""
+"""Fields that follow from others.
+
+How often, how much, the newest, the earliest, and when a meter will reach a value.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ FARTHEST = timedelta(days=365 * 50)
 
 @dataclass(frozen=True, slots=True)
 class DateField:
-    """A stored date, moved by `steps` (6 months after vehicle.last_service). A run can hang on it."""
+    """A stored date, moved by `steps` (6 months after vehicle.last_service).
+
+    A run can hang on it.
+    """
 
     field: str
     steps: tuple[Duration, ...]
@@ -27,7 +33,10 @@ class DateField:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many events of a name there are, or the sum of one of their fields; 0 where there are none."""
+    """How many events of a name there are, or the sum of one of their fields.
+
+    0 where there are none.
+    """
 
     event: str
     summed: str | None
@@ -46,7 +55,8 @@ class Seen:
 class Reaches:
     """The day on which a meter is estimated to reach `base` plus `plus`.
 
-    The base is another number field, or (`base_date`) what the meter showed on that date, or 0.
+    The base is another number field, or (`base_date`) what the meter showed on that
+    date, or 0.
     """
 
     meter: str
@@ -57,7 +67,10 @@ class Reaches:
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """The earliest or the latest of several dates; those that are unknown are left out."""
+    """The earliest or the latest of several dates.
+
+    Those that are unknown are left out.
+    """
 
     which: Literal["earliest", "latest"]
     parts: tuple[DateField | Seen | Reaches, ...]
@@ -78,7 +91,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one contact or record: values by bare name, readings by meter, first and latest day by event."""
+    """What is known of one contact or record.
+
+    Values by bare name, readings by meter, first and latest day by event.
+    """
 
     values: Mapping[str, Value]
     readings: Mapping[str, Sequence[Reading]]

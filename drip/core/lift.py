@@ -1,4 +1,7 @@
-"""How sure a difference is: confidence intervals of shares and of the difference of two."""
+"""How sure a difference is.
+
+Confidence intervals of shares and of the difference of two.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ Z = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`met` of `count`, with its 95 % interval (Wilson's score, 1927). Without anybody it may be anything."""
+    """`met` of `count`, with its 95 % interval (Wilson's score, 1927).
+
+    Without anybody it may be anything.
+    """
 
     met: int
     count: int

@@ -21,7 +21,10 @@ SCOPES = {ANSWERED: "answers", CLICKED: "clicks", OPENED: "clicks", REDEEMED: "c
 
 
 def scope_of(event: str, settings: Settings) -> str | None:
-    """The scope that an event of this name needs beside `events`; None for one that means what campaigns make of it."""
+    """The scope that an event of this name needs beside `events`.
+
+    None for one that means what campaigns make of it.
+    """
     topic, _, said = event.rpartition(".")
     if said in (REQUESTED, CONFIRMED) and topic in settings.topics:
         return CONSENT

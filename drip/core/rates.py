@@ -1,8 +1,11 @@
-"""How fast messages may leave: a rate for all of a channel's, and one for each recipient's domain.
+"""How fast messages may leave.
 
-A lane (a channel, or one domain of it) knows when its next message may begin; each message that begins moves that on by the
-lane's interval. Times are whole milliseconds, as instants are kept. What may begin within `WINDOW_MS` may begin at once, so
-that a fast lane is not looked at for every message.
+A rate for all of a channel's, and one for each recipient's domain.
+
+A lane (a channel, or one domain of it) knows when its next message may begin; each
+message that begins moves that on by the lane's interval. Times are whole milliseconds,
+as instants are kept. What may begin within `WINDOW_MS` may begin at once, so that a
+fast lane is not looked at for every message.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 WINDOW_MS = 100
-# A grant lasts for ten minutes, so a message is not put off for longer before it is looked at again.
+# A grant lasts for ten minutes, so a message is not put off for longer before it is
+# looked at again.
 LONGEST_MS = 9 * 60 * 1000
 SPANS_MS = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 _RATE = re.compile(
@@ -24,7 +28,10 @@ _RATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Milliseconds between two messages: of the whole channel, of each domain, and of domains by name; None for no limit."""
+    """Milliseconds between two messages.
+
+    Of the whole channel, of each domain, and of domains by name; None for no limit.
+    """
 
     whole: float | None = None
     each: float | None = None
@@ -41,7 +48,10 @@ class Rates:
 
 
 def read_rate(text: str) -> tuple[str | None, float]:
-    """`20 per second`, `gmail.com 5 per second`: the domain, if there is one, and the interval. Raises ValueError."""
+    """`20 per second`, `gmail.com 5 per second`.
+
+    The domain, if there is one, and the interval. Raises ValueError.
+    """
     found = _RATE.fullmatch(" ".join(text.lower().split()))
     if not found:
         raise ValueError(f"`{text}` is no rate, as `20 per second` is")
@@ -49,7 +59,10 @@ def read_rate(text: str) -> tuple[str | None, float]:
 
 
 def read_rates(whole: str | None, domains: str | None) -> Rates:
-    """From the options `rate` and `rate_per_domain` (with commas between several). Raises ValueError."""
+    """From the options `rate` and `rate_per_domain` (with commas between several).
+
+    Raises ValueError.
+    """
     own = read_rate(whole) if whole is not None else (None, None)
     if own[0] is not None:
         raise ValueError(
@@ -83,9 +96,12 @@ def pace(
     rates: Rates,
     now: int,
 ) -> Paced:
-    """Goes through messages (number and domain, in the order in which they wait). The lane of the whole channel is ``""``.
+    """Goes through messages (number and domain, in the order in which they wait).
 
-    Ends with the message that the whole channel has to wait for: those behind it stay as they are.
+    The lane of the whole channel is ``""``.
+
+    Ends with the message that the whole channel has to wait for: those behind it stay
+    as they are.
     """
     made = Paced(lanes=dict(lanes))
     behind: Counter[str] = Counter()
@@ -109,6 +125,9 @@ def pace(
 
 
 def backoff(first: timedelta, failures: int, longest: timedelta) -> timedelta:
-    """How long to wait after so many failures in a row: twice as long each time, up to the longest."""
+    """How long to wait after so many failures in a row.
+
+    Twice as long each time, up to the longest.
+    """
     twice: int = 2 ** min(max(failures - 1, 0), 20)
     return min(first * twice, longest)

@@ -1,7 +1,10 @@
-"""Schedules: cron lines, every so many weeks, and single date-times on the recipient's wall clock.
+"""Schedules.
 
-Parsing and stepping are cronsim's (0 and 7 are Sunday; day-of-month and weekday are OR-ed as cron
-does); what daylight saving does to an occurrence is `calendar.instant`'s rule.
+Cron lines, every so many weeks, and single date-times on the recipient's wall clock.
+
+Parsing and stepping are cronsim's (0 and 7 are Sunday; day-of-month and weekday are
+OR-ed as cron does); what daylight saving does to an occurrence is `calendar.instant`'s
+rule.
 """
 
 from __future__ import annotations
@@ -38,7 +41,10 @@ class Cron:
         return None
 
     def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
-        """The instant of the first occurrence after `after`; None if there is none in sight."""
+        """The instant of the first occurrence after `after`.
+
+        None if there is none in sight.
+        """
         for wall in CronSim(self.line, local(after, where) - SLACK):
             at = instant(wall, where)
             if at > after:

@@ -1,4 +1,7 @@
-"""The workspace's settings as the rest of the program knows them: frozen, checked, with places."""
+"""The workspace's settings as the rest of the program knows them.
+
+Frozen, checked, with places.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Stamps or points: events that add, take back and set to zero. `field` is what is added, else one."""
+    """Stamps or points: events that add, take back and set to zero.
+
+    `field` is what is added, else one.
+    """
 
     key: str
     add: tuple[str, ...]
@@ -55,7 +61,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Coupon:
-    """What a code is good for. `unique` codes are made, those of a `list` are imported."""
+    """What a code is good for.
+
+    `unique` codes are made, those of a `list` are imported.
+    """
 
     key: str
     offer: str
@@ -89,7 +98,10 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`campaigns/_settings.yaml`. `fields` maps `contact` and each record kind to its declared fields."""
+    """`campaigns/_settings.yaml`.
+
+    `fields` maps `contact` and each record kind to its declared fields.
+    """
 
     business_name: str
     business_address: str
@@ -136,7 +148,10 @@ class Settings:
         return [kind for kind in self.fields if kind != "contact"]
 
     def scores(self, survey: str) -> range:
-        """What a survey can be answered with; from 1 to 5 where the settings do not describe it."""
+        """What a survey can be answered with.
+
+        From 1 to 5 where the settings do not describe it.
+        """
         known = self.surveys.get(survey)
         return range(known.lowest, known.highest + 1) if known else range(1, 6)
 
@@ -164,7 +179,8 @@ class Settings:
     def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
         """Stored attributes of a contact or record as values.
 
-        Left out is what is no longer declared, or was stored when the field had another type.
+        Left out is what is no longer declared, or was stored when the field had another
+        type.
         """
         declared = self.fields.get(owner, {})
         values = {

@@ -1,4 +1,6 @@
-"""CSV for people who open it in a spreadsheet: what a cell holds is never taken for a formula, and comes back as it was.
+"""CSV for people who open it in a spreadsheet.
+
+What a cell holds is never taken for a formula, and comes back as it was.
 
 A spreadsheet runs what begins with = + - @, a tab or a carriage return, or one of the wide forms of these that Japanese keyboards
 write (OWASP, CSV injection). Such a cell gets an apostrophe before it, as people do by hand, and loses it when it is read. So do
@@ -23,7 +25,10 @@ _OPEN = re.compile(f"{_BEGINS}('*(?={_RUNS}))")
 def write_sheet(
     file: TextIO, columns: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
-    """Writes a heading and rows. The file is open with `newline=""`, in `ENCODING` if it begins here."""
+    """Writes a heading and rows.
+
+    The file is open with `newline=""`, in `ENCODING` if it begins here.
+    """
     writer = csv.writer(file)
     writer.writerow([guarded(column) for column in columns])
     writer.writerows([guarded(str(cell)) for cell in row] for row in rows)

@@ -137,7 +137,8 @@ class CampaignModel(Model):
     priority: Priority = key(50, "Who wins when a cap is tight", "high", "0 to 100")
     reserve: Grace | None = key(
         None,
-        "Keeps its slot in the caps free this long ahead, from what has a lower priority",
+        "Keeps its slot in the caps free this long ahead, from what has a lower "
+        "priority",
         "7 days",
     )
     holdout: Percent = key(
@@ -162,7 +163,8 @@ class CampaignModel(Model):
     )
     when_late: Annotated[WhenLate, phrase(str)] = key(
         "send",
-        "What becomes of a message that drip was too busy, or not there, to send in time",
+        "What becomes of a message that drip was too busy, or not there, to send in "
+        "time",
         "skip",
         "next window",
     )
@@ -189,7 +191,8 @@ class TestModel(Model):
     name: Text = key("", "What is tested", "Born on February 29")
     given: RawMap = key(
         dict,
-        "`contact:`, the record, counters, `today:`; the rest is a reachable sample contact",
+        "`contact:`, the record, counters, `today:`; the rest is a reachable sample "
+        "contact",
     )
     happens: RawMap = key(
         dict, "Events by their time", {"2026-07-08 15:10": "booking.created"}

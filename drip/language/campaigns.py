@@ -34,8 +34,8 @@ from drip.language.step_context import StepContext
 from drip.language.steps import StepReader, awaited
 from drip.language.triggers import TriggerReader
 
-# How late a message may be where its file does not say: a birthday greeting is odd after
-# two days, a reminder of something due is still worth reading after a week.
+# How late a message may be where its file does not say: a birthday greeting is odd
+# after two days, a reminder of something due is still worth reading after a week.
 BIRTHDAY_GRACE = timedelta(days=2)
 DATE_GRACE = timedelta(days=7)
 SCHEDULE_GRACE = timedelta(hours=4)

@@ -26,7 +26,8 @@ from drip.language.phrases import duration
 class Reads(NamedTuple):
     """What a phrase does with a field, and of which kinds the field can be.
 
-    `any` is the kind of an event's fields: what they hold is known only once it comes in.
+    `any` is the kind of an event's fields: what they hold is known only once it comes
+    in.
     """
 
     does: str
@@ -90,7 +91,10 @@ def one_of(
     text: str,
     place: Place,
 ) -> FieldCondition:
-    """That a field has one of these values. Raises ValueError for one it cannot have."""
+    """That a field has one of these values.
+
+    Raises ValueError for one it cannot have.
+    """
     read = VALUE_READERS.get(field.kind, parse)
     for value in values:
         read(field, value)

@@ -1,7 +1,8 @@
 """Conditions as written (`vehicle.status: active`) to the syntax tree.
 
-They are checked against the fields there are. A line is a word that joins others (`JOINS`),
-a verb with a name (`VERB_READERS`), or a field with a phrase (`language.comparisons`).
+They are checked against the fields there are. A line is a word that joins others
+(`JOINS`), a verb with a name (`VERB_READERS`), or a field with a phrase
+(`language.comparisons`).
 """
 
 from __future__ import annotations
@@ -230,7 +231,8 @@ class _ConditionReader:
         parts = _complete(read)
         if not parts:
             return None
-        # None of the events may have happened; `any` would ask that one of them has not.
+        # None of the events may have happened; `any` would ask that one of them has
+        # not.
         if verb == "did_not":
             return All(parts)
         return Any(parts, f"{verb}: {_words(data)}", place)
@@ -333,7 +335,10 @@ JOINS: dict[str, Join] = {
 
 
 def _complete(parts: list[Condition | None]) -> tuple[Condition, ...]:
-    """The parts; none of them where one is broken: half a condition means another one."""
+    """The parts; none of them where one is broken.
+
+    Half a condition means another one.
+    """
     whole = tuple(part for part in parts if part)
     return whole if len(whole) == len(parts) else ()
 

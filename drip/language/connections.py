@@ -1,4 +1,7 @@
-"""What the settings say about programs outside: how messages leave, and what comes back."""
+"""What the settings say about programs outside.
+
+How messages leave, and what comes back.
+"""
 
 from __future__ import annotations
 

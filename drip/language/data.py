@@ -1,4 +1,7 @@
-"""`data:` of the settings: fields with their types, and fields that follow from others."""
+"""`data:` of the settings.
+
+Fields with their types, and fields that follow from others.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,8 @@ TAKEN_KINDS = {
     "message",
 }
 
-# The phrases of fields that follow from others. What none of these fits is a date, moved.
+# The phrases of fields that follow from others. What none of these fits is a date,
+# moved.
 TOTAL = re.compile(
     r"(?:count of (?P<counted>\S+)|sum of (?P<summed>\S+))"
     r"(?: in the last (?P<span>\d+ \w+))?"
@@ -214,7 +218,10 @@ class _Resolver:
             self._one(full)
 
     def _one(self, full: str) -> Derived | None:
-        """The field, read unless it was; None where it is broken, which has been said."""
+        """The field, read unless it was.
+
+        None where it is broken, which has been said.
+        """
         if full in self.found.derived or full in self._broken:
             return self.found.derived.get(full)
         if full in self._open:
@@ -331,7 +338,8 @@ class _Resolver:
             raise _Wrong(f"`{name}` is broken, and this follows from it")
         if isinstance(base, Total):
             raise _Wrong(f"`{name}` is not a date of {owner}")
-        # Steps are kept one by one: a month after a month clamps to a month's end twice.
+        # Steps are kept one by one: a month after a month clamps to a month's end
+        # twice.
         if isinstance(base, DateField):
             return DateField(base.field, (*base.steps, *steps))
         return DateField(full, steps)

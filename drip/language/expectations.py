@@ -1,4 +1,7 @@
-"""`tests:` of a campaign: what is given, what happens, and the whole timeline that must come of it."""
+"""`tests:` of a campaign.
+
+What is given, what happens, and the whole timeline that must come of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The folder `campaigns/`: which files there are, what each became, and every problem in them."""
+"""The folder `campaigns/`.
+
+Which files there are, what each became, and every problem in them.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ class Loaded:
     """What the files of a folder became.
 
     `settings` is None if they are broken; then no campaign could be read either.
-    `campaigns` are the good ones; `broken` names the files that are not; `texts` keeps each
-    good campaign's source, by version.
+    `campaigns` are the good ones; `broken` names the files that are not; `texts` keeps
+    each good campaign's source, by version.
     """
 
     settings: Settings | None = None
@@ -38,8 +41,8 @@ def load_folder(workspace: Path) -> Loaded:
     """Everything in the workspace's `campaigns/`.
 
     Raises nothing for what is wrong inside files; OSError for a folder that cannot be
-    listed now, Shortage for a file that cannot be opened: both would look as if campaigns
-    were gone.
+    listed now, Shortage for a file that cannot be opened: both would look as if
+    campaigns were gone.
     """
     loaded = Loaded()
     settings = _read(workspace / FOLDER / SETTINGS_FILE, loaded)
@@ -115,7 +118,10 @@ def _listed(workspace: Path, ending: str) -> list[Path]:
 
 
 def _read(path: Path, loaded: Loaded) -> Document | None:
-    """The document of a file; None where there is a problem, which is then in `loaded`."""
+    """The document of a file.
+
+    None where there is a problem, which is then in `loaded`.
+    """
     name = f"{FOLDER}/{path.name}"
     problem = _not_a_file(path, Place(name))
     if problem:

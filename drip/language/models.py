@@ -1,8 +1,8 @@
 """What the models of the files share: kinds of values, and reading a part of a file.
 
-A part is read with every problem in it. What a value refers to (topics, fields, templates)
-is checked where campaigns and settings are built. pydantic's own wording never leaves this
-file.
+A part is read with every problem in it. What a value refers to (topics, fields,
+templates) is checked where campaigns and settings are built. pydantic's own wording
+never leaves this file.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def _file_name(text: str) -> str:
 
 
 def _is_file_name_part(part: str) -> bool:
-    # `..` would lead out of `templates/`; Windows drops dots and spaces at a name's end.
+    # `..` would lead out of `templates/`; Windows drops dots and spaces at a name's
+    # end.
     if ".." in part or "  " in part or part.endswith((" ", ".")):
         return False
     return FILE_NAME_PART.fullmatch(part) is not None
@@ -187,8 +188,8 @@ def read_model(
 ) -> Read | None:
     """The model of a part of a file, with what is wrong left out.
 
-    Every problem is then in `document`. Reading goes on without the wrong lines so that one
-    look finds all problems. None if nothing is left.
+    Every problem is then in `document`. Reading goes on without the wrong lines so that
+    one look finds all problems. None if nothing is left.
     """
     rest, reported = data, False
     for _ in range(MOST_ROUNDS):

@@ -1,8 +1,8 @@
 """The plain phrases of values: lengths, hours, caps, schedules, moments, senders.
 
-Each function takes what was written and returns what it means, or raises ValueError with a
-sentence that says how it should look. A new way to write a value is a row of a table
-(`UNITS`, `CRON_PHRASES`, `DAY_WORDS`) or a line in the function of its kind.
+Each function takes what was written and returns what it means, or raises ValueError
+with a sentence that says how it should look. A new way to write a value is a row of a
+table (`UNITS`, `CRON_PHRASES`, `DAY_WORDS`) or a line in the function of its kind.
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ def minute(text: str) -> int:
 
 
 def _clock_time(text: str) -> int:
-    """A minute at which something can happen: the end of a day is the next one's 0:00."""
+    """A minute at which something can happen.
+
+    The end of a day is the next one's 0:00.
+    """
     return minute(text) % MINUTES_A_DAY
 
 
@@ -362,7 +365,10 @@ NEXT_CLOCK = re.compile(
 
 
 def until(text: str) -> Until | DatePhrase:
-    """What stands after `until`. A date that is not known yet comes back as its phrase."""
+    """What stands after `until`.
+
+    A date that is not known yet comes back as its phrase.
+    """
     text = text.strip()
     if DATE_TIME.fullmatch(text):
         return FixedTime(date_time(text))

@@ -1,8 +1,8 @@
 """YAML to plain data with places. Every scalar stays the string that was written.
 
 Read from PyYAML's C event stream instead of composed nodes: the same exact positions in
-one pass, and depth, anchors and aliases are refused before anything is built, so no file
-can blow up the reader.
+one pass, and depth, anchors and aliases are refused before anything is built, so no
+file can blow up the reader.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ def items_at(route: Route, data: Data | None) -> Iterator[tuple[Route, Data]]:
 def read(path: Path, name: str) -> Document:
     """The document in a file, `name` being how people know the file.
 
-    Raises Problems if it is no YAML of ours, Shortage if the machine cannot open it now.
+    Raises Problems if it is no YAML of ours, Shortage if the machine cannot open it
+    now.
     """
     return parse(_decoded(_bytes_of(path, name), name), name)
 
@@ -178,7 +179,8 @@ def _bytes_of(path: Path, name: str) -> bytes:
         raw = content(path, MOST_BYTES)
     except OSError as error:
         sentence = f"the file cannot be read: {error.strerror}"
-        # Too many open files are no fault of this one: it would look as if it were gone.
+        # Too many open files are no fault of this one: it would look as if it were
+        # gone.
         raise shortage(error) or _unreadable(name, sentence) from None
     if len(raw) > MOST_BYTES:
         raise _unreadable(name, f"the file has more than {MOST_BYTES:,} bytes")
@@ -274,8 +276,8 @@ VALUES = yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
 class _NodeBuilder:
     """Turns the event stream into data.
 
-    It keeps a stack of what is open instead of calling itself: how deep a file is nested
-    does not decide how much of Python's stack it takes.
+    It keeps a stack of what is open instead of calling itself: how deep a file is
+    nested does not decide how much of Python's stack it takes.
     """
 
     def __init__(self, document: Document) -> None:
@@ -469,7 +471,8 @@ PLAIN_WORDS = (
     (
         r"cannot start any token|\\t|tab",
         "a tab, or a character that cannot begin a text, stands here",
-        "indent with spaces, and put quotes around a text that begins with @, `, % or a tab",
+        "indent with spaces, and put quotes around a text that begins with @, `, % "
+        "or a tab",
     ),
     (
         r"mapping values are not allowed",

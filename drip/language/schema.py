@@ -40,7 +40,10 @@ DATED = rf"((before|after) {DAY}|(more|less) than \d+ \w+ ago|in the (last|next)
 
 @dataclass(frozen=True, slots=True)
 class EditorNames:
-    """The names that an editor completes. `templates` and `folders` are those of `templates/`, `events` those known."""
+    """The names that an editor completes.
+
+    `templates` and `folders` are those of `templates/`, `events` those known.
+    """
 
     settings: Settings
     templates: Collection[str] = ()
@@ -91,7 +94,10 @@ def _of_pattern(text: str) -> Callable[[_Maker], Schema]:
 
 
 class _Maker:
-    """Makes the parts of one schema. What contains itself (steps, conditions) is a definition."""
+    """Makes the parts of one schema.
+
+    What contains itself (steps, conditions) is a definition.
+    """
 
     def __init__(self, workspace: EditorNames) -> None:
         self.workspace, self.names = workspace, names_of(workspace.settings)
@@ -162,7 +168,10 @@ class _Maker:
     # --- what contains itself
 
     def _step(self) -> Schema:
-        """A verb and its value, each verb with its own keys: so that a wrong key is found in its own line."""
+        """A verb and its value, each verb with its own keys.
+
+        So that a wrong key is found in its own line.
+        """
         verbs = campaign_models.STEPS
         kinds = [
             {"if": {"required": [verb]}, "then": {"$ref": f"#/definitions/step {verb}"}}

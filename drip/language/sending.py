@@ -14,7 +14,10 @@ from drip.language.step_context import StepContext
 
 
 def send(context: StepContext, route: Route, model: SendModel) -> SendStep:
-    """One message. What the step does not say, its campaign does, and then the settings."""
+    """One message.
+
+    What the step does not say, its campaign does, and then the settings.
+    """
     campaign = context.model
     transactional = _transactional(context, route, model)
     window, window_place = _window(context, route, model)
@@ -73,7 +76,10 @@ def _grace(context: StepContext, model: SendModel) -> timedelta:
 
 
 def _sender(context: StepContext, route: Route, own: str | None) -> Mailbox | None:
-    """The mailbox that is named; None where none is, and the template's own may count."""
+    """The mailbox that is named.
+
+    None where none is, and the template's own may count.
+    """
     senders = context.settings.senders
     named = own or context.model.sender
     name = named or "default"

@@ -32,8 +32,8 @@ SHORT = 60
 class StepContext:
     """One campaign as its steps see it.
 
-    `grace` is the trigger's own, `opens` the minute of the day at which messages without a
-    clock time go out. `issued` are the coupons of the steps read so far.
+    `grace` is the trigger's own, `opens` the minute of the day at which messages
+    without a clock time go out. `issued` are the coupons of the steps read so far.
     """
 
     document: Document
@@ -138,7 +138,10 @@ class StepContext:
         return self.document.place(route)
 
     def attempt(self, route: Route, read: Callable[[], Result]) -> Result | None:
-        """What `read` returns; None where it raises ValueError, which is a problem then."""
+        """What `read` returns.
+
+        None where it raises ValueError, which is a problem then.
+        """
         return self.document.attempt(route, read)
 
     def problem(

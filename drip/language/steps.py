@@ -1,7 +1,8 @@
 """`steps:` of a campaign to its flat program.
 
 Arms are laid out one after the other, and every step knows what follows. What each verb
-becomes is read in `STEP_READERS` and `actions.ACTIONS`; its keys are in `campaign_models`.
+becomes is read in `STEP_READERS` and `actions.ACTIONS`; its keys are in
+`campaign_models`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from drip.language.sending import send
 from drip.language.step_context import StepContext, short
 
 VERBS = tuple(models.STEPS)
-# Of a campaign, arms counted too: what a run walks through at once takes a moment for each.
+# Of a campaign, arms counted too: what a run walks through at once takes a moment for
+# each.
 MOST_STEPS = 500
 # Shares are written with a few decimals, and a third of 100% is none of them.
 SHARES_MAY_DIFFER = 1e-6

@@ -1,7 +1,7 @@
 """`trigger:` of a campaign: what starts a run.
 
-A new one is a row of `TRIGGER_READERS`, its key in `campaign_models.TriggerModel` and its
-frozen form in `core.campaign`.
+A new one is a row of `TRIGGER_READERS`, its key in `campaign_models.TriggerModel` and
+its frozen form in `core.campaign`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ INDENT = 2
 def with_expectations(text: str, name: str, observed: Mapping[Place, Timeline]) -> str:
     """The file with the `expect:` of the tests at these places written anew.
 
-    Raises DripError where a test is written in braces, so that it has no lines of its own.
+    Raises DripError where a test is written in braces, so that it has no lines of its
+    own.
     """
     document = parse(text, name)
     lines = text.splitlines()

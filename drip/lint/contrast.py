@@ -18,7 +18,8 @@ RED, GREEN, BLUE = 0.2126, 0.7152, 0.0722
 def low_contrasts(page: str) -> Iterator[tuple[int, str]]:
     """For each style whose text is too close to its background: its line, a sentence.
 
-    Only styles that set both are judged; what lies beneath the others nobody knows here.
+    Only styles that set both are judged; what lies beneath the others nobody knows
+    here.
     """
     for found in RULES_OF_STYLE.finditer(page):
         style = found[1] or found[2] or ""
@@ -65,7 +66,10 @@ def _luminance(colour: str) -> float:
 
 
 def _linear(digits: str) -> float:
-    """How bright a channel of sRGB is: its numbers are not proportional to the light."""
+    """How bright a channel of sRGB is.
+
+    Its numbers are not proportional to the light.
+    """
     channel = int(digits, 16) / 255
     # WCAG had 0.03928 here until 2021; no 8-bit value lies between the two.
     if channel <= 0.04045:

@@ -90,8 +90,8 @@ def campaign_problems(
 ) -> Iterator[Problem]:
     """What can never happen in a campaign.
 
-    `others` are the other campaigns. `events` are those that have come in; none are known
-    if it is empty.
+    `others` are the other campaigns. `events` are those that have come in; none are
+    known if it is empty.
     """
     yield from _unreachable(campaign)
     yield from _transports(campaign, settings)
@@ -222,7 +222,8 @@ def _which(campaign: Campaign, lost: list[SendStep]) -> str:
 def _applying(campaign: Campaign, settings: Settings) -> list[Cap]:
     """The caps that every counted message of the campaign stands under.
 
-    Whatever its channel: of one that a message can get round by another nothing follows.
+    Whatever its channel: of one that a message can get round by another nothing
+    follows.
     """
     sends = _sends(campaign)
     if not campaign.obeys_caps or all(step.transactional for step in sends):

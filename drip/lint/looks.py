@@ -96,7 +96,8 @@ def _shouts(subject: str) -> bool:
 
 def selling(source: Source) -> Iterator[Problem]:
     """The first line that advertises, for a text that is sent as transactional."""
-    # The file itself, so that front matter counts and its lines are those of the editor.
+    # The file itself, so that front matter counts and its lines are those of the
+    # editor.
     lines = source.path.read_text("utf-8-sig").splitlines()
     for number, line in enumerate(lines, 1):
         found = SELLING.search(line)
@@ -197,7 +198,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
-        # An empty `alt` is right: it says that the picture is decoration (WCAG 2.2, 1.1.1).
+        # An empty `alt` is right: it says that the picture is decoration (WCAG 2.2,
+        # 1.1.1).
         if tag in ("img", "mj-image") and "alt" not in values:
             self._find("no-alt", self._place(), "this picture has no text")
         if tag == "img" and self._link:

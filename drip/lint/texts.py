@@ -1,7 +1,7 @@
 """Rules over the templates that campaigns send, and over the lines in their own files.
 
-What is said about a text is in `variables` (names) and `looks`; which texts there are, and
-that each is looked at once, here.
+What is said about a text is in `variables` (names) and `looks`; which texts there are,
+and that each is looked at once, here.
 """
 
 from __future__ import annotations

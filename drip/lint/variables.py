@@ -45,8 +45,8 @@ FIELDS_OF: Mapping[str, frozenset[str]] = {
 class FieldStats:
     """What the database knows of fields, by full name.
 
-    `unknown` is the share of people who lack one (0 to 1), `longest` how many characters
-    its longest value has.
+    `unknown` is the share of people who lack one (0 to 1), `longest` how many
+    characters its longest value has.
     """
 
     unknown: dict[str, float] = field(default_factory=dict)
