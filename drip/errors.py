@@ -84,7 +84,10 @@ class Problems(DripError):
 
 
 def nearest(name: str, known: Iterable[str], *, what: str = "") -> str | None:
-    """`did you mean …?` for a misspelt name, or the list of the few that exist, or None."""
+    """`did you mean …?` for a misspelt name.
+
+    Else the list of those that exist, where they are few, or None.
+    """
     names = sorted(set(known))
     close = get_close_matches(
         name.casefold(), [each.casefold() for each in names], n=1, cutoff=0.6

@@ -68,8 +68,8 @@ def note(own: Path, paper: Path) -> None:
 def strike(own: Path, person: Named) -> list[Path]:
     """Takes a person out of all papers that are still there.
 
-    The rows of a table, a page as a whole, which is made again by the same command.
-    Returns those that cannot be read or written anew.
+    A table loses their rows. A page goes as a whole, and is made again by the same
+    command. Returns those that cannot be read or written anew.
     """
     left = []
     for paper in map(Path, _noted(own)):

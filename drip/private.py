@@ -1,4 +1,7 @@
-"""Files that are open to nobody but their owner, from the moment that they are there, whatever the umask."""
+"""Files that are open to nobody but their owner.
+
+From the moment that they are there, whatever the umask.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ def write(path: Path, content: bytes) -> None:
 
 
 def exposed(paths: Iterable[Path]) -> Iterator[Path]:
-    """Those of these files and folders that are there and that others may read, write or enter.
+    """Those of these files and folders that others may read, write or enter.
+
+    What is not there is left out.
 
     None where a platform has no such permissions.
     """
@@ -85,7 +90,7 @@ def protect(path: Path) -> bool:
 def scratch() -> Iterator[Path]:
     """A temporary folder for copies of people's data, gone afterwards.
 
-    If the process is killed, with the next `sweep`.
+    If the process is killed, it goes with the next `sweep`.
     """
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as name:
         number = os.open(name, os.O_RDONLY)

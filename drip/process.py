@@ -23,13 +23,16 @@ def unhurried() -> None:
 def own_zones() -> None:
     """Has Python take time zones from the tzdata package alone.
 
-    The same on every machine, of a version that can be noted.
+    They are the same on every machine then, of a version that can be noted.
     """
     zoneinfo.reset_tzpath(to=())
 
 
 def raise_file_limit() -> int:
-    """Raises how many files and sockets this process may have open to what it may be raised to; that number."""
+    """Raises how many files and sockets this process may have open.
+
+    To what it may be raised to; that number.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS refuses what it says to be allowed.
     with contextlib.suppress(ValueError, OSError):

@@ -268,11 +268,10 @@ class Workspace:
         ]
 
     def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
-        """Erases a person.
+        """Erases a person from the papers that were written here, and the database.
 
-        Out of the papers that were written here, and out of the database. Returns
-        papers that cannot be written anew. What is left in other files is cleared
-        afterwards (`clear`).
+        Returns papers that cannot be written anew. What is left in other files is
+        cleared afterwards (`clear`).
         """
         with database.read() as connection:
             contact = contacts_by_id(connection, [contact_id])[contact_id]
@@ -289,7 +288,7 @@ class Workspace:
     ) -> str | None:
         """Clears what is left of erased people in files.
 
-        Why something is still left, None if nothing is.
+        Returns why something is still left, None if nothing is.
         """
         if self.loaded.settings is None:
             return "the settings cannot be read, which say where messages lie"
@@ -368,7 +367,10 @@ class Workspace:
         } or None
 
     def secret(self, value: str, place: Place) -> str:
-        """`secret:NAME` from the environment, or from a file in the systemd or Docker secrets folder. Raises DripError."""
+        """`secret:NAME` from the environment, or from a file of a secrets folder.
+
+        The folder is systemd's or Docker's. Raises DripError.
+        """
         if not value.startswith("secret:"):
             return value
         name = value.removeprefix("secret:")
@@ -384,13 +386,18 @@ class Workspace:
             path = folder / name
             if path.is_file():
                 return path.read_text("utf-8").strip()
-        help = f"set the environment variable {name}, or put it into a file of that name in the secrets folder"
+        help = (
+            f"set the environment variable {name}, or put it into a file of that name "
+            "in the secrets folder"
+        )
         raise DripError(f"The secret {name} is not set.", help=help, place=place)
 
     def problems(
         self, people: FieldStats | None = None, events: Collection[str] = ()
     ) -> list[Problem]:
-        """Everything that is wrong or unwise in campaigns, settings and templates, in order of their places.
+        """Everything that is wrong or unwise, in order of places.
+
+        In campaigns, settings and templates.
 
         `people` and `events` are what the database knows, if there is one.
         """

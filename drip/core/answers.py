@@ -1,19 +1,25 @@
-"""What a no of a mail server means, whether it was heard in the dialogue or came back in a mail.
+"""What a no of a mail server means.
 
-A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is dead only where an answer says so, for good, of
-this very address. The order of judgement, and why:
+It was heard in the dialogue, or came back in a mail.
 
-1. Where one server tells what another said, the innermost answer is the one that counts; the others only pass it on.
-2. Words come before codes, since servers give one code for many things: `5.1.1` comes with greylisting, full mailboxes and
-   directories that are down. Only codes that have one meaning everywhere go before words (`535`, `X.2.2`, `X.4.7`).
-3. Who is meant comes first: us (our login, our leave to relay, how much we send, our machine), then the sender. What is said of
-   these proves nothing about a recipient, whatever else stands there.
-4. Then whatever passes: greylisting, a full or disabled mailbox, time that ran out, servers that are busy or cannot look something
-   up. A final code does not make it final.
-5. Then what is said of this message (its size, its content, a policy, the way its address is written).
-6. Then the domain, and the address at last: there is no mail (RFC 7505), no such domain, nobody of that name.
-7. Where no words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321 section 4.2. A code alone is no
-   proof if there are words beside it that say anything else (`NEUTRAL` are those that do not).
+A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is dead
+only where an answer says so, for good, of this very address. The order of judgement,
+and why:
+
+1. Where one server tells what another said, the innermost answer is the one that
+counts; the others only pass it on. 2. Words come before codes, since servers give one
+code for many things: `5.1.1` comes with greylisting, full mailboxes and directories
+that are down. Only codes that have one meaning everywhere go before words (`535`,
+`X.2.2`, `X.4.7`). 3. Who is meant comes first: us (our login, our leave to relay, how
+much we send, our machine), then the sender. What is said of these proves nothing about
+a recipient, whatever else stands there. 4. Then whatever passes: greylisting, a full or
+disabled mailbox, time that ran out, servers that are busy or cannot look something up.
+A final code does not make it final. 5. Then what is said of this message (its size, its
+content, a policy, the way its address is written). 6. Then the domain, and the address
+at last: there is no mail (RFC 7505), no such domain, nobody of that name. 7. Where no
+words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321
+section 4.2. A code alone is no proof if there are words beside it that say anything
+else (`NEUTRAL` are those that do not).
 """
 
 from __future__ import annotations
@@ -78,10 +84,13 @@ _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
+    """What was said, with its codes.
 
-    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the
-    address that it is about, `ours` are the domains that we write from.
+    Where they are not known `code` is 0 and `enhanced` empty.
+
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where
+    that is not known. `recipient` is the address that it is about, `ours` are the
+    domains that we write from.
     """
 
     text: str
@@ -107,8 +116,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    """An answer with one of these words, one of these enhanced codes (without their class) and one of these basic codes is
-    about `cause`. What is not given fits everything."""
+    """Which answers are about `cause`.
+
+    Those with one of these words, one of these enhanced codes (without their class) and
+    one of these basic codes. What is not given fits everything.
+    """
 
     cause: Cause
     says: Words | None = None
@@ -229,7 +241,10 @@ def judge(answer: Answer) -> Verdict:
 
 
 def enhanced_in(text: str) -> str:
-    """The enhanced code in words, a particular one before one that says nothing (`5.0.0`); empty if there is none."""
+    """The enhanced code in words; empty if there is none.
+
+    A particular one comes before one that says nothing (`5.0.0`).
+    """
     found = [".".join(each.groups()) for each in ENHANCED.finditer(text)]
     return next(
         (each for each in found if not each.endswith(".0.0")), next(iter(found), "")
@@ -302,7 +317,7 @@ def _by_code(kind: str, said: str) -> Cause:
 
 
 def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
-    """Whether other addresses are named and not the recipient's, or the domain that we write from."""
+    """Whether others are named than the recipient and the domain that we write from."""
     local = answer.recipient.lower().rpartition("@")[0]
     named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
     if local in named or not answer.recipient:

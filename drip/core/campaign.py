@@ -184,14 +184,20 @@ class Campaign:
         return {step.id: n for n, step in enumerate(self.steps)}
 
     def event_prefixes(self) -> dict[str, str]:
-        """What events' fields are called by (`order` for `order.placed`), and the event: the trigger's and awaited ones."""
+        """The events of a campaign by what their fields are called by.
+
+        `order` for `order.placed`: the trigger's and those that steps wait for.
+        """
         names = [step.event for step in self.steps if isinstance(step, WaitFor)]
         names += [self.trigger.event] if isinstance(self.trigger, EventTrigger) else []
         return {name.partition(".")[0]: name for name in names}
 
     @cached_property
     def asks_back(self) -> str | None:
-        """The event that answers it, `TOPIC.confirmed`, if this campaign asks whoever signed up for its topic to confirm."""
+        """The event `TOPIC.confirmed`, if this campaign asks for a confirmation.
+
+        It does if it starts when somebody signs up for its topic.
+        """
         asks = (
             isinstance(self.trigger, EventTrigger)
             and self.trigger.event == f"{self.topic}.requested"

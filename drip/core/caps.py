@@ -1,10 +1,6 @@
 """Frequency caps.
 
-Does a message at this instant keep every rule, and if not, when would it.
-
-`per day`, `per week` and `per month` count local calendar days: today, any 7 days in a
-row, any 30. `per N hours` is an exact rolling window, half open: two messages exactly N
-hours apart are not in one. `at least N apart` is the rolling window with one place.
+Does a message at this instant keep every rule, and if not, when would it?
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ class Cap:
     seconds: int = 0
 
     def counts(self, channel: str, topic: str | None, campaign: str) -> bool:
-        """Whether a message of this channel, topic and campaign is in the rule's scope."""
+        """Whether the rule counts messages of this channel, topic and campaign."""
         match self.scope:
             case "all":
                 return True
@@ -122,7 +118,10 @@ def first_full(
 
 @lru_cache(maxsize=10_000)
 def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
-    """From when on a use is in the window of so many days, or seconds, that ends with `now`, or with its local day."""
+    """From when on a use is in the window that ends with `now`.
+
+    The window has so many seconds, or local days of which the last one is `now`'s.
+    """
     return (
         _midnight(_day(now, where) - days + 1, where)
         if days
@@ -185,7 +184,10 @@ def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
 
 
 def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
-    """Which of the uses (as first and last day) are in the fullest window that holds `day`."""
+    """Which of the uses are in the fullest window that holds `day`.
+
+    They are named by their first and their last day.
+    """
     # Without a use after today the window that ends today is the fullest.
     if not any(last > day for _, last in spans):
         start = day - cap.days + 1
@@ -202,7 +204,7 @@ def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
 
 
 def _frees_at(cap: Cap, uses: list[Use], now: int) -> int | None:
-    """The first instant after `now` at which the rule has a place, if nothing else leaves."""
+    """When the rule next has a place, if nothing else leaves; after `now`."""
     times = sorted(use.last + cap.seconds * SECOND for use in uses)
     later = (at for at in times if at > now)
     return next(
@@ -238,8 +240,11 @@ def _day(at: int, where: ZoneInfo) -> int:
 
 @lru_cache(maxsize=4096)
 def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[int]]:
-    """When each local day of a part of the calendar begins, and the ordinal of the first one. A day that the zone left
-    out begins with the one after it."""
+    """When each local day of a part of the calendar begins.
+
+    With the ordinal of the first one. A day that the zone left out begins with the one
+    after it.
+    """
     first = max(part * AROUND - 2, 1)
     return first, [
         _midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)

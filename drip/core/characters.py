@@ -31,9 +31,9 @@ NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def shown(text: str) -> str:
-    """The text as one line for people, what is hidden in it escaped.
+    """The text as one line for people, with what is hidden in it escaped.
 
-    `\\x1b`, `\\u202e`, `\\n`.
+    As in `\\x1b`, `\\u202e`, `\\n`.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -41,7 +41,10 @@ def shown(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """A value as one line of JSON in which letters stay letters, and what is hidden is escaped as JSON does it."""
+    """A value as one line of JSON in which letters stay letters.
+
+    What is hidden is escaped as JSON does it (RFC 8259, section 7).
+    """
     made = json.dumps(value, ensure_ascii=False)
     if made.isascii() and made.isprintable():
         return made
@@ -57,7 +60,10 @@ def without_hidden(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """The text with `?` for each half of a character of UTF-16, which cannot be written; the same object if there is none."""
+    """The text with `?` for each half of a character of UTF-16.
+
+    Halves cannot be written as UTF-8. The same object if there is none.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -13,7 +13,10 @@ Jump = Literal["forward", "back"]
 
 
 def jump(before: datetime, now: datetime, passed: timedelta) -> Jump | None:
-    """How a clock that showed `before` has jumped if it shows `now` after so much time has really passed."""
+    """How far a clock has jumped.
+
+    It showed `before` and shows `now`, after so much time has really passed.
+    """
     wrong = now - before - passed
     if wrong > MOST:
         return "forward"

@@ -57,7 +57,10 @@ class FieldCondition:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """Consent to a topic on the e-mail channel, or whatever channel the topic allows by its opt-in."""
+    """Consent to a topic.
+
+    On the e-mail channel, or on whatever channel the topic allows by its opt-in.
+    """
 
     topic: str
     text: str
@@ -208,9 +211,12 @@ class NoHistory:
 
 
 class Facts(NamedTuple):
-    """What is known about one contact (and the run's record and event) when a condition is read.
+    """What is known about one contact when a condition is read.
 
-    `zone` is the contact's, `home` the workspace's; `since` is when the run began, `record_id` what it is about.
+    And about the run's record and event.
+
+    `zone` is the contact's, `home` the workspace's; `since` is when the run began,
+    `record_id` what it is about.
     """
 
     values: Mapping[str, Value]

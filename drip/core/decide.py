@@ -118,7 +118,10 @@ class Person(NamedTuple):
     def next_allowed(
         self, window: SendWindow | None, start: datetime
     ) -> datetime | None:
-        """The first instant from `start` on that is in the window and outside quiet hours; None if there is none."""
+        """The first instant from `start` on at which a message may leave.
+
+        It is in the window and outside quiet hours; None if there is none.
+        """
         return _next_allowed(window, self.quiet_hours, self.holidays, self.zone, start)
 
 
@@ -166,7 +169,7 @@ def permitted(
 ) -> bool:
     """Whether a granted message may still leave at `now`.
 
-    What can have changed since it was judged.
+    It asks what can have changed since the message was judged.
     """
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused or candidate.ended or late:
@@ -216,7 +219,8 @@ def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | S
     opens = next_opening(candidate.window, now, person.zone, person.holidays)
     opens = opens and person.next_allowed(candidate.window, opens)
     if opens is None or _past_grace(candidate, opens):
-        sentence = f"{ready}, and the next send window opens when it makes no sense any more (when_late: next window)"
+        opens = "the next send window opens when it makes no sense any more"
+        sentence = f"{ready}, and {opens} (when_late: next window)"
         return Skip(Reason("too-late", sentence, candidate.place))
     reason = Reason(
         "outside-window",
@@ -325,7 +329,7 @@ def _all_free(
     usage: Sequence[Use],
     full: Full,
 ) -> tuple[Full, datetime | None]:
-    """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
+    """When every rule has a place and the window is open, and which rule is the last."""
     while full.frees is not None:
         at = person.next_allowed(candidate.window, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None

@@ -45,7 +45,10 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The day, on the workspace's calendar, of the newest or the first event of a name."""
+    """The day of the newest or the first event of a name.
+
+    On the workspace's calendar.
+    """
 
     event: str
     which: Literal["latest", "first"]
@@ -138,10 +141,12 @@ def _base(what: Reaches, known: Known, readings: Sequence[Reading]) -> float | N
 
 
 def estimate(readings: Sequence[Reading], target: float) -> date | None:
-    """When a meter shows `target`, by its pace over the last three readings (in order of their days).
+    """When a meter shows `target`.
 
-    A value that was read already is that reading's day. None with fewer than two readings on different days, or for
-    a meter that stands still.
+    By its pace over the last three readings, in order of their days.
+
+    A value that was read already is that reading's day. None with fewer than two
+    readings on different days, or for a meter that stands still.
     """
     reached = next((each.day for each in readings if each.value >= target), None)
     if reached is not None or len(readings) < 2:

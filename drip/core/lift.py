@@ -46,9 +46,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """How much higher one share is than another, in points from -1 to 1, with its 95 % interval.
+    """How much higher one share is than another, with its 95 % interval.
 
-    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10), which holds for small counts too.
+    In points from -1 to 1.
+
+    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10), which
+    holds for small counts too.
     """
 
     treated: Share

@@ -1,6 +1,9 @@
-"""Events to which drip itself gives a meaning, and the scope that a program's token needs to post them.
+"""Events to which drip itself gives a meaning.
 
-Whoever may say that an order was placed may not say for somebody else that they consent, clicked, answered or redeemed.
+And the scope that a program's token needs to post them.
+
+Whoever may say that an order was placed may not say for somebody else that they
+consent, clicked, answered or redeemed.
 """
 
 from __future__ import annotations

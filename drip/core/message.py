@@ -137,11 +137,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A colleague will say it.
+    """A task for the desk `assign_to`: a colleague will say it.
 
-    A task for the desk `assign_to`, stored together with the message's end.
-
-    `priority` is from 0 to 100; `notes` is what is to be said.
+    It is stored together with the message's end. `priority` is from 0 to 100; `notes` is
+    what is to be said.
     """
 
     title: str
@@ -201,7 +200,10 @@ MOST_REFUSED = 5
 
 
 class DeliverySession(Protocol):
-    """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
+    """Where a transport that has several messages under way asks and answers.
+
+    Which may begin, and how each ended.
+    """
 
     def turn(
         self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
@@ -228,17 +230,20 @@ class DeliverySession(Protocol):
         ...
 
     def waits(self, sentence: str | None) -> None:
-        """The other side has not answered for long; None.
+        """Since when the other side has not answered.
 
-        It has, or is not asked any more.
+        None where it has, or is not asked any more.
         """
         ...
 
 
 @runtime_checkable
 class Relayed(Protocol):
-    """Of a stream whose other side passes on what it takes from those it knows, and refuses the others' recipients. What it
-    asks the desk about has been taken so far."""
+    """Of a stream whose other side passes on what it takes from those it knows.
+
+    It refuses the others' recipients. What it asks the desk about has been taken so
+    far.
+    """
 
     @property
     def relay_name(self) -> str:

@@ -33,7 +33,10 @@ _LETTERS = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Small letters without accents, one blank between words, contractions as one word (`doesnt`), no quotes or brackets."""
+    """Small letters without accents, one blank between words.
+
+    Contractions are one word (`doesnt`); quotes and brackets are left out.
+    """
     text = text.casefold().translate(_LETTERS)
     if not text.isascii():
         # The signs of voice of Japanese are no accents, and Korean is put together

@@ -22,7 +22,8 @@ WINDOW_MS = 100
 LONGEST_MS = 9 * 60 * 1000
 SPANS_MS = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 _RATE = re.compile(
-    r"(?:(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+)+) )?(?P<count>[1-9][0-9]{0,5}) per (?P<span>second|minute|hour|day)"
+    r"(?:(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+)+) )?"
+    r"(?P<count>[1-9][0-9]{0,5}) per (?P<span>second|minute|hour|day)"
 )
 
 
@@ -83,7 +84,10 @@ def read_rates(whole: str | None, domains: str | None) -> Rates:
 
 @dataclass
 class Paced:
-    """Which messages may begin now, until when others are put off, and where the lanes stand then (in milliseconds)."""
+    """Which messages may begin now, and until when the others are put off.
+
+    And where the limits of channel and domains stand then, in milliseconds.
+    """
 
     begin: list[int] = field(default_factory=list)
     later: dict[int, int] = field(default_factory=dict)

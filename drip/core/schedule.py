@@ -52,7 +52,10 @@ class Cron:
         return None
 
     def several_a_day(self) -> bool:
-        """Whether the line can fire more than once on a day, so that a date does not name an occurrence."""
+        """Whether the line can fire more than once on a day.
+
+        A date does not name an occurrence then.
+        """
         minute, hour = self.line.split()[:2]
         return not (minute.isdigit() and hour.isdigit())
 
@@ -85,7 +88,10 @@ WEEKS_FROM = date(2024, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Weeks:
-    """Every so many weeks on a weekday (Monday is 0), counted from the week of `start`."""
+    """Every so many weeks on a weekday, counted from the week of `start`.
+
+    Monday is 0.
+    """
 
     number: int
     weekday: int
@@ -128,7 +134,7 @@ class Weeks:
         return self.start - timedelta(days=self.start.weekday())
 
     def _nearest(self, day: date) -> datetime:
-        """The occurrence of a week of the series that is nearest before `day`, or on it."""
+        """The newest occurrence of the series before `day`, or on it."""
         first = self._monday() + timedelta(days=self.weekday)
         weeks = (day - first).days // (7 * self.number) * self.number
         return datetime.combine(first + timedelta(weeks=weeks), time()) + timedelta(

@@ -156,7 +156,10 @@ class Settings:
         return range(known.lowest, known.highest + 1) if known else range(1, 6)
 
     def date_field(self, name: str) -> DateField | None:
-        """The date that `contact.birthday` or a derived `vehicle.oil_change_due` stands for."""
+        """The date that a name like `contact.birthday` stands for; None for no date.
+
+        A derived one as `vehicle.oil_change_due` is another one, moved.
+        """
         derived = self.derived.get(name)
         if isinstance(derived, DateField):
             return derived

@@ -158,7 +158,10 @@ class Task(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueCoupon(Step):
-    """A code of a coupon, good until the end of the day `expires` after it was issued (None: for ever)."""
+    """A code of a coupon.
+
+    It is good until the end of the day `expires` after it was issued (None: for ever).
+    """
 
     coupon: str
     expires: Duration | None
@@ -253,5 +256,8 @@ def arm_of(split: Split, contact: str, campaign: str) -> int:
 
 
 def chance_of(*about: str) -> float:
-    """A number from 0 up to 1 that is always the same for the same words, and spread evenly over different ones."""
+    """A number from 0 up to 1, always the same for the same words.
+
+    Different ones are spread evenly.
+    """
     return int.from_bytes(sha256("\0".join(about).encode()).digest()[:8], "big") / 2**64

@@ -126,7 +126,10 @@ CODE_LENGTH = 10
 
 
 def coupon_code(prefix: str, about: str, secret: bytes) -> str:
-    """A code that nobody can guess (50 bits of HMAC-SHA256), the same for the same occasion: `BDAY-7K3QX9RMTB`."""
+    """A code that nobody can guess: `BDAY-7K3QX9RMTB`.
+
+    50 bits of HMAC-SHA256 (RFC 2104), the same for the same occasion.
+    """
     digest = int.from_bytes(
         hmac.digest(secret, b"drip.coupon/" + about.encode(), "sha256"), "big"
     )

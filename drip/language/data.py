@@ -91,7 +91,10 @@ HOW_DERIVED = (
 
 @dataclass
 class DataSection:
-    """The fields by owner, and the derived ones by full name, each after those that it follows from."""
+    """The fields by owner, and the derived ones by full name.
+
+    Each derived one comes after those that it follows from.
+    """
 
     fields: dict[str, dict[str, Field]]
     derived: dict[str, Derived] = field(default_factory=dict)

@@ -183,7 +183,10 @@ class _SegmentOrdering:
     ordered: dict[str, Segment] = field(default_factory=dict)
 
     def put(self, key: str, above: tuple[str, ...]) -> None:
-        """Puts a segment, which `above` are made of, and before it what it is made of."""
+        """Puts a segment, and before it what it is made of.
+
+        `above` are the segments that are made of it, outermost first.
+        """
         if key in above:
             # Membership of either would have to be known before the other's.
             chain = " → ".join([*above[above.index(key) :], key])

@@ -27,7 +27,7 @@ from drip.core.steps import DayWord, FixedTime, NextClock, Until
 
 
 class Unit(NamedTuple):
-    """What one of a unit is, and how many of it are still a length that anybody means."""
+    """What one of a unit is, and how many of it anybody can mean."""
 
     months: int
     days: int
@@ -459,7 +459,10 @@ MAILBOX_EXAMPLE = "`Maple Street <hello@maplestreet.example>`"
 
 
 def mailbox(text: str) -> Mailbox:
-    """`Maple Street <hello@maplestreet.example>` or an address alone (RFC 5322, 3.4)."""
+    """`Maple Street <hello@maplestreet.example>` or an address alone.
+
+    As a mailbox of RFC 5322, section 3.4.
+    """
     # A line break would begin another header of the mail (RFC 5322, 2.2).
     if any(char < " " for char in text):
         raise ValueError(f"a sender stands in one line, like {MAILBOX_EXAMPLE}")

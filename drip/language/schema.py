@@ -1,7 +1,10 @@
-"""JSON Schemas (draft-07) for editors, made from the models that the reader uses, with this workspace's own names.
+"""JSON Schemas (draft-07) for editors.
 
-An editor takes `yes` and `5` for what YAML 1.2 says they are, where drip takes every scalar for text: so wherever a
-text is expected, the schema lets numbers and truth values pass too.
+They are made from the models that the reader uses, with this workspace's own names.
+
+An editor takes `yes` and `5` for what YAML 1.2 says they are, where drip takes every
+scalar for text: so wherever a text is expected, the schema lets numbers and truth
+values pass too.
 """
 
 from __future__ import annotations
@@ -34,8 +37,14 @@ DAY = r"\d{4}-\d\d-\d\d"
 CAP = rf"(\d{{1,6}} per (day|week|month|{LENGTH})|at least \d+ (hour|minute)s? apart)"
 WEEKDAY = "(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun|mon|tues|wednes|thurs|fri|satur|sun)day"
 NUMBER = r"[$€£¥]?[+-]?[\d.,]+[$€£¥]?"
-COMPARED = rf"((at least|at most|more than|less than) {NUMBER}|between {NUMBER} and {NUMBER}|known|unknown"
-DATED = rf"((before|after) {DAY}|(more|less) than \d+ \w+ ago|in the (last|next) \d+ [\w ]+|known|unknown|{DAY})"
+COMPARED = (
+    rf"((at least|at most|more than|less than) {NUMBER}"
+    rf"|between {NUMBER} and {NUMBER}|known|unknown"
+)
+DATED = (
+    rf"((before|after) {DAY}|(more|less) than \d+ \w+ ago"
+    rf"|in the (last|next) \d+ [\w ]+|known|unknown|{DAY})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +260,8 @@ class _Maker:
                 "anyOf": [
                     {"type": "number"},
                     _pattern(
-                        rf"(not )?({COMPARED}|top \d{{1,3}}%|makes \d{{1,3}}% of total|{NUMBER}))"
+                        rf"(not )?({COMPARED}|top \d{{1,3}}%"
+                        rf"|makes \d{{1,3}}% of total|{NUMBER}))"
                     ),
                 ]
             }
@@ -323,8 +333,11 @@ KINDS: Mapping[str, Callable[[_Maker], Schema]] = {
     "window": _of_pattern(rf"{CLOCK}-{CLOCK}( on business days)?"),
     "when capped": _of_pattern(rf"skip|wait up to {LENGTH}"),
     "schedule": _of_pattern(
-        rf"\S+ \S+ \S+ \S+ \S+|every (day|weekday|{WEEKDAY}) at {CLOCK}|every \d{{1,2}} weeks on {WEEKDAY} at {CLOCK}"
-        rf"( from {DAY})?|the (\d{{1,2}}(st|nd|rd|th)|last (day|{WEEKDAY})) of every month at {CLOCK}|{DAY}[ T]{CLOCK}"
+        r"\S+ \S+ \S+ \S+ \S+"
+        rf"|every (day|weekday|{WEEKDAY}) at {CLOCK}"
+        rf"|every \d{{1,2}} weeks on {WEEKDAY} at {CLOCK}( from {DAY})?"
+        rf"|the (\d{{1,2}}(st|nd|rd|th)|last (day|{WEEKDAY})) of every month at {CLOCK}"
+        rf"|{DAY}[ T]{CLOCK}"
     ),
     "date": _Maker.dates,
     "day": _of_pattern(DAY),
@@ -435,7 +448,8 @@ DATA: Schema = {
         {"enum": list(FIELD_KINDS)},
         {"type": "array", "items": TEXT, "minItems": 1},
         _pattern(
-            r"(count|sum) of .+|(latest|first|earliest) .+|.+ (before|after) .+|.+ reaches .+"
+            r"(count|sum) of .+|(latest|first|earliest) .+"
+            r"|.+ (before|after) .+|.+ reaches .+"
         ),
         {
             "type": "object",

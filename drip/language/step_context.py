@@ -78,7 +78,7 @@ class StepContext:
         return Point(phrase.field, phrase.offset, opens)
 
     def _is_trigger(self, name: str) -> bool:
-        """Whether a date is the one that started the run, which is known in any case."""
+        """Whether a date is the one that started the run, so that it is known."""
         return isinstance(self.trigger, DateTrigger) and name == self.trigger.name
 
     def _needs_coupon(self, route: Route) -> None:

@@ -48,7 +48,8 @@ _ALL = (
         "The template prints a field that is unknown for some of the people. Their "
         "messages would be held with "
         "`render-error`.",
-        'Write `{{ contact.first_name|default("there") }}`, ask with `{% if … %}`, or ask for it in the audience '
+        'Write `{{ contact.first_name|default("there") }}`, ask with `{% if … %}`, '
+        "or ask for it in the audience "
         "(`first_name: known`).",
     ),
     LintRule(

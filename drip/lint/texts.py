@@ -58,7 +58,7 @@ class TextRules:
     _variants: dict[str, list[str | None]] = field(default_factory=dict)
 
     def problems(self, campaigns: Iterable[Campaign]) -> Iterator[Problem]:
-        """Everything about the texts that these campaigns send, and those that none sends."""
+        """Everything about the texts of these campaigns, and those that none sends."""
         used: set[str] = set()
         self._variants = self.templates.variants()
         for campaign in campaigns:
