@@ -210,7 +210,7 @@ class DeliverySession(Protocol):
     ) -> Sequence[bool]:
         """Writes down how messages ended, and which begin now.
 
-        Whether each of those that are ready may.
+        Returns for each of those that are ready whether it may.
 
         It is called right before the first byte of a text leaves, and with nothing now
         and then, so that a sender who waits is known to be alive. What has ended is
@@ -230,9 +230,9 @@ class DeliverySession(Protocol):
         ...
 
     def waits(self, sentence: str | None) -> None:
-        """Since when the other side has not answered.
+        """Takes a note that the other side has not answered for long.
 
-        None where it has, or is not asked any more.
+        None: it has, or is not asked any more.
         """
         ...
 
