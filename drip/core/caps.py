@@ -89,6 +89,7 @@ def first_full(
     """
     at = millis(now)
     ahead = False
+    # A plain loop: a generator for `any` takes twice as long here.
     for use in uses:
         if use.last > at:
             ahead = True
@@ -104,8 +105,9 @@ def first_full(
             else:
                 number = sum(
                     [
-                        u.last >= since and cap.counts(u.channel, u.topic, u.campaign)
-                        for u in uses
+                        use.last >= since
+                        and cap.counts(use.channel, use.topic, use.campaign)
+                        for use in uses
                     ]
                 )
             if number < cap.limit:
@@ -122,35 +124,34 @@ def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
 
     The window has so many seconds, or local days of which the last one is `now`'s.
     """
-    return (
-        _midnight(_day(now, where) - days + 1, where)
-        if days
-        else now - seconds * SECOND + 1
-    )
+    if not days:
+        return now - seconds * SECOND + 1
+    return _midnight(_day(now, where) - days + 1, where)
 
 
 def _full(cap: Cap, uses: Sequence[Use], now: int, where: ZoneInfo) -> Full | None:
     """Whether a cap has no place at `now`, looked at thoroughly."""
     counted = [use for use in uses if cap.counts(use.channel, use.topic, use.campaign)]
-    today, spans = (
-        _day(now, where),
-        [_span(use, where) for use in counted] if cap.days else [],
-    )
-    inside = (
-        [counted[n] for n in _in_days(cap, spans, today)]
-        if cap.days
-        else _in_seconds(cap, counted, now)
-    )
+    if cap.days:
+        return _full_by_days(cap, counted, now, where)
+    inside = _in_seconds(cap, counted, now)
     if len(inside) < cap.limit:
         return None
-    frees = None
-    if cap.limit:
-        frees = (
-            _frees_on(cap, spans, today, where)
-            if cap.days
-            else _frees_at(cap, counted, now)
-        )
-    return Full(cap, tuple(inside), None if frees is None else from_millis(frees))
+    frees = _frees_at(cap, counted, now) if cap.limit else None
+    return Full(cap, tuple(inside), frees)
+
+
+def _full_by_days(
+    cap: Cap, counted: list[Use], now: int, where: ZoneInfo
+) -> Full | None:
+    today = _day(now, where)
+    spans = [_span(use, where) for use in counted]
+    inside = [counted[number] for number in _in_days(cap, spans, today)]
+    if len(inside) < cap.limit:
+        return None
+    # A cap of none is full for ever, whatever leaves its window.
+    frees = _frees_on(cap, spans, today, where) if cap.limit else None
+    return Full(cap, tuple(inside), frees)
 
 
 def longest_memory(caps: Iterable[Cap]) -> timedelta:
@@ -158,13 +159,13 @@ def longest_memory(caps: Iterable[Cap]) -> timedelta:
 
     A local day is up to 25 hours, and a zone may change by a day.
     """
-    return max(
-        (
-            timedelta(days=cap.days + 2) if cap.days else timedelta(seconds=cap.seconds)
-            for cap in caps
-        ),
-        default=timedelta(0),
-    )
+    return max(map(_memory, caps), default=timedelta(0))
+
+
+def _memory(cap: Cap) -> timedelta:
+    if cap.days:
+        return timedelta(days=cap.days + 2)
+    return timedelta(seconds=cap.seconds)
 
 
 def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
@@ -203,21 +204,21 @@ def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
     return max(windows, key=len)
 
 
-def _frees_at(cap: Cap, uses: list[Use], now: int) -> int | None:
+def _frees_at(cap: Cap, uses: list[Use], now: int) -> datetime | None:
     """When the rule next has a place, if nothing else leaves; after `now`."""
-    times = sorted(use.last + cap.seconds * SECOND for use in uses)
-    later = (at for at in times if at > now)
-    return next(
-        (at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None
-    )
+    # A place comes free only when a use leaves the window.
+    for at in sorted(use.last + cap.seconds * SECOND for use in uses):
+        if at > now and len(_in_seconds(cap, uses, at)) < cap.limit:
+            return from_millis(at)
+    return None
 
 
 def _frees_on(
     cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo
-) -> int | None:
+) -> datetime | None:
     for day in sorted({last + cap.days for _, last in spans}):
         if day > today and len(_in_days(cap, spans, day)) < cap.limit:
-            return _midnight(day, where)
+            return from_millis(_midnight(day, where))
     return None
 
 
@@ -245,7 +246,7 @@ def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[int]]:
     With the ordinal of the first one. A day that the zone left out begins with the one
     after it.
     """
+    # Two days more on either side: no zone is farther from UTC than a day.
     first = max(part * AROUND - 2, 1)
-    return first, [
-        _midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)
-    ]
+    end = (part + 1) * AROUND + 3
+    return first, [_midnight(day, where) for day in range(first, end)]
