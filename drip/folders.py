@@ -16,7 +16,9 @@ from pathlib import Path
 
 def names_in(folder: Path) -> list[str]:
     """The names in it, in order; none if there is no such folder."""
-    return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir())
 
 
 def paths_below(folder: Path) -> list[Path]:

@@ -34,35 +34,36 @@ class Named:
         """Whether a row is about the person, or quotes it."""
         quoted = f"`{self.key}`"
         # An apostrophe keeps spreadsheets from taking a key for a formula.
-        return any(
-            cell.removeprefix("'") == self.key
-            or quoted in cell
-            or self._has_address(cell)
-            for cell in cells
-        )
+        for cell in cells:
+            if cell.removeprefix("'") == self.key or quoted in cell:
+                return True
+            if self._has_address(cell):
+                return True
+        return False
 
     def is_in_page(self, text: str) -> bool:
         """Whether a page of HTML names the person."""
         plain = html.unescape(text)
-        return re.search(
-            rf"(?<!\w){re.escape(self.key)}(?!\w)", plain
-        ) is not None or self._has_address(plain)
+        # A key of one digit stands in every price.
+        word = rf"(?<!\w){re.escape(self.key)}(?!\w)"
+        return re.search(word, plain) is not None or self._has_address(plain)
 
     def _has_address(self, text: str) -> bool:
         folded = text.casefold()
-        return any(each.casefold() in folded for each in self.addresses)
+        return any(address.casefold() in folded for address in self.addresses)
 
 
 def note(own: Path, paper: Path) -> None:
     """Remembers a file that was written. `own` is the workspace's `.drip`."""
     line = str(paper.resolve())
-    if line not in _noted(own):
-        private.folder(own)
-        number = os.open(
-            own / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, private.FILE
-        )
-        with os.fdopen(number, "wb") as file:
-            file.write(os.fsencode(line) + b"\n")
+    if line in _noted(own):
+        return
+    private.folder(own)
+    # Two commands may write at once: what is appended in one piece stays in one piece.
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    number = os.open(own / NAME, appending, private.FILE)
+    with os.fdopen(number, "wb") as file:
+        file.write(os.fsencode(line) + b"\n")
 
 
 def strike(own: Path, person: Named) -> list[Path]:
@@ -74,8 +75,12 @@ def strike(own: Path, person: Named) -> list[Path]:
     left = []
     for paper in map(Path, _noted(own)):
         try:
-            if paper.is_file():
-                (_page if paper.suffix == ".html" else _table)(paper, person)
+            if not paper.is_file():
+                continue
+            if paper.suffix == ".html":
+                _page(paper, person)
+            else:
+                _table(paper, person)
         except (OSError, csv.Error):
             left.append(paper)
     return left

@@ -25,9 +25,9 @@ def folder(path: Path) -> None:
 
     One that is there stays as it is.
     """
-    for each in (*reversed(path.parents), path):
-        if not each.exists():
-            each.mkdir(FOLDER, exist_ok=True)
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(FOLDER, exist_ok=True)
 
 
 def opener(path: str, flags: int) -> int:

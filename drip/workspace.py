@@ -20,7 +20,7 @@ from drip.core.message import Transport
 from drip.core.settings import Settings
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.clearing import Keeper, clear
-from drip.errors import DripError, Place, Problem, Problems, nearest
+from drip.errors import DripError, Place, Problem, Problems, nearest, position
 from drip.folders import names_in, paths_below
 from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.connections import RATES
@@ -123,17 +123,13 @@ class Workspace:
         lies.
         """
         own, place = self.root / OWN, self.database_place()
-        # A link in it may be another user's, and lead to what is to stay open.
-        within = (each for each in own.rglob("*") if not each.is_symlink())
-        inside = within if any(private.exposed([own])) else ()
-        beside = (
-            []
-            if isinstance(place, DatabaseServer)
-            else [f"{place.resolve()}{ending}" for ending in BESIDE]
-        )
-        yield from dict.fromkeys(
-            private.exposed(Path(each) for each in (own, *beside, *inside))
-        )
+        paths = [own]
+        if not isinstance(place, DatabaseServer):
+            paths += [Path(f"{place.resolve()}{ending}") for ending in BESIDE]
+        if any(private.exposed([own])):
+            # A link in it may be another user's, and lead to what is to stay open.
+            paths += [path for path in own.rglob("*") if not path.is_symlink()]
+        yield from dict.fromkeys(private.exposed(paths))
 
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
@@ -227,15 +223,11 @@ class Workspace:
     def _opened(self, options: Mapping[str, str], place: Place) -> Transport:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
-        filled = {
-            name: self.secret(value, place)
-            for name, value in options.items()
-            if name != "use"
-        }
+        filled = {name: self.secret(value, place) for name, value in options.items()}
+        del filled["use"]
         if "\0" in "".join(filled.values()):
-            raise DripError(
-                "An option holds a character that text cannot have.", place=place
-            )
+            sentence = "An option holds a character that text cannot have."
+            raise DripError(sentence, place=place)
         if "folder" in filled:
             filled["folder"] = str(self.root / filled["folder"])
         try:
@@ -250,22 +242,18 @@ class Workspace:
         Those of the settings' transports, and that of a fresh workspace. A folder can
         hold what another transport wrote before.
         """
-        known, options = _transports_known(), self.settings.transports.values()
-        folders = {
-            self.root / OUT,
-            *(self.root / each["folder"] for each in options if "folder" in each),
-        }
-        used = sorted(
-            {*KEEPING, *(each.get("use", "") for each in options)} & known.keys()
-        )
-        forgets = [
-            forget
-            for use in used
-            if (forget := getattr(known[use].load(), "forget", None))
-        ]
-        return [
-            partial(forget, folder) for forget in forgets for folder in sorted(folders)
-        ]
+        known = _transports_known()
+        folders, used = {self.root / OUT}, {*KEEPING}
+        for options in self.settings.transports.values():
+            used.add(options.get("use", ""))
+            if "folder" in options:
+                folders.add(self.root / options["folder"])
+        keepers: list[Keeper] = []
+        for use in sorted(used & known.keys()):
+            forget = getattr(known[use].load(), "forget", None)
+            if forget:
+                keepers += [partial(forget, folder) for folder in sorted(folders)]
+        return keepers
 
     def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
         """Erases a person from the papers that were written here, and the database.
@@ -402,31 +390,30 @@ class Workspace:
         `people` and `events` are what the database knows, if there is one.
         """
         found = list(self.loaded.problems)
-        found += [
-            Problem(Place(name), "the file lies outside of templates/", COPY)
-            for name in self.templates.strays()
-        ]
+        for name in self.templates.strays():
+            outside = "the file lies outside of templates/"
+            found.append(Problem(Place(name), outside, COPY))
         if self.loaded.settings:
-            campaigns = self.loaded.campaigns
             found += settings_problems(self.settings)
             found += self._transport_problems()
             found += self._alarm_problems()
-            for campaign in campaigns.values():
-                found += campaign_problems(campaign, self.settings, campaigns, events)
+            found += self._campaign_problems(events)
+            found += self._text_problems(people or FieldStats())
+        # Two campaigns that send one template find its problems twice.
+        return sorted(dict.fromkeys(found), key=position)
+
+    def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
+        campaigns = self.loaded.campaigns
+        for campaign in campaigns.values():
+            yield from campaign_problems(campaign, self.settings, campaigns, events)
+
+    def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
+        rules = TextRules(self.settings, self.templates, people)
+        for problem in rules.problems(self.loaded.campaigns.values()):
             # What a broken campaign sends is not known, so nothing can be said to be
             # sent by none.
-            texts = TextRules(
-                self.settings, self.templates, people or FieldStats()
-            ).problems(campaigns.values())
-            found += [
-                each
-                for each in texts
-                if not (self.loaded.broken and each.code == "unused-template")
-            ]
-        return sorted(
-            dict.fromkeys(found),
-            key=lambda p: (p.place.file, p.place.line or 0, p.place.column or 0),
-        )
+            if not self.loaded.broken or problem.code != "unused-template":
+                yield problem
 
 
 def fingerprint_of(

@@ -219,22 +219,21 @@ def judge(answer: Answer) -> Verdict:
     whole = answer.text[:LONGEST]
     text, code, enhanced = _innermost(whole, answer)
     final = code // 100 != 4 and not enhanced.startswith("4")
-    said, kind = _marked(text, answer), enhanced.partition(".")[2]
-    rule = next((each for each in RULES if _fits(each, said, kind, code)), None)
+    said = _marked(text, answer)
+    kind = enhanced.partition(".")[2]
+    rule = next((rule for rule in RULES if _fits(rule, said, kind, code)), None)
     by_words = rule is not None
     cause: Cause = rule.cause if rule else _by_code(kind, said if code else "")
     if cause not in (*_DEAD, "no-domain"):
         return Verdict(cause, final)
     telling = plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
-    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(
-        text, said, answer
-    ):
+    of_sender = words.TOLD_OF_SENDER.said_in(telling)
+    if of_sender or _is_of_somebody_else(text, said, answer):
         return Verdict("somebody-else", final)
     if cause == "no-domain":
-        return Verdict(
-            cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy",
-            final,
-        )
+        # At MAIL it is ours that is missing, and class 7 is a filter's way to say so.
+        is_ours = answer.at == "MAIL" or kind.startswith("7.")
+        return Verdict("policy" if is_ours else cause, final)
     if by_words and not _is_proof(said, kind, code, answer.at):
         return Verdict("policy" if answer.at or code else "unknown", final)
     return Verdict(cause, final, dead=final and answer.at != "MAIL")
@@ -245,10 +244,9 @@ def enhanced_in(text: str) -> str:
 
     A particular one comes before one that says nothing (`5.0.0`).
     """
-    found = [".".join(each.groups()) for each in ENHANCED.finditer(text)]
-    return next(
-        (each for each in found if not each.endswith(".0.0")), next(iter(found), "")
-    )
+    codes = [".".join(found.groups()) for found in ENHANCED.finditer(text)]
+    particular = [code for code in codes if not code.endswith(".0.0")]
+    return next(iter(particular or codes), "")
 
 
 def addresses_in(text: str) -> list[str]:
@@ -287,12 +285,11 @@ def _marked(text: str, answer: Answer) -> str:
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
     said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
-    for each in answer.ours - {domain}:
+    for own in answer.ours - {domain}:
         # Our hosts are ours as well, while an MX of the recipient's domain is not the
         # domain.
-        said = _named(
-            rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said
-        )
+        with_hosts = rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(own))}"
+        said = _named(with_hosts, OUR_DOMAIN, said)
     return _named(re.escape(plain(domain)), ITS_DOMAIN, said) if domain else said
 
 
@@ -301,17 +298,18 @@ def _named(domain: str, mark: str, said: str) -> str:
 
 
 def _fits(rule: AnswerRule, said: str, kind: str, code: int) -> bool:
-    return (
-        (not rule.enhanced or re.fullmatch(rule.enhanced, kind) is not None)
-        and (not rule.code or re.fullmatch(rule.code, str(code)) is not None)
-        and (rule.says is None or rule.says.said_in(said))
-    )
+    if rule.enhanced and re.fullmatch(rule.enhanced, kind) is None:
+        return False
+    if rule.code and re.fullmatch(rule.code, str(code)) is None:
+        return False
+    return rule.says is None or rule.says.said_in(said)
 
 
 def _by_code(kind: str, said: str) -> Cause:
-    cause: Cause = BY_CODE.get(
-        kind, "policy" if kind.startswith(("6.", "7.")) else "unknown"
-    )
+    # Classes 6 and 7 are about the text and about policy (RFC 3463, 3.7 and 3.8).
+    usual: Cause = "policy" if kind.startswith(("6.", "7.")) else "unknown"
+    cause: Cause = BY_CODE.get(kind, usual)
+    # Words that say something else are believed rather than a code that ends an address.
     others = set(_WORD.findall(said)) - _NEUTRAL
     return "unknown" if cause in _DEAD and others else cause
 
@@ -319,7 +317,8 @@ def _by_code(kind: str, said: str) -> Cause:
 def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
     """Whether others are named than the recipient and the domain that we write from."""
     local = answer.recipient.lower().rpartition("@")[0]
-    named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
+    named = {found.lower().rpartition("@")[0] for found in addresses_in(text)}
+    named -= _ROLES
     if local in named or not answer.recipient:
         return False
     return bool(named) or OUR_DOMAIN in said

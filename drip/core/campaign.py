@@ -207,15 +207,11 @@ class Campaign:
     def entry_opens(self) -> int:
         """The minute of the day at which the earliest `at:` step is due."""
         offset = self.entry_offset()
-        hung = [
-            step.at.opens
-            for step in self._hung()
-            if step.at and step.at.offset == offset
-        ]
-        first = hung or [
-            step.opens for step in self.steps[:1] if isinstance(step, SendStep)
-        ]
-        return first[0] if first else self.opens
+        for step in self._hung():
+            if step.at and step.at.offset == offset:
+                return step.at.opens
+        first = self.steps[0] if self.steps else None
+        return first.opens if isinstance(first, SendStep) else self.opens
 
     def entry_offset(self) -> Duration:
         """How far the earliest `at:` step lies from the trigger's date."""
@@ -230,33 +226,62 @@ class Campaign:
 
     def lookback(self) -> timedelta:
         """How old an occurrence may be and still have a step that makes sense."""
-        reached, longest, good = timedelta(0), timedelta(0), timedelta(days=31)
-        start = _rough(self.entry_offset())
+        way = _Way(start=_rough(self.entry_offset()))
         for step in self.steps:
-            match step:
-                case Wait(duration=duration) | WaitFor(up_to=Duration() as duration):
-                    reached += duration.longest()
-                case WaitUntil(until=NextClock()):
-                    reached += timedelta(days=14)
-                case IssueCoupon(expires=Duration() as duration):
-                    good = duration.longest()
-                    longest = max(longest, reached + LATE_JOINER)
-                case WaitUntil(until=Point()):
-                    reached += good
-                case SendStep(at=at, grace=grace):
-                    if at is not None:
-                        reached = max(reached, _rough(at.offset) - start)
-                    longest = max(
-                        longest, reached + (grace if grace is not None else LATE_JOINER)
-                    )
-                case Task(at=Point(offset=offset)):
-                    longest = max(longest, _rough(offset) - start + LATE_JOINER)
-                case _ if isinstance(step, ACTIONS):
-                    longest = max(longest, reached + LATE_JOINER)
-        return longest + timedelta(days=2)
+            way.walk(step)
+        # Zones are up to a day apart from one another, and so is a clock time.
+        return way.longest + timedelta(days=2)
+
+
+@dataclass
+class _Way:
+    """How long after its occurrence a run can still be at a step.
+
+    Arms of branches are counted one after the other, which is too long rather than too
+    short: an occurrence that is looked at in vain costs little.
+    """
+
+    start: timedelta
+    reached: timedelta = timedelta(0)
+    longest: timedelta = timedelta(0)
+    # Of the coupon issued last; of one without an end nobody knows, so a month.
+    coupon: timedelta = timedelta(days=31)
+
+    def walk(self, step: Step) -> None:
+        """Goes past one step of the program."""
+        match step:
+            case Wait(duration=duration) | WaitFor(up_to=Duration() as duration):
+                self.reached += duration.longest()
+            case WaitUntil(until=NextClock()):
+                # A business day at a clock time, behind the longest holidays.
+                self.reached += timedelta(days=14)
+            case WaitUntil(until=Point()):
+                self.reached += self.coupon
+            case IssueCoupon(expires=Duration() as duration):
+                self.coupon = duration.longest()
+                self._is_worth(self.reached + LATE_JOINER)
+            case SendStep(at=Point(offset=offset)):
+                self.reached = max(self.reached, self._hung(offset))
+                self._is_worth(self.reached + _patience(step.grace))
+            case SendStep():
+                self._is_worth(self.reached + _patience(step.grace))
+            case Task(at=Point(offset=offset)):
+                self._is_worth(self._hung(offset) + LATE_JOINER)
+            case _ if isinstance(step, ACTIONS):
+                self._is_worth(self.reached + LATE_JOINER)
+
+    def _hung(self, offset: Duration) -> timedelta:
+        """When a step that hangs on the date is due, counted from the run's beginning."""
+        return _rough(offset) - self.start
+
+    def _is_worth(self, until: timedelta) -> None:
+        self.longest = max(self.longest, until)
+
+
+def _patience(grace: timedelta | None) -> timedelta:
+    return LATE_JOINER if grace is None else grace
 
 
 def _rough(duration: Duration) -> timedelta:
-    return timedelta(
-        days=duration.months * 30.44 + duration.days, seconds=duration.seconds
-    )
+    days = duration.months * 30.44 + duration.days
+    return timedelta(days=days, seconds=duration.seconds)

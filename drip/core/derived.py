@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import attrgetter
 from typing import Literal
 
 from drip.core.calendar import Duration, shifted
@@ -122,7 +123,7 @@ def derive(what: Derived, known: Known) -> date | None:
 
 
 def _reaches(what: Reaches, known: Known) -> date | None:
-    readings = sorted(known.readings.get(what.meter, ()), key=lambda each: each.day)
+    readings = sorted(known.readings.get(what.meter, ()), key=attrgetter("day"))
     base = _base(what, known, readings)
     return None if base is None else estimate(readings, base + what.plus)
 
@@ -133,9 +134,9 @@ def _base(what: Reaches, known: Known, readings: Sequence[Reading]) -> float | N
         return value if isinstance(value, int | float) else None
     if what.base_date is not None:
         day = known.values.get(what.base_date)
-        before = [
-            each.value for each in readings if isinstance(day, date) and each.day <= day
-        ]
+        if not isinstance(day, date):
+            return None
+        before = [reading.value for reading in readings if reading.day <= day]
         return before[-1] if before else None
     return 0
 
@@ -148,9 +149,11 @@ def estimate(readings: Sequence[Reading], target: float) -> date | None:
     A value that was read already is that reading's day. None with fewer than two
     readings on different days, or for a meter that stands still.
     """
-    reached = next((each.day for each in readings if each.value >= target), None)
-    if reached is not None or len(readings) < 2:
-        return reached
+    for reading in readings:
+        if reading.value >= target:
+            return reading.day
+    if len(readings) < 2:
+        return None
     first, last = readings[-READINGS:][0], readings[-1]
     days = (last.day - first.day).days
     pace = (last.value - first.value) / days if days else 0
@@ -163,20 +166,20 @@ def estimate(readings: Sequence[Reading], target: float) -> date | None:
 def meters(derived: Iterable[Derived]) -> set[str]:
     """The number fields whose readings have to be kept."""
     found: set[str] = set()
-    for each in derived:
-        if isinstance(each, Reaches):
-            found.add(each.meter)
-        elif isinstance(each, Extreme):
-            found |= meters(each.parts)
+    for field in derived:
+        if isinstance(field, Reaches):
+            found.add(field.meter)
+        elif isinstance(field, Extreme):
+            found |= meters(field.parts)
     return found
 
 
 def events_seen(derived: Iterable[Derived]) -> set[str]:
     """The events whose first or newest day is asked for."""
     found: set[str] = set()
-    for each in derived:
-        if isinstance(each, Seen):
-            found.add(each.event)
-        elif isinstance(each, Extreme):
-            found |= events_seen(each.parts)
+    for field in derived:
+        if isinstance(field, Seen):
+            found.add(field.event)
+        elif isinstance(field, Extreme):
+            found |= events_seen(field.parts)
     return found

@@ -75,11 +75,12 @@ def with_pictures(message: Message) -> str | None:
     None if there is no HTML.
     """
     html = message.html
-    for each in message.attachments:
-        if html is not None and each.content_id:
-            data = base64.b64encode(each.data).decode()
+    for picture in message.attachments:
+        if html is not None and picture.content_id:
+            data = base64.b64encode(picture.data).decode()
             html = html.replace(
-                f"cid:{each.content_id}", f"data:{each.content_type};base64,{data}"
+                f"cid:{picture.content_id}",
+                f"data:{picture.content_type};base64,{data}",
             )
     return html
 

@@ -43,9 +43,9 @@ def plain(text: str) -> str:
         # again.
         apart = unicodedata.normalize("NFKD", text)
         kept = "".join(
-            each
-            for each in apart
-            if each in "\u3099\u309a" or not unicodedata.combining(each)
+            char
+            for char in apart
+            if char in "\u3099\u309a" or not unicodedata.combining(char)
         )
         text = unicodedata.normalize("NFC", kept)
     text = re.sub(r"n't\b", "nt", text)
@@ -145,12 +145,10 @@ def _phrase(line: str) -> str:
 
 @lru_cache
 def _any_of(name: str) -> str:
-    each = [
-        text.strip()
-        for line in SETS[name].strip().splitlines()
-        for text in line.split(",")
-    ]
-    return f"(?:{'|'.join(each)})"
+    patterns: list[str] = []
+    for line in SETS[name].strip().splitlines():
+        patterns += [text.strip() for text in line.split(",")]
+    return f"(?:{'|'.join(patterns)})"
 
 
 def _gaps(line: str) -> str:

@@ -64,22 +64,19 @@ def read_rates(whole: str | None, domains: str | None) -> Rates:
 
     Raises ValueError.
     """
-    own = read_rate(whole) if whole is not None else (None, None)
-    if own[0] is not None:
-        raise ValueError(
-            f"`{whole}` is about a domain: write it under `rate_per_domain`"
-        )
-    named = (
-        dict(read_rate(each) for each in domains.split(","))
-        if domains is not None
-        else {}
-    )
-    each = named.pop(None, None)
-    return Rates(
-        own[1],
-        each,
-        {domain: interval for domain, interval in named.items() if domain is not None},
-    )
+    domain, interval = read_rate(whole) if whole is not None else (None, None)
+    if domain is not None:
+        remedy = "write it under `rate_per_domain`"
+        raise ValueError(f"`{whole}` is about a domain: {remedy}")
+    each: float | None = None
+    by_domain: dict[str, float] = {}
+    for text in domains.split(",") if domains is not None else ():
+        named, own = read_rate(text)
+        if named is None:
+            each = own
+        else:
+            by_domain[named] = own
+    return Rates(interval, each, by_domain)
 
 
 @dataclass
@@ -109,15 +106,16 @@ def pace(
     """
     made = Paced(lanes=dict(lanes))
     behind: Counter[str] = Counter()
+    soon = now + WINDOW_MS
     for number, domain in waiting:
-        if made.lanes.get("", 0) > now + WINDOW_MS:
+        if made.lanes.get("", 0) > soon:
             break
         interval = rates.of(domain)
         free = made.lanes.get(domain, 0)
-        if free > now + WINDOW_MS:
-            made.later[number] = round(
-                min(free + behind[domain] * (interval or 0), now + LONGEST_MS)
-            )
+        if free > soon:
+            # Each of those behind it is looked at when it is its own turn.
+            turn = free + behind[domain] * (interval or 0)
+            made.later[number] = round(min(turn, now + LONGEST_MS))
             behind[domain] += 1
             continue
         made.begin.append(number)

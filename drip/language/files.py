@@ -11,7 +11,7 @@ from pathlib import Path
 from drip.core.campaign import Campaign
 from drip.core.characters import hidden_in
 from drip.core.settings import Settings
-from drip.errors import Place, Problem, Problems
+from drip.errors import Place, Problem, Problems, position
 from drip.folders import names_in
 from drip.language.campaigns import build_campaign
 from drip.language.reader import SETTINGS_FILE, Document, parse, read
@@ -58,7 +58,7 @@ def load_folder(workspace: Path) -> Loaded:
             f"rename it to {path.stem}.yaml",
         )
         loaded.problems.append(Problem(place, sentence, help))
-    loaded.problems.sort(key=_position)
+    loaded.problems.sort(key=position)
     return loaded
 
 
@@ -84,11 +84,6 @@ def _load_campaign(path: Path, loaded: Loaded) -> None:
         return
     loaded.campaigns[key] = campaign
     loaded.texts[campaign.version] = document.text
-
-
-def _position(problem: Problem) -> tuple[str, int, int]:
-    place = problem.place
-    return place.file, place.line or 0, place.column or 0
 
 
 def load_text(key: str, text: str, settings: Settings) -> Campaign | None:
