@@ -8,8 +8,9 @@ They are checked against the fields there are. A line is a word that joins other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from drip.core.calendar import Duration
 from drip.core.conditions import (
@@ -24,7 +25,7 @@ from drip.core.conditions import (
     Tagged,
 )
 from drip.core.fields import Field, FieldKind
-from drip.errors import Place, nearest
+from drip.errors import Place
 from drip.language.comparisons import RANK, compared, one_of, ranked
 from drip.language.phrases import EVENT_NAME, duration
 from drip.language.reader import Data, Document, Route, declare, items_at
@@ -204,17 +205,22 @@ class _ConditionReader:
         if not isinstance(data, str) or not data.strip():
             self.document.problem(route, f"`{verb}:` takes a name, or a list of names")
             return None
-        try:
-            return VERB_READERS[verb](verb, data.strip(), self.scope, place)
-        except _UnknownName as unknown:
-            self.document.problem(
-                route,
-                str(unknown),
-                unknown.help,
-            )
-        except ValueError as wrong:
-            self.document.problem(route, str(wrong))
-        return None
+        name = data.strip()
+        if not self._is_declared(route, verb, name):
+            return None
+        read = partial(VERB_READERS[verb], verb, name, self.scope, place)
+        return self.document.attempt(route, read)
+
+    def _is_declared(self, route: Route, verb: str, name: str) -> bool:
+        """Whether the settings have what a verb names; else it is a problem."""
+        if verb not in DECLARED:
+            return True
+        what = DECLARED[verb]
+        known: frozenset[str] = getattr(self.scope.names, f"{what}s")
+        if name in known:
+            return True
+        self.document.unknown(route, what, name, known, declare(f"{what}s"))
+        return False
 
     def _verbs(
         self,
@@ -339,7 +345,7 @@ def _complete(parts: list[Condition | None]) -> tuple[Condition, ...]:
 
     Half a condition means another one.
     """
-    whole = tuple(part for part in parts if part)
+    whole = tuple(filter(None, parts))
     return whole if len(whole) == len(parts) else ()
 
 
@@ -355,28 +361,7 @@ def _words(data: Data) -> str:
 # --- verbs: what each makes of a name, or raises ValueError for
 
 
-class _UnknownName(ValueError):
-    """A name that is declared nowhere; `help` the remedy."""
-
-    def __init__(
-        self,
-        what: str,
-        name: str,
-        known: Iterable[str],
-        section: str,
-    ) -> None:
-        super().__init__(f"there is no {what} `{name}`")
-        self.help = nearest(name, known, what=f"{what}s") or declare(section)
-
-
-def _subscribed(
-    verb: str,
-    name: str,
-    scope: Scope,
-    place: Place,
-) -> Condition:
-    if name not in scope.names.topics:
-        raise _UnknownName("topic", name, scope.names.topics, "topics")
+def _subscribed(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     return Subscribed(
         topic=name,
         text=f"subscribed: {name}",
@@ -384,14 +369,7 @@ def _subscribed(
     )
 
 
-def _in_segment(
-    verb: str,
-    name: str,
-    scope: Scope,
-    place: Place,
-) -> Condition:
-    if name not in scope.names.segments:
-        raise _UnknownName("segment", name, scope.names.segments, "segments")
+def _in_segment(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     return Member(
         name=name,
         rank=None,
@@ -400,13 +378,7 @@ def _in_segment(
     )
 
 
-def _tagged(
-    verb: str,
-    name: str,
-    scope: Scope,
-    place: Place,
-) -> Condition:
-    # Nothing declares tags: any word may be one, put on by a step or by a file.
+def _tagged(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     return Tagged(
         tags=(name,),
         text=f"tagged: {name}",
@@ -414,14 +386,7 @@ def _tagged(
     )
 
 
-def _holds(
-    verb: str,
-    name: str,
-    scope: Scope,
-    place: Place,
-) -> Condition:
-    if name not in scope.names.coupons:
-        raise _UnknownName("coupon", name, scope.names.coupons, "coupons")
+def _holds(verb: str, name: str, scope: Scope, place: Place) -> Condition:
     return HoldsCoupon(
         coupon=name,
         text=f"holds coupon {name}",
@@ -516,6 +481,13 @@ def _of_message(name: str, scope: Scope) -> Iterator[tuple[str, str]]:
         yield "campaign", scope.campaign
 
 
+# What a verb names where the settings declare it, under a section of that name. Tags are
+# declared nowhere: any word may be one, put on by a step or by a file.
+DECLARED = {
+    "subscribed": "topic",
+    "in_segment": "segment",
+    "holds coupon": "coupon",
+}
 VERB_READERS: dict[str, Callable[[str, str, Scope, Place], Condition]] = {
     "subscribed": _subscribed,
     "in_segment": _in_segment,

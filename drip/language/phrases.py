@@ -23,6 +23,12 @@ from drip.core.message import Mailbox
 from drip.core.schedule import WEEKS_FROM, Cron, Once, Schedule, Weeks
 from drip.core.steps import DayWord, FixedTime, NextClock, Until
 
+
+def misread(text: str, why: str) -> ValueError:
+    """What to raise for a text that is not what it should be."""
+    return ValueError(f"`{text}` {why}")
+
+
 # --- lengths of time
 
 
@@ -53,16 +59,16 @@ def duration(text: str) -> Duration:
     """`2 hours`, `3 days`, `2 weeks`, `6 months`, `1 year`, `2 business days`."""
     found = LENGTH.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"`{text}` is not a length of time: {HOW_LONG}")
+        raise misread(text, f"is not a length of time: {HOW_LONG}")
     number, name = int(found[1]), found[3]
     if found[2]:
         return _business_days(text, number, name)
     if not number:
-        raise ValueError(f"`{text}` is no time at all: {HOW_LONG}")
+        raise misread(text, f"is no time at all: {HOW_LONG}")
     unit = UNITS[name]
     # Dates end with the year 9999: what is added to one must not lead past it.
     if number > unit.most:
-        raise ValueError(f"`{text}` is longer than 100 years")
+        raise misread(text, "is longer than 100 years")
     return Duration(
         months=number * unit.months,
         days=number * unit.days,
@@ -100,11 +106,11 @@ def minute(text: str) -> int:
     """`9:00` or `21:30`, as a minute of the day; `24:00` is the end of it."""
     found = re.fullmatch(r"(\d{1,2}):(\d\d)", text.strip())
     if not found:
-        raise ValueError(f"`{text}` {NO_TIME_OF_DAY}")
+        raise misread(text, NO_TIME_OF_DAY)
     minutes = int(found[2])
     whole = int(found[1]) * 60 + minutes
     if minutes > 59 or whole > MINUTES_A_DAY:
-        raise ValueError(f"`{text}` {NO_TIME_OF_DAY}")
+        raise misread(text, NO_TIME_OF_DAY)
     return whole
 
 
@@ -120,7 +126,7 @@ def clock_range(text: str) -> ClockRange:
     """`9:00-19:00`; may cross midnight."""
     opens, dash, closes = text.partition("-")
     if not dash:
-        raise ValueError(f"`{text}` is not a range of hours like 9:00-19:00")
+        raise misread(text, "is not a range of hours like 9:00-19:00")
     first, last = minute(opens), minute(closes)
     # `22:00-0:00` ends with the day.
     hours = ClockRange(
@@ -128,7 +134,7 @@ def clock_range(text: str) -> ClockRange:
         closes=last or MINUTES_A_DAY,
     )
     if hours.opens == hours.closes or first == MINUTES_A_DAY:
-        raise ValueError(f"`{text}` begins and ends at the same time")
+        raise misread(text, "begins and ends at the same time")
     return hours
 
 
@@ -188,7 +194,7 @@ def _cap(text: str) -> CapPhrase:
     if found := PER_LENGTH.fullmatch(text):
         length = duration(found[2])
         return _cap_of_length(text, int(found[1]), length)
-    raise ValueError(f"`{text}` is not a cap: {HOW_CAPPED}")
+    raise misread(text, f"is not a cap: {HOW_CAPPED}")
 
 
 def _cap_of_length(text: str, limit: int, length: Duration) -> CapPhrase:
@@ -196,7 +202,7 @@ def _cap_of_length(text: str, limit: int, length: Duration) -> CapPhrase:
         sentence = f"`{text}`: caps count days as they come"
         raise ValueError(f"{sentence}; write `per {length.business} days`")
     if length == Duration():
-        raise ValueError(f"`{text}` has an empty window")
+        raise misread(text, "has an empty window")
     # A window is counted in elapsed seconds or in local days, never in both.
     if length.seconds:
         return CapPhrase(limit, 0, length.seconds, text)
@@ -210,7 +216,7 @@ def when_capped(text: str) -> timedelta | None:
         return None
     if found := re.fullmatch(r"wait up to (.+)", text):
         return span(found[1])
-    raise ValueError(f"`{text}` is neither `skip` nor like `wait up to 2 days`")
+    raise misread(text, "is neither `skip` nor like `wait up to 2 days`")
 
 
 # --- schedules and moments
@@ -253,7 +259,7 @@ def schedule(text: str) -> Schedule:
     line = _cron_line(text) or text
     # CronSim takes a sixth field for seconds; nothing is sent by the second.
     if len(line.split()) != 5:
-        raise ValueError(f"`{text}` is not a schedule: {HOW_SCHEDULED}")
+        raise misread(text, f"is not a schedule: {HOW_SCHEDULED}")
     try:
         CronSim(line, datetime.combine(WEEKS_FROM, time()))
     except CronSimError as error:
@@ -338,14 +344,16 @@ def date_phrase(text: str) -> DatePhrase:
     raise ValueError(f"`{text}` is not a date field, nor like {example}")
 
 
+MOVED_BY = "a date moves by days, weeks, months or years"
+
+
 def _whole_days(text: str) -> Duration:
     """A length by which a date can be moved: a date has no hours."""
     length = duration(text)
-    units = "a date moves by days, weeks, months or years"
     if length.business:
-        raise ValueError(f"`{text}`: {units}")
+        raise ValueError(f"`{text}`: {MOVED_BY}")
     if length.seconds:
-        raise ValueError(f"`{text}` is shorter than a day; {units}")
+        raise misread(text, f"is shorter than a day; {MOVED_BY}")
     return length
 
 
@@ -400,14 +408,16 @@ def _next_clock(found: re.Match[str]) -> NextClock | None:
 # --- what else stands in a file
 
 
+GOOD_FOR_DAYS = "a coupon is good until the end of a day; write `in 1 day` or more"
+
+
 def expires(text: str) -> Duration | None:
     """`in 30 days`, or `never` (None)."""
     if text == "never":
         return None
     length = duration(text.removeprefix("in "))
     if length.seconds:
-        sentence = f"`{text}`: a coupon is good until the end of a day"
-        raise ValueError(f"{sentence}; write `in 1 day` or more")
+        raise ValueError(f"`{text}`: {GOOD_FOR_DAYS}")
     return length
 
 
@@ -417,7 +427,7 @@ def points(text: str) -> int:
     number = int(found[2]) if found else 0
     # Redeeming a negative number would add.
     if not found or number == 0 or (found[1] and number < 0):
-        raise ValueError(f"`{text}` is no number of points like `50` or `redeem 100`")
+        raise misread(text, "is no number of points like `50` or `redeem 100`")
     return -number if found[1] == "redeem" else number
 
 
@@ -425,7 +435,7 @@ def winner(text: str) -> Duration:
     """`goal after 14 days`."""
     found = re.fullmatch(r"goal after (.+)", text.strip())
     if not found:
-        raise ValueError(f"`{text}` is not like `goal after 14 days`")
+        raise misread(text, "is not like `goal after 14 days`")
     return duration(found[1])
 
 
@@ -433,7 +443,7 @@ def percent(text: str) -> float:
     """`10%` as 0.1."""
     found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip())
     if not found or float(found[1]) > 100:
-        raise ValueError(f"`{text}` is not a share like `10%`")
+        raise misread(text, "is not a share like `10%`")
     return float(found[1]) / 100
 
 
@@ -441,7 +451,7 @@ def count(text: str) -> int:
     """A whole number."""
     # Nine digits fit the database's integers of 32 bits.
     if not re.fullmatch(r"\d{1,9}", text.strip()):
-        raise ValueError(f"`{text}` is not a whole number")
+        raise misread(text, "is not a whole number")
     return int(text)
 
 
@@ -451,7 +461,7 @@ EVENT_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 def event_name(text: str) -> str:
     """`order.placed`."""
     if not EVENT_NAME.fullmatch(text):
-        raise ValueError(f"`{text}` is not an event's name like `order.placed`")
+        raise misread(text, "is not an event's name like `order.placed`")
     return text
 
 
@@ -481,6 +491,6 @@ def priority(text: str) -> int:
         return PRIORITIES[text]
     if re.fullmatch(r"\d{1,3}", text) and int(text) <= 100:
         return int(text)
-    raise ValueError(
-        f"`{text}` is not a priority: low, normal, high, or a number from 0 to 100"
+    raise misread(
+        text, "is not a priority: low, normal, high, or a number from 0 to 100"
     )

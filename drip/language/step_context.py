@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from drip.core.campaign import DateTrigger, Trigger
 from drip.core.characters import hidden_in
@@ -161,7 +161,7 @@ class StepContext:
         )
 
 
-def _is_word(item: object) -> bool:
+def _is_word(item: object) -> TypeGuard[str]:
     # PostgreSQL keeps no text that holds a NUL.
     return isinstance(item, str) and bool(item.strip()) and "\0" not in item
 
