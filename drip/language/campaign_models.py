@@ -286,7 +286,7 @@ class WaitModel(StepModel):
 
 
 class WaitForModel(StepModel):
-    # Only events after the run came here count; an older one would let it pass at once.
+    # Events since the run began count: somebody may have answered before this step.
     wait_for: Event = key(..., "The event that is waited for", "survey.answered")
     where: Condition = key(
         None, "Conditions on the event's fields", {"survey.score": "at most 2"}
@@ -325,7 +325,7 @@ class ArmModel(Model):
 
 
 class SplitModel(StepModel):
-    # An arm is drawn by a hash of contact and step: a second run meets the same one.
+    # An arm is drawn by a hash of contact and step: a second run takes the same one.
     split: Shares = key(
         ..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}]
     )
