@@ -712,7 +712,7 @@ def test_erased_people_of_an_older_database_are_told_by_their_keys(
             text("INSERT INTO links VALUES ('ab', 'https://maple.example')")
         )
         connection.execute(
-            text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')")
+            text("INSERT INTO webhook_outbox VALUES (1, 'unsubscribed', 1700000000000, '{}')")
         )
     migrate(database)
     with database.read() as connection:
