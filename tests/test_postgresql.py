@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from drip.core.shortage import Shortage
-from drip.daemon import Daemon, Doubt, Trust
+from drip.daemon import ClockOrRestoreSuspected, Daemon, Trust
 from drip.errors import DripError
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database, open_database, server, upgrade
@@ -203,7 +203,7 @@ def test_a_backup_put_back_is_noticed_and_holds_what_may_have_left(
     made.database.close()
     postgresql.put_back(address, backup)
     clock[0] += timedelta(hours=1)
-    with pytest.raises(Doubt, match="put back"):
+    with pytest.raises(ClockOrRestoreSuspected, match="put back"):
         once()
     assert once(Trust(database=True)) == 0
     assert len(list((tmp_path / "out").glob("*.eml"))) == 1

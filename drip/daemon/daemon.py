@@ -1,7 +1,8 @@
 """`drip run`: a heartbeat that plans and dispatches. Holds no state worth saving.
 
 APScheduler repeats its tasks (`rhythm`): the beat, telling of alarms, telling other programs, sending what people asked for,
-clearing what is left of erased people. Whatever goes wrong in one of them is told once, and it goes on; but for a `Doubt`, which
+clearing what is left of erased people. Whatever goes wrong in one of them is told once, and it goes on; but for a
+`ClockOrRestoreSuspected`, which
 ends the daemon before it sends.
 """
 
