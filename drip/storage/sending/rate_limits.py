@@ -77,8 +77,8 @@ def read(
 ) -> dict[str, float]:
     """When the next message of a channel, and to these of its domains, may begin.
 
-    As `core.rates.Paced` has it: milliseconds with their fractions, since at a
-    thousand messages a second the next instant is always between two of them.
+    As `core.rates.Paced` has it: milliseconds with their fractions, since a lane moves
+    on by its interval, which at 3 a second is 333.3 of them.
     """
     asked = json.dumps(sorted({"", *domains}))
     lanes = _LANES.rows(connection, of_channel=channel, domains=asked)
