@@ -95,6 +95,11 @@ class Answers:
         # The newest whose settings could be read.
         self._in_force: Workspace | None = None
 
+    def close(self) -> None:
+        """Closes the database, if it was opened."""
+        if self._database is not None:
+            self._database.close()
+
     def look(self) -> None:
         """Reads the files again if they have changed. Raises DripError if there are none any more."""
         seen = fingerprint_of(self._root, self._environment)

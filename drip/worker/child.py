@@ -43,7 +43,7 @@ def serve(
         lambda what: send(pipe, FrameKind.NOTE, what.encode("utf-8", "replace")),
     )
     kind = FrameKind.BEGUN
-    with contextlib.suppress(OSError):
+    with contextlib.closing(answers), contextlib.suppress(OSError):
         while kind is not FrameKind.OUT_OF_MEMORY:
             _, question = receive(lambda length: _taken(pipe, length))
             kind, answer = _answer(pipe, answers, question)
