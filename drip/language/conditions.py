@@ -345,7 +345,7 @@ def _complete(parts: list[Condition | None]) -> tuple[Condition, ...]:
 
     Half a condition means another one.
     """
-    whole = tuple(filter(None, parts))
+    whole = tuple(part for part in parts if part)
     return whole if len(whole) == len(parts) else ()
 
 
