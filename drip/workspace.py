@@ -35,7 +35,7 @@ from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import DatabaseServer, open_database, server
 from drip.storage.people import erasing
-from drip.storage.people.people import contacts_by_id
+from drip.storage.people.contacts import contacts_by_id
 
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
 OWN, OUT = ".drip", ".drip/out"
