@@ -175,25 +175,29 @@ def ranked(field: Field, found: re.Match[str], place: Place) -> Member:
 
     Raises ValueError where the field is no number of a contact, or it is no rank.
     """
-    text, kind, percent = found[0], found[1], int(found[2])
+    _check_rank(field, found)
+    rank = Rank(
+        field=field.name,
+        kind="top" if found[1] == "top" else "makes",
+        percent=int(found[2]),
+    )
+    return Member(
+        name=rank.name,
+        rank=rank,
+        text=found[0],
+        place=place,
+    )
+
+
+def _check_rank(field: Field, found: re.Match[str]) -> None:
+    text, percent = found[0], int(found[2])
     of_contact = field.name.startswith(("contact.", "counter."))
     if not of_contact or field.kind not in ("number", "money"):
         sentence = f"`{text}` ranks contacts by a number of theirs"
         raise ValueError(f"{sentence}, and {field.name} is a {field.kind}")
     # `top 20% of total` mixes up heads and sums: each may mean quite other people.
-    mixed_up = (kind == "makes") != bool(found[3])
+    mixed_up = (found[1] == "makes") != bool(found[3])
     if mixed_up or not 0 < percent <= 100:
         raise ValueError(
             f"`{text}` is not a rank like `top 20%` or `makes 80% of total`"
         )
-    rank = Rank(
-        field=field.name,
-        kind="top" if kind == "top" else "makes",
-        percent=percent,
-    )
-    return Member(
-        name=rank.name,
-        rank=rank,
-        text=text,
-        place=place,
-    )

@@ -112,14 +112,7 @@ def read_data(
     found = DataSection({"contact": {known.name: known for known in BUILT_IN}})
     written: dict[str, Data] = {}
     for owner, own in declared.items():
-        if not NAME.fullmatch(owner) or owner in TAKEN_KINDS:
-            sentence = f"`{owner}` cannot name a kind of record: small letters, digits"
-            document.problem(
-                ("data", owner),
-                f"{sentence} and _, and no word of drip's own",
-                "name it after the thing, as `vehicle` or `lease`",
-                key=True,
-            )
+        if not _may_own(document, owner):
             continue
         fields = found.fields.setdefault(owner, {"key": Field("key", "text")})
         for name, data in own.items():
@@ -131,6 +124,20 @@ def read_data(
                 fields[name] = known
     _Resolver(document, found, written).resolve()
     return found
+
+
+def _may_own(document: Document, owner: str) -> bool:
+    """Whether a kind of record can have this name."""
+    if NAME.fullmatch(owner) and owner not in TAKEN_KINDS:
+        return True
+    sentence = f"`{owner}` cannot name a kind of record: small letters, digits"
+    document.problem(
+        ("data", owner),
+        f"{sentence} and _, and no word of drip's own",
+        "name it after the thing, as `vehicle` or `lease`",
+        key=True,
+    )
+    return False
 
 
 def _may_be_called(
@@ -373,14 +380,21 @@ class _Resolver:
         plus = parse_number(found["plus"]) if found["plus"] else 0
         if base in numbers:
             return Reaches(meter, base, None, plus)
+        return Reaches(meter, None, self._read_on(owner, meter, base), plus)
+
+    def _read_on(self, owner: str, meter: str, base: str) -> str:
+        """The date on which a meter was read, by `DATE_METER`."""
+        fields = self.found.fields[owner]
         dates = _of_kinds(fields, "date")
         day = base.removesuffix(f"_{meter}")
         # `last_service_odometer` is what the meter showed on the day of `last_service`.
         if day != base and day in dates:
-            return Reaches(meter, None, day, plus)
-        known = [*numbers, *(f"{name}_{meter}" for name in dates)]
+            return day
+        known = _of_kinds(fields, "number", "money")
+        known += [f"{name}_{meter}" for name in dates]
         raise _Wrong(
-            f"`{base}` is not a number of {owner}", nearest(base, known, what="numbers")
+            f"`{base}` is not a number of {owner}",
+            nearest(base, known, what="numbers"),
         )
 
 

@@ -145,23 +145,10 @@ class _Given:
         name: str,
         text: Any,
     ) -> str | None:
+        """A field's value as written; None where it cannot be given."""
         here: Route = (owner, name)
         known = self.settings.fields.get(owner, {})
-        if f"{owner}.{name}" in self.settings.derived:
-            self._problem(
-                here,
-                f"`{name}` follows from other fields, so it cannot be given",
-                "give those that it follows from",
-                key=True,
-            )
-            return None
-        if name not in known:
-            self._problem(
-                here,
-                f"there is no field `{owner}.{name}`",
-                nearest(name, known, what="fields"),
-                key=True,
-            )
+        if not self._can_be_given(owner, name):
             return None
         if not isinstance(text, str):
             self._problem(here, "a plain value is expected here")
@@ -174,6 +161,26 @@ class _Given:
             self._problem(here, str(wrong))
             return None
         return text
+
+    def _can_be_given(self, owner: str, name: str) -> bool:
+        known = self.settings.fields.get(owner, {})
+        if f"{owner}.{name}" in self.settings.derived:
+            self._problem(
+                (owner, name),
+                f"`{name}` follows from other fields, so it cannot be given",
+                "give those that it follows from",
+                key=True,
+            )
+            return False
+        if name not in known:
+            self._problem(
+                (owner, name),
+                f"there is no field `{owner}.{name}`",
+                nearest(name, known, what="fields"),
+                key=True,
+            )
+            return False
+        return True
 
     def counters(self) -> dict[str, int]:
         """What counters stand at."""

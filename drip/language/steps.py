@@ -48,6 +48,15 @@ class Label:
         return here.position
 
 
+@dataclass
+class _Ways:
+    """The ways of a branch that are read so far; `otherwise` is the one that is left."""
+
+    arms: list[tuple[Condition, Label]] = field(default_factory=list)
+    otherwise: Label | None = None
+    broken: bool = False
+
+
 # What makes a step once all labels have their positions.
 Maker = Callable[[], Step]
 
@@ -251,33 +260,43 @@ class StepReader:
                 "add `- if:` with `then:`",
             )
             return None
-        arms: list[tuple[Condition, Label] | None] = []
-        otherwise: Label | None = None
-        for arm_route, data in items_at(here, model.branch):
-            arm = read_model(models.ArmModel, self._document, data, arm_route)
-            if otherwise is not None:
-                self.context.problem(
-                    arm_route,
-                    "nothing after `else:` is ever looked at",
-                    "put `else:` last",
-                )
-            if arm is not None and is_else(arm):
-                otherwise = self._block((*arm_route, "else"), arm.otherwise, after)
-            else:
-                arms.append(self._arm(arm_route, arm, after))
-        good = [arm for arm in arms if arm]
-        if len(good) < len(arms):
+        ways = _Ways()
+        for way_route, data in items_at(here, model.branch):
+            self._way(way_route, data, after, ways)
+        if ways.broken:
             return None
-        return self._branching(route, good, otherwise or after)
+        return self._branching(route, ways.arms, ways.otherwise or after)
+
+    def _way(
+        self,
+        route: Route,
+        data: Data,
+        after: Label,
+        ways: _Ways,
+    ) -> None:
+        """Reads one way of a branch and puts it to those before it."""
+        model = read_model(models.ArmModel, self._document, data, route)
+        if ways.otherwise is not None:
+            self.context.problem(
+                route,
+                "nothing after `else:` is ever looked at",
+                "put `else:` last",
+            )
+        if model is not None and is_else(model):
+            ways.otherwise = self._block((*route, "else"), model.otherwise, after)
+            return
+        arm = self._arm(route, model, after) if model else None
+        if arm:
+            ways.arms.append(arm)
+        else:
+            ways.broken = True
 
     def _arm(
         self,
         route: Route,
-        arm: models.ArmModel | None,
+        arm: models.ArmModel,
         after: Label,
     ) -> tuple[Condition, Label] | None:
-        if arm is None:
-            return None
         if arm.condition is None or "otherwise" in arm.model_fields_set:
             self.context.problem(
                 route, "each way of a `branch:` has `if:` with `then:`, or `else:`"
@@ -371,20 +390,28 @@ def read_step(document: Document, route: Route, data: Data) -> models.StepModel 
             f"a step is a verb and its value: {', '.join(VERBS)}",
         )
         return None
-    verb = next((verb for verb in VERBS if verb in data), None)
+    verb = _verb_of(document, route, data)
     if verb is None:
-        first = next(iter(data), "")
-        document.problem(
-            (*route, first),
-            f"there is no step `{first}`",
-            nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
-            key=True,
-        )
         return None
     # `- end:` has no value, and a key with none is a mistake elsewhere.
     if verb == "end" and not data["end"]:
         data = {name: value for name, value in data.items() if name != "end"}
     return read_model(models.STEPS[verb], document, data, route)
+
+
+def _verb_of(document: Document, route: Route, data: dict[str, Data]) -> str | None:
+    """What a step does; None where no key of it says so, which is a problem then."""
+    for verb in VERBS:
+        if verb in data:
+            return verb
+    first = next(iter(data), "")
+    document.problem(
+        (*route, first),
+        f"there is no step `{first}`",
+        nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
+        key=True,
+    )
+    return None
 
 
 def is_else(arm: models.ArmModel) -> bool:
@@ -398,15 +425,7 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
     place = context.place(route)
     if not model.wait.startswith("until "):
         length = context.attempt(here, lambda: phrases.duration(model.wait))
-        return (
-            Wait(
-                id="",
-                place=place,
-                duration=length,
-            )
-            if length
-            else None
-        )
+        return Wait(id="", place=place, duration=length) if length else None
     text = model.wait.removeprefix("until ")
     found = context.attempt(here, lambda: phrases.until(text))
     moment: Until | None

@@ -195,19 +195,25 @@ class TriggerReader:
         owner = phrase.field.partition(".")[0]
         if not self._can_hang_on(phrase.field, owner):
             return None
-        moved = phrase.offset != Duration()
-        base = self.settings.fields[owner].get(known.field.partition(".")[2])
-        is_birthday = base is not None and base.kind == "birthday"
+        is_birthday = self._is_birthday(known.field)
         if is_birthday and "feb_29" not in self.model.model_fields_set:
             self._note_leap_day()
-        steps = (*known.steps, phrase.offset) if moved else known.steps
-        return DateTrigger(
+        name, date = phrase.field, known
+        if phrase.offset != Duration():
             # A step's `at:` counts from the date itself: a moved one has no name.
-            "" if moved else phrase.field,
-            DateField(known.field, steps),
+            name = ""
+            date = DateField(known.field, (*known.steps, phrase.offset))
+        return DateTrigger(
+            name=name,
+            date=date,
             yearly=is_birthday or self.model.repeat == "yearly",
             feb_29=self.model.feb_29,
         )
+
+    def _is_birthday(self, full: str) -> bool:
+        owner, _, name = full.partition(".")
+        known = self.settings.fields[owner].get(name)
+        return known is not None and known.kind == "birthday"
 
     def _can_hang_on(self, name: str, owner: str) -> bool:
         """Whether the date belongs to whatever the campaign runs for."""

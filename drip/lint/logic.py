@@ -306,11 +306,7 @@ def _reminder(
     campaign: Campaign, settings: Settings, others: Campaigns
 ) -> Iterator[Problem]:
     """A reminder of an implied topic that is dropped when promotions come first."""
-    topic = settings.topics.get(campaign.topic or "")
-    drops = campaign.wait_when_capped is None
-    if not isinstance(campaign.trigger, DateTrigger) or not drops:
-        return
-    if topic is None or topic.opt_in != "implied":
+    if not _is_reminder(campaign, settings) or campaign.wait_when_capped is not None:
         return
     shared = [cap for cap in _applying(campaign, settings) if cap.scope == "all"]
     first = _promotions_before(campaign, settings, others)
@@ -321,6 +317,14 @@ def _reminder(
             campaign.place,
             f"{rule}, and this reminder is skipped then",
         )
+
+
+def _is_reminder(campaign: Campaign, settings: Settings) -> bool:
+    """Whether it is about something due that nobody has to ask for."""
+    topic = settings.topics.get(campaign.topic or "")
+    if topic is None or topic.opt_in != "implied":
+        return False
+    return isinstance(campaign.trigger, DateTrigger)
 
 
 def _promotions_before(
@@ -353,22 +357,25 @@ def _reserve(
         return
     lower = _lower(campaign, others)
     due = [_rough_days(step) for step in _sends(campaign)]
+    date = campaign.trigger.name or "date"
     for cap in _applying(campaign, settings):
-        # In whole days, begun ones counted.
-        window = cap.days or -(-cap.seconds // SECONDS_A_DAY)
-        shut = _shut_days(due, campaign.reserve.days, window)
-        fills = 0 < cap.limit <= _most_due(due, window)
-        if lower and fills and len(shut) > LONG_SHUT:
+        shut = _days_shut(cap, due, campaign.reserve)
+        if lower and shut > LONG_SHUT:
             nothing = f"by `{cap.text}` nothing of {', '.join(lower)} leaves"
-            around = (
-                f"on {len(shut)} days around each {campaign.trigger.name or 'date'}"
-            )
             yield finding(
                 "reserve-starves",
                 campaign.place,
-                f"{nothing} {around}",
+                f"{nothing} on {shut} days around each {date}",
                 help=f"see {cap.place}",
             )
+
+
+def _days_shut(cap: Cap, due: list[int], reserve: timedelta) -> int:
+    """On how many days a cap is full, or its places are kept."""
+    # In whole days, begun ones counted.
+    window = cap.days or -(-cap.seconds // SECONDS_A_DAY)
+    fills = 0 < cap.limit <= _most_due(due, window)
+    return len(_shut_days(due, reserve.days, window)) if fills else 0
 
 
 def _lower(campaign: Campaign, others: Campaigns) -> list[str]:

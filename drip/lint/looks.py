@@ -159,26 +159,29 @@ def is_vague(text: str) -> bool:
 
 
 def _html(source: Source) -> Iterator[Problem]:
+    yield from _tags(source)
+    yield from _language(source)
+    for number, sentence in low_contrasts(source.body):
+        line = source.first_line + number - 1
+        yield finding("low-contrast", Place(source.name, line), sentence)
+
+
+def _tags(source: Source) -> list[Problem]:
     reader = _Page(source)
     # What stands in a tag of Jinja is no HTML; its lines still count.
     reader.feed(replace_tags(source.body, lambda tag: "x" + "\n" * tag.count("\n")))
     reader.close()
-    yield from reader.problems
-    first = Place(source.name, source.first_line)
+    return reader.problems
+
+
+def _language(source: Source) -> Iterator[Problem]:
     # A part of a page takes its language from the layout.
     is_whole = "<html" in source.body.lower()
     if is_whole and not PAGE_LANGUAGE.search(source.body):
         yield finding(
             "no-lang",
-            first,
+            Place(source.name, source.first_line),
             "the page does not say its language",
-        )
-    for number, sentence in low_contrasts(source.body):
-        line = source.first_line + number - 1
-        yield finding(
-            "low-contrast",
-            Place(source.name, line),
-            sentence,
         )
 
 
