@@ -146,6 +146,7 @@ def read_webhooks(document: Document, model: SettingsModel) -> dict[str, Webhook
 
 
 def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
+    """One program, with what it wants to hear."""
     route: Route = ("webhooks", name)
     kinds = _kinds(document, (*route, "on"), model.on)
     if not model.secret.startswith("secret:"):

@@ -224,6 +224,7 @@ class _Resolver:
     _broken: set[str] = field(default_factory=set)
 
     def resolve(self) -> None:
+        """Reads all of them."""
         for full in self.written:
             self._one(full)
 
@@ -253,6 +254,7 @@ class _Resolver:
         return self.found.derived.get(full)
 
     def _fail_circle(self, full: str) -> None:
+        """Says by which fields a field follows from itself."""
         circle = [*self._open[self._open.index(full) :], full]
         self._broken.add(full)
         self.document.problem(
@@ -267,6 +269,7 @@ class _Resolver:
         sentence: str,
         help: str | None = None,
     ) -> None:
+        """Says what is wrong with a field, once."""
         # One that follows from a broken one has been marked so, and is said by that.
         if full not in self._broken:
             self.document.problem(
@@ -277,10 +280,12 @@ class _Resolver:
         self._broken.add(full)
 
     def _route(self, full: str) -> Route:
+        """Where a field stands in the file."""
         owner, _, name = full.partition(".")
         return ("data", owner, name)
 
     def _read(self, owner: str, data: Data) -> Derived:
+        """A field from its phrase. Raises ValueError."""
         if isinstance(data, dict):
             return self._extreme(owner, data)
         text = str(data)
@@ -355,6 +360,7 @@ class _Resolver:
         return DateField(full, steps)
 
     def _dates(self, owner: str) -> Iterator[str]:
+        """The names that a date of an owner can have, for what is misspelt."""
         for name, known in self.found.fields[owner].items():
             if known.kind == "date":
                 yield name
@@ -399,6 +405,7 @@ class _Resolver:
 
 
 def _of_kinds(fields: Mapping[str, Field], *kinds: FieldKind) -> list[str]:
+    """The names of fields of these kinds, in the order of the file."""
     return [name for name, known in fields.items() if known.kind in kinds]
 
 

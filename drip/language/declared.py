@@ -86,6 +86,7 @@ def read_surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
 
 
 def _survey(document: Document, key: str, model: SurveyModel) -> Survey | None:
+    """One survey; None where its scores are no range."""
     route: Route = ("surveys", key)
     found = SCORES.fullmatch(model.scores)
     lowest, highest = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -128,6 +129,7 @@ def read_counters(
 
 
 def _counter(document: Document, key: str, model: CounterModel) -> Counter:
+    """One counter with the events that change it."""
     route: Route = ("counters", key)
     return Counter(
         key=key,
@@ -146,6 +148,7 @@ def _is_field(key: str, data: DataSection) -> bool:
 
 
 def _events(document: Document, route: Route, data: Any) -> tuple[str, ...]:
+    """The events of a key, one or a list."""
     found: list[str] = []
     for _, item in items_at(route, data):
         try:
@@ -236,6 +239,7 @@ def read_holidays(document: Document, data: Any) -> frozenset[date]:
 
 
 def _of_country(document: Document, route: Route, code: str) -> set[date]:
+    """The holidays of a country, from 2020 to 2050; none where it is not known."""
     # Slow to import, and few workspaces want it.
     import holidays
 

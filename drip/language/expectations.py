@@ -66,6 +66,7 @@ def read_tests(
 
 
 def _check_until(document: Document, route: Route, model: TestModel) -> None:
+    """That a test ends within a time that can be played."""
     times = [*model.happens, *model.expect]
     days = [day for text in times if (day := _day(text))]
     if model.until and days and (model.until - min(days)).days > MOST_DAYS:
@@ -83,6 +84,7 @@ def _test(
     given: _Given,
     model: TestModel,
 ) -> CampaignTest:
+    """One test from its parts."""
     given.check_names()
     return CampaignTest(
         name=name,
@@ -163,6 +165,7 @@ class _Given:
         return text
 
     def _can_be_given(self, owner: str, name: str) -> bool:
+        """Whether a field is one of the file's own, and not worked out."""
         known = self.settings.fields.get(owner, {})
         if f"{owner}.{name}" in self.settings.derived:
             self._problem(
@@ -258,6 +261,7 @@ class _Given:
 def _happens(
     document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Happening]:
+    """`happens:`, the events in the order of the file."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for item_route, item in items_at((*route, text), value):
@@ -283,6 +287,7 @@ def _event_of(item: Data) -> tuple[str, dict[str, str]]:
 def _expect(
     document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Expected]:
+    """`expect:`, the lines of the timeline."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for item_route, item in items_at((*route, text), value):
@@ -307,6 +312,7 @@ def _day(text: str) -> date | None:
 
 
 def _wall(document: Document, route: Route, text: str) -> datetime | None:
+    """The time of a line, on the sample contact's clock."""
     try:
         return phrases.date_time(text)
     except ValueError:

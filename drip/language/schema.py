@@ -88,6 +88,7 @@ def settings_schema(workspace: EditorNames) -> Schema:
 
 
 def _pattern(text: str) -> Schema:
+    """A text of which all of it fits a pattern."""
     return {"type": "string", "pattern": f"^({text})$"}
 
 
@@ -97,10 +98,12 @@ def _names(names: Collection[str]) -> Schema:
 
 
 def _or_list(one: Schema) -> Schema:
+    """One of something, or a list of them."""
     return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
 def _of_pattern(text: str) -> Callable[[_Maker], Schema]:
+    """The maker of a kind that does not depend on the workspace."""
     return lambda maker: _pattern(text)
 
 
@@ -141,6 +144,7 @@ class _Maker:
         return schema | ({"required": required} if required else {})
 
     def _field(self, field: FieldInfo) -> Schema:
+        """A key with what editors show of it."""
         schema = self._marked(field.metadata)
         made = dict(schema or self._annotation(field.annotation))
         if field.description:
@@ -203,6 +207,7 @@ class _Maker:
         }
 
     def _condition(self) -> Schema:
+        """A mapping of conditions."""
         owners = "|".join(self.names.fields)
         return {
             "type": "object",
@@ -265,6 +270,7 @@ class _Maker:
     # --- what refers to the workspace
 
     def dates(self) -> Schema:
+        """A date of the workspace, or one that is moved."""
         names = sorted([*self.workspace.settings.dates, COUPON_EXPIRES])
         either = "|".join(names).replace(".", r"\.")
         return {
@@ -275,13 +281,16 @@ class _Maker:
         }
 
     def events(self) -> Schema:
+        """An event that has come in, or any name that one can have."""
         known = sorted(self.workspace.events)
         return {"anyOf": [*([{"enum": known}] if known else []), _pattern(EVENT)]}
 
     def templates(self) -> Schema:
+        """A template of the workspace."""
         return _names(self.workspace.templates)
 
     def folders(self) -> Schema:
+        """A folder of dated texts."""
         return _names(self.workspace.folders)
 
 

@@ -78,6 +78,7 @@ class StepReader:
 
     @property
     def _document(self) -> Document:
+        """The file."""
         return self.context.document
 
     # --- laying out
@@ -205,6 +206,7 @@ class StepReader:
         model: models.WaitForModel,
         after: Label,
     ) -> Label:
+        """What comes when the time is up: `end`, steps, or what follows anyway."""
         here: Route = (*route, "else")
         if model.otherwise is None:
             return after
@@ -297,6 +299,7 @@ class StepReader:
         arm: models.ArmModel,
         after: Label,
     ) -> tuple[Condition, Label] | None:
+        """`if:` with `then:`; None where it is broken."""
         if arm.condition is None or "otherwise" in arm.model_fields_set:
             self.context.problem(
                 route, "each way of a `branch:` has `if:` with `then:`, or `else:`"
@@ -312,6 +315,7 @@ class StepReader:
         arms: list[tuple[Condition, Label]],
         otherwise: Label,
     ) -> Maker:
+        """The step of some arms; `otherwise` where none of them holds."""
         place = self.context.place(route)
         return lambda: Branch(
             id="",
@@ -349,12 +353,14 @@ class StepReader:
         model: models.SplitModel,
         after: Label,
     ) -> Iterator[tuple[float, Label]]:
+        """The arms of a split with their shares, laid out."""
         for arm_route, data in items_at(route, model.split):
             arm = read_model(models.ShareModel, self._document, data, arm_route)
             if arm:
                 yield arm.share, self._block((*arm_route, "then"), arm.then, after)
 
     def _check_total(self, route: Route, total: float) -> None:
+        """That everybody is in one of the arms."""
         if abs(total - 1) > SHARES_MAY_DIFFER:
             self.context.problem(
                 route,
@@ -364,6 +370,7 @@ class StepReader:
             )
 
     def _winner(self, route: Route, model: models.SplitModel) -> Duration | None:
+        """After how long the arm with most goals takes all."""
         text = model.winner
         if text is None:
             return None

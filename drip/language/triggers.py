@@ -79,6 +79,7 @@ class TriggerReader:
         )
 
     def _check_keys(self, kind: str) -> None:
+        """That no key stands there that this trigger does not know."""
         for name, owner in BELONGS_TO.items():
             if name in self.model.model_fields_set and kind != owner:
                 self._problem(
@@ -88,6 +89,7 @@ class TriggerReader:
                 )
 
     def _check_owner(self, kind: str) -> None:
+        """That what starts a run belongs to what it is for."""
         # A contact that comes into a segment does so once, whatever it owns.
         if self.record and kind in ("segment", "counter"):
             sentence = f"a {kind} is the contact's"
@@ -101,15 +103,18 @@ class TriggerReader:
     # --- one of each kind
 
     def schedule(self) -> Trigger:
+        """`schedule: every Thursday at 10:00`."""
         assert self.model.schedule is not None
         return ScheduleTrigger(self.model.schedule)
 
     def event(self) -> Trigger:
+        """`event: order.placed`, with `where:`."""
         assert self.model.event is not None
         event = self.model.event
         return EventTrigger(event, self._where(event))
 
     def _where(self, event: str) -> Condition | None:
+        """The conditions on the event's fields."""
         if self.model.where is None:
             return None
         # `total` of `order.placed` is called `order.total`, and `event.total` anywhere.
@@ -123,6 +128,7 @@ class TriggerReader:
         return condition(self.document, ("trigger", "where"), self.model.where, scope)
 
     def segment(self) -> Trigger:
+        """`segment: lapsed_best`."""
         assert self.model.segment is not None
         name, known = self.model.segment, self.settings.segments
         if name not in known:
@@ -136,6 +142,7 @@ class TriggerReader:
         return SegmentTrigger(name)
 
     def counter(self) -> Trigger | None:
+        """`counter: coffee_card`, with `reaches:`."""
         assert self.model.counter is not None
         name, known = self.model.counter, self.settings.counters
         if name not in known:
@@ -180,6 +187,7 @@ class TriggerReader:
     # --- dates
 
     def date(self) -> Trigger | None:
+        """`date: contact.birthday`, `date: 6 months after vehicle.last_service`."""
         assert self.model.date is not None
         phrase = self.model.date
         known = self.settings.date_field(phrase.field)
@@ -211,6 +219,7 @@ class TriggerReader:
         )
 
     def _is_birthday(self, full: str) -> bool:
+        """Whether a field comes round every year."""
         owner, _, name = full.partition(".")
         known = self.settings.fields[owner].get(name)
         return known is not None and known.kind == "birthday"
@@ -234,6 +243,7 @@ class TriggerReader:
         return True
 
     def _note_leap_day(self) -> None:
+        """Notes what becomes of February 29."""
         sentence = "what becomes of February 29 in other years is left to drip"
         self.document.problem(
             ("trigger", "date"),
@@ -269,4 +279,5 @@ TRIGGER_READERS: dict[str, Callable[[TriggerReader], Trigger | None]] = {
 
 
 def _count(data: Any) -> int:
+    """A whole number. Raises ValueError."""
     return phrases.count(plain(data))

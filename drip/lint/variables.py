@@ -73,6 +73,7 @@ def unknown_name(settings: Settings, campaign: Campaign, used: Used) -> Problem 
 
 
 def _unknown_root(roots: Collection[str], used: Used) -> Problem:
+    """That a template knows nothing by a name."""
     # `_` and digits begin names that Jinja makes for itself.
     names = [root for root in roots if not root.startswith(("_", "0"))]
     known = "`contact`, the record, `event`, `issue`, `business`"
@@ -91,6 +92,7 @@ def roots_of(settings: Settings, campaign: Campaign) -> set[str]:
 
 
 def _roots_of(settings: Settings, campaign: Campaign) -> Iterator[str]:
+    """The names that a campaign gives its templates."""
     if campaign.for_each:
         yield campaign.for_each
     if isinstance(campaign.trigger, EventTrigger):
