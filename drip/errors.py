@@ -38,6 +38,7 @@ class DripError(Exception):
         self, sentence: str, *, help: str | None = None, place: Place | None = None
     ) -> None:
         super().__init__(sentence)
+        # Commands, pages and logs show the parts in different ways.
         self.sentence = sentence
         self.help = help
         self.place = place

@@ -83,6 +83,7 @@ def _points(
     context: StepContext, route: Route, model: models.PointsModel
 ) -> Step | None:
     """`points: 50` or `points: redeem 100`, to one of the counters."""
+    # Both are looked at, so that one look finds both problems.
     amount = context.attempt((*route, "points"), lambda: phrases.points(model.points))
     counter = _counter(context, route, model)
     if amount is None or counter is None:

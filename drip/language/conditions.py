@@ -276,6 +276,7 @@ class _ConditionReader:
                 key=True,
             )
             return None
+        # Of several vehicles nobody could say which one is meant.
         if owner not in self.scope.owners:
             self._of_another(route, owner)
             return None
@@ -487,6 +488,7 @@ def _event_of(
     """The event, and what its fields have to be."""
     if verb in ("opened", "clicked"):
         return f"message.{verb}", tuple(_of_message(name, scope))
+    # A name without a point is a field's, and hardly ever an event's.
     if not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like `order.placed`")
     return name, ()

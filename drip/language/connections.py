@@ -170,6 +170,7 @@ def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
 def _kinds(document: Document, route: Route, data: Any) -> frozenset[str]:
     """What another program hears of, from a list or `sent, bounced`."""
     asked = data if isinstance(data, list) else str(data).split(",")
+    # One line is what people write; a list is what programs write.
     kinds = frozenset(str(kind).strip() for kind in asked)
     for kind in sorted(kinds - set(NOTICES)):
         document.problem(

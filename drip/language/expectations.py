@@ -67,6 +67,7 @@ def read_tests(
 
 def _check_until(document: Document, route: Route, model: TestModel) -> None:
     """That a test ends within a time that can be played."""
+    # A test without `until` looks 30 days beyond its last line.
     times = [*model.happens, *model.expect]
     days = [day for text in times if (day := _day(text))]
     if model.until and days and (model.until - min(days)).days > MOST_DAYS:
@@ -276,6 +277,7 @@ def _event_of(item: Data) -> tuple[str, dict[str, str]]:
     """The name and the fields of an event; what is no plain value is left out."""
     if not isinstance(item, dict):
         return str(item), {}
+    # Events have no lists; what is none is left to whoever reads the event.
     fields = {
         name: value
         for name, value in item.items()

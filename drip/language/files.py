@@ -58,6 +58,7 @@ def load_folder(workspace: Path) -> Loaded:
             f"rename it to {path.stem}.yaml",
         )
         loaded.problems.append(Problem(place, sentence, help))
+    # Files are read in the order of their dependence, and shown in that of their names.
     loaded.problems.sort(key=position)
     return loaded
 

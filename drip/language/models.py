@@ -96,6 +96,7 @@ FILE_NAME_PART = re.compile(r"[\w-][\w. -]*")
 
 def _file_name(text: str) -> str:
     """The name of a template, with folders: `birthday/card`."""
+    # The name is joined to a folder, and comes from a file that several people edit.
     good = all(_is_file_name_part(part) for part in text.split("/"))
     if not good or len(text) > LONGEST_FILE_NAME:
         example = "`birthday/card`"
@@ -158,6 +159,7 @@ RawList = Annotated[list[Any], BeforeValidator(_list)]
 RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), EditorKind("mapping")]
 
 
+# A misspelt key that is passed over is a rule that nobody keeps.
 class Model(BaseModel):
     """Keys that are not declared are refused, with the nearest one that is."""
 

@@ -30,13 +30,16 @@ from drip.language.settings_models import SettingsModel
 from drip.language.step_context import COUPON_EXPIRES
 
 Schema = dict[str, Any]
+# yaml-language-server, which most editors use, supports JSON Schema 7 and below.
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SCALAR = ["string", "number", "boolean"]
+# ECMA 262's regular expressions, not Python's: JSON Schema has those.
 LENGTH = r"\d{1,5} +(business +)?(minute|hour|day|week|month|year)s?"
 CLOCK = r"\d{1,2}:\d\d"
 EVENT = EVENT_NAME.pattern
 DAY = r"\d{4}-\d\d-\d\d"
 CAP = rf"(\d{{1,6}} per (day|week|month|{LENGTH})|at least \d+ (hour|minute)s? apart)"
+# There are no flags, so small letters are written out.
 WEEKDAY = "(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun|mon|tues|wednes|thurs|fri|satur|sun)day"
 NUMBER = r"[$€£¥]?[+-]?[\d.,]+[$€£¥]?"
 COMPARED = (
@@ -187,6 +190,7 @@ class _Maker:
         verbs = campaign_models.STEPS
         return {
             "description": "A step: a verb and its value",
+            # A word of VS Code's; others ignore what they do not know.
             "defaultSnippets": SNIPPETS,
             "if": {"type": "object"},
             "then": {
@@ -234,6 +238,7 @@ class _Maker:
 
     def _verbs(self) -> Schema:
         """The words of conditions that are no fields."""
+        # Which tags and events there are nobody declares.
         word = _or_list({"type": "string"})
         return {
             "any": {
@@ -301,6 +306,7 @@ def _of_kind(kind: FieldKind, field: Field | None) -> Schema:
         return {"anyOf": [{"type": "number"}, _pattern(rf"(not )?({phrases})")]}
     if kind == "date":
         return _pattern(rf"(not )?{DATED}")
+    # An editor completes the choices; phrases pass as well.
     if kind == "choice" and field:
         return {
             "anyOf": [

@@ -206,6 +206,7 @@ def caps_at(
     if not isinstance(data, str):
         document.problem(route, f"caps are written on one line: {phrases.HOW_CAPPED}")
         return []
+    # Reasons name this line, so that whoever wonders finds the cap.
     place = document.place(route)
     read = document.attempt(route, lambda: phrases.caps(data))
     return [

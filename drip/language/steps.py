@@ -163,6 +163,7 @@ class StepReader:
         Waits of one length and the like are told apart by their number.
         """
         wanted = model.id or default_id(model)
+        # `wait 3 days #2`: waits have no name of their own, and need none.
         number, found = 1, wanted
         while found in self._ids:
             number += 1
