@@ -138,8 +138,7 @@ def decide(
     # An ended run is over whatever else is the case: its reason is the one to be shown.
     if candidate.ended:
         return Skip(candidate.ended)
-    # Consent before hours: nobody has to know when somebody who said no would be awake.
-    channel, closed = _open_channel(candidate, person)
+    # Consent comes before hours: who said no is skipped, and not put off.
     if channel is None:
         assert closed is not None
         return Skip(closed)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 # 95 % of a normal distribution lies within so many standard deviations.
-# The quantile of the normal distribution that leaves 2.5 % above it.
 Z = 1.959964
 
 

@@ -18,7 +18,6 @@ from cronsim import CronSim
 from drip.core.calendar import instant, local
 
 # A zone's clock is set back or forward by at most a day (Samoa, 2011).
-# No zone is farther from UTC than 14 hours.
 SLACK = timedelta(days=1)
 
 
