@@ -139,6 +139,7 @@ def decide(
     if candidate.ended:
         return Skip(candidate.ended)
     # Consent comes before hours: who said no is skipped, and not put off.
+    channel, closed = _open_channel(candidate, person)
     if channel is None:
         assert closed is not None
         return Skip(closed)
