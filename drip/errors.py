@@ -127,8 +127,6 @@ def _close_to(name: str, names: list[str]) -> str | None:
 def listed(names: Iterable[str]) -> str:
     """`a`, `b` and `c`."""
     quoted = [f"`{name}`" for name in names]
-    return (
-        "".join(quoted)
-        if len(quoted) < 2
-        else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
-    )
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -368,17 +368,27 @@ class Workspace:
                 help="use letters, digits and _",
                 place=place,
             )
+        found = self._secret(name)
+        if found is None:
+            raise DripError(
+                f"The secret {name} is not set.",
+                help=(
+                    f"set the environment variable {name}, or put it into a file of "
+                    "that name in the secrets folder"
+                ),
+                place=place,
+            )
+        return found
+
+    def _secret(self, name: str) -> str | None:
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
             path = folder / name
             if path.is_file():
+                # Whoever writes it with an editor leaves a line end behind.
                 return path.read_text("utf-8").strip()
-        help = (
-            f"set the environment variable {name}, or put it into a file of that name "
-            "in the secrets folder"
-        )
-        raise DripError(f"The secret {name} is not set.", help=help, place=place)
+        return None
 
     def problems(
         self, people: FieldStats | None = None, events: Collection[str] = ()
@@ -423,26 +433,32 @@ def fingerprint_of(
 
     Raises OSError for a folder that cannot be listed now.
     """
-    paths = [
-        path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
-    ]
+    paths = [*paths_below(root / CAMPAIGNS), *paths_below(root / TEMPLATES)]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
-    for folder in _secret_folders(environment):
-        # In some only names that are known may be looked up.
-        with contextlib.suppress(PermissionError):
-            paths += [folder / name for name in names_in(folder)]
-    found = []
+    paths += _secret_files(environment)
+    found: list[tuple[str, float, int]] = []
     for path in sorted(paths):
+        # An editor may have removed it since, to write it anew.
         with contextlib.suppress(OSError):
             status = path.stat()
             found.append((str(path), status.st_mtime, status.st_size))
     return tuple(found)
 
 
+def _secret_files(environment: Mapping[str, str]) -> list[Path]:
+    found: list[Path] = []
+    for folder in _secret_folders(environment):
+        # In some only names that are known may be looked up.
+        with contextlib.suppress(PermissionError):
+            found += [folder / name for name in names_in(folder)]
+    return found
+
+
 def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
     """systemd's and Docker's."""
+    docker = Path("/run/secrets")
     own = environment.get("CREDENTIALS_DIRECTORY")
-    return [*([Path(own)] if own else []), Path("/run/secrets")]
+    return [Path(own), docker] if own else [docker]
 
 
 def _error(problem: Problem) -> DripError:
@@ -462,11 +478,9 @@ def _provider(
         return Postmark(given["user"], given["password"])
     if name == "mailgun":
         return Mailgun(given["secret"])
-    return (
-        SendGrid(given["public_key"])
-        if name == "sendgrid"
-        else Ses(given["topic"], fetch)
-    )
+    if name == "sendgrid":
+        return SendGrid(given["public_key"])
+    return Ses(given["topic"], fetch)
 
 
 def _transports_known() -> dict[str, EntryPoint]:
