@@ -295,11 +295,10 @@ class _ConditionReader:
 
     def _of_another(self, route: Route, owner: str) -> None:
         """Says that a field belongs to something else than the campaign is about."""
-        sentence = f"this is not about one {owner}"
         in_campaign = self.scope.campaign is not None
         self.document.problem(
             route,
-            sentence,
+            f"this is not about one {owner}",
             f"add `for_each: {owner}`" if in_campaign else ONLY_CONTACTS,
             key=True,
         )

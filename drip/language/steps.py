@@ -441,15 +441,7 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
         moment = context.point(here, found, context.opens)
     else:
         moment = found
-    return (
-        WaitUntil(
-            id="",
-            place=place,
-            until=moment,
-        )
-        if moment
-        else None
-    )
+    return WaitUntil(id="", place=place, until=moment) if moment else None
 
 
 # Steps with others inside, which take places of the program themselves.
