@@ -23,6 +23,7 @@ class Place:
     column: int | None = None
 
     def __str__(self) -> str:
+        """The file and its line, as editors open it."""
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 

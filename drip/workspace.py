@@ -212,6 +212,7 @@ class Workspace:
                 )
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
+        """The transport of a channel. Raises DripError."""
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
@@ -224,7 +225,9 @@ class Workspace:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
         filled = {name: self.secret(value, place) for name, value in options.items()}
+        # The transport is told its options, and knows its own name.
         del filled["use"]
+        # Sockets, files and databases each end a text there in their own way.
         if "\0" in "".join(filled.values()):
             sentence = "An option holds a character that text cannot have."
             raise DripError(sentence, place=place)
@@ -266,6 +269,7 @@ class Workspace:
             person = papers.Named(
                 contact.key, erasing.addresses_of(connection, contact)
             )
+        # Before the database forgets by what the person can be found.
         left = papers.strike(self.root / OWN, person)
         with database.write() as connection:
             erasing.erase(connection, contact_id, now)
@@ -298,6 +302,7 @@ class Workspace:
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
+        """What is wrong with how an operator is told."""
         options, place, known = (
             self.settings.alarms,
             self.settings.alarms_place,
@@ -381,6 +386,7 @@ class Workspace:
         return found
 
     def _secret(self, name: str) -> str | None:
+        """A secret's value; None where it is not set."""
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
@@ -413,11 +419,13 @@ class Workspace:
         return sorted(dict.fromkeys(found), key=position)
 
     def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
+        """What can never happen in campaigns."""
         campaigns = self.loaded.campaigns
         for campaign in campaigns.values():
             yield from campaign_problems(campaign, self.settings, campaigns, events)
 
     def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
+        """What is wrong with what they send."""
         rules = TextRules(self.settings, self.templates, people)
         for problem in rules.problems(self.loaded.campaigns.values()):
             # What a broken campaign sends is not known, so nothing can be said to be
@@ -446,6 +454,7 @@ def fingerprint_of(
 
 
 def _secret_files(environment: Mapping[str, str]) -> list[Path]:
+    """The files of the secrets folders that can be listed."""
     found: list[Path] = []
     for folder in _secret_folders(environment):
         # In some only names that are known may be looked up.
