@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import parse
-from drip.core.settings import CHANNELS
 from drip.core.steps import (
     AddPoints,
     End,
@@ -56,9 +56,13 @@ def action(around: StepContext, route: Route, model: models.StepModel) -> Step |
             )
         case models.UnsubscribeModel(unsubscribe=topic):
             _topic(around, (*route, "unsubscribe"), topic)
-            channels = around.channels((*route, "channel"), model.channel) or CHANNELS
+            channels = around.channels((*route, "channel"), model.channel)
             return SetConsent(
-                id="", place=place, topic=topic, channels=channels, given=False
+                id="",
+                place=place,
+                topic=topic,
+                channels=channels or tuple(CHANNELS),
+                given=False,
             )
         case models.TagModel(tag=data):
             return SetTag(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from drip.core.calendar import Duration
+from drip.core.channels import CHANNELS
 from drip.core.derived import DateField, Derived, Extreme, Reaches, Seen, Total
 from drip.core.fields import KINDS, Field, FieldKind, parse_number
 from drip.errors import nearest
@@ -16,10 +17,7 @@ from drip.language.reader import Data, Document, Route
 
 BUILT_IN = (
     Field("key", "text"),
-    Field("email", "text"),
-    Field("phone", "text"),
-    Field("push_token", "text"),
-    Field("postal_address", "text"),
+    *(Field(channel.address_field, "text") for channel in CHANNELS.values()),
     Field("locale", "text"),
     Field("country", "country"),
     Field("timezone", "timezone"),

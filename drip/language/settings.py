@@ -9,12 +9,12 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from drip.core.caps import Cap
+from drip.core.channels import CHANNELS
 from drip.core.conditions import Condition, Member, leaves
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_date, parse_zone
 from drip.core.rates import Rates, read_rates
 from drip.core.settings import (
-    CHANNELS,
     NOTICES,
     Counter,
     Coupon,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import product
 
 from drip.core.campaign import Campaign, EventTrigger
+from drip.core.channels import CHANNELS
 from drip.core.conditions import FieldCondition, leaves
 from drip.core.settings import Settings
 from drip.core.steps import IssueCoupon, SendStep, Step, Task
@@ -18,7 +19,7 @@ from drip.lint.rules import finding
 from drip.rendering.addresses import is_for_programs
 from drip.rendering.names import Used, names_in, names_in_text
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
+from drip.rendering.templates import LAYOUT, Compiled, Source, Templates
 
 GLOBALS = frozenset(
     (
@@ -41,12 +42,6 @@ GLOBALS = frozenset(
         "self",
     )
 )
-ADDRESSED_BY = {
-    "email": "email",
-    "sms": "phone",
-    "push": "push_token",
-    "letter": "postal_address",
-}
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70
 LARGEST_BYTES = 100 * 1024
@@ -68,12 +63,6 @@ VAGUE = {
     "ici",
     "aquí",
 }
-# The basic character set of SMS (3GPP TS 23.038); these count twice.
-GSM = set(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-GSM_TWICE = set("^{}\\[~]|€")
 # A name of a length that hardly anybody's has, where the people are not known.
 LONG_NAME = 20
 
@@ -184,18 +173,20 @@ class TextRules:
     def _sources(
         self, campaign: Campaign, step: SendStep, locale: str | None, channel: str
     ) -> Iterator[Problem]:
-        for endings in (endings_of(channel), (".txt",)):
+        for endings in (CHANNELS[channel].endings, (".txt",)):
             source = self._source(step.template, locale, endings)
             if source:
-                yield from self._names(campaign, source, ADDRESSED_BY[channel])
+                yield from self._names(
+                    campaign, source, CHANNELS[channel].address_field
+                )
                 yield from self._looks(source)
                 yield from self._front_keys(source)
                 if channel == "email":
                     yield from self._layout_names(campaign)
                 if step.transactional:
                     yield from self._selling(source)
-                if channel == "sms":
-                    yield from self._sms(source)
+                if count := CHANNELS[channel].segments:
+                    yield from self._segments(source, count)
 
     def _names(
         self, campaign: Campaign, source: Source, addressed_by: str = ""
@@ -383,12 +374,14 @@ class TextRules:
                 )
                 return
 
-    def _sms(self, source: Source) -> Iterator[Problem]:
-        if (source.name, "sms") in self._seen:
+    def _segments(
+        self, source: Source, segments: Callable[[str], int]
+    ) -> Iterator[Problem]:
+        if (source.name, "segments") in self._seen:
             return
-        self._seen.add((source.name, "sms"))
+        self._seen.add((source.name, "segments"))
         text = replace_tags(source.body, self._longest).strip()
-        parts = sms_parts(text)
+        parts = segments(text)
         if parts > 1:
             sentence = f"with the longest names it has {len(text)} characters, which is {parts} SMS"
             yield finding("sms-parts", Place(source.name, source.first_line), sentence)
@@ -409,16 +402,6 @@ class TextRules:
         if "|date" in tag:
             return "X" * (8 if "short" in tag else 18)
         return "X" * self.people.longest.get(full, LONG_NAME)
-
-
-def sms_parts(text: str) -> int:
-    """How many SMS a text takes (3GPP TS 23.038 and 23.040): 160 characters in one, 153 in each of several; 70 and 67
-    where a character is not in the basic set."""
-    if all(char in GSM or char in GSM_TWICE for char in text):
-        length = sum(2 if char in GSM_TWICE else 1 for char in text)
-        return 1 if length <= 160 else -(-length // 153)
-    length = len(text.encode("utf-16-le")) // 2
-    return 1 if length <= 70 else -(-length // 67)
 
 
 def _markdown(source: Source) -> Iterator[Problem]:

@@ -20,9 +20,10 @@ from drip.core.campaign import (
     Happening,
     ScheduleTrigger,
 )
+from drip.core.channels import CHANNELS
 from drip.core.conditions import All
 from drip.core.fields import parse
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import SendStep, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
@@ -271,11 +272,8 @@ class _Play:
     def _contact(self, connection: Connection, start: datetime) -> Contact:
         """Someone who can be reached every way and has agreed to everything, unless the test says otherwise."""
         values: dict[str, Any] = {
-            "email": "sample@example.com",
-            "phone": "+13125550100",
-            "push_token": "sample",
+            **{each.address_field: each.sample_address for each in CHANNELS.values()},
             "locale": self.settings.locale,
-            "postal_address": "1 Sample Street",
             "first_name": "Sam",
             "last_name": "Sample",
         }

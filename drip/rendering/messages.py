@@ -15,6 +15,7 @@ from jinja2 import Template
 from markupsafe import Markup, escape
 
 from drip.core.addresses import ascii_domain
+from drip.core.channels import CHANNELS
 from drip.core.message import Attachment, Mailbox, Message, Pieced
 from drip.core.shortage import shortage
 from drip.errors import DripError, Place
@@ -24,7 +25,6 @@ from drip.rendering.templates import (
     Compiled,
     Source,
     Templates,
-    endings_of,
 )
 
 # Values that are the same for everybody who gets a message at one occurrence.
@@ -312,7 +312,7 @@ def _explained(
 
 def _line_of(templates: Templates, request: Request, name: str, place: Place) -> Place:
     source = templates.source(
-        request.template, request.locale, endings_of(request.channel)
+        request.template, request.locale, CHANNELS[request.channel].endings
     )
     if source is None:
         return place

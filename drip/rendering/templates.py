@@ -20,6 +20,7 @@ import css_inline
 from jinja2 import Template, TemplateSyntaxError, nodes
 from markdown_it import MarkdownIt
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Attachment, Pieced
 from drip.core.shortage import shortage
 from drip.errors import DripError, Place, nearest
@@ -43,15 +44,6 @@ from drip.rendering.specialising import Specialised, specialised
 from drip.rendering.text import text_of_html, text_of_markdown
 
 FOLDER = "templates"
-# Which files make a message for a channel: the first that is there.
-BY_CHANNEL = {
-    "email": (".md", ".html", ".mjml", ".txt"),
-    "sms": (".sms", ".txt", ".md"),
-    "push": (".push", ".sms", ".txt", ".md"),
-    "letter": (".letter.html", ".md", ".html"),
-}
-# What a message by these is: nothing but text.
-PLAIN = ("sms", "push")
 # Of a text, before its characters are counted.
 MOST_BYTES = 2 * 1024 * 1024
 ATTACHMENT_BYTES = 10 * 1024 * 1024
@@ -250,7 +242,7 @@ class Templates:
         self,
         name: str,
         locale: str | None,
-        endings: tuple[str, ...] = BY_CHANNEL["email"],
+        endings: tuple[str, ...] = CHANNELS["email"].endings,
     ) -> Source | None:
         """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
         for variant in variants_for(locale):
@@ -371,14 +363,14 @@ class Templates:
     def _compile(
         self, name: str, locale: str | None, channel: str, content: Source | None
     ) -> Compiled:
-        source = self.source(name, locale, endings_of(channel))
+        source = self.source(name, locale, CHANNELS[channel].endings)
         if source is None:
             raise self._missing(name, channel)
         source = self._with_content(source, content)
         text_file = self.source(name, locale, (".txt",))
         text_file = text_file and self._with_content(text_file, content)
         place = Place(source.name)
-        bare = channel in PLAIN or source.name.endswith(".txt")
+        bare = not CHANNELS[channel].has_pages or source.name.endswith(".txt")
         html_source, pictures = (
             (None, ()) if bare else self._with_pictures(self._page(source), source)
         )
@@ -492,7 +484,7 @@ class Templates:
         return self._texts[key]
 
     def _missing(self, name: str, channel: str) -> DripError:
-        endings = endings_of(channel)
+        endings = CHANNELS[channel].endings
         if name in self.names():
             ways = " or ".join(f"{FOLDER}/{name}{ending}" for ending in endings[:2])
             return DripError(
@@ -607,11 +599,6 @@ class Templates:
     def tree(self, text: str) -> nodes.Template:
         """The syntax tree of a text. Raises jinja2.TemplateSyntaxError."""
         return self.plain.parse(text)
-
-
-def endings_of(channel: str) -> tuple[str, ...]:
-    """Which files make a message for a channel, the first choice first."""
-    return BY_CHANNEL[channel]
 
 
 def _around_the_block(text: str) -> tuple[str, str, str] | None:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from drip import private
+from drip.core.channels import CHANNELS
 from drip.core.message import Message, Receipt, Sent, TransportDown, with_pictures
-from drip.core.settings import CHANNELS
 from drip.core.shortage import shortage
 from drip.transports.mime import to_bytes
 

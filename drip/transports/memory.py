@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Message, Receipt, Sent
-from drip.core.settings import CHANNELS
 
 
 class MemoryTransport:

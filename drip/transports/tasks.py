@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Assigned, Message, Receipt, Refused
-from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
 
 USUAL, HIGHEST = 50, 100

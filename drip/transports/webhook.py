@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
-from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
 from drip.transports.posting import (
     ELSEWHERE,

@@ -29,8 +29,8 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import ERASED
-from drip.core.settings import CHANNELS
 from drip.storage.base.schema import (
     consent_log,
     contacts,

@@ -28,8 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
+from drip.core.channels import CHANNELS
 from drip.core.fields import Stored
-from drip.core.settings import CHANNELS
 from drip.errors import DripError
 from drip.storage.base.columns import from_ms
 from drip.storage.base.schema import (
@@ -133,15 +133,10 @@ class Event:
 
 def address_of(contact: Contact, channel: str) -> str | None:
     """Where messages by a channel go; None if that is unknown."""
-    match channel:
-        case "email":
-            return contact.email
-        case "sms":
-            return contact.phone
-        case "push":
-            return str(contact.attributes.get("push_token") or "") or None
-        case _:
-            return str(contact.attributes.get("postal_address") or "") or None
+    field = CHANNELS[channel].address_field
+    own = field in COLUMNS
+    address = getattr(contact, field) if own else contact.attributes.get(field)
+    return str(address) if address else None
 
 
 def count(connection: Connection) -> int:
