@@ -1,7 +1,9 @@
 """Notices in words: which recipients one is about, and what it says of each.
 
-There is no standard for them. What nearly all have in common: a recipient's address stands at the beginning of a line (after
-marks, a label or a bracket), what is said of it follows, and behind a line of its own comes a copy of the message.
+There is no standard for them. What nearly all have in common: a recipient's
+address stands at the beginning of a line (after marks, a label or a bracket),
+what is said of it follows, and behind a line of its own comes a copy of the
+message.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ def notice_of(text: str) -> str:
 
 
 def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
-    """What the notice says of each recipient. `failed` are named by a header field; `others` are senders."""
+    """What the notice says of each recipient.
+
+    `failed` are named by a header field; `others` are senders.
+    """
     known = {each.lower() for each in failed}
     apart = {each.lower() for each in others} - known
     lines = notice.split("\n")
@@ -91,13 +96,15 @@ def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
     for (number, address), (end, _) in zip(
         marks, [*marks[1:], (len(lines), "")], strict=True
     ):
-        # Sendmail's transcript tells first and names the recipient last; everybody else names him first.
+        # Sendmail's transcript tells first and names the recipient last;
+        # everybody else names him first.
         last = _TRANSCRIPT.match(lines[number]) is not None
         own = lines[before : number + 1] if last else lines[number:end]
         before = number + 1 if last else end
         names.setdefault(address.lower(), address)
         found[address.lower()] = found.get(address.lower(), "") + "\n".join(own) + "\n"
-    # Where nothing is said behind an address, what stands before all of them is about it.
+    # Where nothing is said behind an address, what stands before all of them is
+    # about it.
     head = "\n".join(lines[: marks[0][0]])
     return [
         Said(names[key], text if _tells(text, key) else f"{text}{head}")

@@ -1,6 +1,9 @@
-"""A mail as it came in, however broken: its header, its parts, and their texts. Nothing here raises for what is in a mail.
+"""A mail as it came in, however broken: its header, its parts, and their texts.
 
-Raises Shortage for what the machine lacks while it is read."""
+Nothing here raises for what is in a mail.
+
+Raises Shortage for what the machine lacks while it is read.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ from drip.core.shortage import shortage
 T = TypeVar("T")
 # What a notice or a report never needs more of.
 MOST_BYTES = 1_000_000
-# A copy of the message that a mail is about, a report of its delivery (RFC 3464; RFC 6533 for addresses beyond ASCII), and a
-# receipt (RFC 8098).
+# A copy of the message that a mail is about, a report of its delivery (RFC
+# 3464; RFC 6533 for addresses beyond ASCII), and a receipt (RFC 8098).
 COPIES = (
     "message/rfc822",
     "text/rfc822-headers",
@@ -31,7 +34,8 @@ COPIES = (
 )
 STATUSES = ("message/delivery-status", "message/global-delivery-status")
 RECEIPT = "message/disposition-notification"
-# The library looks at each line once for each boundary, and makes a message of each block of a report.
+# The library looks at each line once for each boundary, and makes a message of
+# each block of a report.
 MOST_LOOKS = 5_000_000
 MOST_BLOCKS = 10_000
 MOST_PARTS = 100
@@ -43,7 +47,9 @@ _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
 
 @dataclass(frozen=True, slots=True)
 class MailPart:
-    """One part that has no parts: its type in small letters, and its text with line ends of one kind."""
+    """One part that has no parts: its type in small letters, and its text with
+    line ends of one kind.
+    """
 
     kind: str
     text: str
@@ -71,7 +77,9 @@ class Mail:
 
 
 def in_words(value: object) -> str:
-    """A header's value without line ends, its RFC 2047 words decoded where they can be."""
+    """A header's value without line ends, its RFC 2047 words decoded where they
+    can be.
+    """
     if value is None:
         return ""
     text = " ".join(str(value).split())
@@ -103,7 +111,9 @@ def fields(text: str) -> dict[str, str]:
 
 
 class _Bounded(Compat32):
-    """The library takes time that grows with the square of a field's length, and knows nothing of RFC 6532."""
+    """The library takes time that grows with the square of a field's length,
+    and knows nothing of RFC 6532.
+    """
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(sourcelines)
@@ -117,7 +127,9 @@ _BOUNDED = _Bounded()
 
 
 def _parsed(data: bytes) -> Parsed:
-    """The mail with its parts; where these are too many, or too many within each other, its header and one text."""
+    """The mail with its parts; where these are too many, or too many within
+    each other, its header and one text.
+    """
     nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
     blocks = (
         len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
@@ -157,7 +169,8 @@ def _as_text(part: object) -> str:
         if isinstance(part, Parsed)
         else ""
     )
-    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a report, into words of RFC 2047.
+    # As bytes: as a string it would put bytes beyond ASCII, which stand in many
+    # a report, into words of RFC 2047.
     text = _tried(
         lambda: (
             _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part)
@@ -168,7 +181,9 @@ def _as_text(part: object) -> str:
 
 
 def _from_base64(text: str) -> str:
-    """What a report says; by RFC 2046 it is never encoded, which some servers do not know."""
+    """What a report says; by RFC 2046 it is never encoded, which some servers
+    do not know.
+    """
     return _tried(
         lambda: _lines(_decoded(base64.b64decode(text, validate=False), None)), text
     )
@@ -195,7 +210,9 @@ def _text(parsed: Parsed) -> str:
 
 
 def _tried(read: Callable[[], T], instead: T) -> T:
-    """What the library reads of a part, or something else: on mails that are broken it raises errors of any kind."""
+    """What the library reads of a part, or something else: on mails that are
+    broken it raises errors of any kind.
+    """
     try:
         return read()
     except Exception as error:
@@ -226,7 +243,9 @@ def _lines(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    """In time that grows with the length alone: a tag ends where the next one begins."""
+    """In time that grows with the length alone: a tag ends where the next one
+    begins.
+    """
     text = re.sub(
         r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>",
         "\n",

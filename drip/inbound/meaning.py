@@ -1,5 +1,8 @@
-"""What a refusal that came back means for the address. `core.answers` judges the answer itself; here is read at which command it
-was said, since a mail tells that in words around it."""
+"""What a refusal that came back means for the address.
+
+`core.answers` judges the answer itself; here is read at which command it was
+said, since a mail tells that in words around it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from drip.core.answers import (
 )
 from drip.core.phrases import plain
 
-# `no-domain`: the recipient's domain is said not to exist, which one answer alone does not prove.
+# `no-domain`: the recipient's domain is said not to exist, which one answer
+# alone does not prove.
 Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
 
 _CLASSES: Mapping[Cause, Class] = {
@@ -70,11 +74,13 @@ _SENTENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one recipient: the answer in words, what stands around it, what the notice says before it comes to
-    recipients, and the `Status` of a report.
+    """What is known of one recipient: the answer in words, what stands around
+    it, what the notice says before it comes to recipients, and the `Status` of
+    a report.
 
-    `sure`: it comes from a report made for programs, where an answer is the server's own, to RCPT unless it says otherwise.
-    `recipient` is whom it is about, `ours` the domains in the addresses that we wrote from.
+    `sure`: it comes from a report made for programs, where an answer is the
+    server's own, to RCPT unless it says otherwise. `recipient` is whom it is
+    about, `ours` the domains in the addresses that we wrote from.
     """
 
     text: str
@@ -140,7 +146,9 @@ def _command(evidence: Evidence, status: str) -> str:
 
 
 def status_of(evidence: Evidence) -> str:
-    """The enhanced code: the one in the words, which is the other side's own, before a report's field."""
+    """The enhanced code: the one in the words, which is the other side's own,
+    before a report's field.
+    """
     found = enhanced_in(innermost(evidence.text[:LONGEST]))
     given = ENHANCED.search(evidence.status)
     return (

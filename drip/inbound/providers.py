@@ -1,7 +1,8 @@
-"""What providers of mail post about messages: Postmark, Mailgun, SendGrid, Amazon SES. Each one's signature is checked.
+"""What providers of mail post about messages: Postmark, Mailgun, SendGrid,
+Amazon SES. Each one's signature is checked.
 
-What their servers were told is judged by the same rules as a bounce that comes as a mail; the provider's own word counts where
-those rules do not know.
+What their servers were told is judged by the same rules as a bounce that comes
+as a mail; the provider's own word counts where those rules do not know.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ from drip.inbound.reading import (
 
 # Where a message's name may stand; in so many texts of an event it is looked for.
 MOST_TEXTS, TEXT_LENGTH, DEEPEST = 500, 1_000, 8
-# How long a signature of Mailgun's is good, and of how many it is known what they came with.
+# How long a signature of Mailgun's is good, and of how many it is known what
+# they came with.
 SIGNED_FOR_S, MOST_SEEN = 900, 100_000
-# Not every name under amazonaws.com is Amazon's: a bucket's owner chooses what lies at `sns.s3.amazonaws.com`.
+# Not every name under amazonaws.com is Amazon's: a bucket's owner chooses what
+# lies at `sns.s3.amazonaws.com`.
 AMAZON = re.compile(r"sns\.[a-z]{2}(-[a-z]+)+-\d\.amazonaws\.com(\.cn)?")
 SUBJECT = re.compile(r"sns(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
 CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]+\.pem")
@@ -58,7 +61,11 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
-    """One thing that a provider says. `source` tells it from every other, so that hearing it twice changes nothing."""
+    """One thing that a provider says.
+
+    `source` tells it from every other, so that hearing it twice changes
+    nothing.
+    """
 
     finding: Finding
     source: str
@@ -68,13 +75,18 @@ class Provider(Protocol):
     """One provider with the secret that it shares with us."""
 
     def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
-        """What it says. Raises Forged, and ValueError for what is not as the provider writes it."""
+        """What it says.
+
+        Raises Forged, and ValueError for what is not as the provider writes it.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Postmark:
-    """It does not sign: it logs in with the name and password that its webhook's address is given (HTTP Basic)."""
+    """It does not sign: it logs in with the name and password that its
+    webhook's address is given (HTTP Basic).
+    """
 
     user: str
     password: str
@@ -93,7 +105,8 @@ class Postmark:
 class Mailgun:
     """`key` is the webhook signing key: HMAC-SHA256 over timestamp and token.
 
-    It does not cover what is said, so that a signature is good for a short time, and for the one thing that it came with.
+    It does not cover what is said, so that a signature is good for a short
+    time, and for the one thing that it came with.
     """
 
     key: str
@@ -125,7 +138,8 @@ class Mailgun:
 
 @dataclass(frozen=True, slots=True)
 class SendGrid:
-    """`public_key` is the verification key of the signed event webhook: ECDSA over timestamp and body.
+    """`public_key` is the verification key of the signed event webhook: ECDSA
+    over timestamp and body.
 
     Raises ValueError for what is no such key.
     """
@@ -162,8 +176,11 @@ class SendGrid:
 
 @dataclass(slots=True)
 class Ses:
-    """Notifications by Amazon SNS about `topic` (its ARN). `fetch` gets an address of Amazon's: the certificate that signs,
-    and the one that confirms the subscription."""
+    """Notifications by Amazon SNS about `topic` (its ARN).
+
+    `fetch` gets an address of Amazon's: the certificate that signs, and the one
+    that confirms the subscription.
+    """
 
     topic: str
     fetch: Callable[[str], bytes]

@@ -1,4 +1,7 @@
-"""What a mail is that came back, and what it says of whom. Pure: bytes in, findings out; the unknown stays unknown."""
+"""What a mail is that came back, and what it says of whom.
+
+Pure: bytes in, findings out; the unknown stays unknown.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,16 @@ Kind = Literal[
     "auto-reply",
     "other",
 ]
-# Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains of our mail. The others say that a mail was no
-# spam, that it failed a check (`auth-failure`, `dmarc`), or what a scanner found.
+# Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains
+# of our mail. The others say that a mail was no spam, that it failed a check
+# (`auth-failure`, `dmarc`), or what a scanner found.
 COMPLAINING = ("abuse", "fraud")
 OPTING_OUT = ("opt-out", "opt-out-list")
 # RFC 6531 section 3.5: X.6.7 says it, in words that name an extension.
 NO_SMTPUTF8 = "a server on the way cannot take addresses beyond ASCII"
 REASON_LENGTH = 300
-# What is said of one recipient, in characters; and of how many recipients one mail can be.
+# What is said of one recipient, in characters; and of how many recipients one
+# mail can be.
 SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
 # The addresses that one message was sent from are few.
@@ -44,7 +49,8 @@ _DAEMON = re.compile(
 _REPORTS = (*STATUSES, "message/feedback-report", RECEIPT)
 _LIST_MANAGER = re.compile(r"(?i)-(admin|owner|request)@")
 _FORWARDED = re.compile(r"(?i)\s*(fwd?|wg|tr|rv|i|enc|doorst|vs|pd|пересл)\s*:")
-# Who tells a person's program to refuse a mail has it say so in a receipt (RFC 5429 section 2.1.2).
+# Who tells a person's program to refuse a mail has it say so in a receipt (RFC
+# 5429 section 2.1.2).
 _REJECTED = re.compile(
     r"(?i)\b(reject|refus|abgelehnt|abgewiesen|zurückgewiesen|rejet|rechaz|rifiut|respint|rejeit|recus|geweiger|odrzuc|avvis|afvis|odmít|redded|elutas|respins)|"
     r"отклон|отказ|拒|거부"
@@ -78,7 +84,8 @@ _AWAY = re.compile(
 _COMPLAINS = re.compile(
     r"(?i)complaint about message|abuse report|spam (report|complaint)|email feedback report|fbl\b|feedback loop"
 )
-# The whole subject, our token aside: newsletters have subjects that begin with such a word, and people answer them.
+# The whole subject, our token aside: newsletters have subjects that begin with
+# such a word, and people answer them.
 _LEAVE = re.compile(
     r"(?i)\s*(?:(?:re|aw|antw|antwort|sv|rv|rif|odp|fwd?|wg|tr)\s*:\s*)*(?:please |bitte )?"
     r"(?:unsubscribe|remove|stop|abmeld(?:en|ung)|abbestell(?:en|ung)|d[ée]sabonn\w+|desinscri\w+|desuscri\w+|desabonar|"
@@ -89,10 +96,12 @@ _LEAVE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came back about one recipient; empty where the mail does not say who it is.
+    """What came back about one recipient; empty where the mail does not say who
+    it is.
 
-    `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is told by.
-    `about` is where the name of a message of ours may stand: Message-IDs that it speaks of, the addresses it was sent to.
+    `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is
+    told by. `about` is where the name of a message of ours may stand:
+    Message-IDs that it speaks of, the addresses it was sent to.
     """
 
     kind: Kind
@@ -121,7 +130,9 @@ def read(data: bytes) -> list[Finding]:
 
 
 def identity_of(data: bytes) -> str:
-    """What tells this mail from every other, however it was fetched: its Message-ID, or what it says."""
+    """What tells this mail from every other, however it was fetched: its
+    Message-ID, or what it says.
+    """
     mail = Mail(data)
     told = mail.header("Message-ID") or "\n".join(part.text for part in mail.parts)
     return sha256(told.encode("utf-8", "replace")).hexdigest()[:32]
@@ -206,14 +217,17 @@ def _report(mail: Mail) -> list[Finding]:
         )
         finding = _finding(_kind_of(each), recipient, evidence)
         if each.passed_on or recipient.lower() in arrived | members or not proves:
-            # Whom it is passed on to may be gone, or full; whoever we wrote to is not.
+            # Whom it is passed on to may be gone, or full; whoever we wrote to
+            # is not.
             finding = replace(finding, meaning="unknown")
         found.append(finding)
     return found
 
 
 def _members(mail: Mail, notice: str) -> set[str]:
-    """Lists and aliases that a report is about by name, while it is somebody behind them who did not get it. Exim writes so."""
+    """Lists and aliases that a report is about by name, while it is somebody
+    behind them who did not get it. Exim writes so.
+    """
     failed = {each.lower() for each in _failed(mail)}
     behind = {
         (each[2].lower(), each[1].lower()) for each in _GENERATED.finditer(notice)
@@ -237,7 +251,8 @@ def _kind_of(each: Status) -> Kind:
     if each.action in ("delivered", "relayed", "expanded"):
         return "delivered"
     if each.action == "deliverable":
-        # Whoever runs the server has asked whether an address is one (`sendmail -bv`): nothing was sent.
+        # Whoever runs the server has asked whether an address is one (`sendmail
+        # -bv`): nothing was sent.
         return "other"
     expired = (
         re.search(r"\b[45]\.4\.7\b|\bexpired\b", f"{each.status} {each.diagnostic}")
@@ -299,7 +314,9 @@ def _objects(text: str) -> Iterator[dict[str, object]]:
 
 
 def _rejection(mail: Mail) -> list[Finding]:
-    """A receipt that says that a filter of the recipient's has refused the message (Pigeonhole's `reject`)."""
+    """A receipt that says that a filter of the recipient's has refused the
+    message (Pigeonhole's `reject`).
+    """
     part = mail.part(RECEIPT)
     if mail.report != "disposition-notification" or part is None:
         return []
@@ -323,7 +340,9 @@ def _rejection(mail: Mail) -> list[Finding]:
 
 
 def _notice(mail: Mail) -> list[Finding]:
-    """A notice in words, if it looks like one: by who sends it, or by its subject, and by what it says."""
+    """A notice in words, if it looks like one: by who sends it, or by its
+    subject, and by what it says.
+    """
     notice = _words(mail)
     subject = mail.header("Subject")
     sure = bool(mail.header("X-Failed-Recipients")) or mail.report == "delivery-status"
@@ -352,7 +371,8 @@ def _notice(mail: Mail) -> list[Finding]:
             _answer(each.text), each.text, head, recipient=each.recipient, ours=ours
         )
         found.append(_finding(kind, each.recipient, evidence))
-    # A person who tells of a mail that came back proves nothing, nor does a machine that does not say of whom.
+    # A person who tells of a mail that came back proves nothing, nor does a
+    # machine that does not say of whom.
     proves = sure or not _by_a_person(mail)
     members = _members(mail, notice)
     found = [
@@ -476,7 +496,9 @@ def _addressee(mail: Mail) -> str:
 
 
 def _message_ids(mail: Mail) -> tuple[str, ...]:
-    """The Message-IDs of the message that this is about: of its copy, and what this is a reply to."""
+    """The Message-IDs of the message that this is about: of its copy, and what
+    this is a reply to.
+    """
     said = " ".join(
         [
             *_original(mail, "message-id"),
@@ -490,7 +512,9 @@ def _message_ids(mail: Mail) -> tuple[str, ...]:
 
 
 def _addressed(mail: Mail) -> list[str]:
-    """To whom it was really sent: bounces go to an address that holds the message's name."""
+    """To whom it was really sent: bounces go to an address that holds the
+    message's name.
+    """
     names = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
     return addresses_in(
         " ".join(value for name in names for value in mail.headers(name))
@@ -507,7 +531,10 @@ def _reply(mail: Mail) -> list[Finding]:
 
 
 def _is_answered(mail: Mail) -> bool:
-    """Whether somebody's own program answers. Notices of servers are automatic too, and come from no path either."""
+    """Whether somebody's own program answers.
+
+    Notices of servers are automatic too, and come from no path either.
+    """
     return _is_automatic(mail) and _DAEMON.search(mail.header("From")) is None
 
 

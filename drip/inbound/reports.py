@@ -12,10 +12,13 @@ from drip.inbound.mail import lines_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded, or what its
+    """One recipient's block of a delivery report.
+
+    `action` is failed, delayed, delivered, relayed or expanded, or what its
     server has made up. `retried`: it says until when it will be tried again.
 
-    `passed_on`: it is about somebody else, to whom what is written to the recipient is passed on (an alias, a list).
+    `passed_on`: it is about somebody else, to whom what is written to the
+    recipient is passed on (an alias, a list).
     """
 
     recipient: str
@@ -27,7 +30,11 @@ class Status:
 
 
 def statuses(text: str) -> list[Status]:
-    """The recipients' blocks. Some servers leave out the empty line between them: a field that comes again begins a block."""
+    """The recipients' blocks.
+
+    Some servers leave out the empty line between them: a field that comes again
+    begins a block.
+    """
     found = []
     for named in _blocks(text):
         who = [
@@ -36,7 +43,8 @@ def statuses(text: str) -> list[Status]:
         ]
         if not any(who) and not ("action" in named and "status" in named):
             continue
-        # Where an alias led on, `Original-Recipient` is whom we wrote to; sendmail calls that final, and the other one actual.
+        # Where an alias led on, `Original-Recipient` is whom we wrote to;
+        # sendmail calls that final, and the other one actual.
         addresses = [address for each in who if (address := _address(each))]
         # A server may write another domain, or only the name before it.
         passed_on = len({each.partition("@")[0].lower() for each in addresses}) > 1
@@ -75,7 +83,9 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
 
 
 def _address(value: str) -> str:
-    """`rfc822; ana@example.com`, also with a route before it; empty for what is no address (a pipe, a folder)."""
+    """`rfc822; ana@example.com`, also with a route before it; empty for what is
+    no address (a pipe, a folder).
+    """
     kind, semicolon, rest = value.partition(";")
     rest = (rest if semicolon else kind).strip().strip("<>\"' ")
     if rest.startswith(("|", "/")):
@@ -86,7 +96,8 @@ def _address(value: str) -> str:
     return rest if re.fullmatch(r"[^\s@]+@[^\s@]+", rest) else ""
 
 
-# How a program on the server ended that was to take the mail (sysexits.h), which sendmail reports as `X-Unix; 67`.
+# How a program on the server ended that was to take the mail (sysexits.h),
+# which sendmail reports as `X-Unix; 67`.
 EXITS = {
     64: "the program was called wrongly",
     65: "the program does not accept the message",
@@ -117,7 +128,10 @@ def _diagnostic(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A complaint as a provider passes it on. `kind` is abuse, fraud, virus, not-spam, opt-out, auth-failure or other."""
+    """A complaint as a provider passes it on.
+
+    `kind` is abuse, fraud, virus, not-spam, opt-out, auth-failure or other.
+    """
 
     kind: str
     recipients: tuple[str, ...]

@@ -1,8 +1,10 @@
-"""Addresses of links and pictures that data fills in: only what leads to a page, a mail or a telephone stays.
+"""Addresses of links and pictures that data fills in: only what leads to a
+page, a mail or a telephone stays.
 
-A template is looked at once, when it is made ready: where an expression stands at the beginning of an address, it is given to
-the filter `LEADING`; what stands behind the scheme, or in any other place, costs nothing. How browsers find the scheme: WHATWG
-URL Standard, "basic URL parser".
+A template is looked at once, when it is made ready: where an expression stands
+at the beginning of an address, it is given to the filter `LEADING`; what stands
+behind the scheme, or in any other place, costs nothing. How browsers find the
+scheme: WHATWG URL Standard, "basic URL parser".
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ LEADING = "0leading"
 SCHEMES = frozenset(("http", "https", "mailto", "tel", "sms", "cid"))
 # Of nearly all: looking at the rest takes five times as long.
 USUAL = ("https://", "http://")
-# Browsers leave out what is at most a space, before an address or within its scheme.
+# Browsers leave out what is at most a space, before an address or within its
+# scheme.
 UNSEEN = re.compile(r"[\0- ]+")
 SCHEME = re.compile(r"([^:/?#]*):")
 NOWHERE = "#"
 # What stands for a value that is filled in.
 FILLED = "\ufffc"
-# As much of what was written before as can matter, and of a tag without its complete attributes.
+# As much of what was written before as can matter, and of a tag without its
+# complete attributes.
 KEPT = 4_000
-# A tag that is not closed yet, its quotes taken in pairs or, where they do not pair, for letters; a value that is open in it.
+# A tag that is not closed yet, its quotes taken in pairs or, where they do not
+# pair, for letters; a value that is open in it.
 TAG = re.compile(
     r"""<[a-z](?:(?:[^"'<>]|"[^"]*"|'[^']*')*(?:"[^"]*|'[^']*)?|[^<>]*)\Z""", re.I
 )
@@ -36,7 +41,8 @@ OPEN = re.compile(
     r"""(?:"([^"]*)|'([^']*)|([^\s"'>]*))\Z""",
     re.I,
 )
-# Attributes that are complete, and one whose value is open: neither matters but for an address that begins.
+# Attributes that are complete, and one whose value is open: neither matters but
+# for an address that begins.
 COMPLETE = re.compile(r"""(?<!\s)\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*')""")
 OPEN_TAG = re.compile("<[a-z][^>]*", re.I)
 BEGUN = re.compile(r"""=\s*["']([^"']+)\Z""")
@@ -48,8 +54,10 @@ States = frozenset[str]
 
 
 def leading(value: Any) -> Any:
-    """The beginning of an address; of one that leads to anything but `SCHEMES`, however it is spelt, nothing but a `#`, behind
-    which whatever follows leads nowhere."""
+    """The beginning of an address; of one that leads to anything but `SCHEMES`,
+    however it is spelt, nothing but a `#`, behind which whatever follows leads
+    nowhere.
+    """
     if not isinstance(value, str) or value.startswith(USUAL):
         return value
     found = SCHEME.match(unescape(value))
@@ -59,18 +67,28 @@ def leading(value: Any) -> Any:
 
 
 def is_for_programs(address: str) -> bool:
-    """Whether an address that a template itself names is one of those that run, or hold a page."""
+    """Whether an address that a template itself names is one of those that run,
+    or hold a page.
+    """
     found = SCHEME.match(UNSEEN.sub("", address))
     return found is not None and found[1].lower() in ("javascript", "vbscript", "data")
 
 
 def guard_addresses(tree: nodes.Template) -> None:
-    """Puts the filter into a template. Raises TemplateSyntaxError for an address that is put together beyond recognition."""
+    """Puts the filter into a template.
+
+    Raises TemplateSyntaxError for an address that is put together beyond
+    recognition.
+    """
     _body(tree.body, frozenset(("",)))
 
 
 def _body(statements: list[nodes.Node], states: States) -> States:
-    """Goes through statements. `states` are the tags that may be open: one for each way through the branches before."""
+    """Goes through statements.
+
+    `states` are the tags that may be open: one for each way through the
+    branches before.
+    """
     for node in statements:
         states = _statement(node, states)
         if len(states) > MOST_WAYS:
@@ -166,7 +184,10 @@ def _undecided(states: States) -> list[_Value]:
 
 
 def _after(states: States, more: str, line: int) -> States:
-    """The tags that are open once this was written. Raises TemplateSyntaxError for one that is too long to be looked through."""
+    """The tags that are open once this was written.
+
+    Raises TemplateSyntaxError for one that is too long to be looked through.
+    """
     found = (TAG.search(_end_of(state + more, line)) for state in states)
     return frozenset(_short(each[0]) if each else "" for each in found)
 
@@ -185,7 +206,9 @@ def _end_of(text: str, line: int) -> str:
 
 
 def _short(tag: str) -> str:
-    """The same tag without what does not matter, so that most branches lead to the same."""
+    """The same tag without what does not matter, so that most branches lead to
+    the same.
+    """
     tag = re.sub(r"\s+", " ", COMPLETE.sub("", tag))
     if (begun := BEGUN.search(tag)) and not _undecided(frozenset((tag,))):
         return tag[: begun.start(1)] + "/"
@@ -193,7 +216,9 @@ def _short(tag: str) -> str:
 
 
 def _look(text: nodes.TemplateData, values: list[_Value]) -> None:
-    """A scheme whose name was filled in cannot be told from others once its colon follows in another statement."""
+    """A scheme whose name was filled in cannot be told from others once its
+    colon follows in another statement.
+    """
     if any(
         FILLED in each.text and re.match(f"[^/?#{each.ends}]*:", unescape(text.data))
         for each in values
@@ -216,7 +241,9 @@ def _cut(written: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
 
 
 def _rest(coming: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
-    """What else belongs to the beginning of the address, taken away from what is to come: all up to what shows its scheme."""
+    """What else belongs to the beginning of the address, taken away from what
+    is to come: all up to what shows its scheme.
+    """
     taken: list[nodes.Expr] = []
     while coming:
         each = coming.pop()
@@ -236,7 +263,9 @@ def _rest(coming: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
 
 
 def _up_to_its_scheme(text: str, ends: str) -> tuple[int, bool]:
-    """How much of a text within an address has to be looked at with what stands before, and whether that is all."""
+    """How much of a text within an address has to be looked at with what stands
+    before, and whether that is all.
+    """
     found = re.search(f"[:/?#&{ends}]", text)
     if found is None:
         return len(text), False

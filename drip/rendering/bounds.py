@@ -1,7 +1,9 @@
 """What a file may look like before parsers of Markdown and HTML see it.
 
-They were not made for texts that are built to be slow: some take time that grows with the square of what is opened and never
-closed, some end the process where tags are nested by the thousand. What people write is far from these bounds.
+They were not made for texts that are built to be slow: some take time that
+grows with the square of what is opened and never closed, some end the process
+where tags are nested by the thousand. What people write is far from these
+bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ MOST_BRACKETS = 1_000
 _BEGUN = re.compile(r"<[A-Za-z/!?]")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)")
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n")
-# Those that need no end: what comes next ends them (HTML section 13.1.2.4), or they have none.
+# Those that need no end: what comes next ends them (HTML section 13.1.2.4), or
+# they have none.
 _ENDLESS = frozenset(
     [
         "area",
@@ -58,7 +61,9 @@ _ENDLESS = frozenset(
 
 
 def check_bounds(text: str, place: Place) -> None:
-    """Raises DripError for a file that no mail needs, and that would take minutes to be made ready."""
+    """Raises DripError for a file that no mail needs, and that would take
+    minutes to be made ready.
+    """
     most = LONGEST_MARKDOWN if place.file.endswith(".md") else LONGEST_FILE
     if len(text) > most:
         help = "mail programs cut messages of more than 100 KB; put pictures into files of their own"

@@ -1,7 +1,10 @@
-"""The filters and tests of templates: those of the guides, and of Jinja's the ones whose cost is known.
+"""The filters and tests of templates: those of the guides, and of Jinja's the
+ones whose cost is known.
 
-A filter that is not listed does not exist. Which of Jinja's are not: those that leave what templates are for (`attr`, `random`,
-`pprint`, `tojson`, `xmlattr`, `urlize`), and those that make much of little (`center`, `format`, `indent`, `wordwrap`).
+A filter that is not listed does not exist. Which of Jinja's are not: those that
+leave what templates are for (`attr`, `random`, `pprint`, `tojson`, `xmlattr`,
+`urlize`), and those that make much of little (`center`, `format`, `indent`,
+`wordwrap`).
 """
 
 from __future__ import annotations
@@ -161,7 +164,8 @@ LISTED_TESTS = (
     "undefined",
     "upper",
 )
-# Digits of a text that becomes a number: the time that Python takes grows with their square.
+# Digits of a text that becomes a number: the time that Python takes grows with
+# their square.
 LONGEST_NUMBER = 1_000
 # A float has fewer.
 MOST_PLACES = 100
@@ -171,7 +175,9 @@ LONGEST_NAME = 100
 
 
 def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
-    """The filters of the guides, and those of Jinja's that have a limit of their own. `currency` is what `money` prints."""
+    """The filters of the guides, and those of Jinja's that have a limit of
+    their own. `currency` is what `money` prints.
+    """
     of_values = {"money": _money(currency), "date": _date, "number": _number}
     return {name: _of_known(filter_) for name, filter_ in of_values.items()} | {
         "batch": _batch,
@@ -276,7 +282,9 @@ def _sum(
 
 
 def _number_only(name: str, value: Any) -> None:
-    """Python has other meanings of what a filter or test does with a number: of a text it may make a very long one."""
+    """Python has other meanings of what a filter or test does with a number: of
+    a text it may make a very long one.
+    """
     if not isinstance(value, int | float | Undefined):
         raise SecurityError(f"`{name}` works on numbers only")
 
@@ -300,7 +308,9 @@ OWN_TESTS = {name: _test_of_number(name) for name in ("divisibleby", "even", "od
 
 
 def locale_of(name: object) -> Locale:
-    """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not know."""
+    """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not
+    know.
+    """
     return _locale_of(str(name)[:LONGEST_NAME])
 
 
@@ -313,7 +323,9 @@ def _locale_of(name: str) -> Locale:
 
 
 def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
-    """A filter of values that are known; one that is not says so, or is blank where a colleague reads it."""
+    """A filter of values that are known; one that is not says so, or is blank
+    where a colleague reads it.
+    """
 
     @pass_context
     def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
@@ -341,7 +353,10 @@ def _money(currency: str) -> Callable[..., str]:
 
 
 def _amount(value: Any) -> Any:
-    """A number, or a text that is one. Raises ValueError for one that nobody reads, and for what is none."""
+    """A number, or a text that is one.
+
+    Raises ValueError for one that nobody reads, and for what is none.
+    """
     amount = parse_number(value) if isinstance(value, str) else value
     # Nothing is smaller or larger than what is no number (IEEE 754).
     if (

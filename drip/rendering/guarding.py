@@ -1,4 +1,6 @@
-"""Puts the counting into a template's syntax tree: filters of the sandbox, whose names no template can write."""
+"""Puts the counting into a template's syntax tree: filters of the sandbox,
+whose names no template can write.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {
 
 
 class OperationGuard(NodeTransformer):
-    """Puts the counting into a template: into its loops and macros, where lists are made, compared, joined and printed."""
+    """Puts the counting into a template: into its loops and macros, where lists
+    are made, compared, joined and printed.
+    """
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
         self.generic_visit(node)
@@ -128,7 +132,9 @@ def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
 
 
 def _built(node: nodes.Literal) -> nodes.Expr:
-    """A list that stands there as a whole is as long as it is written, and made once."""
+    """A list that stands there as a whole is as long as it is written, and made
+    once.
+    """
     return node if _is_written(node) else _guarded(BUILT, node)
 
 
@@ -143,7 +149,9 @@ def _compared(operand: nodes.Expr) -> nodes.Expr:
 
 
 def _is_text(node: nodes.Expr) -> bool:
-    """Whether it is a text that stands there, or one that was counted as it was made."""
+    """Whether it is a text that stands there, or one that was counted as it was
+    made.
+    """
     made = isinstance(node, nodes.Filter) and node.name in GIVE_TEXT
     return made or isinstance(node, nodes.TemplateData | nodes.Const)
 
@@ -152,7 +160,9 @@ Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 
 def _with_round(node: Body) -> Body:
-    """Each time that the body is run counts, by what stands in it, and in the values of a macro that are not given."""
+    """Each time that the body is run counts, by what stands in it, and in the
+    values of a macro that are not given.
+    """
     given = node.defaults if isinstance(node, nodes.Macro | nodes.CallBlock) else []
     steps = nodes.Const(USE + _steps_of([*given, *node.body]), lineno=node.lineno)
     node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
@@ -160,7 +170,9 @@ def _with_round(node: Body) -> Body:
 
 
 def _steps_of(body: Sequence[nodes.Node]) -> int:
-    """How many nodes are run in one round; the bodies of loops and macros within count by themselves."""
+    """How many nodes are run in one round; the bodies of loops and macros
+    within count by themselves.
+    """
     steps = 0
     waiting = list(body)
     while waiting:

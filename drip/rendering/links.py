@@ -1,4 +1,6 @@
-"""Links in the text of a template: which of ours it asks for, and how those of a mail are given to `tracked`."""
+"""Links in the text of a template: which of ours it asks for, and how those of
+a mail are given to `tracked`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from html import unescape
 LINK = re.compile(r"\b\w+_link\b")
 # A link and its address, which may have expressions in it.
 HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
-# Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.
+# Without its semicolon browsers take none for what it stands for in an address:
+# `?a=1&region=eu`.
 CHARACTER = re.compile(r"&#?\w+;")
 EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
 
@@ -21,7 +24,9 @@ def links_in(*texts: str) -> frozenset[str]:
 
 
 def tracked_links(html: str) -> str:
-    """The page with its links given to `tracked`: those that are web addresses, or begin with an expression of a template."""
+    """The page with its links given to `tracked`: those that are web addresses,
+    or begin with an expression of a template.
+    """
 
     def led(match: re.Match[str]) -> str:
         quote = '"' if match[2] else "'"
@@ -36,7 +41,9 @@ def tracked_links(html: str) -> str:
 
 
 def _put_together(address: str) -> str | None:
-    """An address as one expression; None for one that is to stay as it is: no web address, or with a statement in it."""
+    """An address as one expression; None for one that is to stay as it is: no
+    web address, or with a statement in it.
+    """
     # Texts and expressions take turns.
     parts = EXPRESSION.split(address)
     texts = parts[::2]

@@ -1,4 +1,6 @@
-"""A template filled in for one contact: subject, HTML, text, and the header fields that marketing mail must have."""
+"""A template filled in for one contact: subject, HTML, text, and the header
+fields that marketing mail must have.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,16 @@ class Letterhead:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message to be made. `values` is plain data: `contact`, the record, `event`.
+    """One message to be made.
 
-    `locale` is the contact's, `own_locale` the language of templates that name none: dates and amounts are
-    written in the language of the template.
+    `values` is plain data: `contact`, the record, `event`.
 
-    `subject` and `preheader` of the step come before the template's own. `letterhead` is None for
-    transactional messages, which carry no way to unsubscribe.
+    `locale` is the contact's, `own_locale` the language of templates that name
+    none: dates and amounts are written in the language of the template.
+
+    `subject` and `preheader` of the step come before the template's own.
+    `letterhead` is None for transactional messages, which carry no way to
+    unsubscribe.
     """
 
     template: str
@@ -77,14 +82,18 @@ class Request:
     attach: tuple[str, ...]
     unsubscribe_url: str | None
     unsubscribe_mail: str
-    # A picture of one dot that says that the message was shown, and a link that no person sees.
+    # A picture of one dot that says that the message was shown, and a link that
+    # no person sees.
     dot: str | None = None
     trap: str | None = None
 
 
 def render(templates: Templates, request: Request) -> Message:
-    """The message. Raises RenderError with the template's place, and Shortage for what the machine lacks, which is about no
-    message."""
+    """The message.
+
+    Raises RenderError with the template's place, and Shortage for what the
+    machine lacks, which is about no message.
+    """
     try:
         compiled = templates.get(
             request.template, request.locale, request.channel, request.content
@@ -111,7 +120,8 @@ def render(templates: Templates, request: Request) -> Message:
         compiled.tried(error, time.monotonic() - began_s)
         raise _explained(templates, compiled, request, error) from None
     except Exception as error:
-        # Filters and templates can fail in any way; but for a shortage it is this one message's.
+        # Filters and templates can fail in any way; but for a shortage it is
+        # this one message's.
         raise shortage(error) or _explained(
             templates, compiled, request, error
         ) from None
@@ -122,7 +132,9 @@ def render(templates: Templates, request: Request) -> Message:
 def signed_links(
     public_url: str | None, purpose: str, token: str, sender: Mailbox
 ) -> tuple[str | None, str]:
-    """The page for a purpose, if there is a `public_url`, and the mail to the sender that says the same."""
+    """The page for a purpose, if there is a `public_url`, and the mail to the
+    sender that says the same.
+    """
     web = f"{public_url}/{purpose}/{token}" if public_url else None
     # Nothing in a purpose or a token has to be quoted (RFC 3986 section 2.3).
     return web, f"mailto:{quote(sender.address, safe='@')}?subject={purpose}%20{token}"
@@ -201,7 +213,9 @@ def _header(
 
 
 def _with_footer(html: Pieced, letterhead: Letterhead, link: str) -> Pieced:
-    """The page with the postal address and the way out, where its own footer lacks them."""
+    """The page with the postal address and the way out, where its own footer
+    lacks them.
+    """
     missing = []
     if str(escape(letterhead.business_address)) not in html:
         missing.append(
@@ -264,7 +278,10 @@ def _signed(text: Pieced, more: str) -> Pieced:
 
 
 def _without_gaps(text: Pieced) -> Pieced:
-    """With no more than one empty line at a time. Piece by piece, if none of the gaps goes over the end of a piece."""
+    """With no more than one empty line at a time.
+
+    Piece by piece, if none of the gaps goes over the end of a piece.
+    """
     if not _GAP.search(text):
         return text
     pieces = Pieced([_piece_without_gaps(each) for each in text.pieces])
@@ -277,7 +294,9 @@ def _piece_without_gaps(piece: str) -> str:
 
 
 def _list_headers(request: Request) -> dict[str, str]:
-    """RFC 2369 List-Unsubscribe and RFC 2919 List-Id; RFC 8058 one-click where there is a web address."""
+    """RFC 2369 List-Unsubscribe and RFC 2919 List-Id; RFC 8058 one-click where
+    there is a web address.
+    """
     assert request.letterhead
     domain = ascii_domain(request.sender.address).rpartition("@")[2]
     headers = {"List-Id": f"<{request.topic}.{domain}>"}

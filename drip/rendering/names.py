@@ -1,4 +1,6 @@
-"""Which names a template uses, and where: found in its syntax tree, before anything is sent."""
+"""Which names a template uses, and where: found in its syntax tree, before
+anything is sent.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from drip.rendering.templates import Source, Templates
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """`contact.first_name` is root `contact`, name `first_name`; a bare name has no root's name.
+    """`contact.first_name` is root `contact`, name `first_name`; a bare name
+    has no root's name.
 
-    `guarded` is whether the template does without the value: it has a default, or asks first.
+    `guarded` is whether the template does without the value: it has a default,
+    or asks first.
     """
 
     root: str
@@ -27,7 +31,10 @@ class Used:
 
 
 def names_in(templates: Templates, source: Source) -> list[Used]:
-    """Every name that a file uses and does not define itself. Raises DripError for wrong Jinja."""
+    """Every name that a file uses and does not define itself.
+
+    Raises DripError for wrong Jinja.
+    """
     found: list[Used] = []
     for text, first in [
         (source.body, source.first_line),
@@ -97,13 +104,17 @@ def _in_tree(
 
 
 class _Guarded:
-    """Finds the reads that do without their value: `x|default(…)`, `x is defined`, and `{% if x %}{{ x }}{% endif %}`."""
+    """Finds the reads that do without their value: `x|default(…)`, `x is
+    defined`, and `{% if x %}{{ x }}{% endif %}`.
+    """
 
     def __init__(self) -> None:
         self.nodes: set[int] = set()
 
     def look(self, node: nodes.Node, known: frozenset[tuple[str, str | None]]) -> None:
-        """Walks a part of the tree in which the names in `known` have been asked for."""
+        """Walks a part of the tree in which the names in `known` have been
+        asked for.
+        """
         read = _read(node)
         if read in known:
             self.nodes.add(id(node))

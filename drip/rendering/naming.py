@@ -1,4 +1,6 @@
-"""How files of `templates/` are called, and what stands between the `---` at their beginning."""
+"""How files of `templates/` are called, and what stands between the `---` at
+their beginning.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def front_matter(text: str, name: str) -> dict[str, str]:
 
 
 def variants_for(locale: str | None) -> list[str]:
-    """What stands before the ending, the nearest first: `de-AT` is `.de-AT`, `.de`, then nothing."""
+    """What stands before the ending, the nearest first: `de-AT` is `.de-AT`,
+    `.de`, then nothing.
+    """
     parts = re.split("[-_]", locale) if locale else []
     return [f".{'-'.join(parts[:n])}" for n in range(len(parts), 0, -1)] + [""]
 

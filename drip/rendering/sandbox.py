@@ -1,6 +1,8 @@
-"""The Jinja environment of templates: plain data, what is listed here and no more, and every operation counted.
+"""The Jinja environment of templates: plain data, what is listed here and no
+more, and every operation counted.
 
-`limits` says what may be spent; `guarding` puts the counting into a template's syntax tree, where Jinja has no hook for it.
+`limits` says what may be spent; `guarding` puts the counting into a template's
+syntax tree, where Jinja has no hook for it.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ from drip.rendering.limits import (
 
 # Of a syntax tree, whose compiling takes 50 µs and 8 KB for each at best.
 MOST_NODES = 20_000
-# So many pieces of an output are looked at together; each of them is within the limit by itself.
+# So many pieces of an output are looked at together; each of them is within the
+# limit by itself.
 AT_ONCE = 32
 GLOBALS = ("dict", "namespace", "range")
 GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
@@ -111,7 +114,8 @@ OF_TEXTS = (
 )
 OF_DICTS = frozenset(("get", "items", "keys", "values"))
 OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
-# What of a value can be asked for by name. A field of its own comes first: `{{ order.items }}` of an order that has some.
+# What of a value can be asked for by name. A field of its own comes first: `{{
+# order.items }}` of an order that has some.
 ATTRIBUTES: Mapping[type, frozenset[str]] = {
     str: frozenset(OF_TEXTS),
     Markup: frozenset((*OF_TEXTS, "unescape")),
@@ -143,7 +147,9 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
 
 
 class UnknownValue(Undefined):
-    """A value that is not known: it may be asked for (`{% if contact.age %}`), but nothing else."""
+    """A value that is not known: it may be asked for (`{% if contact.age %}`),
+    but nothing else.
+    """
 
     __slots__ = ()
     __iter__ = __str__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
@@ -242,17 +248,24 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def make_globals(
         self, d: MutableMapping[str, Any] | None
     ) -> MutableMapping[str, Any]:
-        """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
+        """A copy: those of a sandbox never change, and Jinja's chain of two is
+        slow to copy for each message.
+        """
         return {**self.globals, **(d or {})}
 
     # --- filling in
 
     def render(self, template: Template, values: dict[str, Any]) -> str:
-        """The template's output. Raises TooMuch past the limits, and what Jinja raises."""
+        """The template's output.
+
+        Raises TooMuch past the limits, and what Jinja raises.
+        """
         return "".join(self.pieces(template, values))
 
     def pieces(self, template: Template, values: dict[str, Any]) -> list[str]:
-        """The output as it is made: texts of the template, each the same object every time, and what is filled in."""
+        """The output as it is made: texts of the template, each the same object
+        every time, and what is filled in.
+        """
         parts: list[str] = []
         length = 0
         with self.budget:
@@ -294,7 +307,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """A value by its place or name; else as `getattr`. Raises SecurityError for a key that is no text or number."""
+        """A value by its place or name; else as `getattr`.
+
+        Raises SecurityError for a key that is no text or number.
+        """
         if not isinstance(argument, str | int | Undefined):
             raise SecurityError(
                 "what stands between [ and ] is a text or a whole number"
@@ -311,10 +327,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Counts what a template calls, with what, and what it gives: a macro can call itself."""
+        """Counts what a template calls, with what, and what it gives: a macro
+        can call itself.
+        """
         steps = USE + len(args) + len(kwargs)
         if kwargs:
-            # Jinja tells functions that take its context what is set around them; none of ours does.
+            # Jinja tells functions that take its context what is set around
+            # them; none of ours does.
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             steps += self._read(*kwargs.values())
@@ -333,7 +352,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self._made(super().call(context, obj, *args, **kwargs))
 
     def call_filter(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """A filter by its name, as `map` has it. Raises SecurityError for one of those that count."""
+        """A filter by its name, as `map` has it.
+
+        Raises SecurityError for one of those that count.
+        """
         if name in GUARDS:
             raise SecurityError(f"there is no filter `{name}`")
         return super().call_filter(name, *arguments, **options)
@@ -362,7 +384,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     # --- counting
 
     def _counted(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter whose every use counts, as `map` uses it for each of many, and what it takes and makes."""
+        """A filter whose every use counts, as `map` uses it for each of many,
+        and what it takes and makes.
+        """
         # Jinja puts its context before the value for some.
         first = int(hasattr(filter_, "jinja_pass_arg"))
         many = name not in OF_ONE
@@ -505,5 +529,7 @@ def _called(value: Any) -> str:
 
 
 def _names_in(attribute: str) -> int:
-    """How many names are looked up for each value: `attribute="vehicle.model, year"`."""
+    """How many names are looked up for each value: `attribute="vehicle.model,
+    year"`.
+    """
     return attribute.count(".") + attribute.count(",") + 1

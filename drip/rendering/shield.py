@@ -1,7 +1,9 @@
-"""Keeps Jinja's tags safe while a Markdown or HTML tool works on the text around them.
+"""Keeps Jinja's tags safe while a Markdown or HTML tool works on the text
+around them.
 
-An HTML5 parser moves `{% for %}` out of a `<table>`, and an inliner breaks the syntax. So each tag is
-exchanged for a token that such tools leave alone, and put back afterwards.
+An HTML5 parser moves `{% for %}` out of a `<table>`, and an inliner breaks the
+syntax. So each tag is exchanged for a token that such tools leave alone, and
+put back afterwards.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def shielded(source: str, work: Callable[[str], str]) -> str:
 
 
 def shielded_html(source: str, work: Callable[[str], str]) -> str:
-    """`work` done on an HTML text whose tags are comments, or words inside of tags and raw text."""
+    """`work` done on an HTML text whose tags are comments, or words inside of
+    tags and raw text.
+    """
     tags: list[str] = []
     parts: list[str] = []
     where, last = _Where(), 0
@@ -84,7 +88,9 @@ def shielded_html(source: str, work: Callable[[str], str]) -> str:
 
 
 class _Where:
-    """Whether a text that is read piece by piece is inside of a tag, or of an element of raw text."""
+    """Whether a text that is read piece by piece is inside of a tag, or of an
+    element of raw text.
+    """
 
     def __init__(self) -> None:
         self.in_tag = False

@@ -1,9 +1,13 @@
-"""Templates with everything filled in that does not depend on the contact: layout, this week's products, the footer.
+"""Templates with everything filled in that does not depend on the contact:
+layout, this week's products, the footer.
 
-Partial evaluation of Jinja's syntax tree, once for each occurrence; what is left is filled in for each message, so that a
-message costs what is personal in it. The result is that of the plain template, character for character: whatever cannot be
-shown to be the same for everybody stays as it is. An expression is filled in only if all its names are known and it is made of
-operators, filters and tests alone, which are pure here; a loop is unrolled if what it goes through is known.
+Partial evaluation of Jinja's syntax tree, once for each occurrence; what is
+left is filled in for each message, so that a message costs what is personal in
+it. The result is that of the plain template, character for character: whatever
+cannot be shown to be the same for everybody stays as it is. An expression is
+filled in only if all its names are known and it is made of operators, filters
+and tests alone, which are pure here; a loop is unrolled if what it goes through
+is known.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from drip.rendering.guarding import is_guard
 from drip.rendering.limits import not_too_long
 from drip.rendering.sandbox import Sandbox
 
-# A loop is unrolled up to so many rounds, and a template up to so many nodes, `limits.MOST_CHARACTERS` and `limits.LONGEST_S`.
+# A loop is unrolled up to so many rounds, and a template up to so many nodes,
+# `limits.MOST_CHARACTERS` and `limits.LONGEST_S`.
 MOST_ROUNDS, MOST_NODES = 500, 20_000
 # What expressions that can be filled in are made of.
 PURE = (
@@ -64,13 +69,18 @@ class Specialised(Protocol):
     """What is left of a template."""
 
     def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
-        """As those of the plain template with these values. Raises TooMuch past the limits, and what Jinja raises."""
+        """As those of the plain template with these values.
+
+        Raises TooMuch past the limits, and what Jinja raises.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A template in which statements are left, and the values that it needs beside a message's own."""
+    """A template in which statements are left, and the values that it needs
+    beside a message's own.
+    """
 
     template: Template
     bound: Mapping[str, Any]
@@ -81,11 +91,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A template of which texts and expressions alone are left. A pure expression is worked out once, however often it is
-    written.
+    """A template of which texts and expressions alone are left.
 
-    `parts` are the texts in their order, with an empty one in each gap; `gaps` says which ones each expression fills, in the
-    order of `template`, which writes nothing but the expressions.
+    A pure expression is worked out once, however often it is written.
+
+    `parts` are the texts in their order, with an empty one in each gap; `gaps`
+    says which ones each expression fills, in the order of `template`, which
+    writes nothing but the expressions.
     """
 
     template: Template
@@ -107,7 +119,9 @@ class Flat:
 def specialised(
     sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]
 ) -> Specialised | None:
-    """The template for these values of some of its names; None where it cannot be shown to be the same."""
+    """The template for these values of some of its names; None where it cannot
+    be shown to be the same.
+    """
     # Filters write dates and amounts by `locale`, wherever they stand.
     if (
         "locale" not in known
@@ -185,7 +199,9 @@ class _Specialiser:
     _ends: float = field(default_factory=lambda: time.monotonic() + limits.LONGEST_S)
 
     def body(self, statements: list[nodes.Node], env: Env) -> list[nodes.Node]:
-        """The statements with what is known filled in; `env` has afterwards what is known behind them."""
+        """The statements with what is known filled in; `env` has afterwards
+        what is known behind them.
+        """
         return _together(
             each for statement in statements for each in self._statement(statement, env)
         )
@@ -249,14 +265,18 @@ class _Specialiser:
             return _UNKNOWN
 
     def _look_at_the_clock(self) -> None:
-        """Every expression has a budget of its own, also where no message would come by."""
+        """Every expression has a budget of its own, also where no message would
+        come by.
+        """
         if time.monotonic() > self._ends:
             raise _TooLarge
 
     # --- branches
 
     def _if(self, node: nodes.If, env: Env) -> list[nodes.Node]:
-        """A branch that is known to be taken takes the place of all; one that is known not to be is left out."""
+        """A branch that is known to be taken takes the place of all; one that
+        is known not to be is left out.
+        """
         branches: list[Branch] = [(node.test, node.body)]
         branches += [(each.test, each.body) for each in node.elif_]
         branches.append((None, node.else_))
@@ -368,7 +388,8 @@ class _Specialiser:
             inside = self._with(node.target, item, env)
             assert inside is not None
             inside["loop"] = _place(number, len(items))
-            # The round is counted against the limits where it takes place, which is here.
+            # The round is counted against the limits where it takes place,
+            # which is here.
             body = self.body([each for each in node.body if not is_guard(each)], inside)
             used = set(_loads(body))
             if "loop" in used:

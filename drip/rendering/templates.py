@@ -1,6 +1,8 @@
-"""The folder `templates/`: finds a template and its locale variants, and compiles each version once.
+"""The folder `templates/`: finds a template and its locale variants, and
+compiles each version once.
 
-Markdown, layouts and CSS are turned into plain Jinja-HTML when a file changes, never per message.
+Markdown, layouts and CSS are turned into plain Jinja-HTML when a file changes,
+never per message.
 """
 
 from __future__ import annotations
@@ -48,9 +50,11 @@ FOLDER = "templates"
 MOST_BYTES = 2 * 1024 * 1024
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 LAYOUT = "_layout.html"
-# After so many messages in a row that went past the limits and took so long, no more are tried until the file changes.
+# After so many messages in a row that went past the limits and took so long, no
+# more are tried until the file changes.
 MOST_EXCEEDED, COSTLY_S = 3, 0.5
-# From so many messages of one occurrence on a template is specialised for it, which takes as long as filling in some hundred.
+# From so many messages of one occurrence on a template is specialised for it,
+# which takes as long as filling in some hundred.
 WORTH_IT = 30
 MOST_SPECIAL = 20
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}")
@@ -70,7 +74,9 @@ MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False}).enable
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of `templates/`: its front matter and body, and the line at which the body begins."""
+    """One file of `templates/`: its front matter and body, and the line at
+    which the body begins.
+    """
 
     path: Path
     name: str
@@ -88,7 +94,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A template in one locale, ready to be filled in. Headers are None where the template gives none.
+    """A template in one locale, ready to be filled in.
+
+    Headers are None where the template gives none.
 
     `locale` is the language it is written in, None for the workspace's own.
     """
@@ -118,7 +126,11 @@ class Compiled:
     def pieces(
         self, templates: Templates, values: dict[str, Any], known: Mapping[str, Any]
     ) -> tuple[Pieced | None, Pieced]:
-        """HTML and text filled in. `known` are those of the values that are the same for everybody at this occurrence."""
+        """HTML and text filled in.
+
+        `known` are those of the values that are the same for everybody at this
+        occurrence.
+        """
         about = repr(sorted(known.items()))
         self._uses[about] += 1
         if self._uses[about] == WORTH_IT:
@@ -132,8 +144,11 @@ class Compiled:
         return html, _filled(templates.plain, self.text, special_text, values)
 
     def tried(self, exceeded: TooMuch | None, took_s: float = 0) -> None:
-        """Remembers whether a message went past the limits. Each may take two seconds, and ten thousand may wait. What fails soon
-        costs nothing, and may be one contact's fault, of whom a value is large."""
+        """Remembers whether a message went past the limits.
+
+        Each may take two seconds, and ten thousand may wait. What fails soon
+        costs nothing, and may be one contact's fault, of whom a value is large.
+        """
         if exceeded is None:
             self._exceeded.clear()
         elif took_s >= COSTLY_S:
@@ -193,7 +208,9 @@ class Templates:
         return self.workspace / FOLDER
 
     def names(self) -> list[str]:
-        """Every template's name, without locale and ending; parts begin with `_`, dated content with its date."""
+        """Every template's name, without locale and ending; parts begin with
+        `_`, dated content with its date.
+        """
         return sorted(
             {
                 bare_name(path, self.folder)
@@ -209,7 +226,8 @@ class Templates:
         channel: str = "email",
         content: Source | None = None,
     ) -> Compiled:
-        """A template in the nearest locale there is, with the text of `content` where it says `{{ issue.body }}`.
+        """A template in the nearest locale there is, with the text of `content`
+        where it says `{{ issue.body }}`.
 
         Raises DripError if it is missing or cannot be compiled.
         """
@@ -219,7 +237,10 @@ class Templates:
         return self._compiled[key]
 
     def attachment(self, name: str) -> Attachment:
-        """A file of the folder that goes along with a message. Raises DripError if it is missing or too large."""
+        """A file of the folder that goes along with a message.
+
+        Raises DripError if it is missing or too large.
+        """
         path = within(self.folder, name)
         if path is None or not path.is_file():
             raise DripError(
@@ -244,7 +265,9 @@ class Templates:
         locale: str | None,
         endings: tuple[str, ...] = CHANNELS["email"].endings,
     ) -> Source | None:
-        """The file behind a template: `card.de-AT.md`, then `card.de.md`, then `card.md`."""
+        """The file behind a template: `card.de-AT.md`, then `card.de.md`, then
+        `card.md`.
+        """
         for variant in variants_for(locale):
             for ending in endings:
                 path = within(self.folder, f"{name}{variant}{ending}")
@@ -271,7 +294,9 @@ class Templates:
         ]
 
     def content(self, folder: str, occurrence: str) -> Source | None:
-        """The dated file (`2026-11-26-title.md`) of a content folder for an occurrence."""
+        """The dated file (`2026-11-26-title.md`) of a content folder for an
+        occurrence.
+        """
         day = occurrence[:10]
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
             return None
@@ -294,7 +319,9 @@ class Templates:
         return [self._read(path) for path in self._dated(folder)]
 
     def _dated(self, folder: str, day: str = "") -> list[Path]:
-        """The dated files of a content folder, in their order; what lies outside of `templates/` is none."""
+        """The dated files of a content folder, in their order; what lies
+        outside of `templates/` is none.
+        """
         directory = within(self.folder, folder)
         if directory is None:
             return []
@@ -306,7 +333,9 @@ class Templates:
         return [path for path in found if inside(path, self.folder)]
 
     def strays(self) -> list[str]:
-        """The files that lie outside of the folder, to which links lead; nothing reads them."""
+        """The files that lie outside of the folder, to which links lead;
+        nothing reads them.
+        """
         found = sorted(
             path for path in paths_below(self.folder) if not inside(path, self.folder)
         )
@@ -408,7 +437,8 @@ class Templates:
     def _with_pictures(
         self, html: str, source: Source
     ) -> tuple[str, tuple[Attachment, ...]]:
-        """Pictures that are files (`<img src="logo.png">`) go along with the message. Raises DripError for one that cannot.
+        """Pictures that are files (`<img src="logo.png">`) go along with the
+        message. Raises DripError for one that cannot.
 
         They are looked for beside the template, then in the folder itself.
         """
@@ -446,7 +476,9 @@ class Templates:
         return PICTURE.sub(shown, html), tuple(found.values())
 
     def _with_content(self, source: Source, content: Source | None) -> Source:
-        """The file with the occurrence's text in its place, so that both are laid out and styled as one."""
+        """The file with the occurrence's text in its place, so that both are
+        laid out and styled as one.
+        """
         if content is None:
             return source
         text = content.body
@@ -466,7 +498,9 @@ class Templates:
             raise DripError(f"`{text}`: {error.message}", place=Place(where)) from None
 
     def fill(self, text: str, values: Mapping[str, Any]) -> str:
-        """A short text for colleagues, as a task's title: what is unknown reads `?`. Raises DripError for wrong Jinja."""
+        """A short text for colleagues, as a task's title: what is unknown reads
+        `?`. Raises DripError for wrong Jinja.
+        """
         try:
             template = self.of_text(self.notes, text)
             return " ".join(self.notes.render(template, dict(values)).split())
@@ -515,7 +549,10 @@ class Templates:
         return shielded_html(page, self._inliner.inline) if "<style" in page else page
 
     def _mjml(self, source: Source) -> str:
-        """The page that an MJML file describes. Raises DripError if it is wrong, or the extra is not installed."""
+        """The page that an MJML file describes.
+
+        Raises DripError if it is wrong, or the extra is not installed.
+        """
         try:
             import mrml
         except ImportError:

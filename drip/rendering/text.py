@@ -23,7 +23,8 @@ BLOCKS = {
 }
 SILENT = {"style", "script", "head", "title"}
 
-# Each looks only so far for its end, and never goes back into what it has read: a text may begin thousands and end none.
+# Each looks only so far for its end, and never goes back into what it has read:
+# a text may begin thousands and end none.
 _PICTURE = re.compile(r"!\[([^\]]{0,500}+)\]\([^)]{0,2000}+\)")
 # A tag of Jinja may hold brackets of its own.
 _LINK = re.compile(
@@ -35,7 +36,9 @@ _EMPHASIS = re.compile(r"(?<!\w)[*_](?=\S)([^*_\n]{1,1000}+)(?<=\S)[*_](?!\w)")
 
 
 def text_of_markdown(source: str) -> str:
-    """Markdown as people write it in mails: links become `text: address`, marks of emphasis go."""
+    """Markdown as people write it in mails: links become `text: address`, marks
+    of emphasis go.
+    """
     text = _PICTURE.sub(r"\1", source)
     text = _LINK.sub(r"\1: \2", text)
     text = _STRONG.sub(r"\2", text)
@@ -46,7 +49,10 @@ def text_of_markdown(source: str) -> str:
 
 
 def text_of_html(source: str) -> str:
-    """What a reader sees of an HTML page, links written out. Jinja tags are kept as they are."""
+    """What a reader sees of an HTML page, links written out.
+
+    Jinja tags are kept as they are.
+    """
     reader = _Reader()
     reader.feed(source)
     reader.close()

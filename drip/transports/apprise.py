@@ -1,8 +1,10 @@
-"""`apprise`: SMS, push and chat by any of the services that the library Apprise knows (extra `drip[apprise]`).
+"""`apprise`: SMS, push and chat by any of the services that the library Apprise
+knows (extra `drip[apprise]`).
 
-The library says yes or no; why not it only writes into its log, where it is read here. It looks names up and connects by
-itself: where to is asked beforehand, by what it tells of a service. A name that leads elsewhere at the second look-up, within
-the same second, is not noticed.
+The library says yes or no; why not it only writes into its log, where it is
+read here. It looks names up and connects by itself: where to is asked
+beforehand, by what it tells of a service. A name that leads elsewhere at the
+second look-up, within the same second, is not noticed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from drip.transports.options import only
 from drip.transports.posting import LATER, MAYBE, OURS, leads_inside, private_address
 
 RECIPIENT = "{to}"
-# What the library calls the parts of its addresses that name a machine, and what some services keep beside them.
+# What the library calls the parts of its addresses that name a machine, and
+# what some services keep beside them.
 CONNECTED = ("host", "hostname", "smtp", "xmpp", "endpoint", "blossom")
 ALSO = ("host", "hostname", "smtp_host", "xmpp_host", "home_server")
 _STATUS = re.compile(r"error=(\d{3})")
@@ -39,9 +42,13 @@ _NOT_BEGUN = re.compile(
 
 
 class AppriseTransport:
-    """Options: `url`, an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`), and `private: yes` for a service within
-    your own network, to which nothing is sent else. `{to}` stands for the recipient's number or token; an address without it gets
-    the recipient as its last part. A message without a recipient goes to whom the address itself names."""
+    """Options: `url`, an address as Apprise has them
+    (`twilio://SID:TOKEN@FROM/{to}`), and `private: yes` for a service within
+    your own network, to which nothing is sent else. `{to}` stands for the
+    recipient's number or token; an address without it gets the recipient as its
+    last part. A message without a recipient goes to whom the address itself
+    names.
+    """
 
     channels = frozenset({"sms", "push"})
 
@@ -71,7 +78,11 @@ class AppriseTransport:
             )
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if the service cannot be reached, may not be, or does not know us."""
+        """Hands one message over.
+
+        Raises TransportDown if the service cannot be reached, may not be, or
+        does not know us.
+        """
         with _log() as said:
             service = self._library.Apprise.instantiate(
                 self._to(message.to.address), suppress_exceptions=True
@@ -105,8 +116,11 @@ class AppriseTransport:
         return Unsent(told) if code in LATER else Refused(told)
 
     def _kept_outside(self, service: Any) -> Refused | None:
-        """Has the service follow no redirect. Raises TransportDown if it leads into a private network; one to which only this
-        recipient leads is this message's."""
+        """Has the service follow no redirect.
+
+        Raises TransportDown if it leads into a private network; one to which
+        only this recipient leads is this message's.
+        """
         service.redirects = False
         for host in _hosts(service):
             if address := private_address(host):
@@ -128,7 +142,10 @@ class AppriseTransport:
 
 
 def _hosts(service: Any) -> list[str]:
-    """The machines that a service says it connects to. Where it has a place of its own, `host` is a token of its address."""
+    """The machines that a service says it connects to.
+
+    Where it has a place of its own, `host` is a token of its address.
+    """
     declared = {**service.template_tokens, **service.template_args}
     named = {
         str(each.get("map_to", name))
@@ -145,7 +162,9 @@ def _hosts(service: Any) -> list[str]:
 
 
 def _where(url: str) -> tuple[str, str]:
-    """The parts of an address that can name a machine: what stands before its path, and what is asked."""
+    """The parts of an address that can name a machine: what stands before its
+    path, and what is asked.
+    """
     path, _, asked = url.partition("?")
     return path.partition("://")[2].partition("/")[0], asked
 
@@ -158,7 +177,9 @@ def _with_recipient(url: str) -> str:
 
 @contextmanager
 def _log() -> Iterator[list[str]]:
-    """What the library writes into its log meanwhile, which nobody else gets to read: it holds recipients."""
+    """What the library writes into its log meanwhile, which nobody else gets to
+    read: it holds recipients.
+    """
     lines: list[str] = []
 
     class Kept(logging.Handler):

@@ -1,4 +1,6 @@
-"""DKIM signatures (RFC 6376, RFC 8463): the key is read once, and a message costs one hash of its body and one signature."""
+"""DKIM signatures (RFC 6376, RFC 8463): the key is read once, and a message
+costs one hash of its body and one signature.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-# Each is named once more than it is there, so that nobody can add another one (RFC 6376 section 8.15).
+# Each is named once more than it is there, so that nobody can add another one
+# (RFC 6376 section 8.15).
 SIGNED = (
     "from",
     "to",
@@ -30,12 +33,15 @@ SIGNED = (
     "list-unsubscribe-post",
     "auto-submitted",
 )
-# RFC 8301 section 3.2; larger keys make answers of DNS that some servers cannot read.
+# RFC 8301 section 3.2; larger keys make answers of DNS that some servers cannot
+# read.
 FEWEST_BITS = 2048
 
 
 class Signer:
-    """Signs for a domain with a private key (RSA of at least 2048 bits, or Ed25519) as PEM. Raises ValueError for another."""
+    """Signs for a domain with a private key (RSA of at least 2048 bits, or
+    Ed25519) as PEM. Raises ValueError for another.
+    """
 
     def __init__(self, domain: str, selector: str, key: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", selector):
@@ -56,7 +62,9 @@ class Signer:
             raise ValueError("the key for DKIM is neither RSA nor Ed25519")
 
     def field(self, message: bytes, at: datetime) -> bytes:
-        """The header field, to be put before the message: relaxed header, simple body."""
+        """The header field, to be put before the message: relaxed header,
+        simple body.
+        """
         head, _, body = message.partition(b"\r\n\r\n")
         there = _fields(head)
         names = [name for name in SIGNED for _ in range(len(there.get(name, ())) + 1)]
@@ -87,7 +95,9 @@ class Signer:
 
 
 def _fields(head: bytes) -> dict[str, list[str]]:
-    """The fields that are signed, by name, in the relaxed form of RFC 6376 section 3.4.2."""
+    """The fields that are signed, by name, in the relaxed form of RFC 6376
+    section 3.4.2.
+    """
     found: dict[str, list[str]] = {}
     unfolded = re.sub(r"\r\n(?=[ \t])", "", head.decode("utf-8", "surrogateescape"))
     for line in unfolded.split("\r\n"):

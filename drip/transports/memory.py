@@ -9,7 +9,10 @@ from drip.core.message import Message, Receipt, Sent
 
 
 class MemoryTransport:
-    """`messages` holds what was sent. `answer`, if given, decides what becomes of each message instead."""
+    """`messages` holds what was sent.
+
+    `answer`, if given, decides what becomes of each message instead.
+    """
 
     channels = frozenset(CHANNELS)
 

@@ -1,4 +1,6 @@
-"""A message as the bytes of an e-mail (RFC 5322, MIME), the same bytes for the same message."""
+"""A message as the bytes of an e-mail (RFC 5322, MIME), the same bytes for the
+same message.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from drip.core.message import Attachment, Mailbox, Message, Pieced
 
 # RFC 2045 section 6.7.
 COLUMNS = 76
-# What is longer is written in words of RFC 2047, each on a line of its own: a line has 998 octets (RFC 5322 section 2.1.1),
-# and quoting may double a name.
+# What is longer is written in words of RFC 2047, each on a line of its own: a
+# line has 998 octets (RFC 5322 section 2.1.1), and quoting may double a name.
 LONG = 400
 # So many escaped characters have room on a line that ends softly.
 ESCAPED = (COLUMNS - 1) // 3
@@ -27,7 +29,9 @@ LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
 def to_bytes(message: Message) -> bytes:
-    """Header fields and body with CRLF line ends, lines within RFC 5322's 998 octets."""
+    """Header fields and body with CRLF line ends, lines within RFC 5322's 998
+    octets.
+    """
     fields = {
         "From": mailbox(message.sender),
         "To": mailbox(message.to),
@@ -101,7 +105,10 @@ def _attached(attachment: Attachment) -> bytes:
 
 
 def mailbox(box: Mailbox) -> str:
-    """A header's address. Never folded inside a name: a folded comma once became a second recipient."""
+    """A header's address.
+
+    Never folded inside a name: a folded comma once became a second recipient.
+    """
     name, address = _one_line(box.name).strip(), _one_line(ascii_domain(box.address))
     if not name:
         return address
@@ -114,9 +121,11 @@ def mailbox(box: Mailbox) -> str:
 
 
 def _part(kind: str, text: str) -> tuple[dict[str, str], bytes]:
-    """Quoted-printable, piece by piece, so that what all messages share is encoded once; base64 where that is shorter.
+    """Quoted-printable, piece by piece, so that what all messages share is
+    encoded once; base64 where that is shorter.
 
-    A soft line break ends each piece that does not end a line, since the columns of the next one count from its start.
+    A soft line break ends each piece that does not end a line, since the
+    columns of the next one count from its start.
     """
     if isinstance(text, Pieced) and not (
         "\r" in text and any(piece.endswith("\r") for piece in text.pieces[:-1])
@@ -144,7 +153,8 @@ def _piece(text: str) -> tuple[bytes, int]:
     body = "\n".join(lines).encode("utf-8", "replace")
     data = binascii.b2a_qp(body)
     if b"\n." in data or data.startswith(b"."):
-        # So that SMTP has nothing to stuff: it would have to look at every message, and this is done once for all of them.
+        # So that SMTP has nothing to stuff: it would have to look at every
+        # message, and this is done once for all of them.
         data = LEADING_DOTS.sub(_encoded_dots, data)
     # The C encoder ends soft breaks in a bare LF.
     data = data.replace(b"\n", b"\r\n")
@@ -154,7 +164,9 @@ def _piece(text: str) -> tuple[bytes, int]:
 
 
 def _encoded_dots(found: re.Match[bytes]) -> bytes:
-    """Escaped, as many on each line as it has room for; what follows them stands on a line of its own."""
+    """Escaped, as many on each line as it has room for; what follows them
+    stands on a line of its own.
+    """
     full, rest = divmod(len(found[0]), ESCAPED)
     return (b"=2E" * ESCAPED + b"=\n") * full + (
         b"=2E" * rest + b"=\n" if rest else b""
@@ -162,7 +174,9 @@ def _encoded_dots(found: re.Match[bytes]) -> bytes:
 
 
 def _softly_ended(data: bytes) -> bytes:
-    """With a soft line break at the end, for which a full last line has no room: it is broken before, outside of an escape."""
+    """With a soft line break at the end, for which a full last line has no
+    room: it is broken before, outside of an escape.
+    """
     last = data[data.rfind(b"\n") + 1 :]
     if len(last) >= COLUMNS:
         cut = COLUMNS - 3
@@ -176,7 +190,9 @@ _shared = lru_cache(4096)(_piece)
 
 
 def _text(value: str, name: str) -> str:
-    """An unstructured value, in words of RFC 2047 where it is not ASCII or too long for a line."""
+    """An unstructured value, in words of RFC 2047 where it is not ASCII or too
+    long for a line.
+    """
     value = _one_line(value)
     if value.isascii() and len(value) < LONG and "=?" not in value:
         return value
@@ -184,7 +200,9 @@ def _text(value: str, name: str) -> str:
 
 
 def _one_line(value: str) -> str:
-    """Without line ends and other control characters: nothing can be injected into a header."""
+    """Without line ends and other control characters: nothing can be injected
+    into a header.
+    """
     if value.isprintable():
         return value
     clean = "".join(

@@ -1,4 +1,6 @@
-"""A transport's options, which come as texts: what is wrong with one is said in a sentence."""
+"""A transport's options, which come as texts: what is wrong with one is said in
+a sentence.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""`pdf`: letters as print-ready PDF (WeasyPrint, extra `drip[pdf]`), with a CSV of whom they go to.
+"""`pdf`: letters as print-ready PDF (WeasyPrint, extra `drip[pdf]`), with a CSV
+of whom they go to.
 
-All letters that leave together are one batch: `2026-11-26_0930_1f3a….pdf` and the same name with `.csv`. A batch that is there
-is whole, and never changes.
+All letters that leave together are one batch: `2026-11-26_0930_1f3a….pdf` and
+the same name with `.csv`. A batch that is there is whole, and never changes.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from drip.core.shortage import Shortage, said, shortage
 from drip.core.token import NAME
 from drip.transports.options import only
 
-# Laying one out takes some 50 ms, and while a batch is made no other channel has its turn.
+# Laying one out takes some 50 ms, and while a batch is made no other channel
+# has its turn.
 MOST = 300
 # So often the desk is told that the sender is alive.
 BREATH = 20
-# Where an address shows through an envelope's window however the letter slips in it: left, top and width in millimetres, from
-# the sheet's corner. DIN 5008 form B for DL and C6/5; No. 10 with a left window for letters folded in three.
+# Where an address shows through an envelope's window however the letter slips
+# in it: left, top and width in millimetres, from the sheet's corner. DIN 5008
+# form B for DL and C6/5; No. 10 with a left window for letters folded in three.
 WINDOWS = {"din": ("A4", 25, 63, 80), "us": ("Letter", 26, 62, 80)}
 # The text begins below the window.
 BELOW = 105
@@ -63,10 +66,12 @@ class Letter:
 
 
 class PdfTransport:
-    """Options: `folder`, `window: din` (A4, DIN 5008) or `us` (Letter, No. 10), and `duplex: yes` to begin each letter on a
-    sheet of its own where both sides are printed.
+    """Options: `folder`, `window: din` (A4, DIN 5008) or `us` (Letter, No. 10),
+    and `duplex: yes` to begin each letter on a sheet of its own where both
+    sides are printed.
 
-    A letter whose template does not print the address gets it where the window is.
+    A letter whose template does not print the address gets it where the window
+    is.
     """
 
     channels = frozenset({"letter"})
@@ -103,7 +108,9 @@ class PdfTransport:
         self._library: Any = weasyprint
 
         class Own(urls.URLFetcher):  # type: ignore[misc]  # it has no types
-            """What the letter does not hold itself is not fetched: neither files of this machine nor the network."""
+            """What the letter does not hold itself is not fetched: neither
+            files of this machine nor the network.
+            """
 
             def fetch(self, url: str, headers: Any = None) -> Any:
                 if not url.startswith("data:"):
@@ -125,7 +132,10 @@ class PdfTransport:
         )
 
     def send(self, message: Message) -> Receipt:
-        """Writes a batch of one. Raises TransportDown for a folder that cannot be written."""
+        """Writes a batch of one.
+
+        Raises TransportDown for a folder that cannot be written.
+        """
         letter = self._laid_out(message)
         if not isinstance(letter, Letter):
             return letter
@@ -133,8 +143,11 @@ class PdfTransport:
         return batch.put_in_place()
 
     def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
-        """Batches of at most `MOST`. Raises TransportDown for a folder that cannot be written, Shortage if there is no room;
-        nothing has begun then."""
+        """Batches of at most `MOST`.
+
+        Raises TransportDown for a folder that cannot be written, Shortage if
+        there is no room; nothing has begun then.
+        """
         while some := list(islice(messages, MOST)):
             letters: list[Letter] = []
             refused: list[tuple[Message, Receipt]] = []
@@ -154,7 +167,9 @@ class PdfTransport:
         refused: list[tuple[Message, Receipt]],
         session: DeliverySession,
     ) -> None:
-        """The file is written before the last check, so that little is left to do after it."""
+        """The file is written before the last check, so that little is left to
+        do after it.
+        """
         # An empty batch still says how the refused ones ended.
         batch = Batch(self._folder, letters, self._bytes(letters)) if letters else None
         may = session.turn(refused, [each.message for each in letters])
@@ -185,8 +200,9 @@ class PdfTransport:
 
     @staticmethod
     def forget(folder: Path, runs: Collection[int]) -> None:
-        """In a folder's batches there are empty pages in place of the letters of these runs, and in the lists empty lines. Raises
-        OSError."""
+        """In a folder's batches there are empty pages in place of the letters
+        of these runs, and in the lists empty lines. Raises OSError.
+        """
         for listing in sorted((*folder.glob("*.csv"), *folder.glob("*.csv.writing"))):
             _forget_letters(listing, runs)
 
@@ -198,7 +214,8 @@ class PdfTransport:
                 string=self._addressed(page, message), url_fetcher=self._fetcher
             ).render(stylesheets=[self._library.CSS(string=self._sheet(page, message))])
         except (Exception, self._fatal) as error:
-            # The library is given whatever a template makes, and has no exception of its own.
+            # The library is given whatever a template makes, and has no
+            # exception of its own.
             if lack := shortage(error):
                 raise lack from None
             return Refused(f"it cannot be printed: {error}"[:300])
@@ -242,7 +259,9 @@ class PdfTransport:
         return f"{html[:at]}{block}{html[at:]}"
 
     def _sheet(self, html: str, message: Message) -> str:
-        """The sheet of paper, where the template says nothing else; the first page begins below the window."""
+        """The sheet of paper, where the template says nothing else; the first
+        page begins below the window.
+        """
         paper, left, top, width = self._window
         sheet = f"@page {{ size: {paper}; margin: 20mm 20mm 20mm 25mm }}"
         if self._has_address(html, message):
@@ -265,7 +284,9 @@ class PdfTransport:
 
 
 class Batch:
-    """A batch that is written beside its place and then put there: the list first, so that letters never lack theirs."""
+    """A batch that is written beside its place and then put there: the list
+    first, so that letters never lack theirs.
+    """
 
     def __init__(self, folder: Path, letters: Sequence[Letter], pdf: bytes) -> None:
         first = letters[0].message
@@ -348,7 +369,10 @@ def _page_of(text: str) -> str:
 
 
 def _forget_letters(listing: Path, runs: Collection[int]) -> None:
-    """Takes letters out of one batch. The list goes last: it says which pages they are."""
+    """Takes letters out of one batch.
+
+    The list goes last: it says which pages they are.
+    """
     rows = list(csv.DictReader(io.StringIO(listing.read_text("utf-8-sig"), newline="")))
     if not rows or tuple(rows[0]) != COLUMNS:
         return

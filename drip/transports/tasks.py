@@ -1,4 +1,6 @@
-"""`tasks`: messages become tasks for colleagues, a call list (`drip tasks`), under the same caps and consent as all others."""
+"""`tasks`: messages become tasks for colleagues, a call list (`drip tasks`),
+under the same caps and consent as all others.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ OPTIONS = {
 URL = "https://api.twilio.com"
 TIMEOUT_S, LONGEST_S = 30, 600
 MOST_SEGMENTS = 4
-# Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it is not about this message.
+# Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it
+# is not about this message.
 SCOPES: Mapping[int, Scope] = {
     21211: "address",
     21217: "address",
@@ -55,8 +56,11 @@ CLOSED = (20003, 20005, 21237, 30002, 63038)
 
 
 class TwilioTransport:
-    """Options: `account` (its SID), `token`, `from` (a number) or `service` (a messaging service's SID), `segments` (the most
-    that one message may take, 4), `timeout` in seconds, and `url` for a service that speaks as Twilio does."""
+    """Options: `account` (its SID), `token`, `from` (a number) or `service` (a
+    messaging service's SID), `segments` (the most that one message may take,
+    4), `timeout` in seconds, and `url` for a service that speaks as Twilio
+    does.
+    """
 
     channels = frozenset({"sms"})
 
@@ -93,7 +97,11 @@ class TwilioTransport:
         self._most = number(options, "segments", MOST_SEGMENTS, 10)
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if the service cannot be reached, or does not know us."""
+        """Hands one message over.
+
+        Raises TransportDown if the service cannot be reached, or does not know
+        us.
+        """
         text = message.text.strip()
         count = segments(text)
         if count > self._most:

@@ -1,6 +1,8 @@
-"""`webhook`: each message as JSON to an address of yours, signed, for whatever channel your program serves.
+"""`webhook`: each message as JSON to an address of yours, signed, for whatever
+channel your program serves.
 
-It is signed as `posting.signed` says; the id is the message's name, the same for every attempt, so that a repeat is recognised.
+It is signed as `posting.signed` says; the id is the message's name, the same
+for every attempt, so that a repeat is recognised.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ TIMEOUT_S, LONGEST_S = 30, 600
 
 
 class WebhookTransport:
-    """Options: `url` (https), `secret` (of the signature), `timeout` in seconds (30), and `private: yes` for an address
-    within your own network, to which nothing is sent else."""
+    """Options: `url` (https), `secret` (of the signature), `timeout` in seconds
+    (30), and `private: yes` for an address within your own network, to which
+    nothing is sent else.
+    """
 
     channels = frozenset(CHANNELS)
 
@@ -45,7 +49,11 @@ class WebhookTransport:
         self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
 
     def send(self, message: Message) -> Receipt:
-        """Posts one message. Raises TransportDown if the address cannot be reached at all, or does not know us."""
+        """Posts one message.
+
+        Raises TransportDown if the address cannot be reached at all, or does
+        not know us.
+        """
         body = json.dumps(_told(message), ensure_ascii=False).encode("utf-8", "replace")
         try:
             answer = post(

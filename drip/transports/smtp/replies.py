@@ -1,4 +1,6 @@
-"""A server's answers, taken apart, and what becomes of a message that is refused: `core.answers` judges, this says whom it hits."""
+"""A server's answers, taken apart, and what becomes of a message that is
+refused: `core.answers` judges, this says whom it hits.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from functools import lru_cache
 from drip.core.answers import Answer, Cause, Verdict, judge
 from drip.core.message import Receipt, Refused, Scope, Unsent
 
-# Longer answers than any real server gives: RFC 5321 section 4.5.3.1.5 has lines of 512 octets.
+# Longer answers than any real server gives: RFC 5321 section 4.5.3.1.5 has
+# lines of 512 octets.
 LONGEST_LINE = 8192
 MOST_LINES = 200
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.S)
@@ -23,7 +26,9 @@ class Garbage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: its code, its lines' texts, and its enhanced code (`5.1.1`), empty if there is none."""
+    """An answer: its code, its lines' texts, and its enhanced code (`5.1.1`),
+    empty if there is none.
+    """
 
     code: int
     lines: tuple[str, ...]
@@ -46,7 +51,10 @@ class Replies:
         return bool(self._rest or self._lines)
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """The answers that are complete now, one by one. Raises Garbage where one makes no sense."""
+        """The answers that are complete now, one by one.
+
+        Raises Garbage where one makes no sense.
+        """
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if not self._lines and (known := _alone(line)) is not None:
@@ -68,7 +76,10 @@ class Replies:
 
 @lru_cache(512)
 def _alone(line: bytes) -> Reply | None:
-    """The answer that is this line and no other; None if it is not. Servers mostly say the same."""
+    """The answer that is this line and no other; None if it is not.
+
+    Servers mostly say the same.
+    """
     match = _LINE.fullmatch(line.rstrip(b"\r")) if len(line) <= LONGEST_LINE else None
     if match is None or match[2] == b"-":
         return None
@@ -84,7 +95,8 @@ def _reply(lines: list[tuple[bytes, bytes]]) -> Reply:
         )
     texts = [text.decode("utf-8", "replace") for _, text in lines]
     enhanced = _ENHANCED.match(texts[0])
-    # An enhanced code of another class than the basic one says nothing (RFC 2034 section 4).
+    # An enhanced code of another class than the basic one says nothing (RFC
+    # 2034 section 4).
     known = enhanced[1] if enhanced and enhanced[1][0] == chr(lines[0][0][0]) else ""
     return Reply(int(lines[0][0]), tuple(texts), known)
 
@@ -93,7 +105,8 @@ def _shown(line: bytes) -> str:
     return repr(line[:80].decode("utf-8", "replace"))
 
 
-# Whom an answer is about, by what it means: where it is for good, and where it is for now. What is not here is about the message.
+# Whom an answer is about, by what it means: where it is for good, and where it
+# is for now. What is not here is about the message.
 FOR_GOOD: Mapping[Cause, Scope] = {
     "login": "transport",
     "relay": "transport",
@@ -123,7 +136,8 @@ AT_MAIL: Mapping[Cause, Scope] = {
     "sender": "message",
     "session": "session",
 }
-# At MAIL nobody has been named but the sender: what is not about the message or the server is about the sender.
+# At MAIL nobody has been named but the sender: what is not about the message or
+# the server is about the sender.
 OF_MESSAGE: tuple[Cause, ...] = ("size", "full", "international")
 OF_SERVER: tuple[Cause, ...] = (
     "busy",
@@ -139,7 +153,8 @@ AGAIN: tuple[Cause, ...] = ("greylisted", "busy")
 
 
 def verdict(at: str, reply: Reply, recipient: str = "") -> Receipt:
-    """What becomes of a message whose command or text (`at`) was answered with a 4xx or 5xx.
+    """What becomes of a message whose command or text (`at`) was answered with
+    a 4xx or 5xx.
 
     `recipient` is whom it is about, where that is known.
     """
@@ -175,10 +190,13 @@ def _for_good(at: str, found: Verdict) -> Scope:
 
 
 def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
-    """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
+    """Greylisting (RFC 6647) is about one address, throttling about all of its
+    domain.
+    """
     scope = FOR_NOW.get(found.cause)
     if at == "MAIL":
-        # Too many recipients, before one was named: of this connection (RFC 3463 section 3.6).
+        # Too many recipients, before one was named: of this connection (RFC
+        # 3463 section 3.6).
         return (
             "session"
             if reply.enhanced == "4.5.3"
