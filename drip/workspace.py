@@ -18,7 +18,8 @@ from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest
 from drip.folders import names_in, paths_below
-from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
+from drip.inbound.providers import open_provider
+from drip.inbound.providers.protocol import Provider
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
 from drip.language.settings import RATES
@@ -304,7 +305,7 @@ class Workspace:
         for name, options in self.settings.providers.items():
             given = {key: self.secret(value, place) for key, value in options.items()}
             try:
-                found[name] = _provider(name, given, fetch)
+                found[name] = open_provider(name, given, fetch)
             except ValueError:
                 help = "copy it from the provider's page of webhooks"
                 raise DripError(
@@ -406,21 +407,6 @@ def _error(problem: Problem) -> DripError:
         f"{problem.sentence[0].upper()}{problem.sentence[1:]}.",
         help=problem.help,
         place=problem.place,
-    )
-
-
-def _provider(
-    name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]
-) -> Provider:
-    """Raises ValueError for a key that is none."""
-    if name == "postmark":
-        return Postmark(given["user"], given["password"])
-    if name == "mailgun":
-        return Mailgun(given["secret"])
-    return (
-        SendGrid(given["public_key"])
-        if name == "sendgrid"
-        else Ses(given["topic"], fetch)
     )
 
 

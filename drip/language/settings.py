@@ -13,6 +13,7 @@ from drip.core.channels import CHANNELS
 from drip.core.conditions import Condition, Member, leaves
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_date, parse_zone
+from drip.core.providers import PROVIDERS as MAIL_PROVIDERS
 from drip.core.rates import Rates, read_rates
 from drip.core.settings import (
     NOTICES,
@@ -36,12 +37,7 @@ SECRETS = re.compile(r"password|secret|token|api_?key", re.I)
 RATES = ("rate", "rate_per_domain")
 INBOUND = ("host", "port", "user", "password", "folder", "security")
 # What is needed to check what a provider of mail posts.
-PROVIDERS = {
-    "postmark": ("user", "password"),
-    "mailgun": ("secret",),
-    "sendgrid": ("public_key",),
-    "ses": ("topic",),
-}
+PROVIDERS = {name: provider.options for name, provider in MAIL_PROVIDERS.items()}
 # Holidays are worked out for these years.
 HOLIDAY_YEARS = range(2020, 2051)
 DEEPEST = 32

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from drip.core.message import DeliverySession, Message, Receipt, TransportDown
+from drip.core.providers import PROVIDERS
 from drip.network import Address, addresses_of, trusting
 from drip.transports.dkim import Signer
 from drip.transports.mime import to_bytes
@@ -42,12 +43,10 @@ OPTIONS = {
     "dkim_second_key",
     "provider",
 }
-# Fields that a provider gives back in what it posts about a message, for those
-# that put a Message-ID of their own.
-PROVIDERS = {
-    "postmark": ("X-PM-Metadata-drip", "{}"),
-    "sendgrid": ("X-SMTPAPI", '{{"unique_args": {{"drip": "{}"}}}}'),
-    "mailgun": ("X-Mailgun-Variables", '{{"drip": "{}"}}'),
+NAME_FIELDS = {
+    name: provider.name_field
+    for name, provider in PROVIDERS.items()
+    if provider.name_field
 }
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -97,8 +96,8 @@ class SmtpTransport:
         self._hello = _hello(options)
         self._bounces = _bounces(options)
         self._provider = options.get("provider")
-        if self._provider is not None and self._provider not in PROVIDERS:
-            known = ", ".join(PROVIDERS)
+        if self._provider is not None and self._provider not in NAME_FIELDS:
+            known = ", ".join(NAME_FIELDS)
             raise ValueError(f"`provider: {self._provider}` is none of {known}")
         self._signers = _signers(options)
         self.passed_s = passed_s
@@ -110,7 +109,7 @@ class SmtpTransport:
         self._watched: dict[SmtpConnection[Message], selectors.SelectorKey] = {}
 
     def _security_of(self, options: Mapping[str, str]) -> str:
-        security = options.get("security") or self._usual_security()
+        security = options.get("security", self._usual_security())
         if security not in SECURITIES:
             raise ValueError(
                 f"`security: {security}` is none of {', '.join(SECURITIES)}"
@@ -324,7 +323,7 @@ def _bounces(options: Mapping[str, str]) -> str | None:
 
 def _with_name_for(provider: str, message: Message) -> Message:
     """The message with its own name where the provider gives it back."""
-    field, pattern = PROVIDERS[provider]
+    field, pattern = NAME_FIELDS[provider]
     value = pattern.format(message.message_id.partition("@")[0])
     return replace(message, headers={**message.headers, field: value})
 
