@@ -26,7 +26,7 @@ from drip.language.settings import RATES
 from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import FieldStats, TextRules
 from drip.paths import COPY
-from drip.rendering.templates import FOLDER as TEMPLATES
+from drip.rendering.sources import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import DatabaseServer, open_database, server

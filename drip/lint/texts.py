@@ -17,9 +17,12 @@ from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
 from drip.rendering.addresses import is_for_programs
+from drip.rendering.compiled import Compiled
 from drip.rendering.names import Used, names_in, names_in_text
+from drip.rendering.pages import LAYOUT
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import LAYOUT, Compiled, Source, Templates
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 
 GLOBALS = frozenset(
     (

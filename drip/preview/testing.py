@@ -31,7 +31,9 @@ from drip.errors import DripError, Place
 from drip.importing.importer import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase

@@ -11,7 +11,8 @@ from pathlib import Path
 from jinja2 import TemplateSyntaxError, meta, nodes
 
 from drip.errors import DripError, Place
-from drip.rendering.templates import Source, Templates
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from drip.errors import DripError, Problem
 from drip.preview.explaining import explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
 from drip.storage.people import people
