@@ -40,9 +40,9 @@ class OperationGuard(NodeTransformer):
         assert isinstance(node.iter, nodes.Expr)
         node.iter = _guarded(LOOPED, node.iter)
         if node.test is not None:
-            steps = nodes.Const(USE + _steps_of([node.test]), lineno=node.lineno)
             # Counting gives nothing, so that the test alone decides.
-            node.test = nodes.Or(_guarded(ROUND, steps), node.test, lineno=node.lineno)
+            counted = _counted([node.test], node.lineno)
+            node.test = nodes.Or(counted, node.test, lineno=node.lineno)
         return _with_round(node)
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
@@ -101,12 +101,9 @@ class OperationGuard(NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.arg, nodes.Slice):
             return node
+        nothing = nodes.Const(None, lineno=node.lineno)
         bounds = (node.arg.start, node.arg.stop, node.arg.step)
-        return _guarded(
-            SLICED,
-            node.node,
-            *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds),
-        )
+        return _guarded(SLICED, node.node, *(bound or nothing for bound in bounds))
 
     def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
         raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
@@ -160,25 +157,29 @@ Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 
 def _with_round(node: Body) -> Body:
-    """Each time that the body is run counts, by what stands in it, and in the
-    values of a macro that are not given.
+    """Each time that the body is run counts, by what stands in it, and in the values
+    of a macro that are not given.
     """
     given = node.defaults if isinstance(node, nodes.Macro | nodes.CallBlock) else []
-    steps = nodes.Const(USE + _steps_of([*given, *node.body]), lineno=node.lineno)
-    node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
+    counted = _counted([*given, *node.body], node.lineno)
+    node.body.insert(0, nodes.ExprStmt(counted, lineno=node.lineno))
     return node
 
 
+def _counted(body: Sequence[nodes.Node], line: int) -> nodes.Filter:
+    """What counts a round in which so much is run."""
+    return _guarded(ROUND, nodes.Const(USE + _steps_of(body), lineno=line))
+
+
 def _steps_of(body: Sequence[nodes.Node]) -> int:
-    """How many nodes are run in one round; the bodies of loops and macros
-    within count by themselves.
+    """How many nodes are run in one round; the bodies of loops and macros within count
+    by themselves.
     """
     steps = 0
     waiting = list(body)
     while waiting:
         node = waiting.pop()
         steps += 1
-        waiting += node.iter_child_nodes(
-            exclude=("body",) if isinstance(node, Body) else None
-        )
+        apart = ("body",) if isinstance(node, Body) else None
+        waiting += node.iter_child_nodes(exclude=apart)
     return steps

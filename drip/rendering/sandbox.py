@@ -220,27 +220,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self, source: str, name: str | None, filename: str | None
     ) -> nodes.Template:
         if len(source) > MOST_CHARACTERS:
-            raise TemplateSyntaxError(
-                f"the template has more than {MOST_CHARACTERS:,} characters",
-                1,
-                name,
-                filename,
-            )
+            sentence = f"the template has more than {MOST_CHARACTERS:,} characters"
+            raise TemplateSyntaxError(sentence, 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
-            if (
-                next(islice(tree.find_all(nodes.Node), MOST_NODES, None), None)
-                is not None
-            ):
-                sentence = f"the template is made of more than {MOST_NODES:,} tags, values and texts"
+            if _has_too_many_nodes(tree):
+                sentence = (
+                    f"the template is made of more than {MOST_NODES:,} tags, values and"
+                    " texts"
+                )
                 raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
             guarded = OperationGuard().visit(tree)
         except RecursionError:
-            raise TemplateSyntaxError(
-                "the template is nested too deep", 1, name, filename
-            ) from None
+            sentence = "the template is nested too deep"
+            raise TemplateSyntaxError(sentence, 1, name, filename) from None
         assert isinstance(guarded, nodes.Template)
         guarded.set_environment(self)
         return guarded
@@ -287,16 +282,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A value of a dictionary, or what is listed of another kind of value."""
         kind = type(obj)
-        if kind is dict and (attribute in obj or attribute not in OF_DICTS):
-            return (
-                obj[attribute]
-                if attribute in obj
-                else self.undefined(obj=obj, name=attribute)
-            )
-        known = ATTRIBUTES.get(kind) or (
-            ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset()
-        )
-        if isinstance(obj, Undefined) or attribute in known:
+        if kind is dict:
+            if attribute in obj:
+                return obj[attribute]
+            if attribute not in OF_DICTS:
+                return self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, Undefined) or attribute in _listed(obj):
             if kind in TEXTS:
                 not_too_long(len(obj), MOST_FILTERED)
             return super().getattr(obj, attribute)
@@ -320,20 +311,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[argument]
             except (TypeError, LookupError):
                 pass
-        return (
-            self.getattr(obj, argument)
-            if isinstance(argument, str)
-            else self.undefined(obj=obj, name=str(argument))
-        )
+        if isinstance(argument, str):
+            return self.getattr(obj, argument)
+        return self.undefined(obj=obj, name=str(argument))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Counts what a template calls, with what, and what it gives: a macro
-        can call itself.
+        """Counts what a template calls, with what, and what it gives: a macro can call
+        itself.
         """
         steps = USE + len(args) + len(kwargs)
         if kwargs:
-            # Jinja tells functions that take its context what is set around
-            # them; none of ours does.
+            # Jinja tells functions that take its context what is set around them; none of
+            # ours does.
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             steps += self._read(*kwargs.values())
@@ -342,10 +331,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
             steps += len(owner) // READ
-            not_too_long(
-                max((len(each) for each in args if isinstance(each, str)), default=0),
-                LONGEST_SOUGHT,
-            )
+            for sought in args:
+                if isinstance(sought, str):
+                    not_too_long(len(sought), LONGEST_SOUGHT)
         elif isinstance(owner, list | tuple):
             steps += self._read(owner)
         self.budget.spend(steps)
@@ -367,16 +355,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError("a power this large is not computed")
         if operator in ("*", "%") and not numbers:
             raise SecurityError(f"`{operator}` works on numbers only")
-        if any(
-            isinstance(each, int) and each.bit_length() > MOST_BITS
-            for each in (left, right)
-        ):
+        if _is_large(left) or _is_large(right):
             raise SecurityError("a number this large is not computed")
-        if (
-            operator == "+"
-            and not numbers
-            and (isinstance(left, str) or is_collection(left))
-        ):
+        if operator == "+" and (isinstance(left, str) or is_collection(left)):
             not_too_long(len(left) + len(right))
         self.budget.spend()
         return self._made(super().call_binop(context, operator, left, right))
@@ -484,8 +465,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = [
             part if isinstance(part, str) else str(self._shown(part)) for part in parts
         ]
-        length = sum(map(len, texts))
-        not_too_long(length)
+        not_too_long(sum(map(len, texts)))
         self.budget.spend()
         made: str = self._made(markup_join(texts))
         return made
@@ -493,9 +473,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _sliced(
         self, value: Any, start: int | None, stop: int | None, step: int | None
     ) -> Any:
-        self.budget.spend(
-            USE + (len(value) if is_collection(value) else self._read(value))
-        )
+        steps = len(value) if is_collection(value) else self._read(value)
+        self.budget.spend(USE + steps)
         return self._made(value[start:stop:step])
 
     def _compared(self, value: Any) -> Any:
@@ -526,6 +505,24 @@ def _called(value: Any) -> str:
         if callable(value)
         else f"a {type(value).__name__}"
     )
+
+
+def _is_large(number: Any) -> bool:
+    return isinstance(number, int) and number.bit_length() > MOST_BITS
+
+
+def _listed(value: Any) -> frozenset[str]:
+    """What of a value can be asked for by name."""
+    listed = ATTRIBUTES.get(type(value))
+    if listed is None and isinstance(value, tuple):
+        # Jinja's filters make tuples of their own kinds.
+        return ATTRIBUTES[tuple]
+    return listed or frozenset()
+
+
+def _has_too_many_nodes(tree: nodes.Template) -> bool:
+    beyond = islice(tree.find_all(nodes.Node), MOST_NODES, None)
+    return next(beyond, None) is not None
 
 
 def _names_in(attribute: str) -> int:

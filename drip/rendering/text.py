@@ -21,6 +21,8 @@ BLOCKS = {
     "blockquote",
     "section",
 }
+# An empty line follows them.
+SPACED = ("p", "h1", "h2", "h3", "table", "ul", "ol")
 SILENT = {"style", "script", "head", "title"}
 
 # Each looks only so far for its end, and never goes back into what it has read:
@@ -49,18 +51,15 @@ def text_of_markdown(source: str) -> str:
 
 
 def text_of_html(source: str) -> str:
-    """What a reader sees of an HTML page, links written out.
-
-    Jinja tags are kept as they are.
+    """What a reader sees of an HTML page, links written out. Jinja tags are kept as
+    they are.
     """
     reader = _Reader()
     reader.feed(source)
     reader.close()
-    lines = [
-        re.sub(r"[ \t\xa0]+", " ", line).strip()
-        for line in "".join(reader.parts).split("\n")
-    ]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+    lines = "".join(reader.parts).split("\n")
+    text = "\n".join(re.sub(r"[ \t\xa0]+", " ", line).strip() for line in lines)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 class _Reader(HTMLParser):
@@ -87,13 +86,15 @@ class _Reader(HTMLParser):
         if tag in SILENT:
             self._silent = max(0, self._silent - 1)
         elif tag == "a" and self._links:
-            link = self._links.pop()
-            if link and not self._silent:
-                self.parts.append(f": {link}")
-        elif tag in ("p", "h1", "h2", "h3", "table", "ul", "ol"):
+            self._end_link(self._links.pop())
+        elif tag in SPACED:
             self.parts.append("\n\n")
         elif tag in BLOCKS:
             self.parts.append("\n")
+
+    def _end_link(self, address: str | None) -> None:
+        if address and not self._silent:
+            self.parts.append(f": {address}")
 
     def handle_data(self, data: str) -> None:
         if not self._silent:
