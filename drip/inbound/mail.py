@@ -11,7 +11,7 @@ import base64
 import email
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message as Parsed
@@ -42,7 +42,11 @@ MOST_PARTS = 100
 MOST_CHARACTERS = 100_000
 LONGEST_LINE = 1_000
 LONGEST_FIELD = 10 * LONGEST_LINE
+DEEPEST = 20
 _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
+# What stands behind such a tag stands on a line of its own.
+_BREAKING = re.compile(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>")
+_OF_MESSAGES = (*COPIES, *STATUSES, "message/feedback-report", RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +81,27 @@ class Mail:
 
 
 def in_words(value: object) -> str:
-    """A header's value without line ends, its RFC 2047 words decoded where they
-    can be.
-    """
+    """A header's value without line ends, its RFC 2047 words decoded where they can be."""
     if value is None:
         return ""
     text = " ".join(str(value).split())
     if "=?" not in text:
         return text
     # Words that end in the middle stay as they are.
-    pieces: list[tuple[str | bytes, str | None]] = _tried(
-        lambda: decode_header(text), [(text, None)]
-    )
-    return "".join(
-        _decoded(piece, charset) if isinstance(piece, bytes) else piece
-        for piece, charset in pieces
-    )
+    as_it_is: list[tuple[str | bytes, str | None]] = [(text, None)]
+    pieces = _tried(lambda: decode_header(text), as_it_is)
+    return "".join(_piece(data, charset) for data, charset in pieces)
+
+
+def _piece(data: str | bytes, charset: str | None) -> str:
+    return _decoded(data, charset) if isinstance(data, bytes) else data
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
     """A block of `Name: value` lines, folded ones unfolded; names in small letters."""
+    unfolded = re.sub(r"\n[ \t]+", " ", text)
     found = []
-    for line in re.sub(r"\n[ \t]+", " ", text).split("\n"):
+    for line in unfolded.split("\n"):
         name, colon, value = line.partition(":")
         if colon and re.fullmatch(r"[A-Za-z0-9-]+\s*", name):
             found.append((name.strip().lower(), value.strip()))
@@ -127,14 +130,10 @@ _BOUNDED = _Bounded()
 
 
 def _parsed(data: bytes) -> Parsed:
-    """The mail with its parts; where these are too many, or too many within
-    each other, its header and one text.
+    """The mail with its parts; where these are too many, or too many within each other,
+    its header and one text.
     """
-    nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
-    blocks = (
-        len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
-    )
-    if data.count(b"\n") * nested <= MOST_LOOKS and blocks <= MOST_BLOCKS:
+    if not _is_costly(data):
         # Raises RecursionError.
         whole = _tried(lambda: email.message_from_bytes(data, policy=_BOUNDED), None)
         if whole is not None:
@@ -142,41 +141,46 @@ def _parsed(data: bytes) -> Parsed:
     return BytesHeaderParser(policy=_BOUNDED).parsebytes(data)
 
 
+def _is_costly(data: bytes) -> bool:
+    """Whether the library would look at too many lines, or make too many messages."""
+    nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
+    if data.count(b"\n") * nested > MOST_LOOKS:
+        return True
+    if b"delivery-status" not in data.lower():
+        return False
+    return len(re.findall(rb"\n\r?\n", data)) > MOST_BLOCKS
+
+
 def _parts(parsed: Parsed, depth: int = 0) -> Iterator[MailPart]:
+    """Those without parts, in order; what is nested deeper than 20 is one."""
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
-    if isinstance(payload, list) and depth < 20:
-        if kind in (*COPIES, *STATUSES, "message/feedback-report", RECEIPT):
-            text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
-            if in_words(parsed.get("Content-Transfer-Encoding")).lower() == "base64":
-                text = _from_base64(text)
-            yield MailPart(kind, text)
-            return
-        for each in payload[:MOST_PARTS]:
-            if isinstance(each, Parsed):
-                yield from _parts(each, depth + 1)
-        return
-    text = _text(parsed)
-    if kind == "text/html":
-        text = _without_tags(text)
-    yield MailPart(kind, text)
+    if not isinstance(payload, list) or depth >= DEEPEST:
+        text = _text(parsed)
+        yield MailPart(kind, _without_tags(text) if kind == "text/html" else text)
+    elif kind in _OF_MESSAGES:
+        yield MailPart(kind, _text_of_messages(parsed, payload[:MOST_PARTS]))
+    else:
+        for part in payload[:MOST_PARTS]:
+            if isinstance(part, Parsed):
+                yield from _parts(part, depth + 1)
+
+
+def _text_of_messages(parsed: Parsed, messages: Sequence[object]) -> str:
+    """What the library takes for messages within one, as the text that it was."""
+    text = "\n\n".join(map(_as_text, messages))
+    encoding = in_words(parsed.get("Content-Transfer-Encoding"))
+    return _from_base64(text) if encoding.lower() == "base64" else text
 
 
 def _as_text(part: object) -> str:
+    if not isinstance(part, Parsed):
+        return _lines(str(part)).strip("\n")
     # Of what cannot be written again its header at least.
-    header = (
-        "\n".join(f"{name}: {value}" for name, value in part.items())
-        if isinstance(part, Parsed)
-        else ""
-    )
-    # As bytes: as a string it would put bytes beyond ASCII, which stand in many
-    # a report, into words of RFC 2047.
-    text = _tried(
-        lambda: (
-            _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part)
-        ),
-        header,
-    )
+    header = "\n".join(f"{name}: {value}" for name, value in part.items())
+    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a
+    # report, into words of RFC 2047.
+    text = _tried(lambda: _decoded(part.as_bytes(), None), header)
     return _lines(text).strip("\n")
 
 
@@ -233,33 +237,25 @@ def _decoded(data: bytes, charset: str | None) -> str:
 
 def _lines(text: str) -> str:
     """With line ends of one kind, and no more of it than anybody writes."""
-    text = (
-        text[:MOST_CHARACTERS]
-        .replace("\r\n", "\n")
-        .replace("\r", "\n")
-        .replace("\x00", "")
-    )
-    return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))
+    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.replace("\x00", "").split("\n")
+    return "\n".join(line[:LONGEST_LINE] for line in lines)
 
 
 def _without_tags(text: str) -> str:
-    """In time that grows with the length alone: a tag ends where the next one
-    begins.
-    """
-    text = re.sub(
-        r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>",
-        "\n",
-        _without_hidden(text),
-    )
+    """In time that grows with the length alone: a tag ends where the next one begins."""
+    text = _BREAKING.sub("\n", _without_hidden(text))
     return html.unescape(re.sub(r"<[/!A-Za-z][^<>@]*>", " ", text))
 
 
 def _without_hidden(text: str) -> str:
+    """Without elements that are not shown."""
     kept, at = [], 0
-    while found := _HIDDEN.search(text, at):
-        end = re.compile(rf"(?i)</{found[1]}\s*>").search(text, found.end())
+    while begin := _HIDDEN.search(text, at):
+        end = re.compile(rf"(?i)</{begin[1]}\s*>").search(text, begin.end())
         if end is None:
             break
-        kept.append(text[at : found.start()])
+        kept.append(text[at : begin.start()])
         at = end.end()
-    return " ".join([*kept, text[at:]])
+    kept.append(text[at:])
+    return " ".join(kept)

@@ -53,25 +53,17 @@ class AppriseTransport:
     channels = frozenset({"sms", "push"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        try:
-            import apprise
-        except ImportError:
-            raise ValueError(
-                "the transport `apprise` needs an extra package: pip install 'drip[apprise]'"
-            ) from None
+        self._library = _apprise()
         only(options, "apprise", {"url", "private"})
         if "url" not in options:
             raise ValueError("the transport `apprise` needs a `url`")
-        self._library: Any = apprise
-        self._private = options.get("private", "no") == "yes"
         url = options["url"]
+        self._private = options.get("private", "no") == "yes"
         self._bare = url.replace(f"/{RECIPIENT}", "")
         self._url = url if RECIPIENT in url else _with_recipient(url)
         self._named_by_recipient = any(RECIPIENT in part for part in _where(url))
         with _log():
-            known = self._library.Apprise.instantiate(
-                self._to("15550100"), suppress_exceptions=True
-            )
+            known = self._service("15550100")
         if known is None:
             raise ValueError(
                 "`url` is none that Apprise knows (github.com/caronc/apprise lists them)"
@@ -80,40 +72,17 @@ class AppriseTransport:
     def send(self, message: Message) -> Receipt:
         """Hands one message over.
 
-        Raises TransportDown if the service cannot be reached, may not be, or
-        does not know us.
+        Raises TransportDown if the service cannot be reached, may not be, or does not know
+        us.
         """
-        with _log() as said:
-            service = self._library.Apprise.instantiate(
-                self._to(message.to.address), suppress_exceptions=True
-            )
+        with _log() as lines:
+            service = self._service(message.to.address)
             if service is None:
                 return Refused("this is no recipient for the service")
             if not self._private and (refused := self._kept_outside(service)):
                 return refused
             good = service.notify(body=message.text.strip(), title=message.subject)
-        told = " ".join(said)[:300]
-        status = _STATUS.search(told)
-        if good:
-            return Sent("taken")
-        if status is None and _NOT_BEGUN.search(told):
-            if lack := lack_in(told):
-                raise lack
-            raise TransportDown(
-                f"The service does not answer ({told}).",
-                "check `url`, and whether it runs",
-            )
-        if status is None:
-            return Unknown(told or "the service said no, and not why")
-        code = int(status[1])
-        if code in OURS:
-            raise TransportDown(
-                f"The service does not know us ({told}).",
-                "check the names and secrets in `url`",
-            )
-        if code in MAYBE:
-            return Unknown(told)
-        return Unsent(told) if code in LATER else Refused(told)
+        return Sent("taken") if good else _meaning(" ".join(lines)[:300])
 
     def _kept_outside(self, service: Any) -> Refused | None:
         """Has the service follow no redirect.
@@ -134,11 +103,47 @@ class AppriseTransport:
         """Nothing is kept open."""
 
     def _to(self, address: str) -> str:
-        return (
-            self._url.replace(RECIPIENT, quote(address, safe=""))
-            if address
-            else self._bare
+        if not address:
+            return self._bare
+        return self._url.replace(RECIPIENT, quote(address, safe=""))
+
+    def _service(self, address: str) -> Any:
+        """The service for a recipient; None if the library knows none by this."""
+        url = self._to(address)
+        return self._library.Apprise.instantiate(url, suppress_exceptions=True)
+
+
+def _apprise() -> Any:
+    """The library. Raises ValueError where it is missing."""
+    try:
+        import apprise
+    except ImportError:
+        raise ValueError(
+            "the transport `apprise` needs an extra package: pip install"
+            " 'drip[apprise]'"
+        ) from None
+    return apprise
+
+
+def _meaning(said: str) -> Receipt:
+    """What becomes of a message to which the service said no, by the library's log."""
+    status = _STATUS.search(said)
+    if status is None and _NOT_BEGUN.search(said):
+        raise lack_in(said) or TransportDown(
+            f"The service does not answer ({said}).",
+            "check `url`, and whether it runs",
         )
+    if status is None:
+        return Unknown(said or "the service said no, and not why")
+    code = int(status[1])
+    if code in OURS:
+        raise TransportDown(
+            f"The service does not know us ({said}).",
+            "check the names and secrets in `url`",
+        )
+    if code in MAYBE:
+        return Unknown(said)
+    return Unsent(said) if code in LATER else Refused(said)
 
 
 def _hosts(service: Any) -> list[str]:
@@ -148,17 +153,16 @@ def _hosts(service: Any) -> list[str]:
     """
     declared = {**service.template_tokens, **service.template_args}
     named = {
-        str(each.get("map_to", name))
-        for name, each in declared.items()
+        str(token.get("map_to", name))
+        for name, token in declared.items()
         if name in CONNECTED
     }
-    found = {name: str(getattr(service, name, None) or "") for name in (*named, *ALSO)}
-    hosts = (
-        host
-        for name, host in found.items()
-        if name in named or "." in host or ":" in host
-    )
-    return sorted({host.strip("[]") for host in hosts if host})
+    hosts = set()
+    for name in (*named, *ALSO):
+        host = str(getattr(service, name, None) or "")
+        if name in named or "." in host or ":" in host:
+            hosts.add(host.strip("[]"))
+    return sorted(hosts - {""})
 
 
 def _where(url: str) -> tuple[str, str]:
@@ -175,27 +179,32 @@ def _with_recipient(url: str) -> str:
     return f"{path.rstrip('/')}/{RECIPIENT}{question}{rest}"
 
 
+class _Lines(logging.Handler):
+    """Keeps warnings, and why a connection failed, which the library notes below."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING or text.startswith("Socket Exception"):
+            self.lines.append(text)
+
+
 @contextmanager
 def _log() -> Iterator[list[str]]:
-    """What the library writes into its log meanwhile, which nobody else gets to
-    read: it holds recipients.
+    """What the library writes into its log meanwhile, which nobody else gets to read: it
+    holds recipients.
     """
-    lines: list[str] = []
-
-    class Kept(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            if record.levelno >= logging.WARNING or text.startswith("Socket Exception"):
-                lines.append(text)
-
-    log, handler = logging.getLogger("apprise"), Kept(logging.DEBUG)
-    before, spread = log.level, log.propagate
+    log, handler = logging.getLogger("apprise"), _Lines()
+    level, spread = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False
     try:
-        yield lines
+        yield handler.lines
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
+        log.setLevel(level)
         log.propagate = spread

@@ -42,8 +42,8 @@ class FilesTransport:
     def send(self, message: Message) -> Receipt:
         """Writes the file whole or not at all.
 
-        Raises TransportDown for a folder that cannot be written, Shortage if
-        there is no room or no file left.
+        Raises TransportDown for a folder that cannot be written, Shortage if there is no
+        room or no file left.
         """
         path = self._folder / _name(message)
         making = path.with_suffix(".writing")
@@ -55,9 +55,10 @@ class FilesTransport:
             with contextlib.suppress(OSError):
                 making.unlink()
             # Its name is an address, and what is said here stays.
-            sentence = f"Nothing can be written into {self._folder}: {error.strerror}."
-            lack = shortage(error, str(self._folder))
-            raise lack or TransportDown(sentence, "make the folder writable") from None
+            raise shortage(error, str(self._folder)) or TransportDown(
+                f"Nothing can be written into {self._folder}: {error.strerror}.",
+                "make the folder writable",
+            ) from None
         return Sent(f"written to {path.name}")
 
     def close(self) -> None:
@@ -81,16 +82,10 @@ def _name(message: Message) -> str:
 
 
 def _ending(message: Message) -> str:
-    """Mails open in a mail program, letters in a browser, everything else in an
-    editor.
-    """
-    return (
-        ".eml"
-        if message.channel == "email"
-        else ".html"
-        if message.html is not None
-        else ".txt"
-    )
+    """Mails open in a mail program, letters in a browser, everything else in an editor."""
+    if message.channel == "email":
+        return ".eml"
+    return ".txt" if message.html is None else ".html"
 
 
 def _content(message: Message) -> bytes:

@@ -16,7 +16,7 @@ from drip.core.message import DeliverySession, Message, Receipt, TransportDown
 from drip.core.providers import PROVIDERS
 from drip.network import Address, addresses_of, trusting
 from drip.transports.dkim import Signer
-from drip.transports.mime import to_bytes
+from drip.transports.mime import forget_pieces, to_bytes
 from drip.transports.options import number, only
 from drip.transports.smtp.connection import SmtpConnection
 from drip.transports.smtp.dialogue import Dialogue
@@ -141,9 +141,12 @@ class SmtpTransport:
     def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         """Hands over what the iterator has, several at once.
 
-        Raises TransportDown; what was begun the session has been told.
+        Raises TransportDown; the session knows what was begun.
         """
-        Round(self, messages, session).run()
+        try:
+            Round(self, messages, session).run()
+        finally:
+            forget_pieces()
 
     def written(self, message: Message) -> bytes:
         """The message as it is sent, signed where a key is given."""
