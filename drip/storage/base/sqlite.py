@@ -22,6 +22,8 @@ from drip.errors import DripError
 from drip.storage.base.database import Database, Notes
 
 HOW_LONG_TO_WAIT_MS = 30_000
+# What is marked as sending has to outlive a power cut, or it could be sent again.
+SYNCHRONOUS = "FULL"
 # So long writers are kept waiting by a look whether readers are in the way, and so large a database may be to be written anew at
 # once (460 MB: 3 s of a processor, 25 s on a busy machine).
 SCRUBBING_WAITS_MS, AT_ONCE_BYTES = 1_000, 128_000_000
@@ -146,8 +148,7 @@ def _engine(path: Path, durable: bool) -> Engine:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         # What is deleted or overwritten is so in the file too, not only for those who ask.
         connection.execute("PRAGMA secure_delete=ON")
-        # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS if durable else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
