@@ -39,7 +39,11 @@ def segments(text: str) -> int:
     return _count(places, UCS2_ALONE, UCS2_OF_SEVERAL)
 
 
-def _count(places: list[int], alone: int, of_several: int) -> int:
+def _count(
+    places: list[int],
+    alone: int,
+    of_several: int,
+) -> int:
     """The segments for characters that take so many places each."""
     if sum(places) <= alone:
         return 1

@@ -73,7 +73,9 @@ def _begins_copy(line: str) -> bool:
 
 
 def notices_in(
-    notice: str, failed: list[str], others: list[str]
+    notice: str,
+    failed: list[str],
+    others: list[str],
 ) -> list[RecipientNotice]:
     """What the notice says of each recipient.
 
@@ -100,7 +102,11 @@ def notices_in(
     ]
 
 
-def _of_whole(notice: str, failed: list[str], apart: set[str]) -> list[RecipientNotice]:
+def _of_whole(
+    notice: str,
+    failed: list[str],
+    apart: set[str],
+) -> list[RecipientNotice]:
     """A notice in which no line begins with a recipient's address."""
     if failed:
         return [RecipientNotice(address, notice) for address in failed]
@@ -132,7 +138,11 @@ def _by_recipient(
     return [RecipientNotice(names[key], text) for key, text in texts.items()]
 
 
-def _recipient(line: str, known: set[str], apart: set[str]) -> str | None:
+def _recipient(
+    line: str,
+    known: set[str],
+    apart: set[str],
+) -> str | None:
     """The address that a line begins with, if it is a recipient's."""
     if _NOT.search(line) or _QUOTED_TO.match(line):
         return None

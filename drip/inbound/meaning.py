@@ -98,7 +98,14 @@ def class_of(evidence: Evidence) -> Class:
     at = _command(evidence, status)
     code = CODE.search(evidence.text)
     found = judge(
-        Answer(evidence.text, at, 0, status, evidence.recipient, evidence.ours)
+        Answer(
+            evidence.text,
+            at,
+            0,
+            status,
+            evidence.recipient,
+            evidence.ours,
+        )
     )
     if at == "MAIL" and found.final and code:
         return "policy"

@@ -213,7 +213,10 @@ def _statuses(mail: Mail) -> list[Status]:
 
 
 def _block_reader(
-    mail: Mail, notice: str, *, alone: bool
+    mail: Mail,
+    notice: str,
+    *,
+    alone: bool,
 ) -> Callable[[Status], Finding]:
     """Reads a recipient's block beside what the notice says of him.
 
@@ -350,7 +353,13 @@ def _notice(mail: Mail) -> list[Finding]:
     for one in said[:MOST_RECIPIENTS]:
         who = one.recipient
         answer = _answer(one.text)
-        evidence = Evidence(answer, one.text, head, recipient=who, ours=ours)
+        evidence = Evidence(
+            answer,
+            one.text,
+            head,
+            recipient=who,
+            ours=ours,
+        )
         finding = _finding(kind, who, evidence)
         if who.lower() in members or not _holds(finding, proves, by_list):
             finding = replace(finding, meaning="unknown")
@@ -378,7 +387,11 @@ def _kind_of_notice(notice: str, subject: str) -> Kind:
     return "delayed" if delayed and not final else "bounce"
 
 
-def _holds(finding: Finding, proves: bool, by_list: bool) -> bool:
+def _holds(
+    finding: Finding,
+    proves: bool,
+    by_list: bool,
+) -> bool:
     if by_list and finding.meaning == "policy":
         return True
     lasting = finding.meaning in ("address-dead", "no-domain")
@@ -397,7 +410,11 @@ def _before(notice: str, said: list[RecipientNotice]) -> str:
     return notice.partition(first)[0] if first else ""
 
 
-def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
+def _finding(
+    kind: Kind,
+    recipient: str,
+    evidence: Evidence,
+) -> Finding:
     evidence = replace(
         evidence,
         text=evidence.text[:SAID_LENGTH],

@@ -120,7 +120,12 @@ class _ImapClient(imaplib.IMAP4):
     The library's own classes give each address the whole time limit.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+    ) -> None:
         self._context = context
         super().__init__(host, port, timeout=IMAP_TIMEOUT_S)
 

@@ -203,7 +203,11 @@ def _undecided(states: States) -> list[_Value]:
     return found
 
 
-def _after(states: States, more: str, line: int) -> States:
+def _after(
+    states: States,
+    more: str,
+    line: int,
+) -> States:
     """The tags that are open once this was written.
 
     Raises TemplateSyntaxError for one that is too long to be looked through.

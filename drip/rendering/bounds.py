@@ -85,7 +85,12 @@ def check_bounds(text: str, place: Place) -> None:
             )
 
 
-def _check_ends(text: str, begun: re.Pattern[str], end: str, place: Place) -> None:
+def _check_ends(
+    text: str,
+    begun: re.Pattern[str],
+    end: str,
+    place: Place,
+) -> None:
     """What is begun behind the last end has none."""
     tail = text[text.rfind(end) + 1 :]
     if len(begun.findall(tail)) > MOST_OPEN:

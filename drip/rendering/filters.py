@@ -197,7 +197,11 @@ def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
 # --- Jinja's, within limits
 
 
-def _replace(text: Any, old: str, new: str) -> str:
+def _replace(
+    text: Any,
+    old: str,
+    new: str,
+) -> str:
     whole: str = text if isinstance(text, str) else str(text)
     not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
     return whole.replace(old, new)
@@ -223,11 +227,19 @@ def _joined(
     return joined
 
 
-def _slice(value: Any, slices: int, fill_with: Any = None) -> Any:
+def _slice(
+    value: Any,
+    slices: int,
+    fill_with: Any = None,
+) -> Any:
     return sync_do_slice(value, _not_too_many(slices), fill_with)
 
 
-def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
+def _batch(
+    value: Any,
+    linecount: int,
+    fill_with: Any = None,
+) -> Any:
     return do_batch(value, _not_too_many(linecount), fill_with)
 
 
@@ -242,7 +254,11 @@ def _number_of(name: str) -> Callable[..., Any]:
     filter_: Callable[..., Any] = FILTERS[name]
 
     @wraps(filter_)
-    def filtered(value: Any, *more: Any, **named: Any) -> Any:
+    def filtered(
+        value: Any,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
         if isinstance(value, str):
             not_too_long(len(value), LONGEST_NUMBER)
         return filter_(value, *more, **named)
@@ -261,7 +277,11 @@ def _quoted(value: Any) -> str:
     return do_urlencode(value)
 
 
-def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+def _rounded(
+    value: float,
+    precision: int = 0,
+    method: Any = "common",
+) -> float:
     _number_only("round", value)
     if abs(precision) > MOST_PLACES:
         raise TooMuch(f"a number is rounded to more than {MOST_PLACES} places")
@@ -328,7 +348,12 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
     """
 
     @pass_context
-    def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
+    def filtered(
+        context: Context,
+        value: Any,
+        *more: Any,
+        **named: Any,
+    ) -> str:
         return (
             str(value)
             if isinstance(value, Undefined)
@@ -339,7 +364,11 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 
 
 def _money(currency: str) -> Callable[..., str]:
-    def money(context: Context, value: Any, unit: str = currency) -> str:
+    def money(
+        context: Context,
+        value: Any,
+        unit: str = currency,
+    ) -> str:
         amount = _amount(value)
         locale = locale_of(context.get("locale"))
         # Both zeros are one to a cache.
@@ -369,7 +398,11 @@ def _amount(value: Any) -> Any:
 
 # Many messages name few amounts, and Babel takes 50 µs for each.
 @lru_cache(10_000, typed=True)
-def _as_money(amount: Any, unit: str, locale: Locale) -> str:
+def _as_money(
+    amount: Any,
+    unit: str,
+    locale: Locale,
+) -> str:
     not_too_long(len(unit), LONGEST_NAME)
     return format_currency(amount, unit, locale=locale)
 
@@ -379,7 +412,11 @@ def _number(context: Context, value: Any) -> str:
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
 
-def _date(context: Context, value: Any, length: str = "long") -> str:
+def _date(
+    context: Context,
+    value: Any,
+    length: str = "long",
+) -> str:
     if len(length) > LONGEST_NAME:
         raise TooMuch(f"a way to write a date has more than {LONGEST_NAME} characters")
     locale = locale_of(context.get("locale"))
@@ -398,7 +435,11 @@ def _date(context: Context, value: Any, length: str = "long") -> str:
     return format_date(value, length, locale=locale)
 
 
-def _plural(number: Any, one: str, many: str) -> str:
+def _plural(
+    number: Any,
+    one: str,
+    many: str,
+) -> str:
     """`{{ 3|plural("day", "days") }}` is `3 days`."""
     count = parse_number(number) if isinstance(number, str) else number
     return f"{count} {one if count == 1 else many}"

@@ -124,7 +124,11 @@ def is_guard(node: nodes.Node) -> bool:
     )
 
 
-def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
+def _guarded(
+    name: str,
+    value: nodes.Expr,
+    *more: nodes.Expr,
+) -> nodes.Filter:
     return nodes.Filter(value, name, list(more), [], None, None, lineno=value.lineno)
 
 

@@ -117,7 +117,10 @@ def render(templates: Templates, request: Request) -> Message:
 
 
 def signed_links(
-    public_url: str | None, purpose: str, token: str, sender: Mailbox
+    public_url: str | None,
+    purpose: str,
+    token: str,
+    sender: Mailbox,
 ) -> tuple[str | None, str]:
     """The page for a purpose, if there is a `public_url`, and the mail to the sender
     that says the same.
@@ -134,7 +137,10 @@ def _files(
     """The template and what goes along with it."""
     try:
         compiled = templates.get(
-            request.template, request.locale, request.channel, request.content
+            request.template,
+            request.locale,
+            request.channel,
+            request.content,
         )
         attachments = tuple(templates.attachment(name) for name in request.attach)
     except DripError as error:
@@ -164,7 +170,12 @@ def _filled(
         headers = _list_headers(request)
         text = _with_text_footer(text, request, request.letterhead)
         if html is not None:
-            html = _with_footer(html, request, request.letterhead, templates.pieces)
+            html = _with_footer(
+                html,
+                request,
+                request.letterhead,
+                templates.pieces,
+            )
     return Message(
         channel=request.channel,
         to=request.to,
@@ -184,7 +195,9 @@ def _filled(
 
 
 def _values(
-    templates: Templates, compiled: Compiled, request: Request
+    templates: Templates,
+    compiled: Compiled,
+    request: Request,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All values, and those of them that are the same for everybody at this
     occurrence.
@@ -199,15 +212,27 @@ def _values(
         values["issue"] = _issue(templates, front, values)
         if not any("{" in text for text in front.values()):
             known["issue"] = values["issue"]
-    subject = _header(templates, request.subject, compiled.subject, values)
-    preheader = _header(templates, request.preheader, compiled.preheader, values)
+    subject = _header(
+        templates,
+        request.subject,
+        compiled.subject,
+        values,
+    )
+    preheader = _header(
+        templates,
+        request.preheader,
+        compiled.preheader,
+        values,
+    )
     values["subject"] = subject
     values["preheader"] = preheader
     return values, known
 
 
 def _issue(
-    templates: Templates, front: Mapping[str, str], values: dict[str, Any]
+    templates: Templates,
+    front: Mapping[str, str],
+    values: dict[str, Any],
 ) -> dict[str, str]:
     return {
         name: _header(templates, text, None, values) for name, text in front.items()
@@ -232,7 +257,11 @@ def _header(
 # --- what is put in
 
 
-def _with_counters(html: Pieced, request: Request, cache: PieceCache) -> Pieced:
+def _with_counters(
+    html: Pieced,
+    request: Request,
+    cache: PieceCache,
+) -> Pieced:
     """The page with the link that no person sees, and the dot."""
     if request.trap:
         # First of all links: whoever follows one after the other comes by here.
@@ -246,7 +275,10 @@ def _with_counters(html: Pieced, request: Request, cache: PieceCache) -> Pieced:
 
 
 def _with_footer(
-    html: Pieced, request: Request, letterhead: Letterhead, cache: PieceCache
+    html: Pieced,
+    request: Request,
+    letterhead: Letterhead,
+    cache: PieceCache,
 ) -> Pieced:
     """The page with the postal address and the way out, where its own footer lacks
     them.
@@ -263,7 +295,11 @@ def _with_footer(
     return before_the_end(html, footer, cache)
 
 
-def _with_text_footer(text: Pieced, request: Request, letterhead: Letterhead) -> Pieced:
+def _with_text_footer(
+    text: Pieced,
+    request: Request,
+    letterhead: Letterhead,
+) -> Pieced:
     link = request.unsubscribe_url or request.unsubscribe_mail
     lines = []
     if letterhead.business_address not in text:
@@ -301,7 +337,10 @@ def _list_headers(request: Request) -> dict[str, str]:
 
 
 def _explained(
-    templates: Templates, compiled: Compiled, request: Request, error: Exception
+    templates: Templates,
+    compiled: Compiled,
+    request: Request,
+    error: Exception,
 ) -> RenderError:
     said = str(getattr(error, "message", None) or error)
     template = request.template
@@ -321,7 +360,12 @@ def _explained(
     return RenderError(f"{template} cannot be filled in: {said}", place=compiled.place)
 
 
-def _line_of(templates: Templates, request: Request, name: str, place: Place) -> Place:
+def _line_of(
+    templates: Templates,
+    request: Request,
+    name: str,
+    place: Place,
+) -> Place:
     """Where the template uses a name, as far as that can be found."""
     endings = CHANNELS[request.channel].endings
     source = templates.source(request.template, request.locale, endings)

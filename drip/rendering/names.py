@@ -53,7 +53,11 @@ def names_in(templates: Templates, source: Source) -> list[Used]:
     return found
 
 
-def names_in_text(templates: Templates, text: str, place: Place) -> list[Used]:
+def names_in_text(
+    templates: Templates,
+    text: str,
+    place: Place,
+) -> list[Used]:
     """Every name that a line of a campaign uses. Raises DripError for wrong Jinja."""
     try:
         found = _in_text(templates, text, place.file, first_line=1)
@@ -62,7 +66,12 @@ def names_in_text(templates: Templates, text: str, place: Place) -> list[Used]:
     return [replace(used, place=place, source=text) for used in found]
 
 
-def _in_text(templates: Templates, text: str, file: str, first_line: int) -> list[Used]:
+def _in_text(
+    templates: Templates,
+    text: str,
+    file: str,
+    first_line: int,
+) -> list[Used]:
     tree = templates.tree(text)
     free = meta.find_undeclared_variables(tree)
     guarded = _Guarded()

@@ -58,7 +58,11 @@ def with_content(source: Source, content: Source | None) -> Source:
     return replace(source, body=ISSUE_BODY.sub(lambda _: text, source.body))
 
 
-def text_of(source: Source, text_file: Source | None, html: str | None) -> str:
+def text_of(
+    source: Source,
+    text_file: Source | None,
+    html: str | None,
+) -> str:
     """The text part: of a file of its own, or derived from the template."""
     if text_file is not None and not source.name.endswith((".sms", ".push")):
         return text_file.body
@@ -121,7 +125,12 @@ class _Block:
     behind: str
 
 
-def _in_layout(folder: TemplateFolder, body: str, layout: str, source: Source) -> str:
+def _in_layout(
+    folder: TemplateFolder,
+    body: str,
+    layout: str,
+    source: Source,
+) -> str:
     path = folder.file(layout)
     if path is None:
         if layout == LAYOUT and "layout" not in source.front:
@@ -158,7 +167,9 @@ def _block(text: str) -> _Block | None:
 
 
 def with_pictures(
-    folder: TemplateFolder, html: str, source: Source
+    folder: TemplateFolder,
+    html: str,
+    source: Source,
 ) -> tuple[str, tuple[Attachment, ...]]:
     """Pictures that are files (`<img src="logo.png">`) go along with the message.
 
@@ -175,7 +186,11 @@ def with_pictures(
     return PICTURE.sub(shown, html), tuple(found.values())
 
 
-def _picture(folder: TemplateFolder, address: str, source: Source) -> Attachment:
+def _picture(
+    folder: TemplateFolder,
+    address: str,
+    source: Source,
+) -> Attachment:
     """The file that an address within a page names, by a name made of what is in it."""
     name = unquote(unescape(address))
     place = Place(source.name, source.line_of(address))

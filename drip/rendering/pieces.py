@@ -31,13 +31,21 @@ class PieceCache:
         self.without_gaps.cache_clear()
 
 
-def before_the_end(html: Pieced, more: str, cache: PieceCache) -> Pieced:
+def before_the_end(
+    html: Pieced,
+    more: str,
+    cache: PieceCache,
+) -> Pieced:
     """The page with more at the end of its body."""
     at = html.lower().rfind("</body>")
     return _put_in(html, more, len(html) if at < 0 else at, cache)
 
 
-def at_the_beginning(html: Pieced, more: str, cache: PieceCache) -> Pieced:
+def at_the_beginning(
+    html: Pieced,
+    more: str,
+    cache: PieceCache,
+) -> Pieced:
     """The page with more at the beginning of its body."""
     found = _BODY.search(html)
     return _put_in(html, more, found.end() if found else 0, cache)
@@ -64,7 +72,12 @@ def without_gaps(text: Pieced, cache: PieceCache) -> Pieced:
     return Pieced([_without_gaps(text)]) if _GAP.search(pieces) else pieces
 
 
-def _put_in(text: Pieced, more: str, at: int, cache: PieceCache) -> Pieced:
+def _put_in(
+    text: Pieced,
+    more: str,
+    at: int,
+    cache: PieceCache,
+) -> Pieced:
     """A text with another one put in, before its character number `at`."""
     for number, piece in enumerate(text.pieces):
         if at <= len(piece):

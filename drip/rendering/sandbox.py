@@ -209,7 +209,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     # --- making ready
 
-    def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
+    def compile(
+        self,
+        source: Any,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
         """Python nests less deep than Jinja. Raises TemplateSyntaxError."""
         try:
             return super().compile(source, *arguments, **options)
@@ -217,7 +222,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError("the template is nested too deep", 1) from None
 
     def _parse(
-        self, source: str, name: str | None, filename: str | None
+        self,
+        source: str,
+        name: str | None,
+        filename: str | None,
     ) -> nodes.Template:
         if len(source) > MOST_CHARACTERS:
             sentence = f"the template has more than {MOST_CHARACTERS:,} characters"
@@ -315,7 +323,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return self.getattr(obj, argument)
         return self.undefined(obj=obj, name=str(argument))
 
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        self,
+        context: Context,
+        obj: Any,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Counts what a template calls, with what, and what it gives: a macro can call
         itself.
         """
@@ -339,7 +354,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.budget.spend(steps)
         return self._made(super().call(context, obj, *args, **kwargs))
 
-    def call_filter(self, name: str, *arguments: Any, **options: Any) -> Any:
+    def call_filter(
+        self,
+        name: str,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
         """A filter by its name, as `map` has it.
 
         Raises SecurityError for one of those that count.
@@ -348,7 +368,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError(f"there is no filter `{name}`")
         return super().call_filter(name, *arguments, **options)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(
+        self,
+        context: Context,
+        operator: str,
+        left: Any,
+        right: Any,
+    ) -> Any:
         """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
@@ -471,7 +497,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return made
 
     def _sliced(
-        self, value: Any, start: int | None, stop: int | None, step: int | None
+        self,
+        value: Any,
+        start: int | None,
+        stop: int | None,
+        step: int | None,
     ) -> Any:
         steps = len(value) if is_collection(value) else self._read(value)
         self.budget.spend(USE + steps)

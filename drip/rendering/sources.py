@@ -209,7 +209,13 @@ class TemplateFolder:
             return Source(path, name, {}, text, first_line=1)
         first_line = found[0].count("\n") + 1
         front = front_matter(found[1], name)
-        return Source(path, name, front, text[found.end() :], first_line)
+        return Source(
+            path,
+            name,
+            front,
+            text[found.end() :],
+            first_line,
+        )
 
     def _files(self) -> Iterator[Path]:
         """Those that are templates, or parts of some."""

@@ -105,7 +105,9 @@ class Flat:
 
 
 def specialised(
-    sandbox: Sandbox, tree: nodes.Template, known: Mapping[str, Any]
+    sandbox: Sandbox,
+    tree: nodes.Template,
+    known: Mapping[str, Any],
 ) -> Specialised | None:
     """The template for these values of some of its names.
 
@@ -232,7 +234,12 @@ class _Specialiser:
             return node
         return nodes.TemplateData(text, lineno=node.lineno)
 
-    def _assign(self, name: str, node: nodes.Expr, env: Env) -> None:
+    def _assign(
+        self,
+        name: str,
+        node: nodes.Expr,
+        env: Env,
+    ) -> None:
         value = self._value(node, env)
         _forget(env, [name])
         if value is not _UNKNOWN and _is_plain(value):
@@ -341,7 +348,10 @@ class _Specialiser:
         return kept
 
     def _unrolled(
-        self, node: nodes.For, items: list[Any], env: Env
+        self,
+        node: nodes.For,
+        items: list[Any],
+        env: Env,
     ) -> Statements | None:
         """Each round by itself; None if a round needs the loop."""
         if "loop" in loads(node.body) and not asks_loop_simply(node.body):
@@ -359,7 +369,12 @@ class _Specialiser:
             left += _scoped(body)
         return left
 
-    def _round(self, node: nodes.For, item: Any, inside: Env) -> Statements | None:
+    def _round(
+        self,
+        node: nodes.For,
+        item: Any,
+        inside: Env,
+    ) -> Statements | None:
         """One round; None if it needs the loop."""
         # The round is counted against the limits where it takes place, which is here.
         own = [statement for statement in node.body if not is_guard(statement)]
@@ -434,7 +449,11 @@ def _as_list(node: nodes.Expr, line: int) -> nodes.Filter:
     return nodes.Filter(node, "list", [], [], None, None, lineno=line)
 
 
-def _with(target: nodes.Node, item: Any, env: Env) -> Env | None:
+def _with(
+    target: nodes.Node,
+    item: Any,
+    env: Env,
+) -> Env | None:
     """What is known within a round; None if the item does not fit the target."""
     if isinstance(target, nodes.Name):
         return {**env, target.name: item}

@@ -100,7 +100,11 @@ class Templates(TemplateFolder):
     # --- compiling
 
     def _compile(
-        self, name: str, locale: str | None, channel: str, content: Source | None
+        self,
+        name: str,
+        locale: str | None,
+        channel: str,
+        content: Source | None,
     ) -> Compiled:
         found = self.source(name, locale, CHANNELS[channel].endings)
         if found is None:
@@ -136,7 +140,10 @@ class Templates(TemplateFolder):
         return with_pictures(self, page_of(self, source), source)
 
     def _compiled_text(
-        self, sandbox: Sandbox, text: str, source: Source
+        self,
+        sandbox: Sandbox,
+        text: str,
+        source: Source,
     ) -> CompiledText:
         try:
             return CompiledText(text, sandbox.from_string(text), sandbox)
@@ -177,7 +184,12 @@ class Templates(TemplateFolder):
             return error.lineno + source.first_line - 1
         return None
 
-    def _no_filter(self, name: str, source: Source, line: int | None) -> DripError:
+    def _no_filter(
+        self,
+        name: str,
+        source: Source,
+        line: int | None,
+    ) -> DripError:
         used = re.compile(rf"\|\s*{name}\b")
         uses = (number for number, text in source.lines() if used.search(text))
         known = nearest(name, self.plain.filters)

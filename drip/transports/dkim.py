@@ -44,7 +44,12 @@ class Signer:
     Ed25519) as PEM. Raises ValueError for another.
     """
 
-    def __init__(self, domain: str, selector: str, key: str) -> None:
+    def __init__(
+        self,
+        domain: str,
+        selector: str,
+        key: str,
+    ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", selector):
             raise ValueError(f"`{selector}` cannot be a selector of DKIM")
         self._domain = domain
@@ -65,7 +70,12 @@ class Signer:
         signature = self._sign("".join(covered).encode("utf-8", "surrogateescape"))
         return f"DKIM-Signature: {tags}{_in_lines(signature)}\r\n".encode()
 
-    def _tags(self, fields: Mapping[str, list[str]], body: bytes, at: datetime) -> str:
+    def _tags(
+        self,
+        fields: Mapping[str, list[str]],
+        body: bytes,
+        at: datetime,
+    ) -> str:
         """All of the signature but what is signed with."""
         digest = base64.b64encode(sha256(_simple(body)).digest()).decode()
         names = [name for name in SIGNED for _ in range(len(fields.get(name, ())) + 1)]

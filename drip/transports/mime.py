@@ -91,7 +91,11 @@ def _page(message: Message, html: str) -> bytes:
     return _join(head, body)
 
 
-def _multipart(kind: str, about: str, parts: list[bytes]) -> tuple[Fields, bytes]:
+def _multipart(
+    kind: str,
+    about: str,
+    parts: list[bytes],
+) -> tuple[Fields, bytes]:
     boundary = "=_" + sha256(f"{kind}{about}".encode()).hexdigest()[:32]
     line = b"--" + boundary.encode()
     pieces: list[bytes] = []

@@ -286,7 +286,9 @@ class PdfTransport:
 
 
 def _end_all(
-    letters: Sequence[Letter], receipt: Receipt, session: DeliverySession
+    letters: Sequence[Letter],
+    receipt: Receipt,
+    session: DeliverySession,
 ) -> None:
     """Tells the session that all of them ended in the same way."""
     session.turn([(letter.message, receipt) for letter in letters], [])
@@ -297,7 +299,12 @@ class Batch:
     first, so that letters never lack theirs.
     """
 
-    def __init__(self, folder: Path, letters: Sequence[Letter], pdf: bytes) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        letters: Sequence[Letter],
+        pdf: bytes,
+    ) -> None:
         names = "\0".join(letter.message.message_id for letter in letters)
         digest = sha256(names.encode()).hexdigest()[:10]
         self._name = f"{letters[0].message.date:%Y-%m-%d_%H%M}_{digest}"

@@ -100,12 +100,23 @@ def get(url: SplitResult, timeout_s: float) -> HttpResponse:
     """
     connection = _connection(url, timeout_s, private=False)
     try:
-        return _ask(connection, "GET", url, {"User-Agent": "drip"}, None)
+        return _ask(
+            connection,
+            "GET",
+            url,
+            {"User-Agent": "drip"},
+            None,
+        )
     except Broken as broken:
         raise down(url, f"broke off ({broken})") from None
 
 
-def signed(secret: str, name: str, at: datetime, body: bytes) -> dict[str, str]:
+def signed(
+    secret: str,
+    name: str,
+    at: datetime,
+    body: bytes,
+) -> dict[str, str]:
     """The header fields of JSON that is posted, signed as Standard Webhooks has
     it.
 
@@ -199,7 +210,11 @@ class _Connection(http.client.HTTPConnection):
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _connection(url: SplitResult, timeout_s: float, private: bool) -> _Connection:
+def _connection(
+    url: SplitResult,
+    timeout_s: float,
+    private: bool,
+) -> _Connection:
     """A connection that is still to be made, to addresses that may be written to."""
     host, secure = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if secure else 80)

@@ -65,7 +65,12 @@ class WebhookTransport:
         """
         payload = json.dumps(_payload(message), ensure_ascii=False)
         body = payload.encode("utf-8", "replace")
-        headers = signed(self._secret, message.message_id, message.date, body)
+        headers = signed(
+            self._secret,
+            message.message_id,
+            message.date,
+            body,
+        )
         try:
             answer = post(
                 self._url,

@@ -22,7 +22,11 @@ OPENING: Mapping[str, Callable[[Mapping[str, str], Fetch], Provider]] = {
 }
 
 
-def open_provider(name: str, options: Mapping[str, str], fetch: Fetch) -> Provider:
+def open_provider(
+    name: str,
+    options: Mapping[str, str],
+    fetch: Fetch,
+) -> Provider:
     """A provider with its options as `drip.core.providers` lists them, secrets filled in.
 
     Raises ValueError for a key that is none.

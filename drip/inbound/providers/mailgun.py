@@ -86,7 +86,11 @@ def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
         yield _failure(event, who, reason)
 
 
-def _failure(event: Mapping[str, Any], who: str, reason: str) -> ProviderReport:
+def _failure(
+    event: Mapping[str, Any],
+    who: str,
+    reason: str,
+) -> ProviderReport:
     state = mapping(event.get("delivery-status"))
     passing = text_at(event, "severity") == "temporary"
     by: Class = "address-dead" if reason == "suppress-bounce" else "unknown"

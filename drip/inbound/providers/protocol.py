@@ -89,7 +89,9 @@ def events_of(
 
 
 def _events(
-    provider: str, payload: Mapping[str, Any], reports: Iterable[ProviderReport]
+    provider: str,
+    payload: Mapping[str, Any],
+    reports: Iterable[ProviderReport],
 ) -> Iterator[ProviderEvent]:
     written = json.dumps(payload, sort_keys=True)
     source = f"{provider}:{sha256(written.encode()).hexdigest()[:32]}"
@@ -100,14 +102,26 @@ def _events(
 
 
 def _finding(report: ProviderReport, about: tuple[str, ...]) -> Finding:
-    text = re.sub(r"^\s*smtp\s*;\s*", "", report.text[:SAID_LENGTH], flags=re.I)
+    text = re.sub(
+        r"^\s*smtp\s*;\s*",
+        "",
+        report.text[:SAID_LENGTH],
+        flags=re.I,
+    )
     status, meaning = report.status[:LONGEST_STATUS], _UNKNOWN
     if report.kind in ("bounce", "delayed"):
         evidence = Evidence(text, text, "", status, True, report.recipient)
         status = status_of(evidence)
         meaning = _meaning(report, evidence)
     reason = " ".join(text.split())[:REASON_LENGTH]
-    return Finding(report.kind, report.recipient, status, meaning, reason, about)
+    return Finding(
+        report.kind,
+        report.recipient,
+        status,
+        meaning,
+        reason,
+        about,
+    )
 
 
 _UNKNOWN: Class = "unknown"

@@ -91,7 +91,12 @@ def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
     elif kind in ("unsubscribe", "group_unsubscribe") or unwanted:
         yield ProviderReport("unsubscribe", who)
     elif kind == "deferred":
-        yield ProviderReport("delayed", who, answer or reason, by="temporary")
+        yield ProviderReport(
+            "delayed",
+            who,
+            answer or reason,
+            by="temporary",
+        )
     elif kind == "dropped":
         yield ProviderReport("bounce", who, by=DROPPED.get(reason, "policy"))
     elif kind == "bounce":

@@ -170,7 +170,9 @@ def _bounces(details: Mapping[str, Any]) -> Iterator[ProviderReport]:
 
 
 def _report(
-    kind: Literal["bounce", "delayed"], recipient: Mapping[str, Any], by: Class
+    kind: Literal["bounce", "delayed"],
+    recipient: Mapping[str, Any],
+    by: Class,
 ) -> ProviderReport:
     return ProviderReport(
         kind,

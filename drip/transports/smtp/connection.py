@@ -283,7 +283,13 @@ class SmtpConnection(Generic[T]):
         self.dialogue.fail(Down(lack.sentence, lack.help, for_good=False, lack=lack))
         self.close()
 
-    def _fail(self, sentence: str, help: str, *, for_good: bool = False) -> None:
+    def _fail(
+        self,
+        sentence: str,
+        help: str,
+        *,
+        for_good: bool = False,
+    ) -> None:
         self.dialogue.fail(Down(sentence, help, for_good))
         self.close()
 

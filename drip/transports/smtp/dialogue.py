@@ -250,7 +250,12 @@ class Dialogue(Generic[T]):
         self.ready, self._envelope = None, None
         self._finish()
 
-    def _lost_with(self, envelope: Envelope[T], why: str, silent: bool) -> None:
+    def _lost_with(
+        self,
+        envelope: Envelope[T],
+        why: str,
+        silent: bool,
+    ) -> None:
         """What the end of the connection means for the envelope that is under way."""
         self.silent = silent
         written = self._all_written
@@ -409,7 +414,12 @@ class Dialogue(Generic[T]):
         self._data_along = self._agrees("RCPT", reply, {250, 251, 252})
         self.known.recipients += self._data_along
 
-    def _agrees(self, at: str, reply: Reply, fine: set[int]) -> bool:
+    def _agrees(
+        self,
+        at: str,
+        reply: Reply,
+        fine: set[int],
+    ) -> bool:
         """Whether the server goes along with an envelope."""
         envelope = self._envelope
         assert envelope
@@ -489,7 +499,10 @@ class Dialogue(Generic[T]):
             self.known.is_well()
 
     def _end_full_session(
-        self, envelope: Envelope[T], answer: str, begun: bool
+        self,
+        envelope: Envelope[T],
+        answer: str,
+        begun: bool,
     ) -> None:
         """So many over one connection, and no more: another one takes it."""
         if begun:
@@ -500,7 +513,12 @@ class Dialogue(Generic[T]):
 
     # --- writing
 
-    def _command(self, kind: str, line: bytes, answered: Answered) -> None:
+    def _command(
+        self,
+        kind: str,
+        line: bytes,
+        answered: Answered,
+    ) -> None:
         self._later.append((kind, line, answered))
         self._next_command()
 

@@ -47,7 +47,9 @@ class Envelope(Generic[T]):
 
 
 def impossible(
-    envelope: Envelope[T], extensions: Mapping[str, str], most_bytes: int | None
+    envelope: Envelope[T],
+    extensions: Mapping[str, str],
+    most_bytes: int | None,
 ) -> Refused | None:
     """What a server with these extensions, which takes so many bytes at most,
     can never take; known without asking it.

@@ -163,7 +163,11 @@ SYNTAX = (501, 553, 555)
 OF_SYSTEM = ("3.1", "3.2", "3.5")
 
 
-def verdict(at: str, reply: Reply, recipient: str = "") -> Receipt:
+def verdict(
+    at: str,
+    reply: Reply,
+    recipient: str = "",
+) -> Receipt:
     """What becomes of a message whose command or text (`at`) was answered with a 4xx or
     5xx.
 
@@ -193,7 +197,11 @@ def _for_good(at: str, found: Verdict) -> Scope:
     return "message" if scope == "address" and not found.dead else scope
 
 
-def _for_now(at: str, reply: Reply, found: Verdict) -> Scope:
+def _for_now(
+    at: str,
+    reply: Reply,
+    found: Verdict,
+) -> Scope:
     """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
     scope = FOR_NOW.get(found.cause)
     # RFC 3463: the class, then what it is about and what of that.

@@ -475,7 +475,13 @@ class Round:
         # RFC 6532: a header beyond ASCII, which an address of `From` makes it, is for
         # servers that know it.
         plain = sender.isascii() and recipient.isascii() and header.isascii()
-        return Envelope(message, sender, recipient, text, international=not plain)
+        return Envelope(
+            message,
+            sender,
+            recipient,
+            text,
+            international=not plain,
+        )
 
 
 def _unwell(dialogue: Dialogue[Message]) -> str:

@@ -203,7 +203,11 @@ class SmtpTransport:
             self._known,
         )
         connection = SmtpConnection(
-            dialogue, self._addresses(), self._context, self._timeout_s, self.passed_s()
+            dialogue,
+            self._addresses(),
+            self._context,
+            self._timeout_s,
+            self.passed_s(),
         )
         self._connections.append(connection)
 
@@ -355,7 +359,11 @@ def _signers(options: Mapping[str, str]) -> list[Signer]:
     return [first, _signer(options, *second)]
 
 
-def _signer(options: Mapping[str, str], selector: str, key: str) -> Signer:
+def _signer(
+    options: Mapping[str, str],
+    selector: str,
+    key: str,
+) -> Signer:
     for name in ("dkim_domain", selector, key):
         if name not in options:
             raise ValueError(f"signing by DKIM needs `{name}` too")
