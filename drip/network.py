@@ -84,7 +84,10 @@ def trusting() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _connect(address: Address, timeout_s: float) -> socket.socket:
+def _connect(
+    address: Address,
+    timeout_s: float,
+) -> socket.socket:
     family, where = address
     with contextlib.ExitStack() as on_failure:
         connection = socket.socket(family, socket.SOCK_STREAM)

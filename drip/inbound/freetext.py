@@ -119,7 +119,8 @@ def _of_whole(
 
 
 def _by_recipient(
-    lines: list[str], marks: list[tuple[int, str]]
+    lines: list[str],
+    marks: list[tuple[int, str]],
 ) -> list[RecipientNotice]:
     """The lines that are about each recipient, in the order in which they are named."""
     texts: dict[str, str] = {}

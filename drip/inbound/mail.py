@@ -122,7 +122,11 @@ class _Bounded(Compat32):
         name, value = super().header_source_parse(sourcelines)
         return name, value[:LONGEST_FIELD]
 
-    def header_fetch_parse(self, name: str, value: str) -> str:
+    def header_fetch_parse(
+        self,
+        name: str,
+        value: str,
+    ) -> str:
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -151,7 +155,10 @@ def _is_costly(data: bytes) -> bool:
     return len(re.findall(rb"\n\r?\n", data)) > MOST_BLOCKS
 
 
-def _parts(parsed: Parsed, depth: int = 0) -> Iterator[MailPart]:
+def _parts(
+    parsed: Parsed,
+    depth: int = 0,
+) -> Iterator[MailPart]:
     """Those without parts, in order; what is nested deeper than 20 is one."""
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
@@ -166,7 +173,10 @@ def _parts(parsed: Parsed, depth: int = 0) -> Iterator[MailPart]:
                 yield from _parts(part, depth + 1)
 
 
-def _text_of_messages(parsed: Parsed, messages: Sequence[object]) -> str:
+def _text_of_messages(
+    parsed: Parsed,
+    messages: Sequence[object],
+) -> str:
     """What the library takes for messages within one, as the text that it was."""
     text = "\n\n".join(map(_as_text, messages))
     encoding = in_words(parsed.get("Content-Transfer-Encoding"))

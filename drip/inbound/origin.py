@@ -147,7 +147,10 @@ def our_domains(mail: Mail) -> frozenset[str]:
     return frozenset(address.rpartition("@")[2].lower() for address in addresses)
 
 
-def notices(mail: Mail, notice: str) -> list[RecipientNotice]:
+def notices(
+    mail: Mail,
+    notice: str,
+) -> list[RecipientNotice]:
     """What a notice says of each recipient."""
     senders = addresses_in(mail.header("From"))
     return notices_in(notice, failed(mail), [*senders, *_our_addresses(mail)])

@@ -146,7 +146,10 @@ def identity_of(data: bytes) -> str:
     return sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _with_ids(found: Finding, ids: tuple[str, ...]) -> Finding:
+def _with_ids(
+    found: Finding,
+    ids: tuple[str, ...],
+) -> Finding:
     reason = " ".join(found.reason.split())[:REASON_LENGTH]
     return replace(found, reason=reason, about=ids)
 
@@ -332,7 +335,7 @@ def _notice(mail: Mail) -> list[Finding]:
     """A notice in words, if it looks like one: by who sends it, or by its subject, and
     by what it says.
     """
-    notice, subject = words(mail), mail.header("Subject")
+    notice = words(mail)
     # The mail says by a field made for programs what it is.
     sure = bool(mail.header("X-Failed-Recipients")) or mail.report == "delivery-status"
     by_list = _is_by_list(mail, notice)
@@ -344,27 +347,32 @@ def _notice(mail: Mail) -> list[Finding]:
     # that does not say of whom.
     proves = sure or not is_by_person(mail)
     members = _members(mail, notice)
+    found = []
+    for finding in _findings_in(mail, notice):
+        is_member = finding.recipient.lower() in members
+        if is_member or not _holds(finding, proves, by_list):
+            finding = replace(finding, meaning="unknown")
+        found.append(finding)
+    return found
+
+
+def _findings_in(mail: Mail, notice: str) -> Iterator[Finding]:
+    """One for each recipient that a notice is about."""
+    subject = mail.header("Subject")
+    kind = _kind_of_notice(notice, subject)
     said = notices(mail, notice)
     if not said:
         said = [RecipientNotice(addressee(mail), notice or subject)]
     head, ours = _before(notice, said), our_domains(mail)
-    kind = _kind_of_notice(notice, subject)
-    found = []
     for one in said[:MOST_RECIPIENTS]:
-        who = one.recipient
-        answer = _answer(one.text)
         evidence = Evidence(
-            answer,
-            one.text,
-            head,
-            recipient=who,
+            text=_answer(one.text),
+            around=one.text,
+            head=head,
+            recipient=one.recipient,
             ours=ours,
         )
-        finding = _finding(kind, who, evidence)
-        if who.lower() in members or not _holds(finding, proves, by_list):
-            finding = replace(finding, meaning="unknown")
-        found.append(finding)
-    return found
+        yield _finding(kind, one.recipient, evidence)
 
 
 def _looks_like_notice(mail: Mail, notice: str) -> bool:
@@ -404,7 +412,10 @@ def _answer(text: str) -> str:
     return "\n".join(said) or text
 
 
-def _before(notice: str, said: list[RecipientNotice]) -> str:
+def _before(
+    notice: str,
+    said: list[RecipientNotice],
+) -> str:
     """What the notice says before it comes to the first recipient."""
     first = said[0].recipient if said else ""
     return notice.partition(first)[0] if first else ""

@@ -156,7 +156,10 @@ def _mailbox(options: Mapping[str, str]) -> Iterator[_ImapClient]:
             mailbox.shutdown()
 
 
-def _unseen(mailbox: imaplib.IMAP4, host: str) -> Iterator[Incoming]:
+def _unseen(
+    mailbox: imaplib.IMAP4,
+    host: str,
+) -> Iterator[Incoming]:
     _, found = mailbox.uid("SEARCH", "UNSEEN")
     for number in (found[0] or b"").split():
         uid = number.decode()
@@ -175,14 +178,20 @@ def _unseen(mailbox: imaplib.IMAP4, host: str) -> Iterator[Incoming]:
         yield Incoming(f"{host}#{uid}", data, taken)
 
 
-def _closed(host: str, error: Exception) -> DripError | Shortage:
+def _closed(
+    host: str,
+    error: Exception,
+) -> DripError | Shortage:
     return shortage(error) or DripError(
         f"The mailbox at {host} cannot be opened ({_in_words(error)}).",
         help="check host, user, password and folder of `inbound:`",
     )
 
 
-def _broken_off(host: str, error: Exception) -> DripError | Shortage:
+def _broken_off(
+    host: str,
+    error: Exception,
+) -> DripError | Shortage:
     return shortage(error) or DripError(
         f"The mailbox at {host} broke off ({_in_words(error)}).",
         help="what was taken before is marked as seen; run it again for the rest",

@@ -94,7 +94,10 @@ def guard_addresses(tree: nodes.Template) -> None:
     _body(tree.body, NOTHING_OPEN)
 
 
-def _body(statements: list[nodes.Node], states: States) -> States:
+def _body(
+    statements: list[nodes.Node],
+    states: States,
+) -> States:
     """Goes through statements.
 
     `states` are the tags that may be open: one for each way through the
@@ -110,7 +113,10 @@ def _body(statements: list[nodes.Node], states: States) -> States:
     return states
 
 
-def _statement(node: nodes.Node, states: States) -> States:
+def _statement(
+    node: nodes.Node,
+    states: States,
+) -> States:
     match node:
         case nodes.Output():
             return _output(node, states)
@@ -163,21 +169,29 @@ def _output(node: nodes.Output, states: States) -> States:
         if isinstance(expression, nodes.TemplateData):
             _look(expression, values)
             written.append(expression)
-            states = _after(states, expression.data, expression.lineno)
+            text = expression.data
         elif values:
-            value = min(values, key=lambda value: len(value.text))
+            value = min(values, key=_length)
             address = [expression, *_rest(coming, value)]
             before = _cut(written, value)
             written.append(_filtered([*before, *address], expression.lineno))
-            states = _after(states, _as_text(address), expression.lineno)
+            text = _as_text(address)
         else:
             written.append(expression)
-            states = _after(states, FILLED, expression.lineno)
+            text = FILLED
+        states = _after(states, text, expression.lineno)
     node.nodes = written
     return states
 
 
-def _filtered(parts: list[nodes.Expr], line: int) -> nodes.Filter:
+def _length(value: _Value) -> int:
+    return len(value.text)
+
+
+def _filtered(
+    parts: list[nodes.Expr],
+    line: int,
+) -> nodes.Filter:
     """The beginning of an address as one expression, looked at by `leading`."""
     whole = parts[0] if len(parts) == 1 else nodes.Concat(parts, lineno=line)
     return nodes.Filter(whole, LEADING, [], [], None, None, lineno=line)
@@ -239,7 +253,10 @@ def _short(tag: str) -> str:
     return tag
 
 
-def _look(text: nodes.TemplateData, values: list[_Value]) -> None:
+def _look(
+    text: nodes.TemplateData,
+    values: list[_Value],
+) -> None:
     """A scheme whose name was filled in cannot be known from others once its colon
     follows in another statement.
     """
@@ -254,7 +271,10 @@ def _look(text: nodes.TemplateData, values: list[_Value]) -> None:
             )
 
 
-def _cut(written: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
+def _cut(
+    written: list[nodes.Expr],
+    value: _Value,
+) -> list[nodes.Expr]:
     """The part of the text before that belongs to the address, taken away from it."""
     before = written[-1] if written and value.text else None
     if not isinstance(before, nodes.TemplateData):
@@ -267,7 +287,8 @@ def _cut(written: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
 
 
 def _split(
-    text: nodes.TemplateData, at: int
+    text: nodes.TemplateData,
+    at: int,
 ) -> tuple[list[nodes.Expr], list[nodes.Expr]]:
     """What stands before a place of a text and behind it; nothing for an empty one."""
     line = text.lineno
@@ -278,7 +299,10 @@ def _text(data: str, line: int) -> list[nodes.Expr]:
     return [nodes.TemplateData(data, lineno=line)] if data else []
 
 
-def _rest(coming: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
+def _rest(
+    coming: list[nodes.Expr],
+    value: _Value,
+) -> list[nodes.Expr]:
     """What else belongs to the beginning of the address, taken away from what is to
     come: all up to what shows its scheme.
     """
@@ -297,7 +321,10 @@ def _rest(coming: list[nodes.Expr], value: _Value) -> list[nodes.Expr]:
     return taken
 
 
-def _up_to_its_scheme(text: str, ends: str) -> tuple[int, bool]:
+def _up_to_its_scheme(
+    text: str,
+    ends: str,
+) -> tuple[int, bool]:
     """How much of a text within an address has to be looked at with what stands before,
     and whether that is all.
     """

@@ -39,7 +39,11 @@ class CompiledText:
         """With what is the same for everybody filled in, if that can be done."""
         return specialised(self.sandbox, self.sandbox.parse(self.source), known)
 
-    def filled(self, special: Specialised | None, values: dict[str, Any]) -> Pieced:
+    def filled(
+        self,
+        special: Specialised | None,
+        values: dict[str, Any],
+    ) -> Pieced:
         """For one contact, by the specialised template if there is one."""
         if special is None:
             return Pieced(self.sandbox.pieces(self.template, values))
@@ -83,7 +87,9 @@ class Compiled:
         return len(self.html.source.encode()) if self.html else 0
 
     def pieces(
-        self, values: dict[str, Any], known: Mapping[str, Any]
+        self,
+        values: dict[str, Any],
+        known: Mapping[str, Any],
     ) -> tuple[Pieced | None, Pieced]:
         """HTML and text filled in.
 
@@ -91,7 +97,9 @@ class Compiled:
         occurrence. Raises TooMuch past the limits, and what Jinja raises.
         """
         special = self._special_for(known)
-        html = self.html and self.html.filled(special.html, values)
+        html = None
+        if self.html is not None:
+            html = self.html.filled(special.html, values)
         return html, self.text.filled(special.text, values)
 
     def _special_for(self, known: Mapping[str, Any]) -> _Special:
@@ -101,12 +109,16 @@ class Compiled:
             if len(self._special) >= MOST_SPECIAL:
                 self._special.clear()
             self._special[about] = _Special(
-                self.html and self.html.specialised(known),
+                self.html.specialised(known) if self.html else None,
                 self.text.specialised(known),
             )
         return self._special.get(about, _PLAIN)
 
-    def tried(self, exceeded: TooMuch | None, took_s: float = 0) -> None:
+    def tried(
+        self,
+        exceeded: TooMuch | None,
+        took_s: float = 0,
+    ) -> None:
         """Remembers whether a message went past the limits.
 
         Each may take two seconds, and ten thousand may wait. What fails soon costs

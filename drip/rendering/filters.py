@@ -203,7 +203,9 @@ def _replace(
     new: str,
 ) -> str:
     whole: str = text if isinstance(text, str) else str(text)
-    not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
+    # An empty one stands between all characters.
+    places = whole.count(old) if old else len(whole)
+    not_too_long(len(whole) + places * len(new))
     return whole.replace(old, new)
 
 
@@ -219,10 +221,8 @@ def _joined(
         raise SecurityError(
             "`join` makes a text of texts, numbers and dates, and not of lists of lists"
         )
-    not_too_long(
-        len(str(d)) * len(items)
-        + sum(len(item) for item in items if isinstance(item, str))
-    )
+    characters = sum(len(item) for item in items if isinstance(item, str))
+    not_too_long(characters + len(str(d)) * len(items))
     joined: str = sync_do_join(context, items, d, attribute)
     return joined
 
@@ -343,8 +343,8 @@ def _locale_of(name: str) -> Locale:
 
 
 def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
-    """A filter of values that are known; one that is not says so, or is blank
-    where a colleague reads it.
+    """A filter of values that are known; one that is not says so, or is blank where a
+    colleague reads it.
     """
 
     @pass_context
@@ -354,11 +354,9 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
         *more: Any,
         **named: Any,
     ) -> str:
-        return (
-            str(value)
-            if isinstance(value, Undefined)
-            else filter_(context, value, *more, **named)
-        )
+        if isinstance(value, Undefined):
+            return str(value)
+        return filter_(context, value, *more, **named)
 
     return filtered
 
@@ -371,12 +369,10 @@ def _money(currency: str) -> Callable[..., str]:
     ) -> str:
         amount = _amount(value)
         locale = locale_of(context.get("locale"))
-        # Both zeros are one to a cache.
-        return (
-            _as_money(amount, unit, locale)
-            if amount
-            else format_currency(amount, unit, locale=locale)
-        )
+        if not amount:
+            # Both zeros are one to a cache, and Babel writes the sign.
+            return format_currency(amount, unit, locale=locale)
+        return _as_money(amount, unit, locale)
 
     return money
 
@@ -387,11 +383,9 @@ def _amount(value: Any) -> Any:
     Raises ValueError for one that nobody reads, and for what is none.
     """
     amount = parse_number(value) if isinstance(value, str) else value
+    is_number = isinstance(amount, int | float | Decimal)
     # Nothing is smaller or larger than what is no number (IEEE 754).
-    if (
-        not isinstance(amount, int | float | Decimal)
-        or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT
-    ):
+    if not is_number or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:
         raise ValueError(f"`{str(value)[:40]}` is no number that can be written out")
     return amount
 

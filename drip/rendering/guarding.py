@@ -170,7 +170,10 @@ def _with_round(node: Body) -> Body:
     return node
 
 
-def _counted(body: Sequence[nodes.Node], line: int) -> nodes.Filter:
+def _counted(
+    body: Sequence[nodes.Node],
+    line: int,
+) -> nodes.Filter:
     """What counts a round in which so much is run."""
     return _guarded(ROUND, nodes.Const(USE + _steps_of(body), lineno=line))
 

@@ -98,7 +98,10 @@ class Budget:
         self._next_look = max(0, self._left - BETWEEN_LOOKS)
 
 
-def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:
+def not_too_long(
+    length: int,
+    most: int = MOST_CHARACTERS,
+) -> None:
     """Raises TooMuch for a text of more characters than the limit."""
     if length > most:
         raise TooMuch(f"a text has more than {most:,} characters")
@@ -121,6 +124,9 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
     if isinstance(collection, range):
         _not_too_many(len(collection))
         return len(collection), 0
+    if not is_collection(collection):
+        name = type(collection).__name__
+        raise SecurityError(f"a list holds texts, numbers and dates, and no {name}")
     if depth == 0:
         raise TooMuch(f"lists are nested more than {MOST_NESTED} deep")
     values = characters = 0
@@ -130,23 +136,20 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
         if kind in TEXTS:
             characters += len(value)
         elif kind not in SMALL and not isinstance(value, Undefined):
-            if not is_collection(value):
-                raise SecurityError(
-                    f"a list holds texts, numbers and dates, and no {kind.__name__}"
-                )
             more_values, more_characters = _size(value, depth - 1)
-            values, characters = values + more_values, characters + more_characters
+            values += more_values
+            characters += more_characters
         _not_too_many(values)
         not_too_long(characters)
     return values, characters
 
 
 def _members(collection: Any) -> Iterable[Any]:
-    return (
-        chain.from_iterable(collection.items())
-        if isinstance(collection, dict)
-        else collection
-    )
+    """Keys and values of a dictionary, one after the other."""
+    if isinstance(collection, dict):
+        return chain.from_iterable(collection.items())
+    members: Iterable[Any] = collection
+    return members
 
 
 def _not_too_many(values: int) -> None:
@@ -154,7 +157,10 @@ def _not_too_many(values: int) -> None:
         raise TooMuch(f"a list has more than {MOST_VALUES:,} values")
 
 
-def gathered(values: Iterator[Any], budget: Budget) -> list[Any]:
+def gathered(
+    values: Iterator[Any],
+    budget: Budget,
+) -> list[Any]:
     """What an iterator gives, as a list; each of it is counted before the next
     is made.
     """

@@ -87,7 +87,10 @@ class Request:
     trap: str | None = None
 
 
-def render(templates: Templates, request: Request) -> Message:
+def render(
+    templates: Templates,
+    request: Request,
+) -> Message:
     """The message.
 
     Raises RenderError with the template's place, and Shortage for what the machine
@@ -132,22 +135,24 @@ def signed_links(
 
 
 def _files(
-    templates: Templates, request: Request
+    templates: Templates,
+    request: Request,
 ) -> tuple[Compiled, tuple[Attachment, ...]]:
     """The template and what goes along with it."""
+    name, locale = request.template, request.locale
     try:
         compiled = templates.get(
-            request.template,
-            request.locale,
+            name,
+            locale,
             request.channel,
             request.content,
         )
-        attachments = tuple(templates.attachment(name) for name in request.attach)
+        attachments = tuple(map(templates.attachment, request.attach))
     except DripError as error:
         raise RenderError(error.sentence, help=error.help, place=error.place) from None
     except OSError as error:
         raise shortage(error) or RenderError(
-            f"a file of {request.template} cannot be read: {error.strerror}",
+            f"a file of {name} cannot be read: {error.strerror}",
             help="let drip's user read what is in templates/",
         ) from None
     return compiled, attachments
@@ -212,21 +217,22 @@ def _values(
         values["issue"] = _issue(templates, front, values)
         if not any("{" in text for text in front.values()):
             known["issue"] = values["issue"]
-    subject = _header(
-        templates,
-        request.subject,
-        compiled.subject,
-        values,
-    )
-    preheader = _header(
-        templates,
-        request.preheader,
-        compiled.preheader,
-        values,
-    )
-    values["subject"] = subject
-    values["preheader"] = preheader
-    return values, known
+    # Both are made before either is known to the other.
+    headers = {
+        "subject": _header(
+            templates,
+            request.subject,
+            compiled.subject,
+            values,
+        ),
+        "preheader": _header(
+            templates,
+            request.preheader,
+            compiled.preheader,
+            values,
+        ),
+    }
+    return values | headers, known
 
 
 def _issue(

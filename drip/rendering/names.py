@@ -34,7 +34,10 @@ class Used:
     guarded: bool = False
 
 
-def names_in(templates: Templates, source: Source) -> list[Used]:
+def names_in(
+    templates: Templates,
+    source: Source,
+) -> list[Used]:
     """Every name that a file uses and does not define itself.
 
     Raises DripError for wrong Jinja.
@@ -72,28 +75,34 @@ def _in_text(
     file: str,
     first_line: int,
 ) -> list[Used]:
+    """The names that a text does not define itself. Raises TemplateSyntaxError."""
     tree = templates.tree(text)
     free = meta.find_undeclared_variables(tree)
     guarded = _Guarded()
     guarded.look(tree, frozenset())
     lines = text.splitlines()
-    found = []
-    for node, (root, name) in _readings(tree):
-        if root in free:
-            line = lines[node.lineno - 1] if node.lineno <= len(lines) else ""
-            place = Place(file, first_line + node.lineno - 1)
-            found.append(Used(root, name, place, line, id(node) in guarded.nodes))
-    return found
+    return [
+        Used(
+            root,
+            name,
+            Place(file, first_line + node.lineno - 1),
+            _line(lines, node.lineno),
+            guarded=id(node) in guarded.nodes,
+        )
+        for node, (root, name) in _readings(tree)
+        if root in free
+    ]
+
+
+def _line(lines: list[str], number: int) -> str:
+    """By its number; empty for one behind the last, where a tag ends with the text."""
+    return lines[number - 1] if number <= len(lines) else ""
 
 
 def _readings(tree: nodes.Template) -> Iterator[tuple[nodes.Node, Reading]]:
     """What is read: first fields of names, then names by themselves."""
     rooted = set()
-    fields: list[nodes.Getattr | nodes.Getitem] = [
-        *tree.find_all(nodes.Getattr),
-        *tree.find_all(nodes.Getitem),
-    ]
-    for field in fields:
+    for field in _fields(tree):
         reading = _reading(field)
         if reading is not None and reading[1] is not None:
             rooted.add(id(field.node))
@@ -101,6 +110,11 @@ def _readings(tree: nodes.Template) -> Iterator[tuple[nodes.Node, Reading]]:
     for name in tree.find_all(nodes.Name):
         if name.ctx == "load" and id(name) not in rooted:
             yield name, (name.name, None)
+
+
+def _fields(tree: nodes.Template) -> Iterator[nodes.Getattr | nodes.Getitem]:
+    yield from tree.find_all(nodes.Getattr)
+    yield from tree.find_all(nodes.Getitem)
 
 
 class _Guarded:
@@ -136,7 +150,11 @@ class _Guarded:
         for child in (*node.elif_, *node.else_):
             self.look(child, known)
 
-    def _choice(self, node: nodes.CondExpr, known: Readings) -> None:
+    def _choice(
+        self,
+        node: nodes.CondExpr,
+        known: Readings,
+    ) -> None:
         self.look(node.expr1, known | self._asked(node.test))
         if node.expr2 is not None:
             self.look(node.expr2, known)

@@ -44,7 +44,10 @@ def markdown(source: Source) -> str:
     return shielded(source.body, MARKDOWN.render)
 
 
-def with_content(source: Source, content: Source | None) -> Source:
+def with_content(
+    source: Source,
+    content: Source | None,
+) -> Source:
     """The file with the occurrence's text in its place, so that both are laid out
     and styled as one.
     """
@@ -73,7 +76,10 @@ def text_of(
     return shielded(html or "", text_of_html)
 
 
-def page_of(folder: TemplateFolder, source: Source) -> str:
+def page_of(
+    folder: TemplateFolder,
+    source: Source,
+) -> str:
     """The whole page as plain Jinja-HTML, styles inlined.
 
     Raises DripError for a layout that is missing or has no place for the text, and for
@@ -194,11 +200,8 @@ def _picture(
     """The file that an address within a page names, by a name made of what is in it."""
     name = unquote(unescape(address))
     place = Place(source.name, source.line_of(address))
-    beside = source.path.parent.relative_to(folder.folder) / name
-    nearest = beside.as_posix()
-    path = nearest if folder.file(nearest) else name.lstrip("/")
     try:
-        file = folder.attachment(path)
+        file = folder.attachment(_path_of(folder, name, source))
     except DripError as error:
         raise DripError(
             error.sentence.replace("to attach", "to show"),
@@ -212,3 +215,14 @@ def _picture(
         )
     digest = sha256(file.data).hexdigest()
     return replace(file, content_id=f"{digest[:20]}@drip")
+
+
+def _path_of(
+    folder: TemplateFolder,
+    name: str,
+    source: Source,
+) -> str:
+    """Beside the template, if it is there, else in the folder itself."""
+    beside = source.path.parent.relative_to(folder.folder) / name
+    path = beside.as_posix()
+    return path if folder.file(path) else name.lstrip("/")

@@ -51,7 +51,10 @@ def at_the_beginning(
     return _put_in(html, more, found.end() if found else 0, cache)
 
 
-def behind_the_last_word(text: Pieced, more: str) -> Pieced:
+def behind_the_last_word(
+    text: Pieced,
+    more: str,
+) -> Pieced:
     """The text with more in the place of the blanks at its end."""
     pieces = list(text.pieces)
     while pieces and not pieces[-1].strip():
@@ -61,7 +64,10 @@ def behind_the_last_word(text: Pieced, more: str) -> Pieced:
     return Pieced([*pieces, more])
 
 
-def without_gaps(text: Pieced, cache: PieceCache) -> Pieced:
+def without_gaps(
+    text: Pieced,
+    cache: PieceCache,
+) -> Pieced:
     """With no more than one empty line at a time.
 
     Piece by piece, if none of the gaps goes over the end of a piece.

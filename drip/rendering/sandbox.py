@@ -12,11 +12,9 @@ from collections.abc import (
     ItemsView,
     Iterator,
     KeysView,
-    Mapping,
     MutableMapping,
     ValuesView,
 )
-from datetime import date, datetime, timedelta
 from functools import wraps
 from itertools import islice
 from typing import Any, cast
@@ -24,15 +22,14 @@ from typing import Any, cast
 from jinja2 import Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
-from jinja2.runtime import Context, LoopContext, markup_join
+from jinja2.runtime import Context, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 from jinja2.utils import Namespace
-from markupsafe import Markup
 
-from drip.core.calendar import Birthday
 from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
+from drip.rendering.attributes import OF_DICTS, listed
 from drip.rendering.filters import (
     LISTED_FILTERS,
     LISTED_TESTS,
@@ -78,72 +75,6 @@ GLOBALS = ("dict", "namespace", "range")
 GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
 # Filters that compare what is in a list, or put it into lower case.
 SORTING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
-OF_TEXTS = (
-    "capitalize",
-    "casefold",
-    "count",
-    "endswith",
-    "find",
-    "index",
-    "isalnum",
-    "isalpha",
-    "isdecimal",
-    "isdigit",
-    "islower",
-    "isnumeric",
-    "isspace",
-    "istitle",
-    "isupper",
-    "lower",
-    "lstrip",
-    "partition",
-    "removeprefix",
-    "removesuffix",
-    "rfind",
-    "rindex",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "split",
-    "splitlines",
-    "startswith",
-    "strip",
-    "swapcase",
-    "title",
-    "upper",
-)
-OF_DICTS = frozenset(("get", "items", "keys", "values"))
-OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
-# What of a value can be asked for by name. A field of its own comes first: `{{
-# order.items }}` of an order that has some.
-ATTRIBUTES: Mapping[type, frozenset[str]] = {
-    str: frozenset(OF_TEXTS),
-    Markup: frozenset((*OF_TEXTS, "unescape")),
-    dict: OF_DICTS,
-    list: frozenset(("count", "index")),
-    tuple: frozenset(("count", "grouper", "index", "list")),
-    date: frozenset(OF_DATES),
-    datetime: frozenset((*OF_DATES, "hour", "minute", "second", "date", "time")),
-    timedelta: frozenset(("days", "seconds", "total_seconds")),
-    Birthday: frozenset(("year", "month", "day")),
-    LoopContext: frozenset(
-        (
-            "changed",
-            "cycle",
-            "depth",
-            "depth0",
-            "first",
-            "index",
-            "index0",
-            "last",
-            "length",
-            "nextitem",
-            "previtem",
-            "revindex",
-            "revindex0",
-        )
-    ),
-}
 
 
 class UnknownValue(Undefined):
@@ -186,12 +117,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
             autoescape=autoescape, undefined=unknown, keep_trailing_newline=True
         )
         self.budget = Budget()
-        own = own_filters(currency)
-        listed = {name: FILTERS[name] for name in LISTED_FILTERS} | own
-        self.filters = {
-            name: self._counted(name, filter_) for name, filter_ in listed.items()
-        }
-        self.filters |= {
+        listed = {name: FILTERS[name] for name in LISTED_FILTERS}
+        listed |= own_filters(currency)
+        self.filters = {name: self._counted(name, listed[name]) for name in listed}
+        self.filters |= self._guards()
+        tests = {name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS}
+        tests |= OWN_TESTS
+        self.tests = {name: self._looked_into(tests[name]) for name in tests}
+        self.globals = {name: self.globals[name] for name in GLOBALS}
+
+    def _guards(self) -> dict[str, Callable[..., Any]]:
+        """What `guarding` puts in, by names that no template can write."""
+        return {
             ROUND: self.budget.spend,
             LOOPED: self._looped,
             BUILT: self._built,
@@ -201,11 +138,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SHOWN: self._shown,
             LEADING: leading,
         }
-        tests = {
-            name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS
-        } | OWN_TESTS
-        self.tests = {name: self._looked_into(test) for name, test in tests.items()}
-        self.globals = {name: self.globals[name] for name in GLOBALS}
 
     # --- making ready
 
@@ -258,14 +190,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     # --- filling in
 
-    def render(self, template: Template, values: dict[str, Any]) -> str:
+    def render(
+        self,
+        template: Template,
+        values: dict[str, Any],
+    ) -> str:
         """The template's output.
 
         Raises TooMuch past the limits, and what Jinja raises.
         """
         return "".join(self.pieces(template, values))
 
-    def pieces(self, template: Template, values: dict[str, Any]) -> list[str]:
+    def pieces(
+        self,
+        template: Template,
+        values: dict[str, Any],
+    ) -> list[str]:
         """The output as it is made: texts of the template, each the same object
         every time, and what is filled in.
         """
@@ -295,7 +235,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             if attribute not in OF_DICTS:
                 return self.undefined(obj=obj, name=attribute)
-        if isinstance(obj, Undefined) or attribute in _listed(obj):
+        if isinstance(obj, Undefined) or attribute in listed(obj):
             if kind in TEXTS:
                 not_too_long(len(obj), MOST_FILTERED)
             return super().getattr(obj, attribute)
@@ -343,16 +283,26 @@ class Sandbox(ImmutableSandboxedEnvironment):
             steps += self._read(*kwargs.values())
         if args:
             steps += self._read(*args)
-        owner = getattr(obj, "__self__", None)
+        steps += self._steps_of_owner(getattr(obj, "__self__", None), args)
+        self.budget.spend(steps)
+        return self._made(super().call(context, obj, *args, **kwargs))
+
+    def _steps_of_owner(
+        self,
+        owner: Any,
+        args: tuple[Any, ...],
+    ) -> int:
+        """What it takes to look through the text or list whose method is called.
+
+        Raises TooMuch where a text is sought in it that is too long: that can take the
+        product of both.
+        """
         if isinstance(owner, str):
-            steps += len(owner) // READ
             for sought in args:
                 if isinstance(sought, str):
                     not_too_long(len(sought), LONGEST_SOUGHT)
-        elif isinstance(owner, list | tuple):
-            steps += self._read(owner)
-        self.budget.spend(steps)
-        return self._made(super().call(context, obj, *args, **kwargs))
+            return len(owner) // READ
+        return self._read(owner) if isinstance(owner, list | tuple) else 0
 
     def call_filter(
         self,
@@ -375,14 +325,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         left: Any,
         right: Any,
     ) -> Any:
-        """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
-        numbers = isinstance(left, int | float) and isinstance(right, int | float)
-        if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
-            raise SecurityError("a power this large is not computed")
-        if operator in ("*", "%") and not numbers:
-            raise SecurityError(f"`{operator}` works on numbers only")
-        if _is_large(left) or _is_large(right):
-            raise SecurityError("a number this large is not computed")
+        """Counts what is computed. Raises SecurityError for what would cost too much."""
+        _refuse_costly(operator, left, right)
         if operator == "+" and (isinstance(left, str) or is_collection(left)):
             not_too_long(len(left) + len(right))
         self.budget.spend()
@@ -390,22 +334,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     # --- counting
 
-    def _counted(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter whose every use counts, as `map` uses it for each of many,
-        and what it takes and makes.
+    def _counted(
+        self,
+        name: str,
+        filter_: Callable[..., Any],
+    ) -> Callable[..., Any]:
+        """A filter whose every use counts, as `map` uses it for each of many, and what it
+        takes and makes.
         """
         # Jinja puts its context before the value for some.
         first = int(hasattr(filter_, "jinja_pass_arg"))
-        many = name not in OF_ONE
+        of_many = name not in OF_ONE
         spend = self.budget.spend
-
-        def looked_up(arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-            texts = (
-                more
-                for more in (*arguments[first + 1 :], *named.values())
-                if isinstance(more, str)
-            )
-            return max([1, *map(_names_in, texts)])
 
         @wraps(filter_)
         def filtered(*arguments: Any, **named: Any) -> Any:
@@ -414,24 +354,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 if len(value) > SHORT:
                     not_too_long(len(value), MOST_FILTERED)
                     spend(len(value) // READ)
-                if many and (names := looked_up(arguments, named)) > 1:
-                    spend(len(value) * names)
+                if of_many:
+                    names = _looked_up(arguments[first + 1 :], named)
+                    if names > 1:
+                        spend(len(value) * names)
                 spend()
-            elif (
-                type(value) in SMALL
-                or isinstance(value, Undefined)
-                or name in ("d", "default")
-            ):
+            elif _costs_one_use(name, value):
                 spend()
-            elif name in OF_ONE or not is_collection(value):
+            elif not of_many or not is_collection(value):
                 raise SecurityError(f"`{name}` cannot be used on {_called(value)}")
             else:
                 length = self._read(value) if name in SORTING else len(value)
-                spend(USE + length * looked_up(arguments, named))
+                names = _looked_up(arguments[first + 1 :], named)
+                spend(USE + length * names)
             made = filter_(*arguments, **named)
-            return (
-                made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
-            )
+            if type(made) in TEXTS and len(made) <= SHORT:
+                return made
+            return self._made(made)
 
         return filtered
 
@@ -537,17 +476,44 @@ def _called(value: Any) -> str:
     )
 
 
+def _costs_one_use(name: str, value: Any) -> bool:
+    """Whether a filter looks at no more than one value, whatever is in it."""
+    if name in ("d", "default") or isinstance(value, Undefined):
+        return True
+    return type(value) in SMALL
+
+
+def _looked_up(
+    more: tuple[Any, ...],
+    named: dict[str, Any],
+) -> int:
+    """How many names are looked up in each value, by what a filter is given besides."""
+    most = 1
+    for argument in (*more, *named.values()):
+        if isinstance(argument, str):
+            most = max(most, _names_in(argument))
+    return most
+
+
 def _is_large(number: Any) -> bool:
     return isinstance(number, int) and number.bit_length() > MOST_BITS
 
 
-def _listed(value: Any) -> frozenset[str]:
-    """What of a value can be asked for by name."""
-    listed = ATTRIBUTES.get(type(value))
-    if listed is None and isinstance(value, tuple):
-        # Jinja's filters make tuples of their own kinds.
-        return ATTRIBUTES[tuple]
-    return listed or frozenset()
+def _refuse_costly(
+    operator: str,
+    left: Any,
+    right: Any,
+) -> None:
+    """Raises SecurityError for what takes long, or makes much of little, however short
+    it is written: `'x' * 10000000`, numbers without end, `'%99999999d' % 1`.
+    """
+    numbers = isinstance(left, int | float) and isinstance(right, int | float)
+    if operator in ("*", "%") and not numbers:
+        raise SecurityError(f"`{operator}` works on numbers only")
+    if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
+        raise SecurityError("a power this large is not computed")
+    if _is_large(left) or _is_large(right):
+        raise SecurityError("a number this large is not computed")
 
 
 def _has_too_many_nodes(tree: nodes.Template) -> bool:

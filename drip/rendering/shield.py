@@ -38,7 +38,10 @@ def tags_in(source: str) -> Iterator[tuple[int, int]]:
             yield opening.start(), at
 
 
-def replace_tags(source: str, instead: Callable[[str], str]) -> str:
+def replace_tags(
+    source: str,
+    instead: Callable[[str], str],
+) -> str:
     """The text with something else in the place of each of Jinja's tags."""
     parts: list[str] = []
     last = 0
@@ -50,7 +53,10 @@ def replace_tags(source: str, instead: Callable[[str], str]) -> str:
     return "".join(parts)
 
 
-def shielded(source: str, work: Callable[[str], str]) -> str:
+def shielded(
+    source: str,
+    work: Callable[[str], str],
+) -> str:
     """`work` done on a Markdown text whose tags are words meanwhile."""
     hidden = _Hidden()
     done = work(replace_tags(source, hidden.hide))
@@ -58,7 +64,10 @@ def shielded(source: str, work: Callable[[str], str]) -> str:
     return hidden.shown(_ALONE.sub(hidden.without_paragraph, done))
 
 
-def shielded_html(source: str, work: Callable[[str], str]) -> str:
+def shielded_html(
+    source: str,
+    work: Callable[[str], str],
+) -> str:
     """`work` done on an HTML text whose tags are comments, or words inside of tags and
     raw text.
     """

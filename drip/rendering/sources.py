@@ -155,7 +155,11 @@ class TemplateFolder:
 
     # --- dated content
 
-    def content(self, folder: str, occurrence: str) -> Source | None:
+    def content(
+        self,
+        folder: str,
+        occurrence: str,
+    ) -> Source | None:
         """The dated file (`2026-11-26-title.md`) of a content folder for an
         occurrence.
         """
@@ -180,7 +184,11 @@ class TemplateFolder:
         """Every dated file of a content folder."""
         return [self.read(path) for path in self._dated(folder)]
 
-    def _dated(self, folder: str, day: str = "") -> list[Path]:
+    def _dated(
+        self,
+        folder: str,
+        day: str = "",
+    ) -> list[Path]:
         """The dated files of a content folder, of one day or of all, in their order."""
         directory = within(self.folder, folder)
         if directory is None:

@@ -55,7 +55,11 @@ Env = dict[str, Any]
 class Specialised(Protocol):
     """What is left of a template."""
 
-    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+    def pieces(
+        self,
+        sandbox: Sandbox,
+        values: dict[str, Any],
+    ) -> list[str]:
         """As those of the plain template with these values.
 
         Raises TooMuch past the limits, and what Jinja raises.
@@ -72,7 +76,11 @@ class Rest:
     template: Template
     bound: Mapping[str, Any]
 
-    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+    def pieces(
+        self,
+        sandbox: Sandbox,
+        values: dict[str, Any],
+    ) -> list[str]:
         return sandbox.pieces(self.template, {**values, **self.bound})
 
 
@@ -93,7 +101,11 @@ class Flat:
     gaps: tuple[tuple[int, ...], ...]
     length: int
 
-    def pieces(self, sandbox: Sandbox, values: dict[str, Any]) -> list[str]:
+    def pieces(
+        self,
+        sandbox: Sandbox,
+        values: dict[str, Any],
+    ) -> list[str]:
         made = sandbox.pieces(self.template, values)
         parts, length = self.parts.copy(), self.length
         for piece, gaps in zip(made, self.gaps, strict=True):
@@ -128,38 +140,47 @@ def specialised(
     return flat or Rest(_compiled(sandbox, body), specialiser.bound)
 
 
-def _compiled(sandbox: Sandbox, statements: Statements) -> Template:
+def _compiled(
+    sandbox: Sandbox,
+    statements: Statements,
+) -> Template:
     tree = nodes.Template(statements, lineno=1)
     tree.set_environment(sandbox)
     code = sandbox.compile(tree)
     return Template.from_code(sandbox, code, sandbox.make_globals(None))
 
 
-def _flat(sandbox: Sandbox, body: Statements) -> Flat | None:
+def _flat(
+    sandbox: Sandbox,
+    body: Statements,
+) -> Flat | None:
     """The template as texts and expressions, if it is nothing else."""
     if len(body) != 1 or not isinstance(body[0], nodes.Output):
         return None
-    parts: list[str] = []
     expressions: dict[str, nodes.Expr] = {}
     gaps: dict[str, list[int]] = {}
     for place, node in enumerate(body[0].nodes):
         if isinstance(node, nodes.TemplateData):
-            parts.append(node.data)
             continue
         if is_constant(node):
             # Jinja writes it together with its neighbours.
             return None
-        parts.append("")
         key = repr(node) if is_pure(node) else str(place)
         expressions.setdefault(key, node)
         gaps.setdefault(key, []).append(place)
     output = nodes.Output(list(expressions.values()), lineno=1)
+    parts = list(map(_text_in, body[0].nodes))
     return Flat(
         template=_compiled(sandbox, [output]),
         parts=parts,
         gaps=tuple(map(tuple, gaps.values())),
         length=sum(map(len, parts)),
     )
+
+
+def _text_in(node: nodes.Expr) -> str:
+    """What stands there; nothing for an expression, whose text comes later."""
+    return node.data if isinstance(node, nodes.TemplateData) else ""
 
 
 class _TooLarge(Exception):
@@ -170,7 +191,7 @@ class _TooLarge(Exception):
 class _Branch:
     """A test, None for what comes if no other holds, and its statements."""
 
-    test: nodes.Expr | None
+    test: nodes.Node | None
     body: Statements
 
 
@@ -183,7 +204,11 @@ class _Specialiser:
     _characters: int = 0
     _ends: float = field(default_factory=lambda: time.monotonic() + limits.LONGEST_S)
 
-    def body(self, statements: Statements, env: Env) -> Statements:
+    def body(
+        self,
+        statements: Statements,
+        env: Env,
+    ) -> Statements:
         """The statements with what is known filled in.
 
         `env` has afterwards what is known behind them. Raises _TooLarge.
@@ -193,7 +218,11 @@ class _Specialiser:
             left += self._statement(statement, env)
         return together(left)
 
-    def _statement(self, node: nodes.Node, env: Env) -> Statements:
+    def _statement(
+        self,
+        node: nodes.Node,
+        env: Env,
+    ) -> Statements:
         self._nodes += 1
         if self._nodes > MOST_NODES:
             raise _TooLarge
@@ -211,7 +240,11 @@ class _Specialiser:
         _forget(env, assigned(node))
         return [node]
 
-    def _output(self, node: nodes.Output, env: Env) -> nodes.Output:
+    def _output(
+        self,
+        node: nodes.Output,
+        env: Env,
+    ) -> nodes.Output:
         shown = [self._shown(expression, env) for expression in node.nodes]
         for expression in shown:
             if isinstance(expression, nodes.TemplateData):
@@ -220,7 +253,11 @@ class _Specialiser:
             raise _TooLarge
         return nodes.Output(shown, lineno=node.lineno)
 
-    def _shown(self, node: nodes.Expr, env: Env) -> nodes.Expr:
+    def _shown(
+        self,
+        node: nodes.Expr,
+        env: Env,
+    ) -> nodes.Expr:
         """An expression that is written out, as the text that comes of it."""
         if isinstance(node, nodes.TemplateData) or not _is_known(node, env):
             return node
@@ -237,7 +274,7 @@ class _Specialiser:
     def _assign(
         self,
         name: str,
-        node: nodes.Expr,
+        node: nodes.Node,
         env: Env,
     ) -> None:
         value = self._value(node, env)
@@ -245,7 +282,7 @@ class _Specialiser:
         if value is not _UNKNOWN and _is_plain(value):
             env[name] = value
 
-    def _value(self, node: nodes.Expr, env: Env) -> Any:
+    def _value(self, node: nodes.Node, env: Env) -> Any:
         """What comes of an expression, `_UNKNOWN` if it hangs on the contact."""
         if not _is_known(node, env):
             return _UNKNOWN
@@ -260,7 +297,7 @@ class _Specialiser:
             # It fails for everybody, and says so when it is filled in.
             return _UNKNOWN
 
-    def _truth(self, node: nodes.Expr, env: Env) -> Any:
+    def _truth(self, node: nodes.Node, env: Env) -> Any:
         """True, False or `_UNKNOWN`."""
         yes, no = nodes.Const(True), nodes.Const(False)
         asked = nodes.CondExpr(node, yes, no, lineno=node.lineno)
@@ -293,7 +330,11 @@ class _Specialiser:
                 _forget(env, assigned(statement))
         return [_branched(left, node.lineno)]
 
-    def _possible(self, node: nodes.If, env: Env) -> list[_Branch]:
+    def _possible(
+        self,
+        node: nodes.If,
+        env: Env,
+    ) -> list[_Branch]:
         """The branches that may be taken, up to one that is, if no other was before."""
         possible = []
         for branch in _branches(node):
@@ -326,26 +367,40 @@ class _Specialiser:
         )
         return [loop]
 
-    def _items(self, node: nodes.For, env: Env) -> list[Any] | None:
+    def _items(
+        self,
+        node: nodes.For,
+        env: Env,
+    ) -> list[Any] | None:
         """What the loop goes through, if that is known."""
         if node.recursive or not _is_simple(node.target):
             return None
-        value = self._value(_as_list(node.iter, node.lineno), env)
-        if value is _UNKNOWN or len(value) > MOST_ROUNDS:
+        items = self._value(_as_list(node.iter, node.lineno), env)
+        if items is _UNKNOWN or len(items) > MOST_ROUNDS:
             return None
-        if not all(map(_is_plain, value)):
+        if not all(map(_is_plain, items)):
             return None
         kept = []
-        for item in value:
-            inside = _with(node.target, item, env)
-            if inside is None:
-                return None
-            passes = True if node.test is None else self._truth(node.test, inside)
+        for item in items:
+            passes = self._passes(node, item, env)
             if passes is _UNKNOWN:
                 return None
             if passes:
                 kept.append(item)
         return kept
+
+    def _passes(
+        self,
+        node: nodes.For,
+        item: Any,
+        env: Env,
+    ) -> Any:
+        """Whether the loop has a round for an item: True, False or `_UNKNOWN`."""
+        inside = _with(node.target, item, env)
+        if inside is None:
+            # Jinja fails on it, when the message is filled in.
+            return _UNKNOWN
+        return True if node.test is None else self._truth(node.test, inside)
 
     def _unrolled(
         self,
@@ -384,10 +439,18 @@ class _Specialiser:
             return None
         if used.isdisjoint(names_of(node.target)):
             return body
+        return [self._bind(node, item), *body]
+
+    def _bind(
+        self,
+        node: nodes.For,
+        item: Any,
+    ) -> nodes.Assign:
+        """Gives the loop's names what the loop would, for what is left of a round."""
         name = f"0v{len(self.bound)}"
         self.bound[name] = item
         value = nodes.Name(name, "load", lineno=node.lineno)
-        return [nodes.Assign(node.target, value, lineno=node.lineno), *body]
+        return nodes.Assign(node.target, value, lineno=node.lineno)
 
 
 _UNKNOWN = object()
@@ -424,7 +487,10 @@ def _branches(node: nodes.If) -> list[_Branch]:
     return [*branches, _Branch(None, node.else_)]
 
 
-def _branched(branches: list[_Branch], line: int) -> nodes.If:
+def _branched(
+    branches: list[_Branch],
+    line: int,
+) -> nodes.If:
     """The same as a statement. The first has a test."""
     tested = [
         nodes.If(branch.test, branch.body, [], [], lineno=line)
@@ -445,7 +511,7 @@ def _is_simple(target: nodes.Node) -> bool:
     return isinstance(target, nodes.Name)
 
 
-def _as_list(node: nodes.Expr, line: int) -> nodes.Filter:
+def _as_list(node: nodes.Node, line: int) -> nodes.Filter:
     return nodes.Filter(node, "list", [], [], None, None, lineno=line)
 
 

@@ -74,12 +74,12 @@ def names_of(target: nodes.Node) -> list[str]:
 
 def assigned(node: nodes.Node) -> list[str]:
     """Every name that a statement may give another meaning to."""
-    names = [name for name in node.find_all(nodes.Name) if name.ctx != "load"]
-    spaces = node.find_all(nodes.NSRef)
-    macros = list(node.find_all(nodes.Macro))
+    found = [name.name for name in node.find_all(nodes.Name) if name.ctx != "load"]
+    found += [space.name for space in node.find_all(nodes.NSRef)]
+    found += [macro.name for macro in node.find_all(nodes.Macro)]
     if isinstance(node, nodes.Macro):
-        macros.append(node)
-    return [found.name for found in (*names, *spaces, *macros)]
+        found.append(node.name)
+    return found
 
 
 def loads(statements: Iterable[nodes.Node]) -> Iterator[str]:
@@ -140,7 +140,10 @@ def without_unused(body: Statements) -> Statements:
     return together(statement for statement in body if not _is_unused(statement, used))
 
 
-def _is_unused(statement: nodes.Node, used: set[str]) -> bool:
+def _is_unused(
+    statement: nodes.Node,
+    used: set[str],
+) -> bool:
     match statement:
         case nodes.Assign(target=nodes.Name(name=name), node=value):
             return name not in used and cannot_fail(value)

@@ -63,7 +63,11 @@ class Templates(TemplateFolder):
 
     # --- short texts
 
-    def line(self, text: str | None, where: str) -> Template | None:
+    def line(
+        self,
+        text: str | None,
+        where: str,
+    ) -> Template | None:
         """A header's text as a template. Raises DripError if its Jinja is wrong."""
         if text is None:
             return None
@@ -72,7 +76,11 @@ class Templates(TemplateFolder):
         except TemplateSyntaxError as error:
             raise DripError(f"`{text}`: {error.message}", place=Place(where)) from None
 
-    def fill(self, text: str, values: Mapping[str, Any]) -> str:
+    def fill(
+        self,
+        text: str,
+        values: Mapping[str, Any],
+    ) -> str:
         """A short text for colleagues, as a task's title: what is unknown reads `?`.
 
         Raises DripError for wrong Jinja.
@@ -86,7 +94,11 @@ class Templates(TemplateFolder):
                 f"`{text}` cannot be filled in: {error}"
             ) from None
 
-    def of_text(self, sandbox: Sandbox, text: str) -> Template:
+    def of_text(
+        self,
+        sandbox: Sandbox,
+        text: str,
+    ) -> Template:
         """A text as a template, compiled once. Raises jinja2.TemplateSyntaxError."""
         key = (sandbox.undefined is Blank, bool(sandbox.autoescape), text)
         if key not in self._texts:
@@ -132,7 +144,9 @@ class Templates(TemplateFolder):
         )
 
     def _html(
-        self, source: Source, channel: str
+        self,
+        source: Source,
+        channel: str,
     ) -> tuple[str | None, tuple[Attachment, ...]]:
         """The page and its pictures, where there is a page."""
         if source.name.endswith(".txt") or not CHANNELS[channel].has_pages:
@@ -165,7 +179,11 @@ class Templates(TemplateFolder):
             or f"write {FOLDER}/{name}{first}",
         )
 
-    def _wrong(self, error: TemplateSyntaxError, source: Source) -> DripError:
+    def _wrong(
+        self,
+        error: TemplateSyntaxError,
+        source: Source,
+    ) -> DripError:
         """The same mistake found in the file as it was written, for its line."""
         line = self._line_of_mistake(source)
         sentence = str(error.message)

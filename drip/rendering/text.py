@@ -69,14 +69,17 @@ class _Reader(HTMLParser):
         self._silent = 0
         self._links: list[str | None] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
+    def handle_starttag(
+        self,
+        tag: str,
+        attrs: list[tuple[str, str | None]],
+    ) -> None:
         if tag in SILENT:
             self._silent += 1
         elif tag == "a":
-            self._links.append(values.get("href"))
-        elif tag == "img" and values.get("alt"):
-            self.parts.append(str(values["alt"]))
+            self._links.append(dict(attrs).get("href"))
+        elif tag == "img":
+            self.parts.append(dict(attrs).get("alt") or "")
         elif tag == "li":
             self.parts.append("\n- ")
         elif tag in BLOCKS:

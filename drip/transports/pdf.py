@@ -147,7 +147,11 @@ class PdfTransport:
             return letter
         return self._batch([letter]).put_in_place()
 
-    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
+    def deliver(
+        self,
+        messages: Iterator[Message],
+        session: DeliverySession,
+    ) -> None:
         """Batches of at most `MOST`.
 
         Raises TransportDown for a folder that cannot be written, Shortage if there is no
@@ -242,7 +246,11 @@ class PdfTransport:
         pages: Sequence[Any] = self._empty(stylesheets=[sheet]).pages
         return pages
 
-    def _has_address(self, html: str, message: Message) -> bool:
+    def _has_address(
+        self,
+        html: str,
+        message: Message,
+    ) -> bool:
         """Whether the template prints the address itself, in whichever lines."""
         plain = "".join(str(Markup(html).striptags()).split())
         return "".join(message.to.address.split()) in plain
@@ -364,7 +372,10 @@ def _keep_names(folder: Path) -> None:
         os.close(opened)
 
 
-def _down(path: Path, error: OSError) -> TransportDown | Shortage:
+def _down(
+    path: Path,
+    error: OSError,
+) -> TransportDown | Shortage:
     sentence = f"Letters cannot be written to {path}: {error.strerror}."
     return shortage(error, str(path)) or TransportDown(sentence, "make it writable")
 
@@ -398,7 +409,10 @@ def _has_files(document: Any) -> bool:
     return attached or bool(document.metadata.attachments)
 
 
-def _forget_letters(listing: Path, runs: Collection[int]) -> None:
+def _forget_letters(
+    listing: Path,
+    runs: Collection[int],
+) -> None:
     """Takes letters out of one batch.
 
     The list goes last: it says which pages they are.
@@ -439,7 +453,10 @@ def _pages_of(row: Mapping[str, str]) -> range:
     return range(first, first + int(row["pages"]))
 
 
-def _without_pages(printed: Path, gone: Collection[int]) -> bytes:
+def _without_pages(
+    printed: Path,
+    gone: Collection[int],
+) -> bytes:
     """The batch with empty pages for those that are gone, counted from 1."""
     from pypdf import PdfReader, PdfWriter
 

@@ -51,7 +51,11 @@ class HttpResponse:
         return f"{self.status} {words}".strip()[:LONGEST_SHOWN]
 
 
-def address_of(text: str, *, private: bool) -> SplitResult:
+def address_of(
+    text: str,
+    *,
+    private: bool,
+) -> SplitResult:
     """A web address that something may be posted to.
 
     Raises ValueError for one that cannot be.
@@ -93,7 +97,10 @@ def post(
     return _ask(connection, "POST", url, headers, body)
 
 
-def get(url: SplitResult, timeout_s: float) -> HttpResponse:
+def get(
+    url: SplitResult,
+    timeout_s: float,
+) -> HttpResponse:
     """What is there, on a public address; redirects are not followed.
 
     Raises TransportDown, whatever goes wrong.
@@ -162,7 +169,10 @@ def private_address(host: str) -> str | None:
     return _first_inside(addresses)
 
 
-def leads_inside(host: str, address: str) -> TransportDown:
+def leads_inside(
+    host: str,
+    address: str,
+) -> TransportDown:
     """Nothing is sent to this host, as it is at this address."""
     return TransportDown(
         f"{host} leads into a private network ({address}), to which nothing is sent.",
@@ -249,7 +259,10 @@ def _ask(
         connection.close()
 
 
-def _open(connection: _Connection, url: SplitResult) -> None:
+def _open(
+    connection: _Connection,
+    url: SplitResult,
+) -> None:
     try:
         connection.connect()
     except OSError as error:

@@ -117,7 +117,11 @@ class TwilioTransport:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _meaning(self, answer: HttpResponse, count: int) -> Receipt:
+    def _meaning(
+        self,
+        answer: HttpResponse,
+        count: int,
+    ) -> Receipt:
         payload = _fields(answer.body)
         if 200 <= answer.status < 300:
             many = "s" if count > 1 else ""

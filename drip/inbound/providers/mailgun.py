@@ -40,10 +40,18 @@ class Mailgun:
     _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
     @classmethod
-    def open(cls, options: Mapping[str, str], fetch: Fetch) -> Self:
+    def open(
+        cls,
+        options: Mapping[str, str],
+        fetch: Fetch,
+    ) -> Self:
         return cls(options["secret"])
 
-    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
+    def events(
+        self,
+        posted: Posted,
+        now: datetime,
+    ) -> list[ProviderEvent]:
         payload = mapping(parsed(posted.body))
         event = payload.get("event-data")
         token = self._signed_token(payload, now)
@@ -51,7 +59,11 @@ class Mailgun:
         self._note(token, sha256(written.encode()).hexdigest())
         return events_of("mailgun", [mapping(event)], _reports)
 
-    def _signed_token(self, payload: Mapping[str, Any], now: datetime) -> str:
+    def _signed_token(
+        self,
+        payload: Mapping[str, Any],
+        now: datetime,
+    ) -> str:
         """The token, if it is signed and its time is not over. Raises Forged."""
         timestamp = text_at(payload, "signature", "timestamp")
         token = text_at(payload, "signature", "token")

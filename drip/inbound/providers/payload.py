@@ -23,7 +23,10 @@ def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def mappings_in(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def mappings_in(
+    value: Mapping[str, Any],
+    name: str,
+) -> list[Mapping[str, Any]]:
     """Those in the list that goes by a name."""
     found = value.get(name)
     if not isinstance(found, list):

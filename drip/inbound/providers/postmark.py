@@ -50,10 +50,18 @@ class Postmark:
     password: str
 
     @classmethod
-    def open(cls, options: Mapping[str, str], fetch: Fetch) -> Self:
+    def open(
+        cls,
+        options: Mapping[str, str],
+        fetch: Fetch,
+    ) -> Self:
         return cls(options["user"], options["password"])
 
-    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
+    def events(
+        self,
+        posted: Posted,
+        now: datetime,
+    ) -> list[ProviderEvent]:
         wanted = base64.b64encode(f"{self.user}:{self.password}".encode())
         scheme, _, login = posted.headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(login.strip().encode(), wanted)
@@ -81,7 +89,10 @@ def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
         yield ProviderReport("bounce", who, details, by=by)
 
 
-def _suppressed(event: Mapping[str, Any], who: str) -> Iterator[ProviderReport]:
+def _suppressed(
+    event: Mapping[str, Any],
+    who: str,
+) -> Iterator[ProviderReport]:
     reason = text_at(event, "SuppressionReason")
     if reason == "ManualSuppression":
         yield ProviderReport("unsubscribe", who)

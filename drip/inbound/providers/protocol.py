@@ -52,11 +52,19 @@ class Provider(Protocol):
     """One provider with the secret that it shares with us."""
 
     @classmethod
-    def open(cls, options: Mapping[str, str], fetch: Fetch) -> Self:
+    def open(
+        cls,
+        options: Mapping[str, str],
+        fetch: Fetch,
+    ) -> Self:
         """From its settings. Raises ValueError for a key that is none."""
         ...
 
-    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
+    def events(
+        self,
+        posted: Posted,
+        now: datetime,
+    ) -> list[ProviderEvent]:
         """What it says.
 
         Raises Forged, and ValueError for what is not as the provider writes it.
@@ -101,7 +109,10 @@ def _events(
         yield ProviderEvent(_finding(report, texts), own)
 
 
-def _finding(report: ProviderReport, about: tuple[str, ...]) -> Finding:
+def _finding(
+    report: ProviderReport,
+    about: tuple[str, ...],
+) -> Finding:
     text = re.sub(
         r"^\s*smtp\s*;\s*",
         "",
@@ -127,7 +138,10 @@ def _finding(report: ProviderReport, about: tuple[str, ...]) -> Finding:
 _UNKNOWN: Class = "unknown"
 
 
-def _meaning(report: ProviderReport, evidence: Evidence) -> Class:
+def _meaning(
+    report: ProviderReport,
+    evidence: Evidence,
+) -> Class:
     nothing_said = not evidence.text and not status_of(evidence)
     meaning = _UNKNOWN if nothing_said else class_of(evidence)
     if meaning == "unknown":

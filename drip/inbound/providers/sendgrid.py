@@ -52,7 +52,11 @@ class SendGrid:
     public_key: str
 
     @classmethod
-    def open(cls, options: Mapping[str, str], fetch: Fetch) -> Self:
+    def open(
+        cls,
+        options: Mapping[str, str],
+        fetch: Fetch,
+    ) -> Self:
         return cls(options["public_key"])
 
     def __post_init__(self) -> None:
@@ -64,7 +68,11 @@ class SendGrid:
             raise ValueError("it is no key of an elliptic curve")
         return key
 
-    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
+    def events(
+        self,
+        posted: Posted,
+        now: datetime,
+    ) -> list[ProviderEvent]:
         self._verify(posted)
         payloads = parsed(posted.body)
         if not isinstance(payloads, list):

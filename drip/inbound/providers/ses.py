@@ -66,10 +66,18 @@ class Ses:
     _certificates: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, options: Mapping[str, str], fetch: Fetch) -> Self:
+    def open(
+        cls,
+        options: Mapping[str, str],
+        fetch: Fetch,
+    ) -> Self:
         return cls(options["topic"], fetch)
 
-    def events(self, posted: Posted, now: datetime) -> list[ProviderEvent]:
+    def events(
+        self,
+        posted: Posted,
+        now: datetime,
+    ) -> list[ProviderEvent]:
         notification = mapping(parsed(posted.body))
         if text_at(notification, "TopicArn") != self.topic:
             raise Forged
@@ -86,7 +94,11 @@ class Ses:
             return []
         return events_of("ses", [payload], _reports)
 
-    def _verify(self, notification: Mapping[str, Any], now: datetime) -> None:
+    def _verify(
+        self,
+        notification: Mapping[str, Any],
+        now: datetime,
+    ) -> None:
         """Raises Forged for what is not signed by Amazon, now."""
         pem = self._certificate(text_at(notification, "SigningCertURL"))
         newer = text_at(notification, "SignatureVersion") == "2"
@@ -121,7 +133,10 @@ def _signed(notification: Mapping[str, Any]) -> bytes:
     return "".join(lines).encode()
 
 
-def _key(certificate: Certificate, now: datetime) -> rsa.RSAPublicKey:
+def _key(
+    certificate: Certificate,
+    now: datetime,
+) -> rsa.RSAPublicKey:
     """The key of a certificate of Amazon's that is good now. Raises Forged."""
     key = certificate.public_key()
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc

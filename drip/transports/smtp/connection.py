@@ -132,7 +132,11 @@ class SmtpConnection(Generic[T]):
 
     # --- reading and writing
 
-    def _write_piece(self, connection: socket.socket, now: float) -> bool:
+    def _write_piece(
+        self,
+        connection: socket.socket,
+        now: float,
+    ) -> bool:
         """Whether another piece may follow at once."""
         output = self.dialogue.output
         size = min(len(output), RECORD if self.encrypted else PIECE)

@@ -482,7 +482,11 @@ class Dialogue(Generic[T]):
         if early or 300 <= reply.code < 400:
             self.lost("the server answered out of turn")
 
-    def _end(self, envelope: Envelope[T], receipt: Receipt) -> None:
+    def _end(
+        self,
+        envelope: Envelope[T],
+        receipt: Receipt,
+    ) -> None:
         if isinstance(receipt, Unsent) and receipt.scope == "session":
             begun = envelope.dot_at is not None
             if begun or self.taken:
@@ -570,7 +574,12 @@ class Dialogue(Generic[T]):
             )
         )
 
-    def _misconfigured(self, sentence: str, *, for_good: bool = True) -> None:
+    def _misconfigured(
+        self,
+        sentence: str,
+        *,
+        for_good: bool = True,
+    ) -> None:
         self.fail(Down(sentence, "check `port` and `security`", for_good))
 
     def _drop_connection(self, why: str) -> None:

@@ -23,7 +23,12 @@ class Login:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
 
-    def steps(self, offered: Sequence[str], *, encrypted: bool) -> Steps | None:
+    def steps(
+        self,
+        offered: Sequence[str],
+        *,
+        encrypted: bool,
+    ) -> Steps | None:
         """What is to be said; None if the server offers nothing that fits."""
         if self.token is not None:
             return self._xoauth2() if "XOAUTH2" in offered else None

@@ -175,7 +175,11 @@ class Round:
         for connection in dead:
             self._died(connection)
 
-    def _end(self, envelope: Envelope[Message], receipt: Receipt) -> None:
+    def _end(
+        self,
+        envelope: Envelope[Message],
+        receipt: Receipt,
+    ) -> None:
         self._ended.append((envelope.of, receipt))
         if not isinstance(receipt, Sent):
             self._bad_news = True
@@ -183,7 +187,11 @@ class Round:
             self._refused += 1
         self._note(envelope)
 
-    def _cut(self, dialogue: Dialogue[Message], envelope: Envelope[Message]) -> None:
+    def _cut(
+        self,
+        dialogue: Dialogue[Message],
+        envelope: Envelope[Message],
+    ) -> None:
         """Behind the others: one that makes the server hang up is not to be
         tried twice in a row.
         """
@@ -382,7 +390,11 @@ class Round:
                 place += 1
         return None
 
-    def _has_all_but(self, connection: SmtpConnection[Message], domain: str) -> bool:
+    def _has_all_but(
+        self,
+        connection: SmtpConnection[Message],
+        domain: str,
+    ) -> bool:
         others = [
             other.dialogue.envelope
             for other in self._server.connections
@@ -509,7 +521,10 @@ def _unwell(dialogue: Dialogue[Message]) -> str:
     return ""
 
 
-def _left_alone(dialogue: Dialogue[Message], trouble: str) -> Down:
+def _left_alone(
+    dialogue: Dialogue[Message],
+    trouble: str,
+) -> Down:
     return Down(
         f"The mail server {dialogue.server} {trouble}.",
         "it is tried again with one message at a time; what the mail server's log says"

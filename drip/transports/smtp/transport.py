@@ -81,7 +81,9 @@ class SmtpTransport:
     channels = frozenset({"email"})
 
     def __init__(
-        self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic
+        self,
+        options: Mapping[str, str],
+        passed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         only(options, "smtp", OPTIONS)
         if "host" not in options:
@@ -138,7 +140,11 @@ class SmtpTransport:
         (receipt,) = alone.receipts
         return receipt
 
-    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
+    def deliver(
+        self,
+        messages: Iterator[Message],
+        session: DeliverySession,
+    ) -> None:
         """Hands over what the iterator has, several at once.
 
         Raises TransportDown; the session knows what was begun.
@@ -290,7 +296,9 @@ class _Alone:
         self.receipts: list[Receipt] = []
 
     def turn(
-        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+        self,
+        ended: Sequence[tuple[Message, Receipt]],
+        ready: Sequence[Message],
     ) -> list[bool]:
         self.receipts += [receipt for _, receipt in ended]
         return [True] * len(ready)
@@ -328,7 +336,10 @@ def _bounces(options: Mapping[str, str]) -> str | None:
     )
 
 
-def _with_name_for(provider: str, message: Message) -> Message:
+def _with_name_for(
+    provider: str,
+    message: Message,
+) -> Message:
     """The message with its own name where the provider gives it back."""
     field, pattern = NAME_FIELDS[provider]
     value = pattern.format(message.message_id.partition("@")[0])
