@@ -73,11 +73,11 @@ class Mail:
 
     def headers(self, name: str) -> list[str]:
         """A field that may come more than once."""
-        return [in_words(each) for each in self._parsed.get_all(name) or []]
+        return [in_words(value) for value in self._parsed.get_all(name) or []]
 
     def part(self, *kinds: str) -> MailPart | None:
         """The first part of one of these types."""
-        return next((each for each in self.parts if each.kind in kinds), None)
+        return next((part for part in self.parts if part.kind in kinds), None)
 
 
 def in_words(value: object) -> str:
@@ -237,9 +237,9 @@ def _tried(read: Callable[[], T], instead: T) -> T:
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
-    for each in (charset, "utf-8"):
+    for name in (charset, "utf-8"):
         try:
-            return data.decode(each or "utf-8")
+            return data.decode(name or "utf-8")
         except (LookupError, UnicodeError, ValueError):
             continue
     return data.decode("latin-1")

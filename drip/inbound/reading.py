@@ -103,12 +103,12 @@ _LEAVE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came back about one recipient; empty where the mail does not say who
-    it is.
+    """What came back about one recipient; empty where the mail does not say who it is.
 
-    `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is
-    told by. `about` is where the name of a message of ours may stand:
-    Message-IDs that it speaks of, the addresses it was sent to.
+    - `status`: an enhanced code (RFC 3463), or empty.
+    - `reason`: the words in which it came.
+    - `about`: where the name of a message of ours may stand: Message-IDs that it speaks
+      of, the addresses it was sent to.
     """
 
     kind: Kind
@@ -133,7 +133,7 @@ def read(data: bytes) -> list[Finding]:
         or _reply(mail)
         or [Finding("other")]
     )
-    return [_with_ids(each, ids) for each in found]
+    return [_with_ids(finding, ids) for finding in found]
 
 
 def identity_of(data: bytes) -> str:

@@ -31,7 +31,7 @@ from drip.errors import DripError, Place
 from drip.importing.importer import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
-from drip.rendering.compiled import Compiled
+from drip.rendering.compiled import Compiled, CompiledText
 from drip.rendering.sources import Source
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
@@ -154,7 +154,7 @@ class _Forgiving(Templates):
         except DripError:
             if name in self.names():
                 raise
-        stub = self.plain.from_string("")
+        stub = CompiledText("", self.plain.from_string(""), self.plain)
         return Compiled(
             name,
             Place(name),

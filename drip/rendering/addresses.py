@@ -226,8 +226,8 @@ def _after(
 
     Raises TemplateSyntaxError for one that is too long to be looked through.
     """
-    found = (TAG.search(_end_of(state + more, line)) for state in states)
-    return frozenset(_short(each[0]) if each else "" for each in found)
+    tags = (TAG.search(_end_of(state + more, line)) for state in states)
+    return frozenset(_short(tag[0]) if tag else "" for tag in tags)
 
 
 def _end_of(text: str, line: int) -> str:

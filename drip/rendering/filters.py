@@ -314,8 +314,8 @@ def _test_of_number(name: str) -> Callable[..., bool]:
 
     @wraps(test)
     def tested(value: Any, *more: Any) -> bool:
-        for each in (value, *more):
-            _number_only(name, each)
+        for number in (value, *more):
+            _number_only(name, number)
         return test(value, *more)
 
     return tested

@@ -60,7 +60,7 @@ class OperationGuard(NodeTransformer):
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.nodes = [
-            each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes
+            shown if _is_text(shown) else _guarded(SHOWN, shown) for shown in node.nodes
         ]
         return node
 

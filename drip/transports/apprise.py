@@ -179,7 +179,7 @@ def _with_recipient(url: str) -> str:
     return f"{path.rstrip('/')}/{RECIPIENT}{question}{rest}"
 
 
-class _Lines(logging.Handler):
+class _KeptLines(logging.Handler):
     """Keeps warnings, and why a connection failed, which the library notes below."""
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ def _log() -> Iterator[list[str]]:
     """What the library writes into its log meanwhile, which nobody else gets to read: it
     holds recipients.
     """
-    log, handler = logging.getLogger("apprise"), _Lines()
+    log, handler = logging.getLogger("apprise"), _KeptLines()
     level, spread = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)

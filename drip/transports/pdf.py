@@ -87,7 +87,7 @@ def _weasyprint() -> tuple[Any, Any]:
 def _fetchers(urls: Any) -> tuple[Any, Any]:
     """What fetches while a letter is laid out, and while it is written."""
 
-    class Own(urls.URLFetcher):  # type: ignore[misc]  # it has no types
+    class OfLetter(urls.URLFetcher):  # type: ignore[misc]  # it has no types
         """What the letter does not hold itself is not fetched: neither files of this
         machine nor the network.
         """
@@ -99,13 +99,13 @@ def _fetchers(urls: Any) -> tuple[Any, Any]:
                 )
             return super().fetch(url, headers)
 
-    class Nothing(urls.URLFetcher):  # type: ignore[misc]  # it has no types
+    class NothingFetched(urls.URLFetcher):  # type: ignore[misc]  # it has no types
         """When letters are written there is nothing left to be fetched."""
 
         def fetch(self, url: str, headers: Any = None) -> Any:
             raise ValueError("nothing is fetched here")
 
-    return Own(), Nothing()
+    return OfLetter(), NothingFetched()
 
 
 class PdfTransport:
