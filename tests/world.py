@@ -23,7 +23,7 @@ from drip.preview.simulator import simulate
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database, open_database, server
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.transports.memory import MemoryTransport
 from drip.workspace import Workspace
@@ -178,7 +178,7 @@ class World:
         )
         transports = self.transports or {"email": transport}
         with self.database.write() as connection:
-            number = control.start_daemon(connection, 1, when)
+            number = daemons.start_daemon(connection, 1, when)
         dispatcher = Dispatcher(
             self.database, self.workspace.templates, transports, lambda: when, number
         )

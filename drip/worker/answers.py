@@ -26,7 +26,7 @@ from drip.rendering.sources import Source
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
 from drip.worker.values import plain
@@ -199,7 +199,7 @@ class Answers:
             )
         try:
             with self._opened(workspace, now).read() as connection:
-                contact = people.contact_of_key(connection, asked.contact)
+                contact = contacts.contact_of_key(connection, asked.contact)
                 contact = (
                     replace(contact, locale=asked.locale) if asked.locale else contact
                 )
