@@ -165,4 +165,5 @@ def _says_something(found: RecipientNotice) -> bool:
 
 
 def _without_senders(notice: str) -> str:
+    """Without the lines that name somebody else than a recipient."""
     return "\n".join(line for line in notice.split("\n") if not _NOT.search(line))

@@ -94,6 +94,7 @@ def in_words(value: object) -> str:
 
 
 def _piece(data: str | bytes, charset: str | None) -> str:
+    """One word of a header, or what stands between two of them."""
     return _decoded(data, charset) if isinstance(data, bytes) else data
 
 
@@ -119,6 +120,7 @@ class _Bounded(Compat32):
     """
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Cuts a field that no reader could show."""
         name, value = super().header_source_parse(sourcelines)
         return name, value[:LONGEST_FIELD]
 
@@ -127,6 +129,7 @@ class _Bounded(Compat32):
         name: str,
         value: str,
     ) -> str:
+        """Bytes beyond ASCII are UTF-8, as RFC 6532 section 3.2 has them."""
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -204,6 +207,9 @@ def _from_base64(text: str) -> str:
 
 
 def _kind(parsed: Parsed) -> str:
+    """Its type in small letters; plain text for one that says it has parts and has
+    none.
+    """
     kind = _tried(lambda: parsed.get_content_type().lower(), "text/plain")
     # Parameters without their semicolon.
     kind = re.split(r"\s", kind)[0]
@@ -212,10 +218,12 @@ def _kind(parsed: Parsed) -> str:
 
 
 def _parameter(parsed: Parsed, name: str) -> object:
+    """Of its type (RFC 2045 section 5.1); None where it is missing or broken."""
     return _tried(lambda: parsed.get_param(name), None)
 
 
 def _text(parsed: Parsed) -> str:
+    """What it holds, whatever it says of its encoding; empty for what is broken."""
     payload: object = _tried(lambda: parsed.get_payload(decode=True), None)
     if not isinstance(payload, bytes):
         return ""
@@ -237,6 +245,9 @@ def _tried(read: Callable[[], T], instead: T) -> T:
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
+    """By the character set named, else as UTF-8, else as Latin-1, which takes any
+    byte.
+    """
     for name in (charset, "utf-8"):
         try:
             return data.decode(name or "utf-8")

@@ -122,11 +122,17 @@ def class_of(evidence: Evidence) -> Class:
 
 
 def _says_disabled(evidence: Evidence) -> bool:
+    """Whether the notice around the answer says that the mailbox is closed for a
+    while.
+    """
     words = f"{evidence.around}\n{evidence.head}"
     return bool(DISABLED.said_in(plain(words[:LONGEST])))
 
 
 def _class(found: Verdict) -> Class:
+    """By what causes it: an address is dead only if the answer is final and sure of
+    it.
+    """
     meaning = _CLASSES.get(found.cause, "policy")
     if meaning in ("address-dead", "no-domain") and not found.final:
         return "temporary"
@@ -154,6 +160,7 @@ def _command(evidence: Evidence, status: str) -> str:
 
 
 def _is_label(text: str) -> bool:
+    """Whether it is a heading that filters put above their own refusals too."""
     return bool(_LABEL.search(text)) and not _SENTENCE.search(text)
 
 

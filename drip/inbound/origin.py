@@ -157,5 +157,8 @@ def notices(
 
 
 def _our_addresses(mail: Mail) -> list[str]:
+    """Those that the message was sent from, as its copy and the bounce's own `To`
+    say.
+    """
     named = (mail.header("To"), *original(mail, "from", "return-path"))
     return addresses_in(" ".join(named))

@@ -150,6 +150,7 @@ def _with_ids(
     found: Finding,
     ids: tuple[str, ...],
 ) -> Finding:
+    """With where our message's name may stand, and its reason on one line."""
     reason = " ".join(found.reason.split())[:REASON_LENGTH]
     return replace(found, reason=reason, about=ids)
 
@@ -158,6 +159,7 @@ def _with_ids(
 
 
 def _feedback(mail: Mail) -> list[Finding]:
+    """A report of a complaint (RFC 5965), or a copy that comes with one in words."""
     report, copy = mail.part("message/feedback-report"), mail.part(*COPIES)
     to = first_address(fields(copy.text).get("to", "")) if copy else ""
     if report:
@@ -180,6 +182,7 @@ def kind_of_feedback(name: str) -> Kind:
 
 
 def _unsubscribe(mail: Mail) -> list[Finding]:
+    """Somebody who writes back only to be left alone."""
     subject = mail.header("Subject")
     if not _LEAVE.fullmatch(subject) or is_by_server(mail):
         return []
@@ -211,6 +214,7 @@ def _report(mail: Mail) -> list[Finding]:
 
 
 def _statuses(mail: Mail) -> list[Status]:
+    """The recipients' blocks; none for a mail that is no report."""
     report = mail.part(*STATUSES)
     return statuses(report.text) if report else []
 
@@ -261,10 +265,12 @@ def _members(mail: Mail, notice: str) -> set[str]:
 
 
 def _local(address: str) -> str:
+    """What stands before the @: lists and their members often share the rest."""
     return address.rpartition("@")[0]
 
 
 def _kind_of(block: Status) -> Kind:
+    """By the action of its block (RFC 3464 section 2.3.3)."""
     if block.action in ("delivered", "relayed", "expanded"):
         return "delivered"
     if block.action == "deliverable":
@@ -297,6 +303,7 @@ def _posted(mail: Mail) -> list[Finding]:
 
 
 def _posted_finding(recipient: dict[str, object]) -> Finding:
+    """What Amazon says of one recipient."""
     who = str(recipient.get("emailAddress", ""))
     status = str(recipient.get("status", ""))
     code = str(recipient.get("diagnosticCode", ""))
@@ -305,6 +312,7 @@ def _posted_finding(recipient: dict[str, object]) -> Finding:
 
 
 def _posted_recipients(text: str) -> Iterator[dict[str, object]]:
+    """Each object that names one; what is no JSON is passed over."""
     for found in _POSTED_RECIPIENT.finditer(text):
         try:
             recipient = json.loads(found[0])
@@ -376,6 +384,7 @@ def _findings_in(mail: Mail, notice: str) -> Iterator[Finding]:
 
 
 def _looks_like_notice(mail: Mail, notice: str) -> bool:
+    """By its words, and by a copy of the message or a server as its author."""
     fails = _SAYS_FAILED.search(notice) is not None
     if fails and mail.part(*COPIES) is not None:
         return True
@@ -390,6 +399,7 @@ def _is_by_list(mail: Mail, notice: str) -> bool:
 
 
 def _kind_of_notice(notice: str, subject: str) -> Kind:
+    """Whether it says that it is still being tried."""
     delayed = _DELAYED.search(f"{subject}\n{notice}")
     final = re.search(r"(?i)permanent|given up|failed", subject)
     return "delayed" if delayed and not final else "bounce"
@@ -400,6 +410,7 @@ def _holds(
     proves: bool,
     by_list: bool,
 ) -> bool:
+    """Whether what a notice says may be held against the address."""
     if by_list and finding.meaning == "policy":
         return True
     lasting = finding.meaning in ("address-dead", "no-domain")
@@ -426,6 +437,7 @@ def _finding(
     recipient: str,
     evidence: Evidence,
 ) -> Finding:
+    """What the evidence comes to, within the lengths that anybody reads."""
     evidence = replace(
         evidence,
         text=evidence.text[:SAID_LENGTH],
@@ -458,6 +470,7 @@ def _with_head(evidence: Evidence) -> Evidence:
 
 
 def _meaning_of_head(evidence: Evidence) -> Class:
+    """What stands before the recipients may be about another one."""
     meaning = class_of(evidence)
     lasting = meaning in ("address-dead", "no-domain")
     return "policy" if lasting and not status_of(evidence) else meaning
@@ -467,6 +480,7 @@ def _meaning_of_head(evidence: Evidence) -> Class:
 
 
 def _reply(mail: Mail) -> list[Finding]:
+    """Somebody is away, and has a program say so."""
     subject = mail.header("Subject")
     if is_automatic(mail) or _AWAY.search(subject):
         return [Finding("auto-reply", sender(mail), reason=subject)]

@@ -44,12 +44,14 @@ _RECIPIENTS = ("original-recipient", "final-recipient", "x-actual-recipient")
 
 
 def _is_of_recipient(named: dict[str, str]) -> bool:
+    """The first block is about the whole report (RFC 3464 section 2.2)."""
     if any(named.get(name) for name in _RECIPIENTS):
         return True
     return "action" in named and "status" in named
 
 
 def _status(named: dict[str, str]) -> Status:
+    """One recipient's block, by the names of its fields."""
     values = (_address(named.get(name, "")) for name in _RECIPIENTS)
     addresses = [address for address in values if address]
     # A server may write another domain, or only the name before it.
@@ -66,6 +68,7 @@ def _status(named: dict[str, str]) -> Status:
 
 
 def _blocks(text: str) -> Iterator[dict[str, str]]:
+    """The paragraphs, and what one of them repeats as one more."""
     for paragraph in re.split(r"\n\s*\n", text):
         block: dict[str, str] = {}
         for name, value in lines_of(paragraph):
@@ -116,6 +119,7 @@ _EXIT = re.compile(r"(?i)x-unix\s*;\s*(\d{1,3})\s*")
 
 
 def _diagnostic(value: str) -> str:
+    """The answer without its type (`smtp; 550 …`)."""
     exited = _EXIT.fullmatch(value)
     if exited is None:
         return re.sub(r"(?i)^(smtp|unknown|x-[\w-]+)\s*;\s*", "", value).strip()

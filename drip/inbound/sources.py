@@ -160,6 +160,7 @@ def _unseen(
     mailbox: imaplib.IMAP4,
     host: str,
 ) -> Iterator[Incoming]:
+    """Fetched without being marked (`BODY.PEEK`): only what was taken is seen."""
     _, found = mailbox.uid("SEARCH", "UNSEEN")
     for number in (found[0] or b"").split():
         uid = number.decode()
@@ -182,6 +183,7 @@ def _closed(
     host: str,
     error: Exception,
 ) -> DripError | Shortage:
+    """What is said of a mailbox that lets nobody in."""
     return shortage(error) or DripError(
         f"The mailbox at {host} cannot be opened ({_in_words(error)}).",
         help="check host, user, password and folder of `inbound:`",
@@ -192,6 +194,7 @@ def _broken_off(
     host: str,
     error: Exception,
 ) -> DripError | Shortage:
+    """What is said of one that ended in the middle."""
     return shortage(error) or DripError(
         f"The mailbox at {host} broke off ({_in_words(error)}).",
         help="what was taken before is marked as seen; run it again for the rest",
@@ -199,6 +202,7 @@ def _broken_off(
 
 
 def _quoted(name: str) -> str:
+    """As RFC 9051 section 9 has a string."""
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

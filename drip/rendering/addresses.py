@@ -117,6 +117,7 @@ def _statement(
     node: nodes.Node,
     states: States,
 ) -> States:
+    """What may be open behind a statement."""
     match node:
         case nodes.Output():
             return _output(node, states)

@@ -282,6 +282,7 @@ def _rounded(
     precision: int = 0,
     method: Any = "common",
 ) -> float:
+    """Within the places that a float has."""
     _number_only("round", value)
     if abs(precision) > MOST_PLACES:
         raise TooMuch(f"a number is rounded to more than {MOST_PLACES} places")
@@ -362,6 +363,8 @@ def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
 
 
 def _money(currency: str) -> Callable[..., str]:
+    """With the currency where the template's language writes it."""
+
     def money(
         context: Context,
         value: Any,
@@ -402,6 +405,7 @@ def _as_money(
 
 
 def _number(context: Context, value: Any) -> str:
+    """With the separators of the template's language."""
     amount = _amount(value)
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
@@ -411,6 +415,7 @@ def _date(
     value: Any,
     length: str = "long",
 ) -> str:
+    """By CLDR's way for the language that the template is written in."""
     if len(length) > LONGEST_NAME:
         raise TooMuch(f"a way to write a date has more than {LONGEST_NAME} characters")
     locale = locale_of(context.get("locale"))

@@ -129,6 +129,7 @@ def _guarded(
     value: nodes.Expr,
     *more: nodes.Expr,
 ) -> nodes.Filter:
+    """The value, given to a filter that counts it."""
     return nodes.Filter(value, name, list(more), [], None, None, lineno=value.lineno)
 
 
@@ -140,6 +141,7 @@ def _built(node: nodes.Literal) -> nodes.Expr:
 
 
 def _is_written(node: nodes.Node) -> bool:
+    """Whether a list stands in the template with all that is in it."""
     if isinstance(node, nodes.List | nodes.Tuple | nodes.Dict | nodes.Pair):
         return all(map(_is_written, node.iter_child_nodes()))
     return isinstance(node, nodes.Const)

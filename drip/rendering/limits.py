@@ -92,6 +92,7 @@ class Budget:
             self._look()
 
     def _look(self) -> None:
+        """At the clock too, which costs more than counting."""
         if self._left < 0 or time.monotonic() > self._ends:
             most = f"{MOST_STEPS // USE:,} rounds of loops and uses of filters, or {LONGEST_S:g} seconds"
             raise TooMuch(f"it takes more than {most}")

@@ -31,6 +31,7 @@ def tracked_links(html: str) -> str:
 
 
 def _tracked(link: re.Match[str]) -> str:
+    """A link whose address leads over a page of ours."""
     address = _as_expression(link[2] or link[3])
     if address is None:
         return link[0]

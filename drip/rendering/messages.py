@@ -164,6 +164,7 @@ def _filled(
     request: Request,
     attachments: tuple[Attachment, ...],
 ) -> Message:
+    """Raises what Jinja raises, and TooMuch past the limits."""
     values, known = _values(templates, compiled, request)
     html, text = compiled.pieces(values, known)
     text = without_gaps(text, templates.pieces)
@@ -306,6 +307,7 @@ def _with_text_footer(
     request: Request,
     letterhead: Letterhead,
 ) -> Pieced:
+    """The same for the text, behind the mark of a signature."""
     link = request.unsubscribe_url or request.unsubscribe_mail
     lines = []
     if letterhead.business_address not in text:
@@ -348,6 +350,7 @@ def _explained(
     request: Request,
     error: Exception,
 ) -> RenderError:
+    """What Jinja says in the words of the guides, with its line."""
     said = str(getattr(error, "message", None) or error)
     template = request.template
     if found := re.search(r"has no attribute '([^']+)'", said):

@@ -144,6 +144,7 @@ class _Guarded:
             self.look(child, known)
 
     def _if(self, node: nodes.If, known: Readings) -> None:
+        """What a branch asks for first is there within it."""
         asked = known | self._asked(node.test)
         for child in node.body:
             self.look(child, asked)
@@ -155,6 +156,7 @@ class _Guarded:
         node: nodes.CondExpr,
         known: Readings,
     ) -> None:
+        """The same for `{{ a if b else c }}`."""
         self.look(node.expr1, known | self._asked(node.test))
         if node.expr2 is not None:
             self.look(node.expr2, known)
@@ -170,6 +172,7 @@ class _Guarded:
 
 
 def _inside(node: nodes.Node) -> Iterator[nodes.Node]:
+    """A node and all within."""
     yield node
     yield from node.find_all(nodes.Node)
 

@@ -137,6 +137,7 @@ def _in_layout(
     layout: str,
     source: Source,
 ) -> str:
+    """The text in its frame; without a `_layout.html` in the plainest."""
     path = folder.file(layout)
     if path is None:
         if layout == LAYOUT and "layout" not in source.front:

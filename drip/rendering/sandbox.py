@@ -413,6 +413,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     # --- what `guarding` puts in
 
     def _looped(self, value: Any) -> Any:
+        """What a loop goes through, by how much it is."""
         if isinstance(value, str):
             not_too_long(len(value), MOST_FILTERED)
         elif not is_collection(value):
@@ -423,10 +424,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _built(self, value: Any) -> Any:
+        """A list, by all that is in it."""
         self.budget.spend(size(value)[0])
         return value
 
     def _joined(self, *parts: Any) -> str:
+        """Parts of a text put together (`~`)."""
         texts = [
             part if isinstance(part, str) else str(self._shown(part)) for part in parts
         ]
@@ -442,16 +445,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
         stop: int | None,
         step: int | None,
     ) -> Any:
+        """A part of a text or list, by what it is cut from."""
         steps = len(value) if is_collection(value) else self._read(value)
         self.budget.spend(USE + steps)
         return self._made(value[start:stop:step])
 
     def _compared(self, value: Any) -> Any:
+        """What is compared, by how long that takes."""
         if type(value) not in SMALL and (steps := self._read(value)):
             self.budget.spend(steps)
         return value
 
     def _shown(self, value: Any) -> Any:
+        """Only what reads as a text is written out; a list would show its brackets."""
         kind = type(value)
         if kind in TEXTS:
             if len(value) > SHORT:

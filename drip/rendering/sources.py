@@ -32,6 +32,7 @@ FOLDER = "templates"
 # Of a text, before its characters are counted.
 MOST_BYTES = 2 * 1024 * 1024
 ATTACHMENT_BYTES = 10 * 1024 * 1024
+# A file whose first line is no `---`, or that lacks the second one, is all text.
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
 
 
@@ -138,6 +139,7 @@ class TemplateFolder:
                 help="the most is 10 MB; link to it instead",
             )
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        # Without it mail programs guess, mostly Latin-1 (RFC 2046 section 4.1.2).
         if kind.startswith("text/"):
             kind = f"{kind}; charset=utf-8"
         return Attachment(path.name, kind, path.read_bytes())
@@ -211,6 +213,7 @@ class TemplateFolder:
         """
         name = f"{FOLDER}/{path.relative_to(self.folder).as_posix()}"
         text = _text_of(path, Place(name))
+        # Before any parser sees it: what is built to be slow is refused here.
         check_bounds(text, Place(name))
         found = FRONT.match(text)
         if found is None:
@@ -232,6 +235,7 @@ class TemplateFolder:
                 yield path
 
     def _is_template(self, path: Path) -> bool:
+        """Not a guide, a part, or what a link leads to outside."""
         if path.name == "README.md" or not path.name.endswith(ENDINGS):
             return False
         parts = path.relative_to(self.folder).parts

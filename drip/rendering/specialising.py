@@ -144,6 +144,7 @@ def _compiled(
     sandbox: Sandbox,
     statements: Statements,
 ) -> Template:
+    """Statements as a template of the same sandbox."""
     tree = nodes.Template(statements, lineno=1)
     tree.set_environment(sandbox)
     code = sandbox.compile(tree)
@@ -223,6 +224,7 @@ class _Specialiser:
         node: nodes.Node,
         env: Env,
     ) -> Statements:
+        """One statement, as those that are left of it."""
         self._nodes += 1
         if self._nodes > MOST_NODES:
             raise _TooLarge
@@ -245,6 +247,7 @@ class _Specialiser:
         node: nodes.Output,
         env: Env,
     ) -> nodes.Output:
+        """What is written, as far as it is the same for everybody."""
         shown = [self._shown(expression, env) for expression in node.nodes]
         for expression in shown:
             if isinstance(expression, nodes.TemplateData):
@@ -277,6 +280,7 @@ class _Specialiser:
         node: nodes.Node,
         env: Env,
     ) -> None:
+        """Forgets what the name meant before, whatever it means now."""
         value = self._value(node, env)
         _forget(env, [name])
         if value is not _UNKNOWN and _is_plain(value):
@@ -349,6 +353,7 @@ class _Specialiser:
     # --- loops
 
     def _for(self, node: nodes.For, env: Env) -> Statements:
+        """Unrolled if that can be done, else what is known within any round."""
         items = self._items(node, env)
         if items is not None:
             unrolled = self._unrolled(node, items, env)

@@ -118,6 +118,7 @@ class Templates(TemplateFolder):
         channel: str,
         content: Source | None,
     ) -> Compiled:
+        """Raises DripError with the place of what is wrong."""
         found = self.source(name, locale, CHANNELS[channel].endings)
         if found is None:
             raise self._missing(name, channel)
@@ -167,6 +168,7 @@ class Templates(TemplateFolder):
     # --- what is wrong
 
     def _missing(self, name: str, channel: str) -> DripError:
+        """Whether the name is unknown, or only this channel's text."""
         first, *others = CHANNELS[channel].endings
         names = self.names()
         if name in names:
@@ -208,6 +210,7 @@ class Templates(TemplateFolder):
         source: Source,
         line: int | None,
     ) -> DripError:
+        """With the line that uses it, which Jinja does not tell."""
         used = re.compile(rf"\|\s*{name}\b")
         uses = (number for number, text in source.lines() if used.search(text))
         known = nearest(name, self.plain.filters)

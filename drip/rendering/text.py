@@ -100,5 +100,6 @@ class _Reader(HTMLParser):
             self.parts.append(f": {address}")
 
     def handle_data(self, data: str) -> None:
+        """Blanks in a row are one, as a browser shows them."""
         if not self._silent:
             self.parts.append(re.sub(r"\s+", " ", data))

@@ -94,6 +94,7 @@ class Signer:
         )
 
     def _sign(self, data: bytes) -> str:
+        """In base64."""
         if isinstance(self._key, RSAPrivateKey):
             signature = self._key.sign(data, PKCS1v15(), SHA256())
         else:
@@ -103,6 +104,7 @@ class Signer:
 
 
 def _private_key(pem: str) -> RSAPrivateKey | Ed25519PrivateKey:
+    """Raises ValueError for what cannot sign."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -135,6 +137,7 @@ def _fields(head: bytes) -> dict[str, list[str]]:
 
 
 def _relaxed(value: str) -> str:
+    """RFC 6376 section 3.4.2: blanks in a row are one."""
     return re.sub(r"[ \t]+", " ", value.replace("\r\n", "")).strip(" \t")
 
 
@@ -144,6 +147,7 @@ def _simple(body: bytes) -> bytes:
 
 
 def _folded(names: list[str]) -> str:
+    """Over several lines, each of which may begin with a blank."""
     lines, line = [], ""
     for name in names:
         if len(line) + len(name) > 70:
@@ -154,4 +158,5 @@ def _folded(names: list[str]) -> str:
 
 
 def _in_lines(text: str) -> str:
+    """Base64 may be folded anywhere (RFC 6376 section 3.5)."""
     return "\r\n ".join(text[n : n + 72] for n in range(0, len(text), 72))

@@ -77,6 +77,7 @@ class FilesTransport:
 
 
 def _name(message: Message) -> str:
+    """In order of time, and whom it is to; the message's name keeps two apart."""
     who = re.sub(r"[^A-Za-z0-9.@_-]", "_", message.to.address)[:80]
     return f"{message.date:%Y-%m-%d_%H%M}_{who}_{message.message_id[:12]}{_ending(message)}"
 
@@ -89,6 +90,7 @@ def _ending(message: Message) -> str:
 
 
 def _content(message: Message) -> bytes:
+    """A mail whole, of everything else what is shown of it."""
     if message.channel == "email":
         return to_bytes(message)
     html = with_pictures(message)

@@ -45,6 +45,7 @@ def to_bytes(message: Message) -> bytes:
 
 
 def _header(message: Message) -> dict[str, str]:
+    """Without the fields that say what the body is."""
     fields = {
         "From": mailbox(message.sender),
         "To": mailbox(message.to),
@@ -96,6 +97,7 @@ def _multipart(
     about: str,
     parts: list[bytes],
 ) -> tuple[Fields, bytes]:
+    """RFC 2046 section 5.1; the boundary comes of the message, the same each time."""
     boundary = "=_" + sha256(f"{kind}{about}".encode()).hexdigest()[:32]
     line = b"--" + boundary.encode()
     pieces: list[bytes] = []
@@ -167,12 +169,14 @@ def _part(kind: str, text: str) -> tuple[Fields, bytes]:
 
 
 def _pieces(text: str) -> list[tuple[bytes, int]]:
+    """Encoded, with the bytes that each had before."""
     if isinstance(text, Pieced) and not _is_cut_in_line_end(text):
         return [*map(_shared, text.pieces)]
     return [_piece(text)]
 
 
 def _is_cut_in_line_end(text: Pieced) -> bool:
+    """Whether CR and LF of one line end may stand in two pieces."""
     return "\r" in text and any(piece.endswith("\r") for piece in text.pieces[:-1])
 
 
@@ -248,5 +252,6 @@ def _one_line(value: str) -> str:
 
 
 def _join(fields: Fields, body: bytes) -> bytes:
+    """A header, an empty line, and what it is about."""
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return b"".join((head.encode("utf-8", "replace"), b"\r\n", body))

@@ -214,6 +214,7 @@ class PdfTransport:
             _forget_letters(listing, runs)
 
     def _laid_out(self, message: Message) -> Letter | Refused:
+        """The pages, or why there are none."""
         try:
             document = self._document(message)
         except (Exception, self._fatal) as error:
@@ -230,6 +231,7 @@ class PdfTransport:
         return Letter(message, pages, self._blank(pages[-1]) if odd else ())
 
     def _document(self, message: Message) -> Any:
+        """As the library has it, with nothing fetched from anywhere."""
         html = with_pictures(message)
         page = html if html is not None else _page_of(message.text)
         sheet = self._library.CSS(string=self._sheet(page, message))
@@ -283,11 +285,13 @@ class PdfTransport:
         )
 
     def _empty(self, **options: Any) -> Any:
+        """A document of one empty page, into which others are put."""
         return self._library.HTML(string="<p></p>", url_fetcher=self._nothing).render(
             **options
         )
 
     def _batch(self, letters: Sequence[Letter]) -> Batch:
+        """Printed, and written beside its place. Raises TransportDown, Shortage."""
         pages = [page for letter in letters for page in (*letter.pages, *letter.blank)]
         pdf: bytes = self._empty().copy(pages).write_pdf()
         return Batch(self._folder, letters, pdf)
@@ -376,6 +380,7 @@ def _down(
     path: Path,
     error: OSError,
 ) -> TransportDown | Shortage:
+    """Why nothing can be written there."""
     sentence = f"Letters cannot be written to {path}: {error.strerror}."
     return shortage(error, str(path)) or TransportDown(sentence, "make it writable")
 
@@ -449,6 +454,7 @@ def _run_of(message: str) -> int | None:
 
 
 def _pages_of(row: Mapping[str, str]) -> range:
+    """The numbers of a letter's pages within its batch."""
     first = int(row["first_page"])
     return range(first, first + int(row["pages"]))
 

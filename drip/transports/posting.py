@@ -144,6 +144,7 @@ def signed(
 
 
 def _key(secret: str) -> bytes:
+    """As Standard Webhooks writes its secrets, or any text."""
     if secret.startswith(BASE64):
         return base64.b64decode(secret.removeprefix(BASE64))
     return secret.encode()
@@ -181,6 +182,7 @@ def leads_inside(
 
 
 def _first_inside(addresses: Sequence[Address]) -> str | None:
+    """The first of some addresses that is none of the internet's."""
     found = (str(where[0]) for _, where in addresses)
     return next((address for address in found if not is_public(address)), None)
 
@@ -263,6 +265,7 @@ def _open(
     connection: _Connection,
     url: SplitResult,
 ) -> None:
+    """Raises TransportDown, since nothing was written."""
     try:
         connection.connect()
     except OSError as error:
@@ -280,6 +283,7 @@ def _answer(
     headers: Mapping[str, str],
     body: bytes | None,
 ) -> HttpResponse:
+    """Raises Broken: from here on the other side may have taken it."""
     question = f"?{url.query}" if url.query else ""
     path = f"{url.path or '/'}{question}"
     try:
@@ -294,6 +298,7 @@ def _answer(
 
 
 def _reason(error: Exception) -> str:
+    """In the system's or OpenSSL's own words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     reason = getattr(error, "strerror", None) or getattr(error, "reason", None)

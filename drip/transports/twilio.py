@@ -122,6 +122,7 @@ class TwilioTransport:
         answer: HttpResponse,
         count: int,
     ) -> Receipt:
+        """By the HTTP status, and by Twilio's own code within."""
         payload = _fields(answer.body)
         if 200 <= answer.status < 300:
             many = "s" if count > 1 else ""

@@ -86,6 +86,7 @@ class WebhookTransport:
         return self._meaning(answer)
 
     def _meaning(self, answer: HttpResponse) -> Receipt:
+        """By the HTTP status alone: the other side is anybody's program."""
         if 200 <= answer.status < 300:
             return Sent(str(answer))
         if answer.status in OURS:

@@ -85,6 +85,7 @@ class Mailgun:
 
 
 def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
+    """By its `event`; opens and clicks are counted by our own pages."""
     kind, who = text_at(event, "event"), text_at(event, "recipient")
     reason = text_at(event, "reason")
     if kind == "delivered":
@@ -103,6 +104,7 @@ def _failure(
     who: str,
     reason: str,
 ) -> ProviderReport:
+    """A message that did not arrive, or has not yet."""
     state = mapping(event.get("delivery-status"))
     passing = text_at(event, "severity") == "temporary"
     by: Class = "address-dead" if reason == "suppress-bounce" else "unknown"

@@ -54,6 +54,7 @@ def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _values_in(value: Any) -> Iterable[Any]:
+    """What an object or a list holds; nothing for anything else."""
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()

@@ -71,6 +71,7 @@ class Postmark:
 
 
 def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
+    """By its `RecordType`; some bounces are none."""
     record, kind = text_at(event, "RecordType"), text_at(event, "Type")
     who = text_at(event, "Email") or text_at(event, "Recipient")
     details = text_at(event, "Details")
@@ -93,6 +94,7 @@ def _suppressed(
     event: Mapping[str, Any],
     who: str,
 ) -> Iterator[ProviderReport]:
+    """Postmark itself sends no more to an address, and says why."""
     reason = text_at(event, "SuppressionReason")
     if reason == "ManualSuppression":
         yield ProviderReport("unsubscribe", who)

@@ -101,6 +101,7 @@ def _events(
     payload: Mapping[str, Any],
     reports: Iterable[ProviderReport],
 ) -> Iterator[ProviderEvent]:
+    """By a digest of what was posted, so that a repeat has the same source."""
     written = json.dumps(payload, sort_keys=True)
     source = f"{provider}:{sha256(written.encode()).hexdigest()[:32]}"
     texts = tuple(texts_in(payload))[:MOST_TEXTS]
@@ -113,6 +114,7 @@ def _finding(
     report: ProviderReport,
     about: tuple[str, ...],
 ) -> Finding:
+    """Judged as a bounce that comes by mail is."""
     text = re.sub(
         r"^\s*smtp\s*;\s*",
         "",
@@ -142,6 +144,7 @@ def _meaning(
     report: ProviderReport,
     evidence: Evidence,
 ) -> Class:
+    """By the server's answer, else by what the provider itself makes of it."""
     nothing_said = not evidence.text and not status_of(evidence)
     meaning = _UNKNOWN if nothing_said else class_of(evidence)
     if meaning == "unknown":

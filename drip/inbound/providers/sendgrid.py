@@ -63,6 +63,7 @@ class SendGrid:
         self._key()
 
     def _key(self) -> ec.EllipticCurvePublicKey:
+        """Raises ValueError for what is no such key."""
         key = load_der_public_key(base64.b64decode(self.public_key))
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("it is no key of an elliptic curve")
@@ -80,6 +81,7 @@ class SendGrid:
         return events_of("sendgrid", map(mapping, payloads), _reports)
 
     def _verify(self, posted: Posted) -> None:
+        """Raises Forged for what is not signed with the key."""
         signed = posted.headers.get(TIMESTAMP, "").encode() + posted.body
         try:
             signature = base64.b64decode(posted.headers.get(SIGNATURE, ""))
@@ -89,6 +91,7 @@ class SendGrid:
 
 
 def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
+    """By its `event`; what was processed or opened says nothing of the address."""
     kind, who = text_at(event, "event"), text_at(event, "email")
     reason, answer = text_at(event, "reason"), text_at(event, "response")
     unwanted = kind == "dropped" and reason == "Unsubscribed Address"
@@ -113,6 +116,7 @@ def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
 
 
 def _bounced_by(event: Mapping[str, Any]) -> Class:
+    """How SendGrid takes a bounce."""
     by = BOUNCES.get(text_at(event, "bounce_classification"), "unknown")
     blocked = text_at(event, "type") == "blocked"
     # Whoever is blocked has not proved that the address is dead.

@@ -158,6 +158,7 @@ def _of_amazon(address: str) -> str:
 
 
 def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
+    """By its `notificationType`, or `eventType` where events are published instead."""
     kind = text_at(event, "notificationType") or text_at(event, "eventType")
     details = mapping(event.get(kind[:1].lower() + kind[1:]))
     if kind == "Bounce":
@@ -177,6 +178,7 @@ def _reports(event: Mapping[str, Any]) -> Iterator[ProviderReport]:
 
 
 def _bounces(details: Mapping[str, Any]) -> Iterator[ProviderReport]:
+    """One for each recipient; a mail that is too large is no fault of theirs."""
     by = BOUNCES.get(text_at(details, "bounceType"), "unknown")
     if text_at(details, "bounceSubType") in ABOUT_MESSAGE:
         by = "policy"
@@ -189,6 +191,7 @@ def _report(
     recipient: Mapping[str, Any],
     by: Class,
 ) -> ProviderReport:
+    """Of one recipient, with the answer of its server."""
     return ProviderReport(
         kind,
         text_at(recipient, "emailAddress"),

@@ -158,6 +158,7 @@ class SmtpConnection(Generic[T]):
         return True
 
     def _read(self, now: float) -> None:
+        """All that has come. The other side may have ended the session with it."""
         connection = self.socket
         while connection is not None and not self.dialogue.over:
             try:
@@ -219,6 +220,7 @@ class SmtpConnection(Generic[T]):
         return None if code in _UNDER_WAY else OSError(code, os.strerror(code))
 
     def _connect_on(self, now: float) -> None:
+        """The connection is made, or was refused."""
         assert self.socket
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
@@ -230,6 +232,7 @@ class SmtpConnection(Generic[T]):
             self._encrypt(now)
 
     def _encrypt(self, now: float) -> None:
+        """From the beginning, or after STARTTLS (RFC 3207)."""
         assert self.socket
         try:
             self.socket = self._context.wrap_socket(
@@ -244,6 +247,7 @@ class SmtpConnection(Generic[T]):
         self._shake_hands(now)
 
     def _shake_hands(self, now: float) -> None:
+        """As far as it goes without waiting."""
         assert isinstance(self.socket, ssl.SSLSocket)
         try:
             self.socket.do_handshake()
@@ -328,6 +332,7 @@ _OUT_OF_DATE = (9, 10)
 
 
 def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    """What helps against a certificate that is not trusted."""
     if error.verify_code in _UNKNOWN_AUTHORITY:
         return (
             "nobody whom this machine trusts vouches for the certificate: give the"

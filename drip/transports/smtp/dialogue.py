@@ -280,6 +280,7 @@ class Dialogue(Generic[T]):
     # --- answers, in the order of what was asked
 
     def _heard(self, reply: Reply) -> None:
+        """Gives an answer to whoever has asked for it first."""
         if not self._expected:
             # Mostly 421: it was idle for too long.
             self.lost(str(reply))
@@ -400,6 +401,7 @@ class Dialogue(Generic[T]):
         )
 
     def _following_step(self, reply: Reply) -> bytes | None:
+        """What answers a challenge; None for one that makes no sense."""
         assert self._steps
         try:
             return self._steps.send("".join(reply.lines))

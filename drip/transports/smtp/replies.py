@@ -187,6 +187,7 @@ def verdict(
 
 
 def _for_good(at: str, found: Verdict) -> Scope:
+    """Whom a 5xx is about."""
     scope = FOR_GOOD.get(found.cause, "message")
     if at == "TEXT" and found.cause == "us":
         # A filter that has read the text says it of this text.

@@ -150,6 +150,7 @@ class Round:
         return all(connection.dialogue.idle for connection in self._server.connections)
 
     def _wake_at(self) -> float:
+        """When there is something to do though no server has said anything."""
         gathered = math.inf
         if self._ready_at is not None:
             gathered = self._ready_at + self._gather_s
@@ -257,6 +258,7 @@ class Round:
         return all(dialogue.ready or dialogue.idle for dialogue in dialogues)
 
     def _tell(self, connections: list[SmtpConnection[Message]]) -> None:
+        """Permitted messages go on, the others end with their connections."""
         ended, self._ended, self._bad_news = self._ended, [], False
         envelopes = (connection.dialogue.ready for connection in connections)
         ready = [envelope.of for envelope in envelopes if envelope]
@@ -331,6 +333,7 @@ class Round:
             self._server.connect()
 
     def _quit_if_used_up(self, dialogue: Dialogue[Message]) -> None:
+        """After `messages_per_connection` a connection is made anew."""
         most = self._server.per_connection
         if most and dialogue.idle and dialogue.taken >= most:
             dialogue.quit()
@@ -356,6 +359,7 @@ class Round:
         return not under_way or under_way + self._refused < MOST_REFUSED
 
     def _note(self, envelope: Envelope[Message]) -> None:
+        """Whether the domain was quick this time."""
         domain = _domain(envelope)
         if self._server.passed_s() - envelope.taken_s < QUICK_S:
             self._quick.add(domain)
@@ -376,6 +380,7 @@ class Round:
     def _first_for(
         self, connection: SmtpConnection[Message]
     ) -> Envelope[Message] | None:
+        """Looks ahead only so far, so that messages keep their order."""
         place = 0
         while place < LOOK_AHEAD and self._next(place + 1):
             envelope = self._waiting[place]
@@ -395,6 +400,7 @@ class Round:
         connection: SmtpConnection[Message],
         domain: str,
     ) -> bool:
+        """Whether one domain has every other connection."""
         others = [
             other.dialogue.envelope
             for other in self._server.connections
@@ -446,6 +452,7 @@ class Round:
         return len(self._waiting) >= count
 
     def _enqueue(self, message: Message) -> None:
+        """A message that cannot be written ends, and no other one with it."""
         try:
             self._waiting.append(self._envelope(message))
         except Exception as error:

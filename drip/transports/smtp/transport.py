@@ -119,6 +119,7 @@ class SmtpTransport:
         return security
 
     def _usual_security(self) -> str:
+        """Encrypted, but on this machine, and between servers without a login."""
         if self._port == 465:
             return "tls"
         without_login = self._port == 25 and self._login is None
@@ -317,6 +318,7 @@ def _per_connection(options: Mapping[str, str]) -> int | None:
 
 
 def _hello(options: Mapping[str, str]) -> str:
+    """Raises ValueError for what cannot stand behind EHLO."""
     name = options.get("hello") or _own_name()
     if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", name):
         raise ValueError(f"`hello: {name}` is not the name of a machine")
@@ -347,6 +349,7 @@ def _with_name_for(
 
 
 def _login(options: Mapping[str, str]) -> Login | None:
+    """None where nothing is given; raises ValueError for half of it."""
     user = options.get("user")
     password = options.get("password")
     token = options.get("token")
@@ -375,6 +378,7 @@ def _signer(
     selector: str,
     key: str,
 ) -> Signer:
+    """Raises ValueError for one of the three that is missing."""
     for name in ("dkim_domain", selector, key):
         if name not in options:
             raise ValueError(f"signing by DKIM needs `{name}` too")
