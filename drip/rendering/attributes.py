@@ -45,6 +45,7 @@ OF_TEXTS = (
     "title",
     "upper",
 )
+# Reading alone: what changes a value would change it for the next message.
 OF_DICTS = frozenset(("get", "items", "keys", "values"))
 OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
 # What of a value can be asked for by name. A field of its own comes first: `{{

@@ -73,6 +73,7 @@ def check_bounds(text: str, place: Place) -> None:
             " files of their own",
             place=place,
         )
+    # What is begun and not ended is looked for again from each beginning.
     _check_ends(text, _BEGUN, ">", place)
     _check_ends(text, _COMMENT, "-->", place)
     _check_nesting(text, place)

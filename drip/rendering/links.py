@@ -49,6 +49,7 @@ def _as_expression(address: str) -> str | None:
     texts = parts[::2]
     if any("{" in text or "}" in text or " " in text.strip() for text in texts):
         return None
+    # An address that begins with a value may be a whole one.
     begins_filled_in = len(parts) > 1 and not texts[0].strip()
     if not begins_filled_in and not re.match("https?://.", texts[0], re.I):
         return None

@@ -171,6 +171,7 @@ def _filled(
     if html is not None:
         html = _with_counters(html, request, templates.pieces)
         attachments += compiled.pictures
+    # What everybody gets is in the page before the footer looks for what is missing.
     headers = ANSWERED_BY_NOBODY
     if request.letterhead:
         headers = _list_headers(request)
@@ -292,6 +293,7 @@ def _with_footer(
     """
     link = request.unsubscribe_url or request.unsubscribe_mail
     missing = []
+    # CAN-SPAM (15 U.S.C. 7704(a)(5)) asks for both in every marketing mail.
     if str(escape(letterhead.business_address)) not in html:
         missing.append(escape(_imprint(letterhead)))
     if str(escape(link)) not in html:
@@ -330,6 +332,7 @@ def _list_headers(request: Request) -> dict[str, str]:
     """RFC 2369 List-Unsubscribe and RFC 2919 List-Id; RFC 8058 one-click where there
     is a web address.
     """
+    # Header fields of lists are for programs, and in ASCII.
     _, _, domain = ascii_domain(request.sender.address).rpartition("@")
     by_mail = f"<{request.unsubscribe_mail}>"
     headers = {"List-Id": f"<{request.topic}.{domain}>"}

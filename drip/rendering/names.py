@@ -78,6 +78,7 @@ def _in_text(
     """The names that a text does not define itself. Raises TemplateSyntaxError."""
     tree = templates.tree(text)
     free = meta.find_undeclared_variables(tree)
+    # A name that is asked for first, or has a default, fails nobody's message.
     guarded = _Guarded()
     guarded.look(tree, frozenset())
     lines = text.splitlines()

@@ -52,6 +52,7 @@ def _yaml(text: str, name: str) -> object:
             place=Place(name, 1),
         ) from None
     except yaml.YAMLError as error:
+        # YAML counts lines from zero, and one stands above them: the first `---`.
         mark = getattr(error, "problem_mark", None)
         raise DripError(
             "the lines between the `---` cannot be read",

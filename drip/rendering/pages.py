@@ -25,6 +25,7 @@ from drip.rendering.text import text_of_html, text_of_markdown
 LAYOUT = "_layout.html"
 # Of channels that show nothing but text.
 BARE = (".sms", ".push", ".txt")
+# As Jinja takes them: `-` eats the blanks before or behind a tag.
 BLOCK = re.compile(r"\{%-?\s*block\s+body\s*-?%\}")
 ENDBLOCK = re.compile(r"\{%-?\s*endblock(?:\s+body)?\s*-?%\}")
 EXTENDS = re.compile(r"^\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", re.S)
@@ -36,6 +37,8 @@ PICTURE = re.compile(
 )
 MARKDOWN = MarkdownIt("commonmark", {"html": True, "typographer": False})
 MARKDOWN.enable("table")
+# A style sheet elsewhere would be fetched from this machine, by whoever writes a
+# template.
 _INLINER = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
 
 
@@ -214,6 +217,7 @@ def _picture(
         raise DripError(
             f"`{name}` is no picture", help="use a PNG, JPEG or GIF", place=place
         )
+    # By what is in it, so that a picture that is shown twice goes along once.
     digest = sha256(file.data).hexdigest()
     return replace(file, content_id=f"{digest[:20]}@drip")
 

@@ -11,6 +11,7 @@ from drip.core.message import Pieced
 
 _BODY = re.compile(r"<body\b[^<>]*>", re.I)
 _GAP = re.compile(r"\n\s*\n\s*\n+")
+# Templates have some hundred pieces; all beyond are people's.
 MOST_KEPT = 1_024
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 
 _OPENING = re.compile(r"\{[{%#]")
 _CLOSING = {"{{": "}}", "{%": "%}", "{#": "#}"}
+# No word of any language, and nothing that Markdown or HTML marks up.
 WORD = re.compile(r"dripq(\d+)qpird")
 COMMENT = re.compile(r"<!--dripq(\d+)qpird-->")
 # A paragraph of nothing but tokens.
 _ALONE = re.compile(r"<p>\s*((?:dripq\d+qpird\s*)+)</p>")
+# Elements in which a comment is text (HTML section 13.1.2).
 _RAW = re.compile("<(/?)(style|title|textarea|script)", re.I)
 
 

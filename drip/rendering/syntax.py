@@ -121,6 +121,7 @@ def _asks_place(node: nodes.Getattr) -> bool:
 
 def together(statements: Iterable[nodes.Node]) -> Statements:
     """What is written one after the other, as one."""
+    # Each `Output` is a call when the template runs, each text an object of its own.
     left: Statements = []
     for statement in statements:
         last = left[-1] if left else None

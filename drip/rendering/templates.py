@@ -56,6 +56,7 @@ class Templates(TemplateFolder):
 
         Raises DripError if it is missing or cannot be compiled.
         """
+        # The text of an occurrence is laid out within the template, so each has its own.
         key = (name, locale or "", channel, content.name if content else "")
         if key not in self._compiled:
             self._compiled[key] = self._compile(name, locale, channel, content)
@@ -125,6 +126,8 @@ class Templates(TemplateFolder):
         source = with_content(found, content)
         text_file = self.source(name, locale, (".txt",))
         text_file = text_file and with_content(text_file, content)
+        # The text is derived from the page before its links are led over ours: whoever
+        # reads it sees where they lead.
         html, pictures = self._html(source, channel)
         text = text_of(source, text_file, html)
         if html and self.tracks and channel == "email":
