@@ -22,7 +22,8 @@ from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest, position
 from drip.folders import names_in, paths_below
-from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
+from drip.inbound.providers import open_provider
+from drip.inbound.providers.protocol import Provider
 from drip.language.connections import RATES
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
@@ -30,7 +31,7 @@ from drip.lint.logic import campaign_problems, settings_problems
 from drip.lint.texts import TextRules
 from drip.lint.variables import FieldStats
 from drip.paths import COPY
-from drip.rendering.templates import FOLDER as TEMPLATES
+from drip.rendering.sources import FOLDER as TEMPLATES
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import DatabaseServer, open_database, server
@@ -340,7 +341,7 @@ class Workspace:
         for name, options in self.settings.providers.items():
             given = {key: self.secret(value, place) for key, value in options.items()}
             try:
-                found[name] = _provider(name, given, fetch)
+                found[name] = open_provider(name, given, fetch)
             except ValueError:
                 help = "copy it from the provider's page of webhooks"
                 raise DripError(
@@ -477,19 +478,6 @@ def _error(problem: Problem) -> DripError:
         help=problem.help,
         place=problem.place,
     )
-
-
-def _provider(
-    name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]
-) -> Provider:
-    """Raises ValueError for a key that is none."""
-    if name == "postmark":
-        return Postmark(given["user"], given["password"])
-    if name == "mailgun":
-        return Mailgun(given["secret"])
-    if name == "sendgrid":
-        return SendGrid(given["public_key"])
-    return Ses(given["topic"], fetch)
 
 
 def _transports_known() -> dict[str, EntryPoint]:

@@ -10,6 +10,7 @@ PACKAGE = ROOT / "drip"
 FLOORS = (
     {"errors", "folders", "papers", "paths", "private", "process"},
     {"core"},
+    {"network"},
     {"language", "storage", "rendering", "transports", "inbound"},
     {"engine", "lint"},
     {"importing"},

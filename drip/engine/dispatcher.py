@@ -105,6 +105,7 @@ class Dispatcher:
         for channel in waiting:
             if not self.stop():
                 tally.add(self._deliver(campaign_set, channel))
+        self.templates.pieces.forget()
         return tally
 
     def _deliver(self, campaign_set: CampaignSet, channel: str) -> DispatchResult:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
+from drip.core.channels import CHANNELS
 from drip.core.characters import without_hidden
 from drip.core.fields import (
     Field,
@@ -25,7 +26,7 @@ from drip.core.fields import (
     suspect_birthday,
 )
 from drip.core.meanings import CONSENT, REDEEMED, scope_of
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, nearest
 from drip.importing.columns import Columns, field_name, ignored, match_columns

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import Field, parse
-from drip.core.settings import CHANNELS
 from drip.core.steps import (
     AddPoints,
     End,
@@ -148,7 +148,7 @@ def _unsubscribe(
         place=context.place(route),
         topic=model.unsubscribe,
         # A no is taken for all that it may mean.
-        channels=channels or CHANNELS,
+        channels=channels or tuple(CHANNELS),
         given=False,
     )
 

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from drip.core.channels import CHANNELS
+from drip.core.providers import PROVIDERS as MAIL_PROVIDERS
 from drip.core.rates import Rates, read_rates
-from drip.core.settings import CHANNELS, NOTICES, Webhook
+from drip.core.settings import NOTICES, Webhook
 from drip.errors import nearest
 from drip.language.reader import Document, Route
 from drip.language.settings_models import SettingsModel, WebhookModel
@@ -26,12 +28,7 @@ INBOUND = ("host", "port", "user", "password", "folder", "security")
 # Without these nobody can look into the mailbox.
 INBOUND_NEEDS = ("host", "user", "password")
 # What is needed to check what a provider of mail posts.
-PROVIDERS = {
-    "postmark": ("user", "password"),
-    "mailgun": ("secret",),
-    "sendgrid": ("public_key",),
-    "ses": ("topic",),
-}
+PROVIDERS = {name: provider.options for name, provider in MAIL_PROVIDERS.items()}
 
 
 def read_transports(

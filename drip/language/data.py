@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from drip.core.calendar import Duration
+from drip.core.channels import CHANNELS
 from drip.core.derived import DateField, Derived, Extreme, Reaches, Seen, Total
 from drip.core.fields import KINDS, Field, FieldKind, parse_number
 from drip.errors import nearest
@@ -20,10 +21,7 @@ from drip.language.reader import Data, Document, Route
 # What every contact has, declared or not.
 BUILT_IN = (
     Field("key", "text"),
-    Field("email", "text"),
-    Field("phone", "text"),
-    Field("push_token", "text"),
-    Field("postal_address", "text"),
+    *(Field(channel.address_field, "text") for channel in CHANNELS.values()),
     Field("locale", "text"),
     Field("country", "country"),
     Field("timezone", "timezone"),

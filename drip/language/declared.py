@@ -12,9 +12,10 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.conditions import Condition, Member, leaves
 from drip.core.fields import parse_date
-from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Survey, Topic
+from drip.core.settings import Counter, Coupon, Segment, Survey, Topic
 from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection

@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from drip.core.campaign import PRIORITIES
+from drip.core.channels import CHANNELS
 from drip.core.fields import KINDS as FIELD_KINDS
 from drip.core.fields import Field, FieldKind
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.language import campaign_models
 from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
 from drip.language.conditions import Scope, field_names, owner_and_name

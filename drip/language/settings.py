@@ -12,9 +12,10 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from drip.core.caps import Cap
+from drip.core.channels import CHANNELS
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_zone
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.errors import nearest
 from drip.language import phrases
 from drip.language.conditions import Names

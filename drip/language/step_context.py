@@ -11,9 +11,10 @@ from datetime import timedelta
 from typing import Any, TypeGuard, TypeVar
 
 from drip.core.campaign import DateTrigger, Trigger
+from drip.core.channels import CHANNELS
 from drip.core.characters import hidden_in
 from drip.core.conditions import Condition
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import Point
 from drip.errors import Place, nearest
 from drip.language.campaign_models import CampaignModel

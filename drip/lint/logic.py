@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from drip.core.calendar import MINUTES_A_DAY, ClockRange, is_business_day, local, zone
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger
 from drip.core.caps import Cap
+from drip.core.channels import CHANNELS
 from drip.core.meanings import scope_of
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, SendStep, WaitFor, leads_to
 from drip.errors import Place, Problem, nearest
 from drip.lint.rules import finding

@@ -14,7 +14,7 @@ from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
 from drip.rendering.addresses import is_for_programs
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import Source
+from drip.rendering.sources import Source
 
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70

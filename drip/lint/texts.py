@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
 from drip.core.segments import segments
 from drip.core.settings import Settings
 from drip.core.steps import SendStep, Step, Task
@@ -19,17 +20,13 @@ from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.looks import front_keys, looks, selling
 from drip.lint.rules import finding
 from drip.lint.variables import FieldStats, maybe_unknown, unknown_name
+from drip.rendering.compiled import Compiled
 from drip.rendering.names import Used, names_in, names_in_text
+from drip.rendering.pages import LAYOUT
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 
-# The field that says where a message of a channel goes: without it there is no message.
-ADDRESSED_BY = {
-    "email": "email",
-    "sms": "phone",
-    "push": "push_token",
-    "letter": "postal_address",
-}
 # Gmail cuts mails off at 102 KB; headers and longer names need the rest.
 LARGEST_BYTES = 100 * 1024
 # A name of a length that hardly anybody's has, where the people are not known.
@@ -155,18 +152,20 @@ class TextRules:
     ) -> Iterator[Problem]:
         """Everything about the files of a template in one language."""
         # A mail may have a file of its own for programs that show no HTML.
-        for endings in (endings_of(channel), (".txt",)):
+        for endings in (CHANNELS[channel].endings, (".txt",)):
             source = self._source(step.template, locale, endings)
             if source is None:
                 continue
-            yield from self._names(campaign, source, ADDRESSED_BY[channel])
+            # Whoever has no address gets no message.
+            addressed_by = CHANNELS[channel].address_field
+            yield from self._names(campaign, source, addressed_by)
             yield from self._once(looks, source)
             yield from front_keys(source)
             if channel == "email":
                 yield from self._layout_names(campaign)
             if step.transactional:
                 yield from self._once(selling, source)
-            if channel == "sms":
+            if CHANNELS[channel].segments:
                 yield from self._once(self._sms, source)
 
     def _layout(self) -> Iterator[Problem]:

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from drip import private
+from drip.core.channels import CHANNELS
 from drip.core.message import DeliverySession, Message, Receipt, Sent, Transport
-from drip.core.settings import CHANNELS
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.catch_up import next_regrouping
 from drip.engine.dispatch_result import DispatchResult

@@ -20,9 +20,10 @@ from drip.core.campaign import (
     Happening,
     ScheduleTrigger,
 )
+from drip.core.channels import CHANNELS
 from drip.core.conditions import All
 from drip.core.fields import parse
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import SendStep, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
@@ -30,7 +31,9 @@ from drip.errors import DripError, Place
 from drip.importing.importer import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled, CompiledText
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
@@ -152,7 +155,7 @@ class _Forgiving(Templates):
         except DripError:
             if name in self.names():
                 raise
-        stub = self.plain.from_string("")
+        stub = CompiledText("", self.plain.from_string(""), self.plain)
         return Compiled(
             name,
             Place(name),
@@ -272,11 +275,8 @@ class _Play:
     def _contact(self, connection: Connection, start: datetime) -> Contact:
         """Someone who can be reached every way and has agreed to everything, unless the test says otherwise."""
         values: dict[str, Any] = {
-            "email": "sample@example.com",
-            "phone": "+13125550100",
-            "push_token": "sample",
+            **{each.address_field: each.sample_address for each in CHANNELS.values()},
             "locale": self.settings.locale,
-            "postal_address": "1 Sample Street",
             "first_name": "Sam",
             "last_name": "Sample",
         }

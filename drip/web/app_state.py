@@ -24,7 +24,7 @@ from drip.core.token import OWN_DATA, Link, verify
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.repeating import Repeating
 from drip.errors import DripError
-from drip.inbound.providers import Provider
+from drip.inbound.providers.protocol import Provider
 from drip.lint.contrast import contrast
 from drip.storage.base.database import Database, link_keys
 from drip.storage.people import erasing

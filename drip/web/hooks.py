@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from drip.engine.feedback import Feedback
 from drip.errors import DripError
-from drip.inbound.providers import Forged, Posted
+from drip.inbound.providers.protocol import Forged, Posted
 from drip.web.app_state import AppState, whose
 
 log = logging.getLogger("drip.web")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from drip.core.calendar import local, zone
+from drip.core.channels import CHANNELS
 from drip.core.message import Message, with_pictures
-from drip.core.segments import segments
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
@@ -21,7 +21,9 @@ from drip.errors import DripError, Problem
 from drip.preview.explaining import explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
 from drip.storage.people import contacts
@@ -367,6 +369,7 @@ def _calendar(
 
 def _facts(message: Message) -> dict[str, Any]:
     """A message as the page of the live preview has it; its HTML comes by itself."""
+    count = CHANNELS[message.channel].segments
     return {
         "channel": message.channel,
         "subject": message.subject,
@@ -378,7 +381,7 @@ def _facts(message: Message) -> dict[str, Any]:
         "attachments": [
             each.name for each in message.attachments if not each.content_id
         ],
-        "segments": segments(message.text) if message.channel == "sms" else None,
+        "segments": count(message.text) if count else None,
     }
 
 

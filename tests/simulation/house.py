@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.message import (
     DeliverySession,
     Message,
@@ -23,7 +24,6 @@ from drip.core.message import (
     Unknown,
     Unsent,
 )
-from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
 from drip.engine.dispatcher import Dispatcher

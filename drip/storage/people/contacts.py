@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import Stored
 from drip.errors import DripError
 from drip.storage.base.schema import PEOPLE, contacts
@@ -64,15 +65,10 @@ _BY_ID = Prepared(_EVERYBODY.where(_contact.id.in_(listed_in("ids"))), into=Cont
 
 def address_of(contact: Contact, channel: str) -> str | None:
     """Where messages by a channel go; None if that is unknown."""
-    match channel:
-        case "email":
-            return contact.email
-        case "sms":
-            return contact.phone
-        case "push":
-            return str(contact.attributes.get("push_token") or "") or None
-        case _:
-            return str(contact.attributes.get("postal_address") or "") or None
+    field = CHANNELS[channel].address_field
+    own = field in COLUMNS
+    address = getattr(contact, field) if own else contact.attributes.get(field)
+    return str(address) if address else None
 
 
 def count(connection: Connection) -> int:

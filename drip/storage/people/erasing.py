@@ -32,8 +32,8 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import ERASED
-from drip.core.settings import CHANNELS
 from drip.storage.base.schema import (
     alarms,
     answered,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.storage.base.facts import SUPPRESSION_KEY, fact
 from drip.storage.base.schema import suppressions
 from drip.storage.base.sql import Prepared, first_row, select_as, texts_in

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from drip.core.calendar import from_millis
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.storage.base.columns import Instant, from_ms, to_ms
 from drip.storage.base.schema import (
     daemons,

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.errors import DripError
 from drip.storage.people import contacts
 from drip.web.dashboard.state import DashboardState, board_of, wants_json
