@@ -1,4 +1,5 @@
-"""`drip run`: `daemon` beats by the `files` in force; `senders` are the processes that hand over, if there are several."""
+"""`drip run`: `daemon` beats by the `files` in force; `senders` are the processes that
+hand over, if there are several."""
 
 from drip.daemon.daemon import ClockOrRestoreSuspected, Daemon, Trust
 

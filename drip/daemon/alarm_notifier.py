@@ -1,4 +1,5 @@
-"""Tells whoever the settings name of alarms: each once, tried again until it is told."""
+"""Tells whoever the settings name of alarms: each once, tried again until it is
+told."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ log = logging.getLogger("drip.daemon")
 
 
 class AlarmNotifier:
-    """`tell` is called again and again; it does nothing while there is nothing to tell."""
+    """`tell` is called again and again; it does nothing while there is nothing to
+    tell."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
@@ -31,7 +33,8 @@ class AlarmNotifier:
         self._again_at: datetime | None = None
 
     def tell(self, workspace: Workspace) -> None:
-        """Tells of all that nobody was told of yet. What goes wrong is said in the log, and tried again later."""
+        """Tells of all that nobody was told of yet. What goes wrong is said in the log,
+        and tried again later."""
         now = self._clock()
         if not workspace.settings.alarms or (self._again_at and now < self._again_at):
             return
@@ -80,7 +83,8 @@ class AlarmNotifier:
 
 
 def _message(workspace: Workspace, name: str, to: str, alarm: Alarm) -> Message:
-    """An alarm as a message: its subject is the sentence, `X-Drip-Alarm` the stable action."""
+    """An alarm as a message: its subject is the sentence, `X-Drip-Alarm` the stable
+    action."""
     settings = workspace.settings
     sender = settings.senders["default"]
     said = shown(alarm.sentence)

@@ -1,7 +1,9 @@
-"""Sends the mails with somebody's own data that were asked for on the pages, beside the beats.
+"""Sends the mails with somebody's own data that were asked for on the pages, beside the
+beats.
 
-Each is tried until the mail server has taken it or refused it for good, for a day. One whose daemon dies in between leaves
-again: twice the same link does no harm, and none at all would.
+Each is tried until the mail server has taken it or refused it for good, for a day. One
+whose daemon dies in between leaves again: twice the same link does no harm, and none at
+all would.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ log = logging.getLogger("drip.daemon")
 
 
 class Answering:
-    """`send` is called again and again; it does nothing while nobody has asked. `stop` is asked before each mail."""
+    """`send` is called again and again; it does nothing while nobody has asked. `stop`
+    is asked before each mail."""
 
     def __init__(
         self,
@@ -49,7 +52,8 @@ class Answering:
         self._down = False
 
     def send(self, workspace: Workspace) -> None:
-        """Sends what waits. What goes wrong is said in the log, once, and tried again later."""
+        """Sends what waits. What goes wrong is said in the log, once, and tried again
+        later."""
         with self._database.read() as connection:
             stopped = control.EVERYTHING in control.held_scopes(connection)
             due = data_mails.due(connection, self._clock())
@@ -86,7 +90,8 @@ class Answering:
                 data_mails.end(connection, mail, ended, receipt.answer, self._clock())
 
     def _begun(self, workspace: Workspace, mail: DataMail) -> Message | None:
-        """The mail, which is tried again if nobody says how it ended; None for one that is not to leave any more."""
+        """The mail, which is tried again if nobody says how it ended; None for one that
+        is not to leave any more."""
         now, settings = self._clock(), workspace.settings
         with self._database.write() as connection:
             if not data_mails.begin(
@@ -123,7 +128,8 @@ class Answering:
 
 
 def _how(receipt: Receipt) -> str | None:
-    """How a mail ended; None if it is tried again. What may have left counts as sent: whoever lacks it asks again."""
+    """How a mail ended; None if it is tried again. What may have left counts as sent:
+    whoever lacks it asks again."""
     if isinstance(receipt, Sent | Unknown):
         return "sent"
     return (

@@ -1,8 +1,9 @@
 """`drip run`: a heartbeat that plans and dispatches. Holds no state worth saving.
 
-APScheduler repeats its tasks (`rhythm`): the beat, telling of alarms, telling other programs, sending what people asked for,
-clearing what is left of erased people. Whatever goes wrong in one of them is told once, and it goes on; but for a `Doubt`, which
-ends the daemon before it sends.
+APScheduler repeats its tasks (`rhythm`): the beat, telling of alarms, telling other
+programs, sending what people asked for, clearing what is left of erased people.
+Whatever goes wrong in one of them is told once, and it goes on; but for a `Doubt`,
+which ends the daemon before it sends.
 """
 
 from __future__ import annotations
@@ -45,25 +46,28 @@ from drip.workspace import Workspace
 log = logging.getLogger("drip.daemon")
 # So long until the lock is tried again.
 AGAIN_S = 1.0
-# What last went well so long ago is late, or three beats ago where that is longer. One beat may take longer: mail servers have
-# ten minutes for an answer.
+# What last went well so long ago is late, or three beats ago where that is longer. One
+# beat may take longer: mail servers have ten minutes for an answer.
 LATE_S, LATE_BEATS, LONGEST_S = 120.0, 3, 1_800.0
 
 
 class ClockOrRestoreSuspected(DripError):
-    """Something looks like a day of arrears and may be none: the daemon ends before it sends, and asks."""
+    """Something looks like a day of arrears and may be none: the daemon ends before it
+    sends, and asks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the operator has looked at before the start: `drip run --after-clock-jump`, `--after-restore`."""
+    """What the operator has looked at before the start: `drip run --after-clock-jump`,
+    `--after-restore`."""
 
     clock: bool = False
     database: bool = False
 
 
 class Daemon:
-    """One daemon on one workspace. `stop` is set to end it: what is in flight is finished, nothing more is begun."""
+    """One daemon on one workspace. `stop` is set to end it: what is in flight is
+    finished, nothing more is begun."""
 
     def __init__(
         self,
@@ -121,7 +125,8 @@ class Daemon:
         self._number = 0
 
     def run(self, every_s: float) -> None:
-        """Beats every `every_s` seconds until stopped. Waits while another daemon has the database."""
+        """Beats every `every_s` seconds until stopped. Waits while another daemon has
+        the database."""
         self._wait_for_lock()
         if self.stop.is_set():
             return
@@ -129,7 +134,8 @@ class Daemon:
             self._repeat_until_stopped(every_s)
 
     def run_once(self) -> DispatchResult:
-        """Does all that is due now. Raises DripError if another daemon has the database."""
+        """Does all that is due now. Raises DripError if another daemon has the
+        database."""
         if not self._lock.take():
             raise DripError(
                 f"A daemon is running on this database already{self._who()}.",
@@ -201,8 +207,10 @@ class Daemon:
     def _doubt(
         self, connection: Connection, last: control.DaemonRecord | None, now: datetime
     ) -> None:
-        """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
-        # Of all daemons: the newest may have died before its first beat, after the clock was set back a little.
+        """Ends before anything is sent if clock or database are not to be believed, and
+        nobody has said that they are."""
+        # Of all daemons: the newest may have died before its first beat, after the
+        # clock was set back a little.
         noted, known = (
             self._lock.notes.read(self._name),
             control.known_until(connection) or EPOCH,
@@ -254,7 +262,8 @@ class Daemon:
             control.set_back(connection, now)
 
     def _tell(self) -> None:
-        """Tells of alarms by the settings in force, beside the beats: whoever is told may be slow."""
+        """Tells of alarms by the settings in force, beside the beats: whoever is told
+        may be slow."""
         with contextlib.suppress(Problems):
             self._teller.tell(self._files.workspace)
 
@@ -268,7 +277,8 @@ class Daemon:
             self._answering.send(self._files.workspace)
 
     def _clear(self) -> None:
-        """Clears what is left of erased people, beside the beats: it may wait for readers."""
+        """Clears what is left of erased people, beside the beats: it may wait for
+        readers."""
         self._clearer.clear(self._files.workspace)
 
     def _end(self) -> None:
@@ -323,7 +333,8 @@ class Daemon:
             )
 
     def _beat_in_order(self) -> None:
-        """The next one comes earlier where a rate lets messages leave earlier. A doubt ends the daemon."""
+        """The next one comes earlier where a rate lets messages leave earlier. A doubt
+        ends the daemon."""
         try:
             again_at = self._beat().again_at
         except ClockOrRestoreSuspected as doubt:
@@ -422,7 +433,8 @@ class Daemon:
         return self._dispatcher
 
     def _read_files(self, now: datetime) -> None:
-        """Reads the files again when one changed; broken ones leave the last good version in force."""
+        """Reads the files again when one changed; broken ones leave the last good
+        version in force."""
         if not self._files.read(self._database, now, self._found):
             return
         with self._database.write() as connection:

@@ -1,4 +1,5 @@
-"""The workspace's files as they are in force: read anew when one has changed, all or nothing."""
+"""The workspace's files as they are in force: read anew when one has changed, all or
+nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from drip.workspace import Workspace
 
 
 class FilesInForce:
-    """`workspace`, `book` and `transports` are those in force. Settings that cannot be read leave the last good ones.
+    """`workspace`, `book` and `transports` are those in force. Settings that cannot be
+    read leave the last good ones.
 
-    `changed` are the channels whose transport was set up otherwise at the last reading than before it.
+    `changed` are the channels whose transport was set up otherwise at the last reading
+    than before it.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -31,7 +34,8 @@ class FilesInForce:
         now: datetime,
         found: Callable[[Workspace], None] = lambda fresh: None,
     ) -> bool:
-        """Whether other files are in force now. `found` is told of what was read, before it is.
+        """Whether other files are in force now. `found` is told of what was read,
+        before it is.
 
         Raises DripError if a transport cannot be set up; it is tried again then.
         """

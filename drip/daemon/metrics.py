@@ -1,4 +1,5 @@
-"""Figures for Prometheus, read from the database when they are asked for: whoever asks need not be the daemon.
+"""Figures for Prometheus, read from the database when they are asked for: whoever asks
+need not be the daemon.
 
 Names and units as prometheus.io/docs/practices/naming has them.
 """
@@ -23,8 +24,9 @@ from drip.storage.sending import deliveries, outbox
 
 
 class Figures(Collector):
-    """All figures of one database, and of the daemon's `tasks`, if it is the one that is asked. `drip_up` is 0 if the database
-    cannot be read, and what is in it is missing then."""
+    """All figures of one database, and of the daemon's `tasks`, if it is the one that
+    is asked. `drip_up` is 0 if the database cannot be read, and what is in it is
+    missing then."""
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""Tasks that APScheduler repeats: never two turns of one at a time, missed turns merged into one, and none too late to run."""
+"""Tasks that APScheduler repeats: never two turns of one at a time, missed turns merged
+into one, and none too late to run."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ SHORTEST_S = 0.05
 
 
 class Rhythm:
-    """Turns every `every_s` seconds. What the scheduler itself fails at counts against `first`, and `failed` is told."""
+    """Turns every `every_s` seconds. What the scheduler itself fails at counts against
+    `first`, and `failed` is told."""
 
     def __init__(
         self,
@@ -48,7 +50,8 @@ class Rhythm:
     def going(
         self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]
     ) -> Iterator[None]:
-        """The tasks are repeated meanwhile; a turn that is under way at the end is waited for. `attempt` raises nothing."""
+        """The tasks are repeated meanwhile; a turn that is under way at the end is
+        waited for. `attempt` raises nothing."""
         with contextlib.ExitStack() as stack:
             if scheduler := self._started(len(tasks), stack):
                 self._jobs = {
@@ -83,7 +86,8 @@ class Rhythm:
     def _started(
         self, threads: int, stack: contextlib.ExitStack
     ) -> BackgroundScheduler | None:
-        """Ends with the stack. None if it could not be started until the stop: a machine may lack threads for a while."""
+        """Ends with the stack. None if it could not be started until the stop: a
+        machine may lack threads for a while."""
         while not self._stop.is_set():
             with self._first.attempt():
                 return stack.enter_context(self._scheduling(threads))
@@ -103,7 +107,8 @@ class Rhythm:
             try:
                 yield scheduler
             finally:
-                # The pool waits for the turns: while the scheduler would, it holds a lock that `earlier` takes.
+                # The pool waits for the turns: while the scheduler would, it holds a
+                # lock that `earlier` takes.
                 scheduler.shutdown(wait=False)
 
 
@@ -115,7 +120,8 @@ class _Executor(BasePoolExecutor):  # type: ignore[misc]  # the library has no t
 
 
 class _Every(BaseTrigger):  # type: ignore[misc]
-    """Missed turns are not listed: of a clock that jumps ahead by years, as one that begins in 1970, there are millions."""
+    """Missed turns are not listed: of a clock that jumps ahead by years, as one that
+    begins in 1970, there are millions."""
 
     def __init__(self, every: timedelta) -> None:
         self._every = every
@@ -128,7 +134,8 @@ class _Every(BaseTrigger):  # type: ignore[misc]
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
-    """Goes on after whatever its own thread fails at, and as before if the clock is set back."""
+    """Goes on after whatever its own thread fails at, and as before if the clock is set
+    back."""
 
     def __init__(
         self,
@@ -157,14 +164,16 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
 
 
 def _move(job: Job, at: datetime) -> None:
-    """Its next turn is then. There is none any more once the scheduler was shut down."""
+    """Its next turn is then. There is none any more once the scheduler was shut
+    down."""
     with contextlib.suppress(JobLookupError):
         job.modify(next_run_time=at)
 
 
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Threads that run already. One that cannot be started when it is needed leaves its work behind in the queue, to be done
-    beside the next turn of the same task. Raises RuntimeError."""
+    """Threads that run already. One that cannot be started when it is needed leaves its
+    work behind in the queue, to be done beside the next turn of the same task. Raises
+    RuntimeError."""
     pool, all_run = (
         ThreadPoolExecutor(count, thread_name_prefix="drip"),
         threading.Barrier(count + 1),

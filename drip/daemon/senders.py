@@ -1,7 +1,9 @@
-"""Several processes that hand over, each its share of the contacts, so that rendering and sending use more than one core.
+"""Several processes that hand over, each its share of the contacts, so that rendering
+and sending use more than one core.
 
-Together they are one daemon: they have its number, which is the fencing token, and begin nothing but by its lease. Each has
-connections of its own. What they leave behind when they die is looked after by the daemon, while none of them is at work.
+Together they are one daemon: they have its number, which is the fencing token, and
+begin nothing but by its lease. Each has connections of its own. What they leave behind
+when they die is looked after by the daemon, while none of them is at work.
 """
 
 from __future__ import annotations
@@ -42,11 +44,13 @@ class SharedDispatcher(Dispatcher):
     senders: Senders = field(kw_only=True)
 
     def store(self) -> None:
-        """Has the processes store what they could not store before. Raises what one of them ran into."""
+        """Has the processes store what they could not store before. Raises what one of
+        them ran into."""
         self.senders.store()
 
     def hand_over(self, campaign_set: CampaignSet) -> DispatchResult:
-        """Has all of them hand over for a while. Raises LeaseLost, DripError and Shortage for what one of them ran into."""
+        """Has all of them hand over for a while. Raises LeaseLost, DripError and
+        Shortage for what one of them ran into."""
         self.meet_servers()
         with self.database.read() as connection:
             if not outbox.channels_waiting(connection, self.clock(), self.share):
@@ -55,7 +59,8 @@ class SharedDispatcher(Dispatcher):
 
 
 class Senders:
-    """The processes, started when there is something to do for the first time. `clock` has to be one that can be pickled."""
+    """The processes, started when there is something to do for the first time. `clock`
+    has to be one that can be pickled."""
 
     def __init__(
         self,
@@ -68,7 +73,8 @@ class Senders:
         self._running: list[tuple[SpawnProcess, Pipe]] = []
 
     def hand_over(self, number: int, stop: Callable[[], bool]) -> DispatchResult:
-        """Has all hand over as the daemon of this number, waits for all, and counts together what they did."""
+        """Has all hand over as the daemon of this number, waits for all, and counts
+        together what they did."""
         self.start()
         return self._ask(number, stop)
 
@@ -101,7 +107,8 @@ class Senders:
                     )
                 )
         failed = [each for each in answers if isinstance(each, Exception)]
-        # Who lacks something or waits for the database goes on: it may know of ends that it could not store.
+        # Who lacks something or waits for the database goes on: it may know of ends
+        # that it could not store.
         if (
             told
             or died
@@ -120,7 +127,8 @@ class Senders:
         return total
 
     def close(self) -> None:
-        """Ends the processes once they have finished what is in flight. May be called twice."""
+        """Ends the processes once they have finished what is in flight. May be called
+        twice."""
         self._tell_to_stop()
         for process, pipe in self._running:
             process.join()
@@ -133,7 +141,8 @@ class Senders:
                 pipe.send(STOP)
 
     def start(self) -> None:
-        """Has the processes running and ready, if they are not. Raises what one of them ran into, and OSError."""
+        """Has the processes running and ready, if they are not. Raises what one of them
+        ran into, and OSError."""
         if self._running:
             return
         try:
@@ -170,7 +179,8 @@ def _send(
     share: tuple[int, int],
     pipe: Pipe,
 ) -> None:
-    """A process that hands over a share, until it is told to stop or whoever started it has gone."""
+    """A process that hands over a share, until it is told to stop or whoever started it
+    has gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     unhurried()
@@ -201,7 +211,8 @@ def _send(
 
 
 def _received(pipe: Pipe) -> int | None:
-    """What to do next: the number of the daemon to hand over as, or one of the other orders."""
+    """What to do next: the number of the daemon to hand over as, or one of the other
+    orders."""
     try:
         order: int | None = pipe.recv()
     except EOFError:
@@ -229,7 +240,8 @@ def _answer(
 
 
 def _known(error: Exception) -> Exception:
-    """As it is raised and told by the daemon, whatever it was: not everything goes through a pipe."""
+    """As it is raised and told by the daemon, whatever it was: not everything goes
+    through a pipe."""
     if isinstance(error, LeaseLost | DripError):
         return error
     return shortage(error) or RuntimeError(words(error)[0])

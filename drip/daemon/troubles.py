@@ -1,4 +1,5 @@
-"""What keeps the daemon from its work: said once, kept for `drip status` and whoever is told, over by itself."""
+"""What keeps the daemon from its work: said once, kept for `drip status` and whoever is
+told, over by itself."""
 
 from __future__ import annotations
 
@@ -19,14 +20,16 @@ log = logging.getLogger("drip.daemon")
 
 
 class Troubles:
-    """Threads may share it. What the database does not take now it gets once it does."""
+    """Threads may share it. What the database does not take now it gets once it
+    does."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
         self._lock = threading.Lock()
         self._told: set[tuple[str, str]] = set()
         self._unkept: dict[tuple[str, str], tuple[str, datetime]] = {}
-        # Whether the last beat went well; the database may know of troubles of an earlier daemon.
+        # Whether the last beat went well; the database may know of troubles of an
+        # earlier daemon.
         self.none = False
 
     def tell(self, sentence: str, help: str, action: str, about: str = "") -> None:
@@ -39,7 +42,8 @@ class Troubles:
     def keep(
         self, number: int, sentence: str, help: str, action: str, about: str = ""
     ) -> None:
-        """Keeps an alarm, and for the daemon of this number (0: none) what keeps messages from leaving."""
+        """Keeps an alarm, and for the daemon of this number (0: none) what keeps
+        messages from leaving."""
         with self._lock:
             self._unkept.setdefault(
                 (action, about), (with_remedy(sentence, help), self._clock())
@@ -50,14 +54,16 @@ class Troubles:
                         control.report(connection, number, sentence)
                     self._raise(connection)
             except Exception:
-                # The database may be what is in trouble. It stands in the log, and is kept later.
+                # The database may be what is in trouble. It stands in the log, and is
+                # kept later.
                 return
             self._unkept.clear()
 
     def over(
         self, about: Collection[str] | None = None, but: Collection[str] = ()
     ) -> None:
-        """What was kept is so no more; `about` None is everything. What could not be kept meanwhile is told of all the same."""
+        """What was kept is so no more; `about` None is everything. What could not be
+        kept meanwhile is told of all the same."""
         with self._lock:
             with self._database.write() as connection:
                 self._raise(connection)

@@ -1,4 +1,5 @@
-"""Tells other programs what happened: each webhook in order, each thing until it is taken (at least once)."""
+"""Tells other programs what happened: each webhook in order, each thing until it is
+taken (at least once)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ log = logging.getLogger("drip.daemon")
 
 @dataclass
 class _Wait:
-    """One that did not take what it was told: how often in a row, and when it is tried again."""
+    """One that did not take what it was told: how often in a row, and when it is tried
+    again."""
 
     failures: int
     until: datetime
@@ -46,7 +48,8 @@ class WebhookSender:
         self._waiting: dict[str, _Wait] = {}
 
     def deliver(self, workspace: Workspace) -> None:
-        """Posts what each webhook of the settings was not told of yet. Raises what nobody foresaw, once the others were told."""
+        """Posts what each webhook of the settings was not told of yet. Raises what
+        nobody foresaw, once the others were told."""
         hooks = workspace.settings.webhooks
         with self._database.read() as connection:
             name, known = (
@@ -95,7 +98,8 @@ class WebhookSender:
             self._wait(hook, str(error))
 
     def _post(self, hook: Webhook, secret: str, workspace: str, notice: Notice) -> None:
-        """Raises TransportDown if it has to be told again. What it will never take is said in the log, and is over."""
+        """Raises TransportDown if it has to be told again. What it will never take is
+        said in the log, and is over."""
         told = {
             "type": notice.kind,
             "timestamp": notice.at.isoformat(),

@@ -1,6 +1,8 @@
-"""What other programs post: events and contacts, single or in batches, and codes that were redeemed.
+"""What other programs post: events and contacts, single or in batches, and codes that
+were redeemed.
 
-A request that names itself (`Idempotency-Key`) is answered once; a repeat gets the same answer.
+A request that names itself (`Idempotency-Key`) is answered once; a repeat gets the same
+answer.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from drip.importing.redeeming import Redeemed, redeem
 from drip.importing.rows import table_of
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey, StoredResponse
-from drip.web.app_state import AppState, whose
+from drip.web.app_state import AppState, state_of, whose
 from drip.web.openapi import DESCRIPTION
 
 MOST = 1_000
@@ -47,12 +49,12 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     """An address that takes JSON by POST from whoever has a token with this scope."""
 
     async def take(request: Request) -> Response:
-        site: AppState = request.app.state.site
+        state = state_of(request)
         try:
-            key = await _key(site, request, scope)
+            key = await _key(state, request, scope)
             body = await request.body()
             data = _data(body) if body or "code" not in request.path_params else {}
-            answer = await _answer(site, request, key, body, data, work)
+            answer = await _answer(state, request, key, body, data, work)
         except RequestRefused as refused:
             return refused.response()
         return Response(answer.body, answer.status, media_type="application/json")
@@ -60,16 +62,16 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     return take
 
 
-async def _key(site: AppState, request: Request, scope: str) -> ApiKey:
+async def _key(state: AppState, request: Request, scope: str) -> ApiKey:
     """Whose token it is. Raises Refused."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     known = (
-        await site.read(lambda connection: api_keys.find(connection, token.strip()))
+        await state.read(lambda connection: api_keys.find(connection, token.strip()))
         if token
         else None
     )
     if kind.lower() != "bearer" or known is None:
-        if not site.wrong_tokens.spend(whose(request)):
+        if not state.wrong_tokens.spend(whose(request)):
             raise RequestRefused(
                 429,
                 "There were too many wrong tokens from your address.",
@@ -86,7 +88,7 @@ async def _key(site: AppState, request: Request, scope: str) -> ApiKey:
             f"This token is not good for {scope}.",
             f"make one with `drip keys add NAME --scope {scope}`",
         )
-    if not site.requests.spend(known.name):
+    if not state.requests.spend(known.name):
         raise RequestRefused(
             429,
             "There were too many requests with this token.",
@@ -103,7 +105,7 @@ def _data(body: bytes) -> Any:
 
 
 async def _answer(
-    site: AppState, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
+    state: AppState, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
 ) -> StoredResponse:
     """What is answered, now or when the same was asked before. Raises Refused."""
     name = request.headers.get("idempotency-key")
@@ -124,53 +126,55 @@ async def _answer(
                     "give each request its own",
                 )
             return before
-        status, told = work(connection, site, given)
+        status, told = work(connection, state, given)
         answer = StoredResponse(asked, status, json.dumps(told, ensure_ascii=False))
         if name:
-            now = site.clock()
+            now = state.clock()
             api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
             api_keys.remember(connection, key, name, answer, now)
         return answer
 
-    return await site.writer.do(take)
+    return await state.writer.do(take)
 
 
 # --- what there is
 
 
 def events(
-    connection: Connection, site: AppState, given: Any
+    connection: Connection, state: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Events: of a contact each, now unless they say when."""
-    now = site.clock().isoformat()
+    now = state.clock().isoformat()
     items = [
         {"at": now, **each} if isinstance(each, dict) else each
         for each in _items(given["data"], "events")
     ]
-    return _told(take_event_rows, connection, site, items, given["scopes"])
+    return _told(take_event_rows, connection, state, items, given["scopes"])
 
 
 def contacts(
-    connection: Connection, site: AppState, given: Any
+    connection: Connection, state: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
     def take(
         connection: Connection, settings: Any, table: Any, scopes: Any
     ) -> ImportReport:
-        return take_contacts(connection, settings, table, "API", site.clock(), scopes)
+        return take_contacts(connection, settings, table, "API", state.clock(), scopes)
 
     return _told(
-        take, connection, site, _items(given["data"], "contacts"), given["scopes"]
+        take, connection, state, _items(given["data"], "contacts"), given["scopes"]
     )
 
 
 def coupon(
-    connection: Connection, site: AppState, given: Any
+    connection: Connection, state: AppState, given: Any
 ) -> tuple[int, dict[str, Any]]:
     """Redeems a code, once."""
     try:
-        done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
+        done: Redeemed = redeem(
+            connection, state.settings, given["code"], state.clock()
+        )
     except DripError as error:
         raise RequestRefused(409, error.sentence, error.help or "") from None
     return 200, {
@@ -201,13 +205,14 @@ def _items(data: Any, name: str) -> list[Any]:
 def _told(
     take: Callable[..., ImportReport],
     connection: Connection,
-    site: AppState,
+    state: AppState,
     items: list[Any],
     scopes: frozenset[str],
 ) -> tuple[int, dict[str, Any]]:
-    """What became of each: the good ones are stored, the others named by their place in the request."""
+    """What became of each: the good ones are stored, the others named by their place in
+    the request."""
     try:
-        report = take(connection, site.settings, table_of(items), scopes)
+        report = take(connection, state.settings, table_of(items), scopes)
     except DripError as error:
         raise RequestRefused(
             422, error.sentence.replace("The file has", "None of them has"), ""

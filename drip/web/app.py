@@ -1,4 +1,5 @@
-"""The application: which address leads where, and what a visitor sees when something fails."""
+"""The application: which address leads where, and what a visitor sees when something
+fails."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Scope
 from drip.core.shortage import shortage
 from drip.storage.base.database import Database
 from drip.web import api, hooks, recipients, redirects
-from drip.web.app_state import HERE, AppState
+from drip.web.app_state import HERE, AppState, state_of
 from drip.web.guard import RequestGuard
 from drip.worker.worker import MESSAGES, Limits, Worker
 from drip.workspace import Workspace
@@ -37,9 +38,9 @@ def make_app(
     passed_s: Callable[[], float],
     messages: Limits = MESSAGES,
 ) -> Starlette:
-    """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing one may take. Raises DripError if its
-    files cannot be read."""
-    site = AppState(workspace, database, clock, passed_s)
+    """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing
+    one may take. Raises DripError if its files cannot be read."""
+    state = AppState(workspace, database, clock, passed_s)
     views = Worker(
         "The message", workspace.root, workspace.environment, passed_s, messages
     )
@@ -47,11 +48,11 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with anyio.create_task_group() as beside:
-            beside.start_soon(site.keep_fresh)
+            beside.start_soon(state.keep_fresh)
             yield
             beside.cancel_scope.cancel()
         views.close()
-        site.writer.close()
+        state.writer.close()
 
     routes = [
         Route("/unsubscribe/{token}", recipients.unsubscribe, methods=BOTH),
@@ -85,13 +86,13 @@ def make_app(
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
-    app.state.site, app.state.views = site, views
+    app.state.app_state, app.state.views = state, views
     return app
 
 
 async def _style(request: Request) -> Response:
-    site: AppState = request.app.state.site
-    return Response(site.style, media_type="text/css", headers=FOR_LONG)
+    state = state_of(request)
+    return Response(state.style, media_type="text/css", headers=FOR_LONG)
 
 
 async def _script(request: Request) -> Response:
@@ -104,9 +105,10 @@ async def _script(request: Request) -> Response:
 
 
 async def _health(request: Request) -> Response:
-    """For load balancers: 503 with a sentence for whatever does not go well, among what is done again and again too."""
-    site: AppState = request.app.state.site
-    troubles = site.troubles()
+    """For load balancers: 503 with a sentence for whatever does not go well, among what
+    is done again and again too."""
+    state = state_of(request)
+    troubles = state.troubles()
     return PlainTextResponse(
         "\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200
     )
@@ -115,17 +117,17 @@ async def _health(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """What there is not, and what may not be asked so."""
     assert isinstance(error, HTTPException)
-    site: AppState = request.app.state.site
+    state = state_of(request)
     if error.status_code == 404:
-        return site.page("gone.html", site.language(request), 404)
+        return state.page("gone.html", state.language(request), 404)
     return PlainTextResponse(
         f"{error.detail}\n", error.status_code, headers=error.headers
     )
 
 
 def told_where(scope: Scope, error: Exception) -> None:
-    """Tells the log which page failed, and of what kind the failure was: its words can be about people. What the machine lacks is
-    about nobody."""
+    """Tells the log which page failed, and of what kind the failure was: its words can
+    be about people. What the machine lacks is about nobody."""
     where = getattr(scope.get("route"), "path", "a page")
     log.error(
         "%s failed: %s",
@@ -136,13 +138,15 @@ def told_where(scope: Scope, error: Exception) -> None:
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
+    """Nothing of what failed is shown to a visitor; the log has which page it was,
+    without names, addresses or tokens."""
     told_where(scope, error)
-    site: AppState = scope["app"].state.site
     request = Request(scope)
-    return site.page("failed.html", site.language(request), status_of(error))
+    state = state_of(request)
+    return state.page("failed.html", state.language(request), status_of(error))
 
 
 def status_of(error: Exception) -> int:
-    """Of the answer to whoever asked: it is worth another try where something was lacking for a moment."""
+    """Of the answer to whoever asked: it is worth another try where something was
+    lacking for a moment."""
     return 503 if shortage(error) else 500

@@ -1,4 +1,5 @@
-"""One workspace as its pages know it: the files in force, the database, the clock; how a page is made."""
+"""One workspace as its pages know it: the files in force, the database, the clock; how
+a page is made."""
 
 from __future__ import annotations
 
@@ -39,9 +40,11 @@ from drip.workspace import Workspace
 HERE = Path(__file__).parent
 # Keys of links and files are looked at again after this.
 FRESH_S = 2.0
-# `/health` tells of what last went well so long ago. Opening the campaigns may have to wait for the database's lock.
+# `/health` tells of what last went well so long ago. Opening the campaigns may have to
+# wait for the database's lock.
 KEYS_LATE_S, FILES_LATE_S = 10.0, 90.0
-# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one token: requests. Of one contact: choices.
+# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one
+# token: requests. Of one contact: choices.
 WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS, CHOICES = 60, 10, 20, 6_000, 20
 FETCH_TIMEOUT_S, FETCHING = 10, 4
 log = logging.getLogger("drip.web")
@@ -97,7 +100,8 @@ class AppState:
         self._take(workspace, workspace.providers(fetch))
 
     async def keep_fresh(self) -> None:
-        """Looks after keys, files and the writer again and again, beside the requests. It never ends by itself."""
+        """Looks after keys, files and the writer again and again, beside the requests.
+        It never ends by itself."""
         async with anyio.create_task_group() as beside:
             beside.start_soon(
                 self._repeat, self._keys_looked_at, _in_own_thread(self._look_at_keys)
@@ -121,7 +125,8 @@ class AppState:
             self._keys = link_keys(connection)
 
     def _look_at_files(self) -> None:
-        """Reads the files again where one has changed. Those with an error leave the last good ones in force, and are read again."""
+        """Reads the files again where one has changed. Those with an error leave the
+        last good ones in force, and are read again."""
         seen = self.workspace.fingerprint()
         if seen == self._seen:
             self._told = ""
@@ -142,9 +147,11 @@ class AppState:
         self._seen, self._told = seen, ""
 
     def troubles(self) -> list[str]:
-        """What keeps the pages from being well, in sentences. They hold nothing that may not be shown to everybody.
+        """What keeps the pages from being well, in sentences. They hold nothing that
+        may not be shown to everybody.
 
-        Nothing is asked for it: whoever wants to know has an answer, however busy threads and database are.
+        Nothing is asked for it: whoever wants to know has an answer, however busy
+        threads and database are.
         """
         lates = [
             task.late
@@ -162,12 +169,14 @@ class AppState:
         return self.workspace.settings
 
     def link(self, token: str, *purposes: str) -> Link | None:
-        """The link that a token stands for, if it is ours and for one of these purposes."""
+        """The link that a token stands for, if it is ours and for one of these
+        purposes."""
         link = verify(token, self._keys) if len(token) < 1000 else None
         return link if link and link.purpose in purposes else None
 
     def data_link(self, token: str) -> Link | None:
-        """The link to somebody's data that a token stands for, over or not. A newer key ends it, whatever becomes of the old one."""
+        """The link to somebody's data that a token stands for, over or not. A newer key
+        ends it, whatever becomes of the old one."""
         newest = dict(list(self._keys.items())[-1:])
         link = verify(token, newest) if len(token) < 1000 else None
         return link if link and link.purpose == OWN_DATA else None
@@ -182,7 +191,8 @@ class AppState:
         return await run_sync(look)
 
     def forget(self, person: Contact) -> None:
-        """Erases a person, under every key that has the same e-mail address: whoever reads its mail has shown that."""
+        """Erases a person, under every key that has the same e-mail address: whoever
+        reads its mail has shown that."""
         now = self.clock()
         with self.database.read() as connection:
             others = erasing.same_address(connection, person)
@@ -198,7 +208,8 @@ class AppState:
             )
 
     def language(self, request: Request, locale: str | None = None) -> str:
-        """The reader's: that of the contact, else the browser's, else the workspace's."""
+        """The reader's: that of the contact, else the browser's, else the
+        workspace's."""
         return language_for(
             locale,
             accepted=request.headers.get("accept-language", ""),
@@ -229,7 +240,8 @@ class AppState:
         return self._pages[language].get_template(name).render(shared | values)
 
     def _take(self, fresh: Workspace, providers: Mapping[str, Provider]) -> None:
-        """These files are in force from here on, or none of them. Raises DripError and Shortage."""
+        """These files are in force from here on, or none of them. Raises DripError and
+        Shortage."""
         campaign_set, sheet = (
             fresh.campaign_set(self.database, self.clock()),
             (HERE / "static" / "pages.css").read_text("utf-8"),
@@ -242,9 +254,16 @@ class AppState:
         accent = self.settings.colour
         above = max("#ffffff", "#000000", key=lambda each: contrast(accent, each))
         colours = f":root {{ --accent: {accent}; --on-accent: {above}; }}\n"
-        # The style sheet, in the business' colour; another one has another address, so that it can be kept for long.
+        # The style sheet, in the business' colour; another one has another address, so
+        # that it can be kept for long.
         self.style = colours + sheet
         self.style_address = f"/static/pages.css?{digest(self.style)}"
+
+
+def state_of(request: Request) -> AppState:
+    """The workspace whose page is asked for."""
+    state: AppState = request.app.state.app_state
+    return state
 
 
 def _in_own_thread(look: Callable[[], None]) -> Callable[[], Awaitable[None]]:
@@ -294,7 +313,8 @@ def whose(request: Request) -> str:
 
 
 async def form_of(request: Request, most: int = 10) -> list[tuple[str, str]]:
-    """A form's fields in their order, without what no database holds: NUL, and half a character of UTF-16."""
+    """A form's fields in their order, without what no database holds: NUL, and half a
+    character of UTF-16."""
     found = await request.form(max_files=0, max_fields=most)
     return [
         (_clean(name), _clean(value))

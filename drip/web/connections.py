@@ -1,4 +1,5 @@
-"""The open connections of one server: how many there may be, and which one is closed for a new one."""
+"""The open connections of one server: how many there may be, and which one is closed
+for a new one."""
 
 from __future__ import annotations
 
@@ -7,18 +8,21 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol
 
-# One address that keeps us waiting by so many, a share of all, makes room first, if all places are taken.
+# One address that keeps us waiting by so many, a share of all, makes room first, if all
+# places are taken.
 SHARE, LEAST_SHARE = 1 / 8, 32
-# Whoever has kept us waiting for less is spared where somebody has for longer. Where unfinished bodies have taken nearly all places,
-# a visitor who has only just come would go before them; and many come at once where we stood still for a moment.
+# Whoever has kept us waiting for less is spared where somebody has for longer. Where
+# unfinished bodies have taken nearly all places, a visitor who has only just come would
+# go before them; and many come at once where we stood still for a moment.
 SPARED_S = 1.0
-# Bodies of requests that are not answered yet: together, and of one connection (a body has 2 MB at most, and others may wait
-# behind it).
+# Bodies of requests that are not answered yet: together, and of one connection (a body
+# has 2 MB at most, and others may wait behind it).
 BODIES_BYTES, OWN_BODIES_BYTES = 32 * 1024 * 1024, 4 * 1024 * 1024
 
 
 class Phase(Enum):
-    """What a connection waits for. Where the other side keeps us waiting, one is closed for a new one, in this order."""
+    """What a connection waits for. Where the other side keeps us waiting, one is closed
+    for a new one, in this order."""
 
     HEAD = "it has asked for nothing, or not to the end of the head"
     BODY = "the head is complete, the body is not"
@@ -27,8 +31,8 @@ class Phase(Enum):
 
 
 class Connection(Protocol):
-    """As a server's own connections are. `address` is the visitor's, empty where a trusted web server has not named one; it changes
-    in the phase OURS alone."""
+    """As a server's own connections are. `address` is the visitor's, empty where a
+    trusted web server has not named one; it changes in the phase OURS alone."""
 
     address: str
 
@@ -37,7 +41,8 @@ class Connection(Protocol):
 
 
 class _Waiting:
-    """Connections that keep us waiting, and since when; in each phase the one that has done so for longest comes first."""
+    """Connections that keep us waiting, and since when; in each phase the one that has
+    done so for longest comes first."""
 
     def __init__(self) -> None:
         self._of: dict[Phase, dict[Connection, float]] = {
@@ -72,7 +77,8 @@ class _Waiting:
 
 
 class _Counts:
-    """How many there are of each name, counted one by one; and of which there are most."""
+    """How many there are of each name, counted one by one; and of which there are
+    most."""
 
     def __init__(self) -> None:
         self._names: defaultdict[int, dict[str, None]] = defaultdict(dict)
@@ -91,8 +97,8 @@ class _Counts:
 
 
 class Connections:
-    """At most `most`. When there are so many one is closed for a new one; each step takes the same time however many there are.
-    `passed_s` is a stopwatch."""
+    """At most `most`. When there are so many one is closed for a new one; each step
+    takes the same time however many there are. `passed_s` is a stopwatch."""
 
     def __init__(self, most: int, passed_s: Callable[[], float]) -> None:
         self._most, self._passed_s = most, passed_s
@@ -110,12 +116,13 @@ class Connections:
         return len(self._phases)
 
     def is_stuck(self) -> bool:
-        """Whether all places are taken, and by nobody who could be closed for a new one."""
+        """Whether all places are taken, and by nobody who could be closed for a new
+        one."""
         return len(self._phases) >= self._most and self._waiting.longest() is None
 
     def enter(self, connection: Connection) -> None:
-        """It has a place; another connection is closed for it if there is none left. It cannot be closed for others itself
-        before it has `move`d."""
+        """It has a place; another connection is closed for it if there is none left. It
+        cannot be closed for others itself before it has `move`d."""
         if len(self._phases) >= self._most and (leaves := self._next_to_go()):
             leaves.cut()
         self._phases[connection] = Phase.OURS
@@ -153,8 +160,9 @@ class Connections:
         self.let_go(connection)
 
     def hold(self, connection: Connection, count: int) -> None:
-        """So many bytes more of its body are in memory. If that is too much of all, the connection whose body has been
-        unfinished for longest is closed; if there is none, or it is too much of one, that one. Of one that was closed nothing counts
+        """So many bytes more of its body are in memory. If that is too much of all, the
+        connection whose body has been unfinished for longest is closed; if there is
+        none, or it is too much of one, that one. Of one that was closed nothing counts
         any more."""
         if connection not in self._phases:
             return

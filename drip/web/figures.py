@@ -1,4 +1,5 @@
-"""The daemon's figures for Prometheus, and whether what it does again and again goes well: an application of its own."""
+"""The daemon's figures for Prometheus, and whether what it does again and again goes
+well: an application of its own."""
 
 from __future__ import annotations
 

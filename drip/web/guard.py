@@ -1,4 +1,5 @@
-"""What stands before every page: header fields that protect whoever reads it, the most a body may have, floods."""
+"""What stands before every page: header fields that protect whoever reads it, the most
+a body may have, floods."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Nothing but our own files; nobody may put a page into a frame. Links hold what they are good for, so no page is told of them.
+# Nothing but our own files; nobody may put a page into a frame. Links hold what they
+# are good for, so no page is told of them.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -36,8 +38,9 @@ class TooLarge(Exception):
 
 
 class RequestGuard:
-    """ASGI middleware: `headers` on every answer that does not have its own, 413 for a body that is too large, and what `failed`
-    answers where something went wrong: nothing of it gets any further, neither to the visitor nor into the server's log."""
+    """ASGI middleware: `headers` on every answer that does not have its own, 413 for a
+    body that is too large, and what `failed` answers where something went wrong:
+    nothing of it gets any further, neither to the visitor nor into the server's log."""
 
     def __init__(
         self,
@@ -51,7 +54,8 @@ class RequestGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # A redirect to the address without the slash would follow whatever the request says that our name is.
+        # A redirect to the address without the slash would follow whatever the request
+        # says that our name is.
         scope["path"] = scope["path"].rstrip("/") or "/"
         most = LARGE_BODY_BYTES if scope["path"].startswith(LARGE) else BODY_BYTES
         read, begun = 0, False
@@ -94,7 +98,8 @@ class RequestGuard:
 
 
 class Limit:
-    """So many of something for each key in a time, and a burst of as many at once (a token bucket). For one process."""
+    """So many of something for each key in a time, and a burst of as many at once (a
+    token bucket). For one process."""
 
     def __init__(self, most: int, in_s: float, passed_s: Callable[[], float]) -> None:
         self._most, self._per_s, self._passed_s = most, most / in_s, passed_s

@@ -11,32 +11,36 @@ from starlette.responses import PlainTextResponse, Response
 from drip.engine.feedback import Feedback
 from drip.errors import DripError
 from drip.inbound.providers import Forged, Posted
-from drip.web.app_state import AppState, whose
+from drip.web.app_state import state_of, whose
 
 log = logging.getLogger("drip.web")
 
 
 async def take(request: Request) -> Response:
-    """Takes in what a provider posts: 204 once it is stored, 403 for a wrong signature, 400 for what cannot be read.
+    """Takes in what a provider posts: 204 once it is stored, 403 for a wrong signature,
+    400 for what cannot be read.
 
     Anything else than 2xx has the provider try again, which changes nothing.
     """
-    site: AppState = request.app.state.site
+    state = state_of(request)
     name = request.path_params["provider"]
-    provider = site.providers.get(name)
+    provider = state.providers.get(name)
     if provider is None:
         return PlainTextResponse("No such provider is set up.\n", 404)
     who = whose(request)
-    if site.wrong_tokens.spent(who):
+    if state.wrong_tokens.spent(who):
         return PlainTextResponse(
             "Too many requests.\n", 429, headers={"Retry-After": "60"}
         )
     posted = Posted(dict(request.headers), await request.body())
     try:
-        # A certificate may have to be fetched: whoever has that done in vain holds up nobody but other providers.
-        events = await run_sync(provider.events, posted, site.clock(), limiter=site.few)
+        # A certificate may have to be fetched: whoever has that done in vain holds up
+        # nobody but other providers.
+        events = await run_sync(
+            provider.events, posted, state.clock(), limiter=state.few
+        )
     except Forged:
-        site.wrong_tokens.spend(who)
+        state.wrong_tokens.spend(who)
         log.warning(
             "What came as from %s is not signed by it.",
             name,
@@ -55,7 +59,7 @@ async def take(request: Request) -> Response:
         return PlainTextResponse("Try again.\n", 503)
 
     def store() -> None:
-        feedback = Feedback(site.database, site.clock())
+        feedback = Feedback(state.database, state.clock())
         for event in events:
             feedback.take([event.finding], event.source)
 

@@ -1,4 +1,5 @@
-"""One connection: uvicorn's protocol, with an end to everything that the other side could draw out."""
+"""One connection: uvicorn's protocol, with an end to everything that the other side
+could draw out."""
 
 from __future__ import annotations
 
@@ -21,10 +22,12 @@ from drip.web.visitors import customer
 
 # A head is complete in this time, and has no more bytes and fields.
 HEAD_S, HEAD_BYTES, FIELDS = 10.0, 64 * 1024, 100
-# A body comes, and an answer is taken, at this speed at least; each may stop for so long.
+# A body comes, and an answer is taken, at this speed at least; each may stop for so
+# long.
 LEAST_BYTES_PER_S, GRACE_S = 1024, 10.0
-# An idle connection stays open for so long; that of a web server before us longer than such servers keep theirs (Nginx 60 s), so
-# that a request hardly ever meets a connection which is just being closed.
+# An idle connection stays open for so long; that of a web server before us longer than
+# such servers keep theirs (Nginx 60 s), so that a request hardly ever meets a
+# connection which is just being closed.
 KEEP_ALIVE_S, PROXY_KEEP_ALIVE_S = 5.0, 75.0
 # For what is left of an answer when the server ends.
 HURRY_S = 2.0
@@ -47,8 +50,9 @@ class Unacceptable(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """`client` is the address of its other side. If that is one of the trusted `proxies`, the connection belongs to nobody while
-    it asks for nothing, and then to the visitor whom that one names. `look` has to be called every second."""
+    """`client` is the address of its other side. If that is one of the trusted
+    `proxies`, the connection belongs to nobody while it asks for nothing, and then to
+    the visitor whom that one names. `look` has to be called every second."""
 
     def __init__(
         self,
@@ -77,7 +81,8 @@ class Protocol(HttpToolsProtocol):
             Phase.OURS: math.inf,
         }
         self._phase, self._until = Phase.OURS, math.inf
-        # Of the request that is being read: bytes in all and of its body; whether its first byte came, and its head to the end.
+        # Of the request that is being read: bytes in all and of its body; whether its
+        # first byte came, and its head to the end.
         self._read = self._body = 0
         self._begun = self._headed = self._upgrade = False
         # Of our answers, what the other side has not taken yet: as of the last look.
@@ -123,7 +128,8 @@ class Protocol(HttpToolsProtocol):
             self.cut()
 
     def hurry(self) -> None:
-        """The server ends: who has not asked to the end is not waited for, and who takes an answer slowly not for long."""
+        """The server ends: who has not asked to the end is not waited for, and who
+        takes an answer slowly not for long."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self.cut()
         elif self._phase is Phase.ANSWER:
@@ -193,8 +199,9 @@ class Protocol(HttpToolsProtocol):
             self._parse(part[upgrade.args[0] :])
 
     def _pass_over_upgrade(self) -> None:
-        """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it had not asked for more (RFC 9110, section
-        7.8), and has its body, which the parser takes for the other protocol's."""
+        """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it
+        had not asked for more (RFC 9110, section 7.8), and has its body, which the
+        parser takes for the other protocol's."""
         head = [
             b"%s %s HTTP/%s"
             % (
@@ -208,7 +215,8 @@ class Protocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
 
     def _measure(self) -> None:
-        """Raises Unacceptable where a head, or what stands around the parts of a body and after it, is too large."""
+        """Raises Unacceptable where a head, or what stands around the parts of a body
+        and after it, is too large."""
         if self._read - self._body > HEAD_BYTES + self._body:
             raise Unacceptable(400 if self._headed else 431)
 
@@ -236,7 +244,8 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What follows a body in chunks could change what was decided by the head (RFC 9110, section 6.5.1).
+        # What follows a body in chunks could change what was decided by the head (RFC
+        # 9110, section 6.5.1).
         if self._headed:
             return
         if len(self.headers) >= FIELDS:
@@ -285,5 +294,6 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete:
             self._all.let_go(self)
-        # What was written lies in the loop's hands until its next turn, and must not be cut off before.
+        # What was written lies in the loop's hands until its next turn, and must not be
+        # cut off before.
         self.loop.call_soon(self._settle)

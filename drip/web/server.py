@@ -1,4 +1,5 @@
-"""An application on a port, in a thread. Connections are taken here, so that there are never more than there may be."""
+"""An application on a port, in a thread. Connections are taken here, so that there are
+never more than there may be."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ from drip.web.connections import Connections
 from drip.web.protocol import Protocol
 from drip.web.visitors import networks, plain
 
-# Who waits for a place waits in the kernel: so many, as far as it allows (net.core.somaxconn). Whoever finds that full is told
-# nothing and tries again after one second and three more: in the load test, with 1,024, some waited for five.
+# Who waits for a place waits in the kernel: so many, as far as it allows
+# (net.core.somaxconn). Whoever finds that full is told nothing and tries again after
+# one second and three more: in the load test, with 1,024, some waited for five.
 BACKLOG = 4_096
-# The share of all places that is taken in before others have their turn. What a new one says is read some four turns later, and it must
-# not have been closed for newer ones by then; and with the daemon in the same process there are some 200 turns a second.
+# The share of all places that is taken in before others have their turn. What a new one
+# says is read some four turns later, and it must not have been closed for newer ones by
+# then; and with the daemon in the same process there are some 200 turns a second.
 AT_ONCE = 1 / 16
 # When it is tried again after nobody could be let in, and connections are looked at.
 AGAIN_S, LOOK_S = 0.05, 1.0
@@ -59,8 +62,9 @@ def serving(
     behind: str = "127.0.0.1",
     most: int = MOST_CONNECTIONS,
 ) -> Iterator[None]:
-    """Meanwhile, in a thread, over `most` connections at once; requests that are under way at the end are answered. `behind` is
-    the address of the web server whose word about where requests come from is taken. Raises Shortage if there is no thread."""
+    """Meanwhile, in a thread, over `most` connections at once; requests that are under
+    way at the end are answered. `behind` is the address of the web server whose word
+    about where requests come from is taken. Raises Shortage if there is no thread."""
     proxies = ProxyHeadersMiddleware(app, [str(each) for each in networks(behind)])
     server = _Server(_config(proxies), listening, proxies, most)
     thread = threading.Thread(
@@ -92,8 +96,9 @@ def _config(app: Any) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Takes connections from `listening` itself. A server of asyncio takes as many at once as the kernel has, before anybody
-    can say that these are too many, and takes none for a second where it lacks files."""
+    """Takes connections from `listening` itself. A server of asyncio takes as many at
+    once as the kernel has, before anybody can say that these are too many, and takes
+    none for a second where it lacks files."""
 
     def __init__(
         self,
@@ -125,7 +130,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
     def _look(self) -> None:
-        """Every second, whatever becomes of it; at each connection, whatever becomes of the others."""
+        """Every second, whatever becomes of it; at each connection, whatever becomes of
+        the others."""
         self._loop.call_later(LOOK_S, self._look)
         for connection in self._all():
             self._loop.call_soon(connection.look)

@@ -1,4 +1,5 @@
-"""Who a visitor is: the address that connects or, where a trusted web server stands in between, the one that it names."""
+"""Who a visitor is: the address that connects or, where a trusted web server stands in
+between, the one that it names."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def _network(text: str) -> Network:
 
 
 def plain(host: str) -> str:
-    """`192.0.2.1` for the `::ffff:192.0.2.1` by which a socket for IPv6 names it (RFC 4291, section 2.5.5.2)."""
+    """`192.0.2.1` for the `::ffff:192.0.2.1` by which a socket for IPv6 names it (RFC
+    4291, section 2.5.5.2)."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -32,7 +34,8 @@ def plain(host: str) -> str:
 
 
 def customer(host: str) -> str:
-    """What floods are counted by: the address, and of IPv6 the network that one customer has (RFC 6177)."""
+    """What floods are counted by: the address, and of IPv6 the network that one
+    customer has (RFC 6177)."""
     try:
         found = ipaddress.ip_address(plain(host).partition("%")[0])
     except ValueError:

@@ -1,4 +1,5 @@
-"""The pages' words in the languages there are: catalogues as translators edit them (`locales/*.po`), read at the start."""
+"""The pages' words in the languages there are: catalogues as translators edit them
+(`locales/*.po`), read at the start."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def own_names() -> dict[str, str]:
 
 
 def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:
-    """The first of these that there is; else the best of an Accept-Language header (RFC 9110 section 12.5.4); else that."""
+    """The first of these that there is; else the best of an Accept-Language header (RFC
+    9110 section 12.5.4); else that."""
     for each in (*wanted, *_accepted(accepted), else_):
         if each and (found := _known(each)):
             return found

@@ -1,7 +1,9 @@
-"""One thread that writes for all requests: those that come at once share a transaction, each with a savepoint of its own.
+"""One thread that writes for all requests: those that come at once share a transaction,
+each with a savepoint of its own.
 
-A commit waits for the disk. Of many that wait together, one commit is enough. Whatever happens to the thread, nobody waits for
-ever, and nobody is told that something is stored that is not.
+A commit waits for the disk. Of many that wait together, one commit is enough. Whatever
+happens to the thread, nobody waits for ever, and nobody is told that something is
+stored that is not.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from drip.engine.repeating import Repeating
 from drip.storage.base.database import Database
 
 MOST_TOGETHER = 100
-# What has not gone well for so long is told by `/health`. A lock is waited for half as long.
+# What has not gone well for so long is told by `/health`. A lock is waited for half as
+# long.
 LATE_S = 60.0
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
@@ -32,7 +35,8 @@ class NotStored(Exception):
 
 
 class Writer:
-    """`await do(work)` runs `work(connection)` in a write transaction; what it returns is in the database by then."""
+    """`await do(work)` runs `work(connection)` in a write transaction; what it returns
+    is in the database by then."""
 
     def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
         self._database = database
@@ -44,8 +48,8 @@ class Writer:
         self._starting = threading.Lock()
 
     async def do(self, work: Callable[[Connection], Result]) -> Result:
-        """Raises whatever `work` raises; nothing of it is stored then, and the others' is. Raises Shortage if there is no thread
-        to be had."""
+        """Raises whatever `work` raises; nothing of it is stored then, and the others'
+        is. Raises Shortage if there is no thread to be had."""
         self._start()
         job = _Job(work, asyncio.get_running_loop())
         self._waiting.put(job)
@@ -70,7 +74,8 @@ class Writer:
         )
 
     async def look(self) -> None:
-        """Tries again what went wrong, so that it is known to go well before the next visitor comes."""
+        """Tries again what went wrong, so that it is known to go well before the next
+        visitor comes."""
         if not self.trouble and not self._storing.error:
             return
         try:

@@ -1,4 +1,5 @@
-"""What a worker is asked: messages as they would be written now, and simulations. Answers are JSON, or HTML as bytes."""
+"""What a worker is asked: messages as they would be written now, and simulations.
+Answers are JSON, or HTML as bytes."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A message, or why there is none: the problems of its campaign's file, or of its template. `version` is that of the files."""
+    """A message, or why there is none: the problems of its campaign's file, or of its
+    template. `version` is that of the files."""
 
     version: str
     message: Message | None
@@ -77,7 +79,8 @@ class Noted(Templates):
 
 
 class Answers:
-    """Reads the files whenever they have changed, and keeps what was compiled and written of this reading.
+    """Reads the files whenever they have changed, and keeps what was compiled and
+    written of this reading.
 
     `note` is told which template is about to be filled in.
     """
@@ -96,7 +99,8 @@ class Answers:
         self._in_force: Workspace | None = None
 
     def look(self) -> None:
-        """Reads the files again if they have changed. Raises DripError if there are none any more."""
+        """Reads the files again if they have changed. Raises DripError if there are
+        none any more."""
         seen = fingerprint_of(self._root, self._environment)
         if seen == self._fingerprint:
             return
@@ -112,7 +116,8 @@ class Answers:
             self._in_force, self._campaign_set = workspace, None
 
     def answer(self, what: str, **about: Any) -> dict[str, Any] | bytes:
-        """One question, about the files as they were at the last look. Raises DripError."""
+        """One question, about the files as they were at the last look. Raises
+        DripError."""
         match what:
             case "steps":
                 return self._steps()
@@ -272,7 +277,8 @@ class Answers:
     # --- what they share
 
     def _sound(self) -> Workspace:
-        """The newest files whose settings could be read. Raises Problems if there are none."""
+        """The newest files whose settings could be read. Raises Problems if there are
+        none."""
         if self._in_force is None:
             self._workspace.settings  # noqa: B018 - raises
         assert self._in_force

@@ -1,4 +1,5 @@
-"""The worker's own side: it confines itself, then answers one question after the other."""
+"""The worker's own side: it confines itself, then answers one question after the
+other."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from drip.process import own_zones, unhurried
 from drip.worker.answers import Answers, out_of_memory
 from drip.worker.frames import FrameKind, packed, receive, send, unpacked
 
-# One that nobody has asked anything for so long gives its memory back; the next is begun when it is needed.
+# One that nobody has asked anything for so long gives its memory back; the next is
+# begun when it is needed.
 IDLE_S = 600
 
 
@@ -51,21 +53,24 @@ def serve(
 
 
 def _confine(memory_bytes: int, nice: int, own_folder: str) -> None:
-    # A group of its own, so that it is ended with all that it began, and Ctrl-C is the server's alone.
+    # A group of its own, so that it is ended with all that it began, and Ctrl-C is the
+    # server's alone.
     os.setpgid(0, 0)
     _end_with_parent()
     os.nice(nice)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     # What is known of people does not lie about in a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Copies of the database lie where whoever ends it clears away; what it begins itself inherits the variable.
+    # Copies of the database lie where whoever ends it clears away; what it begins
+    # itself inherits the variable.
     os.putenv("TMPDIR", own_folder)
     tempfile.tempdir = own_folder
 
 
 def _end_with_parent() -> None:
-    """The kernel ends the group at the moment in which the server has gone, even by SIGKILL and in the middle of anything:
-    it tells by SIGIO that a pipe has closed (fcntl(2), O_ASYNC), and that ends a process which does not expect it."""
+    """The kernel ends the group at the moment in which the server has gone, even by
+    SIGKILL and in the middle of anything: it tells by SIGIO that a pipe has closed
+    (fcntl(2), O_ASYNC), and that ends a process which does not expect it."""
     # Whoever started the server can have ignored or blocked it, which is inherited.
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])

@@ -1,4 +1,5 @@
-"""How a worker and whoever started it talk: frames over a socket, each a kind, a length and so many bytes.
+"""How a worker and whoever started it talk: frames over a socket, each a kind, a length
+and so many bytes.
 
 What a worker says is data and never code (no pickles): it runs what marketers wrote.
 """
@@ -13,7 +14,8 @@ from enum import Enum
 from typing import Any
 
 HEAD = struct.Struct("!cI")
-# Reading JSON holds up a whole process: 0.2 s for the most there may be. HTML comes with its pictures, and is not read.
+# Reading JSON holds up a whole process: 0.2 s for the most there may be. HTML comes
+# with its pictures, and is not read.
 MOST_JSON, MOST_HTML = 16 * 1024 * 1024, 128 * 1024 * 1024
 
 
@@ -48,7 +50,8 @@ def send(pipe: socket.socket, kind: FrameKind, body: bytes = b"") -> None:
 
 
 def receive(take: Callable[[int], bytes]) -> tuple[FrameKind, bytes]:
-    """The next frame; `take` gets so many bytes. Raises Nonsense, and what `take` raises."""
+    """The next frame; `take` gets so many bytes. Raises Nonsense, and what `take`
+    raises."""
     name, length = HEAD.unpack(take(HEAD.size))
     try:
         kind = FrameKind(name)

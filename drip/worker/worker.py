@@ -1,4 +1,5 @@
-"""A worker as the pages know it: asked one thing at a time, given so much time and memory, ended when that is not enough."""
+"""A worker as the pages know it: asked one thing at a time, given so much time and
+memory, ended when that is not enough."""
 
 from __future__ import annotations
 
@@ -31,9 +32,11 @@ log = logging.getLogger("drip.web")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`answer_s` counts from when the files are read, which may take `ready_s` together with the start of the process;
-    `turn_s` is how long others wait until it is their turn. What was ended is not tried again for `rest_s`. `nice` is how far
-    it stands back where processors are short (nice(2)): simulations do, for people wait for messages."""
+    """`answer_s` counts from when the files are read, which may take `ready_s` together
+    with the start of the process; `turn_s` is how long others wait until it is their
+    turn. What was ended is not tried again for `rest_s`. `nice` is how far it stands
+    back where processors are short (nice(2)): simulations do, for people wait for
+    messages."""
 
     answer_s: float
     memory_bytes: int = GB
@@ -43,8 +46,9 @@ class Limits:
     nice: int = 0
 
 
-# One message takes a hundredth of a second, and tenths where its files were changed; a simulation of one contact takes up to
-# some seconds, one of a million contacts minutes and 700 MB (tests/README.md).
+# One message takes a hundredth of a second, and tenths where its files were changed; a
+# simulation of one contact takes up to some seconds, one of a million contacts minutes
+# and 700 MB (tests/README.md).
 MESSAGES = Limits(answer_s=5.0)
 TIMELINES = Limits(answer_s=30.0, nice=5)
 FORECASTS = Limits(answer_s=3_600.0, memory_bytes=4 * GB, nice=10)
@@ -67,9 +71,11 @@ class Failed(Exception):
 
 
 class Worker:
-    """One process, begun when it is needed for the first time, and anew after each that was ended.
+    """One process, begun when it is needed for the first time, and anew after each that
+    was ended.
 
-    `makes` names in sentences what it is asked for, `passed_s` is a stopwatch. `shares`: it may have processes of its own.
+    `makes` names in sentences what it is asked for, `passed_s` is a stopwatch.
+    `shares`: it may have processes of its own.
     """
 
     def __init__(
@@ -96,8 +102,8 @@ class Worker:
         self._closed = False
 
     async def ask(self, what: str, about: Hashable, **more: Any) -> Any:
-        """The answer to one question of `drip.worker.answers`. Raises DripError: the worker's own, Ended, Busy; Shortage; and
-        Failed.
+        """The answer to one question of `drip.worker.answers`. Raises DripError: the
+        worker's own, Ended, Busy; Shortage; and Failed.
 
         `about` is what is not tried again for a while after it had to be ended.
         """
@@ -125,7 +131,8 @@ class Worker:
         try:
             with contextlib.suppress(_Died):
                 return self._answer(question)
-            # By somebody else's hand, or of having had nothing to do for long: once more.
+            # By somebody else's hand, or of having had nothing to do for long: once
+            # more.
             return self._answer(question)
         except Ended as ended:
             log.warning("%s", ended.sentence, extra={"action": "worker-ended"})
@@ -208,7 +215,8 @@ class Worker:
 
 
 class _Process:
-    """One process and the socket to it. `begun`: it has read the files; `noted` is what it said that it is at.
+    """One process and the socket to it. `begun`: it has read the files; `noted` is what
+    it said that it is at.
 
     Raises OSError if the machine cannot begin one now.
     """
@@ -221,7 +229,8 @@ class _Process:
         *,
         daemon: bool,
     ) -> None:
-        # Begun anew, since neither a server's threads nor its database survive being forked.
+        # Begun anew, since neither a server's threads nor its database survive being
+        # forked.
         context = multiprocessing.get_context("spawn")
         with contextlib.ExitStack() as undone:
             self._folder = tempfile.TemporaryDirectory(
@@ -248,7 +257,8 @@ class _Process:
         self.begun, self.noted = False, ""
 
     def ask(self, question: bytes, limits: Limits) -> tuple[FrameKind, Any]:
-        """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
+        """What it answers. Raises TimeoutError, OSError if it has gone, and
+        Nonsense."""
         self.begun, self.noted = False, "the files of the workspace"
         ends = time.monotonic() + limits.ready_s
         self._pipe.settimeout(limits.ready_s)
@@ -274,7 +284,8 @@ class _Process:
                     raise Nonsense
 
     def end(self) -> None:
-        """At once, with all that it began; what it had copied is cleared away. May be called twice, and by two threads."""
+        """At once, with all that it began; what it had copied is cleared away. May be
+        called twice, and by two threads."""
         with self._ending:
             number = self._process.pid
             if self._process.exitcode is None and number:

@@ -20,13 +20,14 @@ from drip.web.app import BOTH, FOR_LONG, status_of, told_where
 from drip.web.app_state import AppState
 from drip.web.dashboard import calendar, campaigns, live, operating, people
 from drip.web.dashboard.entrance import log_in, log_out, staff
-from drip.web.dashboard.state import DashboardState, board_of
+from drip.web.dashboard.state import DashboardState, dashboard_of
 from drip.web.guard import HEADERS, RequestGuard
 from drip.worker.worker import MESSAGES, TIMELINES, Limits
 from drip.workspace import Workspace
 
-# Frames of our own, in which messages are shown. A form has to say which site it comes from, which it does not where
-# nothing at all may be said of it (Fetch standard, "serializing a request origin").
+# Frames of our own, in which messages are shown. A form has to say which site it comes
+# from, which it does not where nothing at all may be said of it (Fetch standard,
+# "serializing a request origin").
 OWN = HEADERS | {
     "Referrer-Policy": "same-origin",
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace(
@@ -44,19 +45,20 @@ def make_dashboard(
     messages: Limits = MESSAGES,
     timelines: Limits = TIMELINES,
 ) -> Starlette:
-    """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and `timelines` are what writing one and
-    simulating one may take. Raises DripError if its files cannot be read."""
-    board = DashboardState(
+    """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and
+    `timelines` are what writing one and simulating one may take. Raises DripError if
+    its files cannot be read."""
+    dashboard = DashboardState(
         AppState(workspace, database, clock, passed_s), messages, timelines
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with anyio.create_task_group() as beside:
-            beside.start_soon(board.site.keep_fresh)
+            beside.start_soon(dashboard.state.keep_fresh)
             yield
             beside.cancel_scope.cancel()
-        board.close()
+        dashboard.close()
 
     routes = [
         Route("/", staff(calendar.calendar)),
@@ -87,17 +89,19 @@ def make_dashboard(
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
-    app.state.board = board
+    app.state.dashboard = dashboard
     return app
 
 
 async def _style(request: Request) -> Response:
-    return Response(board_of(request).style, media_type="text/css", headers=FOR_LONG)
+    return Response(
+        dashboard_of(request).style, media_type="text/css", headers=FOR_LONG
+    )
 
 
 async def _script(request: Request) -> Response:
     return Response(
-        board_of(request).script, media_type="text/javascript", headers=FOR_LONG
+        dashboard_of(request).script, media_type="text/javascript", headers=FOR_LONG
     )
 
 

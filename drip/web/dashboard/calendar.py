@@ -16,7 +16,7 @@ from drip.core.calendar import at_minute, local, zone
 from drip.preview.report import COLOURS
 from drip.storage.reading import pressure
 from drip.storage.reading.pressure import Pressure
-from drip.web.dashboard.state import DashboardState, board_of
+from drip.web.dashboard.state import DashboardState, dashboard_of
 from drip.worker.answers import pressure_rows
 
 PAST = timedelta(days=30)
@@ -24,22 +24,27 @@ HOUR = timedelta(hours=1)
 
 
 async def calendar(request: Request) -> Response:
-    """The calendar of the coming time: how many messages of which campaign leave on which day, and what does not leave."""
-    board = board_of(request)
-    working = await run_sync(board.forecasts.look)
-    newest = board.forecasts.newest
+    """The calendar of the coming time: how many messages of which campaign leave on
+    which day, and what does not leave."""
+    dashboard = dashboard_of(request)
+    working = await run_sync(dashboard.forecasts.look)
+    newest = dashboard.forecasts.newest
     found = newest and newest["calendar"]
-    forecast = found and found | {"campaigns": _campaigns(board, found["campaigns"])}
+    forecast = found and found | {
+        "campaigns": _campaigns(dashboard, found["campaigns"])
+    }
     values = {
         "working": working,
-        "trouble": board.forecasts.trouble,
+        "trouble": dashboard.forecasts.trouble,
         "forecast": forecast,
     }
-    return await board.show(request, "calendar.html", values)
+    return await dashboard.show(request, "calendar.html", values)
 
 
-def _campaigns(board: DashboardState, names: list[str]) -> dict[str, dict[str, str]]:
-    known = board.site.campaign_set.campaigns
+def _campaigns(
+    dashboard: DashboardState, names: list[str]
+) -> dict[str, dict[str, str]]:
+    known = dashboard.state.campaign_set.campaigns
     return {
         name: {
             "title": known[name].title if name in known else name,
@@ -50,21 +55,22 @@ def _campaigns(board: DashboardState, names: list[str]) -> dict[str, dict[str, s
 
 
 async def caps(request: Request) -> Response:
-    """Who displaces whom under the caps and who is at a limit: in the coming time, and in the past, day by day."""
-    board = board_of(request)
-    working, now = await run_sync(board.forecasts.look), board.site.clock()
-    here = zone(board.site.settings.timezone)
+    """Who displaces whom under the caps and who is at a limit: in the coming time, and
+    in the past, day by day."""
+    dashboard = dashboard_of(request)
+    working, now = await run_sync(dashboard.forecasts.look), dashboard.state.clock()
+    here = zone(dashboard.state.settings.timezone)
     start = at_minute(local(now, here).date() - PAST, 0, here)
 
     def look(connection: Connection) -> tuple[Pressure, list[dict[str, Any]]]:
         days = _by_day(pressure.stretches(connection, start, now, HOUR), here)
         return pressure.pressure(connection, start, now), days
 
-    past, days = await board.site.read(look)
-    newest = board.forecasts.newest
+    past, days = await dashboard.state.read(look)
+    newest = dashboard.forecasts.newest
     values = {
         "working": working,
-        "trouble": board.forecasts.trouble,
+        "trouble": dashboard.forecasts.trouble,
         "days": days,
         "past": pressure_rows(past),
         "coming": newest["pressure"] if newest else None,
@@ -75,14 +81,15 @@ async def caps(request: Request) -> Response:
                 "name": each.name,
                 "text": each.text,
             }
-            for each in board.site.settings.caps
+            for each in dashboard.state.settings.caps
         ],
     }
-    return await board.show(request, "caps.html", values)
+    return await dashboard.show(request, "caps.html", values)
 
 
 def _by_day(hours: list[pressure.Stretch], here: ZoneInfo) -> list[dict[str, Any]]:
-    """The hours of each day of the wall clock together, of which there are not always 24."""
+    """The hours of each day of the wall clock together, of which there are not always
+    24."""
     days: dict[date, Counter[str]] = defaultdict(Counter)
     for each in hours:
         days[local(each.start, here).date()].update(

@@ -1,4 +1,5 @@
-"""Campaigns: their steps as a picture, the people at each, what came of them; and held ones."""
+"""Campaigns: their steps as a picture, the people at each, what came of them; and held
+ones."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from drip.storage.operating.control import Hold
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
 from drip.storage.sending import outbox
-from drip.web.dashboard.state import DashboardState, back, board_of
+from drip.web.dashboard.state import DashboardState, back, dashboard_of
 
 SPANS = (7, 30, 90, 365)
 KINDS = {
@@ -42,9 +43,9 @@ KINDS = {
 
 async def campaigns(request: Request) -> Response:
     """All campaigns: their state, how many people are in them, their messages."""
-    board = board_of(request)
-    campaign_set = board.site.campaign_set
-    counts, inside, holds = await board.site.read(
+    dashboard = dashboard_of(request)
+    campaign_set = dashboard.state.campaign_set
+    counts, inside, holds = await dashboard.state.read(
         lambda connection: (
             outbox.count_by_state(connection),
             runs.runs_per_campaign(connection),
@@ -58,7 +59,7 @@ async def campaigns(request: Request) -> Response:
             "title": campaign_set.campaigns[name].title
             if name in campaign_set.campaigns
             else name,
-            "state": _state(board, campaign_set.campaigns.get(name), name in holds),
+            "state": _state(dashboard, campaign_set.campaigns.get(name), name in holds),
             "inside": inside.get(name, 0),
             "messages": {
                 state: counts.get((name, state), 0)
@@ -75,23 +76,25 @@ async def campaigns(request: Request) -> Response:
         for name in names
     ]
     problems = [
-        each for each in board.site.workspace.loaded.problems if each.level == "error"
+        each
+        for each in dashboard.state.workspace.loaded.problems
+        if each.level == "error"
     ]
-    return await board.show(
+    return await dashboard.show(
         request,
         "campaigns.html",
         {"campaigns": listed, "problems": [_problem(each) for each in problems]},
     )
 
 
-def _state(board: DashboardState, campaign: Campaign | None, held: bool) -> str:
+def _state(dashboard: DashboardState, campaign: Campaign | None, held: bool) -> str:
     if campaign is None:
         return "gone"
     if held:
         return "held"
     return (
         "broken"
-        if campaign.key in board.site.workspace.loaded.broken
+        if campaign.key in dashboard.state.workspace.loaded.broken
         else campaign.status
     )
 
@@ -105,12 +108,13 @@ def _problem(problem: Any) -> dict[str, Any]:
 
 
 async def campaign(request: Request) -> Response:
-    """One campaign: its steps drawn from the YAML with the people at each, the funnel, goal and lift, and why not."""
-    board, key = board_of(request), request.path_params["key"]
-    campaign_set = board.site.campaign_set
+    """One campaign: its steps drawn from the YAML with the people at each, the funnel,
+    goal and lift, and why not."""
+    dashboard, key = dashboard_of(request), request.path_params["key"]
+    campaign_set = dashboard.state.campaign_set
     found = campaign_set.campaigns.get(key)
     if found is None:
-        return await board.show(
+        return await dashboard.show(
             request,
             "wrong.html",
             {
@@ -119,7 +123,7 @@ async def campaign(request: Request) -> Response:
             },
             404,
         )
-    days, now = _days(request), board.site.clock()
+    days, now = _days(request), dashboard.state.clock()
 
     def look(
         connection: Connection,
@@ -137,11 +141,13 @@ async def campaign(request: Request) -> Response:
             else:
                 at[step] += count
         period = Period(key, now - timedelta(days=days), now)
-        report = report_of(connection, board.site.settings, found, period, "total", now)
+        report = report_of(
+            connection, dashboard.state.settings, found, period, "total", now
+        )
         return at, others, report, control.held_scopes(connection).get(key)
 
-    at, others, reported, held = await board.site.read(look)
-    loaded = board.site.workspace.loaded
+    at, others, reported, held = await dashboard.state.read(look)
+    loaded = dashboard.state.workspace.loaded
     values = {
         "campaign": {
             "key": key,
@@ -152,13 +158,13 @@ async def campaign(request: Request) -> Response:
             "holdout": found.holdout,
             "goal": found.goal.event if found.goal else None,
         },
-        "state": _state(board, found, held is not None),
+        "state": _state(dashboard, found, held is not None),
         "hold": held,
         "steps": _drawn(found, at),
         "elsewhere": others,
         "days": days,
         "spans": SPANS,
-        "report": _report(board, reported),
+        "report": _report(dashboard, reported),
         "yaml": loaded.texts.get(found.version, ""),
         "problems": [
             _problem(each)
@@ -166,13 +172,13 @@ async def campaign(request: Request) -> Response:
             if each.place.file == found.place.file
         ],
     }
-    return await board.show(request, "campaign.html", values)
+    return await dashboard.show(request, "campaign.html", values)
 
 
 async def hold(request: Request) -> Response:
     """Holds one campaign, or lets it go on."""
-    board, key = board_of(request), request.path_params["key"]
-    now, off = board.site.clock(), request.state.form.get("do") == "go-on"
+    dashboard, key = dashboard_of(request), request.path_params["key"]
+    now, off = dashboard.state.clock(), request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:
@@ -181,31 +187,31 @@ async def hold(request: Request) -> Response:
         else:
             control.hold(connection, key, now)
 
-    if key in board.site.campaign_set.campaigns:
-        await board.site.writer.do(work)
+    if key in dashboard.state.campaign_set.campaigns:
+        await dashboard.state.writer.do(work)
     return back(request, f"/campaigns/{quote(key)}")
 
 
 async def reports(request: Request) -> Response:
     """What all campaigns achieved."""
-    board, days = board_of(request), _days(request)
-    found = await _reports(board, days)
-    return await board.show(
+    dashboard, days = dashboard_of(request), _days(request)
+    found = await _reports(dashboard, days)
+    return await dashboard.show(
         request,
         "reports.html",
         {
             "days": days,
             "spans": SPANS,
-            "reports": [_report(board, each) for each in found],
+            "reports": [_report(dashboard, each) for each in found],
         },
     )
 
 
 async def reports_csv(request: Request) -> Response:
     """The messages of all campaigns, step by step, for a spreadsheet."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     text = io.StringIO(newline="")
-    found = await _reports(board, _days(request))
+    found = await _reports(dashboard, _days(request))
     write_sheet(text, COLUMNS, (row.values() for each in found for row in rows(each)))
     headers = {"Content-Disposition": 'attachment; filename="report.csv"'}
     return Response(
@@ -213,14 +219,14 @@ async def reports_csv(request: Request) -> Response:
     )
 
 
-async def _reports(board: DashboardState, days: int) -> list[CampaignReport]:
+async def _reports(dashboard: DashboardState, days: int) -> list[CampaignReport]:
     known, now, settings = (
-        board.site.campaign_set.campaigns,
-        board.site.clock(),
-        board.site.settings,
+        dashboard.state.campaign_set.campaigns,
+        dashboard.state.clock(),
+        dashboard.state.settings,
     )
     since = now - timedelta(days=days)
-    return await board.site.read(
+    return await dashboard.state.read(
         lambda connection: [
             report_of(connection, settings, each, Period(key, since, now), "total", now)
             for key, each in sorted(known.items())
@@ -233,7 +239,7 @@ def _days(request: Request) -> int:
     return int(asked) if asked in {str(each) for each in SPANS} else 30
 
 
-def _report(board: DashboardState, found: CampaignReport) -> dict[str, Any]:
+def _report(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
     lift = found.lift
     return {
         "campaign": found.campaign,
@@ -255,7 +261,7 @@ def _report(board: DashboardState, found: CampaignReport) -> dict[str, Any]:
             "skipped": found.caps.skipped,
             "deferred": found.caps.deferred,
             "displaced_by": dict(found.caps.displaced_by),
-            "weeks": [_local(board, each) for each in found.caps.weeks],
+            "weeks": [_local(dashboard, each) for each in found.caps.weeks],
         },
         "arms": [
             {"split": each.split, "arm": each.arm, "side": _side(each.side)}
@@ -264,9 +270,9 @@ def _report(board: DashboardState, found: CampaignReport) -> dict[str, Any]:
     }
 
 
-def _local(board: DashboardState, stretch: Stretch) -> dict[str, Any]:
+def _local(dashboard: DashboardState, stretch: Stretch) -> dict[str, Any]:
     """A stretch by the day on which it begins here."""
-    day = local(stretch.start, zone(board.site.settings.timezone)).date()
+    day = local(stretch.start, zone(dashboard.state.settings.timezone)).date()
     return {
         "start": day,
         "sent": stretch.sent,

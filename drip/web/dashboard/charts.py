@@ -1,4 +1,5 @@
-"""Pictures as SVG, drawn here: colours are attributes, since the pages allow no inline styles."""
+"""Pictures as SVG, drawn here: colours are attributes, since the pages allow no inline
+styles."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ def chip(colour: str) -> Markup:
 
 
 def flow(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
-    """The steps of a campaign from top to bottom, arms further in; what leads elsewhere than on does so at the right.
+    """The steps of a campaign from top to bottom, arms further in; what leads elsewhere
+    than on does so at the right.
 
-    A step has `id`, `kind`, `depth`, `people`, `href` (may be None) and `leads`: pairs of a position and a label.
+    A step has `id`, `kind`, `depth`, `people`, `href` (may be None) and `leads`: pairs
+    of a position and a label.
     """
     lanes = _lanes(steps)
     wide = LANES_AT + LANE * (max(lanes.values(), default=0) + 1) + 20
@@ -55,7 +58,8 @@ def flow(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
 
 
 def _lanes(steps: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
-    """Which lane at the right each lead takes that does not simply go on: those that would cross have one of their own."""
+    """Which lane at the right each lead takes that does not simply go on: those that
+    would cross have one of their own."""
     far = sorted(
         {
             (n, to)
@@ -137,7 +141,8 @@ def _short(text: str) -> str:
 
 
 def bars(stretches: Sequence[Mapping[str, Any]], title: str) -> Markup:
-    """A bar for each stretch of time: what left, what caps put off, what they skipped, one above the other."""
+    """A bar for each stretch of time: what left, what caps put off, what they skipped,
+    one above the other."""
     most = (
         max(
             (each["sent"] + each["deferred"] + each["skipped"] for each in stretches),

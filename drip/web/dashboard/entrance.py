@@ -1,4 +1,5 @@
-"""Who may come in: a login with a password, a session in a cookie, a token against forged forms; programs by a key."""
+"""Who may come in: a login with a password, a session in a cookie, a token against
+forged forms; programs by a key."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from drip.storage.operating.operators import Operator
 from drip.web.app_state import address_of_reader, digest, form_of, whose
 from drip.web.dashboard import tries
 from drip.web.dashboard.passwords import LONGEST, fits
-from drip.web.dashboard.state import DashboardState, board_of, wants_json
+from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.dashboard.tries import cookie_for, known_browser
 
 COOKIE = "drip_session"
@@ -40,25 +41,27 @@ Page = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who is logged in. `csrf` is in every form of theirs, and known to nobody else."""
+    """Somebody who is logged in. `csrf` is in every form of theirs, and known to nobody
+    else."""
 
     operator: Operator
     csrf: str
 
 
 def staff(page: Page) -> Page:
-    """A page for those who are logged in, and for programs with a key for the dashboard, who only look."""
+    """A page for those who are logged in, and for programs with a key for the
+    dashboard, who only look."""
 
     async def answer(request: Request) -> Response:
-        board = board_of(request)
+        dashboard = dashboard_of(request)
         if "\0" in unquote(str(request.url)):
             # No database holds it.
             return PlainTextResponse("There is no such page.\n", 404)
         # Anything else is for the web server before us.
         if request.headers.get("authorization", "").lower().startswith("bearer"):
-            refused = await _program(board, request)
+            refused = await _program(dashboard, request)
             return refused or await page(request)
-        session = await session_of(board, request)
+        session = await session_of(dashboard, request)
         if session is None:
             return _log_in_first(request)
         if request.method == "POST":
@@ -74,56 +77,63 @@ def staff(page: Page) -> Page:
     return answer
 
 
-async def session_of(board: DashboardState, request: Request) -> Session | None:
+async def session_of(dashboard: DashboardState, request: Request) -> Session | None:
     """Whose browser this is."""
     token = request.cookies.get(COOKIE, "")
     if not token or len(token) > 100:
         return None
-    now = board.site.clock()
-    found = await board.site.read(
+    now = dashboard.state.clock()
+    found = await dashboard.state.read(
         lambda connection: operators.logged_in(connection, token, now)
     )
     return Session(found, _csrf(token)) if found else None
 
 
 async def log_in(request: Request) -> Response:
-    """GET asks, POST looks. The answer is the same, and as slow, for a wrong name and a wrong password.
+    """GET asks, POST looks. The answer is the same, and as slow, for a wrong name and a
+    wrong password.
 
-    The log has whom it was tried as, cut and with its control characters escaped, and from where.
+    The log has whom it was tried as, cut and with its control characters escaped, and
+    from where.
     """
-    board, to = board_of(request), _own_path(request.query_params.get("next", "/"))
+    dashboard, to = (
+        dashboard_of(request),
+        _own_path(request.query_params.get("next", "/")),
+    )
     if request.method != "POST":
-        return await _form(board, to)
+        return await _form(dashboard, to)
     if not _is_ours(request):
         return _forged(request)
     form = dict(await form_of(request))
     name, password = form.get("name", "")[:200], form.get("password", "")[: LONGEST + 1]
     to = _own_path(form.get("next", "/"))
-    known = await board.site.read(lambda connection: operators.find(connection, name))
+    known = await dashboard.state.read(
+        lambda connection: operators.find(connection, name)
+    )
     browser, who = (
         known_browser(known, request.cookies.get(tries.COOKIE, "")),
         (name[:SHOWN], address_of_reader(request)),
     )
-    if not board.tries.may(name, whose(request), browser):
-        if board.tries.tell():
+    if not dashboard.tries.may(name, whose(request), browser):
+        if dashboard.tries.tell():
             log.warning(
                 "Too many logins: as %r from %s none is tried.",
                 *who,
                 extra={"action": "login-refused"},
             )
-        return await _form(board, to, "Too many tries. Wait a minute.", 429)
+        return await _form(dashboard, to, "Too many tries. Wait a minute.", 429)
     fitting = await run_sync(
-        fits, known.password if known else None, password, limiter=board.site.few
+        fits, known.password if known else None, password, limiter=dashboard.state.few
     )
     if known is None or not fitting:
         log.warning(
             "A login as %r from %s failed.", *who, extra={"action": "login-failed"}
         )
         return await _form(
-            board, to, "That name and that password do not belong together.", 403
+            dashboard, to, "That name and that password do not belong together.", 403
         )
-    token, now = secrets.token_urlsafe(32), board.site.clock()
-    await board.site.writer.do(
+    token, now = secrets.token_urlsafe(32), dashboard.state.clock()
+    await dashboard.state.writer.do(
         lambda connection: operators.log_in(connection, known, token, now + LASTS, now)
     )
     log.info("Operator %r has logged in from %s.", *who, extra={"action": "logged-in"})
@@ -146,7 +156,7 @@ async def log_in(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """The session is over, here and for whoever copied the cookie."""
     token = request.cookies.get(COOKIE, "")
-    await board_of(request).site.writer.do(
+    await dashboard_of(request).state.writer.do(
         lambda connection: operators.log_out(connection, token)
     )
     answer = RedirectResponse("/login", 303)
@@ -155,26 +165,30 @@ async def log_out(request: Request) -> Response:
 
 
 async def _form(
-    board: DashboardState, to: str, wrong: str | None = None, status: int = 200
+    dashboard: DashboardState, to: str, wrong: str | None = None, status: int = 200
 ) -> Response:
-    anybody = await board.site.read(operators.listed)
+    anybody = await dashboard.state.read(operators.listed)
     values = {
-        "business": board.site.settings.business_name,
+        "business": dashboard.state.settings.business_name,
         "next": to,
         "wrong": wrong,
         "anybody": bool(anybody),
-        "style": f"/static/dashboard.css?{digest(board.style)}",
+        "style": f"/static/dashboard.css?{digest(dashboard.style)}",
     }
-    return HTMLResponse(board.pages.get_template("login.html").render(values), status)
+    return HTMLResponse(
+        dashboard.pages.get_template("login.html").render(values), status
+    )
 
 
-async def _program(board: DashboardState, request: Request) -> Response | None:
+async def _program(dashboard: DashboardState, request: Request) -> Response | None:
     """Why a program may not look, if so."""
-    site = board.site
+    state = dashboard.state
     kind, _, token = request.headers["authorization"].partition(" ")
-    known = await site.read(lambda connection: api_keys.find(connection, token.strip()))
+    known = await state.read(
+        lambda connection: api_keys.find(connection, token.strip())
+    )
     if kind.lower() != "bearer" or known is None or SCOPE not in known.scopes:
-        status = 401 if site.wrong_tokens.spend(whose(request)) else 429
+        status = 401 if state.wrong_tokens.spend(whose(request)) else 429
         help = f"make a key with `drip keys add NAME --scope {SCOPE}`"
         return JSONResponse(
             {"error": "This token is not good for the dashboard.", "help": help}, status
@@ -184,7 +198,7 @@ async def _program(board: DashboardState, request: Request) -> Response | None:
             {"error": "Programs only look.", "help": "the command line changes things"},
             403,
         )
-    if not site.requests.spend(known.name):
+    if not state.requests.spend(known.name):
         return JSONResponse(
             {"error": "There were too many requests with this token."}, 429
         )
@@ -219,10 +233,11 @@ def _forged(request: Request) -> Response:
 
 
 def _is_ours(request: Request) -> bool:
-    """Whether a browser sent this from a page of ours (Fetch Metadata; else RFC 6454)."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
+    """Whether a browser sent this from a page of ours (Fetch Metadata; else RFC
+    6454)."""
+    sent_from = request.headers.get("sec-fetch-site")
+    if sent_from is not None:
+        return sent_from in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is None or _netloc(origin) == request.headers.get("host", "")
 

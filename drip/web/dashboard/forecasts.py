@@ -1,4 +1,5 @@
-"""What the coming time holds, as the newest simulation found it. One takes seconds to minutes, and a worker of its own."""
+"""What the coming time holds, as the newest simulation found it. One takes seconds to
+minutes, and a worker of its own."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ log = logging.getLogger("drip.web")
 
 
 class Forecasts:
-    """Keeps the newest (`calendar` and `pressure`, as pages show them), and has the next one made. One at a time."""
+    """Keeps the newest (`calendar` and `pressure`, as pages show them), and has the
+    next one made. One at a time."""
 
-    def __init__(self, site: AppState, limits: Limits = FORECASTS) -> None:
-        self._site, self._limits = site, limits
+    def __init__(self, state: AppState, limits: Limits = FORECASTS) -> None:
+        self._state, self._limits = state, limits
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._made_of: object = None
@@ -30,18 +32,19 @@ class Forecasts:
         self.trouble: str | None = None
 
     def look(self) -> bool:
-        """Whether the next one is being made: because there is none, it is old, or the files have changed. Raises Shortage."""
+        """Whether the next one is being made: because there is none, it is old, or the
+        files have changed. Raises Shortage."""
         with self._lock:
             if self._worker is not None:
                 return True
-            seen, passed_s = self._site.workspace.fingerprint(), self._site.passed_s()
+            seen, passed_s = self._state.workspace.fingerprint(), self._state.passed_s()
             if seen == self._made_of and passed_s - self._made_s < self._pause_s:
                 return False
-            workspace = self._site.workspace
+            workspace = self._state.workspace
             about = (
                 workspace.root,
                 workspace.environment,
-                self._site.passed_s,
+                self._state.passed_s,
                 self._limits,
             )
             worker = Worker("The simulation", *about, shares=True)
@@ -57,7 +60,8 @@ class Forecasts:
             return True
 
     def close(self) -> None:
-        """Ends the one that is being made, with those that it shares its work with; their copies are cleared away."""
+        """Ends the one that is being made, with those that it shares its work with;
+        their copies are cleared away."""
         worker = self._worker
         if worker is not None:
             worker.close()
@@ -66,22 +70,24 @@ class Forecasts:
         found, trouble = None, None
         try:
             found = worker.answer(
-                "forecast", now=self._site.clock().isoformat(), days=AHEAD_DAYS
+                "forecast", now=self._state.clock().isoformat(), days=AHEAD_DAYS
             )
         except (DripError, Shortage) as error:
             trouble = " ".join(
                 filter(None, (error.sentence, error.help and f"Help: {error.help}."))
             )
         except Exception as error:
-            # Whatever it was, the next one is made when its time has come. Its words can hold what is known of people.
+            # Whatever it was, the next one is made when its time has come. Its words
+            # can hold what is known of people.
             kind = str(error) if isinstance(error, Failed) else type(error).__name__
             trouble = f"The simulation failed ({kind}): `drip preview` says more."
-        # It is begun anew for the next one: the memory that a simulation takes is not kept.
+        # It is begun anew for the next one: the memory that a simulation takes is not
+        # kept.
         worker.close()
         with self._lock:
             self._worker = None
             # As long a pause as it took, at least.
-            self._made_s = self._site.passed_s()
+            self._made_s = self._state.passed_s()
             self._pause_s = max(STALE_S, self._made_s - began_s)
             self.newest, self.trouble = found or self.newest, trouble
             if trouble:

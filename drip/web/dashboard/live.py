@@ -1,6 +1,8 @@
-"""A message as it would be written now, for any step and any contact, from the files as they are at this moment.
+"""A message as it would be written now, for any step and any contact, from the files as
+they are at this moment.
 
-It is written by a worker (`drip.worker`), since a template may hang or want all the memory there is.
+It is written by a worker (`drip.worker`), since a template may hang or want all the
+memory there is.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
 from drip.storage.people import people
-from drip.web.dashboard.state import DashboardState, board_of, wants_json
+from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
 from drip.worker.worker import Busy
@@ -34,63 +36,69 @@ FRAME = VIEW | {
 
 async def live(request: Request) -> Response:
     """Which message to look at, and the message."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     try:
-        found = await board.messages.ask("steps", await _version(board))
+        found = await dashboard.messages.ask("steps", await _version(dashboard))
     except DripError as error:
-        return await board.show(
+        return await dashboard.show(
             request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
         )
-    asked = await _asked(request, board, found["steps"])
-    names = await board.site.read(lambda connection: people.search(connection, "", 20))
+    asked = await _asked(request, dashboard, found["steps"])
+    names = await dashboard.state.read(
+        lambda connection: people.search(connection, "", 20)
+    )
     values = {
         **found,
         "asked": asked,
         "contacts": [each.key for each in names],
-        **(await _shown(board, asked, anew=True) if asked else {"message": None}),
+        **(await _shown(dashboard, asked, anew=True) if asked else {"message": None}),
     }
-    return await board.show(request, "live.html", values)
+    return await dashboard.show(request, "live.html", values)
 
 
 async def live_message(request: Request) -> Response:
-    """The message alone, for a page that asks again and again; nothing (204) while the files are as that page has them."""
-    board = board_of(request)
-    if request.query_params.get("seen") == await _version(board) and not wants_json(
+    """The message alone, for a page that asks again and again; nothing (204) while the
+    files are as that page has them."""
+    dashboard = dashboard_of(request)
+    if request.query_params.get("seen") == await _version(dashboard) and not wants_json(
         request
     ):
         return Response(status_code=204)
-    asked = await _asked(request, board, [])
+    asked = await _asked(request, dashboard, [])
     if asked is None:
         return Response(status_code=204)
-    return await board.show(
-        request, "_message.html", {"asked": asked, **await _shown(board, asked)}
+    return await dashboard.show(
+        request, "_message.html", {"asked": asked, **await _shown(dashboard, asked)}
     )
 
 
 async def live_page(request: Request) -> Response:
     """The HTML of the message, for a frame."""
-    board = board_of(request)
-    asked = await _asked(request, board, [])
+    dashboard = dashboard_of(request)
+    asked = await _asked(request, dashboard, [])
     html = b""
     if asked:
-        about = _template_of(await _version(board), asked)
+        about = _template_of(await _version(dashboard), asked)
         # What is wrong is said by the page around it.
         with contextlib.suppress(DripError):
-            html = await board.messages.ask(
-                "page", about, asked=asdict(asked), now=board.site.clock().isoformat()
+            html = await dashboard.messages.ask(
+                "page",
+                about,
+                asked=asdict(asked),
+                now=dashboard.state.clock().isoformat(),
             )
     return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
 
 
-async def _version(board: DashboardState) -> str:
+async def _version(dashboard: DashboardState) -> str:
     """Of the files, as they are now."""
     return version_of(
-        await run_sync(board.site.workspace.fingerprint, limiter=board.few)
+        await run_sync(dashboard.state.workspace.fingerprint, limiter=dashboard.few)
     )
 
 
 async def _asked(
-    request: Request, board: DashboardState, steps: list[dict[str, Any]]
+    request: Request, dashboard: DashboardState, steps: list[dict[str, Any]]
 ) -> Asked | None:
     """What the address names; else the first step there is, for the first contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
@@ -105,7 +113,7 @@ async def _asked(
     contact = query.get("contact") or next(
         (
             each.key
-            for each in await board.site.read(
+            for each in await dashboard.state.read(
                 lambda connection: people.search(connection, "", 1)
             )
         ),
@@ -132,12 +140,13 @@ async def _asked(
 
 
 async def _shown(
-    board: DashboardState, asked: Asked, *, anew: bool = False
+    dashboard: DashboardState, asked: Asked, *, anew: bool = False
 ) -> dict[str, Any]:
-    """The message as pages have it; `anew`, since what is known of people may have changed."""
-    version, now = await _version(board), board.site.clock().isoformat()
+    """The message as pages have it; `anew`, since what is known of people may have
+    changed."""
+    version, now = await _version(dashboard), dashboard.state.clock().isoformat()
     try:
-        found = await board.messages.ask(
+        found = await dashboard.messages.ask(
             "message",
             _template_of(version, asked),
             asked=asdict(asked),
@@ -147,7 +156,8 @@ async def _shown(
     except DripError as error:
         place = str(error.place) if error.place else None
         wrong = {"place": place, "sentence": error.sentence, "help": error.help}
-        # Whoever had to wait asks again; what was ended is looked at again once the files have changed.
+        # Whoever had to wait asks again; what was ended is looked at again once the
+        # files have changed.
         found = {
             "version": "" if isinstance(error, Busy) else version,
             "message": None,
@@ -157,7 +167,8 @@ async def _shown(
 
 
 def _template_of(version: str, asked: Asked) -> tuple[str, ...]:
-    """What rests if it had to be ended: it, in this version of the files, for whichever contact."""
+    """What rests if it had to be ended: it, in this version of the files, for whichever
+    contact."""
     return (version, asked.campaign, asked.step, asked.channel, asked.locale or "")
 
 

@@ -1,4 +1,5 @@
-"""Contacts: who there is, and what one of them got, will get, and does not get, because."""
+"""Contacts: who there is, and what one of them got, will get, and does not get,
+because."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ from drip.errors import DripError
 from drip.preview.explaining import AHEAD
 from drip.storage.campaigns import tasks
 from drip.storage.people import consents, people
-from drip.web.dashboard.state import board_of
+from drip.web.dashboard.state import dashboard_of
 
 MOST = 50
 
 
 async def contacts(request: Request) -> Response:
     """A search by key, address or phone number."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     asked = request.query_params.get("q", "").strip()[:320]
 
     def look(connection: Connection) -> dict[str, Any]:
@@ -29,7 +30,7 @@ async def contacts(request: Request) -> Response:
             "found": people.search(connection, asked, MOST + 1),
         }
 
-    values = await board.site.read(look)
+    values = await dashboard.state.read(look)
     found = [
         {
             "key": each.key,
@@ -39,7 +40,7 @@ async def contacts(request: Request) -> Response:
         }
         for each in values["found"]
     ]
-    return await board.show(
+    return await dashboard.show(
         request,
         "contacts.html",
         {
@@ -52,24 +53,25 @@ async def contacts(request: Request) -> Response:
 
 
 async def contact(request: Request) -> Response:
-    """One contact's timeline: past, coming, and for every other campaign what stands in the way."""
-    board, key = board_of(request), request.path_params["key"]
-    site = board.site
+    """One contact's timeline: past, coming, and for every other campaign what stands in
+    the way."""
+    dashboard, key = dashboard_of(request), request.path_params["key"]
+    state = dashboard.state
     try:
-        person = await site.read(
+        person = await state.read(
             lambda connection: people.contact_of_key(connection, key)
         )
     except DripError as error:
-        return await board.show(
+        return await dashboard.show(
             request, "wrong.html", {"error": error.sentence, "help": error.help}, 404
         )
-    files = await run_sync(site.workspace.fingerprint, limiter=board.few)
+    files = await run_sync(state.workspace.fingerprint, limiter=dashboard.few)
     try:
-        found = await board.timelines.ask(
-            "timeline", (files, key), contact=key, now=site.clock().isoformat()
+        found = await dashboard.timelines.ask(
+            "timeline", (files, key), contact=key, now=state.clock().isoformat()
         )
     except DripError as error:
-        return await board.show(
+        return await dashboard.show(
             request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
         )
 
@@ -79,7 +81,7 @@ async def contact(request: Request) -> Response:
             "tasks": tasks.of_contact(connection, person.id),
         }
 
-    titles = {each.key: each.title for each in site.campaign_set.campaigns.values()}
+    titles = {each.key: each.title for each in state.campaign_set.campaigns.values()}
     values = {
         "contact": {
             "key": person.key,
@@ -94,4 +96,6 @@ async def contact(request: Request) -> Response:
         "days": AHEAD.days,
         "titles": titles,
     }
-    return await board.show(request, "contact.html", values | await site.read(look))
+    return await dashboard.show(
+        request, "contact.html", values | await state.read(look)
+    )

@@ -1,4 +1,5 @@
-"""What the pages of the dashboard share: how an answer is made, for a browser or a program, and who asks for it."""
+"""What the pages of the dashboard share: how an answer is made, for a browser or a
+program, and who asks for it."""
 
 from __future__ import annotations
 
@@ -32,25 +33,29 @@ AT_ONCE = 2
 
 
 class DashboardState:
-    """The dashboard of one workspace. What templates are filled in for is done by workers: `messages` of the live preview,
-    `timelines` of contacts, and one for the forecast."""
+    """The dashboard of one workspace. What templates are filled in for is done by
+    workers: `messages` of the live preview, `timelines` of contacts, and one for the
+    forecast."""
 
     def __init__(
-        self, site: AppState, messages: Limits = MESSAGES, timelines: Limits = TIMELINES
+        self,
+        state: AppState,
+        messages: Limits = MESSAGES,
+        timelines: Limits = TIMELINES,
     ) -> None:
-        self.site = site
-        about = (site.workspace.root, site.workspace.environment, site.passed_s)
+        self.state = state
+        about = (state.workspace.root, state.workspace.environment, state.passed_s)
         self.messages = Worker("The message", *about, messages)
         self.timelines = Worker("The simulation", *about, timelines)
-        self.forecasts = Forecasts(site)
-        self.tries = Tries(site.passed_s)
+        self.forecasts = Forecasts(state)
+        self.tries = Tries(state.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")
 
     def close(self) -> None:
         """Ends what works beside the requests."""
-        for each in (self.messages, self.timelines, self.forecasts, self.site.writer):
+        for each in (self.messages, self.timelines, self.forecasts, self.state.writer):
             each.close()
 
     @cached_property
@@ -81,29 +86,31 @@ class DashboardState:
             return JSONResponse(told, status)
         session = request.state.session
         shared = {
-            "business": self.site.settings.business_name,
+            "business": self.state.settings.business_name,
             "here": name.removesuffix(".html"),
             "path": request.url.path,
             "operator": session.operator.name,
             "csrf": session.csrf,
-            "top": plain(await self.site.read(self._top)),
+            "top": plain(await self.state.read(self._top)),
             "style": f"/static/dashboard.css?{digest(self.style)}",
             "script": f"/static/htmx.js?{digest(self.script)}",
-            "now": plain(self.site.clock()),
+            "now": plain(self.state.clock()),
         }
         return HTMLResponse(self.pages.get_template(name).render(shared | told), status)
 
     def when(self, text: str | None, zone_name: str | None = None) -> str:
-        """An instant of JSON on the wall clock of a zone; the workspace's, if none is named."""
+        """An instant of JSON on the wall clock of a zone; the workspace's, if none is
+        named."""
         if text is None:
             return ""
         wall = local(
-            datetime.fromisoformat(text), zone(zone_name or self.site.settings.timezone)
+            datetime.fromisoformat(text),
+            zone(zone_name or self.state.settings.timezone),
         )
         return f"{wall:%a %-d %b %Y %H:%M}"
 
     def _ago(self, text: str) -> str:
-        passed = self.site.clock() - datetime.fromisoformat(text)
+        passed = self.state.clock() - datetime.fromisoformat(text)
         for size, name in (
             (86_400, "day"),
             (3_600, "hour"),
@@ -116,7 +123,7 @@ class DashboardState:
 
     def _top(self, connection: Connection) -> dict[str, Any]:
         """What stands above every page."""
-        last, now = control.last_daemon(connection), self.site.clock()
+        last, now = control.last_daemon(connection), self.state.clock()
         alive = bool(
             last and last.ended_at is None and now - last.heartbeat_at <= SILENT
         )
@@ -150,7 +157,7 @@ def _day(text: str) -> str:
     return f"{date.fromisoformat(text[:10]):%a %-d %b}"
 
 
-def board_of(request: Request) -> DashboardState:
+def dashboard_of(request: Request) -> DashboardState:
     """The dashboard that a request is for."""
-    board: DashboardState = request.app.state.board
-    return board
+    dashboard: DashboardState = request.app.state.dashboard
+    return dashboard

@@ -1,7 +1,9 @@
-"""How often passwords may be tried, so that guessing is slow and nobody is kept out by somebody else.
+"""How often passwords may be tried, so that guessing is slow and nobody is kept out by
+somebody else.
 
-A browser that an operator has logged in with keeps a second cookie, which says so for three months. Its tries are counted by
-themselves: whatever others do, from however many addresses, it can log in. All other tries share what is left for strangers.
+A browser that an operator has logged in with keeps a second cookie, which says so for
+three months. Its tries are counted by themselves: whatever others do, from however many
+addresses, it can log in. All other tries share what is left for strangers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from drip.storage.operating.operators import Operator
 from drip.web.guard import Limit
 
 COOKIE, LASTS_S = "drip_device", 90 * 86_400
-# In a minute: as one operator from one address or known browser; from one address; of all strangers; told to the log.
+# In a minute: as one operator from one address or known browser; from one address; of
+# all strangers; told to the log.
 AS_ONE, FROM_ONE, OF_STRANGERS, TOLD = 10, 20, 30, 10
 
 
@@ -27,7 +30,8 @@ class Tries:
         )
 
     def may(self, name: str, address: str, browser: str | None) -> bool:
-        """Whether a password may be tried as `name`; `browser` is one that the operator is known by."""
+        """Whether a password may be tried as `name`; `browser` is one that the operator
+        is known by."""
         if browser is not None:
             return self._as_one.spend(f"{browser}\0{name}")
         # The narrowest first: what is refused there takes nothing away from others.
@@ -43,7 +47,8 @@ class Tries:
 
 
 def known_browser(operator: Operator | None, cookie: str) -> str | None:
-    """The browser's number, if this operator has logged in with it and has had the same password since."""
+    """The browser's number, if this operator has logged in with it and has had the same
+    password since."""
     number, _, proof = cookie[:200].partition(".")
     good = operator is not None and hmac.compare_digest(
         proof.encode(), _proof(operator, number).encode()
@@ -52,7 +57,8 @@ def known_browser(operator: Operator | None, cookie: str) -> str | None:
 
 
 def cookie_for(operator: Operator) -> str:
-    """What a browser keeps: a number, and what only we can have worked out of it and the hash of the password."""
+    """What a browser keeps: a number, and what only we can have worked out of it and
+    the hash of the password."""
     number = secrets.token_urlsafe(16)
     return f"{number}.{_proof(operator, number)}"
 
