@@ -39,7 +39,6 @@ ON_BOTH = (
     "test_audiences",
     "test_clicks",
     "test_conditions",
-    "test_courier",
     "test_erasure",
     "test_feedback",
     "test_importer",
@@ -52,6 +51,7 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
+    "test_webhook_sender",
     "test_wholesale",
 )
 

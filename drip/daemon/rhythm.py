@@ -38,12 +38,10 @@ class Rhythm:
         stop: threading.Event,
         failed: Callable[[Repeating, Exception], None],
     ) -> None:
-        self._first, self._every, self._stop, self._failed = (
-            first,
-            timedelta(seconds=every_s),
-            stop,
-            failed,
-        )
+        self._first = first
+        self._every = timedelta(seconds=every_s)
+        self._stop = stop
+        self._failed = failed
         self._jobs: dict[Repeating, Job] = {}
 
     @contextlib.contextmanager
@@ -53,10 +51,10 @@ class Rhythm:
         """The tasks are repeated meanwhile; a turn that is under way at the end is
         waited for. `attempt` raises nothing."""
         with contextlib.ExitStack() as stack:
-            if scheduler := self._started(len(tasks), stack):
-                self._jobs = {
-                    task: self._job(scheduler, attempt, task) for task in tasks
-                }
+            scheduler = self._started(len(tasks), stack)
+            if scheduler:
+                for task in tasks:
+                    self._jobs[task] = self._job(scheduler, attempt, task)
                 # Not before all are known: a turn may want its next one at once.
                 scheduler.resume()
             yield
@@ -64,8 +62,8 @@ class Rhythm:
     def earlier(self, task: Repeating, in_s: float) -> None:
         """The next turn of a task is due then, if that is earlier than it would be."""
         job = self._jobs[task]
-        wanted = datetime.now(UTC) + timedelta(seconds=max(in_s, SHORTEST_S))
-        _move(job, min(wanted, job.next_run_time))
+        pause = timedelta(seconds=max(in_s, SHORTEST_S))
+        _move(job, min(datetime.now(UTC) + pause, job.next_run_time))
 
     def _job(
         self,
@@ -174,10 +172,8 @@ def _pool(count: int) -> ThreadPoolExecutor:
     """Threads that run already. One that cannot be started when it is needed leaves its
     work behind in the queue, to be done beside the next turn of the same task. Raises
     RuntimeError."""
-    pool, all_run = (
-        ThreadPoolExecutor(count, thread_name_prefix="drip"),
-        threading.Barrier(count + 1),
-    )
+    pool = ThreadPoolExecutor(count, thread_name_prefix="drip")
+    all_run = threading.Barrier(count + 1)
     try:
         for _ in range(count):
             pool.submit(all_run.wait)

@@ -4,7 +4,7 @@ Answers are JSON, or HTML as bytes."""
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from drip.core.calendar import local, zone
+from drip.core.campaign import Campaign
 from drip.core.message import Message, with_pictures
 from drip.core.segments import segments
+from drip.core.settings import Settings
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
 from drip.engine.rerender import render_for, rerender
 from drip.errors import DripError, Problem
-from drip.preview.explaining import explained
+from drip.preview.explaining import Explained, explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
@@ -28,7 +30,7 @@ from drip.storage.base.opening import open_database
 from drip.storage.people import people
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
-from drip.worker.values import plain
+from drip.worker.values import plain, problem_row
 from drip.workspace import Workspace, fingerprint_of
 
 # Messages that were written last, so that both frames show the same.
@@ -55,7 +57,7 @@ class Written:
 
     version: str
     message: Message | None
-    problems: tuple[dict[str, Any], ...] = ()
+    problems: tuple[dict[str, str | None], ...] = ()
 
 
 class Noted(Templates):
@@ -82,13 +84,14 @@ class Answers:
     """Reads the files whenever they have changed, and keeps what was compiled and
     written of this reading.
 
-    `note` is told which template is about to be filled in.
+    `note` is called with which template is about to be filled in.
     """
 
     def __init__(
         self, root: Path, environment: Mapping[str, str], note: Callable[[str], None]
     ) -> None:
-        self._root, self._environment, self._note = root, environment, note
+        self._root, self._environment = root, environment
+        self._note = note
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
         self._database: Database | None = None
@@ -102,18 +105,18 @@ class Answers:
         """Reads the files again if they have changed. Raises DripError if there are
         none any more."""
         seen = fingerprint_of(self._root, self._environment)
-        if seen == self._fingerprint:
-            return
-        workspace = Workspace(self._root, self._environment)
-        workspace.templates = noted(workspace.templates, self._note)
-        self._workspace, self._fingerprint, self._version = (
-            workspace,
-            seen,
-            version_of(seen),
-        )
+        if seen != self._fingerprint:
+            workspace = Workspace(self._root, self._environment)
+            workspace.templates = noted(workspace.templates, self._note)
+            self._take(workspace)
+            self._fingerprint, self._version = seen, version_of(seen)
+
+    def _take(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._written.clear()
         if workspace.loaded.settings is not None:
-            self._in_force, self._campaign_set = workspace, None
+            self._in_force = workspace
+            self._campaign_set = None
 
     def answer(self, what: str, **about: Any) -> dict[str, Any] | bytes:
         """One question, about the files as they were at the last look. Raises
@@ -122,11 +125,16 @@ class Answers:
             case "steps":
                 return self._steps()
             case "message":
-                return self._shown(
-                    Asked(**about["asked"]), about["now"], anew=about["anew"]
-                )
+                asked = Asked(**about["asked"])
+                return self._shown(asked, about["now"], anew=about["anew"])
             case "page":
-                return _page(self._wrote(Asked(**about["asked"]), about["now"]).message)
+                asked = Asked(**about["asked"])
+                return _page(self._wrote(asked, about["now"]).message)
+            case _:
+                return self._answer_about_people(what, **about)
+
+    def _answer_about_people(self, what: str, **about: Any) -> dict[str, Any] | bytes:
+        match what:
             case "view":
                 return self._view(about["run"], about["step"], about["now"])
             case "timeline":
@@ -137,30 +145,30 @@ class Answers:
     # --- the live preview
 
     def _steps(self) -> dict[str, Any]:
-        loaded = self._workspace.loaded
         steps = [
             {"campaign": key, "step": step.id, "channels": step.channels}
-            for key, campaign in sorted(loaded.campaigns.items())
+            for key, campaign in sorted(self._workspace.loaded.campaigns.items())
             for step in campaign.steps
             if isinstance(step, SendStep)
         ]
-        own = [loaded.settings.locale] if loaded.settings else []
+        return {"steps": plain(steps), "locales": sorted(self._locales())}
+
+    def _locales(self) -> set[str]:
+        """Those in which there are templates, and the workspace's own."""
         variants = self._workspace.templates.variants().values()
-        locales = sorted(
-            {locale for each in variants for locale in each if locale} | set(own)
-        )
-        return {"steps": plain(steps), "locales": locales}
+        locales = {locale for variant in variants for locale in variant if locale}
+        settings = self._workspace.loaded.settings
+        return locales | {settings.locale} if settings else locales
 
     def _shown(self, asked: Asked, now: str, *, anew: bool) -> dict[str, Any]:
         """`anew`: what is known of people may have changed."""
         if anew:
             self._written.clear()
-        found = self._wrote(asked, now)
-        message = _facts(found.message) if found.message else None
+        written = self._wrote(asked, now)
         return {
-            "version": found.version,
-            "problems": found.problems,
-            "message": message,
+            "version": written.version,
+            "problems": written.problems,
+            "message": _facts(written.message) if written.message else None,
         }
 
     def _wrote(self, asked: Asked, now: str) -> Written:
@@ -171,55 +179,51 @@ class Answers:
         return self._written[asked]
 
     def _write(self, asked: Asked, now: datetime) -> Written:
-        workspace, loaded = self._workspace, self._workspace.loaded
-        broken = [each for each in loaded.problems if each.level == "error"]
+        loaded = self._workspace.loaded
         campaign = loaded.campaigns.get(asked.campaign)
         if campaign is None or loaded.settings is None:
-            own = [
-                each
-                for each in broken
-                if each.place.file.endswith(
-                    (f"/{asked.campaign}.yaml", "_settings.yaml")
-                )
-            ]
-            return Written(
-                self._version, None, tuple(_told(each) for each in own or broken)
-            )
-        step = next(
-            (
-                each
-                for each in campaign.steps
-                if isinstance(each, SendStep) and each.id == asked.step
-            ),
-            None,
-        )
+            return self._not_written(*self._why_no_campaign(asked.campaign))
+        step = _send_step(campaign, asked.step)
         if step is None:
             sentence = f"There is no step `{asked.step}` any more."
-            return Written(
-                self._version,
-                None,
-                ({"place": str(campaign.place), "sentence": sentence, "help": None},),
-            )
+            return self._not_written(DripError(sentence, place=campaign.place))
         try:
-            with self._opened(workspace, now).read() as connection:
-                contact = people.contact_of_key(connection, asked.contact)
-                contact = (
-                    replace(contact, locale=asked.locale) if asked.locale else contact
-                )
-                about = (campaign, step, contact, asked.channel, now, nobody())
-                message = render_for(
-                    connection, loaded.settings, workspace.templates, *about
-                )
-                return Written(self._version, message)
+            message = self._rendered(loaded.settings, campaign, step, asked, now)
         except DripError as error:
+            # It ends the process, which one template too many must not outlive.
             if out_of_memory(error):
                 raise
-            place = str(error.place) if error.place else None
-            return Written(
-                self._version,
-                None,
-                ({"place": place, "sentence": error.sentence, "help": error.help},),
-            )
+            return self._not_written(error)
+        return Written(self._version, message)
+
+    def _rendered(
+        self,
+        settings: Settings,
+        campaign: Campaign,
+        step: SendStep,
+        asked: Asked,
+        now: datetime,
+    ) -> Message:
+        """Raises DripError."""
+        workspace = self._workspace
+        with self._opened(workspace, now).read() as connection:
+            contact = people.contact_of_key(connection, asked.contact)
+            if asked.locale:
+                contact = replace(contact, locale=asked.locale)
+            about = (campaign, step, contact, asked.channel, now, nobody())
+            return render_for(connection, settings, workspace.templates, *about)
+
+    def _not_written(self, *problems: Problem | DripError) -> Written:
+        rows = tuple(problem_row(problem) for problem in problems)
+        return Written(self._version, None, rows)
+
+    def _why_no_campaign(self, key: str) -> Sequence[Problem]:
+        """What is wrong with its own file and the settings; else with all files."""
+        files = (f"/{key}.yaml", "_settings.yaml")
+        problems = self._workspace.loaded.problems
+        errors = [problem for problem in problems if problem.level == "error"]
+        own = [problem for problem in errors if problem.place.file.endswith(files)]
+        return own or errors
 
     # --- the recipients' page
 
@@ -229,48 +233,36 @@ class Answers:
         with self._opened(workspace, now).read() as connection:
             if self._campaign_set is None:
                 self._campaign_set = campaign_set_of(connection, workspace.loaded)
-            return _page(
-                rerender(
-                    connection,
-                    self._campaign_set,
-                    workspace.templates,
-                    run,
-                    step,
-                    "email",
-                    now,
-                )
+            about = (run, step, "email", now)
+            message = rerender(
+                connection, self._campaign_set, workspace.templates, *about
             )
+            return _page(message)
 
     # --- simulations
 
     def _timeline(self, contact: str, at: str) -> dict[str, Any]:
         """What a contact got and will get, and why nothing of the other campaigns."""
         workspace, now = self._sound(), datetime.fromisoformat(at)
-        found = explained(workspace, self._opened(workspace, now), contact, None, now)
-        nothing = [
-            {
-                "campaign": name,
-                "code": each.code,
-                "sentence": each.sentence,
-                "place": each.place,
-            }
-            for name, each in found.nothing.items()
-        ]
+        database = self._opened(workspace, now)
+        explanation = explained(workspace, database, contact, None, now)
+        here = zone(workspace.settings.timezone)
         return {
-            "known_by": found.known_by(zone(workspace.settings.timezone)),
-            "past": plain(found.past[::-1]),
-            "coming": plain(found.coming),
-            "nothing": plain(nothing),
+            "known_by": explanation.known_by(here),
+            "past": plain(explanation.past[::-1]),
+            "coming": plain(explanation.coming),
+            "nothing": plain(_nothing(explanation)),
         }
 
     def _forecast(self, at: str, days: int) -> dict[str, Any]:
         """What the coming days hold, as the calendar and the page of caps show it."""
         workspace, now = self._sound(), datetime.fromisoformat(at)
-        until, timezone = now + timedelta(days=days), workspace.settings.timezone
+        until = now + timedelta(days=days)
         sums = summed(workspace, self._opened(workspace, now), now, until)
+        span = {"since": plain(now), "until": plain(until)}
+        timezone = workspace.settings.timezone
         return {
-            "calendar": {"since": plain(now), "until": plain(until)}
-            | _calendar(sums.summary, now, until, timezone),
+            "calendar": span | _calendar(sums.summary, now, until, timezone),
             "pressure": plain(pressure_rows(sums.pressure)),
         }
 
@@ -304,7 +296,7 @@ def version_of(fingerprint: object) -> str:
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether that is at the bottom of it, in whatever words it was told."""
+    """Whether that is at the bottom of it, whatever it was translated into."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -312,58 +304,99 @@ def out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def pressure_rows(found: Pressure) -> dict[str, Any]:
+def _send_step(campaign: Campaign, name: str) -> SendStep | None:
+    for step in campaign.steps:
+        if isinstance(step, SendStep) and step.id == name:
+            return step
+    return None
+
+
+def _nothing(explanation: Explained) -> list[dict[str, Any]]:
+    """Why a contact gets nothing of a campaign, as rows."""
+    return [
+        {
+            "campaign": campaign,
+            "code": why.code,
+            "sentence": why.sentence,
+            "place": why.place,
+        }
+        for campaign, why in explanation.nothing.items()
+    ]
+
+
+# --- the pressure of caps
+
+
+def pressure_rows(pressure: Pressure) -> dict[str, Any]:
     """As rows: counters with two keys are no JSON."""
-    # A handful is no heat.
-    most = max(5, *found.displaced.values()) if found.displaced else 1
     return {
-        "losers": sorted({loser for loser, _ in found.displaced}),
-        "winners": sorted({winner for _, winner in found.displaced}),
-        "displaced": [
-            {
-                "displaced": loser,
-                "by": winner,
-                "messages": count,
-                "shade": round(count / most * SHADES),
-            }
-            for (loser, winner), count in sorted(found.displaced.items())
-        ],
-        "limits": [
-            {
-                "cap": place,
-                "people": people,
-                "skipped": found.held_back[place, "skipped"],
-                "deferred": found.held_back[place, "deferred"],
-            }
-            for place, people in sorted(found.limits.items(), key=lambda each: -each[1])
-        ],
-        "campaigns": [
-            {
-                "campaign": name,
-                "sent": found.sent[name],
-                "skipped": found.skipped[name],
-                "deferred": found.deferred[name],
-            }
-            for name in sorted(Counter(found.sent) | found.skipped | found.deferred)
-        ],
+        "losers": sorted({loser for loser, _ in pressure.displaced}),
+        "winners": sorted({winner for _, winner in pressure.displaced}),
+        "displaced": _displaced_rows(pressure),
+        "limits": _limit_rows(pressure),
+        "campaigns": _campaign_rows(pressure),
     }
+
+
+def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    # A handful is no heat.
+    most = max(5, *pressure.displaced.values()) if pressure.displaced else 1
+    return [
+        {
+            "displaced": loser,
+            "by": winner,
+            "messages": count,
+            "shade": round(count / most * SHADES),
+        }
+        for (loser, winner), count in sorted(pressure.displaced.items())
+    ]
+
+
+def _limit_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    return [
+        {
+            "cap": cap,
+            "people": people,
+            "skipped": pressure.held_back[cap, "skipped"],
+            "deferred": pressure.held_back[cap, "deferred"],
+        }
+        for cap, people in sorted(pressure.limits.items(), key=lambda row: -row[1])
+    ]
+
+
+def _campaign_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    names = Counter(pressure.sent) | pressure.skipped | pressure.deferred
+    return [
+        {
+            "campaign": name,
+            "sent": pressure.sent[name],
+            "skipped": pressure.skipped[name],
+            "deferred": pressure.deferred[name],
+        }
+        for name in sorted(names)
+    ]
+
+
+# --- the calendar, a message
 
 
 def _calendar(
-    found: Summary, now: datetime, until: datetime, timezone: str
+    summary: Summary, now: datetime, until: datetime, timezone: str
 ) -> dict[str, Any]:
-    start, end = (local(at, zone(timezone)).date() for at in (now, until))
-    values = {
-        "people": found.people,
-        "messages": sum(each.count for each in found.sent),
-        "campaigns": sorted(found.campaigns),
-        "weeks": calendar_weeks(found, start, end, timezone),
-        "steps": step_rows(found, timezone),
-        "reasons": sorted(found.refused, key=lambda each: -each.count),
-        "waits": sorted(found.waits, key=lambda each: -each.count),
-    }
-    told: dict[str, Any] = plain(values)
-    return told
+    here = zone(timezone)
+    first, last = local(now, here).date(), local(until, here).date()
+    rows: dict[str, Any] = plain(
+        {
+            "people": summary.people,
+            "messages": sum(sent.count for sent in summary.sent),
+            "campaigns": sorted(summary.campaigns),
+            "weeks": calendar_weeks(summary, first, last, timezone),
+            "steps": step_rows(summary, timezone),
+            "reasons": sorted(summary.refused, key=lambda reason: -reason.count),
+            "waits": sorted(summary.waits, key=lambda wait: -wait.count),
+        }
+    )
+    return rows
 
 
 def _facts(message: Message) -> dict[str, Any]:
@@ -376,20 +409,16 @@ def _facts(message: Message) -> dict[str, Any]:
         "text": message.text,
         "html": message.html is not None,
         "html_bytes": len((message.html or "").encode()),
-        "attachments": [
-            each.name for each in message.attachments if not each.content_id
-        ],
+        "attachments": _attachments(message),
         "segments": segments(message.text) if message.channel == "sms" else None,
     }
 
 
+def _attachments(message: Message) -> list[str]:
+    """The names of the files; pictures that the HTML shows are none."""
+    return [file.name for file in message.attachments if not file.content_id]
+
+
 def _page(message: Message | None) -> bytes:
-    return ((message and with_pictures(message)) or "").encode()
-
-
-def _told(problem: Problem) -> dict[str, Any]:
-    return {
-        "place": str(problem.place),
-        "sentence": problem.sentence,
-        "help": problem.help,
-    }
+    html = with_pictures(message) if message else None
+    return (html or "").encode()

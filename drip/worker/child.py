@@ -12,6 +12,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from drip.errors import DripError
 from drip.process import own_zones, unhurried
 from drip.worker.answers import Answers, out_of_memory
 from drip.worker.frames import FrameKind, packed, receive, send, unpacked
+from drip.worker.values import problem_row
 
 # One that nobody has asked anything for so long gives its memory back; the next is
 # begun when it is needed.
@@ -39,17 +41,16 @@ def serve(
     unhurried()
     own_zones()
     pipe.settimeout(IDLE_S)
-    answers = Answers(
-        root,
-        environment,
-        lambda what: send(pipe, FrameKind.NOTE, what.encode("utf-8", "replace")),
-    )
-    kind = FrameKind.BEGUN
+
+    def note(what: str) -> None:
+        send(pipe, FrameKind.NOTE, what.encode("utf-8", "replace"))
+
+    answers = Answers(root, environment, note)
+    # What is left of the memory after an attempt that took all of it is not enough for
+    # the next one.
     with contextlib.suppress(OSError):
-        while kind is not FrameKind.OUT_OF_MEMORY:
-            _, question = receive(lambda length: _taken(pipe, length))
-            kind, answer = _answer(pipe, answers, question)
-            send(pipe, kind, answer)
+        while _answered(pipe, answers) is not FrameKind.OUT_OF_MEMORY:
+            pass
 
 
 def _confine(memory_bytes: int, nice: int, own_folder: str) -> None:
@@ -76,11 +77,16 @@ def _end_with_parent() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
     parent = multiprocessing.parent_process()
     assert parent is not None
-    leash = parent.sentinel
-    fcntl.fcntl(leash, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
-    if wait([leash], 0):
+    _signal_when_closed(parent.sentinel)
+    # It may have gone before anybody was to be told.
+    if wait([parent.sentinel], 0):
         raise SystemExit("The server has gone.")
+
+
+def _signal_when_closed(pipe: int) -> None:
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+    flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 def _taken(pipe: socket.socket, length: int) -> bytes:
@@ -94,6 +100,14 @@ def _taken(pipe: socket.socket, length: int) -> bytes:
     return found
 
 
+def _answered(pipe: socket.socket, answers: Answers) -> FrameKind:
+    """Takes one question and answers it."""
+    _, question = receive(partial(_taken, pipe))
+    kind, body = _answer(pipe, answers, question)
+    send(pipe, kind, body)
+    return kind
+
+
 def _answer(
     pipe: socket.socket, answers: Answers, question: bytes
 ) -> tuple[FrameKind, bytes]:
@@ -102,21 +116,19 @@ def _answer(
         answers.look()
         send(pipe, FrameKind.BEGUN)
         found = answers.answer(asked.pop("what"), **asked)
-        return (
-            (FrameKind.HTML, found)
-            if isinstance(found, bytes)
-            else (FrameKind.JSON, packed(found))
-        )
+        if isinstance(found, bytes):
+            return FrameKind.HTML, found
+        return FrameKind.JSON, packed(found)
     except Exception as error:
-        if out_of_memory(error):
-            return FrameKind.OUT_OF_MEMORY, b""
-        if lack := shortage(error):
-            return FrameKind.LACKS, packed(
-                {"sentence": lack.sentence, "help": lack.help}
-            )
-        if isinstance(error, DripError):
-            place = str(error.place) if error.place else None
-            return FrameKind.WRONG, packed(
-                {"sentence": error.sentence, "help": error.help, "place": place}
-            )
-        return FrameKind.FAILED, type(error).__name__.encode()
+        return _why_not(error)
+
+
+def _why_not(error: Exception) -> tuple[FrameKind, bytes]:
+    if out_of_memory(error):
+        return FrameKind.OUT_OF_MEMORY, b""
+    if lack := shortage(error):
+        row = {"sentence": lack.sentence, "help": lack.help}
+        return FrameKind.LACKS, packed(row)
+    if isinstance(error, DripError):
+        return FrameKind.WRONG, packed(problem_row(error))
+    return FrameKind.FAILED, type(error).__name__.encode()

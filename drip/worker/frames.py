@@ -57,7 +57,8 @@ def receive(take: Callable[[int], bytes]) -> tuple[FrameKind, bytes]:
         kind = FrameKind(name)
     except ValueError:
         raise Nonsense from None
-    if length > (MOST_HTML if kind is FrameKind.HTML else MOST_JSON):
+    most = MOST_HTML if kind is FrameKind.HTML else MOST_JSON
+    if length > most:
         raise Nonsense
     return kind, take(length)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from drip.worker.child import serve
 from drip.worker.frames import FrameKind, Nonsense, packed, receive, send, unpacked
 
 GB = 1024**3
+# Taken from the socket at once.
+PIECE_BYTES = 1024 * 1024
 log = logging.getLogger("drip.web")
 
 
@@ -70,6 +73,14 @@ class Failed(Exception):
     """It ran into something that nobody foresaw; `str()` is the name of its kind."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What was ended, and until when (seconds of the stopwatch) it is not tried again."""
+
+    until_s: float
+    ended: Ended
+
+
 class Worker:
     """One process, begun when it is needed for the first time, and anew after each that
     was ended.
@@ -88,17 +99,18 @@ class Worker:
         *,
         shares: bool = False,
     ) -> None:
-        self._makes, self._about, self._passed_s = (
-            makes,
-            (root, dict(environment)),
-            passed_s,
+        self._makes = makes
+        self._passed_s = passed_s
+        self._limits = limits
+        # A process that multiprocessing calls a daemon may begin none itself.
+        self._begin = partial(
+            _Process, root, dict(environment), limits, daemon=not shares
         )
-        self._limits, self._shares = limits, shares
         self._turn = anyio.Lock()
         # Nobody else waits for a thread because this one waits for the process.
         self._thread = anyio.CapacityLimiter(1)
         self._process: _Process | None = None
-        self._resting: dict[Hashable, tuple[float, Ended]] = {}
+        self._resting: dict[Hashable, _Rest] = {}
         self._closed = False
 
     async def ask(self, what: str, about: Hashable, **more: Any) -> Any:
@@ -108,19 +120,16 @@ class Worker:
         `about` is what is not tried again for a while after it had to be ended.
         """
         self._raise_if_resting(about)
+        await self._wait_for_turn()
         try:
-            with anyio.fail_after(self._limits.turn_s):
-                await self._turn.acquire()
-        except TimeoutError:
-            sentence = f"{self._makes} has to wait: another one takes long."
-            raise Busy(sentence, help="try again in a few seconds") from None
-        try:
+            # Whoever was before us may have asked the same, and in vain.
             self._raise_if_resting(about)
             return await run_sync(
                 partial(self.answer, what, **more), limiter=self._thread
             )
         except Ended as ended:
-            self._resting[about] = (self._passed_s() + self._limits.rest_s, ended)
+            until_s = self._passed_s() + self._limits.rest_s
+            self._resting[about] = _Rest(until_s, ended)
             raise
         finally:
             self._turn.release()
@@ -131,8 +140,8 @@ class Worker:
         try:
             with contextlib.suppress(_Died):
                 return self._answer(question)
-            # By somebody else's hand, or of having had nothing to do for long: once
-            # more.
+            # It died by somebody else's hand, or of having had nothing to do for long:
+            # once more.
             return self._answer(question)
         except Ended as ended:
             log.warning("%s", ended.sentence, extra={"action": "worker-ended"})
@@ -143,15 +152,33 @@ class Worker:
         self._closed = True
         self._end()
 
+    # --- whose turn it is
+
+    async def _wait_for_turn(self) -> None:
+        """Raises Busy."""
+        try:
+            with anyio.fail_after(self._limits.turn_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Busy(
+                f"{self._makes} has to wait: another one takes long.",
+                help="try again in a few seconds",
+            ) from None
+
     def _raise_if_resting(self, about: Hashable) -> None:
-        now = self._passed_s()
-        self._resting = {
-            key: each for key, each in self._resting.items() if each[0] > now
-        }
-        if about in self._resting:
+        self._forget_rests_that_are_over()
+        rest = self._resting.get(about)
+        if rest:
             # Another one each time: an exception keeps all that it ever came by.
-            ended = self._resting[about][1]
-            raise Ended(ended.sentence, help=ended.help)
+            raise Ended(rest.ended.sentence, help=rest.ended.help)
+
+    def _forget_rests_that_are_over(self) -> None:
+        now_s = self._passed_s()
+        self._resting = {
+            about: rest for about, rest in self._resting.items() if rest.until_s > now_s
+        }
+
+    # --- one question
 
     def _answer(self, question: bytes) -> Any:
         process = self._running()
@@ -159,22 +186,20 @@ class Worker:
             kind, answer = process.ask(question, self._limits)
         except TimeoutError:
             self._end()
-            most = self._limits.answer_s if process.begun else self._limits.ready_s
-            raise self._ended(
-                f"takes longer than {most:g} seconds", process.noted
-            ) from None
+            raise self._too_slow(process) from None
         except (OSError, Nonsense):
             self._end()
-            raise self._ended(
-                "has ended the process that it is made in", process.noted, _Died
-            ) from None
+            how = "has ended the process that it is made in"
+            raise self._ended(_Died, how, process) from None
+        return self._taken_for_what_it_is(process, kind, answer)
+
+    def _taken_for_what_it_is(
+        self, process: _Process, kind: FrameKind, answer: Any
+    ) -> Any:
         match kind:
             case FrameKind.OUT_OF_MEMORY:
                 self._end()
-                most = self._limits.memory_bytes / GB
-                raise self._ended(
-                    f"takes more than {most:g} GB of memory", process.noted
-                )
+                raise self._too_large(process)
             case FrameKind.WRONG | FrameKind.LACKS:
                 raise answer
             case FrameKind.FAILED:
@@ -182,31 +207,44 @@ class Worker:
             case _:
                 return answer
 
+    def _too_slow(self, process: _Process) -> Ended:
+        most_s = self._limits.answer_s if process.begun else self._limits.ready_s
+        return self._ended(Ended, f"takes longer than {most_s:g} seconds", process)
+
+    def _too_large(self, process: _Process) -> Ended:
+        most_gb = self._limits.memory_bytes / GB
+        return self._ended(Ended, f"takes more than {most_gb:g} GB of memory", process)
+
+    def _ended(self, kind: type[Ended], how: str, process: _Process) -> Ended:
+        rest_s = self._limits.rest_s
+        return kind(
+            f"{self._makes} {how}; it was at {process.noted}.",
+            help="make that or its loops shorter: it is tried again once a file has "
+            f"changed, or in {rest_s:g} seconds",
+        )
+
+    # --- the process
+
     def _running(self) -> _Process:
         """Raises Busy once the worker was closed, whichever thread was first."""
         if not self._closed:
-            try:
-                self._process = self._process or _Process(
-                    *self._about, self._limits, daemon=not self._shares
-                )
-            except OSError as error:
-                sentence = f"No process can be begun: {error.strerror}."
-                raise Busy(
-                    sentence,
-                    help="try again in a minute, and look for what takes up this machine",
-                ) from None
-            process = self._process
+            process = self._begun()
             if not self._closed:
                 return process
         self._end()
         raise Busy("The server is being stopped.")
 
-    def _ended(self, how: str, noted: str, kind: type[Ended] = Ended) -> Ended:
-        again = f"it is tried again once a file has changed, or in {self._limits.rest_s:g} seconds"
-        return kind(
-            f"{self._makes} {how}; it was at {noted}.",
-            help=f"make that or its loops shorter: {again}",
-        )
+    def _begun(self) -> _Process:
+        """Raises Busy if the machine cannot begin one now."""
+        if self._process is None:
+            try:
+                self._process = self._begin()
+            except OSError as error:
+                raise Busy(
+                    f"No process can be begun: {error.strerror}.",
+                    help="try again in a minute, and look for what takes up this machine",
+                ) from None
+        return self._process
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -229,9 +267,8 @@ class _Process:
         *,
         daemon: bool,
     ) -> None:
-        # Begun anew, since neither a server's threads nor its database survive being
-        # forked.
-        context = multiprocessing.get_context("spawn")
+        self._ending = threading.Lock()
+        self.begun, self.noted = False, ""
         with contextlib.ExitStack() as undone:
             self._folder = tempfile.TemporaryDirectory(
                 prefix="drip-", ignore_cleanup_errors=True
@@ -239,88 +276,104 @@ class _Process:
             undone.callback(self._folder.cleanup)
             self._pipe, theirs = socket.socketpair()
             undone.callback(self._pipe.close)
+            about = (root, environment, limits.memory_bytes, limits.nice)
             with theirs:
-                about = (
-                    theirs,
-                    root,
-                    environment,
-                    limits.memory_bytes,
-                    limits.nice,
-                    self._folder.name,
-                )
-                self._process = context.Process(
-                    target=serve, args=about, name="drip-worker", daemon=daemon
-                )
-                self._process.start()
+                self._process = _started((theirs, *about, self._folder.name), daemon)
             undone.pop_all()
-        self._ending = threading.Lock()
-        self.begun, self.noted = False, ""
 
     def ask(self, question: bytes, limits: Limits) -> tuple[FrameKind, Any]:
-        """What it answers. Raises TimeoutError, OSError if it has gone, and
-        Nonsense."""
+        """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
         self.begun, self.noted = False, "the files of the workspace"
-        ends = time.monotonic() + limits.ready_s
+        ends_s = time.monotonic() + limits.ready_s
         self._pipe.settimeout(limits.ready_s)
         send(self._pipe, FrameKind.ASK, question)
         while True:
-            kind, body = receive(lambda length: self._taken(length, ends))  # noqa: B023 - called at once
-            match kind:
-                case FrameKind.BEGUN if not self.begun:
-                    self.begun, ends = True, time.monotonic() + limits.answer_s
-                case FrameKind.NOTE:
-                    self.noted = " ".join(body[:200].decode("utf-8", "replace").split())
-                case FrameKind.HTML:
-                    return kind, body
-                case FrameKind.WRONG:
-                    return kind, _error(unpacked(body))
-                case FrameKind.LACKS:
-                    return kind, _lack(unpacked(body))
-                case FrameKind.JSON:
-                    return kind, unpacked(body)
-                case FrameKind.FAILED | FrameKind.OUT_OF_MEMORY:
-                    return kind, body[:100].decode("utf-8", "replace")
-                case _:
-                    raise Nonsense
+            kind, body = receive(partial(self._taken, ends_s=ends_s))
+            # Once only: nobody gets more time by talking.
+            if kind is FrameKind.BEGUN and not self.begun:
+                self.begun = True
+                ends_s = time.monotonic() + limits.answer_s
+            elif kind is FrameKind.NOTE:
+                self.noted = " ".join(_text(body[:200]).split())
+            else:
+                return kind, _decoded(kind, body)
 
     def end(self) -> None:
         """At once, with all that it began; what it had copied is cleared away. May be
         called twice, and by two threads."""
         with self._ending:
-            number = self._process.pid
-            if self._process.exitcode is None and number:
-                # It may not be so far that it has a group of its own.
-                for kill in (os.killpg, os.kill):
-                    with contextlib.suppress(ProcessLookupError):
-                        kill(number, signal.SIGKILL)
+            if self._process.exitcode is None and self._process.pid:
+                _kill(self._process.pid)
             self._process.join()
             self._pipe.close()
             self._folder.cleanup()
 
-    def _taken(self, length: int, ends: float) -> bytes:
+    def _taken(self, length: int, ends_s: float) -> bytes:
+        """So many bytes. Raises TimeoutError, and OSError at the end."""
         found = bytearray()
         while len(found) < length:
-            left_s = ends - time.monotonic()
+            left_s = ends_s - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
             self._pipe.settimeout(left_s)
-            more = self._pipe.recv(min(length - len(found), 1024 * 1024))
+            more = self._pipe.recv(min(length - len(found), PIECE_BYTES))
             if not more:
                 raise ConnectionResetError
             found += more
         return bytes(found)
 
 
-def _lack(told: Any) -> Shortage:
-    match told:
+def _started(about: tuple[Any, ...], daemon: bool) -> SpawnProcess:
+    # Begun anew, since neither a server's threads nor its database survive a fork.
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=serve, args=about, name="drip-worker", daemon=daemon
+    )
+    process.start()
+    return process
+
+
+def _kill(number: int) -> None:
+    # It may not be so far that it has a group of its own.
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(number, signal.SIGKILL)
+
+
+# --- what it says, which is not trusted
+
+
+def _decoded(kind: FrameKind, body: bytes) -> Any:
+    """Raises Nonsense."""
+    match kind:
+        case FrameKind.HTML:
+            return body
+        case FrameKind.JSON:
+            return unpacked(body)
+        case FrameKind.WRONG:
+            return _error(unpacked(body))
+        case FrameKind.LACKS:
+            return _lack(unpacked(body))
+        case FrameKind.FAILED | FrameKind.OUT_OF_MEMORY:
+            return _text(body[:100])
+        case _:
+            raise Nonsense
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace")
+
+
+def _lack(row: Any) -> Shortage:
+    match row:
         case {"sentence": str(sentence), "help": str(help)}:
             return Shortage(sentence, help)
         case _:
             raise Nonsense
 
 
-def _error(told: Any) -> DripError:
-    match told:
+def _error(row: Any) -> DripError:
+    match row:
         case {
             "sentence": str(sentence),
             "help": (str() | None) as help,

@@ -352,7 +352,7 @@ alarms: {target}
     "error",
     [RuntimeError("boom"), OSError(28, "No space left on device"), MemoryError()],
 )
-def test_the_beat_goes_on_after_any_error(
+def test_the_tick_goes_on_after_any_error(
     shop: World,
     error: Exception,
     monkeypatch: pytest.MonkeyPatch,
@@ -363,7 +363,7 @@ def test_the_beat_goes_on_after_any_error(
         working.joins("ana")
         until(lambda: working.sent() == 1)
         assert working.health().text == "ok\n"
-        fault = Fault(error).put(monkeypatch, daemons, "beat")
+        fault = Fault(error).put(monkeypatch, daemons, "tick")
         until(lambda: fault.calls > 3)
         working.joins("ben")
         assert working.health().status_code == 200, "it is not late yet"
@@ -393,7 +393,7 @@ def test_the_beat_goes_on_after_any_error(
         (WebhookSender, "deliver", "Telling other programs"),
     ],
 )
-def test_what_goes_on_beside_the_beat_goes_on_after_any_error(
+def test_what_goes_on_beside_the_tick_goes_on_after_any_error(
     shop: World,
     where: type,
     name: str,
