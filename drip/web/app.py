@@ -4,9 +4,10 @@ fails."""
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 
 import anyio
 from starlette.applications import Starlette
@@ -45,16 +46,36 @@ def make_app(
         "The message", workspace.root, workspace.environment, passed_s, messages
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(state.keep_fresh)
-            yield
-            beside.cancel_scope.cancel()
+    def close() -> None:
         views.close()
         state.writer.close()
 
-    routes = [
+    app = Starlette(
+        routes=_for_recipients() + _for_programs(),
+        middleware=[Middleware(RequestGuard, failed=_failed)],
+        exception_handlers={HTTPException: _refused},
+        lifespan=partial(kept_fresh, state, close),
+    )
+    app.state.app_state = state
+    app.state.views = views
+    return app
+
+
+@asynccontextmanager
+async def kept_fresh(
+    state: AppState, close: Callable[[], None], _: Starlette
+) -> AsyncIterator[None]:
+    """While an application runs: keys and files are looked at beside the requests.
+    `close` ends what worked for it."""
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(state.keep_fresh)
+        yield
+        beside.cancel_scope.cancel()
+    close()
+
+
+def _for_recipients() -> list[Route]:
+    return [
         Route("/unsubscribe/{token}", recipients.unsubscribe, methods=BOTH),
         Route("/confirm/{token}", recipients.confirm, methods=BOTH),
         Route("/survey/{token}", recipients.survey, methods=BOTH),
@@ -66,6 +87,13 @@ def make_app(
         Route("/c/{name}/{token}", redirects.click),
         Route("/o/{token}", redirects.dot),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
+        Route("/static/pages.css", _style),
+        Route("/static/survey.js", _script),
+    ]
+
+
+def _for_programs() -> list[Route]:
+    return [
         Route("/api/events", api.taking("events", api.events), methods=["POST"]),
         Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),
         Route(
@@ -75,19 +103,8 @@ def make_app(
         ),
         Route("/api/openapi.json", api.description),
         Route("/hooks/{provider}", hooks.take, methods=["POST"]),
-        Route("/static/pages.css", _style),
-        Route("/static/survey.js", _script),
         Route("/health", _health),
     ]
-    guard = Middleware(RequestGuard, failed=_failed)
-    app = Starlette(
-        routes=routes,
-        middleware=[guard],
-        exception_handlers={HTTPException: _refused},
-        lifespan=lifespan,
-    )
-    app.state.app_state, app.state.views = state, views
-    return app
 
 
 async def _style(request: Request) -> Response:
@@ -108,10 +125,13 @@ async def _health(request: Request) -> Response:
     """For load balancers: 503 with a sentence for whatever does not go well, among what
     is done again and again too."""
     state = state_of(request)
-    troubles = state.troubles()
-    return PlainTextResponse(
-        "\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200
-    )
+    return health_answer(state.troubles())
+
+
+def health_answer(troubles: Sequence[str]) -> Response:
+    """A line for each trouble; `ok` where there is none."""
+    lines = troubles or ["ok"]
+    return PlainTextResponse("\n".join([*lines, ""]), 503 if troubles else 200)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -125,7 +145,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     )
 
 
-def told_where(scope: Scope, error: Exception) -> None:
+def log_failure(scope: Scope, error: Exception) -> None:
     """Tells the log which page failed, and of what kind the failure was: its words can
     be about people. What the machine lacks is about nobody."""
     where = getattr(scope.get("route"), "path", "a page")
@@ -140,7 +160,7 @@ def told_where(scope: Scope, error: Exception) -> None:
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
     """Nothing of what failed is shown to a visitor; the log has which page it was,
     without names, addresses or tokens."""
-    told_where(scope, error)
+    log_failure(scope, error)
     request = Request(scope)
     state = state_of(request)
     return state.page("failed.html", state.language(request), status_of(error))

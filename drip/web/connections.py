@@ -62,18 +62,20 @@ class _Waiting:
 
     def long(self, now: float) -> Connection | None:
         """The first one that has done so for long."""
-        return next(
-            (each for each, since in self._firsts() if now - since >= SPARED_S), None
-        )
+        for connection, since in self._firsts():
+            if now - since >= SPARED_S:
+                return connection
+        return None
 
     def longest(self) -> Connection | None:
-        return min(self._firsts(), key=lambda each: each[1], default=(None, 0.0))[0]
+        firsts = self._firsts()
+        return min(firsts, key=lambda first: first[1])[0] if firsts else None
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
 
     def _firsts(self) -> list[tuple[Connection, float]]:
-        return [next(iter(each.items())) for each in self._of.values() if each]
+        return [next(iter(waiting.items())) for waiting in self._of.values() if waiting]
 
 
 class _Counts:
@@ -101,7 +103,8 @@ class Connections:
     takes the same time however many there are. `passed_s` is a stopwatch."""
 
     def __init__(self, most: int, passed_s: Callable[[], float]) -> None:
-        self._most, self._passed_s = most, passed_s
+        self._most = most
+        self._passed_s = passed_s
         self._phases: dict[Connection, Phase] = {}
         self._waiting = _Waiting()
         self._from: defaultdict[str, _Waiting] = defaultdict(_Waiting)
@@ -128,13 +131,12 @@ class Connections:
         self._phases[connection] = Phase.OURS
 
     def _next_to_go(self) -> Connection | None:
-        now, most = (
-            self._passed_s(),
-            self._from.get(self._counts.first() or "", self._waiting),
-        )
-        if self._counts.most >= max(self._most * SHARE, LEAST_SHARE):
-            return most.long(now) or most.longest()
-        return self._waiting.long(now) or most.longest()
+        now = self._passed_s()
+        # Those of the address that keeps us waiting by most.
+        most = self._from.get(self._counts.first() or "", self._waiting)
+        too_many = max(self._most * SHARE, LEAST_SHARE)
+        first = most if self._counts.most >= too_many else self._waiting
+        return first.long(now) or most.longest()
 
     def move(self, connection: Connection, phase: Phase) -> None:
         """It waits for something else from here on."""
@@ -145,12 +147,18 @@ class Connections:
         self._phases[connection] = phase
         self._waiting.move(connection, before, phase, now)
         if connection.address:
-            own = self._from[connection.address]
-            count = len(own)
-            own.move(connection, before, phase, now)
-            self._counts.change(connection.address, count, len(own))
-            if not own:
-                del self._from[connection.address]
+            self._move_its_own(connection, before, phase, now)
+
+    def _move_its_own(
+        self, connection: Connection, before: Phase, after: Phase, now: float
+    ) -> None:
+        """Among those of its address."""
+        own = self._from[connection.address]
+        count = len(own)
+        own.move(connection, before, after, now)
+        self._counts.change(connection.address, count, len(own))
+        if not own:
+            del self._from[connection.address]
 
     def leave(self, connection: Connection) -> None:
         """Its place is free. Nothing happens if it was already."""

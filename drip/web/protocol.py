@@ -37,6 +37,7 @@ PIPELINED = 16
 PART = 4 * 1024
 # More than this of an answer is not written before some of it is taken.
 UNTAKEN_BYTES = 16 * 1024
+NO_MORE = b"content-length: 0\r\nconnection: close\r\n\r\n"
 # Of one that is cut nothing stays in the kernel either.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -66,16 +67,15 @@ class Protocol(HttpToolsProtocol):
         client: tuple[str, int],
     ) -> None:
         super().__init__(config, state, app_state, loop)
-        self._client, self._all, self._proxies = (
-            client,
-            all_of_them,
-            proxies.trusted_hosts,
-        )
+        self._client = client
+        self._all = all_of_them
+        self._proxies = proxies.trusted_hosts
         self._proxied = client[0] in self._proxies
         self.address = "" if self._proxied else customer(client[0])
-        self.timeout_keep_alive = PROXY_KEEP_ALIVE_S if self._proxied else KEEP_ALIVE_S  # type: ignore[assignment]
+        keep_alive_s = PROXY_KEEP_ALIVE_S if self._proxied else KEEP_ALIVE_S
+        self.timeout_keep_alive = keep_alive_s  # type: ignore[assignment]
         self._patience: Mapping[Phase, float] = {
-            Phase.HEAD: self.timeout_keep_alive,
+            Phase.HEAD: keep_alive_s,
             Phase.BODY: GRACE_S,
             Phase.ANSWER: GRACE_S,
             Phase.OURS: math.inf,
@@ -115,17 +115,22 @@ class Protocol(HttpToolsProtocol):
 
     def look(self) -> None:
         """Ends the connection if the other side has kept us waiting for too long."""
-        if self.transport is None:  # not handed over yet
+        # It may not be handed over yet.
+        if self.transport is None:
             return
-        now, before = self.loop.time(), self._untaken
+        now = self.loop.time()
+        self._look_for_progress(now)
+        if now > self._until:
+            self.cut()
+
+    def _look_for_progress(self, now: float) -> None:
+        before = self._untaken
         self._settle()
         if self._phase is Phase.ANSWER and self._untaken < before:
             self._come_on(before - self._untaken)
         elif self._phase is Phase.BODY and self.flow.read_paused:
             # It is us who do not read on.
             self._until = now + GRACE_S
-        if now > self._until:
-            self.cut()
 
     def hurry(self) -> None:
         """The server ends: who has not asked to the end is not waited for, and who
@@ -139,18 +144,20 @@ class Protocol(HttpToolsProtocol):
 
     def _settle(self) -> None:
         self._untaken = self.transport.get_write_buffer_size()
-        if self._untaken:
-            phase = Phase.ANSWER
-        elif self.transport.is_closing():
-            phase = Phase.OURS
-        elif self.cycle is None or self.cycle.response_complete:
-            phase = Phase.HEAD
-        else:
-            phase = Phase.BODY if self.cycle.more_body else Phase.OURS
+        phase = self._phase_now()
         if phase is Phase.HEAD and self._proxied:
             self._belong_to("")
         if phase is not self._phase:
             self._wait(phase, self._patience[phase])
+
+    def _phase_now(self) -> Phase:
+        if self._untaken:
+            return Phase.ANSWER
+        if self.transport.is_closing():
+            return Phase.OURS
+        if self.cycle is None or self.cycle.response_complete:
+            return Phase.HEAD
+        return Phase.BODY if self.cycle.more_body else Phase.OURS
 
     def _wait(self, phase: Phase, for_s: float) -> None:
         self._all.move(self, phase)
@@ -202,17 +209,14 @@ class Protocol(HttpToolsProtocol):
         """Nothing else than HTTP/1.1 is spoken here: the request is answered as if it
         had not asked for more (RFC 9110, section 7.8), and has its body, which the
         parser takes for the other protocol's."""
-        head = [
-            b"%s %s HTTP/%s"
-            % (
-                self.parser.get_method(),
-                self.url,
-                self.parser.get_http_version().encode(),
-            )
-        ]
-        head += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        method = self.parser.get_method()
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                lines.append(b"%s: %s" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
+        self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
 
     def _measure(self) -> None:
         """Raises Unacceptable where a head, or what stands around the parts of a body
@@ -223,20 +227,21 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Says so if nothing else is being said, and closes."""
         self._deaf = True
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            begun, cycle.disconnected = (
-                cycle.response_started or bool(self.pipeline),
-                True,
-            )
-            cycle.message_event.set()
-            if begun:
-                self.cut()
-                return
-        self.transport.write(
-            STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
-        )
+        if self._is_answering():
+            self.cut()
+            return
+        self.transport.write(STATUS_LINE[status] + NO_MORE)
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        """Whether an answer is under way, or others wait behind it. An application that
+        waits for the rest of a body is told that nobody is there any more."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started or bool(self.pipeline)
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= PIPELINED:
@@ -264,16 +269,13 @@ class Protocol(HttpToolsProtocol):
                 self._belong_to(self._forwarded())
 
     def _forwarded(self) -> str:
-        said = [
-            value.decode("latin-1")
-            for name, value in self.headers
-            if name == b"x-forwarded-for"
-        ]
-        return (
-            customer(self._proxies.get_trusted_client_address(", ".join(said))[0])
-            if said
-            else ""
-        )
+        """Whom the web server before us names; empty if it names nobody."""
+        fields = [value for name, value in self.headers if name == b"x-forwarded-for"]
+        if not fields:
+            return ""
+        said = b", ".join(fields).decode("latin-1")
+        host, _ = self._proxies.get_trusted_client_address(said)
+        return customer(host)
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)

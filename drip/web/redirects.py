@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -23,16 +24,14 @@ async def click(request: Request) -> Response:
     links that were in a message."""
     state = state_of(request)
     name = request.path_params["name"]
+    link = state.link(request.path_params["token"], "click")
     if name == TRAP:
-        caught = state.link(request.path_params["token"], "click")
-        if caught is not None:
-            await _seen(state, caught, name)
+        await _seen(state, link, name)
         return Response(status_code=204)
-    address = await state.read(lambda connection: links.address_of(connection, name))
+    address = await state.read(links.address_of, name)
     if address is None:
         return state.page("gone.html", state.language(request), 404)
-    link = state.link(request.path_params["token"], "click")
-    if link is not None and request.method == "GET":
+    if request.method == "GET":
         await _seen(state, link, name)
     return RedirectResponse(address, 302)
 
@@ -40,8 +39,8 @@ async def click(request: Request) -> Response:
 async def dot(request: Request) -> Response:
     """Always the same picture, whoever asks."""
     state = state_of(request)
-    link = state.link(request.path_params["token"], "open")
-    if link is not None and request.method == "GET":
+    if request.method == "GET":
+        link = state.link(request.path_params["token"], "open")
         await _seen(state, link, "")
     # Of another site's page it is a part.
     return Response(
@@ -51,9 +50,14 @@ async def dot(request: Request) -> Response:
     )
 
 
-async def _seen(state: AppState, link: Link, name: str) -> None:
-    await state.writer.do(
-        lambda connection: recipient_actions.seen(
+async def _seen(state: AppState, link: Link | None, name: str) -> None:
+    """Nothing happens by a link that is not ours."""
+    if link is None:
+        return
+
+    def work(connection: Connection) -> None:
+        recipient_actions.seen(
             connection, state.campaign_set, link, name, state.clock()
         )
-    )
+
+    await state.writer.do(work)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -41,7 +41,11 @@ class Writer:
     def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
         self._database = database
         self._storing = Repeating(
-            "Storing what visitors say", passed_s, log, LATE_S, on_demand=True
+            "Storing what visitors say",
+            passed_s,
+            log,
+            LATE_S,
+            on_demand=True,
         )
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -66,12 +70,9 @@ class Writer:
     @property
     def trouble(self) -> str | None:
         """What keeps it from storing, if anything does."""
-        dead = self._thread is not None and not self._thread.is_alive()
-        return (
-            "The thread that stores what visitors say does not run."
-            if dead
-            else self._storing.late
-        )
+        if self._thread is not None and not self._thread.is_alive():
+            return "The thread that stores what visitors say does not run."
+        return self._storing.late
 
     async def look(self) -> None:
         """Tries again what went wrong, so that it is known to go well before the next
@@ -95,15 +96,11 @@ class Writer:
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            jobs, ended = [job], False
-            with self._storing.attempt():
-                try:
-                    ended = self._gather(jobs)
-                    self._together(jobs)
-                finally:
-                    for each in jobs:
-                        each.tell()
-            if ended:
+            jobs, is_last = [job], False
+            with self._storing.attempt(), _settled(jobs):
+                is_last = self._gather(jobs)
+                self._store(jobs)
+            if is_last:
                 return
 
     def _gather(self, jobs: list[_Job]) -> bool:
@@ -118,18 +115,28 @@ class Writer:
             jobs.append(more)
         return False
 
-    def _together(self, jobs: list[_Job]) -> None:
+    def _store(self, jobs: list[_Job]) -> None:
         try:
             with self._database.write() as connection:
                 for job in jobs:
                     job.run(connection)
         except Exception as error:
-            # The transaction as a whole: each of those who wait is told.
+            # The transaction as a whole: it is raised where each of them is awaited.
             for job in jobs:
                 job.error = error
             raise
         for job in jobs:
             job.stored = True
+
+
+@contextlib.contextmanager
+def _settled(jobs: list[_Job]) -> Iterator[None]:
+    """Whatever happens meanwhile, whoever waits for one of these is told in the end."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            job.settle()
 
 
 class _Job:
@@ -138,7 +145,8 @@ class _Job:
     def __init__(
         self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._work, self._loop = work, loop
+        self._work = work
+        self._loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.error: BaseException | None = None
         self.stored = False
@@ -152,7 +160,7 @@ class _Job:
             # Raised where it is waited for.
             self.error = error
 
-    def tell(self) -> None:
+    def settle(self) -> None:
         # A loop that is closed has nobody who waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle)

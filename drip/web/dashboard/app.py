@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from drip.storage.base.database import Database
-from drip.web.app import BOTH, FOR_LONG, status_of, told_where
+from drip.web.app import BOTH, FOR_LONG, kept_fresh, log_failure, status_of
 from drip.web.app_state import AppState
 from drip.web.dashboard import calendar, campaigns, live, operating, people
 from drip.web.dashboard.entrance import log_in, log_out, staff
@@ -52,45 +51,49 @@ def make_dashboard(
         AppState(workspace, database, clock, passed_s), messages, timelines
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(dashboard.state.keep_fresh)
-            yield
-            beside.cancel_scope.cancel()
-        dashboard.close()
+    app = Starlette(
+        routes=_look() + _act() + _entrance(),
+        middleware=[Middleware(RequestGuard, failed=_failed, headers=OWN)],
+        exception_handlers={HTTPException: _refused},
+        lifespan=partial(kept_fresh, dashboard.state, dashboard.close),
+    )
+    app.state.dashboard = dashboard
+    return app
 
-    routes = [
+
+def _look() -> list[Route]:
+    return [
         Route("/", staff(calendar.calendar)),
         Route("/contacts", staff(people.contacts)),
         Route("/contacts/{key:path}", staff(people.contact)),
         Route("/campaigns", staff(campaigns.campaigns)),
         Route("/campaigns/{key}", staff(campaigns.campaign)),
-        Route("/campaigns/{key}/hold", staff(campaigns.hold), methods=POST),
         Route("/live", staff(live.live)),
         Route("/live/message", staff(live.live_message)),
         Route("/live/page", staff(live.live_page)),
         Route("/caps", staff(calendar.caps)),
         Route("/reports", staff(campaigns.reports)),
         Route("/reports.csv", staff(campaigns.reports_csv)),
+        Route("/health", staff(operating.health)),
+    ]
+
+
+def _act() -> list[Route]:
+    return [
+        Route("/campaigns/{key}/hold", staff(campaigns.hold), methods=POST),
         Route("/tasks", staff(operating.tasks), methods=BOTH),
         Route("/held", staff(operating.held), methods=BOTH),
-        Route("/health", staff(operating.health)),
         Route("/stop", staff(operating.stop), methods=POST),
+    ]
+
+
+def _entrance() -> list[Route]:
+    return [
         Route("/login", log_in, methods=BOTH),
         Route("/logout", staff(log_out), methods=POST),
         Route("/static/dashboard.css", _style),
         Route("/static/htmx.js", _script),
     ]
-    guard = Middleware(RequestGuard, failed=_failed, headers=OWN)
-    app = Starlette(
-        routes=routes,
-        middleware=[guard],
-        exception_handlers={HTTPException: _refused},
-        lifespan=lifespan,
-    )
-    app.state.dashboard = dashboard
-    return app
 
 
 async def _style(request: Request) -> Response:
@@ -113,7 +116,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    told_where(scope, error)
+    log_failure(scope, error)
     if scope["path"] == "/health":
         return PlainTextResponse(
             "Who asks cannot be looked up: the database cannot be read.\n", 503

@@ -16,19 +16,23 @@ from starlette.responses import Response
 from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
 from drip.core.conditions import All, Condition, FieldCondition, Not
+from drip.core.lift import Lift
 from drip.core.sheets import ENCODING, write_sheet
 from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
-from drip.engine.reporting import COLUMNS, CampaignReport, rows
+from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, rows
 from drip.engine.reporting import report as report_of
+from drip.errors import DripError
+from drip.language.files import Loaded
 from drip.storage.campaigns import runs
 from drip.storage.operating import control
-from drip.storage.operating.control import Hold
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
 from drip.storage.sending import outbox
 from drip.web.dashboard.state import DashboardState, back, dashboard_of
+from drip.worker.values import problem_row
 
 SPANS = (7, 30, 90, 365)
+STATES = ("sent", "deferred", "pending", "skipped", "failed", "held")
 KINDS = {
     "Send": "send",
     "Task": "task",
@@ -44,47 +48,33 @@ KINDS = {
 async def campaigns(request: Request) -> Response:
     """All campaigns: their state, how many people are in them, their messages."""
     dashboard = dashboard_of(request)
-    campaign_set = dashboard.state.campaign_set
-    counts, inside, holds = await dashboard.state.read(
-        lambda connection: (
-            outbox.count_by_state(connection),
-            runs.runs_per_campaign(connection),
-            control.held_scopes(connection),
-        )
-    )
-    names = sorted({*campaign_set.campaigns, *inside, *(name for name, _ in counts)})
-    listed = [
+    errors = [
+        problem_row(problem)
+        for problem in dashboard.state.workspace.loaded.problems
+        if problem.level == "error"
+    ]
+    listed = await dashboard.state.read(_listed, dashboard)
+    values = {"campaigns": listed, "problems": errors}
+    return await dashboard.show(request, "campaigns.html", values)
+
+
+def _listed(connection: Connection, dashboard: DashboardState) -> list[dict[str, Any]]:
+    """The campaigns in force, and those of which there is still something."""
+    known = dashboard.state.campaign_set.campaigns
+    counts = outbox.count_by_state(connection)
+    inside = runs.runs_per_campaign(connection)
+    holds = control.held_scopes(connection)
+    names = {*known, *inside, *(name for name, _ in counts)}
+    return [
         {
             "campaign": name,
-            "title": campaign_set.campaigns[name].title
-            if name in campaign_set.campaigns
-            else name,
-            "state": _state(dashboard, campaign_set.campaigns.get(name), name in holds),
+            "title": known[name].title if name in known else name,
+            "state": _state(dashboard, known.get(name), name in holds),
             "inside": inside.get(name, 0),
-            "messages": {
-                state: counts.get((name, state), 0)
-                for state in (
-                    "sent",
-                    "deferred",
-                    "pending",
-                    "skipped",
-                    "failed",
-                    "held",
-                )
-            },
+            "messages": {state: counts.get((name, state), 0) for state in STATES},
         }
-        for name in names
+        for name in sorted(names)
     ]
-    problems = [
-        each
-        for each in dashboard.state.workspace.loaded.problems
-        if each.level == "error"
-    ]
-    return await dashboard.show(
-        request,
-        "campaigns.html",
-        {"campaigns": listed, "problems": [_problem(each) for each in problems]},
-    )
 
 
 def _state(dashboard: DashboardState, campaign: Campaign | None, held: bool) -> str:
@@ -92,87 +82,98 @@ def _state(dashboard: DashboardState, campaign: Campaign | None, held: bool) -> 
         return "gone"
     if held:
         return "held"
-    return (
-        "broken"
-        if campaign.key in dashboard.state.workspace.loaded.broken
-        else campaign.status
-    )
-
-
-def _problem(problem: Any) -> dict[str, Any]:
-    return {
-        "place": str(problem.place),
-        "sentence": problem.sentence,
-        "help": problem.help,
-    }
+    if campaign.key in dashboard.state.workspace.loaded.broken:
+        return "broken"
+    return campaign.status
 
 
 async def campaign(request: Request) -> Response:
     """One campaign: its steps drawn from the YAML with the people at each, the funnel,
     goal and lift, and why not."""
     dashboard, key = dashboard_of(request), request.path_params["key"]
-    campaign_set = dashboard.state.campaign_set
-    found = campaign_set.campaigns.get(key)
+    found = dashboard.state.campaign_set.campaigns.get(key)
     if found is None:
-        return await dashboard.show(
-            request,
-            "wrong.html",
-            {
-                "error": f"There is no campaign `{key}`.",
-                "help": "they are files in campaigns/",
-            },
-            404,
+        why = DripError(
+            f"There is no campaign `{key}`.", help="they are files in campaigns/"
         )
-    days, now = _days(request), dashboard.state.clock()
-
-    def look(
-        connection: Connection,
-    ) -> tuple[Counter[str], int, CampaignReport, Hold | None]:
-        at, others = Counter[str](), 0
-        for version, position, count in runs.positions(connection, key):
-            running = campaign_set.version(connection, key, version)
-            step = (
-                running.steps[position].id
-                if running and position < len(running.steps)
-                else None
-            )
-            if step is None or found.position_of(step) is None:
-                others += count
-            else:
-                at[step] += count
-        period = Period(key, now - timedelta(days=days), now)
-        report = report_of(
-            connection, dashboard.state.settings, found, period, "total", now
-        )
-        return at, others, report, control.held_scopes(connection).get(key)
-
-    at, others, reported, held = await dashboard.state.read(look)
-    loaded = dashboard.state.workspace.loaded
+        return await dashboard.show_error(request, why, 404)
+    days = _days(request)
+    known = await dashboard.state.read(_known_of, dashboard, found, days)
     values = {
-        "campaign": {
-            "key": key,
-            "title": found.title,
-            "topic": found.topic,
-            "version": found.version[:12],
-            "place": str(found.place),
-            "holdout": found.holdout,
-            "goal": found.goal.event if found.goal else None,
-        },
-        "state": _state(dashboard, found, held is not None),
-        "hold": held,
-        "steps": _drawn(found, at),
-        "elsewhere": others,
+        "campaign": _facts(found),
         "days": days,
         "spans": SPANS,
-        "report": _report(dashboard, reported),
-        "yaml": loaded.texts.get(found.version, ""),
-        "problems": [
-            _problem(each)
-            for each in loaded.problems
-            if each.place.file == found.place.file
-        ],
+        **known,
+        **_file(dashboard.state.workspace.loaded, found),
     }
     return await dashboard.show(request, "campaign.html", values)
+
+
+def _known_of(
+    connection: Connection, dashboard: DashboardState, campaign: Campaign, days: int
+) -> dict[str, Any]:
+    """What the database knows of a campaign."""
+    state, now = dashboard.state, dashboard.state.clock()
+    at, others = _people_at_steps(connection, dashboard, campaign)
+    period = Period(campaign.key, now - timedelta(days=days), now)
+    report = report_of(connection, state.settings, campaign, period, "total", now)
+    held = control.held_scopes(connection).get(campaign.key)
+    return {
+        "state": _state(dashboard, campaign, held is not None),
+        "hold": held,
+        "steps": _drawn(campaign, at),
+        "elsewhere": others,
+        "report": _report(dashboard, report),
+    }
+
+
+def _people_at_steps(
+    connection: Connection, dashboard: DashboardState, campaign: Campaign
+) -> tuple[Counter[str], int]:
+    """How many are at each step, and at steps that are no more: a run keeps the version
+    that it began by."""
+    at, others = Counter[str](), 0
+    for version, position, count in runs.positions(connection, campaign.key):
+        running = dashboard.state.campaign_set.version(
+            connection, campaign.key, version
+        )
+        step = _step_at(running, position)
+        if step is None or campaign.position_of(step) is None:
+            others += count
+        else:
+            at[step] += count
+    return at, others
+
+
+def _step_at(campaign: Campaign | None, position: int) -> str | None:
+    if campaign is None or position >= len(campaign.steps):
+        return None
+    return campaign.steps[position].id
+
+
+def _facts(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "key": campaign.key,
+        "title": campaign.title,
+        "topic": campaign.topic,
+        "version": campaign.version[:12],
+        "place": str(campaign.place),
+        "holdout": campaign.holdout,
+        "goal": campaign.goal.event if campaign.goal else None,
+    }
+
+
+def _file(loaded: Loaded, campaign: Campaign) -> dict[str, Any]:
+    """A campaign's text, and what is wrong with it."""
+    file = campaign.place.file
+    return {
+        "yaml": loaded.texts.get(campaign.version, ""),
+        "problems": [
+            problem_row(problem)
+            for problem in loaded.problems
+            if problem.place.file == file
+        ],
+    }
 
 
 async def hold(request: Request) -> Response:
@@ -195,52 +196,45 @@ async def hold(request: Request) -> Response:
 async def reports(request: Request) -> Response:
     """What all campaigns achieved."""
     dashboard, days = dashboard_of(request), _days(request)
-    found = await _reports(dashboard, days)
-    return await dashboard.show(
-        request,
-        "reports.html",
-        {
-            "days": days,
-            "spans": SPANS,
-            "reports": [_report(dashboard, each) for each in found],
-        },
-    )
+    found = await dashboard.state.read(_reports, dashboard, days)
+    values = {
+        "days": days,
+        "spans": SPANS,
+        "reports": [_report(dashboard, report) for report in found],
+    }
+    return await dashboard.show(request, "reports.html", values)
 
 
 async def reports_csv(request: Request) -> Response:
     """The messages of all campaigns, step by step, for a spreadsheet."""
     dashboard = dashboard_of(request)
+    found = await dashboard.state.read(_reports, dashboard, _days(request))
+    lines = (row.values() for report in found for row in rows(report))
     text = io.StringIO(newline="")
-    found = await _reports(dashboard, _days(request))
-    write_sheet(text, COLUMNS, (row.values() for each in found for row in rows(each)))
+    write_sheet(text, COLUMNS, lines)
     headers = {"Content-Disposition": 'attachment; filename="report.csv"'}
     return Response(
         text.getvalue().encode(ENCODING), media_type="text/csv", headers=headers
     )
 
 
-async def _reports(dashboard: DashboardState, days: int) -> list[CampaignReport]:
-    known, now, settings = (
-        dashboard.state.campaign_set.campaigns,
-        dashboard.state.clock(),
-        dashboard.state.settings,
-    )
-    since = now - timedelta(days=days)
-    return await dashboard.state.read(
-        lambda connection: [
-            report_of(connection, settings, each, Period(key, since, now), "total", now)
-            for key, each in sorted(known.items())
-        ]
-    )
+def _reports(
+    connection: Connection, dashboard: DashboardState, days: int
+) -> list[CampaignReport]:
+    settings, now = dashboard.state.settings, dashboard.state.clock()
+    reports = []
+    for key, campaign in sorted(dashboard.state.campaign_set.campaigns.items()):
+        period = Period(key, now - timedelta(days=days), now)
+        reports.append(report_of(connection, settings, campaign, period, "total", now))
+    return reports
 
 
 def _days(request: Request) -> int:
     asked = request.query_params.get("days", "")
-    return int(asked) if asked in {str(each) for each in SPANS} else 30
+    return int(asked) if asked in map(str, SPANS) else 30
 
 
 def _report(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
-    lift = found.lift
     return {
         "campaign": found.campaign,
         "began": found.began,
@@ -250,23 +244,31 @@ def _report(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
         ],
         "treated": _side(found.treated),
         "held_out": _side(found.held_out),
-        "lift": {
-            "difference": lift.difference,
-            "interval": lift.interval,
-            "sure": lift.sure,
-        }
-        if lift
-        else None,
-        "caps": {
-            "skipped": found.caps.skipped,
-            "deferred": found.caps.deferred,
-            "displaced_by": dict(found.caps.displaced_by),
-            "weeks": [_local(dashboard, each) for each in found.caps.weeks],
-        },
+        "lift": _lift(found.lift),
+        "caps": _caps(dashboard, found.caps),
         "arms": [
-            {"split": each.split, "arm": each.arm, "side": _side(each.side)}
-            for each in found.arms
+            {"split": arm.split, "arm": arm.arm, "side": _side(arm.side)}
+            for arm in found.arms
         ],
+    }
+
+
+def _lift(lift: Lift | None) -> dict[str, Any] | None:
+    if lift is None:
+        return None
+    return {
+        "difference": lift.difference,
+        "interval": lift.interval,
+        "sure": lift.sure,
+    }
+
+
+def _caps(dashboard: DashboardState, caps: CapsReport) -> dict[str, Any]:
+    return {
+        "skipped": caps.skipped,
+        "deferred": caps.deferred,
+        "displaced_by": dict(caps.displaced_by),
+        "weeks": [_local(dashboard, week) for week in caps.weeks],
     }
 
 
@@ -296,36 +298,44 @@ def _side(side: Any) -> dict[str, Any] | None:
 
 def _drawn(campaign: Campaign, people: Counter[str]) -> list[dict[str, Any]]:
     """The steps as `charts.flow` has them."""
+    return [
+        {
+            "id": step.id,
+            "kind": KINDS.get(type(step).__name__, "action"),
+            "depth": depth,
+            "people": people[step.id],
+            "only_if": _said(step.only_if),
+            "place": str(step.place),
+            "leads": _leads(step),
+            "href": _live_page(campaign, step),
+        }
+        for step, depth in zip(campaign.steps, _depths(campaign), strict=True)
+    ]
+
+
+def _depths(campaign: Campaign) -> list[int]:
+    """In how many arms each step lies."""
     depths = [0] * len(campaign.steps)
     for n, step in enumerate(campaign.steps):
         if len(leads_to(step)) > 1:
             # Arms lie between a step and the one that follows them all.
             for inner in range(n + 1, min(step.next, len(depths))):
                 depths[inner] += 1
-    return [
-        {
-            "id": step.id,
-            "kind": KINDS.get(type(step).__name__, "action"),
-            "depth": depths[n],
-            "people": people[step.id],
-            "only_if": _said(step.only_if),
-            "place": str(step.place),
-            "leads": _leads(step),
-            "href": f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}"
-            if isinstance(step, SendStep)
-            else None,
-        }
-        for n, step in enumerate(campaign.steps)
-    ]
+    return depths
+
+
+def _live_page(campaign: Campaign, step: Step) -> str | None:
+    if not isinstance(step, SendStep):
+        return None
+    return f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}"
 
 
 def _leads(step: Step) -> list[tuple[int, str]]:
     """Where a run goes on after a step, and when it goes there."""
     match step:
         case Branch(arms=arms, otherwise=otherwise):
-            return [(to, f"if {_said(condition)}") for condition, to in arms] + [
-                (otherwise, "else")
-            ]
+            leads = [(to, f"if {_said(condition)}") for condition, to in arms]
+            return [*leads, (otherwise, "else")]
         case Split(arms=shares):
             return [(to, f"{part:.0%}") for part, to in shares]
         case WaitFor(next=after, otherwise=otherwise) if after != otherwise:
@@ -340,7 +350,7 @@ def _said(condition: Condition | None) -> str | None:
         case None:
             return None
         case All(parts=parts):
-            return " and ".join(_said(each) or "" for each in parts)
+            return " and ".join(_said(part) or "" for part in parts)
         case FieldCondition(field=field, text=text):
             return f"{field}: {text}"
         case Not(text=text):

@@ -14,7 +14,8 @@ from drip.errors import DripError
 from drip.preview.explaining import AHEAD
 from drip.storage.campaigns import tasks
 from drip.storage.people import consents, people
-from drip.web.dashboard.state import dashboard_of
+from drip.storage.people.people import Contact
+from drip.web.dashboard.state import DashboardState, dashboard_of
 
 MOST = 50
 
@@ -24,32 +25,28 @@ async def contacts(request: Request) -> Response:
     dashboard = dashboard_of(request)
     asked = request.query_params.get("q", "").strip()[:320]
 
-    def look(connection: Connection) -> dict[str, Any]:
-        return {
-            "count": people.count(connection),
-            "found": people.search(connection, asked, MOST + 1),
-        }
+    values = await dashboard.state.read(_found, asked)
+    return await dashboard.show(request, "contacts.html", values)
 
-    values = await dashboard.state.read(look)
-    found = [
-        {
-            "key": each.key,
-            "email": each.email,
-            "phone": each.phone,
-            "attributes": each.attributes,
-        }
-        for each in values["found"]
-    ]
-    return await dashboard.show(
-        request,
-        "contacts.html",
-        {
-            "q": asked,
-            "count": values["count"],
-            "contacts": found[:MOST],
-            "more": len(found) > MOST,
-        },
-    )
+
+def _found(connection: Connection, asked: str) -> dict[str, Any]:
+    # One more than are shown: so it is known that there are more.
+    found = people.search(connection, asked, MOST + 1)
+    return {
+        "q": asked,
+        "count": people.count(connection),
+        "contacts": [_row(contact) for contact in found[:MOST]],
+        "more": len(found) > MOST,
+    }
+
+
+def _row(contact: Contact) -> dict[str, Any]:
+    return {
+        "key": contact.key,
+        "email": contact.email,
+        "phone": contact.phone,
+        "attributes": contact.attributes,
+    }
 
 
 async def contact(request: Request) -> Response:
@@ -58,44 +55,48 @@ async def contact(request: Request) -> Response:
     dashboard, key = dashboard_of(request), request.path_params["key"]
     state = dashboard.state
     try:
-        person = await state.read(
-            lambda connection: people.contact_of_key(connection, key)
-        )
+        person = await state.read(people.contact_of_key, key)
     except DripError as error:
-        return await dashboard.show(
-            request, "wrong.html", {"error": error.sentence, "help": error.help}, 404
-        )
-    files = await run_sync(state.workspace.fingerprint, limiter=dashboard.few)
+        return await dashboard.show_error(request, error, 404)
     try:
-        found = await dashboard.timelines.ask(
-            "timeline", (files, key), contact=key, now=state.clock().isoformat()
-        )
+        timeline = await _timeline(dashboard, key)
     except DripError as error:
-        return await dashboard.show(
-            request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
-        )
-
-    def look(connection: Connection) -> dict[str, Any]:
-        return {
-            "consents": consents.log_of(connection, person.id),
-            "tasks": tasks.of_contact(connection, person.id),
-        }
-
-    titles = {each.key: each.title for each in state.campaign_set.campaigns.values()}
+        return await dashboard.show_error(request, error, 503)
+    campaigns = state.campaign_set.campaigns.values()
     values = {
-        "contact": {
-            "key": person.key,
-            "email": person.email,
-            "phone": person.phone,
-            "locale": person.locale,
-            "country": person.country,
-            "zone": person.zone,
-            "attributes": person.attributes,
-        },
-        **found,
+        "contact": _row_of_one(person),
+        **timeline,
         "days": AHEAD.days,
-        "titles": titles,
+        "titles": {campaign.key: campaign.title for campaign in campaigns},
+        **await state.read(_known_of, person),
     }
-    return await dashboard.show(
-        request, "contact.html", values | await state.read(look)
+    return await dashboard.show(request, "contact.html", values)
+
+
+async def _timeline(dashboard: DashboardState, key: str) -> dict[str, Any]:
+    """Raises DripError."""
+    state = dashboard.state
+    files = await run_sync(state.workspace.fingerprint, limiter=dashboard.few)
+    timeline: dict[str, Any] = await dashboard.timelines.ask(
+        "timeline", (files, key), contact=key, now=state.clock().isoformat()
     )
+    return timeline
+
+
+def _known_of(connection: Connection, contact: Contact) -> dict[str, Any]:
+    return {
+        "consents": consents.log_of(connection, contact.id),
+        "tasks": tasks.of_contact(connection, contact.id),
+    }
+
+
+def _row_of_one(contact: Contact) -> dict[str, Any]:
+    return {
+        "key": contact.key,
+        "email": contact.email,
+        "phone": contact.phone,
+        "locale": contact.locale,
+        "country": contact.country,
+        "zone": contact.zone,
+        "attributes": contact.attributes,
+    }

@@ -17,8 +17,10 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
+from drip.errors import DripError
 from drip.storage.campaigns import tasks
 from drip.storage.operating import control
+from drip.storage.operating.control import DaemonRecord
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
@@ -30,6 +32,13 @@ from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
 HERE = Path(__file__).parent
 # So many looks at once at whether files have changed.
 AT_ONCE = 2
+# In seconds, the longest first.
+UNITS = {
+    "day": 86_400,
+    "hour": 3_600,
+    "minute": 60,
+    "second": 1,
+}
 
 
 class DashboardState:
@@ -55,8 +64,10 @@ class DashboardState:
 
     def close(self) -> None:
         """Ends what works beside the requests."""
-        for each in (self.messages, self.timelines, self.forecasts, self.state.writer):
-            each.close()
+        self.messages.close()
+        self.timelines.close()
+        self.forecasts.close()
+        self.state.writer.close()
 
     @cached_property
     def pages(self) -> Environment:
@@ -81,11 +92,17 @@ class DashboardState:
         self, request: Request, name: str, values: Mapping[str, Any], status: int = 200
     ) -> Response:
         """The page, or the same values as JSON for whoever asks for that."""
-        told = plain(values)
+        shown = plain(values)
         if wants_json(request):
-            return JSONResponse(told, status)
+            return JSONResponse(shown, status)
+        frame = await self._frame(request, name)
+        html = self.pages.get_template(name).render(frame | shown)
+        return HTMLResponse(html, status)
+
+    async def _frame(self, request: Request, name: str) -> dict[str, Any]:
+        """What every page has."""
         session = request.state.session
-        shared = {
+        return {
             "business": self.state.settings.business_name,
             "here": name.removesuffix(".html"),
             "path": request.url.path,
@@ -96,37 +113,35 @@ class DashboardState:
             "script": f"/static/htmx.js?{digest(self.script)}",
             "now": plain(self.state.clock()),
         }
-        return HTMLResponse(self.pages.get_template(name).render(shared | told), status)
+
+    async def show_error(
+        self, request: Request, error: DripError, status: int
+    ) -> Response:
+        """What is wrong, and the remedy, as a page."""
+        values = {"error": error.sentence, "help": error.help}
+        return await self.show(request, "wrong.html", values, status)
 
     def when(self, text: str | None, zone_name: str | None = None) -> str:
         """An instant of JSON on the wall clock of a zone; the workspace's, if none is
         named."""
         if text is None:
             return ""
-        wall = local(
-            datetime.fromisoformat(text),
-            zone(zone_name or self.state.settings.timezone),
-        )
+        here = zone(zone_name or self.state.settings.timezone)
+        wall = local(datetime.fromisoformat(text), here)
         return f"{wall:%a %-d %b %Y %H:%M}"
 
     def _ago(self, text: str) -> str:
         passed = self.state.clock() - datetime.fromisoformat(text)
-        for size, name in (
-            (86_400, "day"),
-            (3_600, "hour"),
-            (60, "minute"),
-            (1, "second"),
-        ):
-            if (count := int(passed.total_seconds()) // size) > 0:
+        for name, seconds in UNITS.items():
+            count = int(passed.total_seconds()) // seconds
+            if count > 0:
                 return f"{count} {name}{'s' if count > 1 else ''} ago"
         return "just now"
 
     def _top(self, connection: Connection) -> dict[str, Any]:
         """What stands above every page."""
-        last, now = control.last_daemon(connection), self.state.clock()
-        alive = bool(
-            last and last.ended_at is None and now - last.heartbeat_at <= SILENT
-        )
+        last = control.last_daemon(connection)
+        alive = last is not None and self._is_alive(last)
         return {
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
@@ -135,22 +150,24 @@ class DashboardState:
             "tasks": tasks.count_open(connection),
         }
 
+    def _is_alive(self, daemon: DaemonRecord) -> bool:
+        silent_for = self.state.clock() - daemon.heartbeat_at
+        return daemon.ended_at is None and silent_for <= SILENT
+
 
 def wants_json(request: Request) -> bool:
     """Whether a program asks."""
+    if request.query_params.get("format") == "json":
+        return True
     accepted = request.headers.get("accept", "")
-    return request.query_params.get("format") == "json" or (
-        "application/json" in accepted and "html" not in accepted
-    )
+    return "application/json" in accepted and "html" not in accepted
 
 
 def back(request: Request, to: str) -> Response:
     """After a button: the page once more, as it is now."""
-    return (
-        JSONResponse({"done": True})
-        if wants_json(request)
-        else RedirectResponse(to, 303)
-    )
+    if wants_json(request):
+        return JSONResponse({"done": True})
+    return RedirectResponse(to, 303)
 
 
 def _day(text: str) -> str:
