@@ -244,7 +244,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AS_ONE", 3),
         ("FROM_ONE", 4),
         ("OF_STRANGERS", 5),
-        ("TOLD", 2),
+        ("SAID", 2),
     ):
         monkeypatch.setattr(tries, name, most)
 

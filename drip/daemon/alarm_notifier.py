@@ -62,7 +62,10 @@ class AlarmNotifier:
         self._again_at = now + backoff(FIRST_RETRY, self._failures, LONGEST_RETRY)
 
     def _send_all(
-        self, workspace: Workspace, name: str, waiting: Sequence[Alarm]
+        self,
+        workspace: Workspace,
+        name: str,
+        waiting: Sequence[Alarm],
     ) -> None:
         """Raises DripError and TransportDown."""
         target = workspace.alarm_target()
@@ -87,7 +90,12 @@ def _check(receipt: Receipt) -> None:
     )
 
 
-def _message(workspace: Workspace, name: str, to: str, alarm: Alarm) -> Message:
+def _message(
+    workspace: Workspace,
+    name: str,
+    to: str,
+    alarm: Alarm,
+) -> Message:
     """An alarm as a message: its subject is the sentence, `X-Drip-Alarm` the stable
     action."""
     settings = workspace.settings

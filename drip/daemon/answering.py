@@ -94,7 +94,12 @@ class Answering:
                     return
                 self._send(workspace, transport, mail)
 
-    def _send(self, workspace: Workspace, transport: Transport, mail: DataMail) -> None:
+    def _send(
+        self,
+        workspace: Workspace,
+        transport: Transport,
+        mail: DataMail,
+    ) -> None:
         """Raises TransportDown if nothing can leave."""
         message = self._begun(workspace, mail)
         if message is None:
@@ -161,7 +166,10 @@ def _message(
 
 
 def _link(
-    connection: Connection, settings: Settings, contact: Contact, now: datetime
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    now: datetime,
 ) -> str:
     """By the newest key: one that was replaced must not open anybody's data."""
     key_id, secret = list(link_keys(connection).items())[-1]

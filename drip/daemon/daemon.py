@@ -373,7 +373,12 @@ class Daemon:
             rate_limits.open_channels(connection, self._files.changed)
         broken = sorted(self._files.workspace.loaded.broken)
         with self._database.write() as connection:
-            alarms.over(connection, ["kept"], now, but=broken)
+            alarms.over(
+                connection,
+                ["kept"],
+                now,
+                but=broken,
+            )
             for key in broken:
                 said = f"campaigns/{key}.yaml cannot be read; {self._what_runs(key)}."
                 alarm(connection, log, "kept", key, said, now, SHOWS)
@@ -401,7 +406,9 @@ class Daemon:
 
 
 def _senders(
-    workspace: Workspace, clock: Callable[[], datetime], count: int
+    workspace: Workspace,
+    clock: Callable[[], datetime],
+    count: int,
 ) -> Senders | None:
     if count <= 1:
         return None

@@ -69,7 +69,12 @@ class FilesInForce:
         for transport in self.transports.values():
             transport.close()
 
-    def _take(self, fresh: Workspace, database: Database, now: datetime) -> None:
+    def _take(
+        self,
+        fresh: Workspace,
+        database: Database,
+        now: datetime,
+    ) -> None:
         """All of them or none: nothing is in force before all could be set up."""
         transports = fresh.transports()
         campaign_set = fresh.campaign_set(database, now)

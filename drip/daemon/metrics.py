@@ -99,7 +99,11 @@ class Figures(Collector):
         yield _came_back(came_back)
 
 
-def _gauge(name: str, help: str, value: float) -> Metric:
+def _gauge(
+    name: str,
+    help: str,
+    value: float,
+) -> Metric:
     return GaugeMetricFamily(name, help, value=value)
 
 
@@ -172,7 +176,9 @@ def exposition(database: Database, clock: Callable[[], datetime]) -> str:
 
 
 def registry_of(
-    database: Database, clock: Callable[[], datetime], tasks: Sequence[Repeating] = ()
+    database: Database,
+    clock: Callable[[], datetime],
+    tasks: Sequence[Repeating] = (),
 ) -> CollectorRegistry:
     """What reads them anew each time."""
     registry = CollectorRegistry()

@@ -115,7 +115,9 @@ class Senders:
         with theirs:
             share = (part, self._count)
             process = context.Process(
-                target=_send, args=(*self._about, share, theirs), daemon=True
+                target=_send,
+                args=(*self._about, share, theirs),
+                daemon=True,
             )
             process.start()
         return _Sender(process, own)
@@ -265,7 +267,9 @@ def _received(pipe: Pipe) -> int | None:
 
 
 def _answer(
-    files: FilesInForce, dispatcher: Dispatcher, order: int
+    files: FilesInForce,
+    dispatcher: Dispatcher,
+    order: int,
 ) -> DispatchResult | Exception:
     try:
         dispatcher.store()

@@ -36,7 +36,13 @@ class Troubles:
         # earlier daemon.
         self.none = False
 
-    def say(self, sentence: str, help: str, action: str, about: str = "") -> None:
+    def say(
+        self,
+        sentence: str,
+        help: str,
+        action: str,
+        about: str = "",
+    ) -> None:
         """Says it once, not at every tick: what servers say may be new each time."""
         if (action, about) in self._said:
             return
@@ -48,7 +54,12 @@ class Troubles:
         )
 
     def keep(
-        self, number: int, sentence: str, help: str, action: str, about: str = ""
+        self,
+        number: int,
+        sentence: str,
+        help: str,
+        action: str,
+        about: str = "",
     ) -> None:
         """Keeps an alarm, and for the daemon of this number (0: none) what keeps
         messages from leaving."""

@@ -63,7 +63,13 @@ def check_at_start(
         # One that ended in order was away on purpose, for however long.
         away = now - last.ended_at if last.ended_at else timedelta()
         before = max(last.heartbeat_at, last.ended_at or last.heartbeat_at)
-        check_clock(connection, before, now, away, trusted=trust.clock)
+        check_clock(
+            connection,
+            before,
+            now,
+            away,
+            trusted=trust.clock,
+        )
 
 
 def check_clock(

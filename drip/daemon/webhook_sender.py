@@ -80,7 +80,12 @@ class WebhookSender:
         wait = self._waiting.get(hook.key)
         return wait is not None and self._clock() < wait.until
 
-    def _deliver_to(self, workspace: Workspace, hook: Webhook, name: str) -> None:
+    def _deliver_to(
+        self,
+        workspace: Workspace,
+        hook: Webhook,
+        name: str,
+    ) -> None:
         """Posts all there is to one of them, in order, until it fails."""
         try:
             secret = workspace.secret(hook.secret, hook.place)
@@ -89,7 +94,12 @@ class WebhookSender:
         except (DripError, TransportDown, ValueError) as error:
             self._rest(hook, str(error))
 
-    def _deliver_some(self, hook: Webhook, secret: str, name: str) -> bool:
+    def _deliver_some(
+        self,
+        hook: Webhook,
+        secret: str,
+        name: str,
+    ) -> bool:
         """Whether there may be more. Raises TransportDown."""
         with self._database.read() as connection:
             newest = webhook_outbox.newest(connection)
@@ -110,14 +120,26 @@ class WebhookSender:
         with self._database.write() as connection:
             webhook_outbox.told_until(connection, hook.key, number)
 
-    def _post(self, hook: Webhook, secret: str, workspace: str, notice: Notice) -> None:
+    def _post(
+        self,
+        hook: Webhook,
+        secret: str,
+        workspace: str,
+        notice: Notice,
+    ) -> None:
         """Raises TransportDown if it has to be posted again. What it will never take is
         said in the log, and is over."""
         body = _body(notice)
         headers = signed(secret, f"{workspace}.{notice.number}", self._clock(), body)
         url = address_of(hook.url, private=hook.private)
         try:
-            answer = post(url, headers, body, TIMEOUT_S, private=hook.private)
+            answer = post(
+                url,
+                headers,
+                body,
+                TIMEOUT_S,
+                private=hook.private,
+            )
         except Broken as broken:
             sentence = f"{url.hostname} broke off ({broken})."
             raise TransportDown(sentence, "it is told again") from None

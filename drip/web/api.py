@@ -42,7 +42,12 @@ HEADERS_OF = {
 class RequestRefused(Exception):
     """A request that is not looked at: its status, a sentence and the remedy."""
 
-    def __init__(self, status: int, sentence: str, help: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        help: str = "",
+    ) -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
@@ -74,7 +79,11 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
 # --- who asks
 
 
-async def _key(state: AppState, request: Request, scope: str) -> ApiKey:
+async def _key(
+    state: AppState,
+    request: Request,
+    scope: str,
+) -> ApiKey:
     """Whose token it is. Raises RequestRefused."""
     key = await _known_key(state, request)
     if key is None:
@@ -153,7 +162,10 @@ def _data(body: bytes) -> Any:
 
 
 async def _answer(
-    state: AppState, asked: _Request, key: ApiKey, work: Work
+    state: AppState,
+    asked: _Request,
+    key: ApiKey,
+    work: Work,
 ) -> StoredResponse:
     """What is answered, now or when the same was asked before. Raises
     RequestRefused."""
@@ -176,7 +188,9 @@ async def _answer(
 
 
 def _answered_before(
-    connection: Connection, key: ApiKey, asked: _Request
+    connection: Connection,
+    key: ApiKey,
+    asked: _Request,
 ) -> StoredResponse | None:
     """Raises RequestRefused if the name was another request's."""
     if not asked.name:
@@ -194,7 +208,11 @@ def _answered_before(
 # --- what there is
 
 
-def events(connection: Connection, state: AppState, given: Any) -> Answer:
+def events(
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Events: of a contact each, now unless they say when."""
     now = state.clock().isoformat()
     items = [
@@ -204,11 +222,18 @@ def events(connection: Connection, state: AppState, given: Any) -> Answer:
     return _imported(take_event_rows, connection, state, items, given["scopes"])
 
 
-def contacts(connection: Connection, state: AppState, given: Any) -> Answer:
+def contacts(
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
     def take(
-        connection: Connection, settings: Any, table: Any, scopes: Any
+        connection: Connection,
+        settings: Any,
+        table: Any,
+        scopes: Any,
     ) -> ImportReport:
         now = state.clock()
         return take_contacts(connection, settings, table, "API", now, scopes)
@@ -217,7 +242,11 @@ def contacts(connection: Connection, state: AppState, given: Any) -> Answer:
     return _imported(take, connection, state, items, given["scopes"])
 
 
-def coupon(connection: Connection, state: AppState, given: Any) -> Answer:
+def coupon(
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Redeems a code, once."""
     try:
         done: Redeemed = redeem(

@@ -63,7 +63,9 @@ def make_app(
 
 @asynccontextmanager
 async def kept_fresh(
-    state: AppState, close: Callable[[], None], _: Starlette
+    state: AppState,
+    close: Callable[[], None],
+    _: Starlette,
 ) -> AsyncIterator[None]:
     """While an application runs: keys and files are looked at beside the requests.
     `close` ends what worked for it."""

@@ -225,7 +225,11 @@ class AppState:
         )
 
     def page(
-        self, name: str, language: str, status: int = 200, **values: Any
+        self,
+        name: str,
+        language: str,
+        status: int = 200,
+        **values: Any,
     ) -> HTMLResponse:
         """A page in a language."""
         return HTMLResponse(
@@ -234,7 +238,12 @@ class AppState:
             headers={"Content-Language": language},
         )
 
-    def text(self, name: str, language: str, **values: Any) -> str:
+    def text(
+        self,
+        name: str,
+        language: str,
+        **values: Any,
+    ) -> str:
         """The HTML of a page."""
         if language not in self._pages:
             self._pages[language] = _environment(language)

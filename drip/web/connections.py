@@ -50,7 +50,11 @@ class _Waiting:
         }
 
     def move(
-        self, connection: Connection, before: Phase, after: Phase, now: float
+        self,
+        connection: Connection,
+        before: Phase,
+        after: Phase,
+        now: float,
     ) -> None:
         if before is not Phase.OURS:
             self._of[before].pop(connection, None)
@@ -86,7 +90,12 @@ class _Counts:
         self._names: defaultdict[int, dict[str, None]] = defaultdict(dict)
         self.most = 0
 
-    def change(self, name: str, before: int, after: int) -> None:
+    def change(
+        self,
+        name: str,
+        before: int,
+        after: int,
+    ) -> None:
         self._names[before].pop(name, None)
         if after:
             self._names[after][name] = None
@@ -150,7 +159,11 @@ class Connections:
             self._move_its_own(connection, before, phase, now)
 
     def _move_its_own(
-        self, connection: Connection, before: Phase, after: Phase, now: float
+        self,
+        connection: Connection,
+        before: Phase,
+        after: Phase,
+        now: float,
     ) -> None:
         """Among those of its address."""
         own = self._from[connection.address]

@@ -52,7 +52,12 @@ class RequestGuard:
         self._failed = failed
         self._headers = headers
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -126,7 +131,12 @@ class Limit:
     """So many of something for each key in a time, and a burst of as many at once (a
     token bucket). For one process."""
 
-    def __init__(self, most: int, in_s: float, passed_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        most: int,
+        in_s: float,
+        passed_s: Callable[[], float],
+    ) -> None:
         self._most = most
         self._per_s = most / in_s
         self._passed_s = passed_s

@@ -36,7 +36,10 @@ async def take(request: Request) -> Response:
         # A certificate may have to be fetched: whoever has that done in vain holds up
         # nobody but other providers.
         events = await run_sync(
-            provider.events, posted, state.clock(), limiter=state.few
+            provider.events,
+            posted,
+            state.clock(),
+            limiter=state.few,
         )
     except Forged:
         state.wrong_tokens.spend(whose(request))

@@ -39,7 +39,13 @@ VIEW = {
 }
 
 # The status of each answer to whoever asks for their data.
-ASKED = {"asked": 200, "lately": 429, "no-address": 409, "dead": 409, "no-mail": 503}
+ASKED = {
+    "asked": 200,
+    "lately": 429,
+    "no-address": 409,
+    "dead": 409,
+    "no-mail": 503,
+}
 
 
 async def unsubscribe(request: Request) -> Response:
@@ -49,7 +55,12 @@ async def unsubscribe(request: Request) -> Response:
     language = state.language(request)
     topic = _topic_of(state, request)
     if request.method != "POST":
-        return state.page("unsubscribe.html", language, topic=topic, done=False)
+        return state.page(
+            "unsubscribe.html",
+            language,
+            topic=topic,
+            done=False,
+        )
     form = dict(await form_of(request))
     everything = "everything" in form
     link = state.link(_token(request), "unsubscribe", "preferences")
@@ -58,10 +69,20 @@ async def unsubscribe(request: Request) -> Response:
     elif not state.wrong_links.spend(whose(request)):
         return _too_often()
     left = None if everything else topic
-    return state.page("unsubscribe.html", language, topic=left, done=True)
+    return state.page(
+        "unsubscribe.html",
+        language,
+        topic=left,
+        done=True,
+    )
 
 
-async def _unsubscribe(state: AppState, link: Link, *, everything: bool) -> None:
+async def _unsubscribe(
+    state: AppState,
+    link: Link,
+    *,
+    everything: bool,
+) -> None:
     def work(connection: Connection) -> None:
         recipient_actions.unsubscribe(
             connection,
@@ -83,7 +104,12 @@ async def confirm(request: Request) -> Response:
     language = state.language(request)
     topic = _topic_of(state, request)
     if request.method != "POST":
-        return state.page("confirm.html", language, topic=topic, done=False)
+        return state.page(
+            "confirm.html",
+            language,
+            topic=topic,
+            done=False,
+        )
     await form_of(request)
     link = state.link(_token(request), "confirm")
     if link is not None:
@@ -92,10 +118,19 @@ async def confirm(request: Request) -> Response:
             return state.page("gone.html", language, 410)
     elif not state.wrong_links.spend(whose(request)):
         return _too_often()
-    return state.page("confirm.html", language, topic=topic, done=True)
+    return state.page(
+        "confirm.html",
+        language,
+        topic=topic,
+        done=True,
+    )
 
 
-async def _confirmed(state: AppState, link: Link, proof: Mapping[str, str]) -> bool:
+async def _confirmed(
+    state: AppState,
+    link: Link,
+    proof: Mapping[str, str],
+) -> bool:
     def work(connection: Connection) -> bool:
         return recipient_actions.confirm(
             connection, state.settings, link, state.clock(), proof
@@ -112,7 +147,11 @@ async def view(request: Request) -> Response:
     if link is None or link.detail is None:
         return _no_such_link(state, request)
     views: Worker = request.app.state.views
-    about = {"run": link.run, "step": link.detail, "now": state.clock().isoformat()}
+    about = {
+        "run": link.run,
+        "step": link.detail,
+        "now": state.clock().isoformat(),
+    }
     try:
         html = await views.ask("view", link.detail, **about)
     except (Busy, Ended):
@@ -140,7 +179,13 @@ class _Survey:
     question: str | None
     language: str
 
-    def page(self, state: AppState, score: int, *, done: bool) -> Response:
+    def page(
+        self,
+        state: AppState,
+        score: int,
+        *,
+        done: bool,
+    ) -> Response:
         return state.page(
             "survey.html",
             self.language,
@@ -192,7 +237,10 @@ async def _survey(state: AppState, request: Request) -> _Survey | None:
 
 
 async def _answered(
-    state: AppState, asked: _Survey, score: int, form: Mapping[str, str]
+    state: AppState,
+    asked: _Survey,
+    score: int,
+    form: Mapping[str, str],
 ) -> int | None:
     """The score that counts now."""
     link = replace(asked.link, detail=f"{asked.name}:{score}")
@@ -233,7 +281,10 @@ async def preferences(request: Request) -> Response:
 
 
 async def _preferences(
-    state: AppState, request: Request, contact: Contact, notice: str | None
+    state: AppState,
+    request: Request,
+    contact: Contact,
+    notice: str | None,
 ) -> Response:
     def look(connection: Connection) -> dict[str, Any]:
         settings, now = state.settings, state.clock()
@@ -254,7 +305,11 @@ async def _preferences(
     )
 
 
-async def _save(state: AppState, request: Request, link: Link) -> str | None:
+async def _save(
+    state: AppState,
+    request: Request,
+    link: Link,
+) -> str | None:
     """Does what the button says; which one it was."""
     form = await form_of(request, 200)
     proof = {"address": address_of_reader(request), "page": "preferences"}
@@ -309,7 +364,12 @@ class _Choice:
         match self.do:
             case "nothing":
                 recipient_actions.unsubscribe(
-                    connection, settings, link, now, "preferences", everything=True
+                    connection,
+                    settings,
+                    link,
+                    now,
+                    "preferences",
+                    everything=True,
                 )
             case "pause":
                 recipient_actions.pause(connection, settings, contact, now)
@@ -350,7 +410,12 @@ async def ask_for_data(request: Request) -> Response:
         return state.page("own-data.html", language, asked=None)
     await form_of(request)
     asked = await _asked_for_data(state, contact)
-    return state.page("own-data.html", language, ASKED[asked], asked=asked)
+    return state.page(
+        "own-data.html",
+        language,
+        ASKED[asked],
+        asked=asked,
+    )
 
 
 async def _asked_for_data(state: AppState, contact: Contact) -> str:
@@ -378,7 +443,12 @@ async def download(request: Request) -> Response:
         return _no_such_link(state, request)
     if is_over(link, state.clock()):
         language = state.language(request, contact.locale)
-        return state.page("own-data.html", language, 410, asked="over")
+        return state.page(
+            "own-data.html",
+            language,
+            410,
+            asked="over",
+        )
     data = await state.read(exporting.of_contact, contact.id)
     return JSONResponse(
         data, headers={"Content-Disposition": 'attachment; filename="my-data.json"'}
@@ -394,14 +464,30 @@ async def erase(request: Request) -> Response:
         return _no_such_link(state, request)
     language = state.language(request, contact.locale)
     if request.method != "POST":
-        return state.page("erase.html", language, done=False, wrong=False)
+        return state.page(
+            "erase.html",
+            language,
+            done=False,
+            wrong=False,
+        )
     form = dict(await form_of(request))
     if not _is_own_address(contact, form.get("address", "")):
         if not state.wrong_links.spend(whose(request)):
             return _too_often()
-        return state.page("erase.html", language, 422, done=False, wrong=True)
+        return state.page(
+            "erase.html",
+            language,
+            422,
+            done=False,
+            wrong=True,
+        )
     await run_sync(state.forget, contact)
-    return state.page("erase.html", language, done=True, wrong=False)
+    return state.page(
+        "erase.html",
+        language,
+        done=True,
+        wrong=False,
+    )
 
 
 def _is_own_address(contact: Contact, typed: str) -> bool:
@@ -446,7 +532,11 @@ async def sign_up(request: Request) -> Response:
     try:
         email = parse_email(form.get("email", ""))
     except ValueError:
-        return page(status=422, done=False, wrong=form.get("email", "")[:320])
+        return page(
+            status=422,
+            done=False,
+            wrong=form.get("email", "")[:320],
+        )
     # People do not see this field; programs fill in everything.
     if not form.get("website"):
         proof = _proof(state, request, language, topic.title)
@@ -487,7 +577,10 @@ def _topic_of(state: AppState, request: Request) -> str | None:
 
 
 def _proof(
-    state: AppState, request: Request, language: str, topic: str | None
+    state: AppState,
+    request: Request,
+    language: str,
+    topic: str | None,
 ) -> dict[str, str]:
     """What is kept of a yes: the address of the computer, and which words it was said
     to."""

@@ -50,7 +50,11 @@ async def dot(request: Request) -> Response:
     )
 
 
-async def _seen(state: AppState, link: Link | None, name: str) -> None:
+async def _seen(
+    state: AppState,
+    link: Link | None,
+    name: str,
+) -> None:
     """Nothing happens by a link that is not ours."""
     if link is None:
         return

@@ -52,7 +52,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _open(listening: socket.socket, host: str, port: int) -> None:
+def _open(
+    listening: socket.socket,
+    host: str,
+    port: int,
+) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
     listening.listen(BACKLOG)
@@ -73,7 +77,10 @@ def serving(
     proxies = ProxyHeadersMiddleware(app, trusted)
     server = _Server(_config(proxies), listening, proxies, most)
     thread = threading.Thread(
-        target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True
+        target=server.run,
+        kwargs={"sockets": []},
+        name="drip-pages",
+        daemon=True,
     )
     with lacking():
         thread.start()

@@ -48,7 +48,11 @@ def own_names() -> dict[str, str]:
     }
 
 
-def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:
+def language_for(
+    *wanted: str | None,
+    accepted: str = "",
+    else_: str = OWN,
+) -> str:
     """The first of these that there is; else the best of an Accept-Language header (RFC
     9110 section 12.5.4); else that."""
     for tag in (*wanted, *_accepted(accepted), else_):

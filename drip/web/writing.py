@@ -90,7 +90,9 @@ class Writer:
         with self._starting, lacking():
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
-                    target=self._work, name="drip-writer", daemon=True
+                    target=self._work,
+                    name="drip-writer",
+                    daemon=True,
                 )
                 self._thread.start()
 

@@ -88,7 +88,10 @@ class Answers:
     """
 
     def __init__(
-        self, root: Path, environment: Mapping[str, str], note: Callable[[str], None]
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        note: Callable[[str], None],
     ) -> None:
         self._root, self._environment = root, environment
         self._note = note
@@ -146,7 +149,11 @@ class Answers:
 
     def _steps(self) -> dict[str, Any]:
         steps = [
-            {"campaign": key, "step": step.id, "channels": step.channels}
+            {
+                "campaign": key,
+                "step": step.id,
+                "channels": step.channels,
+            }
             for key, campaign in sorted(self._workspace.loaded.campaigns.items())
             for step in campaign.steps
             if isinstance(step, SendStep)
@@ -160,7 +167,13 @@ class Answers:
         settings = self._workspace.loaded.settings
         return locales | {settings.locale} if settings else locales
 
-    def _shown(self, asked: Asked, now: str, *, anew: bool) -> dict[str, Any]:
+    def _shown(
+        self,
+        asked: Asked,
+        now: str,
+        *,
+        anew: bool,
+    ) -> dict[str, Any]:
         """`anew`: what is known of people may have changed."""
         if anew:
             self._written.clear()
@@ -227,7 +240,12 @@ class Answers:
 
     # --- the recipients' page
 
-    def _view(self, run: int, step: str, at: str) -> bytes:
+    def _view(
+        self,
+        run: int,
+        step: str,
+        at: str,
+    ) -> bytes:
         """Empty, if there is no such message any more."""
         workspace, now = self._sound(), datetime.fromisoformat(at)
         with self._opened(workspace, now).read() as connection:
@@ -381,7 +399,10 @@ def _campaign_rows(pressure: Pressure) -> list[dict[str, Any]]:
 
 
 def _calendar(
-    summary: Summary, now: datetime, until: datetime, timezone: str
+    summary: Summary,
+    now: datetime,
+    until: datetime,
+    timezone: str,
 ) -> dict[str, Any]:
     here = zone(timezone)
     first, last = local(now, here).date(), local(until, here).date()

@@ -53,7 +53,11 @@ def serve(
             pass
 
 
-def _confine(memory_bytes: int, nice: int, own_folder: str) -> None:
+def _confine(
+    memory_bytes: int,
+    nice: int,
+    own_folder: str,
+) -> None:
     # A group of its own, so that it is ended with all that it began, and Ctrl-C is the
     # server's alone.
     os.setpgid(0, 0)
@@ -109,7 +113,9 @@ def _answered(pipe: socket.socket, answers: Answers) -> FrameKind:
 
 
 def _answer(
-    pipe: socket.socket, answers: Answers, question: bytes
+    pipe: socket.socket,
+    answers: Answers,
+    question: bytes,
 ) -> tuple[FrameKind, bytes]:
     try:
         asked = unpacked(question)

@@ -42,7 +42,11 @@ class Nonsense(Exception):
     """What came is no frame, or not what it says it is."""
 
 
-def send(pipe: socket.socket, kind: FrameKind, body: bytes = b"") -> None:
+def send(
+    pipe: socket.socket,
+    kind: FrameKind,
+    body: bytes = b"",
+) -> None:
     """Raises OSError if nobody is there any more."""
     pipe.sendall(HEAD.pack(kind.value, len(body)))
     # Not both at once: of a long one there would be two.

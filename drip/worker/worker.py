@@ -54,7 +54,11 @@ class Limits:
 # and 700 MB (tests/README.md).
 MESSAGES = Limits(answer_s=5.0)
 TIMELINES = Limits(answer_s=30.0, nice=5)
-FORECASTS = Limits(answer_s=3_600.0, memory_bytes=4 * GB, nice=10)
+FORECASTS = Limits(
+    answer_s=3_600.0,
+    memory_bytes=4 * GB,
+    nice=10,
+)
 
 
 class Ended(DripError):
@@ -104,7 +108,11 @@ class Worker:
         self._limits = limits
         # A process that multiprocessing calls a daemon may begin none itself.
         self._begin = partial(
-            _Process, root, dict(environment), limits, daemon=not shares
+            _Process,
+            root,
+            dict(environment),
+            limits,
+            daemon=not shares,
         )
         self._turn = anyio.Lock()
         # Nobody else waits for a thread because this one waits for the process.
@@ -113,7 +121,12 @@ class Worker:
         self._resting: dict[Hashable, _Rest] = {}
         self._closed = False
 
-    async def ask(self, what: str, about: Hashable, **more: Any) -> Any:
+    async def ask(
+        self,
+        what: str,
+        about: Hashable,
+        **more: Any,
+    ) -> Any:
         """The answer to one question of `drip.worker.answers`. Raises DripError: the
         worker's own, Ended, Busy; Shortage; and Failed.
 
@@ -194,7 +207,10 @@ class Worker:
         return self._taken_for_what_it_is(process, kind, answer)
 
     def _taken_for_what_it_is(
-        self, process: _Process, kind: FrameKind, answer: Any
+        self,
+        process: _Process,
+        kind: FrameKind,
+        answer: Any,
     ) -> Any:
         match kind:
             case FrameKind.OUT_OF_MEMORY:
@@ -215,7 +231,12 @@ class Worker:
         most_gb = self._limits.memory_bytes / GB
         return self._ended(Ended, f"takes more than {most_gb:g} GB of memory", process)
 
-    def _ended(self, kind: type[Ended], how: str, process: _Process) -> Ended:
+    def _ended(
+        self,
+        kind: type[Ended],
+        how: str,
+        process: _Process,
+    ) -> Ended:
         rest_s = self._limits.rest_s
         return kind(
             f"{self._makes} {how}; it was at {process.noted}.",
@@ -327,7 +348,10 @@ def _started(about: tuple[Any, ...], daemon: bool) -> SpawnProcess:
     # Begun anew, since neither a server's threads nor its database survive a fork.
     context = multiprocessing.get_context("spawn")
     process = context.Process(
-        target=serve, args=about, name="drip-worker", daemon=daemon
+        target=serve,
+        args=about,
+        name="drip-worker",
+        daemon=daemon,
     )
     process.start()
     return process

@@ -86,7 +86,11 @@ def _cap_row(cap: Cap) -> dict[str, Any]:
     }
 
 
-def _past(connection: Connection, now: datetime, here: ZoneInfo) -> dict[str, Any]:
+def _past(
+    connection: Connection,
+    now: datetime,
+    here: ZoneInfo,
+) -> dict[str, Any]:
     start = at_minute(local(now, here).date() - PAST, 0, here)
     hours = pressure.stretches(connection, start, now, HOUR)
     return {

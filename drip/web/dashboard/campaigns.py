@@ -77,7 +77,11 @@ def _listed(connection: Connection, dashboard: DashboardState) -> list[dict[str,
     ]
 
 
-def _state(dashboard: DashboardState, campaign: Campaign | None, held: bool) -> str:
+def _state(
+    dashboard: DashboardState,
+    campaign: Campaign | None,
+    held: bool,
+) -> str:
     if campaign is None:
         return "gone"
     if held:
@@ -110,7 +114,10 @@ async def campaign(request: Request) -> Response:
 
 
 def _known_of(
-    connection: Connection, dashboard: DashboardState, campaign: Campaign, days: int
+    connection: Connection,
+    dashboard: DashboardState,
+    campaign: Campaign,
+    days: int,
 ) -> dict[str, Any]:
     """What the database knows of a campaign."""
     state, now = dashboard.state, dashboard.state.clock()
@@ -128,7 +135,9 @@ def _known_of(
 
 
 def _people_at_steps(
-    connection: Connection, dashboard: DashboardState, campaign: Campaign
+    connection: Connection,
+    dashboard: DashboardState,
+    campaign: Campaign,
 ) -> tuple[Counter[str], int]:
     """How many are at each step, and at steps that are no more: a run keeps the version
     that it began by."""
@@ -219,7 +228,9 @@ async def reports_csv(request: Request) -> Response:
 
 
 def _reports(
-    connection: Connection, dashboard: DashboardState, days: int
+    connection: Connection,
+    dashboard: DashboardState,
+    days: int,
 ) -> list[CampaignReport]:
     settings, now = dashboard.state.settings, dashboard.state.clock()
     reports = []
@@ -247,7 +258,11 @@ def _report(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
         "lift": _lift(found.lift),
         "caps": _caps(dashboard, found.caps),
         "arms": [
-            {"split": arm.split, "arm": arm.arm, "side": _side(arm.side)}
+            {
+                "split": arm.split,
+                "arm": arm.arm,
+                "side": _side(arm.side),
+            }
             for arm in found.arms
         ],
     }

@@ -125,7 +125,11 @@ def _overlap(one: Edge, other: Edge) -> bool:
     return min(other) < max(one) and min(one) < max(other)
 
 
-def _edge(steps: Steps, edge: Edge, lanes: Mapping[Edge, int]) -> Markup:
+def _edge(
+    steps: Steps,
+    edge: Edge,
+    lanes: Mapping[Edge, int],
+) -> Markup:
     n, to = edge
     if to == n + 1:
         path = _down(_x(steps, n), _x(steps, to), n)
@@ -138,13 +142,22 @@ def _x(steps: Steps, n: int) -> int:
     return LEFT + INDENT * (steps[n]["depth"] if n < len(steps) else 0)
 
 
-def _down(x: int, then: int, n: int) -> str:
+def _down(
+    x: int,
+    then: int,
+    n: int,
+) -> str:
     """From a step to the next one below it."""
     low, top = n * ROW + 16 + BOX, (n + 1) * ROW + 16
     return f"M{x + 14} {low}V{low + 6}H{then + 14}V{top}"
 
 
-def _around(n: int, to: int, lane: int, ends_at: int) -> str:
+def _around(
+    n: int,
+    to: int,
+    lane: int,
+    ends_at: int,
+) -> str:
     """By a lane at the right, to another step or the end."""
     low = n * ROW + 16 + BOX // 2 + 6
     if to < ends_at:
@@ -154,7 +167,11 @@ def _around(n: int, to: int, lane: int, ends_at: int) -> str:
     return f"M{LEFT + WIDE} {low}H{lane}V{end}H{right}"
 
 
-def _label(depth: int, n: int, label: str) -> Markup:
+def _label(
+    depth: int,
+    n: int,
+    label: str,
+) -> Markup:
     x = LEFT + INDENT * depth + 24
     return LABEL.format(x, n * ROW + 10, _short(label))
 
@@ -216,7 +233,11 @@ def _total(stretch: Mapping[str, Any]) -> int:
     return sum(stretch[what] for what in WHAT)
 
 
-def _stack(stretch: Mapping[str, Any], n: int, most: int) -> Iterator[Markup]:
+def _stack(
+    stretch: Mapping[str, Any],
+    n: int,
+    most: int,
+) -> Iterator[Markup]:
     y: float = TALL
     for what in WHAT:
         high = stretch[what] * TALL / most

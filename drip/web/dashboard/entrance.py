@@ -6,7 +6,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -24,7 +24,7 @@ from starlette.responses import (
 
 from drip.storage.operating import api_keys, operators
 from drip.storage.operating.operators import Operator
-from drip.web.app_state import address_of_reader, digest, form_of, whose
+from drip.web.app_state import AppState, address_of_reader, digest, form_of, whose
 from drip.web.dashboard import tries
 from drip.web.dashboard.passwords import LONGEST, fits
 from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
@@ -35,6 +35,10 @@ LASTS = timedelta(hours=12)
 SCOPE = "dashboard"
 # Letters of a name that the log has.
 SHOWN = 60
+FORGED = (
+    "This form did not come from the dashboard, or is too old. Go back, load the page "
+    "again, and try once more."
+)
 log = logging.getLogger("drip.web")
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -60,21 +64,28 @@ def staff(page: Page) -> Page:
         # Anything else is for the web server before us.
         if request.headers.get("authorization", "").lower().startswith("bearer"):
             refused = await _program(dashboard, request)
-            return refused or await page(request)
-        session = await session_of(dashboard, request)
-        if session is None:
-            return _log_in_first(request)
-        if request.method == "POST":
-            form = dict(await form_of(request))
-            if not _is_ours(request) or not hmac.compare_digest(
-                form.get("csrf", "").encode(), session.csrf.encode()
-            ):
-                return _forged(request)
-            request.state.form = form
-        request.state.session = session
-        return await page(request)
+        else:
+            refused = await _person(dashboard, request)
+        return refused or await page(request)
 
     return answer
+
+
+async def _person(dashboard: DashboardState, request: Request) -> Response | None:
+    """Why a person may not come in, if so. A page finds `session` and `form` in the
+    request's state."""
+    session = await session_of(dashboard, request)
+    if session is None:
+        return _log_in_first(request)
+    request.state.session = session
+    if request.method == "POST":
+        form = dict(await form_of(request))
+        csrf = form.get("csrf", "")
+        same = hmac.compare_digest(csrf.encode(), session.csrf.encode())
+        if not same or not _is_ours(request):
+            return _forged(request)
+        request.state.form = form
+    return None
 
 
 async def session_of(dashboard: DashboardState, request: Request) -> Session | None:
@@ -83,10 +94,8 @@ async def session_of(dashboard: DashboardState, request: Request) -> Session | N
     if not token or len(token) > 100:
         return None
     now = dashboard.state.clock()
-    found = await dashboard.state.read(
-        lambda connection: operators.logged_in(connection, token, now)
-    )
-    return Session(found, _csrf(token)) if found else None
+    operator = await dashboard.state.read(operators.logged_in, token, now)
+    return Session(operator, _csrf(token)) if operator else None
 
 
 async def log_in(request: Request) -> Response:
@@ -96,61 +105,108 @@ async def log_in(request: Request) -> Response:
     The log has whom it was tried as, cut and with its control characters escaped, and
     from where.
     """
-    dashboard, to = (
-        dashboard_of(request),
-        _own_path(request.query_params.get("next", "/")),
-    )
+    dashboard = dashboard_of(request)
     if request.method != "POST":
+        to = _own_path(request.query_params.get("next", "/"))
         return await _form(dashboard, to)
     if not _is_ours(request):
         return _forged(request)
-    form = dict(await form_of(request))
-    name, password = form.get("name", "")[:200], form.get("password", "")[: LONGEST + 1]
-    to = _own_path(form.get("next", "/"))
-    known = await dashboard.state.read(
-        lambda connection: operators.find(connection, name)
-    )
-    browser, who = (
-        known_browser(known, request.cookies.get(tries.COOKIE, "")),
-        (name[:SHOWN], address_of_reader(request)),
-    )
-    if not dashboard.tries.may(name, whose(request), browser):
-        if dashboard.tries.tell():
-            log.warning(
-                "Too many logins: as %r from %s none is tried.",
-                *who,
-                extra={"action": "login-refused"},
-            )
-        return await _form(dashboard, to, "Too many tries. Wait a minute.", 429)
+    attempt = _Attempt.of(dict(await form_of(request)), address_of_reader(request))
+    known = await dashboard.state.read(operators.find, attempt.name)
+    browser = known_browser(known, request.cookies.get(tries.COOKIE, ""))
+    if not dashboard.tries.may(attempt.name, whose(request), browser):
+        return await _too_many(dashboard, attempt)
     fitting = await run_sync(
-        fits, known.password if known else None, password, limiter=dashboard.state.few
+        fits,
+        known.password if known else None,
+        attempt.password,
+        limiter=dashboard.state.few,
     )
     if known is None or not fitting:
+        return await _wrong(dashboard, attempt)
+    return await _let_in(dashboard, request, known, attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A try to log in: as whom, from where, and which page to go on to."""
+
+    name: str
+    password: str
+    address: str
+    to: str
+
+    @classmethod
+    def of(cls, form: Mapping[str, str], address: str) -> _Attempt:
+        """Cut: a password without end would take long to try."""
+        name = form.get("name", "")[:200]
+        password = form.get("password", "")[: LONGEST + 1]
+        return cls(name, password, address, _own_path(form.get("next", "/")))
+
+    @property
+    def who(self) -> tuple[str, str]:
+        """As the log has it."""
+        return self.name[:SHOWN], self.address
+
+
+async def _too_many(dashboard: DashboardState, attempt: _Attempt) -> Response:
+    if dashboard.tries.may_be_said():
         log.warning(
-            "A login as %r from %s failed.", *who, extra={"action": "login-failed"}
+            "Too many logins: as %r from %s none is tried.",
+            *attempt.who,
+            extra={"action": "login-refused"},
         )
-        return await _form(
-            dashboard, to, "That name and that password do not belong together.", 403
-        )
+    sentence = "Too many tries. Wait a minute."
+    return await _form(dashboard, attempt.to, sentence, 429)
+
+
+async def _wrong(dashboard: DashboardState, attempt: _Attempt) -> Response:
+    log.warning(
+        "A login as %r from %s failed.", *attempt.who, extra={"action": "login-failed"}
+    )
+    sentence = "That name and that password do not belong together."
+    return await _form(dashboard, attempt.to, sentence, 403)
+
+
+async def _let_in(
+    dashboard: DashboardState,
+    request: Request,
+    operator: Operator,
+    attempt: _Attempt,
+) -> Response:
     token, now = secrets.token_urlsafe(32), dashboard.state.clock()
     await dashboard.state.writer.do(
-        lambda connection: operators.log_in(connection, known, token, now + LASTS, now)
-    )
-    log.info("Operator %r has logged in from %s.", *who, extra={"action": "logged-in"})
-    answer = RedirectResponse(to, 303)
-    for cookie, value, lasts_s in (
-        (COOKIE, token, int(LASTS.total_seconds())),
-        (tries.COOKIE, cookie_for(known), tries.LASTS_S),
-    ):
-        answer.set_cookie(
-            cookie,
-            value,
-            max_age=lasts_s,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
+        lambda connection: operators.log_in(
+            connection, operator, token, now + LASTS, now
         )
+    )
+    log.info(
+        "Operator %r has logged in from %s.",
+        *attempt.who,
+        extra={"action": "logged-in"},
+    )
+    answer = RedirectResponse(attempt.to, 303)
+    _set_cookie(request, answer, COOKIE, token, int(LASTS.total_seconds()))
+    _set_cookie(request, answer, tries.COOKIE, cookie_for(operator), tries.LASTS_S)
     return answer
+
+
+def _set_cookie(
+    request: Request,
+    answer: Response,
+    name: str,
+    value: str,
+    lasts_s: int,
+) -> None:
+    """No script reads it, and no other site has it sent."""
+    answer.set_cookie(
+        name,
+        value,
+        max_age=lasts_s,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
 
 
 async def log_out(request: Request) -> Response:
@@ -165,7 +221,10 @@ async def log_out(request: Request) -> Response:
 
 
 async def _form(
-    dashboard: DashboardState, to: str, wrong: str | None = None, status: int = 200
+    dashboard: DashboardState,
+    to: str,
+    wrong: str | None = None,
+    status: int = 200,
 ) -> Response:
     anybody = await dashboard.state.read(operators.listed)
     values = {
@@ -184,52 +243,52 @@ async def _program(dashboard: DashboardState, request: Request) -> Response | No
     """Why a program may not look, if so."""
     state = dashboard.state
     kind, _, token = request.headers["authorization"].partition(" ")
-    known = await state.read(
-        lambda connection: api_keys.find(connection, token.strip())
-    )
-    if kind.lower() != "bearer" or known is None or SCOPE not in known.scopes:
-        status = 401 if state.wrong_tokens.spend(whose(request)) else 429
-        help = f"make a key with `drip keys add NAME --scope {SCOPE}`"
-        return JSONResponse(
-            {"error": "This token is not good for the dashboard.", "help": help}, status
-        )
+    key = await state.read(api_keys.find, token.strip())
+    if kind.lower() != "bearer" or key is None or SCOPE not in key.scopes:
+        return _wrong_token(state, request)
     if request.method != "GET":
-        return JSONResponse(
-            {"error": "Programs only look.", "help": "the command line changes things"},
-            403,
-        )
-    if not state.requests.spend(known.name):
-        return JSONResponse(
-            {"error": "There were too many requests with this token."}, 429
-        )
+        return _refusal(403, "Programs only look.", "the command line changes things")
+    if not state.requests.spend(key.name):
+        return _refusal(429, "There were too many requests with this token.")
     request.scope["query_string"] += b"&format=json"
     return None
 
 
+def _wrong_token(state: AppState, request: Request) -> Response:
+    return _refusal(
+        401 if state.wrong_tokens.spend(whose(request)) else 429,
+        "This token is not good for the dashboard.",
+        f"make a key with `drip keys add NAME --scope {SCOPE}`",
+    )
+
+
+def _refusal(
+    status: int,
+    error: str,
+    help: str | None = None,
+) -> Response:
+    return JSONResponse(
+        {"error": error, "help": help} if help else {"error": error}, status
+    )
+
+
 def _log_in_first(request: Request) -> Response:
     if wants_json(request):
-        return JSONResponse(
-            {
-                "error": "Nobody is logged in.",
-                "help": "send a token of `drip keys add`",
-            },
-            401,
-        )
+        help = "send a token of `drip keys add`"
+        return _refusal(401, "Nobody is logged in.", help)
     if request.method == "GET" and "hx-request" not in request.headers:
-        to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(to, safe='')}", 303)
+        query = f"?{request.url.query}" if request.url.query else ""
+        to = quote(request.url.path + query, safe="")
+        return RedirectResponse(f"/login?next={to}", 303)
     # What a page asks for by itself leads there as a whole.
     return HTMLResponse("Log in again.\n", 401, headers={"HX-Redirect": "/login"})
 
 
 def _forged(request: Request) -> Response:
     log.warning("A form came from elsewhere.", extra={"action": "forged-form"})
-    said = "This form did not come from the dashboard, or is too old. Go back, load the page again, and try once more."
-    return (
-        JSONResponse({"error": said}, 403)
-        if wants_json(request)
-        else HTMLResponse(f"<p>{said}</p>\n", 403)
-    )
+    if wants_json(request):
+        return _refusal(403, FORGED)
+    return HTMLResponse(f"<p>{FORGED}</p>\n", 403)
 
 
 def _is_ours(request: Request) -> bool:
@@ -249,13 +308,11 @@ def _csrf(token: str) -> str:
 
 def _own_path(asked: str) -> str:
     """Where to go on: a path here, never another site."""
-    here = (
-        asked.startswith("/")
-        and not asked.startswith(("//", "/\\"))
-        and not _netloc(asked)
-        and asked.isprintable()
-    )
-    return asked if here and "\\" not in asked else "/"
+    # Browsers take a backslash for a slash (URL standard, "relative slash state").
+    elsewhere = asked.startswith("//") or "\\" in asked or _netloc(asked)
+    if asked.startswith("/") and not elsewhere and asked.isprintable():
+        return asked
+    return "/"
 
 
 def _netloc(address: str) -> str | None:

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from drip.core.shortage import Shortage, lacking
+from drip.engine.alarming import with_remedy
 from drip.errors import DripError
 from drip.web.app_state import AppState
 from drip.worker.worker import FORECASTS, Failed, Limits, Worker
@@ -23,7 +24,8 @@ class Forecasts:
     next one made. One at a time."""
 
     def __init__(self, state: AppState, limits: Limits = FORECASTS) -> None:
-        self._state, self._limits = state, limits
+        self._state = state
+        self._limits = limits
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._made_of: object = None
@@ -37,26 +39,12 @@ class Forecasts:
         with self._lock:
             if self._worker is not None:
                 return True
-            seen, passed_s = self._state.workspace.fingerprint(), self._state.passed_s()
-            if seen == self._made_of and passed_s - self._made_s < self._pause_s:
+            seen = self._state.workspace.fingerprint()
+            age_s = self._state.passed_s() - self._made_s
+            if seen == self._made_of and age_s < self._pause_s:
                 return False
-            workspace = self._state.workspace
-            about = (
-                workspace.root,
-                workspace.environment,
-                self._state.passed_s,
-                self._limits,
-            )
-            worker = Worker("The simulation", *about, shares=True)
-            maker = threading.Thread(
-                target=self._make,
-                args=(worker, passed_s),
-                name="drip-forecast",
-                daemon=True,
-            )
-            with lacking():
-                maker.start()
-            self._worker, self._made_of = worker, seen
+            self._worker = self._begun()
+            self._made_of = seen
             return True
 
     def close(self) -> None:
@@ -66,16 +54,28 @@ class Forecasts:
         if worker is not None:
             worker.close()
 
+    def _begun(self) -> Worker:
+        """At work, in a thread that waits for it. Raises Shortage."""
+        workspace, passed_s = self._state.workspace, self._state.passed_s
+        about = (workspace.root, workspace.environment, passed_s, self._limits)
+        worker = Worker("The simulation", *about, shares=True)
+        maker = threading.Thread(
+            target=self._make,
+            args=(worker, passed_s()),
+            name="drip-forecast",
+            daemon=True,
+        )
+        with lacking():
+            maker.start()
+        return worker
+
     def _make(self, worker: Worker, began_s: float) -> None:
         found, trouble = None, None
+        now = self._state.clock()
         try:
-            found = worker.answer(
-                "forecast", now=self._state.clock().isoformat(), days=AHEAD_DAYS
-            )
+            found = worker.answer("forecast", now=now.isoformat(), days=AHEAD_DAYS)
         except (DripError, Shortage) as error:
-            trouble = " ".join(
-                filter(None, (error.sentence, error.help and f"Help: {error.help}."))
-            )
+            trouble = with_remedy(error.sentence, error.help)
         except Exception as error:
             # Whatever it was, the next one is made when its time has come. Its words
             # can hold what is known of people.
@@ -84,13 +84,20 @@ class Forecasts:
         # It is begun anew for the next one: the memory that a simulation takes is not
         # kept.
         worker.close()
+        self._keep(found, trouble, began_s)
+
+    def _keep(
+        self,
+        found: dict[str, Any] | None,
+        trouble: str | None,
+        began_s: float,
+    ) -> None:
         with self._lock:
             self._worker = None
             # As long a pause as it took, at least.
             self._made_s = self._state.passed_s()
             self._pause_s = max(STALE_S, self._made_s - began_s)
-            self.newest, self.trouble = found or self.newest, trouble
-            if trouble:
-                log.warning(
-                    "There is no new forecast.", extra={"action": "no-forecast"}
-                )
+            self.newest = found or self.newest
+            self.trouble = trouble
+        if trouble:
+            log.warning("There is no new forecast.", extra={"action": "no-forecast"})

@@ -8,6 +8,7 @@ memory there is.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ from drip.storage.people import people
 from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
+from drip.worker.values import problem_row
 from drip.worker.worker import Busy
 
 # In a frame of ours: no script, no links, nothing that leads out of it.
@@ -32,6 +34,9 @@ FRAME = VIEW | {
     + "; sandbox",
     "X-Frame-Options": "SAMEORIGIN",
 }
+NO_MESSAGE: Mapping[str, Any] = {"message": None}
+# As a worker has them: `campaign`, `step` and `channels`.
+Steps = Sequence[Mapping[str, Any]]
 
 
 async def live(request: Request) -> Response:
@@ -40,18 +45,15 @@ async def live(request: Request) -> Response:
     try:
         found = await dashboard.messages.ask("steps", await _version(dashboard))
     except DripError as error:
-        return await dashboard.show(
-            request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
-        )
+        return await dashboard.show_error(request, error, 503)
     asked = await _asked(request, dashboard, found["steps"])
-    names = await dashboard.state.read(
-        lambda connection: people.search(connection, "", 20)
-    )
+    contacts = await dashboard.state.read(people.search, "", 20)
+    message = await _shown(dashboard, asked, anew=True) if asked else NO_MESSAGE
     values = {
         **found,
         "asked": asked,
-        "contacts": [each.key for each in names],
-        **(await _shown(dashboard, asked, anew=True) if asked else {"message": None}),
+        "contacts": [contact.key for contact in contacts],
+        **message,
     }
     return await dashboard.show(request, "live.html", values)
 
@@ -60,108 +62,126 @@ async def live_message(request: Request) -> Response:
     """The message alone, for a page that asks again and again; nothing (204) while the
     files are as that page has them."""
     dashboard = dashboard_of(request)
-    if request.query_params.get("seen") == await _version(dashboard) and not wants_json(
-        request
-    ):
+    seen = request.query_params.get("seen")
+    if seen == await _version(dashboard) and not wants_json(request):
         return Response(status_code=204)
     asked = await _asked(request, dashboard, [])
     if asked is None:
         return Response(status_code=204)
-    return await dashboard.show(
-        request, "_message.html", {"asked": asked, **await _shown(dashboard, asked)}
-    )
+    values = {"asked": asked, **await _shown(dashboard, asked)}
+    return await dashboard.show(request, "_message.html", values)
 
 
 async def live_page(request: Request) -> Response:
     """The HTML of the message, for a frame."""
     dashboard = dashboard_of(request)
     asked = await _asked(request, dashboard, [])
-    html = b""
-    if asked:
-        about = _template_of(await _version(dashboard), asked)
-        # What is wrong is said by the page around it.
-        with contextlib.suppress(DripError):
-            html = await dashboard.messages.ask(
-                "page",
-                about,
-                asked=asdict(asked),
-                now=dashboard.state.clock().isoformat(),
-            )
+    html = await _html(dashboard, asked) if asked else b""
     return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
+
+
+async def _html(dashboard: DashboardState, asked: Asked) -> bytes:
+    """Empty if there is none."""
+    about = _template_of(await _version(dashboard), asked)
+    now = dashboard.state.clock().isoformat()
+    # What is wrong is said by the page around it.
+    with contextlib.suppress(DripError):
+        html: bytes = await dashboard.messages.ask(
+            "page",
+            about,
+            asked=asdict(asked),
+            now=now,
+        )
+        return html
+    return b""
 
 
 async def _version(dashboard: DashboardState) -> str:
     """Of the files, as they are now."""
-    return version_of(
-        await run_sync(dashboard.state.workspace.fingerprint, limiter=dashboard.few)
-    )
+    fingerprint = dashboard.state.workspace.fingerprint
+    return version_of(await run_sync(fingerprint, limiter=dashboard.few))
+
+
+# --- what is asked for
 
 
 async def _asked(
-    request: Request, dashboard: DashboardState, steps: list[dict[str, Any]]
+    request: Request,
+    dashboard: DashboardState,
+    steps: Steps,
 ) -> Asked | None:
     """What the address names; else the first step there is, for the first contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
-    both = query.get("what", "").partition("\t")
-    campaign, step = (
-        (both[0], both[2])
-        if both[1]
-        else (query.get("campaign", ""), query.get("step", ""))
-    )
-    if not campaign and steps:
-        campaign, step = steps[0]["campaign"], steps[0]["step"]
-    contact = query.get("contact") or next(
-        (
-            each.key
-            for each in await dashboard.state.read(
-                lambda connection: people.search(connection, "", 1)
-            )
-        ),
-        "",
-    )
+    campaign, step = _step(query, steps)
+    contact = query.get("contact") or await _first_contact(dashboard)
     if not (campaign and contact):
         return None
-    channels = next(
-        (
-            each["channels"]
-            for each in steps
-            if (each["campaign"], each["step"]) == (campaign, step)
-        ),
-        None,
-    )
-    channel = query.get("channel", "")
-    if channel not in CHANNELS:
-        channel = ""
-    if channels and channel not in channels:
-        channel = channels[0]
-    return Asked(
-        campaign, step, contact, channel or "email", query.get("locale") or None
-    )
+    channel = _channel(query.get("channel", ""), _channels(steps, campaign, step))
+    return Asked(campaign, step, contact, channel, query.get("locale") or None)
+
+
+def _step(query: Mapping[str, str], steps: Steps) -> tuple[str, str]:
+    """Campaign and step. A list in a form has both in one value."""
+    campaign, both, step = query.get("what", "").partition("\t")
+    if not both:
+        campaign, step = query.get("campaign", ""), query.get("step", "")
+    if not campaign and steps:
+        return steps[0]["campaign"], steps[0]["step"]
+    return campaign, step
+
+
+async def _first_contact(dashboard: DashboardState) -> str:
+    """Empty if there is none."""
+    found = await dashboard.state.read(people.search, "", 1)
+    return found[0].key if found else ""
+
+
+def _channels(
+    steps: Steps,
+    campaign: str,
+    step: str,
+) -> Sequence[str]:
+    """By which a step sends; none if the step is not known here."""
+    for known in steps:
+        if (known["campaign"], known["step"]) == (campaign, step):
+            channels: Sequence[str] = known["channels"]
+            return channels
+    return ()
+
+
+def _channel(asked: str, channels: Sequence[str]) -> str:
+    if channels and asked not in channels:
+        return channels[0]
+    return asked if asked in CHANNELS else "email"
+
+
+# --- the message
 
 
 async def _shown(
-    dashboard: DashboardState, asked: Asked, *, anew: bool = False
+    dashboard: DashboardState,
+    asked: Asked,
+    *,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """The message as pages have it; `anew`, since what is known of people may have
     changed."""
-    version, now = await _version(dashboard), dashboard.state.clock().isoformat()
+    version = await _version(dashboard)
     try:
         found = await dashboard.messages.ask(
             "message",
             _template_of(version, asked),
             asked=asdict(asked),
-            now=now,
+            now=dashboard.state.clock().isoformat(),
             anew=anew,
         )
     except DripError as error:
-        place = str(error.place) if error.place else None
-        wrong = {"place": place, "sentence": error.sentence, "help": error.help}
         # Whoever had to wait asks again; what was ended is looked at again once the
         # files have changed.
         found = {
+            **NO_MESSAGE,
             "version": "" if isinstance(error, Busy) else version,
-            "message": None,
-            "problems": [wrong],
+            "problems": [problem_row(error)],
         }
     return {**found, "query": _query(asked)}
 

@@ -78,7 +78,10 @@ async def _timeline(dashboard: DashboardState, key: str) -> dict[str, Any]:
     state = dashboard.state
     files = await run_sync(state.workspace.fingerprint, limiter=dashboard.few)
     timeline: dict[str, Any] = await dashboard.timelines.ask(
-        "timeline", (files, key), contact=key, now=state.clock().isoformat()
+        "timeline",
+        (files, key),
+        contact=key,
+        now=state.clock().isoformat(),
     )
     return timeline
 

@@ -89,7 +89,11 @@ class DashboardState:
         return made
 
     async def show(
-        self, request: Request, name: str, values: Mapping[str, Any], status: int = 200
+        self,
+        request: Request,
+        name: str,
+        values: Mapping[str, Any],
+        status: int = 200,
     ) -> Response:
         """The page, or the same values as JSON for whoever asks for that."""
         shown = plain(values)
@@ -115,7 +119,10 @@ class DashboardState:
         }
 
     async def show_error(
-        self, request: Request, error: DripError, status: int
+        self,
+        request: Request,
+        error: DripError,
+        status: int,
     ) -> Response:
         """What is wrong, and the remedy, as a page."""
         values = {"error": error.sentence, "help": error.help}

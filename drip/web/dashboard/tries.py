@@ -18,18 +18,24 @@ from drip.web.guard import Limit
 COOKIE, LASTS_S = "drip_device", 90 * 86_400
 # In a minute: as one operator from one address or known browser; from one address; of
 # all strangers; told to the log.
-AS_ONE, FROM_ONE, OF_STRANGERS, TOLD = 10, 20, 30, 10
+AS_ONE, FROM_ONE, OF_STRANGERS, SAID = 10, 20, 30, 10
 
 
 class Tries:
     """Counts them, in one process. `passed_s` is a stopwatch."""
 
     def __init__(self, passed_s: Callable[[], float]) -> None:
-        self._as_one, self._from_one, self._of_strangers, self._told = (
-            Limit(most, 60, passed_s) for most in (AS_ONE, FROM_ONE, OF_STRANGERS, TOLD)
-        )
+        self._as_one = Limit(AS_ONE, 60, passed_s)
+        self._from_one = Limit(FROM_ONE, 60, passed_s)
+        self._of_strangers = Limit(OF_STRANGERS, 60, passed_s)
+        self._said = Limit(SAID, 60, passed_s)
 
-    def may(self, name: str, address: str, browser: str | None) -> bool:
+    def may(
+        self,
+        name: str,
+        address: str,
+        browser: str | None,
+    ) -> bool:
         """Whether a password may be tried as `name`; `browser` is one that the operator
         is known by."""
         if browser is not None:
@@ -41,19 +47,19 @@ class Tries:
             and self._of_strangers.spend("")
         )
 
-    def tell(self) -> bool:
-        """Whether a refusal is told: whoever floods the page does not flood the log."""
-        return self._told.spend("")
+    def may_be_said(self) -> bool:
+        """Whether the log has a refusal: whoever floods the page does not flood it."""
+        return self._said.spend("")
 
 
 def known_browser(operator: Operator | None, cookie: str) -> str | None:
     """The browser's number, if this operator has logged in with it and has had the same
     password since."""
+    if operator is None:
+        return None
     number, _, proof = cookie[:200].partition(".")
-    good = operator is not None and hmac.compare_digest(
-        proof.encode(), _proof(operator, number).encode()
-    )
-    return number if good else None
+    own = _proof(operator, number)
+    return number if hmac.compare_digest(proof.encode(), own.encode()) else None
 
 
 def cookie_for(operator: Operator) -> str:
@@ -64,6 +70,5 @@ def cookie_for(operator: Operator) -> str:
 
 
 def _proof(operator: Operator, number: str) -> str:
-    return hmac.digest(
-        operator.password.encode(), f"drip.device/{number}".encode(), "sha256"
-    ).hex()
+    about = f"drip.device/{number}"
+    return hmac.digest(operator.password.encode(), about.encode(), "sha256").hex()
