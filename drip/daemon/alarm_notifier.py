@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from drip.core.characters import shown
+from drip.core.clock import Clock
 from drip.core.message import Mailbox, Message, Receipt, Refused, Sent, TransportDown
 from drip.core.rates import backoff
 from drip.core.token import public_name
@@ -28,7 +29,7 @@ class AlarmNotifier:
     """`tell` is called again and again; it does nothing while there is nothing to
     tell."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._failures = 0

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.addresses import ascii_domain
+from drip.core.clock import Clock
 from drip.core.message import (
     Mailbox,
     Message,
@@ -50,7 +51,7 @@ class Answering:
     def __init__(
         self,
         database: Database,
-        clock: Callable[[], datetime],
+        clock: Clock,
         stop: Callable[[], bool],
     ) -> None:
         self._database = database

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from drip.core.calendar import EPOCH
+from drip.core.clock import Clock
 from drip.engine import clearing
 from drip.storage.base.database import Database
 from drip.workspace import Workspace
@@ -22,7 +22,7 @@ log = logging.getLogger("drip.daemon")
 class Clearer:
     """Used by one thread."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._since = self._again_at = EPOCH

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from drip.core.calendar import ZONES_VERSION
+from drip.core.clock import Clock, Stopwatch
 from drip.core.shortage import shortage
 from drip.daemon.alarm_notifier import AlarmNotifier
 from drip.daemon.answering import Answering
@@ -64,9 +65,9 @@ class Daemon:
         self,
         workspace: Workspace,
         database: Database,
-        clock: Callable[[], datetime],
+        clock: Clock,
         trust: Trust = NO_TRUST,
-        passed_s: Callable[[], float] = time.monotonic,
+        passed_s: Stopwatch = time.monotonic,
         senders: int = 1,
     ) -> None:
         self.stop = threading.Event()
@@ -407,7 +408,7 @@ class Daemon:
 
 def _senders(
     workspace: Workspace,
-    clock: Callable[[], datetime],
+    clock: Clock,
     count: int,
 ) -> Senders | None:
     if count <= 1:

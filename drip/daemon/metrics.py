@@ -7,7 +7,7 @@ Names and units as prometheus.io/docs/practices/naming has them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from drip.core.calendar import EPOCH
+from drip.core.clock import Clock
 from drip.core.shortage import Shortage, lacking
 from drip.engine.repeating import Repeating
 from drip.errors import DripError
@@ -33,7 +34,7 @@ class Figures(Collector):
     def __init__(
         self,
         database: Database,
-        clock: Callable[[], datetime],
+        clock: Clock,
         tasks: Sequence[Repeating] = (),
     ) -> None:
         self._database, self._clock, self._tasks = database, clock, tasks
@@ -170,14 +171,14 @@ def _came_back(counts: Iterable[tuple[str, str, int]]) -> Metric:
     return came_back
 
 
-def exposition(database: Database, clock: Callable[[], datetime]) -> str:
+def exposition(database: Database, clock: Clock) -> str:
     """The figures as Prometheus reads them."""
     return generate_latest(registry_of(database, clock)).decode()
 
 
 def registry_of(
     database: Database,
-    clock: Callable[[], datetime],
+    clock: Clock,
     tasks: Sequence[Repeating] = (),
 ) -> CollectorRegistry:
     """What reads them anew each time."""

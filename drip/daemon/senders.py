@@ -14,11 +14,11 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from drip.core.clock import Clock
 from drip.core.shortage import Shortage, shortage
 from drip.daemon.files import FilesInForce
 from drip.engine.campaign_set import CampaignSet
@@ -69,7 +69,7 @@ class Senders:
         self,
         root: Path,
         environment: Mapping[str, str],
-        clock: Callable[[], datetime],
+        clock: Clock,
         count: int,
     ) -> None:
         self._about = (root, dict(environment), clock)
@@ -209,7 +209,7 @@ def _may_go_on(error: Exception) -> bool:
 def _send(
     root: Path,
     environment: Mapping[str, str],
-    clock: Callable[[], datetime],
+    clock: Clock,
     share: tuple[int, int],
     pipe: Pipe,
 ) -> None:
@@ -240,7 +240,7 @@ def _send(
 def _dispatcher(
     files: FilesInForce,
     database: Database,
-    clock: Callable[[], datetime],
+    clock: Clock,
     share: tuple[int, int],
     pipe: Pipe,
 ) -> Dispatcher:

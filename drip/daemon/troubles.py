@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.clock import Clock
 from drip.engine.alarming import with_remedy
 from drip.storage.base.database import Database
 from drip.storage.operating import alarms, control
@@ -26,7 +27,7 @@ class Troubles:
     """Threads may share it. What the database does not take now it gets once it
     does."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()

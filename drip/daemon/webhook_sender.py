@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from drip.core.clock import Clock
 from drip.core.message import TransportDown
 from drip.core.rates import backoff
 from drip.core.settings import Webhook
@@ -41,7 +42,7 @@ class WebhookSender:
     def __init__(
         self,
         database: Database,
-        clock: Callable[[], datetime],
+        clock: Clock,
         stop: Callable[[], bool],
     ) -> None:
         self._database = database

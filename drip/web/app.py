@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 
 import anyio
@@ -18,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from drip.core.clock import Clock, Stopwatch
 from drip.core.shortage import shortage
 from drip.storage.base.database import Database
 from drip.web import api, hooks, recipients, redirects
@@ -35,8 +35,8 @@ log = logging.getLogger("drip.web")
 def make_app(
     workspace: Workspace,
     database: Database,
-    clock: Callable[[], datetime],
-    passed_s: Callable[[], float],
+    clock: Clock,
+    passed_s: Stopwatch,
     messages: Limits = MESSAGES,
 ) -> Starlette:
     """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from drip.core.clock import Clock, Stopwatch
 from drip.core.message import TransportDown
 from drip.core.settings import Settings
 from drip.core.token import OWN_DATA, Link, verify
@@ -61,8 +61,8 @@ class AppState:
         self,
         workspace: Workspace,
         database: Database,
-        clock: Callable[[], datetime],
-        passed_s: Callable[[], float],
+        clock: Clock,
+        passed_s: Stopwatch,
     ) -> None:
         self.workspace = workspace
         self.database = database

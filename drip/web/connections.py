@@ -4,9 +4,11 @@ for a new one."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from typing import Protocol
+
+from drip.core.clock import Stopwatch
 
 # One address that keeps us waiting by so many, a share of all, makes room first, if all
 # places are taken.
@@ -111,7 +113,7 @@ class Connections:
     """At most `most`. When there are so many one is closed for a new one; each step
     takes the same time however many there are. `passed_s` is a stopwatch."""
 
-    def __init__(self, most: int, passed_s: Callable[[], float]) -> None:
+    def __init__(self, most: int, passed_s: Stopwatch) -> None:
         self._most = most
         self._passed_s = passed_s
         self._phases: dict[Connection, Phase] = {}

@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drip.core.clock import Stopwatch
+
 # Nothing but our own files; nobody may put a page into a frame. Links hold what they
 # are good for, so no page is told of them.
 HEADERS = {
@@ -135,7 +137,7 @@ class Limit:
         self,
         most: int,
         in_s: float,
-        passed_s: Callable[[], float],
+        passed_s: Stopwatch,
     ) -> None:
         self._most = most
         self._per_s = most / in_s

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from drip.core.clock import Stopwatch
 from drip.core.shortage import lacking
 from drip.engine.repeating import Repeating
 from drip.storage.base.database import Database
@@ -38,7 +39,7 @@ class Writer:
     """`await do(work)` runs `work(connection)` in a write transaction; what it returns
     is in the database by then."""
 
-    def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
+    def __init__(self, database: Database, passed_s: Stopwatch) -> None:
         self._database = database
         self._storing = Repeating(
             "Storing what visitors say",

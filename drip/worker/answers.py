@@ -7,7 +7,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
 from drip.engine.rerender import render_for, rerender
 from drip.errors import DripError, Problem
-from drip.preview.explaining import Explained, explained
+from drip.preview.explaining import Explained, Reason, explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
@@ -37,6 +39,7 @@ from drip.workspace import Workspace, fingerprint_of
 KEPT = 32
 # Shades of the heat map.
 SHADES = 4
+HANDFUL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Answers:
         environment: Mapping[str, str],
         note: Callable[[str], None],
     ) -> None:
-        self._root, self._environment = root, environment
+        self._root = root
+        self._environment = environment
         self._note = note
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
@@ -187,8 +191,9 @@ class Answers:
     def _wrote(self, asked: Asked, now: str) -> Written:
         if asked not in self._written:
             self._written[asked] = self._write(asked, datetime.fromisoformat(now))
-            if len(self._written) > KEPT:
-                self._written.popitem(last=False)
+        # The one that was written first goes.
+        if len(self._written) > KEPT:
+            self._written.popitem(last=False)
         return self._written[asked]
 
     def _write(self, asked: Asked, now: datetime) -> Written:
@@ -331,15 +336,16 @@ def _send_step(campaign: Campaign, name: str) -> SendStep | None:
 
 def _nothing(explanation: Explained) -> list[dict[str, Any]]:
     """Why a contact gets nothing of a campaign, as rows."""
-    return [
-        {
-            "campaign": campaign,
-            "code": why.code,
-            "sentence": why.sentence,
-            "place": why.place,
-        }
-        for campaign, why in explanation.nothing.items()
-    ]
+    return [_reason_row(name, why) for name, why in explanation.nothing.items()]
+
+
+def _reason_row(campaign: str, why: Reason) -> dict[str, Any]:
+    return {
+        "campaign": campaign,
+        "code": why.code,
+        "sentence": why.sentence,
+        "place": why.place,
+    }
 
 
 # --- the pressure of caps
@@ -347,18 +353,27 @@ def _nothing(explanation: Explained) -> list[dict[str, Any]]:
 
 def pressure_rows(pressure: Pressure) -> dict[str, Any]:
     """As rows: counters with two keys are no JSON."""
+    losers, winners = _sides(pressure)
     return {
-        "losers": sorted({loser for loser, _ in pressure.displaced}),
-        "winners": sorted({winner for _, winner in pressure.displaced}),
+        "losers": losers,
+        "winners": winners,
         "displaced": _displaced_rows(pressure),
         "limits": _limit_rows(pressure),
         "campaigns": _campaign_rows(pressure),
     }
 
 
+def _sides(pressure: Pressure) -> tuple[list[str], list[str]]:
+    """Who was displaced by anybody, and who displaced anybody."""
+    losers = {loser for loser, _ in pressure.displaced}
+    winners = {winner for _, winner in pressure.displaced}
+    return sorted(losers), sorted(winners)
+
+
 def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    pairs = sorted(pressure.displaced.items())
     # A handful is no heat.
-    most = max(5, *pressure.displaced.values()) if pressure.displaced else 1
+    most = max([HANDFUL, *pressure.displaced.values()])
     return [
         {
             "displaced": loser,
@@ -366,20 +381,21 @@ def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
             "messages": count,
             "shade": round(count / most * SHADES),
         }
-        for (loser, winner), count in sorted(pressure.displaced.items())
+        for (loser, winner), count in pairs
     ]
 
 
 def _limit_rows(pressure: Pressure) -> list[dict[str, Any]]:
-    return [
+    rows = [
         {
             "cap": cap,
             "people": people,
             "skipped": pressure.held_back[cap, "skipped"],
             "deferred": pressure.held_back[cap, "deferred"],
         }
-        for cap, people in sorted(pressure.limits.items(), key=lambda row: -row[1])
+        for cap, people in pressure.limits.items()
     ]
+    return sorted(rows, key=itemgetter("people"), reverse=True)
 
 
 def _campaign_rows(pressure: Pressure) -> list[dict[str, Any]]:
@@ -406,6 +422,7 @@ def _calendar(
 ) -> dict[str, Any]:
     here = zone(timezone)
     first, last = local(now, here).date(), local(until, here).date()
+    most_first = partial(sorted, key=attrgetter("count"), reverse=True)
     rows: dict[str, Any] = plain(
         {
             "people": summary.people,
@@ -413,8 +430,8 @@ def _calendar(
             "campaigns": sorted(summary.campaigns),
             "weeks": calendar_weeks(summary, first, last, timezone),
             "steps": step_rows(summary, timezone),
-            "reasons": sorted(summary.refused, key=lambda reason: -reason.count),
-            "waits": sorted(summary.waits, key=lambda wait: -wait.count),
+            "reasons": most_first(summary.refused),
+            "waits": most_first(summary.waits),
         }
     )
     return rows

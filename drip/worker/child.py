@@ -4,7 +4,6 @@ other."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 import resource
@@ -12,6 +11,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Mapping
+from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -46,11 +46,14 @@ def serve(
         send(pipe, FrameKind.NOTE, what.encode("utf-8", "replace"))
 
     answers = Answers(root, environment, note)
-    # What is left of the memory after an attempt that took all of it is not enough for
-    # the next one.
+    kind = FrameKind.BEGUN
     with contextlib.suppress(OSError):
-        while _answered(pipe, answers) is not FrameKind.OUT_OF_MEMORY:
-            pass
+        # What is left of the memory after an attempt that took all of it is not enough
+        # for the next one.
+        while kind is not FrameKind.OUT_OF_MEMORY:
+            _, question = receive(partial(_taken, pipe))
+            kind, body = _answer(pipe, answers, question)
+            send(pipe, kind, body)
 
 
 def _confine(
@@ -88,9 +91,10 @@ def _end_with_parent() -> None:
 
 
 def _signal_when_closed(pipe: int) -> None:
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
-    flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
-    fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_ASYNC)
+    # A negative number is a group's.
+    fcntl(pipe, F_SETOWN, -os.getpid())
+    flags = fcntl(pipe, F_GETFL)
+    fcntl(pipe, F_SETFL, flags | os.O_ASYNC)
 
 
 def _taken(pipe: socket.socket, length: int) -> bytes:
@@ -102,14 +106,6 @@ def _taken(pipe: socket.socket, length: int) -> bytes:
             raise ConnectionResetError
         found += more
     return found
-
-
-def _answered(pipe: socket.socket, answers: Answers) -> FrameKind:
-    """Takes one question and answers it."""
-    _, question = receive(partial(_taken, pipe))
-    kind, body = _answer(pipe, answers, question)
-    send(pipe, kind, body)
-    return kind
 
 
 def _answer(

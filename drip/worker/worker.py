@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import SpawnProcess
@@ -22,6 +22,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
+from drip.core.clock import Stopwatch
 from drip.core.shortage import Shortage
 from drip.errors import DripError, Place
 from drip.worker.child import serve
@@ -98,7 +99,7 @@ class Worker:
         makes: str,
         root: Path,
         environment: Mapping[str, str],
-        passed_s: Callable[[], float],
+        passed_s: Stopwatch,
         limits: Limits,
         *,
         shares: bool = False,
@@ -237,11 +238,10 @@ class Worker:
         how: str,
         process: _Process,
     ) -> Ended:
-        rest_s = self._limits.rest_s
         return kind(
             f"{self._makes} {how}; it was at {process.noted}.",
             help="make that or its loops shorter: it is tried again once a file has "
-            f"changed, or in {rest_s:g} seconds",
+            f"changed, or in {self._limits.rest_s:g} seconds",
         )
 
     # --- the process
@@ -323,8 +323,7 @@ class _Process:
         """At once, with all that it began; what it had copied is cleared away. May be
         called twice, and by two threads."""
         with self._ending:
-            if self._process.exitcode is None and self._process.pid:
-                _kill(self._process.pid)
+            _kill(self._process)
             self._process.join()
             self._pipe.close()
             self._folder.cleanup()
@@ -357,11 +356,14 @@ def _started(about: tuple[Any, ...], daemon: bool) -> SpawnProcess:
     return process
 
 
-def _kill(number: int) -> None:
+def _kill(process: SpawnProcess) -> None:
+    """With all that it began, unless it has ended."""
+    if process.exitcode is not None or process.pid is None:
+        return
     # It may not be so far that it has a group of its own.
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError):
-            kill(number, signal.SIGKILL)
+            kill(process.pid, signal.SIGKILL)
 
 
 # --- what it says, which is not trusted

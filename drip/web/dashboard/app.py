@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 
 from starlette.applications import Starlette
@@ -14,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from drip.core.clock import Clock, Stopwatch
 from drip.storage.base.database import Database
 from drip.web.app import BOTH, FOR_LONG, kept_fresh, log_failure, status_of
 from drip.web.app_state import AppState
@@ -39,8 +38,8 @@ POST = ["POST"]
 def make_dashboard(
     workspace: Workspace,
     database: Database,
-    clock: Callable[[], datetime],
-    passed_s: Callable[[], float],
+    clock: Clock,
+    passed_s: Stopwatch,
     messages: Limits = MESSAGES,
     timelines: Limits = TIMELINES,
 ) -> Starlette:

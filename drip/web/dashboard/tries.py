@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
 
+from drip.core.clock import Stopwatch
 from drip.storage.operating.operators import Operator
 from drip.web.guard import Limit
 
@@ -24,7 +24,7 @@ AS_ONE, FROM_ONE, OF_STRANGERS, SAID = 10, 20, 30, 10
 class Tries:
     """Counts them, in one process. `passed_s` is a stopwatch."""
 
-    def __init__(self, passed_s: Callable[[], float]) -> None:
+    def __init__(self, passed_s: Stopwatch) -> None:
         self._as_one = Limit(AS_ONE, 60, passed_s)
         self._from_one = Limit(FROM_ONE, 60, passed_s)
         self._of_strangers = Limit(OF_STRANGERS, 60, passed_s)
