@@ -88,8 +88,7 @@ class Answering:
     def _send_all(self, workspace: Workspace, due: Sequence[DataMail]) -> None:
         """Raises DripError if there is no mail server, TransportDown if it takes
         nothing."""
-        transport = workspace.transport("email")
-        with contextlib.closing(transport):
+        with contextlib.closing(workspace.transport("email")) as transport:
             for mail in due:
                 if self._stop():
                     return

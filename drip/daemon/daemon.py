@@ -158,15 +158,16 @@ class Daemon:
             self._end(in_order=suspicion is None)
 
     def _wait_for_lock(self) -> None:
-        waiting = False
-        while not self._lock.take() and not self.stop.wait(AGAIN_S if waiting else 0):
-            if not waiting:
-                log.warning(
-                    "Another daemon has this database%s. Waiting for it to end.",
-                    self._who_has_it(),
-                    extra={"action": "waiting-for-lock"},
-                )
-            waiting = True
+        if self._lock.take() or self.stop.is_set():
+            return
+        log.warning(
+            "Another daemon has this database%s. Waiting for it to end.",
+            self._who_has_it(),
+            extra={"action": "waiting-for-lock"},
+        )
+        while not self._lock.take():
+            if self.stop.wait(AGAIN_S):
+                return
 
     def _who_has_it(self) -> str:
         with self._database.read() as connection:
@@ -251,9 +252,11 @@ class Daemon:
             self._notifier.tell(self._files.workspace)
 
     def _deliver_webhooks(self) -> None:
+        """Beside the ticks: other programs may be slow too."""
         self._webhooks.deliver(self._files.workspace)
 
     def _send_answers(self) -> None:
+        """Beside the ticks: whoever asked for something does not wait for a campaign."""
         with contextlib.suppress(Problems):
             self._answering.send(self._files.workspace)
 

@@ -27,6 +27,10 @@ AGAIN_S = 1.0
 SHORTEST_S = 0.05
 
 
+# One turn of a task. It raises nothing.
+Attempt = Callable[[Repeating], None]
+
+
 class Rhythm:
     """Turns every `every_s` seconds. What the scheduler itself fails at counts against
     `first`, and `failed` is told."""
@@ -49,7 +53,7 @@ class Rhythm:
         self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]
     ) -> Iterator[None]:
         """The tasks are repeated meanwhile; a turn that is under way at the end is
-        waited for. `attempt` raises nothing."""
+        waited for."""
         with contextlib.ExitStack() as stack:
             scheduler = self._started(len(tasks), stack)
             if scheduler:
@@ -68,7 +72,7 @@ class Rhythm:
     def _job(
         self,
         scheduler: BackgroundScheduler,
-        attempt: Callable[[Repeating], None],
+        attempt: Attempt,
         task: Repeating,
     ) -> Job:
         return scheduler.add_job(

@@ -36,6 +36,9 @@ log = logging.getLogger("drip.daemon")
 # Orders to a process beside the number of the daemon to hand over as.
 STOP, STORE = None, 0
 READY = "ready"
+# Which part of how many; whether to end, asked again and again.
+Share = tuple[int, int]
+Stop = Callable[[], bool]
 # How often it is asked whether to stop, and whether a process lives.
 LOOK_S = 0.2
 
@@ -76,7 +79,7 @@ class Senders:
         self._count = count
         self._running: list[_Sender] = []
 
-    def hand_over(self, number: int, stop: Callable[[], bool]) -> DispatchResult:
+    def hand_over(self, number: int, stop: Stop) -> DispatchResult:
         """Has all hand over as the daemon of this number, waits for all, and counts
         together what they did. Raises what one of them ran into."""
         self.start()
@@ -131,7 +134,7 @@ class Senders:
                     self.close()
                     raise answer
 
-    def _ask(self, order: int, stop: Callable[[], bool]) -> DispatchResult:
+    def _ask(self, order: int, stop: Stop) -> DispatchResult:
         for sender in self._running:
             sender.order(order)
         stopped = self._wait(stop)
@@ -147,7 +150,7 @@ class Senders:
                 total.add(answer)
         return total
 
-    def _wait(self, stop: Callable[[], bool]) -> bool:
+    def _wait(self, stop: Stop) -> bool:
         """Until each has answered or died. Whether they were told to stop meanwhile."""
         stopped = False
         for sender in self._running:
@@ -210,7 +213,7 @@ def _send(
     root: Path,
     environment: Mapping[str, str],
     clock: Clock,
-    share: tuple[int, int],
+    share: Share,
     pipe: Pipe,
 ) -> None:
     """A process that hands over a share, until it is told to stop or whoever started it
@@ -241,7 +244,7 @@ def _dispatcher(
     files: FilesInForce,
     database: Database,
     clock: Clock,
-    share: tuple[int, int],
+    share: Share,
     pipe: Pipe,
 ) -> Dispatcher:
     """It stops when another order has come."""

@@ -24,6 +24,8 @@ from drip.workspace import Workspace
 AT_ONCE = 200
 TIMEOUT_S = 15
 FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=10), timedelta(hours=1)
+# Whether to end, asked again and again.
+Stop = Callable[[], bool]
 log = logging.getLogger("drip.daemon")
 
 
@@ -43,11 +45,12 @@ class WebhookSender:
         self,
         database: Database,
         clock: Clock,
-        stop: Callable[[], bool],
+        stop: Stop,
     ) -> None:
         self._database = database
         self._clock = clock
         self._stop = stop
+        # By the webhook's key.
         self._waiting: dict[str, _Wait] = {}
 
     def deliver(self, workspace: Workspace) -> None:
@@ -69,8 +72,6 @@ class WebhookSender:
         """What nobody foresaw, if anything went so wrong."""
         failed: Exception | None = None
         for hook in workspace.settings.webhooks.values():
-            if self._is_resting(hook):
-                continue
             try:
                 self._deliver_to(workspace, hook, name)
             except Exception as error:
@@ -88,6 +89,8 @@ class WebhookSender:
         name: str,
     ) -> None:
         """Posts all there is to one of them, in order, until it fails."""
+        if self._is_resting(hook):
+            return
         try:
             secret = workspace.secret(hook.secret, hook.place)
             while self._deliver_some(hook, secret, name):

@@ -84,11 +84,12 @@ class AppState:
         self._take(workspace, workspace.providers(fetch))
 
     def _make_limits(self) -> None:
-        self.wrong_links = Limit(WRONG_LINKS, 60, self.passed_s)
-        self.sign_ups = Limit(SIGN_UPS, 60, self.passed_s)
-        self.choices = Limit(CHOICES, 60, self.passed_s)
-        self.wrong_tokens = Limit(WRONG_TOKENS, 60, self.passed_s)
-        self.requests = Limit(REQUESTS, 60, self.passed_s)
+        per_minute = partial(Limit, in_s=60, passed_s=self.passed_s)
+        self.wrong_links = per_minute(WRONG_LINKS)
+        self.sign_ups = per_minute(SIGN_UPS)
+        self.choices = per_minute(CHOICES)
+        self.wrong_tokens = per_minute(WRONG_TOKENS)
+        self.requests = per_minute(REQUESTS)
 
     def _make_tasks(self) -> None:
         """What is repeated, each with what one turn of it does."""

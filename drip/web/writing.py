@@ -14,7 +14,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
@@ -29,6 +29,7 @@ MOST_TOGETHER = 100
 LATE_S = 60.0
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 
 class NotStored(Exception):
@@ -36,7 +37,7 @@ class NotStored(Exception):
 
 
 class Writer:
-    """`await do(work)` runs `work(connection)` in a write transaction; what it returns
+    """`await do(work, …)` runs `work(connection, …)` in a write transaction; what it returns
     is in the database by then."""
 
     def __init__(self, database: Database, passed_s: Stopwatch) -> None:
@@ -52,11 +53,19 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    async def do(self, work: Callable[[Connection], Result]) -> Result:
+    async def do(
+        self,
+        work: Callable[Concatenate[Connection, Given], Result],
+        *given: Given.args,
+        **named: Given.kwargs,
+    ) -> Result:
         """Raises whatever `work` raises; nothing of it is stored then, and the others'
         is. Raises Shortage if there is no thread to be had."""
         self._start()
-        job = _Job(work, asyncio.get_running_loop())
+        job = _Job(
+            lambda connection: work(connection, *given, **named),
+            asyncio.get_running_loop(),
+        )
         self._waiting.put(job)
         result: Result = await job.future
         return result

@@ -15,6 +15,7 @@ from typing import Any
 
 from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
+from drip.core.decide import Reason
 from drip.core.message import Message, with_pictures
 from drip.core.segments import segments
 from drip.core.settings import Settings
@@ -23,7 +24,7 @@ from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
 from drip.engine.rerender import render_for, rerender
 from drip.errors import DripError, Problem
-from drip.preview.explaining import Explained, Reason, explained
+from drip.preview.explaining import Explained, explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
@@ -119,6 +120,7 @@ class Answers:
             self._fingerprint, self._version = seen, version_of(seen)
 
     def _take(self, workspace: Workspace) -> None:
+        """Settings that cannot be read leave the last good ones in force."""
         self._workspace = workspace
         self._written.clear()
         if workspace.loaded.settings is not None:
@@ -126,8 +128,16 @@ class Answers:
             self._campaign_set = None
 
     def answer(self, what: str, **about: Any) -> dict[str, Any] | bytes:
-        """One question, about the files as they were at the last look. Raises
-        DripError."""
+        """One question, about the files as they were at the last look. `now` is ISO
+        8601. Raises DripError.
+
+        `steps`: which there are, and in which languages (`steps`, `locales`).
+        `message` (`asked`, `now`, `anew`): its facts, or the problems that it has.
+        `page` (`asked`, `now`): its HTML, empty if it has none.
+        `view` (`run`, `step`, `now`): that of one that was sent.
+        `timeline` (`contact`, `now`): what a contact got, will get and does not get.
+        `forecast` (`now`, `days`): `calendar` and `pressure` of the coming days.
+        """
         match what:
             case "steps":
                 return self._steps()
@@ -232,6 +242,7 @@ class Answers:
             return render_for(connection, settings, workspace.templates, *about)
 
     def _not_written(self, *problems: Problem | DripError) -> Written:
+        """What a page shows instead of the message."""
         rows = tuple(problem_row(problem) for problem in problems)
         return Written(self._version, None, rows)
 
@@ -328,6 +339,7 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def _send_step(campaign: Campaign, name: str) -> SendStep | None:
+    """None if it is gone, or sends nothing any more."""
     for step in campaign.steps:
         if isinstance(step, SendStep) and step.id == name:
             return step
@@ -371,6 +383,7 @@ def _sides(pressure: Pressure) -> tuple[list[str], list[str]]:
 
 
 def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """How many messages of whom gave way to whose; `shade` is from 0 to `SHADES`."""
     pairs = sorted(pressure.displaced.items())
     # A handful is no heat.
     most = max([HANDFUL, *pressure.displaced.values()])
@@ -386,6 +399,7 @@ def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
 
 
 def _limit_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """The caps by how many people are at them, and how many messages each kept back."""
     rows = [
         {
             "cap": cap,
@@ -399,6 +413,7 @@ def _limit_rows(pressure: Pressure) -> list[dict[str, Any]]:
 
 
 def _campaign_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """What became of the messages of each campaign that has any."""
     names = Counter(pressure.sent) | pressure.skipped | pressure.deferred
     return [
         {
@@ -458,5 +473,6 @@ def _attachments(message: Message) -> list[str]:
 
 
 def _page(message: Message | None) -> bytes:
+    """The HTML with its pictures; empty, if there is no message or it has none."""
     html = with_pictures(message) if message else None
     return (html or "").encode()

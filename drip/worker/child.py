@@ -61,6 +61,7 @@ def _confine(
     nice: int,
     own_folder: str,
 ) -> None:
+    """So much memory, so little haste, and a folder of its own."""
     # A group of its own, so that it is ended with all that it began, and Ctrl-C is the
     # server's alone.
     os.setpgid(0, 0)
@@ -126,6 +127,8 @@ def _answer(
 
 
 def _why_not(error: Exception) -> tuple[FrameKind, bytes]:
+    """Of what nobody foresaw the kind alone: its words can hold what is known of
+    people."""
     if out_of_memory(error):
         return FrameKind.OUT_OF_MEMORY, b""
     if lack := shortage(error):

@@ -195,6 +195,8 @@ class Worker:
     # --- one question
 
     def _answer(self, question: bytes) -> Any:
+        """One try. A process that did not answer in time, or uses up its memory, is not
+        asked again: it is ended."""
         process = self._running()
         try:
             kind, answer = process.ask(question, self._limits)
@@ -205,24 +207,10 @@ class Worker:
             self._end()
             how = "has ended the process that it is made in"
             raise self._ended(_Died, how, process) from None
-        return self._taken_for_what_it_is(process, kind, answer)
-
-    def _taken_for_what_it_is(
-        self,
-        process: _Process,
-        kind: FrameKind,
-        answer: Any,
-    ) -> Any:
-        match kind:
-            case FrameKind.OUT_OF_MEMORY:
-                self._end()
-                raise self._too_large(process)
-            case FrameKind.WRONG | FrameKind.LACKS:
-                raise answer
-            case FrameKind.FAILED:
-                raise Failed(answer)
-            case _:
-                return answer
+        if kind is FrameKind.OUT_OF_MEMORY:
+            self._end()
+            raise self._too_large(process)
+        return _raised_or_returned(kind, answer)
 
     def _too_slow(self, process: _Process) -> Ended:
         most_s = self._limits.answer_s if process.begun else self._limits.ready_s
@@ -341,6 +329,17 @@ class _Process:
                 raise ConnectionResetError
             found += more
         return bytes(found)
+
+
+def _raised_or_returned(kind: FrameKind, answer: Any) -> Any:
+    """What went wrong in the process is raised here."""
+    match kind:
+        case FrameKind.WRONG | FrameKind.LACKS:
+            raise answer
+        case FrameKind.FAILED:
+            raise Failed(answer)
+        case _:
+            return answer
 
 
 def _started(about: tuple[Any, ...], daemon: bool) -> SpawnProcess:

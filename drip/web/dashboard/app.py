@@ -17,7 +17,7 @@ from drip.storage.base.database import Database
 from drip.web.app import BOTH, FOR_LONG, kept_fresh, log_failure, status_of
 from drip.web.app_state import AppState
 from drip.web.dashboard import calendar, campaigns, live, operating, people
-from drip.web.dashboard.entrance import log_in, log_out, staff
+from drip.web.dashboard.entrance import Page, log_in, log_out, staff
 from drip.web.dashboard.state import DashboardState, dashboard_of
 from drip.web.guard import HEADERS, RequestGuard
 from drip.worker.worker import MESSAGES, TIMELINES, Limits
@@ -60,36 +60,41 @@ def make_dashboard(
     return app
 
 
+def _page(path: str, page: Page, methods: Sequence[str] = ("GET",)) -> Route:
+    """One that nobody sees who may not come in."""
+    return Route(path, staff(page), methods=methods)
+
+
 def _look() -> list[Route]:
     return [
-        Route("/", staff(calendar.calendar)),
-        Route("/contacts", staff(people.contacts)),
-        Route("/contacts/{key:path}", staff(people.contact)),
-        Route("/campaigns", staff(campaigns.campaigns)),
-        Route("/campaigns/{key}", staff(campaigns.campaign)),
-        Route("/live", staff(live.live)),
-        Route("/live/message", staff(live.live_message)),
-        Route("/live/page", staff(live.live_page)),
-        Route("/caps", staff(calendar.caps)),
-        Route("/reports", staff(campaigns.reports)),
-        Route("/reports.csv", staff(campaigns.reports_csv)),
-        Route("/health", staff(operating.health)),
+        _page("/", calendar.calendar),
+        _page("/contacts", people.contacts),
+        _page("/contacts/{key:path}", people.contact),
+        _page("/campaigns", campaigns.campaigns),
+        _page("/campaigns/{key}", campaigns.campaign),
+        _page("/live", live.live),
+        _page("/live/message", live.live_message),
+        _page("/live/page", live.live_page),
+        _page("/caps", calendar.caps),
+        _page("/reports", campaigns.reports),
+        _page("/reports.csv", campaigns.reports_csv),
+        _page("/health", operating.health),
     ]
 
 
 def _act() -> list[Route]:
     return [
-        Route("/campaigns/{key}/hold", staff(campaigns.hold), methods=POST),
-        Route("/tasks", staff(operating.tasks), methods=BOTH),
-        Route("/held", staff(operating.held), methods=BOTH),
-        Route("/stop", staff(operating.stop), methods=POST),
+        _page("/campaigns/{key}/hold", campaigns.hold, POST),
+        _page("/tasks", operating.tasks, BOTH),
+        _page("/held", operating.held, BOTH),
+        _page("/stop", operating.stop, POST),
     ]
 
 
 def _entrance() -> list[Route]:
     return [
         Route("/login", log_in, methods=BOTH),
-        Route("/logout", staff(log_out), methods=POST),
+        _page("/logout", log_out, POST),
         Route("/static/dashboard.css", _style),
         Route("/static/htmx.js", _script),
     ]

@@ -27,15 +27,20 @@ HOUR = timedelta(hours=1)
 
 async def calendar(request: Request) -> Response:
     """The calendar of the coming time: how many messages of which campaign leave on
-    which day, and what does not leave."""
+    which day, and what does not leave.
+
+    `forecast` is the newest there is, or null; `working` says whether the next one is
+    being made, `trouble` why the last one failed.
+    """
     dashboard = dashboard_of(request)
-    working = await run_sync(dashboard.forecasts.look)
-    values = {
-        "working": working,
-        "trouble": dashboard.forecasts.trouble,
-        "forecast": _forecast(dashboard),
-    }
+    values = {**await _at_work(dashboard), "forecast": _forecast(dashboard)}
     return await dashboard.show(request, "calendar.html", values)
+
+
+async def _at_work(dashboard: DashboardState) -> dict[str, Any]:
+    """Whether the next forecast is being made, and what was wrong with the last one."""
+    working = await run_sync(dashboard.forecasts.look)
+    return {"working": working, "trouble": dashboard.forecasts.trouble}
 
 
 def _forecast(dashboard: DashboardState) -> dict[str, Any] | None:
@@ -62,14 +67,17 @@ def _campaigns(
 
 async def caps(request: Request) -> Response:
     """Who displaces whom under the caps and who is at a limit: in the coming time, and
-    in the past, day by day."""
+    in the past, day by day.
+
+    `past` is of the last 30 days, and `days` has each of them; `coming` is of the newest
+    forecast, or null; `caps` are the rules.
+    """
     dashboard = dashboard_of(request)
-    working = await run_sync(dashboard.forecasts.look)
+    at_work = await _at_work(dashboard)
     newest = dashboard.forecasts.newest
     here = zone(dashboard.state.settings.timezone)
     values = {
-        "working": working,
-        "trouble": dashboard.forecasts.trouble,
+        **at_work,
         "coming": newest["pressure"] if newest else None,
         "caps": [_cap_row(cap) for cap in dashboard.state.settings.caps],
         **await dashboard.state.read(_past, dashboard.state.clock(), here),

@@ -19,7 +19,7 @@ from drip.core.conditions import All, Condition, FieldCondition, Not
 from drip.core.lift import Lift
 from drip.core.sheets import ENCODING, write_sheet
 from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
-from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, rows
+from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError
 from drip.language.files import Loaded
@@ -46,15 +46,16 @@ KINDS = {
 
 
 async def campaigns(request: Request) -> Response:
-    """All campaigns: their state, how many people are in them, their messages."""
+    """All campaigns: their state, how many people are in them, their messages.
+
+    `campaigns`: a row each, with the number of messages by state; `problems`: what is
+    wrong in the files (place, sentence, help).
+    """
     dashboard = dashboard_of(request)
-    errors = [
-        problem_row(problem)
-        for problem in dashboard.state.workspace.loaded.problems
-        if problem.level == "error"
-    ]
+    problems = dashboard.state.workspace.loaded.problems
+    errors = [problem for problem in problems if problem.level == "error"]
     listed = await dashboard.state.read(_listed, dashboard)
-    values = {"campaigns": listed, "problems": errors}
+    values = {"campaigns": listed, "problems": list(map(problem_row, errors))}
     return await dashboard.show(request, "campaigns.html", values)
 
 
@@ -93,7 +94,11 @@ def _state(
 
 async def campaign(request: Request) -> Response:
     """One campaign: its steps drawn from the YAML with the people at each, the funnel,
-    goal and lift, and why not."""
+    goal and lift, and why not.
+
+    `steps` are as `charts.flow` has them, `elsewhere` counts people at steps that are no
+    more, `report` is of the last `days`, `hold` says since when it is held, if it is.
+    """
     dashboard, key = dashboard_of(request), request.path_params["key"]
     found = dashboard.state.campaign_set.campaigns.get(key)
     if found is None:
@@ -155,18 +160,20 @@ def _people_at_steps(
 
 
 def _step_at(campaign: Campaign | None, position: int) -> str | None:
+    """None at the end, and of a version that is not known any more."""
     if campaign is None or position >= len(campaign.steps):
         return None
     return campaign.steps[position].id
 
 
 def _facts(campaign: Campaign) -> dict[str, Any]:
+    """As the head of its page shows it."""
     return {
         "key": campaign.key,
         "title": campaign.title,
         "topic": campaign.topic,
         "version": campaign.version[:12],
-        "place": str(campaign.place),
+        "place": campaign.place,
         "holdout": campaign.holdout,
         "goal": campaign.goal.event if campaign.goal else None,
     }
@@ -174,15 +181,13 @@ def _facts(campaign: Campaign) -> dict[str, Any]:
 
 def _file(loaded: Loaded, campaign: Campaign) -> dict[str, Any]:
     """A campaign's text, and what is wrong with it."""
-    file = campaign.place.file
-    return {
-        "yaml": loaded.texts.get(campaign.version, ""),
-        "problems": [
-            problem_row(problem)
-            for problem in loaded.problems
-            if problem.place.file == file
-        ],
-    }
+    own = [
+        problem
+        for problem in loaded.problems
+        if problem.place.file == campaign.place.file
+    ]
+    text = loaded.texts.get(campaign.version, "")
+    return {"yaml": text, "problems": list(map(problem_row, own))}
 
 
 async def hold(request: Request) -> Response:
@@ -203,7 +208,10 @@ async def hold(request: Request) -> Response:
 
 
 async def reports(request: Request) -> Response:
-    """What all campaigns achieved."""
+    """What all campaigns achieved in the last `days`, which can be 7, 30, 90 or 365.
+
+    `reports`: one each, with its steps, sides, lift and what caps did to it.
+    """
     dashboard, days = dashboard_of(request), _days(request)
     found = await dashboard.state.read(_reports, dashboard, days)
     values = {
@@ -232,6 +240,7 @@ def _reports(
     dashboard: DashboardState,
     days: int,
 ) -> list[CampaignReport]:
+    """One for each campaign in force, by the same clock."""
     settings, now = dashboard.state.settings, dashboard.state.clock()
     reports = []
     for key, campaign in sorted(dashboard.state.campaign_set.campaigns.items()):
@@ -241,6 +250,8 @@ def _reports(
 
 
 def _days(request: Request) -> int:
+    """How many are asked for. Any other number than `SPANS` has would let a visitor
+    choose how long the database works."""
     asked = request.query_params.get("days", "")
     return int(asked) if asked in map(str, SPANS) else 30
 
@@ -269,6 +280,7 @@ def _report(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
 
 
 def _lift(lift: Lift | None) -> dict[str, Any] | None:
+    """None where nobody is held out, or too few are."""
     if lift is None:
         return None
     return {
@@ -279,6 +291,7 @@ def _lift(lift: Lift | None) -> dict[str, Any] | None:
 
 
 def _caps(dashboard: DashboardState, caps: CapsReport) -> dict[str, Any]:
+    """What caps kept back, and whose messages took the place."""
     return {
         "skipped": caps.skipped,
         "deferred": caps.deferred,
@@ -289,18 +302,21 @@ def _caps(dashboard: DashboardState, caps: CapsReport) -> dict[str, Any]:
 
 def _local(dashboard: DashboardState, stretch: Stretch) -> dict[str, Any]:
     """A stretch by the day on which it begins here."""
-    day = local(stretch.start, zone(dashboard.state.settings.timezone)).date()
+    here = zone(dashboard.state.settings.timezone)
     return {
-        "start": day,
+        "start": local(stretch.start, here).date(),
         "sent": stretch.sent,
         "skipped": stretch.skipped,
         "deferred": stretch.deferred,
     }
 
 
-def _side(side: Any) -> dict[str, Any] | None:
-    if side is None:
-        return None
+def _side(side: Side | None) -> dict[str, Any] | None:
+    return _side_row(side) if side else None
+
+
+def _side_row(side: Side) -> dict[str, Any]:
+    """How many of these people reached the goal, with the 95 % interval."""
     share = side.goals
     return {
         "people": share.count,
@@ -340,6 +356,7 @@ def _depths(campaign: Campaign) -> list[int]:
 
 
 def _live_page(campaign: Campaign, step: Step) -> str | None:
+    """Where its message can be looked at, if it sends one."""
     if not isinstance(step, SendStep):
         return None
     return f"/live?campaign={quote(campaign.key)}&step={quote(step.id)}"

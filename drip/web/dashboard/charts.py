@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 ROW, BOX, WIDE, INDENT, LEFT = 74, 46, 380, 26, 16
-LANE, LANES_AT = 12, LEFT + WIDE + 18
+TOP, HALF, RIGHT = 16, BOX // 2, LEFT + WIDE
+LANE, LANES_AT = 12, RIGHT + 18
 # Letters that fit into a box.
 MOST_LETTERS = 46
 BAR, GAP, TALL = 14, 4, 120
@@ -18,6 +19,7 @@ WHAT = ("sent", "deferred", "skipped")
 # A step as `flow` has it; from which position to which one leads.
 Steps = Sequence[Mapping[str, Any]]
 Edge = tuple[int, int]
+Lead = tuple[Edge, str]
 # Whatever is filled in is escaped.
 CHIP = Markup(
     '<svg class="chip" width="10" height="10" aria-hidden="true">'
@@ -63,7 +65,7 @@ def chip(colour: str) -> Markup:
 
 
 def share(part: float, whole: float) -> Markup:
-    """A bar that is filled by a share."""
+    """A bar that is filled by a share: `part` of `whole`, which may be 0."""
     return SHARE.format(100 * part / whole if whole else 0)
 
 
@@ -97,7 +99,7 @@ def flow(steps: Steps, title: str) -> Markup:
     )
 
 
-def _leads(steps: Steps) -> Iterator[tuple[Edge, str]]:
+def _leads(steps: Steps) -> Iterator[Lead]:
     """Each lead of a step with its label."""
     for n, step in enumerate(steps):
         for to, label in step["leads"]:
@@ -106,7 +108,7 @@ def _leads(steps: Steps) -> Iterator[tuple[Edge, str]]:
 
 def _lanes(steps: Steps) -> dict[Edge, int]:
     """Which lane at the right each lead takes that does not simply go on: those that
-    would cross have one of their own."""
+    would cross have one of their own. Lane 0 is the innermost."""
     far = sorted({(n, to) for (n, to), _ in _leads(steps) if to != n + 1})
     lanes: dict[Edge, int] = {}
     # The shortest ones are the innermost.
@@ -122,6 +124,7 @@ def _length(edge: Edge) -> int:
 
 
 def _overlap(one: Edge, other: Edge) -> bool:
+    """Whether two leads would lie on one another in the same lane."""
     return min(other) < max(one) and min(one) < max(other)
 
 
@@ -130,6 +133,7 @@ def _edge(
     edge: Edge,
     lanes: Mapping[Edge, int],
 ) -> Markup:
+    """The line from a step to another one, with its arrow."""
     n, to = edge
     if to == n + 1:
         path = _down(_x(steps, n), _x(steps, to), n)
@@ -138,8 +142,15 @@ def _edge(
     return LEAD.format(path)
 
 
+def _y(n: int) -> int:
+    """The upper edge of a step's box."""
+    return n * ROW + TOP
+
+
 def _x(steps: Steps, n: int) -> int:
-    return LEFT + INDENT * (steps[n]["depth"] if n < len(steps) else 0)
+    """Where a lead meets a step's box, or the end."""
+    depth = steps[n]["depth"] if n < len(steps) else 0
+    return LEFT + INDENT * depth + 14
 
 
 def _down(
@@ -148,8 +159,8 @@ def _down(
     n: int,
 ) -> str:
     """From a step to the next one below it."""
-    low, top = n * ROW + 16 + BOX, (n + 1) * ROW + 16
-    return f"M{x + 14} {low}V{low + 6}H{then + 14}V{top}"
+    low = _y(n) + BOX
+    return f"M{x} {low}V{low + 6}H{then}V{_y(n + 1)}"
 
 
 def _around(
@@ -159,12 +170,11 @@ def _around(
     ends_at: int,
 ) -> str:
     """By a lane at the right, to another step or the end."""
-    low = n * ROW + 16 + BOX // 2 + 6
     if to < ends_at:
-        end, right = to * ROW + 16 + BOX // 2 - 6, LEFT + WIDE
+        end, right = _y(to) + HALF - 6, RIGHT
     else:
-        end, right = to * ROW + 29, LEFT + 60
-    return f"M{LEFT + WIDE} {low}H{lane}V{end}H{right}"
+        end, right = _y(to) + 13, LEFT + 60
+    return f"M{RIGHT} {_y(n) + HALF + 6}H{lane}V{end}H{right}"
 
 
 def _label(
@@ -173,16 +183,17 @@ def _label(
     label: str,
 ) -> Markup:
     x = LEFT + INDENT * depth + 24
-    return LABEL.format(x, n * ROW + 10, _short(label))
+    return LABEL.format(x, _y(n) - 6, _short(label))
 
 
 def _box(step: Mapping[str, Any], n: int) -> Markup:
-    x, y = LEFT + INDENT * step["depth"], n * ROW + 16
+    """A step with its name, which leads to its message if it has one."""
+    x, y = LEFT + INDENT * step["depth"], _y(n)
     box = BOXED.format(
         kind=step["kind"],
         x=x,
         y=y,
-        w=LEFT + WIDE - x,
+        w=RIGHT - x,
         h=BOX,
         tx=x + 12,
         t1=y + 19,
@@ -197,14 +208,15 @@ def _box(step: Mapping[str, Any], n: int) -> Markup:
 
 
 def _people_at(step: Mapping[str, Any]) -> str:
+    """How many there are; where there is nobody, what kind of step it is."""
     people: int = step["people"]
     kind: str = step["kind"]
     return f"{people:,} here" if people else kind.replace("_", " ")
 
 
 def _end(n: int) -> Markup:
-    y = n * ROW
-    return END.format(LEFT, y + 16, LEFT + 18, y + 33)
+    y = _y(n)
+    return END.format(LEFT, y, LEFT + 18, y + 17)
 
 
 def _short(text: str) -> str:
@@ -216,7 +228,11 @@ def _short(text: str) -> str:
 
 def bars(stretches: Sequence[Mapping[str, Any]], title: str) -> Markup:
     """A bar for each stretch of time: what left, what caps put off, what they skipped,
-    one above the other."""
+    one above the other. The highest bar is as high as the picture.
+
+    A stretch has `start` (a date, ISO 8601) and the numbers `sent`, `deferred` and
+    `skipped`.
+    """
     most = max((_total(stretch) for stretch in stretches), default=0) or 1
     drawn = [
         bar for n, stretch in enumerate(stretches) for bar in _stack(stretch, n, most)
@@ -238,6 +254,7 @@ def _stack(
     n: int,
     most: int,
 ) -> Iterator[Markup]:
+    """The parts of the bar at place `n`, from the bottom; `most` fills the picture."""
     y: float = TALL
     for what in WHAT:
         high = stretch[what] * TALL / most

@@ -89,7 +89,8 @@ async def _person(dashboard: DashboardState, request: Request) -> Response | Non
 
 
 async def session_of(dashboard: DashboardState, request: Request) -> Session | None:
-    """Whose browser this is."""
+    """Whose browser this is: None for a cookie that we have not given out, or whose
+    session is over."""
     token = request.cookies.get(COOKIE, "")
     if not token or len(token) > 100:
         return None
@@ -175,11 +176,7 @@ async def _let_in(
     attempt: _Attempt,
 ) -> Response:
     token, now = secrets.token_urlsafe(32), dashboard.state.clock()
-    await dashboard.state.writer.do(
-        lambda connection: operators.log_in(
-            connection, operator, token, now + LASTS, now
-        )
-    )
+    await dashboard.state.writer.do(operators.log_in, operator, token, now + LASTS, now)
     log.info(
         "Operator %r has logged in from %s.",
         *attempt.who,
@@ -212,9 +209,7 @@ def _set_cookie(
 async def log_out(request: Request) -> Response:
     """The session is over, here and for whoever copied the cookie."""
     token = request.cookies.get(COOKIE, "")
-    await dashboard_of(request).state.writer.do(
-        lambda connection: operators.log_out(connection, token)
-    )
+    await dashboard_of(request).state.writer.do(operators.log_out, token)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
@@ -302,12 +297,14 @@ def _is_ours(request: Request) -> bool:
 
 
 def _csrf(token: str) -> str:
-    """Nobody who does not have the cookie can tell it."""
+    """Nobody who does not have the cookie can tell it: another site can have the cookie
+    sent, and cannot read it."""
     return hmac.new(token.encode(), b"csrf", sha256).hexdigest()
 
 
 def _own_path(asked: str) -> str:
-    """Where to go on: a path here, never another site."""
+    """Where to go on: a path here, never another site (CWE-601: a link to our login
+    would lead wherever a stranger likes)."""
     # Browsers take a backslash for a slash (URL standard, "relative slash state").
     elsewhere = asked.startswith("//") or "\\" in asked or _netloc(asked)
     if asked.startswith("/") and not elsewhere and asked.isprintable():

@@ -40,7 +40,11 @@ Steps = Sequence[Mapping[str, Any]]
 
 
 async def live(request: Request) -> Response:
-    """Which message to look at, and the message."""
+    """Which message to look at, and the message.
+
+    `steps` and `locales` are what there is to choose from, `contacts` some people;
+    `asked` is what was chosen, `message` null where `problems` says why.
+    """
     dashboard = dashboard_of(request)
     try:
         found = await dashboard.messages.ask("steps", await _version(dashboard))
@@ -73,15 +77,17 @@ async def live_message(request: Request) -> Response:
 
 
 async def live_page(request: Request) -> Response:
-    """The HTML of the message, for a frame."""
+    """The HTML of the message, for a frame; 404 and nothing, where there is none."""
     dashboard = dashboard_of(request)
     asked = await _asked(request, dashboard, [])
-    html = await _html(dashboard, asked) if asked else b""
-    return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
+    html = await _html(dashboard, asked)
+    return HTMLResponse(html, 200 if html else 404, FRAME)
 
 
-async def _html(dashboard: DashboardState, asked: Asked) -> bytes:
+async def _html(dashboard: DashboardState, asked: Asked | None) -> bytes:
     """Empty if there is none."""
+    if asked is None:
+        return b""
     about = _template_of(await _version(dashboard), asked)
     now = dashboard.state.clock().isoformat()
     # What is wrong is said by the page around it.
@@ -110,13 +116,14 @@ async def _asked(
     dashboard: DashboardState,
     steps: Steps,
 ) -> Asked | None:
-    """What the address names; else the first step there is, for the first contact."""
+    """What the address names; else the first step there is, for the first contact.
+    None where there is neither a step nor a contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
     campaign, step = _step(query, steps)
     contact = query.get("contact") or await _first_contact(dashboard)
     if not (campaign and contact):
         return None
-    channel = _channel(query.get("channel", ""), _channels(steps, campaign, step))
+    channel = _channel(query.get("channel", ""), _channels(steps, (campaign, step)))
     return Asked(campaign, step, contact, channel, query.get("locale") or None)
 
 
@@ -136,20 +143,16 @@ async def _first_contact(dashboard: DashboardState) -> str:
     return found[0].key if found else ""
 
 
-def _channels(
-    steps: Steps,
-    campaign: str,
-    step: str,
-) -> Sequence[str]:
+def _channels(steps: Steps, chosen: tuple[str, str]) -> Sequence[str]:
     """By which a step sends; none if the step is not known here."""
     for known in steps:
-        if (known["campaign"], known["step"]) == (campaign, step):
-            channels: Sequence[str] = known["channels"]
-            return channels
-    return ()
+        if (known["campaign"], known["step"]) == chosen:
+            return list(known["channels"])
+    return []
 
 
 def _channel(asked: str, channels: Sequence[str]) -> str:
+    """The one that is asked for, if the step sends by it; else the step's first."""
     if channels and asked not in channels:
         return channels[0]
     return asked if asked in CHANNELS else "email"

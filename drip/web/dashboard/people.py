@@ -21,8 +21,13 @@ MOST = 50
 
 
 async def contacts(request: Request) -> Response:
-    """A search by key, address or phone number."""
+    """A search by key, address or phone number.
+
+    `contacts`: the first 50 that were found; `more` says whether there are others,
+    `count` how many people there are in all.
+    """
     dashboard = dashboard_of(request)
+    # As long as an address may be (RFC 3696, section 3).
     asked = request.query_params.get("q", "").strip()[:320]
 
     values = await dashboard.state.read(_found, asked)
@@ -51,7 +56,11 @@ def _row(contact: Contact) -> dict[str, Any]:
 
 async def contact(request: Request) -> Response:
     """One contact's timeline: past, coming, and for every other campaign what stands in
-    the way."""
+    the way.
+
+    404 for a key that nobody has, 503 where the simulation takes too long. `days` says
+    how far `coming` reaches; `consents` and `tasks` are the contact's own.
+    """
     dashboard, key = dashboard_of(request), request.path_params["key"]
     state = dashboard.state
     try:

@@ -3,7 +3,7 @@ program, and who asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -74,19 +74,23 @@ class DashboardState:
         made = Environment(
             loader=FileSystemLoader(HERE / "pages"),
             autoescape=True,
+            # A name that is missing is an error: no page shows nothing for something.
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
-        made.filters |= {
+        made.filters |= self._filters()
+        made.globals |= CHARTS
+        return made
+
+    def _filters(self) -> dict[str, Callable[..., str]]:
+        return {
             "when": self.when,
             "day": _day,
             "ago": self._ago,
             "number": lambda count: f"{count:,}",
         }
-        made.globals |= CHARTS
-        return made
 
     async def show(
         self,
@@ -95,7 +99,10 @@ class DashboardState:
         values: Mapping[str, Any],
         status: int = 200,
     ) -> Response:
-        """The page, or the same values as JSON for whoever asks for that."""
+        """The page `name`, or the same values as JSON for whoever asks for that.
+
+        Instants are ISO 8601 in UTC in both; the templates show them by `when`.
+        """
         shown = plain(values)
         if wants_json(request):
             return JSONResponse(shown, status)
@@ -138,6 +145,8 @@ class DashboardState:
         return f"{wall:%a %-d %b %Y %H:%M}"
 
     def _ago(self, text: str) -> str:
+        """How long ago an instant of JSON was, in the largest unit of which there is
+        one."""
         passed = self.state.clock() - datetime.fromisoformat(text)
         for name, seconds in UNITS.items():
             count = int(passed.total_seconds()) // seconds
@@ -146,7 +155,8 @@ class DashboardState:
         return "just now"
 
     def _top(self, connection: Connection) -> dict[str, Any]:
-        """What stands above every page."""
+        """What stands above every page: whether the daemon lives, what keeps it from
+        its work, whether everything is stopped, and how much waits for somebody."""
         last = control.last_daemon(connection)
         alive = last is not None and self._is_alive(last)
         return {
@@ -171,7 +181,8 @@ def wants_json(request: Request) -> bool:
 
 
 def back(request: Request, to: str) -> Response:
-    """After a button: the page once more, as it is now."""
+    """After a button: the page once more, as it is now. By GET, so that a reload does
+    not press the button again (RFC 9110, section 15.4.4)."""
     if wants_json(request):
         return JSONResponse({"done": True})
     return RedirectResponse(to, 303)

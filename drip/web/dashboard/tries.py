@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from functools import partial
 
 from drip.core.clock import Stopwatch
 from drip.storage.operating.operators import Operator
@@ -25,10 +26,11 @@ class Tries:
     """Counts them, in one process. `passed_s` is a stopwatch."""
 
     def __init__(self, passed_s: Stopwatch) -> None:
-        self._as_one = Limit(AS_ONE, 60, passed_s)
-        self._from_one = Limit(FROM_ONE, 60, passed_s)
-        self._of_strangers = Limit(OF_STRANGERS, 60, passed_s)
-        self._said = Limit(SAID, 60, passed_s)
+        per_minute = partial(Limit, in_s=60, passed_s=passed_s)
+        self._as_one = per_minute(AS_ONE)
+        self._from_one = per_minute(FROM_ONE)
+        self._of_strangers = per_minute(OF_STRANGERS)
+        self._said = per_minute(SAID)
 
     def may(
         self,
@@ -40,6 +42,9 @@ class Tries:
         is known by."""
         if browser is not None:
             return self._as_one.spend(f"{browser}\0{name}")
+        return self._may_from_anywhere(name, address)
+
+    def _may_from_anywhere(self, name: str, address: str) -> bool:
         # The narrowest first: what is refused there takes nothing away from others.
         return (
             self._as_one.spend(f"{address}\0{name}")
@@ -55,11 +60,15 @@ class Tries:
 def known_browser(operator: Operator | None, cookie: str) -> str | None:
     """The browser's number, if this operator has logged in with it and has had the same
     password since."""
-    if operator is None:
-        return None
     number, _, proof = cookie[:200].partition(".")
+    if operator is None or not _is_proven(operator, number, proof):
+        return None
+    return number
+
+
+def _is_proven(operator: Operator, number: str, proof: str) -> bool:
     own = _proof(operator, number)
-    return number if hmac.compare_digest(proof.encode(), own.encode()) else None
+    return hmac.compare_digest(proof.encode(), own.encode())
 
 
 def cookie_for(operator: Operator) -> str:
@@ -70,5 +79,6 @@ def cookie_for(operator: Operator) -> str:
 
 
 def _proof(operator: Operator, number: str) -> str:
+    """A new password has a new hash: it ends what browsers have of the old one."""
     about = f"drip.device/{number}"
     return hmac.digest(operator.password.encode(), about.encode(), "sha256").hex()
