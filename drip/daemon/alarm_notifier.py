@@ -26,8 +26,7 @@ log = logging.getLogger("drip.daemon")
 
 
 class AlarmNotifier:
-    """`tell` is called again and again; it does nothing while there is nothing to
-    tell."""
+    """`notify` is called again and again; it does nothing while there is no news."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -35,7 +34,7 @@ class AlarmNotifier:
         self._failures = 0
         self._again_at: datetime | None = None
 
-    def tell(self, workspace: Workspace) -> None:
+    def notify(self, workspace: Workspace) -> None:
         """Sends all that was sent to nobody yet. What goes wrong is said in the log,
         and tried again later."""
         now = self._clock()

@@ -249,7 +249,7 @@ class Daemon:
     def _notify(self) -> None:
         """Beside the ticks: whoever is told of alarms may be slow."""
         with contextlib.suppress(Problems):
-            self._notifier.tell(self._files.workspace)
+            self._notifier.notify(self._files.workspace)
 
     def _deliver_webhooks(self) -> None:
         """Beside the ticks: other programs may be slow too."""

@@ -33,7 +33,7 @@ Attempt = Callable[[Repeating], None]
 
 class Rhythm:
     """Turns every `every_s` seconds. What the scheduler itself fails at counts against
-    `first`, and `failed` is told."""
+    `first`, and is given to `failed`."""
 
     def __init__(
         self,

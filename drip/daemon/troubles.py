@@ -1,5 +1,5 @@
-"""What keeps the daemon from its work: said once, kept for `drip status` and whoever is
-told, over by itself."""
+"""What keeps the daemon from its work: said once, kept as an alarm
+for `drip status` and whoever is notified, over by itself."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from drip.web.protocol import Protocol
 from drip.web.visitors import networks, plain
 
 # Who waits for a place waits in the kernel: so many, as far as it allows
-# (net.core.somaxconn). Whoever finds that full is told nothing and tries again after
+# (net.core.somaxconn). Whoever finds that full hears nothing and tries again after
 # one second and three more: in the load test, with 1,024, some waited for five.
 BACKLOG = 4_096
 # The share of all places that is taken in before others have their turn. What a new one

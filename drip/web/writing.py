@@ -143,7 +143,7 @@ class Writer:
 
 @contextlib.contextmanager
 def _settled(jobs: list[_Job]) -> Iterator[None]:
-    """Whatever happens meanwhile, whoever waits for one of these is told in the end."""
+    """Whatever happens meanwhile, whoever waits for one of these has an answer in the end."""
     try:
         yield
     finally:

@@ -86,7 +86,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     _signal_when_closed(parent.sentinel)
-    # It may have gone before anybody was to be told.
+    # It may have gone before a signal was asked for.
     if wait([parent.sentinel], 0):
         raise SystemExit("The server has gone.")
 

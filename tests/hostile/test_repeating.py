@@ -29,7 +29,7 @@ from drip.daemon.metrics import registry_of
 from drip.daemon.webhook_sender import WebhookSender
 from drip.storage.base.database import Database, add_link_key, drop_link_keys
 from drip.storage.operating import alarms
-from drip.web import app_state as sites
+from drip.web import app_state
 from drip.web.app_state import AppState
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.figures import make_figures
@@ -112,7 +112,7 @@ def test_a_leaked_key_ends_within_seconds_though_an_earlier_look_failed(
 ) -> None:
     link = f"/preferences/{site.token('preferences')}"
     assert site.get(link).status_code == 200
-    fault = Fault().put(monkeypatch, sites, "link_keys")
+    fault = Fault().put(monkeypatch, app_state, "link_keys")
     until(lambda: fault.calls > 3)
     with site.world.database.write() as connection:
         drop_link_keys(connection)
@@ -389,7 +389,7 @@ def test_the_tick_goes_on_after_any_error(
 @pytest.mark.parametrize(
     ("where", "name", "task"),
     [
-        (AlarmNotifier, "tell", "Telling of alarms"),
+        (AlarmNotifier, "notify", "Telling of alarms"),
         (WebhookSender, "deliver", "Telling other programs"),
     ],
 )
