@@ -17,7 +17,7 @@ from drip.core.clock import Clock, Stopwatch
 from drip.storage.base.database import Database
 from drip.web.app import BOTH, FOR_LONG, kept_fresh, log_failure, status_of
 from drip.web.app_state import AppState
-from drip.web.dashboard import calendar, campaigns, live, operating, people
+from drip.web.dashboard import calendar, campaigns, live, operating, people, reports
 from drip.web.dashboard.entrance import Page, log_in, log_out, staff
 from drip.web.dashboard.state import DashboardState, dashboard_of
 from drip.web.guard import HEADERS, RequestGuard
@@ -77,8 +77,8 @@ def _look() -> list[Route]:
         _page("/live/message", live.live_message),
         _page("/live/page", live.live_page),
         _page("/caps", calendar.caps),
-        _page("/reports", campaigns.reports),
-        _page("/reports.csv", campaigns.reports_csv),
+        _page("/reports", reports.reports),
+        _page("/reports.csv", reports.reports_csv),
         _page("/health", operating.health),
     ]
 
