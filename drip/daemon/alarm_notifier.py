@@ -21,7 +21,8 @@ from drip.workspace import Workspace
 
 # What is older is no news.
 NEWS = timedelta(days=2)
-FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=30), timedelta(minutes=30)
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(minutes=30)
 log = logging.getLogger("drip.daemon")
 
 
@@ -51,7 +52,8 @@ class AlarmNotifier:
         except (DripError, TransportDown) as error:
             self._rest(error, now)
         else:
-            self._failures, self._again_at = 0, None
+            self._failures = 0
+            self._again_at = None
 
     def _rest(self, error: DripError | TransportDown, now: datetime) -> None:
         if not self._failures:

@@ -39,7 +39,8 @@ from drip.storage.people.data_mails import DataMail
 from drip.storage.people.people import Contact
 from drip.workspace import Workspace
 
-FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=30), timedelta(hours=1)
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=1)
 GIVEN_UP = timedelta(days=1)
 log = logging.getLogger("drip.daemon")
 

@@ -53,7 +53,9 @@ AGAIN_S = 1.0
 # What last went well so long ago is late, or three ticks ago where that is longer. One
 # tick may take longer: mail servers have ten minutes for an answer (RFC 5321, section
 # 4.5.3.2.6).
-LATE_S, LATE_TICKS, LONGEST_S = 120.0, 3, 1_800.0
+LATE_S = 120.0
+LATE_TICKS = 3
+LONGEST_S = 1_800.0
 SHOWS = "`drip check` shows what is wrong"
 
 
@@ -72,7 +74,8 @@ class Daemon:
     ) -> None:
         self.stop = threading.Event()
         self._database = database
-        self._clock, self._passed_s = clock, passed_s
+        self._clock = clock
+        self._passed_s = passed_s
         self._trust = trust
         self._files = FilesInForce(workspace)
         self._lock = database.lock()
@@ -280,7 +283,8 @@ class Daemon:
             self._rhythm.earlier(self._ticking, in_s)
 
     def _tick(self) -> DispatchResult:
-        now, passed_s = self._clock(), self._passed_s()
+        now = self._clock()
+        passed_s = self._passed_s()
         self._keep_lock()
         self._read_files(now)
         self._keep_alive(now, passed_s)
@@ -351,7 +355,8 @@ class Daemon:
 
     def _made_dispatcher(self) -> Dispatcher:
         """Kept from tick to tick: it knows of ends that the database did not take."""
-        templates, transports = self._files.workspace.templates, self._files.transports
+        templates = self._files.workspace.templates
+        transports = self._files.transports
         about = (templates, transports, self._clock, 0, self.stop.is_set)
         if self._senders:
             return SharedDispatcher(self._database, *about, senders=self._senders)

@@ -81,8 +81,10 @@ class FilesInForce:
         self.close()
         options = fresh.transport_options()
         self.changed = _changed(self._options, options)
-        self.workspace, self._options = fresh, options
-        self._campaign_set, self.transports = campaign_set, transports
+        self.workspace = fresh
+        self._options = options
+        self._campaign_set = campaign_set
+        self.transports = transports
 
 
 def _changed(before: Options, after: Options) -> set[str]:

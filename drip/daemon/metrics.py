@@ -37,7 +37,9 @@ class Figures(Collector):
         clock: Clock,
         tasks: Sequence[Repeating] = (),
     ) -> None:
-        self._database, self._clock, self._tasks = database, clock, tasks
+        self._database = database
+        self._clock = clock
+        self._tasks = tasks
 
     def describe(self) -> list[Metric]:
         """Nothing is known before the database is asked."""

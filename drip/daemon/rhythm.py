@@ -147,7 +147,9 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
         executors: dict[str, BasePoolExecutor],
     ) -> None:
         super().__init__(timezone="UTC", executors=executors)
-        self._task, self._every, self._stop = task, every, stop
+        self._task = task
+        self._every = every
+        self._stop = stop
 
     def _main_loop(self) -> None:
         while self.running:

@@ -34,7 +34,8 @@ from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
 # Orders to a process beside the number of the daemon to hand over as.
-STOP, STORE = None, 0
+STOP = None
+STORE = 0
 READY = "ready"
 # Which part of how many; whether to end, asked again and again.
 Share = tuple[int, int]

@@ -23,7 +23,8 @@ from drip.workspace import Workspace
 
 AT_ONCE = 200
 TIMEOUT_S = 15
-FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=10), timedelta(hours=1)
+FIRST_RETRY = timedelta(seconds=10)
+LONGEST_RETRY = timedelta(hours=1)
 # Whether to end, asked again and again.
 Stop = Callable[[], bool]
 log = logging.getLogger("drip.daemon")

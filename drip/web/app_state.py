@@ -44,11 +44,17 @@ LONGEST_TOKEN = 1_000
 FRESH_S = 2.0
 # `/health` tells of what last went well so long ago. Opening the campaigns may have to
 # wait for the database's lock.
-KEYS_LATE_S, FILES_LATE_S = 10.0, 90.0
+KEYS_LATE_S = 10.0
+FILES_LATE_S = 90.0
 # Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one
 # token: requests. Of one contact: choices.
-WRONG_LINKS, SIGN_UPS, WRONG_TOKENS, REQUESTS, CHOICES = 60, 10, 20, 6_000, 20
-FETCH_TIMEOUT_S, FETCHING = 10, 4
+WRONG_LINKS = 60
+SIGN_UPS = 10
+WRONG_TOKENS = 20
+REQUESTS = 6_000
+CHOICES = 20
+FETCH_TIMEOUT_S = 10
+FETCHING = 4
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
 Given = ParamSpec("Given")
@@ -66,7 +72,8 @@ class AppState:
     ) -> None:
         self.workspace = workspace
         self.database = database
-        self.clock, self.passed_s = clock, passed_s
+        self.clock = clock
+        self.passed_s = passed_s
         self.writer = Writer(database, passed_s)
         self._make_limits()
         # Fetching for providers has threads of its own.
@@ -140,7 +147,8 @@ class AppState:
             self._say_once(error)
             return
         self._take(fresh, providers)
-        self._seen, self._wrong = seen, ""
+        self._seen = seen
+        self._wrong = ""
 
     def _say_once(self, error: DripError) -> None:
         if str(error) != self._wrong:

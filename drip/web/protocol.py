@@ -21,14 +21,18 @@ from drip.web.connections import Connections, Phase
 from drip.web.visitors import customer
 
 # A head is complete in this time, and has no more bytes and fields.
-HEAD_S, HEAD_BYTES, FIELDS = 10.0, 64 * 1024, 100
+HEAD_S = 10.0
+HEAD_BYTES = 64 * 1024
+FIELDS = 100
 # A body comes, and an answer is taken, at this speed at least; each may stop for so
 # long.
-LEAST_BYTES_PER_S, GRACE_S = 1024, 10.0
+LEAST_BYTES_PER_S = 1024
+GRACE_S = 10.0
 # An idle connection stays open for so long; that of a web server before us longer than
 # such servers keep theirs (Nginx 60 s), so that a request hardly ever meets a
 # connection which is just being closed.
-KEEP_ALIVE_S, PROXY_KEEP_ALIVE_S = 5.0, 75.0
+KEEP_ALIVE_S = 5.0
+PROXY_KEEP_ALIVE_S = 75.0
 # For what is left of an answer when the server ends.
 HURRY_S = 2.0
 # Requests that wait behind the one that is answered.
@@ -80,7 +84,8 @@ class Protocol(HttpToolsProtocol):
             Phase.ANSWER: GRACE_S,
             Phase.OURS: math.inf,
         }
-        self._phase, self._until = Phase.OURS, math.inf
+        self._phase = Phase.OURS
+        self._until = math.inf
         # Of the request that is being read: bytes in all and of its body; whether its
         # first byte came, and its head to the end.
         self._read = self._body = 0
@@ -161,7 +166,8 @@ class Protocol(HttpToolsProtocol):
 
     def _wait(self, phase: Phase, for_s: float) -> None:
         self._all.move(self, phase)
-        self._phase, self._until = phase, self.loop.time() + for_s
+        self._phase = phase
+        self._until = self.loop.time() + for_s
 
     def _belong_to(self, address: str) -> None:
         if address != self.address:
@@ -179,7 +185,8 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._phase is Phase.HEAD and not self._begun:
-            self._begun, self._until = True, self.loop.time() + HEAD_S
+            self._begun = True
+            self._until = self.loop.time() + HEAD_S
         parts = memoryview(data)
         for start in range(0, len(data), PART):
             if self._deaf:

@@ -287,7 +287,8 @@ async def _preferences(
     notice: str | None,
 ) -> Response:
     def look(connection: Connection) -> dict[str, Any]:
-        settings, now = state.settings, state.clock()
+        settings = state.settings
+        now = state.clock()
         return {
             "choices": recipient_actions.choices(connection, settings, contact),
             "paused": recipient_actions.paused_until(connection, contact, now),

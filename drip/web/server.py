@@ -30,7 +30,8 @@ BACKLOG = 4_096
 # then; and with the daemon in the same process there are some 200 turns a second.
 AT_ONCE = 1 / 16
 # When it is tried again after nobody could be let in, and connections are looked at.
-AGAIN_S, LOOK_S = 0.05, 1.0
+AGAIN_S = 0.05
+LOOK_S = 1.0
 # What lasts is said again after this.
 SAID_S = 600.0
 MOST_CONNECTIONS = 1_000

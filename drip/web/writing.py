@@ -108,7 +108,8 @@ class Writer:
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            jobs, is_last = [job], False
+            jobs = [job]
+            is_last = False
             with self._storing.attempt(), _settled(jobs):
                 is_last = self._gather(jobs)
                 self._store(jobs)

@@ -117,7 +117,8 @@ class Answers:
             workspace = Workspace(self._root, self._environment)
             workspace.templates = noted(workspace.templates, self._note)
             self._take(workspace)
-            self._fingerprint, self._version = seen, version_of(seen)
+            self._fingerprint = seen
+            self._version = version_of(seen)
 
     def _take(self, workspace: Workspace) -> None:
         """Settings that cannot be read leave the last good ones in force."""
@@ -263,7 +264,8 @@ class Answers:
         at: str,
     ) -> bytes:
         """Empty, if there is no such message any more."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
         with self._opened(workspace, now).read() as connection:
             if self._campaign_set is None:
                 self._campaign_set = campaign_set_of(connection, workspace.loaded)
@@ -277,7 +279,8 @@ class Answers:
 
     def _timeline(self, contact: str, at: str) -> dict[str, Any]:
         """What a contact got and will get, and why nothing of the other campaigns."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
         database = self._opened(workspace, now)
         explanation = explained(workspace, database, contact, None, now)
         here = zone(workspace.settings.timezone)
@@ -290,7 +293,8 @@ class Answers:
 
     def _forecast(self, at: str, days: int) -> dict[str, Any]:
         """What the coming days hold, as the calendar and the page of caps show it."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
         until = now + timedelta(days=days)
         sums = summed(workspace, self._opened(workspace, now), now, until)
         span = {"since": plain(now), "until": plain(until)}
@@ -436,7 +440,8 @@ def _calendar(
     timezone: str,
 ) -> dict[str, Any]:
     here = zone(timezone)
-    first, last = local(now, here).date(), local(until, here).date()
+    first = local(now, here).date()
+    last = local(until, here).date()
     most_first = partial(sorted, key=attrgetter("count"), reverse=True)
     rows: dict[str, Any] = plain(
         {

@@ -16,7 +16,8 @@ from typing import Any
 HEAD = struct.Struct("!cI")
 # Reading JSON holds up a whole process: 0.2 s for the most there may be. HTML comes
 # with its pictures, and is not read.
-MOST_JSON, MOST_HTML = 16 * 1024 * 1024, 128 * 1024 * 1024
+MOST_JSON = 16 * 1024 * 1024
+MOST_HTML = 128 * 1024 * 1024
 
 
 class FrameKind(Enum):

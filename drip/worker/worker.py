@@ -256,7 +256,8 @@ class Worker:
         return self._process
 
     def _end(self) -> None:
-        process, self._process = self._process, None
+        process = self._process
+        self._process = None
         if process:
             process.end()
 
@@ -277,7 +278,8 @@ class _Process:
         daemon: bool,
     ) -> None:
         self._ending = threading.Lock()
-        self.begun, self.noted = False, ""
+        self.begun = False
+        self.noted = ""
         with contextlib.ExitStack() as undone:
             self._folder = tempfile.TemporaryDirectory(
                 prefix="drip-", ignore_cleanup_errors=True
@@ -292,7 +294,8 @@ class _Process:
 
     def ask(self, question: bytes, limits: Limits) -> tuple[FrameKind, Any]:
         """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
-        self.begun, self.noted = False, "the files of the workspace"
+        self.begun = False
+        self.noted = "the files of the workspace"
         ends_s = time.monotonic() + limits.ready_s
         self._pipe.settimeout(limits.ready_s)
         send(self._pipe, FrameKind.ASK, question)

@@ -82,7 +82,8 @@ async def campaign(request: Request) -> Response:
     `steps` are as `charts.flow` has them, `elsewhere` counts people at steps that are no
     more, `report` is of the last `days`, `hold` says since when it is held, if it is.
     """
-    dashboard, key = dashboard_of(request), request.path_params["key"]
+    dashboard = dashboard_of(request)
+    key = request.path_params["key"]
     found = dashboard.state.campaign_set.campaigns.get(key)
     if found is None:
         why = DripError(
@@ -108,7 +109,8 @@ def _known_of(
     days: int,
 ) -> dict[str, Any]:
     """What the database knows of a campaign."""
-    state, now = dashboard.state, dashboard.state.clock()
+    state = dashboard.state
+    now = dashboard.state.clock()
     at, others = _people_at_steps(connection, dashboard, campaign)
     period = Period(campaign.key, now - timedelta(days=days), now)
     report = report_of(connection, state.settings, campaign, period, "total", now)
@@ -129,7 +131,8 @@ def _people_at_steps(
 ) -> tuple[Counter[str], int]:
     """How many are at each step, and at steps that are no more: a run keeps the version
     that it began by."""
-    at, others = Counter[str](), 0
+    at = Counter[str]()
+    others = 0
     for version, position, count in runs.positions(connection, campaign.key):
         running = dashboard.state.campaign_set.version(
             connection, campaign.key, version
@@ -175,8 +178,10 @@ def _file(loaded: Loaded, campaign: Campaign) -> dict[str, Any]:
 
 async def hold(request: Request) -> Response:
     """Holds one campaign, or lets it go on."""
-    dashboard, key = dashboard_of(request), request.path_params["key"]
-    now, off = dashboard.state.clock(), request.state.form.get("do") == "go-on"
+    dashboard = dashboard_of(request)
+    key = request.path_params["key"]
+    now = dashboard.state.clock()
+    off = request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:

@@ -8,12 +8,21 @@ from typing import Any
 
 from markupsafe import Markup
 
-ROW, BOX, WIDE, INDENT, LEFT = 74, 46, 380, 26, 16
-TOP, HALF, RIGHT = 16, BOX // 2, LEFT + WIDE
-LANE, LANES_AT = 12, RIGHT + 18
+ROW = 74
+BOX = 46
+WIDE = 380
+INDENT = 26
+LEFT = 16
+TOP = 16
+HALF = BOX // 2
+RIGHT = LEFT + WIDE
+LANE = 12
+LANES_AT = RIGHT + 18
 # Letters that fit into a box.
 MOST_LETTERS = 46
-BAR, GAP, TALL = 14, 4, 120
+BAR = 14
+GAP = 4
+TALL = 120
 # What a bar is made of, from the bottom.
 WHAT = ("sent", "deferred", "skipped")
 # A step as `flow` has it; from which position to which one leads.
@@ -171,9 +180,11 @@ def _around(
 ) -> str:
     """By a lane at the right, to another step or the end."""
     if to < ends_at:
-        end, right = _y(to) + HALF - 6, RIGHT
+        end = _y(to) + HALF - 6
+        right = RIGHT
     else:
-        end, right = _y(to) + 13, LEFT + 60
+        end = _y(to) + 13
+        right = LEFT + 60
     return f"M{RIGHT} {_y(n) + HALF + 6}H{lane}V{end}H{right}"
 
 
@@ -188,7 +199,8 @@ def _label(
 
 def _box(step: Mapping[str, Any], n: int) -> Markup:
     """A step with its name, which leads to its message if it has one."""
-    x, y = LEFT + INDENT * step["depth"], _y(n)
+    x = LEFT + INDENT * step["depth"]
+    y = _y(n)
     box = BOXED.format(
         kind=step["kind"],
         x=x,
@@ -260,7 +272,8 @@ def _stack(
         high = stretch[what] * TALL / most
         y -= high
         if stretch[what]:
-            day, count = stretch["start"][:10], stretch[what]
+            day = stretch["start"][:10]
+            count = stretch[what]
             yield ONE_BAR.format(what, n * (BAR + GAP), y, BAR, high, day, count, what)
 
 

@@ -175,7 +175,8 @@ async def _let_in(
     operator: Operator,
     attempt: _Attempt,
 ) -> Response:
-    token, now = secrets.token_urlsafe(32), dashboard.state.clock()
+    token = secrets.token_urlsafe(32)
+    now = dashboard.state.clock()
     await dashboard.state.writer.do(operators.log_in, operator, token, now + LASTS, now)
     log.info(
         "Operator %r has logged in from %s.",

@@ -29,7 +29,8 @@ class Forecasts:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._made_of: object = None
-        self._made_s, self._pause_s = 0.0, STALE_S
+        self._made_s = 0.0
+        self._pause_s = STALE_S
         self.newest: dict[str, Any] | None = None
         self.trouble: str | None = None
 
@@ -56,7 +57,8 @@ class Forecasts:
 
     def _begun(self) -> Worker:
         """At work, in a thread that waits for it. Raises Shortage."""
-        workspace, passed_s = self._state.workspace, self._state.passed_s
+        workspace = self._state.workspace
+        passed_s = self._state.passed_s
         about = (workspace.root, workspace.environment, passed_s, self._limits)
         worker = Worker("The simulation", *about, shares=True)
         maker = threading.Thread(
@@ -70,7 +72,8 @@ class Forecasts:
         return worker
 
     def _make(self, worker: Worker, began_s: float) -> None:
-        found, trouble = None, None
+        found = None
+        trouble = None
         now = self._state.clock()
         try:
             found = worker.answer("forecast", now=now.isoformat(), days=AHEAD_DAYS)

@@ -131,7 +131,8 @@ def _step(query: Mapping[str, str], steps: Steps) -> tuple[str, str]:
     """Campaign and step. A list in a form has both in one value."""
     campaign, both, step = query.get("what", "").partition("\t")
     if not both:
-        campaign, step = query.get("campaign", ""), query.get("step", "")
+        campaign = query.get("campaign", "")
+        step = query.get("step", "")
     if not campaign and steps:
         return steps[0]["campaign"], steps[0]["step"]
     return campaign, step

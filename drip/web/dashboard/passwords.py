@@ -9,7 +9,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 # NIST SP 800-63B section 3.1.1.2 asks for 8 where there is a second factor and 15 where
 # there is none.
-SHORTEST, LONGEST = 15, 200
+SHORTEST = 15
+LONGEST = 200
 # RFC 9106 section 4, second recommended option: 64 MiB.
 _HASHER = PasswordHasher()
 

@@ -61,7 +61,8 @@ async def contact(request: Request) -> Response:
     404 for a key that nobody has, 503 where the simulation takes too long. `days` says
     how far `coming` reaches; `consents` and `tasks` are the contact's own.
     """
-    dashboard, key = dashboard_of(request), request.path_params["key"]
+    dashboard = dashboard_of(request)
+    key = request.path_params["key"]
     state = dashboard.state
     try:
         person = await state.read(people.contact_of_key, key)

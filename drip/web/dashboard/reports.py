@@ -27,7 +27,8 @@ async def reports(request: Request) -> Response:
 
     `reports`: one each, with its steps, sides, lift and what caps did to it.
     """
-    dashboard, days = dashboard_of(request), days_of(request)
+    dashboard = dashboard_of(request)
+    days = days_of(request)
     found = await dashboard.state.read(_reports, dashboard, days)
     values = {
         "days": days,
@@ -56,7 +57,8 @@ def _reports(
     days: int,
 ) -> list[CampaignReport]:
     """One for each campaign in force, by the same clock."""
-    settings, now = dashboard.state.settings, dashboard.state.clock()
+    settings = dashboard.state.settings
+    now = dashboard.state.clock()
     reports = []
     for key, campaign in sorted(dashboard.state.campaign_set.campaigns.items()):
         period = Period(key, now - timedelta(days=days), now)

@@ -16,10 +16,14 @@ from drip.core.clock import Stopwatch
 from drip.storage.operating.operators import Operator
 from drip.web.guard import Limit
 
-COOKIE, LASTS_S = "drip_device", 90 * 86_400
+COOKIE = "drip_device"
+LASTS_S = 90 * 86_400
 # In a minute: as one operator from one address or known browser; from one address; of
 # all strangers; told to the log.
-AS_ONE, FROM_ONE, OF_STRANGERS, SAID = 10, 20, 30, 10
+AS_ONE = 10
+FROM_ONE = 20
+OF_STRANGERS = 30
+SAID = 10
 
 
 class Tries:
