@@ -41,6 +41,7 @@ from drip.workspace import Workspace
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
+# After so long nobody waits for it any more: whoever lacks it asks again.
 GIVEN_UP = timedelta(days=1)
 log = logging.getLogger("drip.daemon")
 

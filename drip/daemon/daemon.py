@@ -50,11 +50,11 @@ from drip.workspace import Workspace
 log = logging.getLogger("drip.daemon")
 # So long until the lock is tried again.
 AGAIN_S = 1.0
-# What last went well so long ago is late, or three ticks ago where that is longer. One
-# tick may take longer: mail servers have ten minutes for an answer (RFC 5321, section
-# 4.5.3.2.6).
+# What last went well so long ago is late, or so many ticks ago where that is longer.
 LATE_S = 120.0
 LATE_TICKS = 3
+# One tick may take longer: mail servers have ten minutes for an answer (RFC 5321,
+# section 4.5.3.2.6).
 LONGEST_S = 1_800.0
 SHOWS = "`drip check` shows what is wrong"
 

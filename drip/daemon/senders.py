@@ -35,10 +35,12 @@ from drip.workspace import Workspace
 log = logging.getLogger("drip.daemon")
 # Orders to a process beside the number of the daemon to hand over as.
 STOP = None
+# No daemon has this number.
 STORE = 0
 READY = "ready"
-# Which part of how many; whether to end, asked again and again.
+# Which part of how many.
 Share = tuple[int, int]
+# Whether to end, asked again and again.
 Stop = Callable[[], bool]
 # How often it is asked whether to stop, and whether a process lives.
 LOOK_S = 0.2

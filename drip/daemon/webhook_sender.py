@@ -21,7 +21,9 @@ from drip.storage.operating.webhook_outbox import Notice
 from drip.transports.posting import LATER, OURS, Broken, address_of, post, signed
 from drip.workspace import Workspace
 
+# Read at once: what is stopped in the middle of them is read again.
 AT_ONCE = 200
+# A webhook that hangs holds up those after it for so long.
 TIMEOUT_S = 15
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)

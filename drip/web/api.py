@@ -27,7 +27,9 @@ from drip.storage.operating.api_keys import ApiKey, StoredResponse
 from drip.web.app_state import AppState, state_of, whose
 from drip.web.openapi import DESCRIPTION
 
+# Things in one request: they are stored in one transaction, which others wait for.
 MOST = 1_000
+# What a request may call itself: printable ASCII, which every program can send.
 NAME = re.compile(r"[!-~]{1,200}")
 # Its status, and what it says.
 Answer = tuple[int, dict[str, Any]]

@@ -42,18 +42,21 @@ HERE = Path(__file__).parent
 LONGEST_TOKEN = 1_000
 # Keys of links and files are looked at again after this.
 FRESH_S = 2.0
-# `/health` tells of what last went well so long ago. Opening the campaigns may have to
-# wait for the database's lock.
+# `/health` tells of what last went well so long ago.
 KEYS_LATE_S = 10.0
+# Opening the campaigns may have to wait for the database's lock.
 FILES_LATE_S = 90.0
-# Of one address in a minute: what is no link of ours; sign-ups; wrong tokens. Of one
-# token: requests. Of one contact: choices.
+# Of one address in a minute. A link of ours is not counted: many people can have one
+# address.
 WRONG_LINKS = 60
 SIGN_UPS = 10
 WRONG_TOKENS = 20
+# Of one token in a minute.
 REQUESTS = 6_000
+# Of one contact in a minute.
 CHOICES = 20
 FETCH_TIMEOUT_S = 10
+# Certificates that are fetched at once.
 FETCHING = 4
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")

@@ -13,14 +13,15 @@ from drip.core.clock import Stopwatch
 # One address that keeps us waiting by so many, a share of all, makes room first, if all
 # places are taken.
 SHARE = 1 / 8
+# Behind one address there can be a whole company, and a browser opens six.
 LEAST_SHARE = 32
 # Whoever has kept us waiting for less is spared where somebody has for longer. Where
 # unfinished bodies have taken nearly all places, a visitor who has only just come would
 # go before them; and many come at once where we stood still for a moment.
 SPARED_S = 1.0
-# Bodies of requests that are not answered yet: together, and of one connection (a body
-# has 2 MB at most, and others may wait behind it).
+# Bodies of requests that are not answered yet, together.
 BODIES_BYTES = 32 * 1024 * 1024
+# Of one connection: a body has 2 MB at most, and others may wait behind it.
 OWN_BODIES_BYTES = 4 * 1024 * 1024
 
 

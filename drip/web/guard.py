@@ -27,11 +27,12 @@ HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
     "Cache-Control": "no-store",
 }
+# Forms have some hundred bytes; a comment may be long.
 BODY_BYTES = 64 * 1024
 # Batches, and what providers post.
 LARGE_BODY_BYTES = 2 * 1024 * 1024
 LARGE = ("/api/", "/hooks/")
-# So many addresses are remembered.
+# So many addresses are remembered, or whoever has many would have all the memory.
 MOST_KNOWN = 100_000
 
 

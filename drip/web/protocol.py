@@ -20,18 +20,20 @@ from uvicorn.server import ServerState
 from drip.web.connections import Connections, Phase
 from drip.web.visitors import customer
 
-# A head is complete in this time, and has no more bytes and fields.
+# A head is complete in this time: else whoever sends it letter by letter has a place
+# for ever.
 HEAD_S = 10.0
+# It has no more bytes and fields: 431 (RFC 6585, section 5).
 HEAD_BYTES = 64 * 1024
 FIELDS = 100
-# A body comes, and an answer is taken, at this speed at least; each may stop for so
-# long.
+# A body comes, and an answer is taken, at this speed at least.
 LEAST_BYTES_PER_S = 1024
+# Each may stop for so long.
 GRACE_S = 10.0
-# An idle connection stays open for so long; that of a web server before us longer than
-# such servers keep theirs (Nginx 60 s), so that a request hardly ever meets a
-# connection which is just being closed.
+# An idle connection stays open for so long.
 KEEP_ALIVE_S = 5.0
+# That of a web server before us longer than such servers keep theirs (Nginx 60 s), so
+# that a request hardly ever meets a connection which is just being closed.
 PROXY_KEEP_ALIVE_S = 75.0
 # For what is left of an answer when the server ends.
 HURRY_S = 2.0

@@ -29,12 +29,14 @@ BACKLOG = 4_096
 # says is read some four turns later, and it must not have been closed for newer ones by
 # then; and with the daemon in the same process there are some 200 turns a second.
 AT_ONCE = 1 / 16
-# When it is tried again after nobody could be let in, and connections are looked at.
+# When it is tried again after nobody could be let in.
 AGAIN_S = 0.05
+# How often connections are looked at: so much later at most is one ended.
 LOOK_S = 1.0
 # What lasts is said again after this.
 SAID_S = 600.0
 MOST_CONNECTIONS = 1_000
+# An answer that is not written by then is cut off when the server ends.
 SHUTDOWN_S = 10
 log = logging.getLogger("drip.web")
 

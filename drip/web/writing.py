@@ -23,9 +23,10 @@ from drip.core.shortage import lacking
 from drip.engine.repeating import Repeating
 from drip.storage.base.database import Database
 
+# In one transaction, which others wait for.
 MOST_TOGETHER = 100
-# What has not gone well for so long is told by `/health`. A lock is waited for half as
-# long.
+# What has not gone well for so long is in the answer of `/health`. A lock is waited for
+# half as long.
 LATE_S = 60.0
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")

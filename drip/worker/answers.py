@@ -40,6 +40,7 @@ from drip.workspace import Workspace, fingerprint_of
 KEPT = 32
 # Shades of the heat map.
 SHADES = 4
+# So few messages are no heat.
 HANDFUL = 5
 
 
@@ -389,7 +390,6 @@ def _sides(pressure: Pressure) -> tuple[list[str], list[str]]:
 def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
     """How many messages of whom gave way to whose; `shade` is from 0 to `SHADES`."""
     pairs = sorted(pressure.displaced.items())
-    # A handful is no heat.
     most = max([HANDFUL, *pressure.displaced.values()])
     return [
         {

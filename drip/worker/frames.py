@@ -14,9 +14,9 @@ from enum import Enum
 from typing import Any
 
 HEAD = struct.Struct("!cI")
-# Reading JSON holds up a whole process: 0.2 s for the most there may be. HTML comes
-# with its pictures, and is not read.
+# Reading JSON holds up a whole process: 0.2 s for the most there may be.
 MOST_JSON = 16 * 1024 * 1024
+# HTML comes with its pictures, and is not read.
 MOST_HTML = 128 * 1024 * 1024
 
 

@@ -8,25 +8,31 @@ from typing import Any
 
 from markupsafe import Markup
 
+# All in the picture's own pixels. From one step to the next below it.
 ROW = 74
+# A step's box, and where the first one stands.
 BOX = 46
-WIDE = 380
-INDENT = 26
-LEFT = 16
-TOP = 16
 HALF = BOX // 2
+WIDE = 380
+LEFT = 16
 RIGHT = LEFT + WIDE
+TOP = 16
+# Each arm further in.
+INDENT = 26
+# Where leads go around other steps, at the right.
 LANE = 12
 LANES_AT = RIGHT + 18
 # Letters that fit into a box.
 MOST_LETTERS = 46
+# A bar's width, the room beside it, and the height of the highest.
 BAR = 14
 GAP = 4
 TALL = 120
 # What a bar is made of, from the bottom.
 WHAT = ("sent", "deferred", "skipped")
-# A step as `flow` has it; from which position to which one leads.
+# Steps as `flow` has them.
 Steps = Sequence[Mapping[str, Any]]
+# From which position to which one a lead goes, and with its label.
 Edge = tuple[int, int]
 Lead = tuple[Edge, str]
 # Whatever is filled in is escaped.

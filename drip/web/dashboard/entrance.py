@@ -31,9 +31,10 @@ from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.dashboard.tries import cookie_for, known_browser
 
 COOKIE = "drip_session"
+# A working day: whoever leaves a browser open does not leave it open for ever.
 LASTS = timedelta(hours=12)
 SCOPE = "dashboard"
-# Letters of a name that the log has.
+# Letters of a name that the log has: it is whatever a stranger types.
 SHOWN = 60
 FORGED = (
     "This form did not come from the dashboard, or is too old. Go back, load the page "

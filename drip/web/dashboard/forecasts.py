@@ -13,6 +13,7 @@ from drip.errors import DripError
 from drip.web.app_state import AppState
 from drip.worker.worker import FORECASTS, Failed, Limits, Worker
 
+# One of a million contacts takes minutes for so many (tests/README.md).
 AHEAD_DAYS = 30
 # One that is older is made anew when somebody looks.
 STALE_S = 300.0

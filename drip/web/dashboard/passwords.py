@@ -10,6 +10,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 # NIST SP 800-63B section 3.1.1.2 asks for 8 where there is a second factor and 15 where
 # there is none.
 SHORTEST = 15
+# The same section wants at least 64.
 LONGEST = 200
 # RFC 9106 section 4, second recommended option: 64 MiB.
 _HASHER = PasswordHasher()

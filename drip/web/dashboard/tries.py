@@ -17,12 +17,15 @@ from drip.storage.operating.operators import Operator
 from drip.web.guard import Limit
 
 COOKIE = "drip_device"
+# Three months.
 LASTS_S = 90 * 86_400
-# In a minute: as one operator from one address or known browser; from one address; of
-# all strangers; told to the log.
+# In a minute. As one operator, from one address or known browser.
 AS_ONE = 10
+# From one address, as whomever.
 FROM_ONE = 20
+# Of all strangers together: guessing from many addresses is as slow.
 OF_STRANGERS = 30
+# Lines of the log about it.
 SAID = 10
 
 
