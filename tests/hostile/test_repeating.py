@@ -562,7 +562,7 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
 def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
     world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 50)
+    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 300)
     made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
     made.contacts("key,email,news", "ana,ana@example.com,yes")
     with daemon_of(made) as working, pages(made, NOW) as site:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from drip.core.calendar import zone
 from drip.core.campaign import Campaign
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError
@@ -110,7 +111,7 @@ def _known_of(
 ) -> dict[str, Any]:
     """What the database knows of a campaign."""
     state = dashboard.state
-    now = dashboard.state.clock()
+    now = state.clock()
     at, others = _people_at_steps(connection, dashboard, campaign)
     period = Period(campaign.key, now - timedelta(days=days), now)
     report = report_of(connection, state.settings, campaign, period, "total", now)
@@ -120,7 +121,7 @@ def _known_of(
         "hold": held,
         "steps": drawn(campaign, at),
         "elsewhere": others,
-        "report": report_row(dashboard, report),
+        "report": report_row(report, zone(state.settings.timezone)),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -30,10 +31,11 @@ async def reports(request: Request) -> Response:
     dashboard = dashboard_of(request)
     days = days_of(request)
     found = await dashboard.state.read(_reports, dashboard, days)
+    here = zone(dashboard.state.settings.timezone)
     values = {
         "days": days,
         "spans": SPANS,
-        "reports": [report_row(dashboard, report) for report in found],
+        "reports": [report_row(report, here) for report in found],
     }
     return await dashboard.show(request, "reports.html", values)
 
@@ -73,7 +75,9 @@ def days_of(request: Request) -> int:
     return int(asked) if asked in map(str, SPANS) else 30
 
 
-def report_row(dashboard: DashboardState, found: CampaignReport) -> dict[str, Any]:
+def report_row(found: CampaignReport, here: ZoneInfo) -> dict[str, Any]:
+    """A report as pages and programs read it; weeks begin on the wall clock of
+    `here`. `treated` and `held_out` are null where nothing is counted."""
     return {
         "campaign": found.campaign,
         "began": found.began,
@@ -84,7 +88,7 @@ def report_row(dashboard: DashboardState, found: CampaignReport) -> dict[str, An
         "treated": _side(found.treated),
         "held_out": _side(found.held_out),
         "lift": _lift(found.lift),
-        "caps": _caps(dashboard, found.caps),
+        "caps": _caps(found.caps, here),
         "arms": [
             {
                 "split": arm.split,
@@ -97,7 +101,7 @@ def report_row(dashboard: DashboardState, found: CampaignReport) -> dict[str, An
 
 
 def _lift(lift: Lift | None) -> dict[str, Any] | None:
-    """None where nobody is held out, or too few are."""
+    """None where there is nobody on one of the sides."""
     if lift is None:
         return None
     return {
@@ -107,19 +111,18 @@ def _lift(lift: Lift | None) -> dict[str, Any] | None:
     }
 
 
-def _caps(dashboard: DashboardState, caps: CapsReport) -> dict[str, Any]:
+def _caps(caps: CapsReport, here: ZoneInfo) -> dict[str, Any]:
     """What caps kept back, and whose messages took the place."""
     return {
         "skipped": caps.skipped,
         "deferred": caps.deferred,
         "displaced_by": dict(caps.displaced_by),
-        "weeks": [_local(dashboard, week) for week in caps.weeks],
+        "weeks": [_local(week, here) for week in caps.weeks],
     }
 
 
-def _local(dashboard: DashboardState, stretch: Stretch) -> dict[str, Any]:
+def _local(stretch: Stretch, here: ZoneInfo) -> dict[str, Any]:
     """A stretch by the day on which it begins here."""
-    here = zone(dashboard.state.settings.timezone)
     return {
         "start": local(stretch.start, here).date(),
         "sent": stretch.sent,
