@@ -13,8 +13,8 @@ from drip.workspace import Workspace
 
 # What could not be cleared is tried again after this.
 AGAIN = timedelta(minutes=1)
-# Nobody else can write meanwhile, and sign-ups that run out are erased all day: it takes
-# a fiftieth of the time at most.
+# Nobody else can write meanwhile, and sign-ups that run out are erased all day: it
+# takes a fiftieth of the time at most.
 REST = 50
 log = logging.getLogger("drip.daemon")
 

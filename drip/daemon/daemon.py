@@ -259,7 +259,8 @@ class Daemon:
         self._webhooks.deliver(self._files.workspace)
 
     def _send_answers(self) -> None:
-        """Beside the ticks: whoever asked for something does not wait for a campaign."""
+        """Beside the ticks: whoever asked for something does not wait for a
+        campaign."""
         with contextlib.suppress(Problems):
             self._answering.send(self._files.workspace)
 

@@ -49,9 +49,9 @@ def check_at_start(
     now: datetime,
     trust: Trust,
 ) -> None:
-    """Looks at both. `last` is the daemon before this one; `noted` is until when daemons
-    worked by the note beside the database. Raises ClockOrRestoreSuspected, unless the
-    operator has said that it is right."""
+    """Looks at both. `last` is the daemon before this one; `noted` is until when
+    daemons worked by the note beside the database. Raises ClockOrRestoreSuspected,
+    unless the operator has said that it is right."""
     # Of all daemons: the newest may have died before its first tick, after the clock
     # was set back a little.
     known = control.known_until(connection) or EPOCH

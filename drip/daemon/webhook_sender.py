@@ -188,5 +188,6 @@ def _body(notice: Notice) -> bytes:
 
 
 def _is_to_be_repeated(status: int) -> bool:
-    """A redirect is not followed: whoever can set one would get what is not for them."""
+    """A redirect is not followed: whoever can set one would get what is not for
+    them."""
     return status in LATER or status in OURS or 300 <= status < 400

@@ -130,7 +130,7 @@ def _unknown(state: AppState, request: Request) -> RequestRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _ApiRequest:
     """`name` is what it calls itself; `digest` tells it from others of that name."""
 
     name: str | None
@@ -138,7 +138,7 @@ class _Request:
     given: Mapping[str, Any]
 
 
-async def _asked(request: Request) -> _Request:
+async def _asked(request: Request) -> _ApiRequest:
     """Raises RequestRefused."""
     body = await request.body()
     # A code in the address needs no body beside it.
@@ -150,7 +150,7 @@ async def _asked(request: Request) -> _Request:
             400, "The Idempotency-Key is not one of 1 to 200 plain characters."
         )
     digest = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
-    return _Request(name, digest, {**request.path_params, "data": data})
+    return _ApiRequest(name, digest, {**request.path_params, "data": data})
 
 
 def _data(body: bytes) -> Any:
@@ -165,7 +165,7 @@ def _data(body: bytes) -> Any:
 
 async def _answer(
     state: AppState,
-    asked: _Request,
+    asked: _ApiRequest,
     key: ApiKey,
     work: Work,
 ) -> StoredResponse:
@@ -192,7 +192,7 @@ async def _answer(
 def _answered_before(
     connection: Connection,
     key: ApiKey,
-    asked: _Request,
+    asked: _ApiRequest,
 ) -> StoredResponse | None:
     """Raises RequestRefused if the name was another request's."""
     if not asked.name:

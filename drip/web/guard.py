@@ -67,8 +67,8 @@ class RequestGuard:
         # A redirect to the address without the slash would follow whatever the request
         # says that our name is.
         scope["path"] = scope["path"].rstrip("/") or "/"
-        body = _Body(scope, receive)
-        answer = _Answer(send, self._headers)
+        body = _CountedBody(scope, receive)
+        answer = _ProtectedAnswer(send, self._headers)
         try:
             body.check_announced()
             await self._app(scope, body.receive, answer.send)
@@ -87,7 +87,7 @@ class RequestGuard:
         return self._failed(scope, error)
 
 
-class _Body:
+class _CountedBody:
     """What comes in, counted."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -113,7 +113,7 @@ class _Body:
         return message
 
 
-class _Answer:
+class _ProtectedAnswer:
     """What goes out, with the header fields that it lacks. `begun`: some of it has."""
 
     def __init__(self, send: Send, headers: Mapping[str, str]) -> None:

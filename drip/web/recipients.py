@@ -168,7 +168,7 @@ async def view(request: Request) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class _Survey:
+class _SurveyPage:
     """A page of one survey: `scores` are those that can be chosen, `score` the one that
     was clicked."""
 
@@ -218,7 +218,7 @@ async def survey(request: Request) -> Response:
     return asked.page(state, counts or score, done=True)
 
 
-async def _survey(state: AppState, request: Request) -> _Survey | None:
+async def _survey(state: AppState, request: Request) -> _SurveyPage | None:
     link = state.link(_token(request), "survey")
     asked = recipient_actions.asked_by(state.settings, link) if link else None
     if link is None or asked is None:
@@ -226,7 +226,7 @@ async def _survey(state: AppState, request: Request) -> _Survey | None:
     name, score = asked
     known = state.settings.surveys.get(name)
     contact = await state.read(recipient_actions.contact_of, link)
-    return _Survey(
+    return _SurveyPage(
         link,
         name,
         score,
@@ -238,7 +238,7 @@ async def _survey(state: AppState, request: Request) -> _Survey | None:
 
 async def _answered(
     state: AppState,
-    asked: _Survey,
+    asked: _SurveyPage,
     score: int,
     form: Mapping[str, str],
 ) -> int | None:
@@ -314,7 +314,7 @@ async def _save(
     """Does what the button says; which one it was."""
     form = await form_of(request, 200)
     proof = {"address": address_of_reader(request), "page": "preferences"}
-    choice = _Choice(
+    choice = _PreferencesForm(
         do=dict(form).get("do"),
         ticked=_ticked(form),
         language=_chosen_language(dict(form)),
@@ -346,7 +346,7 @@ def _chosen_language(form: Mapping[str, str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _PreferencesForm:
     """What somebody does on the page of preferences: `do` is the button."""
 
     do: str | None

@@ -38,8 +38,8 @@ class NotStored(Exception):
 
 
 class Writer:
-    """`await do(work, …)` runs `work(connection, …)` in a write transaction; what it returns
-    is in the database by then."""
+    """`await do(work, …)` runs `work(connection, …)` in a write transaction; what it
+    returns is in the database by then."""
 
     def __init__(self, database: Database, passed_s: Stopwatch) -> None:
         self._database = database
@@ -145,7 +145,8 @@ class Writer:
 
 @contextlib.contextmanager
 def _settled(jobs: list[_Job]) -> Iterator[None]:
-    """Whatever happens meanwhile, whoever waits for one of these has an answer in the end."""
+    """Whatever happens meanwhile, whoever waits for one of these has an answer in the
+    end."""
     try:
         yield
     finally:

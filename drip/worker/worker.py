@@ -79,8 +79,9 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
-    """What was ended, and until when (seconds of the stopwatch) it is not tried again."""
+class _RestingQuestion:
+    """What was ended, and until when (seconds of the stopwatch) it is not tried
+    again."""
 
     until_s: float
     ended: Ended
@@ -119,7 +120,7 @@ class Worker:
         # Nobody else waits for a thread because this one waits for the process.
         self._thread = anyio.CapacityLimiter(1)
         self._process: _Process | None = None
-        self._resting: dict[Hashable, _Rest] = {}
+        self._resting: dict[Hashable, _RestingQuestion] = {}
         self._closed = False
 
     async def ask(
@@ -143,7 +144,7 @@ class Worker:
             )
         except Ended as ended:
             until_s = self._passed_s() + self._limits.rest_s
-            self._resting[about] = _Rest(until_s, ended)
+            self._resting[about] = _RestingQuestion(until_s, ended)
             raise
         finally:
             self._turn.release()
@@ -293,7 +294,8 @@ class _Process:
             undone.pop_all()
 
     def ask(self, question: bytes, limits: Limits) -> tuple[FrameKind, Any]:
-        """What it answers. Raises TimeoutError, OSError if it has gone, and Nonsense."""
+        """What it answers. Raises TimeoutError, OSError if it has gone, and
+        Nonsense."""
         self.begun = False
         self.noted = "the files of the workspace"
         ends_s = time.monotonic() + limits.ready_s

@@ -69,8 +69,8 @@ async def caps(request: Request) -> Response:
     """Who displaces whom under the caps and who is at a limit: in the coming time, and
     in the past, day by day.
 
-    `past` is of the last 30 days, and `days` has each of them; `coming` is of the newest
-    forecast, or null; `caps` are the rules.
+    `past` is of the last 30 days, and `days` has each of them; `coming` is of the
+    newest forecast, or null; `caps` are the rules.
     """
     dashboard = dashboard_of(request)
     at_work = await _at_work(dashboard)

@@ -80,8 +80,9 @@ async def campaign(request: Request) -> Response:
     """One campaign: its steps drawn from the YAML with the people at each, the funnel,
     goal and lift, and why not.
 
-    `steps` are as `charts.flow` has them, `elsewhere` counts people at steps that are no
-    more, `report` is of the last `days`, `hold` says since when it is held, if it is.
+    `steps` are as `charts.flow` has them, `elsewhere` counts people at steps that are
+    no more, `report` is of the last `days`, `hold` says since when it is held, if it
+    is.
     """
     dashboard = dashboard_of(request)
     key = request.path_params["key"]

@@ -113,7 +113,7 @@ async def log_in(request: Request) -> Response:
         return await _form(dashboard, to)
     if not _is_ours(request):
         return _forged(request)
-    attempt = _Attempt.of(dict(await form_of(request)), address_of_reader(request))
+    attempt = _LoginAttempt.of(dict(await form_of(request)), address_of_reader(request))
     known = await dashboard.state.read(operators.find, attempt.name)
     browser = known_browser(known, request.cookies.get(tries.COOKIE, ""))
     if not dashboard.tries.may(attempt.name, whose(request), browser):
@@ -130,7 +130,7 @@ async def log_in(request: Request) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _LoginAttempt:
     """A try to log in: as whom, from where, and which page to go on to."""
 
     name: str
@@ -139,7 +139,7 @@ class _Attempt:
     to: str
 
     @classmethod
-    def of(cls, form: Mapping[str, str], address: str) -> _Attempt:
+    def of(cls, form: Mapping[str, str], address: str) -> _LoginAttempt:
         """Cut: a password without end would take long to try."""
         name = form.get("name", "")[:200]
         password = form.get("password", "")[: LONGEST + 1]
@@ -151,7 +151,7 @@ class _Attempt:
         return self.name[:SHOWN], self.address
 
 
-async def _too_many(dashboard: DashboardState, attempt: _Attempt) -> Response:
+async def _too_many(dashboard: DashboardState, attempt: _LoginAttempt) -> Response:
     if dashboard.tries.may_be_said():
         log.warning(
             "Too many logins: as %r from %s none is tried.",
@@ -162,7 +162,7 @@ async def _too_many(dashboard: DashboardState, attempt: _Attempt) -> Response:
     return await _form(dashboard, attempt.to, sentence, 429)
 
 
-async def _wrong(dashboard: DashboardState, attempt: _Attempt) -> Response:
+async def _wrong(dashboard: DashboardState, attempt: _LoginAttempt) -> Response:
     log.warning(
         "A login as %r from %s failed.", *attempt.who, extra={"action": "login-failed"}
     )
@@ -174,7 +174,7 @@ async def _let_in(
     dashboard: DashboardState,
     request: Request,
     operator: Operator,
-    attempt: _Attempt,
+    attempt: _LoginAttempt,
 ) -> Response:
     token = secrets.token_urlsafe(32)
     now = dashboard.state.clock()
