@@ -44,7 +44,7 @@ class AlarmNotifier:
             return
         with self._database.read() as connection:
             name = public_name(workspace_id(connection))
-            waiting = alarms.untold(connection, now - NEWS)
+            waiting = alarms.not_notified(connection, now - NEWS)
         if not waiting:
             return
         try:
@@ -77,7 +77,7 @@ class AlarmNotifier:
             for alarm in waiting:
                 _check(transport.send(_message(workspace, name, to, alarm)))
                 with self._database.write() as connection:
-                    alarms.told(connection, alarm.number, self._clock())
+                    alarms.notified(connection, alarm.number, self._clock())
 
 
 def _check(receipt: Receipt) -> None:

@@ -33,10 +33,10 @@ from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
 from drip.importing.own_data import why_not
 from drip.storage.base.database import Database, link_keys, workspace_id
-from drip.storage.operating import control
-from drip.storage.people import data_mails, people
+from drip.storage.operating import holds
+from drip.storage.people import contacts, data_mails
+from drip.storage.people.contacts import Contact
 from drip.storage.people.data_mails import DataMail
-from drip.storage.people.people import Contact
 from drip.workspace import Workspace
 
 FIRST_RETRY = timedelta(seconds=30)
@@ -83,7 +83,7 @@ class Answering:
     def _due(self) -> Sequence[DataMail]:
         """None while everything is stopped."""
         with self._database.read() as connection:
-            if control.EVERYTHING in control.held_scopes(connection):
+            if holds.EVERYTHING in holds.held_scopes(connection):
                 return []
             return data_mails.due(connection, self._clock())
 
@@ -120,7 +120,7 @@ class Answering:
         with self._database.write() as connection:
             if not data_mails.begin(connection, mail, again_at):
                 return None
-            contact = people.contacts_by_id(connection, [mail.contact])[mail.contact]
+            contact = contacts.contacts_by_id(connection, [mail.contact])[mail.contact]
             refused = _why_not(connection, workspace.settings, contact, mail, now)
             if refused:
                 data_mails.end(connection, mail, "failed", refused, now)

@@ -43,7 +43,7 @@ from drip.engine.repeating import Repeating, words
 from drip.engine.tick import tick
 from drip.errors import DripError, Problems
 from drip.storage.base.database import Database, workspace_id
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
 from drip.storage.sending import outbox, rate_limits
 from drip.workspace import Workspace
 
@@ -174,17 +174,17 @@ class Daemon:
 
     def _who_has_it(self) -> str:
         with self._database.read() as connection:
-            last = control.last_daemon(connection)
+            last = daemons.last_daemon(connection)
         return f" (process {last.pid})" if last else ""
 
     def _start(self) -> None:
         now = self._clock()
         with self._database.write() as connection:
             self._name = workspace_id(connection)
-            last = control.last_daemon(connection)
+            last = daemons.last_daemon(connection)
             noted = self._lock.notes.read(self._name)
             check_at_start(connection, last, noted, now, self._trust)
-            self._number = control.start_daemon(connection, os.getpid(), now)
+            self._number = daemons.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
         log.info(
             "Started as daemon %d, with the time zones of %s.",
@@ -209,7 +209,7 @@ class Daemon:
 
     def _note_end(self) -> None:
         with self._database.write() as connection:
-            control.end_daemon(connection, self._number, self._clock())
+            daemons.end_daemon(connection, self._number, self._clock())
         log.info("Ended.", extra={"action": "ended"})
 
     # --- what is repeated
@@ -322,10 +322,10 @@ class Daemon:
                 # What the operator has looked at lies before the start.
                 check_clock(connection, before, now, passed)
             self._ticked_at = now, passed_s
-            self._number = control.keep_alive(
+            self._number = daemons.keep_alive(
                 connection, self._number, os.getpid(), now
             )
-            control.report(connection, self._number, None)
+            daemons.report(connection, self._number, None)
 
     def _report(self, result: DispatchResult) -> None:
         counts = (result.sent, result.failed, result.held)

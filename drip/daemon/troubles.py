@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from drip.core.clock import Clock
 from drip.engine.alarming import with_remedy
 from drip.storage.base.database import Database
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
 
 # Alarms that are over once it goes well.
 TROUBLES = ("trouble", "transport-down", "slow-answer")
@@ -91,7 +91,7 @@ class Troubles:
     def _store(self, number: int, sentence: str) -> None:
         with self._database.write() as connection:
             if number:
-                control.report(connection, number, sentence)
+                daemons.report(connection, number, sentence)
             self._raise(connection)
         self._unkept.clear()
 

@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from drip.core.calendar import EPOCH
 from drip.core.clock import jump
 from drip.errors import DripError
-from drip.storage.operating import control
-from drip.storage.operating.control import DaemonRecord
+from drip.storage.operating import daemons, lost_time
+from drip.storage.operating.daemons import DaemonRecord
 
 HOW = {
     "forward": "jumped ahead, or drip died and was away",
@@ -54,11 +54,11 @@ def check_at_start(
     unless the operator has said that it is right."""
     # Of all daemons: the newest may have died before its first tick, after the clock
     # was set back a little.
-    known = control.known_until(connection) or EPOCH
+    known = daemons.known_until(connection) or EPOCH
     if noted and noted > known:
         if not trust.database:
             raise _put_back(known if last else None, noted)
-        control.lose(connection, control.Lost(known, min(noted, now)))
+        lost_time.lose(connection, lost_time.Lost(known, min(noted, now)))
     elif last is not None:
         # One that ended in order was away on purpose, for however long.
         away = now - last.ended_at if last.ended_at else timedelta()
@@ -90,7 +90,7 @@ def check_clock(
             help=GOES_ON + (SENDS_LATE if jumped == "forward" else ""),
         )
     if jumped == "back":
-        control.set_back(connection, now)
+        lost_time.set_back(connection, now)
 
 
 def _put_back(known: datetime | None, noted: datetime) -> ClockOrRestoreSuspected:

@@ -125,7 +125,7 @@ class WebhookSender:
     def _note(self, hook: Webhook, number: int) -> None:
         """It has got everything up to this number."""
         with self._database.write() as connection:
-            webhook_outbox.told_until(connection, hook.key, number)
+            webhook_outbox.set_position(connection, hook.key, number)
 
     def _post(
         self,

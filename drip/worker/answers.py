@@ -30,7 +30,7 @@ from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
 from drip.worker.values import plain, problem_row
@@ -237,7 +237,7 @@ class Answers:
         """Raises DripError."""
         workspace = self._workspace
         with self._opened(workspace, now).read() as connection:
-            contact = people.contact_of_key(connection, asked.contact)
+            contact = contacts.contact_of_key(connection, asked.contact)
             if asked.locale:
                 contact = replace(contact, locale=asked.locale)
             about = (campaign, step, contact, asked.channel, now, nobody())

@@ -18,7 +18,7 @@ from drip.engine.reporting import report as report_of
 from drip.errors import DripError
 from drip.language.files import Loaded
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
+from drip.storage.operating import holds as hold_store
 from drip.storage.reading.outcomes import Period
 from drip.storage.sending import outbox
 from drip.web.dashboard.drawing import drawn
@@ -48,7 +48,7 @@ def _listed(connection: Connection, dashboard: DashboardState) -> list[dict[str,
     known = dashboard.state.campaign_set.campaigns
     counts = outbox.count_by_state(connection)
     inside = runs.runs_per_campaign(connection)
-    holds = control.held_scopes(connection)
+    holds = hold_store.held_scopes(connection)
     names = {*known, *inside, *(name for name, _ in counts)}
     return [
         {
@@ -116,7 +116,7 @@ def _known_of(
     at, others = _people_at_steps(connection, dashboard, campaign)
     period = Period(campaign.key, now - timedelta(days=days), now)
     report = report_of(connection, state.settings, campaign, period, "total", now)
-    held = control.held_scopes(connection).get(campaign.key)
+    held = hold_store.held_scopes(connection).get(campaign.key)
     return {
         "state": _state(dashboard, campaign, held is not None),
         "hold": held,
@@ -187,10 +187,10 @@ async def hold(request: Request) -> Response:
 
     def work(connection: Connection) -> None:
         if off:
-            control.let_go(connection, key)
+            hold_store.let_go(connection, key)
             outbox.wake_paused(connection, key, now)
         else:
-            control.hold(connection, key, now)
+            hold_store.hold(connection, key, now)
 
     if key in dashboard.state.campaign_set.campaigns:
         await dashboard.state.writer.do(work)

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
@@ -51,12 +51,12 @@ async def live(request: Request) -> Response:
     except DripError as error:
         return await dashboard.show_error(request, error, 503)
     asked = await _asked(request, dashboard, found["steps"])
-    contacts = await dashboard.state.read(people.search, "", 20)
+    some = await dashboard.state.read(contacts.search, "", 20)
     message = await _shown(dashboard, asked, anew=True) if asked else NO_MESSAGE
     values = {
         **found,
         "asked": asked,
-        "contacts": [contact.key for contact in contacts],
+        "contacts": [contact.key for contact in some],
         **message,
     }
     return await dashboard.show(request, "live.html", values)
@@ -140,7 +140,7 @@ def _step(query: Mapping[str, str], steps: Steps) -> tuple[str, str]:
 
 async def _first_contact(dashboard: DashboardState) -> str:
     """Empty if there is none."""
-    found = await dashboard.state.read(people.search, "", 1)
+    found = await dashboard.state.read(contacts.search, "", 1)
     return found[0].key if found else ""
 
 

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from drip.errors import DripError
 from drip.preview.explaining import AHEAD
 from drip.storage.campaigns import tasks
-from drip.storage.people import consents, people
-from drip.storage.people.people import Contact
+from drip.storage.people import consents
+from drip.storage.people import contacts as contact_store
+from drip.storage.people.contacts import Contact
 from drip.web.dashboard.state import DashboardState, dashboard_of
 
 MOST = 50
@@ -36,10 +37,10 @@ async def contacts(request: Request) -> Response:
 
 def _found(connection: Connection, asked: str) -> dict[str, Any]:
     # One more than are shown: so it is known that there are more.
-    found = people.search(connection, asked, MOST + 1)
+    found = contact_store.search(connection, asked, MOST + 1)
     return {
         "q": asked,
-        "count": people.count(connection),
+        "count": contact_store.count(connection),
         "contacts": [_row(contact) for contact in found[:MOST]],
         "more": len(found) > MOST,
     }
@@ -65,7 +66,7 @@ async def contact(request: Request) -> Response:
     key = request.path_params["key"]
     state = dashboard.state
     try:
-        person = await state.read(people.contact_of_key, key)
+        person = await state.read(contact_store.contact_of_key, key)
     except DripError as error:
         return await dashboard.show_error(request, error, 404)
     try:

@@ -19,8 +19,8 @@ from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
 from drip.errors import DripError
 from drip.storage.campaigns import tasks
-from drip.storage.operating import control
-from drip.storage.operating.control import DaemonRecord
+from drip.storage.operating import daemons, holds
+from drip.storage.operating.daemons import DaemonRecord
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
@@ -157,13 +157,13 @@ class DashboardState:
     def _top(self, connection: Connection) -> dict[str, Any]:
         """What stands above every page: whether the daemon lives, what keeps it from
         its work, whether everything is stopped, and how much waits for somebody."""
-        last = control.last_daemon(connection)
+        last = daemons.last_daemon(connection)
         alive = last is not None and self._is_alive(last)
         return {
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
             "held": outbox.count_held(connection),
-            "stopped": control.held_scopes(connection).get(control.EVERYTHING),
+            "stopped": holds.held_scopes(connection).get(holds.EVERYTHING),
             "tasks": tasks.count_open(connection),
         }
 
