@@ -98,20 +98,20 @@ def test_a_clock_that_jumps_ahead_stops_a_running_daemon_before_it_sends(
     daemon = started(made, clock)
     daemon._lock.take()
     daemon._start()
-    daemon._beat()
+    daemon._tick()
     clock.now += timedelta(days=3)
     with pytest.raises(ClockOrRestoreSuspected, match="jumped ahead"):
-        daemon._beat()
-    daemon._end()
+        daemon._tick()
+    daemon._end(in_order=False)
     assert left(made) == 0
     # The next one asks again, until the clock is right or somebody says that it is.
     with pytest.raises(ClockOrRestoreSuspected, match="--after-clock-jump") as doubt:
-        raise _doubt_of(made, clock)
+        raise _suspicion_of(made, clock)
     assert "drip preview" in str(doubt.value.help)
     assert started(made, clock, Trust(clock=True)).run_once().sent == 1
 
 
-def _doubt_of(made: World, clock: Clock) -> ClockOrRestoreSuspected:
+def _suspicion_of(made: World, clock: Clock) -> ClockOrRestoreSuspected:
     try:
         started(made, clock).run_once()
     except ClockOrRestoreSuspected as doubt:
@@ -159,7 +159,7 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(
 
 
 @pytest.mark.file
-def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_restore(
+def test_one_that_dies_before_its_first_tick_by_a_clock_set_back_a_little_is_no_restore(
     made: World,
 ) -> None:
     clock = Clock(NOON)
