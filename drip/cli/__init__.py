@@ -84,7 +84,9 @@ def _exit_code(error: Exception | KeyboardInterrupt) -> int:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         sentence = f"{where}{error.strerror or error}."
-        return complain(DripError(sentence, help="look at the file or folder named here"))
+        return complain(
+            DripError(sentence, help="look at the file or folder named here")
+        )
     if os.environ.get("DRIP_DEBUG"):
         raise error
     sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"

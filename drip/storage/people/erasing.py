@@ -55,6 +55,7 @@ from drip.storage.base.schema import (
 from drip.storage.base.schema_operating import (
     alarms,
     answered,
+    audit,
     daemons,
     data_mails,
     erasures,
@@ -82,6 +83,8 @@ REASON = "the person was erased"
 # Sentences of the operator's: what a server answered stands in them, and it may have quoted an address.
 _TOLD = (
     (alarms, "sentence"),
+    (audit, "about"),
+    (audit, "why"),
     (daemons, "trouble"),
     (holds, "reason"),
     (rate_limits, "reason"),
@@ -115,6 +118,7 @@ PERSONAL = (
     holds,
     rate_limits,
     data_mails,
+    audit,
 )
 
 
@@ -197,7 +201,26 @@ def _forget_words(connection: Connection, contact: Contact) -> set[str]:
     quotes = connection.scalars(select(messages.c.sentence).where(*failed).distinct())
     for each in (*addresses, *quotes):
         _strike(connection, str(each))
+    _forget_orders(connection, contact)
     return addresses
+
+
+def _forget_orders(connection: Connection, contact: Contact) -> None:
+    """That something was ordered about a person stays; why, and the person's key in any other order's why, does not."""
+    own = audit.c.contact_id == contact.id
+    connection.execute(update(audit).where(own).values(why=null()))
+    named = Folded(audit.c.why).contains(contact.key.casefold(), autoescape=True)
+    naming = select(audit.c.id, audit.c.why).where(named)
+    for number, why in connection.execute(naming).all():
+        without = without_key(why, contact.key)
+        connection.execute(
+            update(audit).where(audit.c.id == number).values(why=without)
+        )
+
+
+def without_key(text: str, key: str) -> str:
+    """A text in which a person's key does not stand any more, as a word of its own."""
+    return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "…", text, flags=re.I)
 
 
 def _forget_links(connection: Connection, addresses: Collection[str]) -> None:

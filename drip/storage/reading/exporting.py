@@ -22,7 +22,7 @@ from drip.storage.base.schema import (
     tags,
     tasks,
 )
-from drip.storage.base.schema_operating import data_mails, links
+from drip.storage.base.schema_operating import audit, data_mails, links
 from drip.storage.people import people
 from drip.storage.people.people import PLAIN
 
@@ -144,6 +144,10 @@ def parts(contact_id: int) -> dict[str, Select[Any]]:
         )
         .where(data_mails.c.contact_id == contact_id)
         .order_by(data_mails.c.id),
+        # Who ordered it is another person, and not in it.
+        "orders": select(audit.c.at, audit.c.command, audit.c.why)
+        .where(audit.c.contact_id == contact_id)
+        .order_by(audit.c.id),
     }
 
 
