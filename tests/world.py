@@ -13,10 +13,12 @@ from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.tick import tick
 from drip.importing import importer
+from drip.importing.batches import ImportReport
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
 from drip.storage.base.database import Database
-from drip.storage.base.opening import open_database, server
+from drip.storage.base.opening import open_database
+from drip.storage.base.places import server
 from drip.storage.operating import control
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.transports.memory import MemoryTransport
@@ -107,7 +109,7 @@ class World:
     def reload(self) -> None:
         self.workspace = self._workspace()
 
-    def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
+    def contacts(self, *rows: str, now: str = "2026-01-01") -> ImportReport:
         """CSV lines, the first of which names the columns."""
         return self._import(
             "contacts.csv",
@@ -117,7 +119,7 @@ class World:
             ),
         )
 
-    def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
+    def vehicles(self, *rows: str, now: str = "2026-01-01") -> ImportReport:
         return self._import(
             "vehicles.csv",
             rows,
@@ -126,7 +128,7 @@ class World:
             ),
         )
 
-    def events(self, *rows: str) -> importer.ImportReport:
+    def events(self, *rows: str) -> ImportReport:
         return self._import(
             "events.csv",
             rows,
@@ -139,8 +141,8 @@ class World:
         self,
         name: str,
         rows: tuple[str, ...],
-        take: Callable[..., importer.ImportReport],
-    ) -> importer.ImportReport:
+        take: Callable[..., ImportReport],
+    ) -> ImportReport:
         self.write(name, "\n".join(rows) + "\n")
         return take(open_table(self.root / name))
 

@@ -77,7 +77,7 @@ COMMANDS = {
     ),
     "log": ("ledger:log", "What was decided and done, oldest first."),
     "metrics": (
-        "run:metrics",
+        "metrics",
         "Figures for Prometheus: what waits, what is held, what came back, whether the "
         "daemon is well.",
     ),

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from drip.commands.own_data import why_not
 from drip.core.addresses import ascii_domain
 from drip.core.message import (
     Mailbox,
@@ -24,7 +25,6 @@ from drip.core.message import (
 from drip.core.rates import backoff
 from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
-from drip.importing.own_data import why_not
 from drip.storage.base.database import Database, link_keys, workspace_id
 from drip.storage.operating import control
 from drip.storage.people import data_mails, people

@@ -15,9 +15,11 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from drip.commands.orders import Order
+from drip.commands.redeeming import redeem
 from drip.errors import DripError
-from drip.importing.importer import ImportReport, take_contacts, take_event_rows
-from drip.importing.redeeming import Redeemed, redeem
+from drip.importing.batches import ImportReport
+from drip.importing.importer import take_contacts, take_event_rows
 from drip.importing.rows import table_of
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey, StoredResponse
@@ -112,7 +114,8 @@ async def _answer(
             400, "The Idempotency-Key is not one of 1 to 200 plain characters."
         )
     asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
-    given = {**request.path_params, "data": data, "scopes": key.scopes}
+    about = {"data": data, "scopes": key.scopes, "by": key.name}
+    given = {**request.path_params, **about}
 
     def take(connection: Connection) -> StoredResponse:
         before = api_keys.answer_to(connection, key, name) if name else None
@@ -170,7 +173,8 @@ def coupon(
 ) -> tuple[int, dict[str, Any]]:
     """Redeems a code, once."""
     try:
-        done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
+        order = Order(given["by"], site.clock())
+        done = redeem(connection, site.settings, order, given["code"])
     except DripError as error:
         raise RequestRefused(409, error.sentence, error.help or "") from None
     return 200, {

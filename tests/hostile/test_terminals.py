@@ -15,7 +15,8 @@ from sqlalchemy import text
 
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.sample import copy_sample
-from drip.cli.screen import TerminalTable, complain, draw, say, words
+from drip.cli.screen import complain, say
+from drip.cli.tables import TerminalTable, draw, words
 from drip.core.characters import HIDDEN
 from drip.daemon.alarm_notifier import _message
 from drip.errors import DripError, Place, Problem, Problems

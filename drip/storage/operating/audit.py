@@ -12,18 +12,14 @@ from drip.storage.base.schema import contacts
 from drip.storage.base.schema_operating import audit
 
 HOLDING = ("hold", "stop")
-_ROWS = (
-    select(
-        audit.c.at,
-        audit.c.by,
-        audit.c.command,
-        audit.c.about,
-        contacts.c.key.label("contact"),
-        audit.c.why,
-    )
-    .join_from(audit, contacts, isouter=True)
-    .order_by(audit.c.id)
-)
+_ROWS = select(
+    audit.c.at,
+    audit.c.by,
+    audit.c.command,
+    audit.c.about,
+    contacts.c.key.label("contact"),
+    audit.c.why,
+).join_from(audit, contacts, isouter=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +63,12 @@ def orders(
     about: str | None = None,
     contact: str | None = None,
 ) -> Sequence[AuditRow]:
-    """The orders given from `since` on and before `until`, oldest first."""
-    chosen = _ROWS
+    """The orders given from `since` up to and including `until`, oldest first."""
+    chosen = _ROWS.order_by(audit.c.id)
     if since is not None:
         chosen = chosen.where(audit.c.at >= since)
     if until is not None:
-        chosen = chosen.where(audit.c.at < until)
+        chosen = chosen.where(audit.c.at <= until)
     if about is not None:
         chosen = chosen.where(audit.c.about == about)
     if contact is not None:
@@ -80,13 +76,19 @@ def orders(
     return [AuditRow(*row) for row in connection.execute(chosen)]
 
 
+def newest(connection: Connection, count: int) -> Sequence[AuditRow]:
+    """The last orders, the newest first."""
+    last = _ROWS.order_by(audit.c.id.desc()).limit(count)
+    return [AuditRow(*row) for row in connection.execute(last)]
+
+
 def holders(connection: Connection) -> dict[str, AuditRow]:
     """The newest order to hold each campaign, and everything (`*`), by what it holds; whether it is held still is another
     question (`control.held_scopes`)."""
-    newest = (
+    last = (
         select(func.max(audit.c.id))
         .where(audit.c.command.in_(HOLDING))
         .group_by(audit.c.about)
     )
-    found = connection.execute(_ROWS.where(audit.c.id.in_(newest)))
+    found = connection.execute(_ROWS.where(audit.c.id.in_(last)))
     return {row.about: AuditRow(*row) for row in found}

@@ -212,14 +212,18 @@ def _forget_orders(connection: Connection, contact: Contact) -> None:
     named = Folded(audit.c.why).contains(contact.key.casefold(), autoescape=True)
     naming = select(audit.c.id, audit.c.why).where(named)
     for number, why in connection.execute(naming).all():
-        without = without_key(why, contact.key)
+        without = without_names(why, contact.key, ())
         connection.execute(
             update(audit).where(audit.c.id == number).values(why=without)
         )
 
 
-def without_key(text: str, key: str) -> str:
-    """A text in which a person's key does not stand any more, as a word of its own."""
+def without_names(text: str | None, key: str, addresses: Collection[str]) -> str | None:
+    """A text in which neither a person's addresses stand any more nor, as a word of its own, the key."""
+    if text is None:
+        return None
+    for address in addresses:
+        text = re.sub(re.escape(address), "…", text, flags=re.I)
     return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "…", text, flags=re.I)
 
 

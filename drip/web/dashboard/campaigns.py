@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from drip.commands import holding
 from drip.core.calendar import local, zone
 from drip.core.campaign import Campaign
 from drip.core.conditions import All, Condition, FieldCondition, Not
@@ -21,10 +22,11 @@ from drip.engine.reporting import COLUMNS, CampaignReport, rows
 from drip.engine.reporting import report as report_of
 from drip.storage.campaigns import runs
 from drip.storage.operating import control
-from drip.storage.operating.control import Hold
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
 from drip.storage.sending import outbox
+from drip.web.dashboard.holds import hold_of
+from drip.web.dashboard.ordering import order_of
 from drip.web.dashboard.state import DashboardState, back, board_of
 
 SPANS = (7, 30, 90, 365)
@@ -123,7 +125,7 @@ async def campaign(request: Request) -> Response:
 
     def look(
         connection: Connection,
-    ) -> tuple[Counter[str], int, CampaignReport, Hold | None]:
+    ) -> tuple[Counter[str], int, CampaignReport, dict[str, Any] | None]:
         at, others = Counter[str](), 0
         for version, position, count in runs.positions(connection, key):
             running = campaign_set.version(connection, key, version)
@@ -138,7 +140,7 @@ async def campaign(request: Request) -> Response:
                 at[step] += count
         period = Period(key, now - timedelta(days=days), now)
         report = report_of(connection, board.site.settings, found, period, "total", now)
-        return at, others, report, control.held_scopes(connection).get(key)
+        return at, others, report, hold_of(connection, key)
 
     at, others, reported, held = await board.site.read(look)
     loaded = board.site.workspace.loaded
@@ -172,14 +174,13 @@ async def campaign(request: Request) -> Response:
 async def hold(request: Request) -> Response:
     """Holds one campaign, or lets it go on."""
     board, key = board_of(request), request.path_params["key"]
-    now, off = board.site.clock(), request.state.form.get("do") == "go-on"
+    order, off = order_of(request), request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:
-            control.let_go(connection, key)
-            outbox.wake_paused(connection, key, now)
+            holding.let_go(connection, order, key)
         else:
-            control.hold(connection, key, now)
+            holding.hold(connection, order, key)
 
     if key in board.site.campaign_set.campaigns:
         await board.site.writer.do(work)

@@ -22,6 +22,7 @@ from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
+from drip.web.dashboard.holds import hold_of
 from drip.web.dashboard.tries import Tries
 from drip.worker.values import plain
 from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
@@ -124,7 +125,7 @@ class DashboardState:
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
             "held": outbox.count_held(connection),
-            "stopped": control.held_scopes(connection).get(control.EVERYTHING),
+            "stopped": hold_of(connection, control.EVERYTHING),
             "tasks": tasks.count_open(connection),
         }
 

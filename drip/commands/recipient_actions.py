@@ -20,7 +20,7 @@ from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.storage.campaigns import runs
 from drip.storage.operating import webhook_outbox
 from drip.storage.people import consents, history, people, sign_ups
