@@ -188,6 +188,7 @@ OF_WHAT_HAPPENED = "the ledger: the one confirmation that was sent is in it"
 JUDGED_LATER = "who may enter is asked of each in engine.entry, and who is in a set by audience_sql.statements"
 ABOUT_ROWS = "how rows are kept: nobody is listed, counted or chosen"
 READS_CONTACTS = {
+    "audit": {"_ROWS": OF_WHAT_HAPPENED, "orders": OF_WHAT_HAPPENED},
     "audience": {
         "_NEWEST": ABOUT_ROWS,
         "_DATED_AND_CHANGED": JUDGED_LATER,

@@ -105,8 +105,9 @@ def preview(
         _refuse_unknown(workspace, campaigns)
         other = _tried(workspace, trial) if trial else None
         down = _outage(app, workspace, outage, at, last) if outage else None
-        looked = _Looked(workspace, database, at, first, last, campaigns, contact)
         _warn_of_broken(workspace)
+        zone = workspace.settings.timezone
+        looked = _Looked(workspace, database, at, first, last, zone, campaigns, contact)
         if caps or trial:
             looked.print_caps(other, trial, as_json)
         elif down:
@@ -140,6 +141,7 @@ class _Looked:
     now: datetime
     first: datetime
     last: datetime
+    zone: str
     campaigns: tuple[str, ...]
     contact: str | None
 
@@ -154,12 +156,12 @@ class _Looked:
     def print_outage(self, down: Outage, as_json: bool) -> None:
         with self._forecast() as found, self._forecast(outage=down) as without:
             changed = effects(found.entries(), without.entries(), down)
-            show_outage(changed, down, self._zone, as_json)
+            show_outage(changed, down, self.zone, as_json)
 
     def print_rows(self) -> None:
         with self._forecast() as found:
             for entry in found.entries():
-                print_json(entry_row(entry, self._zone))
+                print_json(entry_row(entry, self.zone))
 
     def draw_timeline(self) -> None:
         with self._forecast() as found:
@@ -175,7 +177,7 @@ class _Looked:
                 if not self.campaigns or sample.campaign in self.campaigns
             ]
             business = self.workspace.settings.business_name
-            page = report(found, chosen, self._titles, self._zone, business)
+            page = report(found, chosen, self._titles, self.zone, business)
         written = write_page(folder, page)
         papers.note(self.workspace.root / OWN, written)
         say(f"Wrote {written}")
@@ -187,11 +189,7 @@ class _Looked:
         draw(picture(self._shown({**names, **self._titles}), found))
 
     def _shown(self, titles: Mapping[str, str]) -> Shown:
-        return Shown(titles, self.first, self.last, self._zone)
-
-    @property
-    def _zone(self) -> str:
-        return self.workspace.settings.timezone
+        return Shown(titles, self.first, self.last, self.zone)
 
     @property
     def _titles(self) -> dict[str, str]:

@@ -29,6 +29,7 @@ from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection, kind_of, read_data
 from drip.language.models import read_model
+from drip.language.public_holidays import public_holidays
 from drip.language.reader import Document, Route
 from drip.language.settings_models import PagesModel, SettingsModel
 
@@ -371,9 +372,6 @@ def _holidays(document: Document, data: Any) -> frozenset[date]:
     """Those of a country (`US`, or with its part `DE-BY`), and single dates."""
     if data is None:
         return frozenset()
-    # Slow to import, and few workspaces want it.
-    import holidays
-
     found: set[date] = set()
     items = data if isinstance(data, list) else [data]
     for n, item in enumerate(items):
@@ -383,11 +381,7 @@ def _holidays(document: Document, data: Any) -> frozenset[date]:
         ):
             country, _, part = item.upper().partition("-")
             try:
-                found |= set(
-                    holidays.country_holidays(
-                        country, part or None, years=HOLIDAY_YEARS
-                    )
-                )
+                found |= public_holidays(country, part or None, HOLIDAY_YEARS)
                 continue
             except NotImplementedError:
                 # The library's word for a country that it does not have.
