@@ -16,8 +16,9 @@ from drip.commands.settling import settle_task
 from drip.commands.suppressing import suppress
 from drip.errors import DripError
 from drip.storage.campaigns import tasks
-from drip.storage.operating import audit, control
-from drip.storage.people import people
+from drip.storage.operating import audit
+from drip.storage.operating import holds as hold_store
+from drip.storage.people import contacts, suppressions
 from drip.storage.reading import exporting
 from drip.workspace import OWN
 from tests.cli import drip
@@ -86,14 +87,14 @@ def test_an_order_that_fails_leaves_nothing(made: World) -> None:
         release(connection, ANA, [7], "sent")
     assert orders(made) == []
     with made.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert hold_store.held_scopes(connection) == {}
 
 
 def test_a_suppressed_address_is_named_by_its_keyed_hash_alone(made: World) -> None:
     with made.database.write() as connection:
         suppress(connection, ANA, "ben@example.com")
-        key = people.suppression_key(connection)
-    digest = people.digest(key, "ben@example.com")
+        key = suppressions.suppression_key(connection)
+    digest = suppressions.digest(key, "ben@example.com")
     assert orders(made) == [("ana", "suppress", digest[:16], None, "wrong price")]
 
 
@@ -107,7 +108,7 @@ def test_what_is_typed_steers_no_terminal_and_is_cut() -> None:
 def test_erasing_a_person_leaves_the_rows_without_them(made: World) -> None:
     asked = Order("ana", NOW, "Ben, ben@example.com, asked on the phone")
     with made.database.write() as connection:
-        number = people.contact_of_key(connection, "ben").id
+        number = contacts.contact_of_key(connection, "ben").id
         holding.hold(connection, Order("ana", NOW, "ben complained"), "call")
         (task,) = tasks.listed(connection, ("open",))
         settings = made.workspace.settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,8 +12,8 @@ from datetime import timedelta
 import pytest
 from starlette.requests import Request
 
-from drip.storage.people import consents, history, people
-from drip.storage.people.people import address_of
+from drip.storage.people import consents, contacts, events, pauses, suppressions
+from drip.storage.people.contacts import address_of
 from drip.storage.reading import exporting
 from drip.web.app_state import FRESH_S, whose
 from tests.web import Pages, pages
@@ -165,10 +167,10 @@ def test_a_link_is_good_for_what_it_was_made_for_alone(site: Pages) -> None:
 def test_unsubscribing_wins_over_what_is_already_granted(site: Pages) -> None:
     """G4: the page has said so, and the message that waits does not leave."""
     made = site.world
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     site.now = at("2026-11-26 09:30")
     site.post(f"/unsubscribe/{site.token('unsubscribe', topic='service')}")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
 
 
@@ -180,7 +182,7 @@ def test_many_at_once_are_each_stored(site: Pages) -> None:
     with made.database.read() as connection:
         numbers = [
             each.id
-            for each in people.contacts_by_key(
+            for each in contacts.contacts_by_key(
                 connection, [f"p{n}" for n in range(60)]
             ).values()
         ]
@@ -203,7 +205,7 @@ def test_many_at_once_are_each_stored(site: Pages) -> None:
 def test_double_opt_in_is_confirmed_by_a_button_and_leaves_a_proof(site: Pages) -> None:
     made = site.world
     made.events("event,contact,at", "news.requested,ben,2026-11-26T15:00:00Z")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     (asked,) = made.transport.messages
     run = int(asked.message_id.partition(".")[0], 16)
     token = site.token("confirm", contact=2, run=run)
@@ -221,7 +223,7 @@ def test_double_opt_in_is_confirmed_by_a_button_and_leaves_a_proof(site: Pages) 
         and word.proof["address"] == "127.0.0.1"
         and len(word.proof["wording"]) == 64
     )
-    made.beat("2026-11-26 16:05")
+    made.tick("2026-11-26 16:05")
     assert len(made.transport.messages) == 2
     assert count(site, 2) == 1
 
@@ -270,7 +272,7 @@ def test_preferences_show_what_holds_and_why_and_save_what_is_chosen(
     assert chosen(answer.text) == {"offers/email", "news/sms"}
     with site.world.database.read() as connection:
         words = consents.log_of(connection, 1)
-        contact = people.contacts_by_id(connection, [1])[1]
+        contact = contacts.contacts_by_id(connection, [1])[1]
     sms = next(each for each in words if each.channel == "sms" and each.given)
     assert (sms.source, sms.address) == (
         "preferences",
@@ -285,19 +287,19 @@ def test_saving_changes_nobodys_language_unasked(site: Pages) -> None:
     assert shown
     site.post(path, data={"do": "save", "language": shown[1], "shown": shown[1]})
     with site.world.database.read() as connection:
-        assert people.contacts_by_id(connection, [1])[1].locale == "it"
+        assert contacts.contacts_by_id(connection, [1])[1].locale == "it"
 
 
 def test_a_pause_holds_everything_back_and_can_be_ended(site: Pages) -> None:
     made, path = site.world, f"/preferences/{site.token('preferences')}"
     site.now = at("2026-11-26 09:30")
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     assert "26. Dezember 2026" in site.post(path, data={"do": "pause"}).text
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
     site.now = at("2026-11-26 16:10")
     assert "26. Dezember" not in text(site.post(path, data={"do": "go-on"}).text)
-    made.beat("2026-11-26 16:15")
+    made.tick("2026-11-26 16:15")
     assert [each.to.address for each in made.transport.messages] == [
         "ben@example.com",
         "ana@example.com",
@@ -314,11 +316,11 @@ def test_ending_ones_own_pause_leaves_a_campaigns_own(site: Pages) -> None:
                 "until": NOW + timedelta(days=days),
                 "place": "campaigns/x.yaml:7",
             }
-            history.pause(connection, [row])
+            pauses.pause(connection, [row])
         assert "26. Dezember 2026" in site.post(path, data={"do": "pause"}).text
         site.post(path, data={"do": "go-on"})
         with site.world.database.read() as connection:
-            assert history.pauses_of(connection, [1]) == {
+            assert pauses.pauses_of(connection, [1]) == {
                 (1, "news"): (NOW + timedelta(days=days), "campaigns/x.yaml:7")
             }
 
@@ -338,7 +340,7 @@ def test_whoever_is_gone_has_nothing_to_choose(site: Pages) -> None:
 def test_ones_data_is_erased_by_oneself(site: Pages) -> None:
     made, token = site.world, site.token("preferences")
     with made.database.write() as connection:
-        people.suppress(
+        suppressions.suppress(
             connection,
             "ana@example.com",
             "the address is dead (550 ana@example.com)",
@@ -368,8 +370,8 @@ def test_ones_data_is_erased_by_oneself(site: Pages) -> None:
     dump = "\n".join(line for line in _dump(site) if "INSERT" in line)
     assert "5550100" not in dump and "127.0.0.1" not in dump
     made.contacts("key,email", "ana,ana@example.com", now="2026-11-27")
-    made.beat("2026-11-26 09:00")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 09:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
 
 
@@ -381,15 +383,14 @@ def test_whoever_erases_oneself_is_erased_under_every_key_with_that_address(
     path = f"/preferences/{site.token('preferences')}/erase"
     assert site.post(path, data={"address": "ana@example.com"}).status_code == 200
     with site.world.database.read() as connection:
-        assert not people.contacts_by_key(connection, ["ana", "ana-2"])
-        assert people.contacts_by_key(connection, ["ben"])
+        assert not contacts.contacts_by_key(connection, ["ana", "ana-2"])
+        assert contacts.contacts_by_key(connection, ["ben"])
     assert b"Twice" not in (site.world.root / ".drip" / "drip.db").read_bytes()
 
 
 def _dump(site: Pages) -> list[str]:
-    import sqlite3
-
-    with sqlite3.connect(site.world.root / ".drip" / "drip.db") as connection:
+    path = site.world.root / ".drip" / "drip.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
 
 
@@ -398,7 +399,7 @@ def _dump(site: Pages) -> list[str]:
 
 def answers(site: Pages) -> list[dict[str, str]]:
     with site.world.database.read() as connection:
-        found = people.events_of(connection, [1], ["survey.answered"]).get(1, [])
+        found = events.events_of(connection, [1], ["survey.answered"]).get(1, [])
     return [dict(each.fields) for each in found]
 
 
@@ -454,8 +455,8 @@ def test_a_score_that_there_is_not_leads_nowhere(
 
 def test_a_message_can_be_looked_at_in_a_browser(site: Pages) -> None:
     made = site.world
-    made.beat("2026-11-26 09:00")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 09:00")
+    made.tick("2026-11-26 16:00")
     run = int(made.transport.messages[0].message_id.partition(".")[0], 16)
     answer = site.get(
         f"/view/{site.token('view', topic='service', run=run, detail='send letter')}"
@@ -486,20 +487,20 @@ def test_signing_up_asks_back_and_tells_nobody_who_is_in(site: Pages) -> None:
         for who in ("new@example.com", "ANA@example.com")
     )
     assert new.status_code == known.status_code == 200 and new.text == known.text
-    made.beat("2026-11-26 16:05")
+    made.tick("2026-11-26 16:05")
     assert {each.to.address for each in made.transport.messages} == {
         "new@example.com",
         "ana@example.com",
     }
     site.post("/sign-up/news", data={"email": "new@example.com"})
-    made.beat("2026-11-26 16:10")
+    made.tick("2026-11-26 16:10")
     assert len(made.transport.messages) == 2, "nobody's inbox is filled by strangers"
 
 
 def test_signing_up_for_a_single_topic_is_a_yes(site: Pages) -> None:
     site.post("/sign-up/offers", data={"email": "new@example.com", "first_name": "Eve"})
     with site.world.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     assert said(site, contact.id) == {
@@ -517,8 +518,8 @@ def test_programs_that_fill_in_everything_get_the_same_answer_and_nothing_else(
     )
     assert person.text == program.text
     with site.world.database.read() as connection:
-        assert people.contact_by_email(connection, "b@example.com") is None
-        assert people.contact_by_email(connection, "a@example.com") is not None
+        assert contacts.contact_by_email(connection, "b@example.com") is None
+        assert contacts.contact_by_email(connection, "a@example.com") is not None
 
 
 def test_there_is_no_form_for_what_nobody_can_sign_up_for(site: Pages) -> None:
@@ -636,7 +637,7 @@ def test_no_text_is_stored_that_no_database_holds(site: Pages, name: bytes) -> N
     ):
         assert site.post(path, content=body, headers=headers).status_code < 500
     assert site.get(f"/preferences/{site.token('preferences')}/data").status_code == 200
-    site.world.beat("2026-11-26 16:05")
+    site.world.tick("2026-11-26 16:05")
 
 
 def test_what_fails_is_told_to_nobody(
@@ -687,30 +688,30 @@ def test_a_broken_settings_file_leaves_the_pages_as_they_were(site: Pages) -> No
 def test_whoever_confirms_too_late_is_not_told_that_they_are_in(site: Pages) -> None:
     made = site.world
     site.post("/sign-up/news", data={"email": "new@example.com"})
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     with made.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     link = site.token("confirm", contact=contact.id, run=1)
-    made.beat("2026-12-03 16:00")
+    made.tick("2026-12-03 16:00")
     answer = site.post(f"/confirm/{link}")
     assert answer.status_code == 410 and "confirmed" not in answer.text
     with made.database.read() as connection:
-        assert people.contact_by_email(connection, "new@example.com") is None
+        assert contacts.contact_by_email(connection, "new@example.com") is None
 
 
 def test_whoever_confirms_in_time_by_the_link_of_the_message_is_in(site: Pages) -> None:
     made = site.world
     site.post("/sign-up/news", data={"email": "new@example.com"})
     with made.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     answer = site.post(f"/confirm/{site.token('confirm', contact=contact.id, run=1)}")
     made.run("2026-11-26 16:00", "2026-12-05 16:00")
     with made.database.read() as connection:
-        assert answer.status_code == 200 and people.contact_by_email(
+        assert answer.status_code == 200 and contacts.contact_by_email(
             connection, "new@example.com"
         )
         assert said(site, contact.id) == {("news", "email"): True}

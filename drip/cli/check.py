@@ -13,7 +13,7 @@ from drip.cli.context import App, json_option, pass_app, read_clock
 from drip.cli.screen import print_json, say
 from drip.errors import DripError, Level, Place, Problem, nearest
 from drip.lint.rules import RULES, finding
-from drip.lint.texts import FieldStats
+from drip.lint.variables import FieldStats
 from drip.storage.base.places import is_missing
 from drip.workspace import Workspace
 

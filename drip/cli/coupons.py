@@ -18,8 +18,9 @@ from drip.commands.redeeming import LONGEST_CODE, can_be_code
 from drip.core.fields import ERASED
 from drip.core.settings import Settings
 from drip.importing.rows import RowFile, open_table
-from drip.storage.people import loyalty
-from drip.storage.people.loyalty import CounterEntry
+from drip.storage.people import counters as counter_store
+from drip.storage.people import coupons as coupon_store
+from drip.storage.people.counters import CounterEntry
 
 SHOWN = 20
 # In stock, issued, redeemed.
@@ -41,7 +42,7 @@ def coupons(context: click.Context, as_json: bool) -> None:
         return
     opened = app_of(context).opened(None)
     with opened as (workspace, database, _), database.read() as connection:
-        counted = loyalty.coupon_counts(connection)
+        counted = coupon_store.coupon_counts(connection)
     names = sorted({*workspace.settings.coupons, *counted})
     counts = {name: counted.get(name, (0, 0, 0)) for name in names}
     if not as_json:
@@ -132,7 +133,7 @@ def counters(app: App, contact: str, as_json: bool) -> None:
     with app.opened(None) as (workspace, database, _), database.read() as connection:
         number = known_contact(connection, contact, help).id
         moved = {
-            counter: loyalty.history(connection, number, counter)
+            counter: counter_store.history(connection, number, counter)
             for counter in workspace.settings.counters
         }
     for counter, movements in moved.items():

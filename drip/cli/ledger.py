@@ -22,7 +22,7 @@ from drip.preview.explaining import AHEAD, TICK, Explained, explained
 from drip.storage.base.database import Database
 from drip.storage.operating import audit
 from drip.storage.operating.audit import AuditRow
-from drip.storage.people.people import GivenUp
+from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.workspace import Workspace
 

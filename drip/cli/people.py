@@ -22,9 +22,9 @@ from drip.importing import importer
 from drip.importing.batches import ImportOptions, ImportReport
 from drip.importing.rows import RowFile, open_table, write_rejected
 from drip.storage.base.database import Database
-from drip.storage.people import consents, erasing, people
+from drip.storage.people import consents, contacts, erasing
 from drip.storage.people.consents import Word
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
 from drip.workspace import OWN, Workspace
 
@@ -286,8 +286,8 @@ def _print_erased(
         )
 
 
-def _names(contacts: Sequence[Contact]) -> str:
-    return ", ".join(contact.key for contact in contacts)
+def _names(persons: Sequence[Contact]) -> str:
+    return ", ".join(person.key for person in persons)
 
 
 @click.command()
@@ -311,7 +311,7 @@ def known_contact(
     help: str = "look at its letters: a key is taken as it was imported",
 ) -> Contact:
     """The contact of this key. Raises DripError where there is none."""
-    found = people.contacts_by_key(connection, [key])
+    found = contacts.contacts_by_key(connection, [key])
     if key not in found:
         raise DripError(f"There is no contact `{key}`.", help=help)
     return found[key]

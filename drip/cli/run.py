@@ -18,7 +18,7 @@ from drip.daemon import Daemon, Trust
 from drip.engine.dispatch_result import DispatchResult
 from drip.errors import DripError
 from drip.storage.base.database import Database
-from drip.storage.operating.control import EVERYTHING, held_scopes
+from drip.storage.operating.holds import EVERYTHING, held_scopes
 
 # Of `--metrics`: Prometheus has one, whoever looks at `/health` another.
 FIGURES_CONNECTIONS = 16

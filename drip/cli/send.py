@@ -25,7 +25,7 @@ from drip.engine.composing import identity
 from drip.engine.rerender import render_for
 from drip.errors import DripError, nearest
 from drip.storage.base.database import Database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.workspace import Workspace
 
 
@@ -95,7 +95,7 @@ def _written(
             workspace.templates,
             campaign,
             step,
-            people.contact_of_key(connection, asked.contact),
+            contacts.contact_of_key(connection, asked.contact),
             "email",
             at,
             identity(connection),

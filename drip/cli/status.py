@@ -20,8 +20,8 @@ from drip.storage.base.database import Database
 from drip.storage.operating import audit
 from drip.storage.operating.alarms import Alarm
 from drip.storage.operating.audit import AuditRow
-from drip.storage.operating.control import EVERYTHING, Hold
-from drip.storage.people import people
+from drip.storage.operating.holds import EVERYTHING, Hold
+from drip.storage.people import contacts as contact_store
 from drip.storage.people.erasing import Outstanding
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
@@ -77,7 +77,7 @@ def _looked_at(workspace: Workspace, database: Database, now: datetime) -> House
     with database.read() as connection:
         held = outbox.held(connection)
         numbers = {message.contact_id for message in held}
-        contacts = people.contacts_by_id(connection, numbers)
+        contacts = contact_store.contacts_by_id(connection, numbers)
         holders = audit.holders(connection)
     keys = {number: contact.key for number, contact in contacts.items()}
     exposed = list(islice(workspace.exposed(), MOST_EXPOSED))

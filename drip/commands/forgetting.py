@@ -9,7 +9,7 @@ from drip import papers
 from drip.commands.orders import Order, note
 from drip.storage.base.database import Database
 from drip.storage.people import erasing
-from drip.storage.people.people import contacts_by_id
+from drip.storage.people.contacts import contacts_by_id
 
 BY_THEMSELVES = "the person"
 
@@ -25,7 +25,7 @@ def forget(
         contact = contacts_by_id(connection, [contact_id])[contact_id]
         addresses = erasing.addresses_of(connection, contact)
     left = papers.strike(own_folder, papers.Named(contact.key, addresses))
-    why = erasing.without_names(order.why, contact.key, addresses)
+    why = erasing.without_names(order.why or "", contact.key, addresses)
     with database.write() as connection:
         if erasing.erase(connection, contact_id, order.at):
             unnamed = replace(order, why=why)

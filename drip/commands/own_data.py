@@ -12,8 +12,8 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from drip.core.settings import Settings
-from drip.storage.people import data_mails, people
-from drip.storage.people.people import Contact
+from drip.storage.people import data_mails, suppressions
+from drip.storage.people.contacts import Contact
 
 ONE_IN, A_DAY = timedelta(hours=1), timedelta(days=1)
 MOST_A_DAY = 3
@@ -56,7 +56,7 @@ def why_not(
         return "no-mail"
     if not contact.email:
         return "no-address"
-    for address in people.given_up(connection, contact):
+    for address in suppressions.given_up(connection, contact):
         if address.channel == "email" and DEAD.match(address.reason):
             return "dead"
     return None

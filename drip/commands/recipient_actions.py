@@ -23,9 +23,16 @@ from drip.engine.judging import step_of
 from drip.importing.event_rows import EventRow, take_events
 from drip.storage.campaigns import runs
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import consents, history, people, sign_ups
+from drip.storage.people import (
+    change_marks,
+    consents,
+    contacts,
+    events,
+    pauses,
+    sign_ups,
+)
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, links, outbox
 from drip.storage.sending.deliveries import Delivery
 from drip.storage.sending.outbox import OutboxMessage
@@ -49,7 +56,7 @@ AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
     """Whom a link was written for; None for somebody who is not here any more, or was erased."""
-    found = people.contacts_by_id(connection, [link.contact]).get(link.contact)
+    found = contacts.contacts_by_id(connection, [link.contact]).get(link.contact)
     return found if found and found.erased_at is None else None
 
 
@@ -132,11 +139,11 @@ def answer(
     fields = _known(fields)
     event = _event(contact, ANSWERED, key, now, fields)
     if not take_events(connection, settings, [event]):
-        before = people.fields_of(connection, ANSWERED, key)
+        before = events.fields_of(connection, ANSWERED, key)
         changed = _said_anew(before, fields)
         if changed is None:
             return int(before.get("score", score))
-        people.say_anew(connection, ANSWERED, key, changed)
+        events.say_anew(connection, ANSWERED, key, changed)
         fields = {**fields, **changed}
     payload = {"contact": contact.key, "topic": link.topic, **fields}
     webhook_outbox.add(connection, ANSWERED, [(contact.id, payload)], now)
@@ -305,7 +312,7 @@ def speak(
     """The contact reads this language from now on."""
     if contact.locale != locale:
         contact.locale = locale
-        people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+        contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))
 
 
 def pause(
@@ -317,13 +324,13 @@ def pause(
         {"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED}
         for topic in settings.topics
     ]
-    history.pause(connection, rows)
+    pauses.pause(connection, rows)
     _look_again(connection, contact)
 
 
 def go_on(connection: Connection, contact: Contact) -> None:
     """The contact's own pause is over."""
-    history.end_pauses(connection, contact.id, PAUSED)
+    pauses.end_pauses(connection, contact.id, PAUSED)
     _look_again(connection, contact)
 
 
@@ -331,7 +338,7 @@ def paused_until(
     connection: Connection, contact: Contact, now: datetime
 ) -> datetime | None:
     """Until when the contact has paused everything, if so."""
-    until = history.paused_from(connection, contact.id, PAUSED)
+    until = pauses.paused_from(connection, contact.id, PAUSED)
     return until if until and until > now else None
 
 
@@ -349,7 +356,7 @@ def sign_up(
     `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever
     was not known before stays a sign-up (`storage.people.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
-    contact = people.contact_by_email(connection, email) or _stranger(
+    contact = contacts.contact_by_email(connection, email) or _stranger(
         connection, settings, email, first_name, locale, now
     )
     if not double and _said_no(connection, contact, topic):
@@ -370,7 +377,7 @@ def _asked_enough(
     connection: Connection, contact: Contact, name: str, double: bool, now: datetime
 ) -> bool:
     """Whether nobody's inbox is to be filled by one request more."""
-    asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
+    asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
     if asked and now - asked[-1].at < ASK_AGAIN:
         return True
     lately = [event for event in asked if now - event.at < LATELY]
@@ -394,14 +401,14 @@ def _stranger(
     """A contact of whom nothing is known but the sign-up."""
     # An address may begin with the reserved word; its key may not.
     key = f"mail-{email}" if email.casefold().startswith(ERASED) else email
-    if key in people.contacts_by_key(connection, [key]):
+    if key in contacts.contacts_by_key(connection, [key]):
         # The key is taken by somebody with another address.
         key = f"{key}-{now:%Y%m%d%H%M%S}"
     contact = Contact(key, email, locale=locale)
     name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
     if name and "first_name" in settings.fields["contact"]:
         contact.attributes["first_name"] = name
-    people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+    contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))
     sign_ups.begin(connection, contact.id, now + UNCONFIRMED)
     refresh(connection, settings, [(contact.id, 0)])
     return contact
@@ -413,8 +420,8 @@ def _signed_up(connection: Connection, contact: Contact) -> bool:
 
 
 def _look_again(connection: Connection, contact: Contact) -> None:
-    people.touch(connection, [contact.id])
-    people.wake_runs(connection, [contact.id])
+    change_marks.touch(connection, [contact.id])
+    change_marks.wake_runs(connection, [contact.id])
 
 
 def _record(

@@ -17,8 +17,8 @@ from drip.core.settings import Settings
 from drip.errors import DripError, nearest
 from drip.importing.event_rows import take_events
 from drip.storage.campaigns import runs
-from drip.storage.people import loyalty, sign_ups
-from drip.storage.people.loyalty import Code
+from drip.storage.people import coupons, sign_ups
+from drip.storage.people.coupons import Code
 
 LONGEST_CODE = 100
 
@@ -37,7 +37,7 @@ def redeem(
     connection: Connection, settings: Settings, order: Order, code: str
 ) -> Redeemed:
     """Raises DripError for a code that there is not, that was redeemed before, or that is good no more."""
-    found = loyalty.code(connection, code.strip())
+    found = coupons.code(connection, code.strip())
     if found is None or found[0].contact_id is None:
         raise DripError(
             f"There is no code `{code}` that was given to anybody.",
@@ -99,7 +99,7 @@ def add_codes(
             f"The codes of `{coupon}` are made, not imported.",
             help="write `codes: list` in _settings.yaml",
         )
-    fresh = loyalty.add_codes(connection, coupon, codes)
+    fresh = coupons.add_codes(connection, coupon, codes)
     note(connection, order, "coupons import", coupon)
     return fresh
 

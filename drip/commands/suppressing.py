@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from drip.commands.orders import Order, note
-from drip.storage.people import people
+from drip.storage.people import suppressions
 
 UNSAID = "an operator said so"
 # So much of the keyed hash tells one address from another; the address itself is kept nowhere.
@@ -14,6 +14,6 @@ SHOWN_OF_HASH = 16
 
 def suppress(connection: Connection, order: Order, address: str) -> None:
     """`address` in its normal form is never written to again, whoever has it. Only its keyed hash is kept."""
-    people.suppress(connection, address, order.why or UNSAID, order.at)
-    digest = people.digest(people.suppression_key(connection), address)
+    suppressions.suppress(connection, address, order.why or UNSAID, order.at)
+    digest = suppressions.digest(suppressions.suppression_key(connection), address)
     note(connection, order, "suppress", digest[:SHOWN_OF_HASH])

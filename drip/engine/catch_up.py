@@ -20,11 +20,19 @@ from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.storage.campaigns import audience, runs
-from drip.storage.campaigns.audience import Cursor
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns.cursors import Cursor
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import api_keys
-from drip.storage.people import audience_sql, loyalty, people, segments
-from drip.storage.people.loyalty import Movement
+from drip.storage.people import (
+    audience_sql,
+    change_marks,
+    counters,
+    ranks,
+    records,
+    segments,
+)
+from drip.storage.people.counters import Movement
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -38,8 +46,8 @@ COUNTERS, SEGMENTS, RANKS, PRUNED = "*counters", "*segments", "*ranks", "*pruned
 
 def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> None:
     """Brings everything up to date that entering and judging rely on."""
-    cursors = audience.cursors_of(connection)
-    newest = audience.newest(connection, now)
+    cursors = cursor_store.cursors_of(connection)
+    newest = cursor_store.newest(connection, now)
     follow_moved_dates(connection, campaign_set, now)
     moved: dict[str, Cursor] = {}
     if campaign_set.settings.counters:
@@ -51,7 +59,7 @@ def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> 
         moved |= regroup(connection, campaign_set, wanted, cursors, newest)
     if prune(connection, campaign_set, cursors.get(PRUNED), now):
         moved[PRUNED] = newest
-    audience.move_cursors(connection, moved)
+    cursor_store.move_cursors(connection, moved)
 
 
 def prune(
@@ -106,7 +114,7 @@ def follow_runs(
             stored[trigger.date.field] = audience.dates_of(
                 connection, trigger.date.field, ids
             )
-    owners = people.owners_of(
+    owners = records.owners_of(
         connection, {run.record_id for run, _, _ in hung if run.record_id}
     )
     zones = audience.zones_of(connection, ids)
@@ -201,8 +209,8 @@ def count(
     for counter in settings.counters.values():
         after = before.event_id if before and counter.key in known else 0
         touched |= _count(connection, counter, after)
-    people.touch(connection, touched)
-    people.wake_runs(connection, touched)
+    change_marks.touch(connection, touched)
+    change_marks.wake_runs(connection, touched)
     return looked
 
 
@@ -215,10 +223,10 @@ def _count(connection: Connection, counter: Counter, after: int) -> set[int]:
             event.at,
             event_id=event.id,
         )
-        for event in loyalty.events_to_count(connection, names, after)
+        for event in counters.events_to_count(connection, names, after)
     ]
     return {
-        entry.contact_id for entry in loyalty.move(connection, counter.key, movements)
+        entry.contact_id for entry in counters.move(connection, counter.key, movements)
     }
 
 
@@ -279,7 +287,9 @@ def regroup(
         moved[RANKS] = looked
     _regroup(connection, settings, wanted, among, newest.at)
     # Waking the runs of those who moved does not make them new once more.
-    return moved | {SEGMENTS: replace(looked, change=people.last_change(connection))}
+    return moved | {
+        SEGMENTS: replace(looked, change=change_marks.last_change(connection))
+    }
 
 
 def _rank(
@@ -296,22 +306,20 @@ def _rank(
     for name, rank in wanted.items():
         if not isinstance(rank, Rank) or (
             before
-            and audience_sql.stands_still(
-                connection, settings, rank, before.at, looked.at
-            )
+            and ranks.stands_still(connection, settings, rank, before.at, looked.at)
         ):
             continue
         if rank.field not in standings:
-            standings[rank.field] = audience_sql.standings(
+            standings[rank.field] = ranks.standings(
                 connection, settings, rank.field, looked.at
             )
         came, went = segments.replace(
             connection,
             name,
-            audience_sql.ranked(rank, standings[rank.field]),
+            ranks.ranked(rank, standings[rank.field]),
             looked.at,
         )
-        people.wake_runs(connection, came | went)
+        change_marks.wake_runs(connection, came | went)
 
 
 def _regroup(
@@ -329,7 +337,7 @@ def _regroup(
                 # The turn of all others comes at midnight, so that nobody's hangs on how many have changed.
                 members &= among
             came, went = segments.replace(connection, name, members, now, among)
-            people.wake_runs(connection, came | went)
+            change_marks.wake_runs(connection, came | went)
 
 
 def next_regrouping(

@@ -16,7 +16,7 @@ from drip.errors import Place
 from drip.storage.campaigns import runs
 from drip.storage.campaigns.runs import NEVER, Run
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import Judgement, OutboxMessage
 
@@ -136,7 +136,7 @@ class Changes:
             if run.code == "goal-met" and run.ended_at == self.now
         ]
         if met:
-            known = people.contacts_by_id(connection, {run.contact_id for run in met})
+            known = contacts.contacts_by_id(connection, {run.contact_id for run in met})
             told = [
                 (
                     run.contact_id,

@@ -24,7 +24,8 @@ from drip.core.fields import Value
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import date_value
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor, Dated
+from drip.storage.campaigns.audience import Dated
+from drip.storage.campaigns.cursors import Cursor
 
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from drip.core.shortage import Shortage
 
 # A channel of which nothing leaves is left alone for so long, first and at most: where nobody answers; where somebody does and
 # each try costs something; where the other side wants less at once.
-DOWN_MS = (10_000, 300_000)
-COSTLY_MS = (60_000, 3_600_000)
+DOWN = (timedelta(seconds=10), timedelta(minutes=5))
+COSTLY = (timedelta(minutes=1), timedelta(hours=1))
 # A domain that wants less is left alone for half a minute first, for half an hour at most.
-CLOSED_MS = (30_000, 1_800_000)
+CLOSED = (timedelta(seconds=30), timedelta(minutes=30))
 
 
 @dataclass
@@ -36,9 +36,9 @@ class DispatchResult:
     help: str | None = None
     # The trouble is what this machine lacks, and no channel's.
     lacking: bool = False
-    # The channel by which nothing leaves, and for how long it is left alone (milliseconds, first and at most).
+    # The channel by which nothing leaves, and for how long it is left alone (first, and at most).
     troubled: str = ""
-    pause_ms: tuple[int, int] = DOWN_MS
+    pause: tuple[timedelta, timedelta] = DOWN
 
     @property
     def moved(self) -> bool:
@@ -46,11 +46,11 @@ class DispatchResult:
         return bool(self.sent or self.failed or self.held or self.given_back)
 
     def stuck(
-        self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS
+        self, sentence: str, help: str, pause: tuple[timedelta, timedelta] = DOWN
     ) -> None:
         """Nothing more leaves; what was said first counts."""
         if not self.trouble:
-            self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
+            self.trouble, self.help, self.pause = sentence, help, pause
 
     def lacks(self, lack: Shortage) -> None:
         """The machine lacks something; nobody is left alone for it."""
@@ -72,10 +72,10 @@ class DispatchResult:
         if other.again_at is not None:
             self.wait_until(other.again_at)
         if other.trouble:
-            self.trouble, self.help, self.pause_ms = (
+            self.trouble, self.help, self.pause = (
                 other.trouble,
                 other.help,
-                other.pause_ms,
+                other.pause,
             )
             self.lacking = other.lacking
         self.troubled = other.troubled or self.troubled

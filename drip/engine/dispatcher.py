@@ -26,7 +26,7 @@ from drip.core.shortage import Shortage, shortage
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import Identity, compose_for_run, identity
-from drip.engine.dispatch_result import COSTLY_MS, DOWN_MS, DispatchResult
+from drip.engine.dispatch_result import COSTLY, DOWN, DispatchResult
 from drip.engine.facts import ContactFacts
 from drip.engine.judging import load_of_runs, step_of
 from drip.engine.outbox_session import (
@@ -41,13 +41,13 @@ from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.storage.sending import outbox, rate_limits, relays
 from drip.storage.sending.outbox import OutboxMessage
 
 BATCH = 200
 # A probe is nobody else's for so long.
-PROBE_MS = 60_000
+PROBE = timedelta(minutes=1)
 LEFT_ALONE = "nothing is tried for a while, `drip status` says until when; if it is mended, `drip stop --off` tries at once"
 # A server that has taken nobody for so long: a person decides.
 UNPROVEN = timedelta(days=3)
@@ -123,7 +123,7 @@ class Dispatcher:
             return tally
         with self.database.read() as connection:
             closed = (
-                rate_limits.closed(connection, channel, millis(self.clock()))
+                rate_limits.closed(connection, channel, self.clock())
                 if self.pacing
                 else None
             )
@@ -142,10 +142,10 @@ class Dispatcher:
             stream.deliver(messages, session)
             session.put_behind()
         except TransportDown as down:
-            tally.trouble, tally.help, tally.pause_ms = (
+            tally.trouble, tally.help, tally.pause = (
                 str(down),
                 down.help,
-                COSTLY_MS if down.costly else DOWN_MS,
+                COSTLY if down.costly else DOWN,
             )
         except Exception as error:
             lack = shortage(error)
@@ -157,7 +157,7 @@ class Dispatcher:
             self._unstored.append(session)
             self.store()
         if trouble and not tally.sent and (tally.again or tally.unknown):
-            tally.stuck(trouble, AGAIN, COSTLY_MS)
+            tally.stuck(trouble, AGAIN, COSTLY)
         if self.pacing and (trouble or (tally.trouble and not tally.lacking)):
             self._leave_alone(channel, tally, probed=trouble is not None)
         return tally
@@ -208,15 +208,15 @@ class Dispatcher:
                         rate_limits.open_channels(connection, [channel])
 
     def _may_probe(self, channel: str) -> bool:
-        now = millis(self.clock())
+        now = self.clock()
         with self.database.write() as connection:
-            return rate_limits.may_probe(connection, channel, now, now + PROBE_MS)
+            return rate_limits.may_probe(connection, channel, now, now + PROBE)
 
     def _leave_alone(
         self, channel: str, tally: DispatchResult, *, probed: bool
     ) -> None:
         """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
-        now = millis(self.clock())
+        now = self.clock()
         with self.database.write() as connection:
             if tally.trouble and not tally.lacking:
                 rate_limits.close(
@@ -224,7 +224,7 @@ class Dispatcher:
                     channel,
                     "",
                     now,
-                    *tally.pause_ms,
+                    *tally.pause,
                     reason=tally.trouble,
                     probed=probed,
                 )
@@ -467,7 +467,7 @@ def reap(
     connection: Connection, campaign_set: CampaignSet, fence: int, now: datetime
 ) -> int:
     """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
-    control.end_dead(connection, now)
+    daemons.end_dead(connection, now)
     left = outbox.left_behind(connection, fence)
     if not left:
         return 0

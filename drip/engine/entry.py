@@ -33,9 +33,11 @@ from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import EntryCalendar, Start, due_dates, possible
 from drip.engine.facts import ContactFacts, heard_by
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor
-from drip.storage.operating import control
-from drip.storage.people import audience_sql, loyalty, people, segments
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns import starts as start_store
+from drip.storage.campaigns.cursors import Cursor
+from drip.storage.operating import holds
+from drip.storage.people import audience_sql, condition_sql, counters, records, segments
 
 log = logging.getLogger("drip.entry")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,8 +57,8 @@ class Enroller:
         self, connection: Connection, campaign_set: CampaignSet, now: datetime
     ) -> None:
         """Starts every run whose time has come since the last look."""
-        cursors = audience.cursors_of(connection)
-        newest = audience.newest(connection, now)
+        cursors = cursor_store.cursors_of(connection)
+        newest = cursor_store.newest(connection, now)
         seen: dict[str, Cursor] = {}
         for campaign in campaign_set.entering():
             rules = (
@@ -71,7 +73,7 @@ class Enroller:
                 before = None
             if self._enter(connection, campaign_set, campaign, before, looked):
                 seen[campaign.key] = looked
-        audience.move_cursors(connection, seen)
+        cursor_store.move_cursors(connection, seen)
 
     def _enter(
         self,
@@ -97,7 +99,7 @@ class Enroller:
                     and _brake(connection, campaign_set, campaign, rows, looked.at)
                 ):
                     return False
-                audience.start_runs(connection, rows)
+                start_store.start_runs(connection, rows)
         return True
 
     def _starts(
@@ -167,7 +169,7 @@ class Enroller:
             if _all_alike(campaign):
                 start = Start(0, 0, occurrence, since)
                 row = _row(campaign, start, max(since, newest.at))
-                audience.start_everybody(
+                start_store.start_everybody(
                     connection, row, None if campaign.timezone else members, narrow
                 )
                 continue
@@ -260,7 +262,7 @@ def _each(
 ) -> list[tuple[int, int]]:
     if campaign.for_each is None:
         return [(contact_id, 0) for contact_id in contact_ids]
-    owned = people.records_of(connection, contact_ids, campaign.for_each)
+    owned = records.records_of(connection, contact_ids, campaign.for_each)
     return [(record.contact_id, record.id) for record in owned]
 
 
@@ -313,7 +315,7 @@ def _counted(
     """Whose counter came up to one of the numbers since the last look; to several: the newest one counts."""
     since = EPOCH if before else now - campaign.lookback()
     starts: dict[int, Start] = {}
-    for entry in loyalty.entries_after(
+    for entry in counters.entries_after(
         connection, trigger.counter, before.event_id if before else 0, since
     ):
         for number in trigger.reaches:
@@ -348,7 +350,7 @@ def _newest_of(connection: Connection, campaign: Campaign, newest: Cursor) -> in
         case SegmentTrigger():
             return segments.newest_number(connection)
         case CounterTrigger():
-            return loyalty.newest_entry(connection)
+            return counters.newest_entry(connection)
         case _:
             return newest.event_id
 
@@ -358,7 +360,7 @@ def _narrowed(campaign: Campaign) -> Condition | None:
     if (
         campaign.for_each
         or campaign.audience is None
-        or audience_sql.hangs_on_today(campaign.audience)
+        or condition_sql.hangs_on_today(campaign.audience)
     ):
         return None
     return campaign.audience
@@ -393,7 +395,7 @@ def _rows(
     batch.with_events([start.event_id for start in starts])
     last: dict[tuple[int, int], datetime] = {}
     if campaign.re_entry != "always":
-        last = audience.last_starts(connection, campaign.key, ids)
+        last = start_store.last_starts(connection, campaign.key, ids)
     rows = []
     for start in starts:
         whose = (start.contact_id, start.record_id)
@@ -460,7 +462,7 @@ def _brake(
     """Holds a campaign into which more people come within a day than it allows."""
     assert campaign.max_audience is not None
     # Whoever was in already does not come in now.
-    taken = audience.occurrences(
+    taken = start_store.occurrences(
         connection, campaign.key, {row["contact_id"] for row in rows}
     )
     rows = [
@@ -469,7 +471,7 @@ def _brake(
         if (row["contact_id"], row["record_id"], row["occurrence"]) not in taken
     ]
     today = (
-        audience.count_starts(connection, campaign.key, now - timedelta(days=1))
+        start_store.count_starts(connection, campaign.key, now - timedelta(days=1))
         if rows
         else 0
     )
@@ -479,7 +481,7 @@ def _brake(
         f"more than {campaign.max_audience:,} people would enter in a day (max_audience, {campaign.max_audience_place}); "
         f"{today + len(rows):,} so far. Look at the audience; then raise the number, or let it go on another day"
     )
-    control.hold(connection, campaign.key, now, reason)
+    holds.hold(connection, campaign.key, now, reason)
     campaign_set.refresh(connection)
     alarm(
         connection,

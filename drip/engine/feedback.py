@@ -20,10 +20,10 @@ from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage.base.database import Database, link_keys, workspace_id
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.people import consents, people
+from drip.storage.operating import holds, webhook_outbox
+from drip.storage.people import consents, contacts, suppressions
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, outbox
 from drip.storage.sending.deliveries import Delivery
 from drip.storage.sending.outbox import OutboxMessage
@@ -93,7 +93,7 @@ class Feedback:
                 connection, message.contact_id, message.topic, message.channel
             )
             return
-        contact = people.contacts_by_id(connection, [message.contact_id]).get(
+        contact = contacts.contacts_by_id(connection, [message.contact_id]).get(
             message.contact_id
         )
         address = address_of(contact, message.channel) if contact else None
@@ -210,7 +210,7 @@ class Feedback:
                 )
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
-        people.suppress(connection, address, without_addresses(reason), self._now)
+        suppressions.suppress(connection, address, without_addresses(reason), self._now)
         self.report.suppressed += 1
 
     def _look_at_complaints(self, connection: Connection, campaign: str) -> None:
@@ -220,7 +220,7 @@ class Feedback:
             return
         said = f"{found.count} of {found.sent:,} people complained of {campaign} in 30 days ({found.rate:.2%})"
         if found.rate >= PAUSE_RATE:
-            control.hold(connection, campaign, self._now, said)
+            holds.hold(connection, campaign, self._now, said)
             said += "; it is held"
         alarm(connection, log, "complaints", campaign, f"{said}.", self._now)
         self.report.alarms.append(said)
@@ -241,7 +241,7 @@ class Feedback:
     def _opted_out(
         self, connection: Connection, contact_id: int, topic: str | None, channel: str
     ) -> None:
-        contact: Contact | None = people.contacts_by_id(connection, [contact_id]).get(
+        contact: Contact | None = contacts.contacts_by_id(connection, [contact_id]).get(
             contact_id
         )
         if contact is None or topic is None:

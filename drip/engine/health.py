@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
+from drip.storage.operating import holds as hold_store
 from drip.storage.operating.alarms import Alarm
-from drip.storage.operating.control import DaemonRecord, Hold
+from drip.storage.operating.daemons import DaemonRecord
+from drip.storage.operating.holds import Hold
 from drip.storage.people import sign_ups
 from drip.storage.people.erasing import Outstanding, outstanding
 from drip.storage.sending import deliveries, outbox, rate_limits, relays
@@ -48,7 +50,7 @@ class Health:
     @property
     def stopped(self) -> Hold | None:
         """Since when everything is stopped, if it is."""
-        return self.holds.get(control.EVERYTHING)
+        return self.holds.get(hold_store.EVERYTHING)
 
     @property
     def silent(self) -> bool:
@@ -69,9 +71,9 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         return Health(
             now,
-            control.last_daemon(connection),
+            daemons.last_daemon(connection),
             not database.lock().is_free(),
-            control.held_scopes(connection),
+            hold_store.held_scopes(connection),
             alarms.lately(connection, now - ALARM_SPAN),
             outbox.count_by_state(connection),
             runs.runs_per_campaign(connection),

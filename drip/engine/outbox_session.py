@@ -34,15 +34,15 @@ from drip.core.rates import backoff
 from drip.core.steps import SendStep
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.dispatch_result import CLOSED_MS, COSTLY_MS, DispatchResult
+from drip.engine.dispatch_result import CLOSED, COSTLY, DispatchResult
 from drip.engine.facts import ContactFacts
 from drip.engine.judging import candidate_of
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating import alarms, control, webhook_outbox
-from drip.storage.people import consents, people
-from drip.storage.people.people import Contact, address_of
+from drip.storage.operating import alarms, daemons, holds, webhook_outbox
+from drip.storage.people import consents, contacts, suppressions
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import links, outbox, rate_limits, relays
 from drip.storage.sending.links import Lead
 from drip.storage.sending.outbox import OutboxMessage
@@ -59,7 +59,7 @@ GIVE_UP_AFTER = timedelta(days=5)
 # Between the last check and its turn too much time had passed.
 STALE = Unsent("its time had passed when its turn came", "machine")
 # So long after the last check a message is not begun any more: its lease would hardly outlast it.
-TURN = control.LEASE / 4
+TURN = daemons.LEASE / 4
 REFUSES = (
     "check `user` and the password, and ask whoever runs the server whether this machine may send through it. Nobody was given "
     "up; one recipient at a time is tried, and what is still refused after three days waits for `drip release`"
@@ -281,7 +281,7 @@ class OutboxSession:
         self, connection: Connection, lot: list[Ready], counted: DispatchResult
     ) -> dict[int, LastCheck]:
         now = self.clock()
-        if not control.renew(connection, self.fence, now):
+        if not daemons.renew(connection, self.fence, now):
             raise LeaseLost
         self.campaign_set.refresh(connection)
         if not lot:
@@ -389,7 +389,7 @@ class OutboxSession:
                     counted.stuck(
                         f"The other side takes nothing ({without_addresses(answer)}).",
                         WHY_US,
-                        COSTLY_MS,
+                        COSTLY,
                     )
                 return False
             case Refused(answer, "transport", False) | Unsent(answer, "transport"):
@@ -410,7 +410,7 @@ class OutboxSession:
                 counted.stuck(
                     f"The other side takes nothing ({without_addresses(answer)}).",
                     WHY_US,
-                    COSTLY_MS,
+                    COSTLY,
                 )
                 return False
             case Unsent(answer, "rate"):
@@ -430,7 +430,7 @@ class OutboxSession:
                 counted.stuck(
                     f"The other side wants fewer messages at once ({said}).",
                     SLOWER,
-                    CLOSED_MS,
+                    CLOSED,
                 )
                 return False
             case Refused(answer, scope, early) if (
@@ -478,7 +478,7 @@ class OutboxSession:
                 )
                 address = address_of(each.contact, outgoing.channel)
                 if scope == "address" and address:
-                    people.suppress(
+                    suppressions.suppress(
                         connection,
                         address,
                         f"{DEAD} ({without_addresses(answer)})",
@@ -526,8 +526,8 @@ class OutboxSession:
                         connection,
                         outgoing.channel,
                         domain,
-                        millis(now),
-                        *CLOSED_MS,
+                        now,
+                        *CLOSED,
                         reason=said,
                     )
                     self._closed.add(domain)
@@ -612,12 +612,12 @@ class OutboxSession:
         ):
             return False
         self.accepts = self._known = False
-        known = people.contacts_by_id(
+        known = contacts.contacts_by_id(
             connection, relays.doubt(connection, self.channel)
         )
         for contact in known.values():
             if address := address_of(contact, self.channel):
-                people.take_back(connection, address, DEAD)
+                suppressions.take_back(connection, address, DEAD)
         return True
 
     def _doubt(
@@ -635,7 +635,7 @@ class OutboxSession:
             counted.stuck(
                 f"The mail server {self.relay} {said} ({without_addresses(answer)}).",
                 REFUSES,
-                COSTLY_MS,
+                COSTLY,
             )
 
     def _may_resend(self, connection: Connection, each: Ready) -> bool:
@@ -652,8 +652,8 @@ class OutboxSession:
     ) -> None:
         """Every other message of the campaign would be refused too."""
         reason = f"its sender is refused ({without_addresses(answer)})"
-        if each.campaign.key not in control.held_scopes(connection):
-            control.hold(connection, each.campaign.key, now, reason)
+        if each.campaign.key not in holds.held_scopes(connection):
+            holds.hold(connection, each.campaign.key, now, reason)
             alarm(
                 connection,
                 log,

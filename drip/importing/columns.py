@@ -10,7 +10,7 @@ from drip.core.characters import plain_key, without_hidden
 from drip.core.fields import own_key
 from drip.errors import DripError, listed, nearest
 from drip.importing.rows import Row
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 
 # In characters. An index of PostgreSQL takes 2,704 bytes.
 LONGEST_KEY = 200

@@ -24,9 +24,9 @@ from drip.importing.batches import ImportReport
 from drip.importing.columns import fresh_key, ignored, match_columns
 from drip.importing.rows import Row
 from drip.importing.values import parse_plain
-from drip.storage.people import consents, people, sign_ups
+from drip.storage.people import consents, contacts, sign_ups
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import PLAIN, Contact
+from drip.storage.people.contacts import PLAIN, Contact
 
 
 class RowConsent(NamedTuple):
@@ -65,7 +65,7 @@ class ContactRows:
     def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
         """Stores those that are good."""
         keys = [self._columns.cell(row, "key") for row in batch]
-        known = people.contacts_by_key(connection, keys)
+        known = contacts.contacts_by_key(connection, keys)
         touched: list[Contact] = []
         said: list[tuple[Contact, list[RowConsent]]] = []
         for row in batch:
@@ -82,7 +82,7 @@ class ContactRows:
                 touched.append(contact)
             self.report.count(known=bool(contact.id), differs=differs)
         settings = self._settings
-        people.save_contacts(connection, touched, date_fields(settings, "contact"))
+        contacts.save_contacts(connection, touched, date_fields(settings, "contact"))
         refresh(connection, settings, [(contact.id, 0) for contact in touched])
         self._store_words(connection, said, now)
 

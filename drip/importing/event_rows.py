@@ -20,14 +20,17 @@ from drip.importing.columns import field_name, match_columns, owner_of
 from drip.importing.instants import parse_instant
 from drip.importing.rows import Row
 from drip.language.phrases import EVENT_NAME
-from drip.storage.people import loyalty, people, sign_ups
-from drip.storage.people.people import Contact, Record
+from drip.storage.people import contacts, coupons, sign_ups
+from drip.storage.people import events as event_store
+from drip.storage.people import records as record_store
+from drip.storage.people.contacts import Contact
+from drip.storage.people.records import Record
 
 EVENT_COLUMNS = ("event", "id", "contact", "at")
 NEEDED = ("event", "contact", "at")
 # In hexadecimal digits, of the hash that stands for an event's id.
 LONG_ENOUGH = 24
-# An event as `people.add_events` takes it.
+# An event as `event_store.add_events` takes it.
 EventRow = dict[str, Any]
 
 
@@ -49,9 +52,9 @@ class EventRows:
 
     def take(self, connection: Connection, batch: Sequence[Row]) -> None:
         """Stores those that are good."""
-        owners = people.contacts_by_key(connection, self._cells(batch, "contact"))
+        owners = contacts.contacts_by_key(connection, self._cells(batch, "contact"))
         records = {
-            kind: people.record_ids(connection, kind, self._cells(batch, kind))
+            kind: record_store.record_ids(connection, kind, self._cells(batch, kind))
             for kind in self._settings.kinds
             if kind in self._columns.by_field
         }
@@ -144,12 +147,12 @@ def _check_code(
     code, key = event["fields"].get("code"), event["key"]
     if event["name"] != REDEEMED or not code:
         return
-    found = loyalty.code(connection, code)
+    found = coupons.code(connection, code)
     if found is None:
         raise ValueError(f"there is no code `{code}`")
     known, _ = found
     event["fields"]["code"] = known.code
-    repeated = people.has_event(connection, REDEEMED, key)
+    repeated = event_store.has_event(connection, REDEEMED, key)
     before = known.redeemed_at and not repeated
     if before or redeemed.setdefault(known.code, key) != key:
         raise ValueError(f"`{code}` was redeemed before, and a code is good once")
@@ -159,10 +162,10 @@ def take_events(
     connection: Connection, settings: Settings, events: Sequence[Mapping[str, Any]]
 ) -> int:
     """Stores events, and what follows from them for derived dates and meters; how many were new."""
-    fresh = people.add_events(connection, events)
+    fresh = event_store.add_events(connection, events)
     for event in events:
         if event["name"] == REDEEMED and event["fields"].get("code"):
-            loyalty.redeem(connection, event["fields"]["code"], event["at"])
+            coupons.redeem(connection, event["fields"]["code"], event["at"])
     if fresh:
         _take_readings(connection, settings, events)
         touched = {
@@ -179,7 +182,7 @@ def _take_readings(
 ) -> None:
     """Numbers that events say about records may be readings of their meters."""
     numbers = {event["record_id"] for event in events if event["record_id"]}
-    records = people.records_by_id(connection, numbers)
+    records = record_store.records_by_id(connection, numbers)
     shown = []
     for event in events:
         if record := records.get(event["record_id"]):

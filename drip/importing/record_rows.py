@@ -13,8 +13,10 @@ from drip.engine.deriving import date_fields, refresh, take_readings
 from drip.importing.batches import ImportReport
 from drip.importing.columns import fresh_key, ignored, match_columns, owner_of
 from drip.importing.rows import Row
-from drip.storage.people import people, sign_ups
-from drip.storage.people.people import Contact, Record
+from drip.storage.people import contacts, sign_ups
+from drip.storage.people import records as record_store
+from drip.storage.people.contacts import Contact
+from drip.storage.people.records import Record
 
 
 class RecordRows:
@@ -38,8 +40,8 @@ class RecordRows:
     def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
         """Stores those that are good."""
         settings, kind = self._settings, self._kind
-        known = people.record_ids(connection, kind, self._cells(batch, "key"))
-        owners = people.contacts_by_key(connection, self._cells(batch, "contact"))
+        known = record_store.record_ids(connection, kind, self._cells(batch, "key"))
+        owners = contacts.contacts_by_key(connection, self._cells(batch, "contact"))
         touched: list[Record] = []
         # What this file says, and not what was known before: that is no new reading of a meter.
         shown: dict[str, dict[str, Stored]] = {}
@@ -55,7 +57,7 @@ class RecordRows:
             if differs:
                 touched.append(record)
             self.report.count(known=bool(record.id), differs=differs)
-        people.save_records(connection, touched, date_fields(settings, kind))
+        record_store.save_records(connection, touched, date_fields(settings, kind))
         sign_ups.make_ordinary(connection, [owner.id for owner in owners.values()])
         readings = [(kind, record.id, shown[record.key], now) for record in touched]
         take_readings(connection, settings, readings)

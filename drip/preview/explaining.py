@@ -28,9 +28,13 @@ from drip.preview.simulator import rehearsal
 from drip.storage.base.copying import CopiedPart
 from drip.storage.base.database import Database
 from drip.storage.campaigns import audience
-from drip.storage.people import people, sign_ups
-from drip.storage.people.people import Contact, Event, GivenUp, Record
+from drip.storage.people import contacts, events, sign_ups, suppressions
+from drip.storage.people import records as record_store
+from drip.storage.people.contacts import Contact
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 from drip.storage.people.sign_ups import SignUp
+from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
@@ -73,7 +77,7 @@ def explained(
 ) -> Explained:
     """Of all campaigns, or of one. Raises DripError for a contact or a campaign that there is not."""
     with database.read() as connection:
-        person = people.contact_of_key(connection, key)
+        person = contacts.contact_of_key(connection, key)
     with rehearsal(database, now, CopiedPart(person.id)) as copy:
         campaign_set = workspace.campaign_set(copy, now)
     if campaign and campaign not in campaign_set.campaigns:
@@ -104,7 +108,7 @@ def explained(
             each.key: why_nothing(connection, campaign_set, each, person, now)
             for each in silent
         }
-        given_up = tuple(people.given_up(connection, person))
+        given_up = tuple(suppressions.given_up(connection, person))
         sign_up = sign_ups.of_contacts(connection, [person.id]).get(person.id)
     return Explained(person, past, coming, nothing, given_up, sign_up)
 
@@ -130,7 +134,9 @@ def why_nothing(
         )
     records: list[Record | None] = [None]
     if campaign.for_each:
-        records = list(people.records_of(connection, [contact.id], campaign.for_each))
+        records = list(
+            record_store.records_of(connection, [contact.id], campaign.for_each)
+        )
         if not records:
             return Reason(
                 "not-in-audience",
@@ -179,7 +185,7 @@ def _no_occasion(
                 "the date is not near" if known else f"{date_field.field} is unknown"
             )
         case EventTrigger(event=name, where=where):
-            happened = people.events_of(connection, [contact.id], [name]).get(
+            happened = events.events_of(connection, [contact.id], [name]).get(
                 contact.id
             )
             if not happened:

@@ -21,7 +21,7 @@ from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried
 from drip.storage.base.copying import WHOLE, CopiedPart
 from drip.storage.base.database import Database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.reading import ledger, pressure, summary
 from drip.storage.reading.ledger import LedgerRow
 from drip.storage.reading.pressure import Pressure
@@ -117,7 +117,7 @@ def forecast(
         with copy.read() as connection:
             # A sign-up that nobody has confirmed by then is erased, and its lines have another key.
             known = (
-                people.contacts_by_id(connection, [contact_id]) if contact_id else {}
+                contacts.contacts_by_id(connection, [contact_id]) if contact_id else {}
             )
             keys = [each.key for each in known.values()]
             yield Forecast(
@@ -143,7 +143,7 @@ def summed(
             shares = min(
                 MOST_SHARES,
                 len(os.sched_getaffinity(0)),
-                people.count(connection) // WORTH_SHARING,
+                contacts.count(connection) // WORTH_SHARING,
             )
     if events is None or shares < 2:
         with forecast(
@@ -230,4 +230,4 @@ def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
 def contact_number(database: Database, key: str) -> int:
     """The number of a contact. Raises DripError for an unknown key."""
     with database.read() as connection:
-        return people.contact_of_key(connection, key).id
+        return contacts.contact_of_key(connection, key).id

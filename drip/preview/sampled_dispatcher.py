@@ -21,7 +21,7 @@ from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import BATCH, Dispatcher, reap
 from drip.engine.judging import step_of
 from drip.engine.outbox_session import Ready
-from drip.storage.base.sql import parsed
+from drip.storage.base.converters import parsed
 from drip.storage.campaigns import runs
 from drip.storage.sending import outbox, sampled
 from drip.storage.sending.outbox import OutboxMessage
@@ -146,21 +146,24 @@ def _content(
 
 def _kind(each: Granted, attributes: dict[str, Any], content: str | None) -> Kind:
     """Messages of one kind have the same text but for the values in it."""
-    channel, locale, *known, record, event, fields, heard, codes = each.told
     return (
         each.campaign,
         each.version,
         each.step,
         content,
-        channel,
-        locale,
-        *known,
+        each.channel,
+        each.locale,
+        each.no_email,
+        each.no_phone,
+        each.no_country,
+        each.days,
+        each.record_kind,
         _names(attributes),
-        _names(record),
-        event,
-        _names(fields),
-        _names(heard),
-        codes > 0,
+        _names(each.record_attributes),
+        each.event,
+        _names(each.event_fields),
+        _names(each.heard),
+        each.coupons > 0,
     )
 
 

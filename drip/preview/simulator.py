@@ -26,8 +26,8 @@ from drip.storage.base.copying import WHOLE, CopiedPart, copy_into
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import daemons
+from drip.storage.people import change_marks
 
 AFTER = timedelta(milliseconds=1)
 PREVIEWED = Sent("previewed")
@@ -128,7 +128,7 @@ def simulate(
         clock[0] = now
         progress(now)
         with database.write() as connection:
-            dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
+            dispatcher.fence = daemons.keep_alive(connection, dispatcher.fence, 0, now)
         total.add(tick(campaign_set, enroller, dispatcher))
         now = min(
             (each for each in (next_due(database, now), wakes.after(now)) if each),
@@ -165,7 +165,7 @@ class Wakes:
     def _look(self, now: datetime) -> None:
         """Adds the instants of everybody, and later on of those about whom something is new since the last look."""
         with self._database.read() as connection:
-            change = people.last_change(connection)
+            change = change_marks.last_change(connection)
             if change == self._change:
                 return
             new = set[datetime]().union(

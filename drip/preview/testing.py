@@ -34,10 +34,11 @@ from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.people import consents, history, loyalty, people
+from drip.storage.people import consents, contacts, counters, coupons, records, tags
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import Movement
-from drip.storage.people.people import PLAIN, Contact, Record
+from drip.storage.people.contacts import PLAIN, Contact
+from drip.storage.people.counters import Movement
+from drip.storage.people.records import Record
 from drip.storage.reading import ledger
 from drip.storage.reading.ledger import LedgerRow
 
@@ -250,13 +251,13 @@ class _Play:
             contact = self._contact(connection, start)
             record = self._record(connection, contact, start)
             for counter, balance in self.test.counters.items():
-                loyalty.move(
+                counters.move(
                     connection, counter, [Movement(contact.id, balance, LONG_AGO)]
                 )
-            history.add_tags(connection, [(contact.id, tag) for tag in self.test.tags])
+            tags.add_tags(connection, [(contact.id, tag) for tag in self.test.tags])
             for coupon in self.settings.coupons.values():
                 if coupon.codes == "list":
-                    loyalty.add_codes(
+                    coupons.add_codes(
                         connection, coupon.key, [f"{coupon.key}-{n}" for n in range(20)]
                     )
             refresh(
@@ -294,7 +295,7 @@ class _Play:
         contact.zone = contact.timezone or (
             guess_zone(Contact(SAMPLE, country=contact.country))
         )
-        people.save_contacts(
+        contacts.save_contacts(
             connection, [contact], date_fields(self.settings, "contact")
         )
         said = [
@@ -322,7 +323,7 @@ class _Play:
         record = Record(
             kind, self.test.record.get("key", SAMPLE), contact.id, attributes
         )
-        people.save_records(connection, [record], date_fields(self.settings, kind))
+        records.save_records(connection, [record], date_fields(self.settings, kind))
         take_readings(
             connection, self.settings, [(kind, record.id, record.attributes, start)]
         )

@@ -1,15 +1,18 @@
-"""Who ordered what, when and why: a row for each order, written in the transaction of what it changed."""
+"""Who ordered what, when and why.
+
+A row for each order, written in the transaction of what it changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
 
-from drip.storage.base.schema import contacts
-from drip.storage.base.schema_operating import audit
+from drip.storage.base.schema import audit, contacts
+from drip.storage.base.sql import typed_rows
 
 HOLDING = ("hold", "stop")
 _ROWS = select(
@@ -22,10 +25,13 @@ _ROWS = select(
 ).join_from(audit, contacts, isouter=True)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """An order. `about` names what it is about (a campaign, a key, messages); `contact` is the key of the person it is about,
-    which is read from the person: once that one is erased, it is `erased-7`."""
+class AuditRow(NamedTuple):
+    """An order.
+
+    `about` names what it is about (a campaign, a key, messages); `contact` is the key
+    of the person it is about, which is read from the person: once that one is erased,
+    it is `erased-7`.
+    """
 
     at: datetime
     by: str
@@ -63,7 +69,7 @@ def orders(
     about: str | None = None,
     contact: str | None = None,
 ) -> Sequence[AuditRow]:
-    """The orders given from `since` up to and including `until`, oldest first."""
+    """The orders from `since` up to and including `until`, oldest first."""
     chosen = _ROWS.order_by(audit.c.id)
     if since is not None:
         chosen = chosen.where(audit.c.at >= since)
@@ -73,22 +79,21 @@ def orders(
         chosen = chosen.where(audit.c.about == about)
     if contact is not None:
         chosen = chosen.where(contacts.c.key == contact)
-    return [AuditRow(*row) for row in connection.execute(chosen)]
+    return typed_rows(connection, chosen, into=AuditRow)
 
 
 def newest(connection: Connection, count: int) -> Sequence[AuditRow]:
     """The last orders, the newest first."""
     last = _ROWS.order_by(audit.c.id.desc()).limit(count)
-    return [AuditRow(*row) for row in connection.execute(last)]
+    return typed_rows(connection, last, into=AuditRow)
 
 
 def holders(connection: Connection) -> dict[str, AuditRow]:
-    """The newest order to hold each campaign, and everything (`*`), by what it holds; whether it is held still is another
-    question (`control.held_scopes`)."""
-    last = (
-        select(func.max(audit.c.id))
-        .where(audit.c.command.in_(HOLDING))
-        .group_by(audit.c.about)
-    )
-    found = connection.execute(_ROWS.where(audit.c.id.in_(last)))
-    return {row.about: AuditRow(*row) for row in found}
+    """The newest order to hold each campaign, and everything (`*`), by what it holds.
+
+    Whether it is held still is another question (`holds.held_scopes`).
+    """
+    held = audit.c.command.in_(HOLDING)
+    last = select(func.max(audit.c.id)).where(held).group_by(audit.c.about)
+    found = typed_rows(connection, _ROWS.where(audit.c.id.in_(last)), into=AuditRow)
+    return {row.about or "": row for row in found}

@@ -28,8 +28,14 @@ from sqlalchemy import (
 from drip.core.calendar import from_millis
 from drip.core.settings import CHANNELS
 from drip.storage.base.columns import Instant, from_ms, to_ms
-from drip.storage.base.schema import in_state, judgements, messages, reasons, runs
-from drip.storage.base.schema_operating import daemons
+from drip.storage.base.schema import (
+    daemons,
+    in_state,
+    judgements,
+    messages,
+    reasons,
+    runs,
+)
 from drip.storage.base.sql import Prepared, later, listed_in, numbers, texts_in
 
 

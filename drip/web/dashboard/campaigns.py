@@ -21,7 +21,7 @@ from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
 from drip.engine.reporting import COLUMNS, CampaignReport, rows
 from drip.engine.reporting import report as report_of
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
+from drip.storage.operating import holds as hold_store
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
 from drip.storage.sending import outbox
@@ -50,7 +50,7 @@ async def campaigns(request: Request) -> Response:
         lambda connection: (
             outbox.count_by_state(connection),
             runs.runs_per_campaign(connection),
-            control.held_scopes(connection),
+            hold_store.held_scopes(connection),
         )
     )
     names = sorted({*campaign_set.campaigns, *inside, *(name for name, _ in counts)})

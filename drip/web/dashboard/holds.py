@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.storage.operating import audit, control
+from drip.storage.operating import audit
+from drip.storage.operating import holds as hold_store
 from drip.storage.operating.audit import AuditRow
-from drip.storage.operating.control import Hold
+from drip.storage.operating.holds import Hold
 
 
 def hold_values(hold: Hold, order: AuditRow | None) -> dict[str, Any]:
@@ -24,5 +25,5 @@ def hold_values(hold: Hold, order: AuditRow | None) -> dict[str, Any]:
 
 def hold_of(connection: Connection, scope: str) -> dict[str, Any] | None:
     """What holds a campaign, or everything (`*`), back; None if nothing does."""
-    hold = control.held_scopes(connection).get(scope)
+    hold = hold_store.held_scopes(connection).get(scope)
     return hold_values(hold, audit.holders(connection).get(scope)) if hold else None

@@ -18,8 +18,9 @@ from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT, Health
 from drip.engine.health import health as health_of
 from drip.errors import DripError
 from drip.storage.campaigns import tasks as store
-from drip.storage.operating import audit, control
-from drip.storage.people import people
+from drip.storage.operating import audit
+from drip.storage.operating import holds as hold_store
+from drip.storage.people import contacts
 from drip.storage.sending import outbox
 from drip.web.dashboard.holds import hold_values
 from drip.web.dashboard.ordering import order_of
@@ -51,7 +52,7 @@ async def health(request: Request) -> Response:
         "holds": [
             {"scope": scope, **hold_values(hold, holders.get(scope))}
             for scope, hold in found.holds.items()
-            if scope != control.EVERYTHING
+            if scope != hold_store.EVERYTHING
         ],
         "orders": orders,
     }
@@ -163,7 +164,9 @@ def _release(
 def _held(connection: Connection) -> dict[str, Any]:
     found = outbox.held(connection)
     shown = found[:MOST]
-    whose = people.contacts_by_id(connection, {message.contact_id for message in shown})
+    whose = contacts.contacts_by_id(
+        connection, {message.contact_id for message in shown}
+    )
     rows = [
         {
             "message": message.id,
