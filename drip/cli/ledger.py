@@ -57,7 +57,7 @@ def log(
     """
     with app.opened(None) as (workspace, database, _):
         start = app.instant(workspace, since) if since else None
-        asked = _Asked(workspace.timezone, contact, campaign, as_json)
+        asked = _LogRequest(workspace.timezone, contact, campaign, as_json)
         print_since = asked.print_orders if ordered else asked.print_ledger
         if follow:
             _follow(database, start, print_since)
@@ -83,7 +83,7 @@ def _follow(database: Database, start: datetime | None, print_since: Printing) -
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _LogRequest:
     """Whose lines `drip log` is asked for, and how they are printed."""
 
     timezone: str

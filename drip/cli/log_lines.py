@@ -13,7 +13,7 @@ from drip.core.characters import json_text
 LOGGERS = ("drip", "uvicorn", "apscheduler", "asyncio")
 
 
-class _Lines(logging.Handler):
+class _LogLines(logging.Handler):
     """A log line is a sentence and a stable action, on standard error."""
 
     def __init__(self, as_json: bool) -> None:
@@ -44,7 +44,7 @@ class _Lines(logging.Handler):
 
 def log_to_stderr(as_json: bool) -> None:
     """The log goes to stderr, as lines for people or as JSON; so does what the libraries beside us have to say."""
-    handler = _Lines(as_json)
+    handler = _LogLines(as_json)
     for name in LOGGERS:
         log = logging.getLogger(name)
         log.handlers = [handler]

@@ -71,7 +71,9 @@ def import_(
         app.opened(now) as (workspace, database, at),
         counted_rows(f"Reading {file.name}") as progress,
     ):
-        given = _Given(what, file.name, open_table(file), _mapping(mapping), dry_run)
+        given = _ImportFile(
+            what, file.name, open_table(file), _mapping(mapping), dry_run
+        )
         order = order_of(app, at, why)
         report = _imported(workspace, database, given, order, progress)
     if as_json:
@@ -86,7 +88,7 @@ def import_(
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _ImportFile:
     """What is to be imported: `contacts`, `events` or a kind of record, from which file, by which columns."""
 
     what: str
@@ -99,7 +101,7 @@ class _Given:
 def _imported(
     workspace: Workspace,
     database: Database,
-    given: _Given,
+    given: _ImportFile,
     order: Order,
     progress: Callable[[int], None],
 ) -> ImportReport:
@@ -136,7 +138,7 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def _row(report: ImportReport, given: _Given) -> dict[str, object]:
+def _row(report: ImportReport, given: _ImportFile) -> dict[str, object]:
     return {
         "what": given.what,
         "dry_run": given.dry_run,
@@ -151,7 +153,7 @@ def _row(report: ImportReport, given: _Given) -> dict[str, object]:
     }
 
 
-def _print(report: ImportReport, given: _Given) -> None:
+def _print(report: ImportReport, given: _ImportFile) -> None:
     for remark in report.notes[:SHOWN]:
         say(f"note: {remark}", err=True)
     for row, reason in report.rejected[:SHOWN]:

@@ -84,7 +84,7 @@ def report(
     """
     with app.opened(now) as (workspace, database, at):
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
-        asked = _Asked(_chosen(workspace, campaigns), start, at, value)
+        asked = _ReportRequest(_chosen(workspace, campaigns), start, at, value)
         found = _reports(workspace, database, asked)
     shown = [one for one in found if one.began or campaigns]
     if file is not None:
@@ -98,7 +98,7 @@ def report(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ReportRequest:
     """Which campaigns, for those who came in when, and which field of the goal's event is summed up."""
 
     campaigns: Sequence[str]
@@ -118,7 +118,7 @@ def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
 
 
 def _reports(
-    workspace: Workspace, database: Database, asked: _Asked
+    workspace: Workspace, database: Database, asked: _ReportRequest
 ) -> list[CampaignReport]:
     settings, known = workspace.settings, workspace.loaded.campaigns
     with database.read() as connection:
@@ -210,7 +210,7 @@ def _lift(lift: Lift) -> str:
 # --- as JSON, and as a sheet
 
 
-def _row(found: CampaignReport, asked: _Asked) -> dict[str, Any]:
+def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
     return {
         "campaign": found.campaign,
         "since": instant_text(asked.since),

@@ -59,7 +59,7 @@ def send(
     except EmailNotValidError as error:
         raise DripError(f"`{address}` is not an e-mail address: {error}") from None
     with app.opened(now) as (workspace, database, at):
-        asked = _Asked(campaign, step, contact)
+        asked = _CopyRequest(campaign, step, contact)
         message = _written(workspace, database, asked, at)
         receipt = _handed_over(workspace, _marked(message, address))
     if not isinstance(receipt, Sent):
@@ -69,7 +69,7 @@ def send(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _CopyRequest:
     """Which step of which campaign (the first one, if none is named), and whose facts fill it in."""
 
     campaign: str
@@ -78,7 +78,7 @@ class _Asked:
 
 
 def _written(
-    workspace: Workspace, database: Database, asked: _Asked, at: datetime
+    workspace: Workspace, database: Database, asked: _CopyRequest, at: datetime
 ) -> Message:
     """The message as the contact would get it. Raises DripError."""
     campaign = _campaign(workspace, asked.campaign)

@@ -133,7 +133,7 @@ def served(
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class _ServedApp:
     """What makes an application, where it listens, with how many connections, and what is said of it."""
 
     make: Callable[..., Starlette]
@@ -144,7 +144,7 @@ class _Server:
 
 def _servers(
     public_url: str | None, pages: tuple[str, int], dashboard: Endpoint, most: int
-) -> Iterator[_Server]:
+) -> Iterator[_ServedApp]:
     """Those that are wanted. Raises DripError if that is none."""
     from drip.web import make_app
     from drip.web.dashboard import make_dashboard
@@ -153,7 +153,7 @@ def _servers(
     few = most // DASHBOARD_SHARE if dashboard else 0
     if public_url:
         where = f"http://{host}:{port}; links lead to {public_url}"
-        yield _Server(make_app, pages, most - few, f"Pages are served at {where}.")
+        yield _ServedApp(make_app, pages, most - few, f"Pages are served at {where}.")
     elif dashboard is None:
         raise DripError(
             "Links do not lead to pages yet: `public_url` is missing in the settings.",
@@ -165,7 +165,9 @@ def _servers(
         say(f"Pages are not served: {here}.", err=True)
     if dashboard:
         where = f"http://{dashboard[0]}:{dashboard[1]}"
-        yield _Server(make_dashboard, dashboard, few, f"The dashboard is at {where}.")
+        yield _ServedApp(
+            make_dashboard, dashboard, few, f"The dashboard is at {where}."
+        )
 
 
 def _most_connections(reserved: int) -> int:

@@ -100,7 +100,7 @@ def _row(house: HouseStatus) -> dict[str, object]:
             {"kind": kind, "class": meaning, "messages": count}
             for kind, meaning, count in found.back
         ],
-        "left_alone": [_left_alone_row(each) for each in found.left_alone],
+        "left_alone": [_left_alone_row(shut) for shut in found.left_alone],
         "doubted": [_doubted_row(server) for server in found.doubted],
         "exposed": [str(path) for path in house.exposed],
         "uncleared": len(found.uncleared),

@@ -39,10 +39,10 @@ class RequestRefused(Exception):
         self.status, self.sentence, self.help = status, sentence, help
 
     def response(self) -> JSONResponse:
-        told = {"error": self.sentence} | ({"help": self.help} if self.help else {})
+        payload = {"error": self.sentence} | ({"help": self.help} if self.help else {})
         more = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
         more |= {"Retry-After": "60"} if self.status == 429 else {}
-        return JSONResponse(told, self.status, headers=more)
+        return JSONResponse(payload, self.status, headers=more)
 
 
 def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
@@ -63,7 +63,7 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _key(site: AppState, request: Request, scope: str) -> ApiKey:
-    """Whose token it is. Raises Refused."""
+    """Whose token it is. Raises RequestRefused."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     known = (
         await site.read(lambda connection: api_keys.find(connection, token.strip()))
@@ -107,7 +107,7 @@ def _data(body: bytes) -> Any:
 async def _answer(
     site: AppState, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
 ) -> StoredResponse:
-    """What is answered, now or when the same was asked before. Raises Refused."""
+    """What is answered, now or when the same was asked before. Raises RequestRefused."""
     name = request.headers.get("idempotency-key")
     if name is not None and not NAME.fullmatch(name):
         raise RequestRefused(
@@ -127,8 +127,8 @@ async def _answer(
                     "give each request its own",
                 )
             return before
-        status, told = work(connection, site, given)
-        answer = StoredResponse(asked, status, json.dumps(told, ensure_ascii=False))
+        status, payload = work(connection, site, given)
+        answer = StoredResponse(asked, status, json.dumps(payload, ensure_ascii=False))
         if name:
             now = site.clock()
             api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
@@ -147,10 +147,10 @@ def events(
     """Events: of a contact each, now unless they say when."""
     now = site.clock().isoformat()
     items = [
-        {"at": now, **each} if isinstance(each, dict) else each
-        for each in _items(given["data"], "events")
+        {"at": now, **item} if isinstance(item, dict) else item
+        for item in _items(given["data"], "events")
     ]
-    return _told(take_event_rows, connection, site, items, given["scopes"])
+    return _taken(take_event_rows, connection, site, items, given["scopes"])
 
 
 def contacts(
@@ -163,7 +163,7 @@ def contacts(
     ) -> ImportReport:
         return take_contacts(connection, settings, table, "API", site.clock(), scopes)
 
-    return _told(
+    return _taken(
         take, connection, site, _items(given["data"], "contacts"), given["scopes"]
     )
 
@@ -202,7 +202,7 @@ def _items(data: Any, name: str) -> list[Any]:
     return items
 
 
-def _told(
+def _taken(
     take: Callable[..., ImportReport],
     connection: Connection,
     site: AppState,
@@ -217,15 +217,15 @@ def _told(
             422, error.sentence.replace("The file has", "None of them has"), ""
         ) from None
     rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]
-    told: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "new": report.new,
         "changed": report.changed,
         "same": report.same,
         "rejected": rejected,
     }
     if report.notes:
-        told["notes"] = report.notes
-    return (422 if rejected and len(rejected) == len(items) else 200), told
+        payload["notes"] = report.notes
+    return (422 if rejected and len(rejected) == len(items) else 200), payload
 
 
 async def description(request: Request) -> Response:
