@@ -11,33 +11,35 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from drip import papers, private
+from drip import private
 from drip.core.message import Transport
 from drip.core.settings import Settings
-from drip.engine.campaign_set import CampaignSet, open_campaign_set
-from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest, position
 from drip.folders import names_in, paths_below
-from drip.inbound.providers import open_provider
-from drip.inbound.providers.protocol import Provider
 from drip.language.connections import RATES
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
-from drip.lint.logic import campaign_problems, settings_problems
-from drip.lint.texts import TextRules
-from drip.lint.variables import FieldStats
 from drip.paths import COPY
-from drip.rendering.sources import FOLDER as TEMPLATES
-from drip.rendering.templates import Templates
-from drip.storage.base.database import Database
-from drip.storage.base.opening import DatabaseServer, open_database, server
-from drip.storage.people import erasing
-from drip.storage.people.contacts import contacts_by_id
+from drip.storage.base.places import DatabaseServer, server
 
+# Each function imports what it alone needs: together that is half a second on the
+# machine this was written on, and `drip status` needs little of it. Whoever runs for
+# long has it all after the first round.
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from drip.engine.campaign_set import CampaignSet
+    from drip.engine.clearing import Keeper
+    from drip.inbound.providers.protocol import Provider
+    from drip.lint.variables import FieldStats
+    from drip.rendering.templates import Templates
+    from drip.storage.base.database import Database
+
+TEMPLATES = "templates"
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
 OWN, OUT = ".drip", ".drip/out"
 # Transports that write into folders.
@@ -54,7 +56,6 @@ class Workspace:
     root: Path
     environment: Mapping[str, str]
     loaded: Loaded = field(init=False)
-    templates: Templates = field(init=False)
 
     def __post_init__(self) -> None:
         if not (self.root / CAMPAIGNS).is_dir():
@@ -71,8 +72,15 @@ class Workspace:
     def reload(self) -> None:
         """Reads all files anew."""
         self.loaded = load_folder(self.root)
+        self.__dict__.pop("templates", None)
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Those of `templates/`, compiled as they are asked for."""
+        from drip.rendering.templates import Templates
+
         settings = self.loaded.settings
-        self.templates = Templates(
+        return Templates(
             self.root,
             settings.currency if settings else "USD",
             tracks=bool(settings and settings.track_clicks),
@@ -135,6 +143,8 @@ class Workspace:
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
         """The workspace's database, closed afterwards."""
+        from drip.storage.base.opening import open_database
+
         opened = open_database(self.database_place(), now)
         try:
             yield opened
@@ -146,6 +156,8 @@ class Workspace:
 
         A broken file leaves its last good version in force.
         """
+        from drip.engine.campaign_set import open_campaign_set
+
         self.settings  # noqa: B018 - raises if they are broken
         with database.write() as connection:
             campaign_set = open_campaign_set(connection, self.loaded, now)
@@ -259,23 +271,6 @@ class Workspace:
                 keepers += [partial(forget, folder) for folder in sorted(folders)]
         return keepers
 
-    def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
-        """Erases a person from the papers that were written here, and the database.
-
-        Returns papers that cannot be written anew. What is left in other files is
-        cleared afterwards (`clear`).
-        """
-        with database.read() as connection:
-            contact = contacts_by_id(connection, [contact_id])[contact_id]
-            person = papers.Named(
-                contact.key, erasing.addresses_of(connection, contact)
-            )
-        # Before the database forgets by what the person can be found.
-        left = papers.strike(self.root / OWN, person)
-        with database.write() as connection:
-            erasing.erase(connection, contact_id, now)
-        return left
-
     def clear(
         self, database: Database, now: datetime, *, thorough: bool = False
     ) -> str | None:
@@ -283,6 +278,8 @@ class Workspace:
 
         Returns why something is still left, None if nothing is.
         """
+        from drip.engine.clearing import clear
+
         if self.loaded.settings is None:
             return "the settings cannot be read, which say where messages lie"
         return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
@@ -336,6 +333,8 @@ class Workspace:
 
         Raises DripError for a key that is none.
         """
+        from drip.inbound.providers import open_provider
+
         found: dict[str, Provider] = {}
         place = self.settings.providers_place
         for name, options in self.settings.providers.items():
@@ -406,6 +405,9 @@ class Workspace:
 
         `people` and `events` are what the database knows, if there is one.
         """
+        from drip.lint.logic import settings_problems
+        from drip.lint.variables import FieldStats
+
         found = list(self.loaded.problems)
         for name in self.templates.strays():
             outside = "the file lies outside of templates/"
@@ -421,12 +423,16 @@ class Workspace:
 
     def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
         """What can never happen in campaigns."""
+        from drip.lint.logic import campaign_problems
+
         campaigns = self.loaded.campaigns
         for campaign in campaigns.values():
             yield from campaign_problems(campaign, self.settings, campaigns, events)
 
     def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
         """What is wrong with what they send."""
+        from drip.lint.texts import TextRules
+
         rules = TextRules(self.settings, self.templates, people)
         for problem in rules.problems(self.loaded.campaigns.values()):
             # What a broken campaign sends is not known, so nothing can be said to be
@@ -482,4 +488,6 @@ def _error(problem: Problem) -> DripError:
 
 def _transports_known() -> dict[str, EntryPoint]:
     """What is installed under the entry-point group, by the name that `use:` takes."""
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group="drip.transports")}

@@ -15,7 +15,8 @@ from drip.core.shortage import Shortage
 from drip.daemon import ClockOrRestoreSuspected, Daemon, Trust
 from drip.errors import DripError
 from drip.storage.base.database import Database
-from drip.storage.base.opening import create_database, open_database, server, upgrade
+from drip.storage.base.opening import create_database, open_database, upgrade
+from drip.storage.base.places import server
 from drip.storage.base.postgresql import WRITER
 from tests.servers import Postgres
 from tests.world import World, at

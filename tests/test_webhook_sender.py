@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from drip.commands import recipient_actions
 from drip.core.token import Link
 from drip.daemon.webhook_sender import WebhookSender
 from drip.engine.feedback import Feedback
-from drip.importing import recipient_actions
 from drip.inbound.reading import Finding
 from drip.storage.operating import webhook_outbox
 from tests.test_webhook import Taken, server

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.commands.own_data import why_not
 from drip.core.addresses import ascii_domain
 from drip.core.clock import Clock
 from drip.core.message import (
@@ -31,7 +32,6 @@ from drip.core.rates import backoff
 from drip.core.settings import Settings
 from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
-from drip.importing.own_data import why_not
 from drip.storage.base.database import Database, link_keys, workspace_id
 from drip.storage.operating import holds
 from drip.storage.people import contacts, data_mails

@@ -19,6 +19,7 @@ from drip.core.settings import Counter, Coupon, Segment, Survey, Topic
 from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection
+from drip.language.public_holidays import public_holidays
 from drip.language.reader import Document, Route, items_at
 from drip.language.settings_models import CounterModel, SettingsModel, SurveyModel
 
@@ -240,13 +241,9 @@ def read_holidays(document: Document, data: Any) -> frozenset[date]:
 
 
 def _of_country(document: Document, route: Route, code: str) -> set[date]:
-    """The holidays of a country, from 2020 to 2050; none where it is not known."""
-    # Slow to import, and few workspaces want it.
-    import holidays
-
     country, _, part = code.upper().partition("-")
     try:
-        days = holidays.country_holidays(country, part or None, years=HOLIDAY_YEARS)
+        return public_holidays(country, part or None, HOLIDAY_YEARS)
     except NotImplementedError:
         # The library's word for a country that it does not have.
         document.problem(
@@ -255,4 +252,3 @@ def _of_country(document: Document, route: Route, code: str) -> set[date]:
             "name a country like US, or dates",
         )
         return set()
-    return set(days)

@@ -28,7 +28,7 @@ from drip.core.steps import SendStep, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.compiled import Compiled, CompiledText

@@ -18,9 +18,11 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from drip.commands.orders import Order
+from drip.commands.redeeming import redeem
 from drip.errors import DripError
-from drip.importing.importer import ImportReport, take_contacts, take_event_rows
-from drip.importing.redeeming import Redeemed, redeem
+from drip.importing.batches import ImportReport
+from drip.importing.importer import take_contacts, take_event_rows
 from drip.importing.rows import table_of
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey, StoredResponse
@@ -176,7 +178,7 @@ async def _answer(
         before = _answered_before(connection, key, asked)
         if before:
             return before
-        given = {**asked.given, "scopes": key.scopes}
+        given = {**asked.given, "scopes": key.scopes, "by": key.name}
         status, body = work(connection, state, given)
         text = json.dumps(body, ensure_ascii=False)
         answer = StoredResponse(asked.digest, status, text)
@@ -251,9 +253,8 @@ def coupon(
 ) -> Answer:
     """Redeems a code, once."""
     try:
-        done: Redeemed = redeem(
-            connection, state.settings, given["code"], state.clock()
-        )
+        order = Order(given["by"], state.clock())
+        done = redeem(connection, state.settings, order, given["code"])
     except DripError as error:
         raise RequestRefused(409, error.sentence, error.help or "") from None
     return 200, {

@@ -18,6 +18,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from drip.commands.forgetting import BY_THEMSELVES, forget
+from drip.commands.orders import Order
 from drip.core.clock import Clock, Stopwatch
 from drip.core.message import TransportDown
 from drip.core.settings import Settings
@@ -35,7 +37,7 @@ from drip.web.guard import Limit
 from drip.web.visitors import customer, plain
 from drip.web.words import catalogue, language_for, own_names
 from drip.web.writing import Writer
-from drip.workspace import Workspace
+from drip.workspace import OWN, Workspace
 
 HERE = Path(__file__).parent
 # In characters. Ours have some hundred; nobody has us check a book.
@@ -210,10 +212,11 @@ class AppState:
         """Erases a person, under every key that has the same e-mail address: whoever
         reads its mail has shown that."""
         now = self.clock()
+        order, own = Order(BY_THEMSELVES, now), self.workspace.root / OWN
         with self.database.read() as connection:
             others = erasing.same_address(connection, person)
         for contact in (person, *others):
-            for paper in self.workspace.forget(self.database, contact.id, now):
+            for paper in forget(self.database, own, order, contact.id):
                 log.error(
                     "%s may still hold an erased person, and cannot be written: "
                     "delete it by hand.",

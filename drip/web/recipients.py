@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from drip.commands import own_data, recipient_actions
 from drip.core.settings import Settings
 from drip.core.token import Link, is_over, topic_said
 from drip.errors import DripError
-from drip.importing import own_data, recipient_actions
 from drip.importing.values import parse_email
 from drip.storage.people import data_mails
 from drip.storage.people.contacts import Contact

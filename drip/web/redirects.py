@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from drip.commands import recipient_actions
 from drip.core.token import Link
 from drip.engine.composing import TRAP
-from drip.importing import recipient_actions
 from drip.storage.sending import links
 from drip.web.app_state import AppState, state_of
 

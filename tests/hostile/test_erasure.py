@@ -16,14 +16,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from drip import papers
-from drip.cli.preview import _written as write_page
+from drip.cli.preview import write_page
+from drip.commands import recipient_actions
+from drip.commands.forgetting import forget
+from drip.commands.orders import Order
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown
 from drip.core.shortage import Shortage
 from drip.core.token import Link, message_name
 from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
 from drip.engine.feedback import Feedback
-from drip.importing import recipient_actions
 from drip.importing.rows import LONGEST_ROW, Row, write_rejected
 from drip.inbound.reading import Finding
 from drip.storage.base.database import workspace_id
@@ -35,6 +37,7 @@ from drip.storage.operating import alarms, api_keys, webhook_outbox
 from drip.storage.people import contacts, data_mails, erasing
 from drip.transports.files import FilesTransport
 from drip.transports.tasks import TasksTransport
+from drip.workspace import OWN
 from tests.servers import binaries
 from tests.test_pdf import transport as printer
 from tests.web import pages
@@ -268,8 +271,9 @@ def _is_written_to(made: World) -> None:
 
 def erase(person: Person, now: str = "2026-11-27 10:00") -> str | None:
     """Erases the person as a command does; what is left in files, if anything is."""
-    person.made.workspace.forget(person.made.database, person.number, at(now))
-    return person.made.workspace.clear(person.made.database, at(now))
+    made = person.made
+    forget(made.database, made.root / OWN, Order("ana", at(now)), person.number)
+    return made.workspace.clear(made.database, at(now))
 
 
 FORMS = [MARK.encode()] + [

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection
 
+from drip.commands import recipient_actions
 from drip.core.token import Link
-from drip.importing import recipient_actions
 from drip.preview.forecast import forecast
 from drip.storage.base.schema import metadata
 from drip.storage.campaigns import tasks

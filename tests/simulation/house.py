@@ -31,7 +31,7 @@ from drip.engine.entry import Enroller
 from drip.engine.outbox_session import LeaseLost
 from drip.engine.tick import tick
 from drip.errors import DripError
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.base.database import Database
 from drip.storage.operating import daemons, holds

@@ -17,6 +17,7 @@ from drip.storage.base.schema import (
     alarms,
     answered,
     api_keys,
+    audit,
     contacts,
     data_mails,
     deliveries,
@@ -37,8 +38,8 @@ from drip.storage.base.schema import (
 from drip.storage.base.sqlite import SqliteDatabase
 
 AT_ONCE = 10_000
-# Nothing that is judged looks at what came back, at how servers take messages, or at
-# what people and programs were told.
+# Nothing that is judged looks at what came back, at how servers take messages, at
+# what people and programs were told, or at who ordered what.
 APART = (
     deliveries,
     rate_limits,
@@ -47,6 +48,7 @@ APART = (
     session_deaths,
     alarms,
     api_keys,
+    audit,
     answered,
     webhook_outbox,
     webhook_positions,

@@ -37,6 +37,7 @@ from drip.core.fields import ERASED
 from drip.storage.base.schema import (
     alarms,
     answered,
+    audit,
     consent_log,
     contacts,
     counters,
@@ -86,6 +87,8 @@ REASON = "the person was erased"
 # an address.
 _QUOTING = (
     (alarms, "sentence"),
+    (audit, "about"),
+    (audit, "why"),
     (daemons, "trouble"),
     (holds, "reason"),
     (rate_limits, "reason"),
@@ -130,6 +133,7 @@ PERSONAL = (
     holds,
     rate_limits,
     data_mails,
+    audit,
 )
 
 
@@ -236,7 +240,38 @@ def _forget_words(connection: Connection, contact: Contact) -> set[str]:
     connection.execute(own.values(reason=REASON))
     for words in (*addresses, *_quotes(connection, contact)):
         _strike(connection, words)
+    _forget_orders(connection, contact)
     return addresses
+
+
+class _OrderNaming(NamedTuple):
+    id: int
+    why: str | None
+
+
+def _forget_orders(connection: Connection, contact: Contact) -> None:
+    """That something was ordered about a person stays, and not why.
+
+    The person's key does not stay in any other order's why either.
+    """
+    own = update(audit).where(audit.c.contact_id == contact.id)
+    connection.execute(own.values(why=null()))
+    named = Folded(audit.c.why).contains(contact.key.casefold(), autoescape=True)
+    naming = select(audit.c.id, audit.c.why).where(named)
+    for row in typed_rows(connection, naming, into=_OrderNaming):
+        without = without_names(row.why or "", contact.key, ())
+        other = update(audit).where(audit.c.id == row.id)
+        connection.execute(other.values(why=without))
+
+
+def without_names(text: str, key: str, addresses: Collection[str]) -> str:
+    """A text in which a person is not named any more.
+
+    Neither by an address nor, as a word of its own, by the key.
+    """
+    for address in addresses:
+        text = re.sub(re.escape(address), "…", text, flags=re.I)
+    return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "…", text, flags=re.I)
 
 
 def _quotes(connection: Connection, contact: Contact) -> list[str]:

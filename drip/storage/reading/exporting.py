@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from drip.storage.base.schema import (
+    audit,
     consent_log,
     counter_entries,
     counters,
@@ -103,6 +104,7 @@ def parts(contact_id: int) -> dict[str, Select[Any]]:
         ),
         "tasks": _tasks(contact_id),
         "asked_for_data": _asked_for_data(contact_id),
+        "orders": _orders(contact_id),
     }
 
 
@@ -273,6 +275,12 @@ def _asked_for_data(contact_id: int) -> Select[Any]:
         mail.ended_at,
     )
     return _own(mail.contact_id == contact_id, *columns).order_by(mail.id)
+
+
+def _orders(contact_id: int) -> Select[Any]:
+    # Who ordered it is another person, and not in it.
+    columns = (audit.c.at, audit.c.command, audit.c.why)
+    return _own(audit.c.contact_id == contact_id, *columns).order_by(audit.c.id)
 
 
 # As they are stored: whoever asks has a right to all of it, and not to a selection.

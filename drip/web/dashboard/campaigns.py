@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from drip.commands import holding
 from drip.core.calendar import zone
 from drip.core.campaign import Campaign
 from drip.engine.reporting import report as report_of
@@ -22,6 +23,8 @@ from drip.storage.operating import holds as hold_store
 from drip.storage.reading.outcomes import Period
 from drip.storage.sending import outbox
 from drip.web.dashboard.drawing import drawn
+from drip.web.dashboard.holds import hold_of
+from drip.web.dashboard.ordering import order_of
 from drip.web.dashboard.reports import SPANS, days_of, report_row
 from drip.web.dashboard.state import DashboardState, back, dashboard_of
 from drip.worker.values import problem_row
@@ -116,7 +119,7 @@ def _known_of(
     at, others = _people_at_steps(connection, dashboard, campaign)
     period = Period(campaign.key, now - timedelta(days=days), now)
     report = report_of(connection, state.settings, campaign, period, "total", now)
-    held = hold_store.held_scopes(connection).get(campaign.key)
+    held = hold_of(connection, campaign.key)
     return {
         "state": _state(dashboard, campaign, held is not None),
         "hold": held,
@@ -182,15 +185,14 @@ async def hold(request: Request) -> Response:
     """Holds one campaign, or lets it go on."""
     dashboard = dashboard_of(request)
     key = request.path_params["key"]
-    now = dashboard.state.clock()
+    order = order_of(request)
     off = request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:
-            hold_store.let_go(connection, key)
-            outbox.wake_paused(connection, key, now)
+            holding.let_go(connection, order, key)
         else:
-            hold_store.hold(connection, key, now)
+            holding.hold(connection, order, key)
 
     if key in dashboard.state.campaign_set.campaigns:
         await dashboard.state.writer.do(work)

@@ -19,12 +19,14 @@ from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
 from drip.errors import DripError
 from drip.storage.campaigns import tasks
-from drip.storage.operating import daemons, holds
+from drip.storage.operating import daemons
+from drip.storage.operating import holds as hold_store
 from drip.storage.operating.daemons import DaemonRecord
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
+from drip.web.dashboard.holds import hold_of
 from drip.web.dashboard.tries import Tries
 from drip.worker.values import plain
 from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
@@ -163,7 +165,7 @@ class DashboardState:
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
             "held": outbox.count_held(connection),
-            "stopped": holds.held_scopes(connection).get(holds.EVERYTHING),
+            "stopped": hold_of(connection, hold_store.EVERYTHING),
             "tasks": tasks.count_open(connection),
         }
 

@@ -55,6 +55,23 @@ holds = Table(
     Column("reason", Words),
 )
 
+# Who ordered what, when and why. The key of the person it is about stands with that
+# person alone, so that erasing one leaves the row without it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("command", Words, nullable=False),
+    # A campaign, `*` for everything, the name of a key, numbers of messages.
+    Column("about", Words),
+    Column("contact_id", ForeignKey("contacts.id")),
+    Column("why", Words),
+    Index("audit_by_time", "at"),
+    Index("audit_by_contact", "contact_id", **rows_where("contact_id IS NOT NULL")),
+)
+
 # What an operator has to look at. `action` and `about` (a campaign, a channel) tell one
 # from another; one that lasts ends.
 alarms = Table(
