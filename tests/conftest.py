@@ -52,7 +52,7 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
-    "test_wholesale",
+    "test_sampled_dispatcher",
 )
 
 

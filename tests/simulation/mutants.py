@@ -71,11 +71,11 @@ def send_then_mark(patch: Patch) -> None:
 
 
 def usage_outside_the_lock(patch: Patch) -> None:
-    """What was used is read as a beat begins, before any lock is taken."""
-    read, right = judging.uses_of, house.beat
+    """What was used is read as a tick begins, before any lock is taken."""
+    read, right = judging.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
-    def beat(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
+    def tick(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
         with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
             known[greenlet.getcurrent()] = read(
@@ -91,7 +91,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
             else {key: list(uses) for key, uses in own.items()}
         )
 
-    patch.setattr(house, "tick", beat)
+    patch.setattr(house, "tick", tick)
     patch.setattr(judging, "uses_of", early)
 
 
