@@ -39,6 +39,7 @@ ON_BOTH = (
     "test_audiences",
     "test_clicks",
     "test_conditions",
+    "test_converters",
     "test_courier",
     "test_erasure",
     "test_feedback",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, cast, overload
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     ClauseElement,
+    Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     CursorResult,
     Float,
     Integer,
     Select,
+    Table,
     Text,
     bindparam,
     case,
@@ -26,32 +30,75 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-_DECODE = json.JSONDecoder().raw_decode
+from drip.storage.base.converters import (
+    Converter,
+    Row,
+    field_names,
+    from_driver,
+    from_result,
+)
+from drip.storage.base.converters import parsed as parsed
+
+Readable = Select[Any] | CompoundSelect[Any]
 
 
-class Prepared:
-    """A statement of every beat: compiled once for each kind of database, and run without any handling of values.
+class Prepared(Generic[Row]):
+    """A statement of every tick: compiled once for each kind of database.
 
-    What is given and returned are the database's own values: instants as milliseconds, JSON as text.
+    What it returns is made into `into` (see `converters`) by a converter that is
+    made once too. What it is given are the database's own values: instants as
+    milliseconds, JSON as text.
     """
 
-    def __init__(self, statement: ClauseElement) -> None:
+    @overload
+    def __init__(self: Prepared[tuple[Any, ...]], statement: ClauseElement) -> None: ...
+
+    @overload
+    def __init__(self, statement: Readable, into: type[Row]) -> None: ...
+
+    def __init__(self, statement: Any, into: type[Row] | None = None) -> None:
         self._statement = statement
+        self._into = into
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, connection: Connection, **values: Any) -> list[Any]:
-        """All rows, as plain tuples."""
+    def rows(self, connection: Connection, **values: Any) -> list[Row]:
+        """All rows."""
         cursor = self._execute(connection, values).cursor
-        return [] if cursor is None else list(cursor.fetchall())
+        return [] if cursor is None else self.converter(cursor.fetchall())
+
+    def first(self, connection: Connection, **values: Any) -> Row | None:
+        """The first row; None if there is none."""
+        found = self.rows(connection, **values)
+        return found[0] if found else None
+
+    def one(self, connection: Connection, **values: Any) -> Row:
+        """The row of a statement that always has one, as a sum over nothing has."""
+        (found,) = self.rows(connection, **values)
+        return found
 
     def count(self, connection: Connection, **values: Any) -> int:
         """How many rows it changed."""
         return self._execute(connection, values).rowcount
 
     def many(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Runs it for each of these rows, whose values are in the order in which the statement names them."""
+        """Runs it for each of these rows.
+
+        Their values are in the order in which the statement names them.
+        """
         if rows:
             connection.exec_driver_sql(self._for(connection).sql, list(rows))
+
+    @cached_property
+    def converter(self) -> Converter[Row]:
+        """Makes `into` of rows as the driver gives them.
+
+        Made when it is first used: looking at what a class is annotated with takes
+        as long as ten statements, and no command needs them all. Raises TypeError
+        where the columns are not the fields of `into`; a test makes every one.
+        """
+        if self._into is None:
+            return cast("Converter[Row]", list)
+        return from_driver(list(self._statement.selected_columns), self._into)
 
     def _execute(
         self, connection: Connection, values: Mapping[str, Any]
@@ -78,9 +125,32 @@ class _Compiled:
         self.fixed = {name: compiled.params.get(name) for name in self.order}
 
 
-def parsed(value: Any) -> Any:
-    """JSON from a row of a prepared statement: the driver of PostgreSQL has read it already."""
-    return _DECODE(value)[0] if isinstance(value, str) else value
+# By the names of the columns, which are at hand: to look at a statement's columns
+# takes as long as to run it.
+_CONVERTERS: dict[tuple[type[Any], tuple[str, ...]], Converter[Any]] = {}
+
+
+def typed_rows(
+    connection: Connection,
+    statement: Readable,
+    into: type[Row],
+    values: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """The rows of a statement that is not prepared, as those of `Prepared`.
+
+    Raises TypeError where its columns are not the fields of `into`.
+    """
+    result = connection.execute(statement, values)
+    read_as = (into, tuple(result.keys()))
+    if read_as not in _CONVERTERS:
+        _CONVERTERS[read_as] = from_result(list(statement.selected_columns), into)
+    converter: Converter[Row] = _CONVERTERS[read_as]
+    return converter(result)
+
+
+def columns_of(table: Table, into: type[Any]) -> list[Column[Any]]:
+    """The columns of a table that are fields of `into`, in their order."""
+    return [table.c[name] for name in field_names(into)]
 
 
 class _Listed(FunctionElement[Any]):
