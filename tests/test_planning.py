@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from drip.core.message import Refused, Sent, Unknown, Unsent
 from drip.engine import planner
-from drip.engine.dispatcher import reap
+from drip.engine.left_behind import reap
 from drip.storage.operating import control
 from drip.storage.people import people
 from drip.storage.sending import outbox

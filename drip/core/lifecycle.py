@@ -126,6 +126,7 @@ class Cause(Enum):
     LEFT = "it left"
     # A refusal that by its words is about us, though it was said of a recipient.
     MAYBE_US = "the other side may refuse us"
+    UNPROVEN = "the other side has taken nobody"
     # The other side takes nothing at all, or not so much at once.
     NOTHING_TAKEN = "the other side takes nothing"
     TOO_MUCH = "the other side wants fewer messages at once"
@@ -167,6 +168,23 @@ class Outcome:
         """Whether the message's run can go on."""
         return self.again is None
 
+    @property
+    def maybe_left(self) -> bool:
+        """Whether it goes once more though it may have left."""
+        return self.cause is Cause.OPEN and self.again is not None
+
+    def wait(self, message_id: int, attempts: int) -> timedelta | None:
+        """How long from now it is due again, after so many attempts before this one."""
+        match self.again:
+            case None:
+                return None
+            case NextTry.AT_ONCE:
+                return timedelta()
+            case NextTry.LATER:
+                return next_try(message_id, attempts)
+            case NextTry.MUCH_LATER:
+                return max(next_try(message_id, attempts), RESENT_AFTER)
+
 
 @dataclass(frozen=True, slots=True)
 class Tries:
@@ -203,7 +221,7 @@ GIVEN_BACK = Outcome(
 REFUSED_SENDER = replace(GIVEN_BACK, cause=Cause.SENDER)
 # A refusal that proves nothing, because the server may mean us: offered once more.
 PROVISIONAL = Outcome(
-    MessageState.PENDING, "provisional", Cause.MAYBE_US, NextTry.LATER
+    MessageState.PENDING, "provisional", Cause.UNPROVEN, NextTry.LATER
 )
 
 _OF_REFUSED = {

@@ -25,7 +25,7 @@ from drip.storage.campaigns.runs import Run
 from drip.storage.operating import api_keys
 from drip.storage.people import audience_sql, loyalty, people, segments
 from drip.storage.people.loyalty import Movement
-from drip.storage.sending import outbox
+from drip.storage.sending import decisions, outbox
 from drip.storage.sending.outbox import OutboxMessage
 
 BATCH = 500
@@ -65,7 +65,7 @@ def prune(
     home = zone(campaign_set.settings.timezone)
     if before and local(before.at, home).date() == local(now, home).date():
         return False
-    outbox.prune(connection, now - campaign_set.settings.keep_reasons)
+    decisions.prune(connection, now - campaign_set.settings.keep_reasons)
     api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
     return True
 

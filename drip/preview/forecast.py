@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from drip.core.message import Message
 from drip.engine.campaign_set import campaign_set_of
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried
 from drip.storage.base.copying import WHOLE, CopiedPart

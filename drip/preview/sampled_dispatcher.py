@@ -18,9 +18,10 @@ from drip.core.message import Message
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import name_of
 from drip.engine.dispatch_result import DispatchResult
-from drip.engine.dispatcher import BATCH, Dispatcher, reap
+from drip.engine.dispatcher import BATCH, Dispatcher
 from drip.engine.judging import step_of
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
+from drip.engine.left_behind import reap
 from drip.storage.base.sql import parsed
 from drip.storage.campaigns import runs
 from drip.storage.sending import outbox, sampled
@@ -69,7 +70,7 @@ class SampledDispatcher(Dispatcher):
         ]
 
     def _saw(self, each: Ready, message: Message) -> None:
-        self._good.add(self._chosen[each.outgoing.id])
+        self._good.add(self._chosen[each.message.id])
         super()._saw(each, message)
 
     def _pass(self, connection: Connection, campaign_set: CampaignSet) -> int:

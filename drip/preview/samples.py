@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from drip.core.message import Message, with_pictures
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 
 MOST = 10
 

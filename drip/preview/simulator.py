@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
+from sqlalchemy import Connection
+
 from drip import private
+from drip.core.campaign import Campaign
 from drip.core.message import DeliverySession, Message, Receipt, Sent, Transport
 from drip.core.settings import CHANNELS
 from drip.engine.campaign_set import CampaignSet
@@ -17,9 +20,10 @@ from drip.engine.catch_up import next_regrouping
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller, coming_entries
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 from drip.engine.planner import next_due
 from drip.engine.tick import tick
+from drip.engine.triggers.kind import Ahead
 from drip.preview.sampled_dispatcher import EACH_STEP, SampledDispatcher
 from drip.rendering.templates import Templates
 from drip.storage.base.copying import WHOLE, CopiedPart, copy_into
@@ -168,19 +172,18 @@ class Wakes:
             change = people.last_change(connection)
             if change == self._change:
                 return
-            new = set[datetime]().union(
-                *(
-                    coming_entries(
-                        connection,
-                        self._campaign_set,
-                        campaign,
-                        now,
-                        self._end,
-                        self._change,
-                    )
-                    for campaign in self._campaign_set.entering()
-                )
-            )
+            new = {
+                at
+                for campaign in self._campaign_set.entering()
+                for at in coming_entries(self._ahead(connection, campaign, now))
+            }
         self._change = change
         if not new.issubset(self._coming):
             self._coming = sorted(new.union(self._coming))
+
+    def _ahead(
+        self, connection: Connection, campaign: Campaign, now: datetime
+    ) -> Ahead:
+        return Ahead(
+            connection, self._campaign_set, campaign, now, self._end, self._change
+        )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from drip.core.lifecycle import MessageState
 from drip.storage.base.columns import KEY_ALONE, Instant, Number, Words
 
 # It has all tables once this module is imported.
@@ -261,7 +262,7 @@ messages = Table(
     Column("channel", Words, nullable=False),
     Column("counted", Boolean, nullable=False),
     Column("priority", Number, nullable=False),
-    # deferred, pending, sending, sent, skipped, failed, held
+    # Which may follow which is said by `core.lifecycle`.
     Column("state", Words, nullable=False),
     Column("planned_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
@@ -277,6 +278,10 @@ messages = Table(
     Column("sentence", Words),
     Column("place", Words),
     UniqueConstraint("run_id", "step"),
+    CheckConstraint(
+        f"state IN ({', '.join(repr(str(state)) for state in MessageState)})",
+        name="state_is_known",
+    ),
     # What has ended, which is nearly all, is in none of these.
     Index("messages_due", "due_at", **_where("state = 'deferred'")),
     Index(

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from drip.core.fields import ERASED
+from drip.core.lifecycle import MessageState
 from drip.core.settings import CHANNELS
 from drip.storage.base.schema import (
     consent_log,
@@ -76,7 +77,7 @@ from drip.storage.people.people import (
     suppression_key,
     touch,
 )
-from drip.storage.sending import outbox
+from drip.storage.sending import decisions, outbox
 
 REASON = "the person was erased"
 # Sentences of the operator's: what a server answered stands in them, and it may have quoted an address.
@@ -253,7 +254,7 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     ]
     for each in waiting:
         each.state, each.settled_at, each.code, each.sentence, each.place = (
-            "skipped",
+            MessageState.SKIPPED,
             now,
             "exited",
             REASON,
@@ -261,10 +262,10 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
         )
     outbox.save_messages(connection, waiting)
     judged = [
-        outbox.Judgement(each, now, "exited", REASON, "", None, None)
+        decisions.Judgement(each, now, "exited", REASON, "", None, None)
         for each in waiting
     ]
-    outbox.save_judgements(connection, judged)
+    decisions.save_judgements(connection, judged)
     ended = {
         "active": False,
         "next_due_at": null(),
@@ -345,7 +346,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
         )
     ).all()
     for number, code, place in said:
-        plain = outbox.reason(connection, code, REASON, place)
+        plain = decisions.reason(connection, code, REASON, place)
         connection.execute(
             update(judgements)
             .where(own, judgements.c.reason_id == number)
