@@ -305,7 +305,7 @@ def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(
         with made.world.database.read() as connection:
             reasons = [
                 row[0] or ""
-                for row in connection.execute(text("SELECT reason FROM lanes"))
+                for row in connection.execute(text("SELECT reason FROM rate_limits"))
             ]
         assert not [each for each in reasons if "p0@" in each]
 
