@@ -19,7 +19,7 @@ from drip.core.lifecycle import (
     RESENT_AFTER,
     MessageState,
     Outcome,
-    Tries,
+    EarlierAttempts,
     may_come_from,
     needs_proof,
     next_try,
@@ -43,7 +43,7 @@ from drip.storage.sending.outbox import OutboxMessage
 
 NOW = datetime(2026, 11, 26, 15, 0, tzinfo=UTC)
 FENCE = 3
-FIRST = Tries(attempts=0, counted=True, resent=0)
+FIRST = EarlierAttempts(attempts=0, counted=True, resent=0)
 # After so many attempts it was tried for five days.
 LAST = next(n for n in range(1000) if tried_for(n) >= GIVE_UP_AFTER)
 OUTCOMES = [value for value in vars(lifecycle).values() if isinstance(value, Outcome)]
@@ -108,7 +108,7 @@ def test_after_five_days_it_is_given_up(receipt: Receipt, outcome: Outcome) -> N
 def test_what_may_have_left_goes_again_if_its_campaign_says_so_and_not_for_ever(
     counted: bool, resent: int, again: bool
 ) -> None:
-    tries = Tries(attempts=1, counted=counted, resent=resent)
+    tries = EarlierAttempts(attempts=1, counted=counted, resent=resent)
     found = outcome_of(Unknown("no answer"), tries, "resend")
     assert found == (lifecycle.RESENT if again else lifecycle.HELD)
     assert found.maybe_left == again

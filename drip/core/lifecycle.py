@@ -187,7 +187,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
+class EarlierAttempts:
     """How a message was tried before this attempt.
 
     `resent` counts the attempts after which it may have left. `counted` says whether caps count it: then each copy
@@ -232,7 +232,9 @@ _OF_REFUSED = {
 _OF_UNSENT = {"transport": NOTHING_TAKEN, "rate": TOO_MUCH, "machine": GIVEN_BACK}
 
 
-def outcome_of(receipt: Receipt, tries: Tries, on_unknown: OnUnknown) -> Outcome:
+def outcome_of(
+    receipt: Receipt, tries: EarlierAttempts, on_unknown: OnUnknown
+) -> Outcome:
     """What an attempt comes to if what the other side says is believed (see `needs_proof`)."""
     match receipt:
         case Sent() | Assigned():
@@ -262,9 +264,9 @@ def needs_proof(receipt: Receipt, outcome: Outcome) -> bool:
     return receipt.at_recipient or receipt.scope == "address"
 
 
-def _worth_another(tries: Tries) -> bool:
+def _worth_another(tries: EarlierAttempts) -> bool:
     return tried_for(tries.attempts) < GIVE_UP_AFTER
 
 
-def _most_resent(tries: Tries) -> int:
+def _most_resent(tries: EarlierAttempts) -> int:
     return 1 if tries.counted else MOST_RESENT

@@ -17,7 +17,7 @@ from drip.core.lifecycle import (
     Cause,
     NextTry,
     Outcome,
-    Tries,
+    EarlierAttempts,
     needs_proof,
     outcome_of,
     tried_for,
@@ -135,7 +135,9 @@ class EndRecorder:
 
     def _outcome(self, end: AttemptEnd) -> Outcome:
         message, receipt = end.message, end.receipt
-        tries = Tries(message.attempts, message.counted, self._resent(message, receipt))
+        tries = EarlierAttempts(
+            message.attempts, message.counted, self._resent(message, receipt)
+        )
         outcome = outcome_of(receipt, tries, end.ready.campaign.on_unknown)
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
             proven = self.trust.has_accepted(self.connection)

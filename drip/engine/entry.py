@@ -202,7 +202,8 @@ def _may_enter(
         where = zone(facts.zone_of(contact))
         if not _may_again(campaign, last, where, now):
             return False
-    conditions = [each for each in (campaign.audience, start.where) if each]
+    asked = (campaign.audience, start.where)
+    conditions = [condition for condition in asked if condition]
     if not conditions:
         return True
     record = facts.records.get(start.record_id)

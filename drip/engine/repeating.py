@@ -13,7 +13,7 @@ from drip.core.shortage import shortage
 from drip.errors import DripError
 
 # So many different causes are logged until it goes well again.
-MOST_TOLD = 5
+MOST_LOGGED = 5
 # What went well for so short a time has not ended: several tasks may get the last file by
 # turns.
 CALM_S = 60.0
@@ -96,7 +96,7 @@ class Repeating:
     def _report(self, error: Exception) -> None:
         sentence, help = words(error)
         cause = re.sub(r"\d+", "", sentence)
-        if cause in self._logged or len(self._logged) >= MOST_TOLD:
+        if cause in self._logged or len(self._logged) >= MOST_LOGGED:
             return
         self._logged.add(cause)
         remedy = f" Help: {help}." if help else ""
