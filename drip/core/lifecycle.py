@@ -102,7 +102,12 @@ RESENT_AFTER = timedelta(hours=1)
 def tried_for(attempts: int) -> timedelta:
     """How long a message was tried at least: it may have been held before, or stood behind others."""
     waits = (
-        backoff(FIRST_RETRY, number, LONGEST_RETRY) for number in range(1, attempts + 1)
+        backoff(
+            FIRST_RETRY,
+            number,
+            LONGEST_RETRY,
+        )
+        for number in range(1, attempts + 1)
     )
     return sum(waits, timedelta())
 
@@ -204,8 +209,18 @@ REFUSED = Outcome(MessageState.FAILED, "refused", Cause.MESSAGE)
 REFUSED_ADDRESS = replace(REFUSED, cause=Cause.ADDRESS)
 GAVE_UP = Outcome(MessageState.FAILED, "gave-up", Cause.NOT_NOW)
 HELD = Outcome(MessageState.HELD, "unknown", Cause.OPEN)
-RESENT = Outcome(MessageState.DEFERRED, "unsent", Cause.OPEN, NextTry.MUCH_LATER)
-PUT_OFF = Outcome(MessageState.PENDING, "unsent", Cause.NOT_NOW, NextTry.LATER)
+RESENT = Outcome(
+    MessageState.DEFERRED,
+    "unsent",
+    Cause.OPEN,
+    NextTry.MUCH_LATER,
+)
+PUT_OFF = Outcome(
+    MessageState.PENDING,
+    "unsent",
+    Cause.NOT_NOW,
+    NextTry.LATER,
+)
 # It comes ever more seldom and not for ever, should it be about this recipient after all.
 PUT_OFF_FOR_US = replace(PUT_OFF, cause=Cause.MAYBE_US)
 PUT_OFF_FOR_DOMAIN = replace(PUT_OFF, cause=Cause.DOMAIN)
@@ -233,7 +248,9 @@ _OF_UNSENT = {"transport": NOTHING_TAKEN, "rate": TOO_MUCH, "machine": GIVEN_BAC
 
 
 def outcome_of(
-    receipt: Receipt, tries: EarlierAttempts, on_unknown: OnUnknown
+    receipt: Receipt,
+    tries: EarlierAttempts,
+    on_unknown: OnUnknown,
 ) -> Outcome:
     """What an attempt comes to if what the other side says is believed (see `needs_proof`)."""
     match receipt:

@@ -46,17 +46,36 @@ def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> 
     moved: dict[str, Cursor] = {}
     settings = campaign_set.settings
     if settings.counters:
-        moved[COUNTERS] = count(connection, settings, cursors.get(COUNTERS), newest)
+        moved[COUNTERS] = count(
+            connection,
+            settings,
+            cursors.get(COUNTERS),
+            newest,
+        )
     campaign_set.read_versions(connection)
     if wanted := campaign_set.sets():
-        moved |= regroup(connection, settings, wanted, cursors, newest)
-    if prune(connection, settings, cursors.get(PRUNED), now):
+        moved |= regroup(
+            connection,
+            settings,
+            wanted,
+            cursors,
+            newest,
+        )
+    if prune(
+        connection,
+        settings,
+        cursors.get(PRUNED),
+        now,
+    ):
         moved[PRUNED] = newest
     audience.move_cursors(connection, moved)
 
 
 def prune(
-    connection: Connection, settings: Settings, before: Cursor | None, now: datetime
+    connection: Connection,
+    settings: Settings,
+    before: Cursor | None,
+    now: datetime,
 ) -> bool:
     """Forgets what is kept for a time only, once on each day of the workspace.
 
@@ -101,7 +120,9 @@ class DatedRun:
 
 
 def follow_moved_dates(
-    connection: Connection, campaign_set: CampaignSet, now: datetime
+    connection: Connection,
+    campaign_set: CampaignSet,
+    now: datetime,
 ) -> None:
     """Runs that hang on a date which is another one now.
 
@@ -122,12 +143,19 @@ def follow_runs(
     now: datetime,
 ) -> None:
     """As `follow_moved_dates`, for these active runs, which are changed in place."""
-    moved = _moved(connection, campaign_set, _dated(connection, campaign_set, found))
+    moved = _moved(
+        connection,
+        campaign_set,
+        _dated(connection, campaign_set, found),
+    )
     ids = [dated.run.id for dated, _ in moved]
     messages: dict[int, list[OutboxMessage]] = defaultdict(list)
     for message in outbox.of_runs(connection, ids):
         messages[message.run_id].append(message)
-    zones = audience.zones_of(connection, {dated.run.contact_id for dated, _ in moved})
+    zones = audience.zones_of(
+        connection,
+        {dated.run.contact_id for dated, _ in moved},
+    )
     changes = Changes(now)
     for dated, anchor in moved:
         run = dated.run
@@ -135,7 +163,11 @@ def follow_runs(
         where = zones.get(run.contact_id) or campaign_set.settings.timezone
         ended = _ends(connection, dated, anchor, where, now)
         if ended:
-            changes.end(run, ended, messages[run.id])
+            changes.end(
+                run,
+                ended,
+                messages[run.id],
+            )
         elif anchor:
             run.anchor = run.occurrence = anchor.isoformat()
     changes.store(connection)
@@ -143,18 +175,32 @@ def follow_runs(
 
 
 def _dated(
-    connection: Connection, campaign_set: CampaignSet, found: Sequence[Run]
+    connection: Connection,
+    campaign_set: CampaignSet,
+    found: Sequence[Run],
 ) -> list[DatedRun]:
     dated = []
     for run in found:
-        campaign = campaign_set.version(connection, run.campaign, run.version)
+        campaign = campaign_set.version(
+            connection,
+            run.campaign,
+            run.version,
+        )
         if campaign and isinstance(campaign.trigger, DateTrigger):
-            dated.append(DatedRun(run, campaign, campaign.trigger))
+            dated.append(
+                DatedRun(
+                    run,
+                    campaign,
+                    campaign.trigger,
+                )
+            )
     return dated
 
 
 def _moved(
-    connection: Connection, campaign_set: CampaignSet, found: Sequence[DatedRun]
+    connection: Connection,
+    campaign_set: CampaignSet,
+    found: Sequence[DatedRun],
 ) -> list[tuple[DatedRun, date | None]]:
     """Those whose date is another one now, and which; None if it is not known."""
     contact_ids = {dated.run.contact_id for dated in found}
@@ -179,18 +225,37 @@ def _moved(
 
 def _anchors(settings: Settings, dated: DatedRun, day: str | None) -> list[date | None]:
     """The dates that the run could hang on, by the day that is stored now."""
-    value = date_value(settings, dated.field, day) if day else None
+    value = (
+        date_value(
+            settings,
+            dated.field,
+            day,
+        )
+        if day
+        else None
+    )
     if value is None:
         return []
     year = dated.anchor.year
     # A yearly day that is moved over the turn of the year belongs to the year beside.
     years = (year, year + 1, year - 1) if dated.trigger.date.steps else (year,)
-    return [anchor_date(dated.trigger, value, year) for year in years]
+    return [
+        anchor_date(
+            dated.trigger,
+            value,
+            year,
+        )
+        for year in years
+    ]
 
 
 def _nearest(before: date, anchors: Sequence[date | None]) -> date | None:
     known = [anchor for anchor in anchors if anchor]
-    return min(known, key=lambda anchor: abs(anchor - before), default=None)
+    return min(
+        known,
+        key=lambda anchor: abs(anchor - before),
+        default=None,
+    )
 
 
 def _ends(
@@ -202,7 +267,15 @@ def _ends(
 ) -> Reason | None:
     """Why a run does not go on from its new date, if so."""
     campaign, trigger = dated.campaign, dated.trigger
-    if anchor is None or entry_instant(campaign, anchor, zone_name) > now:
+    if (
+        anchor is None
+        or entry_instant(
+            campaign,
+            anchor,
+            zone_name,
+        )
+        > now
+    ):
         name = trigger.name or dated.field
         sentence = f"{name} is now {anchor or 'unknown'}"
         return Reason("date-moved", sentence, campaign.place)
@@ -218,7 +291,10 @@ def _ends(
 
 
 def count(
-    connection: Connection, settings: Settings, before: Cursor | None, newest: Cursor
+    connection: Connection,
+    settings: Settings,
+    before: Cursor | None,
+    newest: Cursor,
 ) -> Cursor:
     """Counts the events that came in since the last look.
 
@@ -294,7 +370,11 @@ def regroup(
     before = cursors.get(SEGMENTS)
     looked = replace(newest, rules=f"{settings.version}/{','.join(wanted)}")
     same_rules = before is not None and before.rules == looked.rules
-    same_day = before is not None and _same_day(settings, before.at, newest.at)
+    same_day = before is not None and _same_day(
+        settings,
+        before.at,
+        newest.at,
+    )
     if not same_rules:
         segments.forget_others(connection, {*wanted, *settings.segments})
     moved = {}
@@ -302,9 +382,19 @@ def regroup(
     if before and same_rules and same_day:
         if (before.change, before.event_id) == (newest.change, newest.event_id):
             return {SEGMENTS: looked}
-        among = segments.changed(connection, before.change, before.event_id)
+        among = segments.changed(
+            connection,
+            before.change,
+            before.event_id,
+        )
     else:
-        _rank(connection, settings, wanted, cursors.get(RANKS), looked)
+        _rank(
+            connection,
+            settings,
+            wanted,
+            cursors.get(RANKS),
+            looked,
+        )
         moved[RANKS] = looked
     _regroup(connection, settings, wanted, among, newest.at)
     # Waking the runs of those who moved does not make them new once more.
@@ -334,9 +424,19 @@ def _rank(
             continue
         field = rank.field
         if field not in standings:
-            standings[field] = audience_sql.standings(connection, settings, field, now)
+            standings[field] = audience_sql.standings(
+                connection,
+                settings,
+                field,
+                now,
+            )
         members = audience_sql.ranked(rank, standings[field])
-        came, went = segments.replace(connection, name, members, now)
+        came, went = segments.replace(
+            connection,
+            name,
+            members,
+            now,
+        )
         people.wake_runs(connection, came | went)
 
 
@@ -352,23 +452,43 @@ def _regroup(
     for name, condition in wanted.items():
         if isinstance(condition, Rank):
             continue
-        members = audience_sql.matching(connection, settings, condition, now, asked)
+        members = audience_sql.matching(
+            connection,
+            settings,
+            condition,
+            now,
+            asked,
+        )
         if among is not None:
             # The turn of all others comes at midnight, so that nobody's hangs on how
             # many have changed.
             members &= among
-        came, went = segments.replace(connection, name, members, now, among)
+        came, went = segments.replace(
+            connection,
+            name,
+            members,
+            now,
+            among,
+        )
         people.wake_runs(connection, came | went)
 
 
 def next_regrouping(
-    campaign_set: CampaignSet, start: datetime, end: datetime
+    campaign_set: CampaignSet,
+    start: datetime,
+    end: datetime,
 ) -> list[datetime]:
     """The midnights of the workspace in (start, end], if there are sets to look at."""
     if not campaign_set.sets():
         return []
     home = zone(campaign_set.settings.timezone)
     first = local(start, home).date()
-    days = (first + timedelta(days=n) for n in range(1, (end - start).days + 3))
+    days = (
+        first + timedelta(days=n)
+        for n in range(
+            1,
+            (end - start).days + 3,
+        )
+    )
     midnights = [at_minute(day, 0, home) for day in days]
     return [at for at in midnights if start < at <= end]

@@ -64,7 +64,12 @@ def claim(
     facts = ContactFacts(connection, settings, contact_ids, now)
     begin, full = list(waiting), False
     if turn.pacing:
-        begin, full = _paced(connection, turn, waiting, facts)
+        begin, full = _paced(
+            connection,
+            turn,
+            waiting,
+            facts,
+        )
     ready = _ready(connection, turn.campaign_set, facts, begin)
     readable = {own.id for own in ready}
     unreadable = {message.id for message in begin if message.id not in readable}
@@ -87,7 +92,11 @@ def _paced(
         domain_of(facts.contacts[message.contact_id], turn.channel)
         for message in waiting
     ]
-    lanes = rate_limits.read(connection, turn.channel, set(domains))
+    lanes = rate_limits.read(
+        connection,
+        turn.channel,
+        set(domains),
+    )
     if turn.probing:
         # It is closed to all others meanwhile.
         lanes.pop(WHOLE_CHANNEL, None)
@@ -95,7 +104,12 @@ def _paced(
         return list(waiting), False
     ids = [message.id for message in waiting]
     queue = list(zip(ids, domains, strict=True))
-    paced = pace(queue, lanes, turn.rates, millis(turn.clock()))
+    paced = pace(
+        queue,
+        lanes,
+        turn.rates,
+        millis(turn.clock()),
+    )
     moved = {name: at for name, at in paced.lanes.items() if at != lanes.get(name)}
     rate_limits.save(connection, turn.channel, moved)
     outbox.put_off(connection, paced.later)
@@ -133,5 +147,14 @@ def _ready(
         step = step_of(campaign, message.step)
         if campaign and step:
             contact = facts.contacts[message.contact_id]
-            ready.append(Ready(message, run, campaign, step, contact, facts))
+            ready.append(
+                Ready(
+                    message,
+                    run,
+                    campaign,
+                    step,
+                    contact,
+                    facts,
+                )
+            )
     return ready

@@ -83,21 +83,49 @@ def compose(
         templates.content(step.content, about.occurrence) if step.content else None
     )
     locale = contact.locale or settings.locale
-    compiled = templates.get(step.template, locale, channel, content)
+    compiled = templates.get(
+        step.template,
+        locale,
+        channel,
+        content,
+    )
     # The step's or the campaign's sender, else the template's, else the settings' own.
     default = settings.senders["default"]
-    sender = step.sender or settings.senders.get(compiled.sender or "default", default)
-    asked = compiled.links | links_in(step.subject or "", step.preheader or "")
-    links = MessageLinks(settings, mine, sender, campaign, step, about)
+    sender = step.sender or settings.senders.get(
+        compiled.sender or "default",
+        default,
+    )
+    asked = compiled.links | links_in(
+        step.subject or "",
+        step.preheader or "",
+    )
+    links = MessageLinks(
+        settings,
+        mine,
+        sender,
+        campaign,
+        step,
+        about,
+    )
     web, mail = links.to("unsubscribe")
     tracked = Tracked(links) if settings.track_clicks and channel == "email" else None
     values = {
-        **facts.context(contact, about.record, about.heard, about.codes),
+        **facts.context(
+            contact,
+            about.record,
+            about.heard,
+            about.codes,
+        ),
         **links.values(web or mail, asked),
     }
     if tracked:
         values["tracked"] = tracked
-    name = message_name(mine.workspace, about.run_id, step.id, channel)
+    name = message_name(
+        mine.workspace,
+        about.run_id,
+        step.id,
+        channel,
+    )
     request = Request(
         template=step.template,
         content=content,
@@ -131,7 +159,10 @@ def _domain(sender: Mailbox) -> str:
 
 
 def _letterhead(
-    settings: Settings, campaign: Campaign, step: SendStep, channel: str
+    settings: Settings,
+    campaign: Campaign,
+    step: SendStep,
+    channel: str,
 ) -> Letterhead | None:
     """The sender's address, which every mail that advertises has to name.
 
@@ -165,7 +196,16 @@ def compose_for_run(
         run_id=run.id,
         occurrence=run.occurrence,
     )
-    return compose(templates, facts, mine, campaign, step, about, channel, now)
+    return compose(
+        templates,
+        facts,
+        mine,
+        campaign,
+        step,
+        about,
+        channel,
+        now,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +227,12 @@ class MessageLinks:
         """The page, if there are pages, and the mail that says the same."""
         run_id = 0 if purpose in OF_NO_RUN else self.about.run_id
         token = self._token(purpose, run_id, detail)
-        return signed_links(self.settings.public_url, purpose, token, self.sender)
+        return signed_links(
+            self.settings.public_url,
+            purpose,
+            token,
+            self.sender,
+        )
 
     def dot(self) -> str:
         """A picture that mail programs fetch as they show the message."""
@@ -195,17 +240,29 @@ class MessageLinks:
 
     def trap(self) -> str:
         """The link that no person sees: whoever follows it is a program."""
-        return self.page(f"c/{TRAP}", "click", self.step.id)
+        return self.page(
+            f"c/{TRAP}",
+            "click",
+            self.step.id,
+        )
 
     def page(self, address: str, purpose: str, detail: str) -> str:
         """What is known once a link is followed or a picture fetched; it shows nothing."""
-        token = self._token(purpose, self.about.run_id, detail)
+        token = self._token(
+            purpose,
+            self.about.run_id,
+            detail,
+        )
         return f"{self.settings.public_url}/{address}/{token}"
 
     def _token(self, purpose: str, run_id: int, detail: str | None) -> str:
         topic, contact_id = self.campaign.topic, self.about.contact.id
         link = Link(purpose, contact_id, topic, run_id, detail)
-        return sign(link, self.mine.key_id, self.mine.secret)
+        return sign(
+            link,
+            self.mine.key_id,
+            self.mine.secret,
+        )
 
     def values(self, unsubscribe: str, asked: Container[str]) -> dict[str, Any]:
         """What templates call them by, of those that are `asked` for.
@@ -270,7 +327,11 @@ class Tracked:
     def _token(self, public: str) -> str:
         # Signing costs as much as filling in: once for all links of a message.
         if not self._tail:
-            page = self._own.page("c", "click", self._own.step.id)
+            page = self._own.page(
+                "c",
+                "click",
+                self._own.step.id,
+            )
             self._tail = page.removeprefix(f"{public}/c/")
         return self._tail
 

@@ -27,7 +27,11 @@ def _day_in(trigger: DateTrigger, value: Birthday | date, year: int) -> date | N
         return value
     if year < value.year:
         return None
-    return birthday_in(Birthday(value.month, value.day), year, trigger.feb_29)
+    return birthday_in(
+        Birthday(value.month, value.day),
+        year,
+        trigger.feb_29,
+    )
 
 
 def entry_instant(campaign: Campaign, anchor: date, zone_name: str) -> datetime:

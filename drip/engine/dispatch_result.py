@@ -66,7 +66,10 @@ class DispatchResult:
             self.given_back += 1
 
     def stuck(
-        self, sentence: str, help: str, pause_ms: tuple[int, int] = DOWN_MS
+        self,
+        sentence: str,
+        help: str,
+        pause_ms: tuple[int, int] = DOWN_MS,
     ) -> None:
         """Nothing more leaves; what was said first counts."""
         if not self.trouble:
@@ -86,7 +89,11 @@ class DispatchResult:
         Of two troubles the newest is the one that is reported.
         """
         for name in _COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            setattr(
+                self,
+                name,
+                getattr(self, name) + getattr(other, name),
+            )
         self.more |= other.more
         if other.again_at is not None:
             self.wait_until(other.again_at)

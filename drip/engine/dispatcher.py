@@ -71,7 +71,12 @@ class Dispatcher:
         """Looks after what was left behind, and hands over what is granted and due."""
         self.store()
         with self.database.write() as connection:
-            reap(connection, campaign_set, self.fence, self.clock())
+            reap(
+                connection,
+                campaign_set,
+                self.fence,
+                self.clock(),
+            )
             hold_unproven(connection, self.clock())
         return self.hand_over(campaign_set)
 
@@ -90,7 +95,11 @@ class Dispatcher:
         result = DispatchResult()
         self.meet_servers()
         with self.database.read() as connection:
-            waiting = outbox.channels_waiting(connection, self.clock(), self.share)
+            waiting = outbox.channels_waiting(
+                connection,
+                self.clock(),
+                self.share,
+            )
             self._identity = identity(connection)
         for channel in waiting:
             if not self.stop():
@@ -115,7 +124,12 @@ class Dispatcher:
         with self.database.write() as connection:
             known = relays.servers(connection)
             for channel, name in _new_servers(names, known).items():
-                relays.change(connection, channel, name, self.clock())
+                relays.change(
+                    connection,
+                    channel,
+                    name,
+                    self.clock(),
+                )
                 rate_limits.open_channels(connection, [channel])
 
     def _trust(self, channel: str, transport: Transport) -> ServerTrust:
@@ -175,7 +189,11 @@ class Dispatcher:
         if not self.pacing:
             return None, None
         with self.database.read() as connection:
-            closed = rate_limits.closed(connection, channel, millis(self.clock()))
+            closed = rate_limits.closed(
+                connection,
+                channel,
+                millis(self.clock()),
+            )
             return closed, rate_limits.trouble(connection, channel)
 
     def _give(self, turn: ChannelTurn, transport: Transport) -> None:
@@ -202,7 +220,12 @@ class Dispatcher:
     def _may_probe(self, channel: str) -> bool:
         now = millis(self.clock())
         with self.database.write() as connection:
-            return rate_limits.may_probe(connection, channel, now, now + PROBE_MS)
+            return rate_limits.may_probe(
+                connection,
+                channel,
+                now,
+                now + PROBE_MS,
+            )
 
     def _leave_alone(self, turn: ChannelTurn) -> None:
         """Nothing is tried by a channel for a while, longer each time.
@@ -239,7 +262,11 @@ class Dispatcher:
         for ready in batch:
             message = self._rendered(ready, turn.result)
             if message is not None:
-                turn.session.take(ready, message, self.clock())
+                turn.session.take(
+                    ready,
+                    message,
+                    self.clock(),
+                )
                 # Whatever becomes of it, the others are looked at again.
                 turn.result.more = True
                 yield message
@@ -291,14 +318,35 @@ class Dispatcher:
         while more and not ready:
             with self.database.write() as connection:
                 now, in_hand = self.clock(), turn.session.in_hand
-                waiting = self._waiting(connection, turn.channel, now, in_hand)
-                ready, more = claim(connection, turn, waiting, now)
+                waiting = self._waiting(
+                    connection,
+                    turn.channel,
+                    now,
+                    in_hand,
+                )
+                ready, more = claim(
+                    connection,
+                    turn,
+                    waiting,
+                    now,
+                )
         return ready
 
     def _waiting(
-        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
+        self,
+        connection: Connection,
+        channel: str,
+        now: datetime,
+        in_hand: set[int],
     ) -> list[OutboxMessage]:
-        return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
+        return outbox.pending(
+            connection,
+            channel,
+            now,
+            BATCH,
+            in_hand,
+            self.share,
+        )
 
     def _rendered(self, ready: Ready, result: DispatchResult) -> Message | None:
         """The message; None if it cannot be made, which is for the operator to mend."""
@@ -337,9 +385,23 @@ class Dispatcher:
         ready.message.place = place
         with self.database.write() as connection:
             now = self.clock()
-            attempts.hold(connection, ready.message, now, code, error.sentence)
+            attempts.hold(
+                connection,
+                ready.message,
+                now,
+                code,
+                error.sentence,
+            )
             go_on(connection, [ready], now)
-            alarm(connection, log, code, campaign, sentence, now, SETTLE)
+            alarm(
+                connection,
+                log,
+                code,
+                campaign,
+                sentence,
+                now,
+                SETTLE,
+            )
 
 
 def _relay_name(transport: Transport) -> str | None:

@@ -15,9 +15,9 @@ from drip.core.calendar import millis
 from drip.core.lifecycle import (
     PROVISIONAL,
     Cause,
+    EarlierAttempts,
     NextTry,
     Outcome,
-    EarlierAttempts,
     needs_proof,
     outcome_of,
     tried_for,
@@ -103,16 +103,31 @@ class EndRecorder:
         """
         messages = [end.message for end in ends]
         never = [message for message in messages if message.id not in begun]
-        attempts.begin(self.connection, never, self.fence, self.now)
+        attempts.begin(
+            self.connection,
+            never,
+            self.fence,
+            self.now,
+        )
         self._record_left([end for end in ends if end.left])
         done = [end.ready for end in ends if end.left or self._ends(end)]
         go_on(self.connection, done, self.now)
 
     def _record_left(self, ends: Sequence[AttemptEnd]) -> None:
         ids = [end.message.id for end in ends]
-        attempts.settle_sent(self.connection, ids, self.fence, self.now)
+        attempts.settle_sent(
+            self.connection,
+            ids,
+            self.fence,
+            self.now,
+        )
         notices = [_notice(end.ready) for end in ends]
-        webhook_outbox.add(self.connection, "sent", notices, self.now)
+        webhook_outbox.add(
+            self.connection,
+            "sent",
+            notices,
+            self.now,
+        )
         assigned = [
             _task(end.ready, end.receipt, self.now)
             for end in ends
@@ -127,7 +142,12 @@ class EndRecorder:
         wait = outcome.wait(message.id, message.attempts)
         due_at = None if wait is None else self.now + wait
         attempt = Attempt(message, outcome, end.answer, due_at)
-        attempts.settle(self.connection, attempt, self.fence, self.now)
+        attempts.settle(
+            self.connection,
+            attempt,
+            self.fence,
+            self.now,
+        )
         self.result.count(outcome)
         if follow_up := _FOLLOW_UPS.get(outcome.cause):
             follow_up(self, end, outcome)
@@ -138,7 +158,11 @@ class EndRecorder:
         tries = EarlierAttempts(
             message.attempts, message.counted, self._resent(message, receipt)
         )
-        outcome = outcome_of(receipt, tries, end.ready.campaign.on_unknown)
+        outcome = outcome_of(
+            receipt,
+            tries,
+            end.ready.campaign.on_unknown,
+        )
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
             proven = self.trust.has_accepted(self.connection)
             return (
@@ -171,7 +195,12 @@ class EndRecorder:
 
     def _maybe_us(self, end: AttemptEnd, outcome: Outcome) -> None:
         answer = end.answer
-        in_row = self.trust.refused_in_row(self.connection, end.ready, answer, self.now)
+        in_row = self.trust.refused_in_row(
+            self.connection,
+            end.ready,
+            answer,
+            self.now,
+        )
         if not self.trust.took or in_row >= MOST_REFUSED:
             self._nothing_taken(end, outcome)
 
@@ -187,14 +216,28 @@ class EndRecorder:
         if campaign in control.held_scopes(self.connection):
             return
         reason = f"its sender is refused ({end.quoted})"
-        control.hold(self.connection, campaign, self.now, reason)
-        self._alarm("sender-refused", campaign, f"{campaign} is held: {reason}.")
+        control.hold(
+            self.connection,
+            campaign,
+            self.now,
+            reason,
+        )
+        self._alarm(
+            "sender-refused",
+            campaign,
+            f"{campaign} is held: {reason}.",
+        )
 
     def _dead(self, end: AttemptEnd, outcome: Outcome) -> None:
         address = address_of(end.ready.contact, end.message.channel)
         if address:
             reason = f"{DEAD} ({end.quoted})"
-            people.suppress(self.connection, address, reason, self.now)
+            people.suppress(
+                self.connection,
+                address,
+                reason,
+                self.now,
+            )
 
     def _domain_closed(self, end: AttemptEnd, outcome: Outcome) -> None:
         self._put_off(end, outcome)
@@ -217,7 +260,11 @@ class EndRecorder:
 
     def _open(self, end: AttemptEnd, outcome: Outcome) -> None:
         if outcome.maybe_left:
-            relays.died(self.connection, end.message.id, self.now)
+            relays.died(
+                self.connection,
+                end.message.id,
+                self.now,
+            )
             return
         campaign = end.campaign
         sentence = (
@@ -225,8 +272,22 @@ class EndRecorder:
         )
         self._alarm("unknown", campaign, sentence, SETTLE)
 
-    def _alarm(self, action: str, about: str, sentence: str, help: str = "") -> None:
-        alarm(self.connection, log, action, about, sentence, self.now, help)
+    def _alarm(
+        self,
+        action: str,
+        about: str,
+        sentence: str,
+        help: str = "",
+    ) -> None:
+        alarm(
+            self.connection,
+            log,
+            action,
+            about,
+            sentence,
+            self.now,
+            help,
+        )
 
 
 FollowUp = Callable[[EndRecorder, AttemptEnd, Outcome], None]

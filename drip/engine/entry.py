@@ -43,7 +43,10 @@ class Enroller:
         self._kinds = TriggerKinds()
 
     def enter(
-        self, connection: Connection, campaign_set: CampaignSet, now: datetime
+        self,
+        connection: Connection,
+        campaign_set: CampaignSet,
+        now: datetime,
     ) -> None:
         """Starts every run whose time has come since the last look."""
         cursors = audience.cursors_of(connection)
@@ -51,7 +54,13 @@ class Enroller:
         moved: dict[str, Cursor] = {}
         for campaign in campaign_set.entering():
             before = cursors.get(campaign.key)
-            look = self._look(connection, campaign_set, campaign, before, newest)
+            look = self._look(
+                connection,
+                campaign_set,
+                campaign,
+                before,
+                newest,
+            )
             if self._enter(look):
                 moved[campaign.key] = look.now
         audience.move_cursors(connection, moved)
@@ -126,10 +135,23 @@ def _all_alike(campaign: Campaign) -> bool:
 
 def _start_everybody(look: Look, found: StartOfAll) -> None:
     settings, now = look.campaign_set.settings, look.now.at
-    narrow = audience_sql.where(settings, _narrowed(look.campaign), now)
+    narrow = audience_sql.where(
+        settings,
+        _narrowed(look.campaign),
+        now,
+    )
     start = Start(0, 0, found.occurrence, found.since)
-    row = _row(look.campaign, start, max(found.since, now))
-    audience.start_everybody(look.connection, row, found.zones, narrow)
+    row = _row(
+        look.campaign,
+        start,
+        max(found.since, now),
+    )
+    audience.start_everybody(
+        look.connection,
+        row,
+        found.zones,
+        narrow,
+    )
 
 
 def _in_batches(look: Look, found: list[Start] | StartOfAll) -> Iterator[list[Start]]:
@@ -142,8 +164,16 @@ def _in_batches(look: Look, found: list[Start] | StartOfAll) -> Iterator[list[St
 def _expanded(look: Look, found: StartOfAll) -> Iterable[list[Start]]:
     """Everybody in the zones, some at a time; with records, each of theirs."""
     settings = look.campaign_set.settings
-    narrow = audience_sql.where(settings, _narrowed(look.campaign), look.now.at)
-    for ids in audience.contacts_in(look.connection, found.zones, narrow):
+    narrow = audience_sql.where(
+        settings,
+        _narrowed(look.campaign),
+        look.now.at,
+    )
+    for ids in audience.contacts_in(
+        look.connection,
+        found.zones,
+        narrow,
+    ):
         yield [
             Start(contact_id, record_id, found.occurrence, found.since)
             for contact_id, record_id in _with_records(look, ids)
@@ -165,21 +195,43 @@ def _rows(look: Look, starts: Sequence[Start]) -> list[dict[str, Any]]:
     """The runs of those who are in the audience and may enter (again)."""
     campaign = look.campaign
     ids = {start.contact_id for start in starts}
-    facts = ContactFacts(look.connection, look.campaign_set.settings, ids, look.now.at)
+    facts = ContactFacts(
+        look.connection,
+        look.campaign_set.settings,
+        ids,
+        look.now.at,
+    )
     facts.with_records([start.record_id for start in starts])
     facts.with_events([start.event_id for start in starts])
     last: dict[tuple[int, int], datetime] = {}
     if campaign.re_entry != "always":
-        last = audience.last_starts(look.connection, campaign.key, ids)
+        last = audience.last_starts(
+            look.connection,
+            campaign.key,
+            ids,
+        )
     rows = []
     for start in starts:
         whose = (start.contact_id, start.record_id)
         enters = max(start.since, look.now.at)
-        if _may_enter(campaign, facts, start, last.get(whose), enters):
+        if _may_enter(
+            campaign,
+            facts,
+            start,
+            last.get(whose),
+            enters,
+        ):
             last[whose] = enters
             contact = facts.contacts[start.contact_id]
             row = _row(campaign, start, enters)
-            rows.append(row | _held_out(campaign, contact.key, enters))
+            rows.append(
+                row
+                | _held_out(
+                    campaign,
+                    contact.key,
+                    enters,
+                )
+            )
     return rows
 
 
@@ -207,12 +259,19 @@ def _may_enter(
     if not conditions:
         return True
     record = facts.records.get(start.record_id)
-    known = facts.facts(contact, record, heard_by(facts, start.event_id, None))
+    known = facts.facts(
+        contact,
+        record,
+        heard_by(facts, start.event_id, None),
+    )
     return all(why_not(condition, known) is None for condition in conditions)
 
 
 def _may_again(
-    campaign: Campaign, last: datetime, where: ZoneInfo, now: datetime
+    campaign: Campaign,
+    last: datetime,
+    where: ZoneInfo,
+    now: datetime,
 ) -> bool:
     if isinstance(campaign.re_entry, Duration):
         return now >= later(last, campaign.re_entry, where)
@@ -240,7 +299,11 @@ def _brakes(look: Look, rows: Sequence[dict[str, Any]]) -> bool:
 def _fresh(look: Look, rows: Sequence[dict[str, Any]]) -> int:
     """How many of these come in: whoever was in already does not come in now."""
     ids = {row["contact_id"] for row in rows}
-    taken = audience.occurrences(look.connection, look.campaign.key, ids)
+    taken = audience.occurrences(
+        look.connection,
+        look.campaign.key,
+        ids,
+    )
     wanted = [(row["contact_id"], row["record_id"], row["occurrence"]) for row in rows]
     return sum(key not in taken for key in wanted)
 
@@ -252,10 +315,22 @@ def _hold(look: Look, count: int) -> None:
         f"(max_audience, {campaign.max_audience_place}); {count:,} so far. Look at the "
         "audience; then raise the number, or let it go on another day"
     )
-    control.hold(look.connection, campaign.key, now, reason)
+    control.hold(
+        look.connection,
+        campaign.key,
+        now,
+        reason,
+    )
     look.campaign_set.refresh(look.connection)
     sentence = f"{campaign.key} is held: {reason}."
-    alarm(look.connection, log, "brake", campaign.key, sentence, now)
+    alarm(
+        look.connection,
+        log,
+        "brake",
+        campaign.key,
+        sentence,
+        now,
+    )
 
 
 # --- how a run begins
@@ -289,7 +364,14 @@ def _held_out(campaign: Campaign, contact: str, enters: datetime) -> dict[str, A
     """
     if not campaign.holdout:
         return {}
-    if chance_of(contact, campaign.key, "holdout") >= campaign.holdout:
+    if (
+        chance_of(
+            contact,
+            campaign.key,
+            "holdout",
+        )
+        >= campaign.holdout
+    ):
         return {}
     percent = f"{campaign.holdout * 100:g}%"
     return {

@@ -112,7 +112,11 @@ class Feedback:
             topic, channel = message.topic, message.channel
             self._opted_out(connection, message.contact_id, topic, channel)
         else:
-            self._record(connection, _matched(connection, finding, message), source)
+            self._record(
+                connection,
+                _matched(connection, finding, message),
+                source,
+            )
 
     def _record(self, connection: Connection, matched: _Matched, source: str) -> None:
         finding, message = matched.finding, matched.message
@@ -134,7 +138,9 @@ class Feedback:
         self._follow(connection, matched)
 
     def _message(
-        self, connection: Connection, about: Iterable[str]
+        self,
+        connection: Connection,
+        about: Iterable[str],
     ) -> OutboxMessage | None:
         """The message of ours that one of these names."""
         for text in about:
@@ -155,7 +161,12 @@ class Feedback:
     def _settle(self, connection: Connection, message: OutboxMessage) -> None:
         """Of what is known to have come somewhere it is known that it left."""
         if message.state == MessageState.HELD and message.code == "unknown":
-            outbox.release(connection, [message.id], MessageState.SENT, self._now)
+            outbox.release(
+                connection,
+                [message.id],
+                MessageState.SENT,
+                self._now,
+            )
 
     def _notify(self, connection: Connection, matched: _Matched) -> None:
         """Other programs hear of it."""
@@ -172,7 +183,12 @@ class Feedback:
             "class": finding.meaning,
             "status": finding.status,
         }
-        webhook_outbox.add(connection, event, [(contact.id, payload)], self._now)
+        webhook_outbox.add(
+            connection,
+            event,
+            [(contact.id, payload)],
+            self._now,
+        )
 
     # --- what follows
 
@@ -212,12 +228,21 @@ class Feedback:
         return f"its domain does not exist ({finding.reason})" if gone else ""
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
-        people.suppress(connection, address, without_addresses(reason), self._now)
+        people.suppress(
+            connection,
+            address,
+            without_addresses(reason),
+            self._now,
+        )
         self.report.suppressed += 1
 
     def _look_at_complaints(self, connection: Connection, campaign: str) -> None:
         """Says when too many complain of a campaign, and holds it when far too many do."""
-        found = deliveries.complaints(connection, campaign, self._now - COMPLAINT_SPAN)
+        found = deliveries.complaints(
+            connection,
+            campaign,
+            self._now - COMPLAINT_SPAN,
+        )
         if found.count < FEWEST_COMPLAINTS or found.rate < ALARM_RATE:
             return
         said = (
@@ -227,7 +252,14 @@ class Feedback:
         if found.rate >= PAUSE_RATE:
             control.hold(connection, campaign, self._now, said)
             said += "; it is held"
-        alarm(connection, log, "complaints", campaign, f"{said}.", self._now)
+        alarm(
+            connection,
+            log,
+            "complaints",
+            campaign,
+            f"{said}.",
+            self._now,
+        )
         self.report.alarms.append(said)
 
     # --- unsubscribing
@@ -238,26 +270,49 @@ class Feedback:
         link = next((link for link in links if link), None)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
-        self._opted_out(connection, link.contact, link.topic, "email")
+        self._opted_out(
+            connection,
+            link.contact,
+            link.topic,
+            "email",
+        )
         return True
 
     def _opted_out(
-        self, connection: Connection, contact_id: int, topic: str | None, channel: str
+        self,
+        connection: Connection,
+        contact_id: int,
+        topic: str | None,
+        channel: str,
     ) -> None:
         known = people.contacts_by_id(connection, [contact_id])
         contact = known.get(contact_id)
         if contact is None or topic is None:
             return
-        refusal = Consent(contact.id, topic, channel, False, self._now)
+        refusal = Consent(
+            contact.id,
+            topic,
+            channel,
+            False,
+            self._now,
+        )
         addresses = {contact.id: address_of(contact, channel)}
-        if consents.record(connection, [refusal], "mail", addresses, self._now):
+        if consents.record(
+            connection,
+            [refusal],
+            "mail",
+            addresses,
+            self._now,
+        ):
             self.report.count("unsubscribe")
         else:
             self.report.known += 1
 
 
 def _matched(
-    connection: Connection, finding: Finding, message: OutboxMessage
+    connection: Connection,
+    finding: Finding,
+    message: OutboxMessage,
 ) -> _Matched:
     """A finding as far as it is about the message's contact."""
     known = people.contacts_by_id(connection, [message.contact_id])

@@ -70,9 +70,21 @@ def last_checks(
 ) -> dict[int, LastCheck]:
     """Those of these messages that may begin, by their numbers."""
     checks: dict[int, LastCheck] = {}
-    for ready, same in zip(batch, _unchanged(connection, batch), strict=True):
+    for ready, same in zip(
+        batch,
+        _unchanged(connection, batch),
+        strict=True,
+    ):
         candidate = _candidate(campaign_set, ready)
-        if same and _granted_by(ready, now) and _permitted(ready, candidate, now):
+        if (
+            same
+            and _granted_by(ready, now)
+            and _permitted(
+                ready,
+                candidate,
+                now,
+            )
+        ):
             checks[ready.id] = LastCheck(candidate, now)
     return checks
 
@@ -95,7 +107,11 @@ def _unchanged(connection: Connection, batch: Sequence[Ready]) -> Iterator[bool]
     That is address, zone, consent and suppressions.
     """
     known = [
-        ready.facts.standing(ready.contact, ready.message.topic, ready.message.channel)
+        ready.facts.standing(
+            ready.contact,
+            ready.message.topic,
+            ready.message.channel,
+        )
         for ready in batch
     ]
     standing_now = consents.standings(connection, known)

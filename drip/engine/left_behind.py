@@ -22,7 +22,10 @@ log = logging.getLogger("drip.dispatcher")
 
 
 def reap(
-    connection: Connection, campaign_set: CampaignSet, fence: int, now: datetime
+    connection: Connection,
+    campaign_set: CampaignSet,
+    fence: int,
+    now: datetime,
 ) -> int:
     """Settles what was begun and never recorded; how many messages that are.
 
@@ -42,7 +45,15 @@ def reap(
         f"{len(left)} message(s) were being handed over when the program ended; "
         f"{len(held)} are held."
     )
-    alarm(connection, log, "reaped", str(fence), sentence, now, SETTLE)
+    alarm(
+        connection,
+        log,
+        "reaped",
+        str(fence),
+        sentence,
+        now,
+        SETTLE,
+    )
     return len(left)
 
 
@@ -56,7 +67,11 @@ def _to_resend(
     again: set[int] = set()
     for message in left:
         run = own_runs[message.run_id]
-        campaign = campaign_set.version(connection, run.campaign, run.version)
+        campaign = campaign_set.version(
+            connection,
+            run.campaign,
+            run.version,
+        )
         resends = campaign is not None and campaign.on_unknown == "resend"
         if resends and message.maybe_left_at is None:
             again.add(message.id)

@@ -118,12 +118,22 @@ class OutboxSession:
         with self.database.write() as connection:
             if sentence:
                 channel = self.channel
-                alarm(connection, log, "slow-answer", channel, sentence, now, SLOW)
+                alarm(
+                    connection,
+                    log,
+                    "slow-answer",
+                    channel,
+                    sentence,
+                    now,
+                    SLOW,
+                )
             else:
                 alarms.over(connection, ["slow-answer"], now)
 
     def turn(
-        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+        self,
+        ended: Sequence[tuple[Message, Receipt]],
+        ready: Sequence[Message],
     ) -> list[bool]:
         """Stores how messages ended, and marks those that may begin (G4).
 
@@ -137,7 +147,14 @@ class OutboxSession:
             if (ready or self.accepts) and not self.trust.known:
                 self.trust.shown(connection, self.clock())
             checks = self._begin(connection, batch, result)
-            self._keep_links(connection, zip(ready, batch, strict=True))
+            self._keep_links(
+                connection,
+                zip(
+                    ready,
+                    batch,
+                    strict=True,
+                ),
+            )
         self._stored(result)
         self._stopped = self.stop()
         self._begun |= set(checks)
@@ -145,7 +162,12 @@ class OutboxSession:
         # still, and the first would be late.
         now = self.clock()
         return [
-            self._may(message, own, checks.get(own.id), now)
+            self._may(
+                message,
+                own,
+                checks.get(own.id),
+                now,
+            )
             for message, own in zip(ready, batch, strict=True)
         ]
 
@@ -163,7 +185,11 @@ class OutboxSession:
         """
         if self._withdrawn:
             with self.database.write() as connection:
-                outbox.give_back(connection, self._withdrawn, self.clock())
+                outbox.give_back(
+                    connection,
+                    self._withdrawn,
+                    self.clock(),
+                )
             self.result.given_back += len(self._withdrawn)
         left = self.in_hand - self._begun - self._withdrawn
         if left and not self.result.trouble:
@@ -189,7 +215,12 @@ class OutboxSession:
             self.trust.sent(connection)
 
     def _record(self, connection: Connection) -> DispatchResult:
-        recorder = EndRecorder(connection, self.fence, self.trust, self.clock())
+        recorder = EndRecorder(
+            connection,
+            self.fence,
+            self.trust,
+            self.clock(),
+        )
         recorder.record(self._ended, self._begun)
         self._closed |= recorder.closed
         return recorder.result
@@ -205,7 +236,10 @@ class OutboxSession:
     # --- what begins
 
     def _begin(
-        self, connection: Connection, batch: Sequence[Ready], result: DispatchResult
+        self,
+        connection: Connection,
+        batch: Sequence[Ready],
+        result: DispatchResult,
     ) -> dict[int, LastCheck]:
         """Marks those that may begin; the others are judged again. Raises LeaseLost."""
         now = self.clock()
@@ -222,11 +256,20 @@ class OutboxSession:
         permitted = {
             message.id: message for message in messages if message.id in checks
         }
-        mine = attempts.begin(connection, permitted.values(), self.fence, now)
+        mine = attempts.begin(
+            connection,
+            permitted.values(),
+            self.fence,
+            now,
+        )
         return {number: check for number, check in checks.items() if number in mine}
 
     def _may(
-        self, message: Message, ready: Ready, check: LastCheck | None, now: datetime
+        self,
+        message: Message,
+        ready: Ready,
+        check: LastCheck | None,
+        now: datetime,
     ) -> bool:
         """Whether it was begun, and there is still time: committing may take long."""
         if check and in_time(ready, check, now):
@@ -237,7 +280,9 @@ class OutboxSession:
         return False
 
     def _keep_links(
-        self, connection: Connection, batch: Iterable[tuple[Message, Ready]]
+        self,
+        connection: Connection,
+        batch: Iterable[tuple[Message, Ready]],
     ) -> None:
         """Where their links lead is known before they leave."""
         fresh: dict[str, Lead] = {}

@@ -124,7 +124,11 @@ class _Outcomes:
         splits = {step.id for step in campaign.steps if isinstance(step, Split)}
         for split, arm in sorted(chosen):
             if split in splits:
-                yield ArmReport(split, arm + 1, self.side(chosen[split, arm]))
+                yield ArmReport(
+                    split,
+                    arm + 1,
+                    self.side(chosen[split, arm]),
+                )
 
 
 def report(
@@ -166,17 +170,34 @@ def _goals(
     if campaign.goal is None:
         return {}
     numbers = {id(run): number for number, run in enumerate(came)}
-    reached = met(connection, settings, campaign.goal, came, now)
+    reached = met(
+        connection,
+        settings,
+        campaign.goal,
+        came,
+        now,
+    )
     return {numbers[id(run)]: event for run, event in reached}
 
 
 def _caps(connection: Connection, period: Period) -> CapsReport:
     campaigns = (period.campaign,)
-    found = pressure.pressure(connection, period.since, period.until, campaigns)
+    found = pressure.pressure(
+        connection,
+        period.since,
+        period.until,
+        campaigns,
+    )
     displaced_by = Counter(
         {winner: count for (_, winner), count in found.displaced.items()}
     )
-    weeks = pressure.stretches(connection, period.since, period.until, WEEK, campaigns)
+    weeks = pressure.stretches(
+        connection,
+        period.since,
+        period.until,
+        WEEK,
+        campaigns,
+    )
     return CapsReport(
         found.skipped[period.campaign],
         found.deferred[period.campaign],
@@ -200,7 +221,9 @@ def rows(found: CampaignReport) -> Iterator[dict[str, object]]:
 
 
 def _steps(
-    connection: Connection, campaign: Campaign, period: Period
+    connection: Connection,
+    campaign: Campaign,
+    period: Period,
 ) -> tuple[StepReport, ...]:
     """In the order in which the campaign has them."""
     ends: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -216,7 +239,11 @@ def _steps(
         return order.get(step, len(order)), key
 
     return tuple(
-        StepReport(*key, dict(ends[key]), dict(back[key]))
+        StepReport(
+            *key,
+            dict(ends[key]),
+            dict(back[key]),
+        )
         for key in sorted(ends, key=place)
     )
 

@@ -68,18 +68,31 @@ class ServerTrust:
         What it refused before that proves nothing, and is offered once more.
         """
         if self.relay is not None:
-            relays.accepted(connection, self.channel, self.relay, now)
+            relays.accepted(
+                connection,
+                self.channel,
+                self.relay,
+                now,
+            )
         self.accepts = self.known = True
 
     def has_accepted(self, connection: Connection) -> bool:
         """Whether it has taken somebody, by what all who send together know."""
         if not self.accepts and self.relay is not None:
-            self.accepts = relays.accepts(connection, self.channel, self.relay)
+            self.accepts = relays.accepts(
+                connection,
+                self.channel,
+                self.relay,
+            )
             self.known = self.accepts
         return self.accepts
 
     def refused_in_row(
-        self, connection: Connection, ready: Ready, answer: str, now: datetime
+        self,
+        connection: Connection,
+        ready: Ready,
+        answer: str,
+        now: datetime,
     ) -> int:
         """How many recipients it has refused since it last took a message.
 
@@ -92,7 +105,11 @@ class ServerTrust:
         )
 
     def proves_nothing(
-        self, connection: Connection, ready: Ready, answer: str, now: datetime
+        self,
+        connection: Connection,
+        ready: Ready,
+        answer: str,
+        now: datetime,
     ) -> bool:
         """Whether a refusal may be about us.
 
@@ -103,7 +120,15 @@ class ServerTrust:
             return True
         if self.relay is None:
             return False
-        if self.refused_in_row(connection, ready, answer, now) < MOST_REFUSED:
+        if (
+            self.refused_in_row(
+                connection,
+                ready,
+                answer,
+                now,
+            )
+            < MOST_REFUSED
+        ):
             return False
         self.accepts = self.known = False
         self._take_back(connection)

@@ -14,7 +14,9 @@ MOST_ROUNDS = 100
 
 
 def tick(
-    campaign_set: CampaignSet, enroller: Enroller, dispatcher: Dispatcher
+    campaign_set: CampaignSet,
+    enroller: Enroller,
+    dispatcher: Dispatcher,
 ) -> DispatchResult:
     """Does all that is due by the dispatcher's clock.
 
@@ -34,13 +36,19 @@ def tick(
         # By one channel nothing may leave while another one has much to do.
         if dispatcher.stop() or (total.trouble and not result.more):
             break
-        if not result.more and not _is_more_due(campaign_set, dispatcher, result):
+        if not result.more and not _is_more_due(
+            campaign_set,
+            dispatcher,
+            result,
+        ):
             break
     return total
 
 
 def _is_more_due(
-    campaign_set: CampaignSet, dispatcher: Dispatcher, result: DispatchResult
+    campaign_set: CampaignSet,
+    dispatcher: Dispatcher,
+    result: DispatchResult,
 ) -> bool:
     """Whether anything is due at this very moment that was not a moment ago."""
     # What a step did (a tag, points, a date) can bring somebody in.

@@ -53,7 +53,9 @@ class ComparedFiles:
 
 
 def compare(
-    before: Iterable[LedgerRow], after: Iterable[LedgerRow], files: ComparedFiles
+    before: Iterable[LedgerRow],
+    after: Iterable[LedgerRow],
+    files: ComparedFiles,
 ) -> list[Change]:
     """Every message that becomes another one, in a stable order."""
     old, new = _Side(before), _Side(after)
@@ -65,7 +67,14 @@ def compare(
     for way in sorted({*old.sent, *new.sent}, key=_without_none):
         cause = cause_of(way, files, changed)
         changes += [
-            _change(way, pair, old, new, cause) for pair in _pairs(way, old, new)
+            _change(
+                way,
+                pair,
+                old,
+                new,
+                cause,
+            )
+            for pair in _pairs(way, old, new)
         ]
     return changes
 
@@ -106,7 +115,13 @@ class _Side:
 
 def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
     """What becomes of each occurrence that is not as it was."""
-    before, after = old.sent.get(way, {}), new.sent.get(way, {})
+    before, after = (
+        old.sent.get(
+            way,
+            {},
+        ),
+        new.sent.get(way, {}),
+    )
     for occurrence in sorted(before.keys() & after.keys()):
         if before[occurrence] != after[occurrence]:
             yield occurrence, occurrence
@@ -122,7 +137,11 @@ def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
 
 
 def _change(
-    way: Way, pair: Pair, old: _Side, new: _Side, cause: Place | None
+    way: Way,
+    pair: Pair,
+    old: _Side,
+    new: _Side,
+    cause: Place | None,
 ) -> Change:
     left, right = pair
     campaign, _, contact, record = way
@@ -160,7 +179,14 @@ def changed_lines(before: str, after: str) -> list[int]:
         if tag == "delete":
             found.add(min(first, max(len(right) - 1, 0)))
         elif tag != "equal":
-            found.update(n for n in range(first, end) if _says_something(right[n]))
+            found.update(
+                n
+                for n in range(
+                    first,
+                    end,
+                )
+                if _says_something(right[n])
+            )
     return sorted(n + 1 for n in found)
 
 
@@ -170,7 +196,9 @@ def _says_something(line: str) -> bool:
 
 
 def cause_of(
-    way: Way, files: ComparedFiles, changed: Mapping[str, list[int]]
+    way: Way,
+    files: ComparedFiles,
+    changed: Mapping[str, list[int]],
 ) -> Place | None:
     """The changed line within the step; else one above it in the campaign.
 
@@ -187,7 +215,14 @@ def cause_of(
             return Place(own, nearest[0])
     others = sorted(name for name, theirs in changed.items() if theirs)
     others.sort(key=lambda name: not name.endswith("_settings.yaml"))
-    return Place(others[0], changed[others[0]][0]) if others else None
+    return (
+        Place(
+            others[0],
+            changed[others[0]][0],
+        )
+        if others
+        else None
+    )
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:

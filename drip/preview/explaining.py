@@ -76,12 +76,23 @@ def explained(
     """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
     with database.read() as connection:
         contact = people.contact_of_key(connection, key)
-    with rehearsal(database, now, CopiedPart(contact.id)) as copy:
+    with rehearsal(
+        database,
+        now,
+        CopiedPart(contact.id),
+    ) as copy:
         campaign_set = workspace.campaign_set(copy, now)
     names = _named(campaign_set, campaign)
     with database.read() as connection:
         seen = names if campaign else (*names, OWN_DATA)
-        past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
+        past = tuple(
+            entries(
+                connection,
+                until=now,
+                contact=key,
+                campaigns=seen,
+            )
+        )
     with forecast(
         workspace,
         database,
@@ -131,9 +142,21 @@ def _why_nothing(
         paused = campaign_set.paused(campaign)
         if paused is None:
             settings = campaign_set.settings
-            facts = ContactFacts(connection, settings, [contact.id], now)
+            facts = ContactFacts(
+                connection,
+                settings,
+                [contact.id],
+                now,
+            )
             known = facts.contacts[contact.id]
-            reasons[campaign.key] = _why(Absentee(connection, campaign, facts, known))
+            reasons[campaign.key] = _why(
+                Absentee(
+                    connection,
+                    campaign,
+                    facts,
+                    known,
+                )
+            )
         else:
             reasons[campaign.key] = paused
     return reasons
@@ -158,14 +181,27 @@ def _outside(absentee: Absentee) -> Reason | None:
     records: list[Record | None] = [None]
     if campaign.for_each:
         kind = campaign.for_each
-        records = list(people.records_of(absentee.connection, [contact.id], kind))
+        records = list(
+            people.records_of(
+                absentee.connection,
+                [contact.id],
+                kind,
+            )
+        )
         if not records:
             sentence = f"there is no {kind} of this contact"
             return Reason("not-in-audience", sentence, campaign.place)
     if campaign.audience is None:
         return None
     failures = [
-        why_not(campaign.audience, absentee.facts.facts(contact, record, {}))
+        why_not(
+            campaign.audience,
+            absentee.facts.facts(
+                contact,
+                record,
+                {},
+            ),
+        )
         for record in records
     ]
     first = failures[0]
@@ -175,7 +211,9 @@ def _outside(absentee: Absentee) -> Reason | None:
 
 
 def _all_closed(
-    campaign: Campaign, facts: ContactFacts, contact: Contact
+    campaign: Campaign,
+    facts: ContactFacts,
+    contact: Contact,
 ) -> Reason | None:
     """Why none of the campaign's messages can reach the contact, if so."""
     closed = facts.person(contact).closed

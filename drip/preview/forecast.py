@@ -122,7 +122,13 @@ def forecast(
         )
         with copy.read() as connection:
             key = _key_of(connection, contact_id)
-            yield Forecast(connection, since or now, until, key, campaigns)
+            yield Forecast(
+                connection,
+                since or now,
+                until,
+                key,
+                campaigns,
+            )
 
 
 def _key_of(connection: Connection, contact_id: int | None) -> str | None:
@@ -166,7 +172,15 @@ def summed(
         ) as found:
             return found.sums()
     own, *others = (
-        _Share(n, shares, events, now, until, since or now, campaigns)
+        _Share(
+            n,
+            shares,
+            events,
+            now,
+            until,
+            since or now,
+            campaigns,
+        )
         for n in range(shares)
     )
     root, environment = workspace.root, dict(workspace.environment)
@@ -174,7 +188,13 @@ def summed(
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(shares - 1, fresh) as pool:
         asked = [
-            pool.submit(_sums_of_share, root, environment, share) for share in others
+            pool.submit(
+                _sums_of_share,
+                root,
+                environment,
+                share,
+            )
+            for share in others
         ]
         sums = own.sums(workspace, database, progress)
         return sum((answer.result() for answer in asked), start=sums)
@@ -201,9 +221,17 @@ class _Share:
     campaigns: tuple[str, ...]
 
     def sums(
-        self, workspace: Workspace, database: Database, progress: Progress
+        self,
+        workspace: Workspace,
+        database: Database,
+        progress: Progress,
     ) -> Sums:
-        part = CopiedPart(None, self.nth, self.of, self.events)
+        part = CopiedPart(
+            None,
+            self.nth,
+            self.of,
+            self.events,
+        )
         with rehearsal(database, self.now, part) as copy:
             simulate(
                 copy,

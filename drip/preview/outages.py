@@ -68,7 +68,9 @@ class _WithOutage:
 
 
 def effects(
-    before: Iterable[LedgerRow], after: Iterable[LedgerRow], outage: Outage
+    before: Iterable[LedgerRow],
+    after: Iterable[LedgerRow],
+    outage: Outage,
 ) -> list[Effect]:
     """What a downtime changes, in order of time.
 
@@ -85,7 +87,9 @@ def effects(
 
 
 def _effects(
-    before: dict[MessageKey, LedgerRow], after: _WithOutage, outage: Outage
+    before: dict[MessageKey, LedgerRow],
+    after: _WithOutage,
+    outage: Outage,
 ) -> Iterator[Effect]:
     for key, row in before.items():
         later = after.sent.get(key)
@@ -97,7 +101,13 @@ def _effects(
             elif reason:
                 yield _effect("dropped", key, row, None, reason)
         elif later.at != row.at:
-            yield _effect("late", key, row, later, after.refusal(key))
+            yield _effect(
+                "late",
+                key,
+                row,
+                later,
+                after.refusal(key),
+            )
     for key, row in after.sent.items():
         if key not in before:
             yield _effect("instead", key, None, row, None)

@@ -54,7 +54,12 @@ def report(
         "messages": sum(leaving.count for leaving in summary.sent),
         "people": summary.people,
         "campaigns": _campaigns(summary, titles),
-        "weeks": calendar_weeks(summary, start.date(), end.date(), timezone),
+        "weeks": calendar_weeks(
+            summary,
+            start.date(),
+            end.date(),
+            timezone,
+        ),
         "steps": step_rows(summary, timezone),
         "samples": _by_campaign(samples),
         "timelines": _timelines(found, timezone),
@@ -81,7 +86,13 @@ def _environment() -> Environment:
 def _campaigns(summary: Summary, titles: Mapping[str, str]) -> dict[str, Any]:
     """Each with its title and a colour, in order of their keys."""
     return {
-        name: {"title": titles.get(name, name), "colour": COLOURS[n % len(COLOURS)]}
+        name: {
+            "title": titles.get(
+                name,
+                name,
+            ),
+            "colour": COLOURS[n % len(COLOURS)],
+        }
         for n, name in enumerate(sorted(summary.campaigns))
     }
 
@@ -91,7 +102,10 @@ def _day(leaving: Leaving, timezone: str) -> date:
 
 
 def calendar_weeks(
-    summary: Summary, start: date, end: date, timezone: str
+    summary: Summary,
+    start: date,
+    end: date,
+    timezone: str,
 ) -> list[list[dict[str, Any]]]:
     """Weeks from Monday on.
 
@@ -149,7 +163,12 @@ def _by_campaign(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 def _timelines(found: Forecast, timezone: str) -> list[dict[str, Any]]:
     """The people about whom there is most to say, in order of their keys."""
     return [
-        _timeline(found, contact, timezone) for contact in found.busiest(MOST_TIMELINES)
+        _timeline(
+            found,
+            contact,
+            timezone,
+        )
+        for contact in found.busiest(MOST_TIMELINES)
     ]
 
 
@@ -158,7 +177,16 @@ def _timeline(found: Forecast, contact: str, timezone: str) -> dict[str, Any]:
     return {
         "contact": contact,
         "sent": sum(row.outcome == "sent" for row in rows),
-        "lines": [(local(row.at, zone(row.zone or timezone)), row) for row in rows],
+        "lines": [
+            (
+                local(
+                    row.at,
+                    zone(row.zone or timezone),
+                ),
+                row,
+            )
+            for row in rows
+        ],
     }
 
 

@@ -49,7 +49,10 @@ class SampledDispatcher(Dispatcher):
     _chosen: dict[int, Kind] = field(default_factory=dict, repr=False)
     _tried: set[Kind] = field(default_factory=set, repr=False)
     _good: set[Kind] = field(default_factory=set, repr=False)
-    _looked_at: Counter[tuple[str, str]] = field(default_factory=Counter, repr=False)
+    _looked_at: Counter[tuple[str, str]] = field(
+        default_factory=Counter,
+        repr=False,
+    )
     # The longest name so far, by campaign.
     _longest: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -67,7 +70,11 @@ class SampledDispatcher(Dispatcher):
         return result
 
     def _waiting(
-        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
+        self,
+        connection: Connection,
+        channel: str,
+        now: datetime,
+        in_hand: set[int],
     ) -> list[OutboxMessage]:
         """Those that were chosen to be rendered."""
         return [
@@ -93,7 +100,14 @@ class SampledDispatcher(Dispatcher):
         for granted in sampled.granted(connection, now, PAGE):
             attributes = parsed(granted.attributes)
             _, step = _step_of(connection, campaign_set, granted)
-            kind, length = _kind(granted, attributes, step), len(name_of(attributes))
+            kind, length = (
+                _kind(
+                    granted,
+                    attributes,
+                    step,
+                ),
+                len(name_of(attributes)),
+            )
             if not self._to_be_looked_at(granted, kind, length):
                 alike.append(granted)
             elif len(self._chosen) < BATCH and kind not in fresh:
@@ -145,9 +159,15 @@ class SampledDispatcher(Dispatcher):
 
 
 def _step_of(
-    connection: Connection, campaign_set: CampaignSet, granted: Granted
+    connection: Connection,
+    campaign_set: CampaignSet,
+    granted: Granted,
 ) -> tuple[Campaign | None, SendStep | None]:
-    campaign = campaign_set.version(connection, granted.campaign, granted.version)
+    campaign = campaign_set.version(
+        connection,
+        granted.campaign,
+        granted.version,
+    )
     return campaign, step_of(campaign, granted.step)
 
 

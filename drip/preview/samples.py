@@ -99,7 +99,13 @@ class Samples:
 
 def _sample(rendered: Rendered, why: str) -> Sample:
     ready, message = rendered
-    return Sample(ready.campaign.key, ready.step.id, ready.contact.key, why, message)
+    return Sample(
+        ready.campaign.key,
+        ready.step.id,
+        ready.contact.key,
+        why,
+        message,
+    )
 
 
 def _length(rendered: Rendered) -> int:

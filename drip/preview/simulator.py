@@ -70,7 +70,9 @@ class Nowhere:
 
 @contextlib.contextmanager
 def rehearsal(
-    database: Database, now: datetime, part: CopiedPart = WHOLE
+    database: Database,
+    now: datetime,
+    part: CopiedPart = WHOLE,
 ) -> Iterator[Database]:
     """A copy of the database, or of a part of it, to try things on; gone afterwards."""
     with private.scratch() as folder:
@@ -124,7 +126,12 @@ def simulate(
         clock[0] = now
         progress(now)
         with database.write() as connection:
-            dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
+            dispatcher.fence = control.keep_alive(
+                connection,
+                dispatcher.fence,
+                0,
+                now,
+            )
         total.add(tick(campaign_set, enroller, dispatcher))
         instants = (next_due(database, now), wakes.after(now))
         now = min((at for at in instants if at), default=end + AFTER)
@@ -178,7 +185,17 @@ class Wakes:
             self._coming = sorted(fresh.union(self._coming))
 
     def _ahead(
-        self, connection: Connection, campaign: Campaign, now: datetime
+        self,
+        connection: Connection,
+        campaign: Campaign,
+        now: datetime,
     ) -> Ahead:
         end, after = self._end, self._change
-        return Ahead(connection, self._campaign_set, campaign, now, end, after)
+        return Ahead(
+            connection,
+            self._campaign_set,
+            campaign,
+            now,
+            end,
+            after,
+        )

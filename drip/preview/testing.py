@@ -134,7 +134,13 @@ class Stage:
         database = SqliteDatabase(path, durable=False)
         settings = self._staged(test)
         try:
-            played = _Play(database, settings, self._templates, campaign, test)
+            played = _Play(
+                database,
+                settings,
+                self._templates,
+                campaign,
+                test,
+            )
             observed = played.observed()
         finally:
             database.close()
@@ -165,7 +171,11 @@ class _Forgiving(Templates):
     """A text that is not written yet is no reason for a test to fail: `drip check` says that it is missing."""
 
     def _compile(
-        self, name: str, locale: str | None, channel: str, content: Source | None
+        self,
+        name: str,
+        locale: str | None,
+        channel: str,
+        content: Source | None,
     ) -> Compiled:
         try:
             return super()._compile(name, locale, channel, content)
@@ -207,16 +217,30 @@ class _Play:
             with self.database.write() as connection:
                 self._happens(connection, happening, number, when)
             at = max(at, when)
-        self._simulate(campaign_set, at, max(at, end))
+        self._simulate(
+            campaign_set,
+            at,
+            max(at, end),
+        )
         with self.database.read() as connection:
             lines = [self._line(row, start) for row in ledger.entries(connection)]
         return [line for line in lines if line]
 
     def _simulate(
-        self, campaign_set: CampaignSet, start: datetime, end: datetime
+        self,
+        campaign_set: CampaignSet,
+        start: datetime,
+        end: datetime,
     ) -> None:
         transports = {channel: Nowhere() for channel in CHANNELS}
-        simulate(self.database, campaign_set, self.templates, transports, start, end)
+        simulate(
+            self.database,
+            campaign_set,
+            self.templates,
+            transports,
+            start,
+            end,
+        )
 
     # --- when
 
@@ -260,7 +284,11 @@ class _Play:
         )
         with self.database.write() as connection:
             self.contact = self._contact(connection, start)
-            self.record = self._record(connection, self.contact, start)
+            self.record = self._record(
+                connection,
+                self.contact,
+                start,
+            )
             self._give(connection)
             return open_campaign_set(connection, loaded, start)
 
@@ -268,7 +296,11 @@ class _Play:
         """Counters, tags, codes in stock, and what is derived from all that is given."""
         number = self.contact.id
         for counter, balance in self.test.counters.items():
-            loyalty.move(connection, counter, [Movement(number, balance, LONG_AGO)])
+            loyalty.move(
+                connection,
+                counter,
+                [Movement(number, balance, LONG_AGO)],
+            )
         history.add_tags(connection, [(number, tag) for tag in self.test.tags])
         for coupon in self.settings.coupons.values():
             if coupon.codes == "list":
@@ -319,7 +351,10 @@ class _Play:
         consents.record(connection, said, "test", addresses, now)
 
     def _record(
-        self, connection: Connection, contact: Contact, start: datetime
+        self,
+        connection: Connection,
+        contact: Contact,
+        start: datetime,
     ) -> Record | None:
         kind = self.campaign.for_each
         if kind is None:
@@ -332,7 +367,11 @@ class _Play:
         known = {name: value for name, value in given.items() if value is not None}
         key = self.test.record.get("key", SAMPLE)
         record = Record(kind, key, contact.id, known)
-        people.save_records(connection, [record], date_fields(self.settings, kind))
+        people.save_records(
+            connection,
+            [record],
+            date_fields(self.settings, kind),
+        )
         reading = (kind, record.id, record.attributes, start)
         take_readings(connection, self.settings, [reading])
         return record
@@ -341,7 +380,11 @@ class _Play:
         return parse(self.settings.fields[owner][name], text) if text else None
 
     def _happens(
-        self, connection: Connection, happening: Happening, number: int, when: datetime
+        self,
+        connection: Connection,
+        happening: Happening,
+        number: int,
+        when: datetime,
     ) -> None:
         row: Mapping[str, Any] = {
             "contact_id": self.contact.id,
@@ -362,7 +405,11 @@ class _Play:
         if text is None or over:
             return None
         why = f"{row.code}: {row.sentence}" if row.code else None
-        return TimelineEntry(local(row.at, self.zone), text, why)
+        return TimelineEntry(
+            local(row.at, self.zone),
+            text,
+            why,
+        )
 
     def _text(self, row: LedgerRow) -> str | None:
         """A line as `expect:` writes it; None for what it does not speak of."""

@@ -27,14 +27,23 @@ def tried(loaded: Loaded, text: str) -> Loaded:
         )
     scopes = _scopes(loaded.settings)
     if name in scopes:
-        settings = _with_caps(loaded.settings, scopes[name], name, line)
+        settings = _with_caps(
+            loaded.settings,
+            scopes[name],
+            name,
+            line,
+        )
         return replace(loaded, settings=settings)
     campaign = name.removeprefix("campaign ").strip()
     if campaign in loaded.campaigns:
         return _of_campaign(loaded, campaign, line)
     raise DripError(
         f"`{name}` is neither `all`, a channel, a topic nor a campaign.",
-        help=nearest(name, [*scopes, *loaded.campaigns], what="caps can be tried for"),
+        help=nearest(
+            name,
+            [*scopes, *loaded.campaigns],
+            what="caps can be tried for",
+        ),
     )
 
 
@@ -48,7 +57,17 @@ def _scopes(settings: Settings) -> dict[str, Scope]:
 
 def _with_caps(settings: Settings, scope: Scope, name: str, line: str) -> Settings:
     others = [cap for cap in settings.caps if (cap.scope, cap.name) != (scope, name)]
-    return replace(settings, caps=(*others, *_caps(line, scope, name)))
+    return replace(
+        settings,
+        caps=(
+            *others,
+            *_caps(
+                line,
+                scope,
+                name,
+            ),
+        ),
+    )
 
 
 def _of_campaign(loaded: Loaded, key: str, line: str) -> Loaded:
@@ -71,6 +90,14 @@ def _caps(line: str, scope: Scope, name: str) -> tuple[Cap, ...]:
             f"{wrong}.", help="write `--try 'promo: 1 per week'`, or `none` for no cap"
         ) from None
     return tuple(
-        Cap(scope, name, cap.limit, cap.text, TRIED, cap.days, cap.seconds)
+        Cap(
+            scope,
+            name,
+            cap.limit,
+            cap.text,
+            TRIED,
+            cap.days,
+            cap.seconds,
+        )
         for cap in phrase
     )

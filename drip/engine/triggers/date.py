@@ -58,7 +58,12 @@ class StartByDate:
         due = self._brought_up(look, since).between(since, now.at)
         if before and before.change < now.change:
             entries = DateEntries(look.campaign_set, look.campaign)
-            late = entries.of_changed(look.connection, before.change, horizon, now.at)
+            late = entries.of_changed(
+                look.connection,
+                before.change,
+                horizon,
+                now.at,
+            )
             due += [start for start in late if horizon < start.since <= now.at]
         yield due
 
@@ -72,7 +77,12 @@ class StartByDate:
         end = newest.at + FORESEEN
         entries = DateEntries(look.campaign_set, look.campaign)
         starts = entries.due(look.connection, since, end)
-        self._known[key] = UpcomingEntries(since, end, newest.change, starts)
+        self._known[key] = UpcomingEntries(
+            since,
+            end,
+            newest.change,
+            starts,
+        )
         return self._known[key]
 
     def coming(self, ahead: Ahead) -> Iterable[datetime]:
@@ -81,12 +91,21 @@ class StartByDate:
         if ahead.after is None:
             starts = entries.due(ahead.connection, start, end)
         else:
-            starts = entries.of_changed(ahead.connection, ahead.after, start, end)
+            starts = entries.of_changed(
+                ahead.connection,
+                ahead.after,
+                start,
+                end,
+            )
         return (entry.since for entry in starts if start < entry.since <= end)
 
     def why_nobody(self, absentee: Absentee) -> Reason:
         field = _trigger(absentee.campaign).date.field
-        known = audience.dates_of(absentee.connection, field, [absentee.contact.id])
+        known = audience.dates_of(
+            absentee.connection,
+            field,
+            [absentee.contact.id],
+        )
         return absentee.because(
             "the date is not near" if known else f"{field} is unknown"
         )
@@ -96,7 +115,11 @@ class UpcomingEntries:
     """Who will enter in (`start`, `end`], by instant, as of a change of people."""
 
     def __init__(
-        self, start: datetime, end: datetime, change: int, starts: Iterable[Start]
+        self,
+        start: datetime,
+        end: datetime,
+        change: int,
+        starts: Iterable[Start],
     ) -> None:
         self.start, self.end, self.change = start, end, change
         self._starts = sorted(starts, key=_SINCE)
@@ -119,7 +142,12 @@ class UpcomingEntries:
         if len(contact_ids) + len(record_ids) > MOST_ONE_BY_ONE:
             return False
         entries = DateEntries(look.campaign_set, look.campaign)
-        starts = entries.of_changed(look.connection, self.change, self.start, self.end)
+        starts = entries.of_changed(
+            look.connection,
+            self.change,
+            self.start,
+            self.end,
+        )
         self.change = look.now.change
         kept = [
             start
@@ -147,7 +175,10 @@ class DateEntries:
         return _trigger(self.campaign)
 
     def due(
-        self, connection: Connection, since: datetime, until: datetime
+        self,
+        connection: Connection,
+        since: datetime,
+        until: datetime,
     ) -> list[Start]:
         """Whose entry falls between two instants."""
         first, last = (since + WEST).date(), (until + EAST).date()
@@ -160,12 +191,19 @@ class DateEntries:
         return [start for start in starts if since < start.since]
 
     def of_changed(
-        self, connection: Connection, after: int, start: datetime, end: datetime
+        self,
+        connection: Connection,
+        after: int,
+        start: datetime,
+        end: datetime,
     ) -> list[Start]:
         """Those of whom something is new since a change number, about this time."""
         field = self.trigger.date.field
         changed = audience.dated_and_changed(connection, field, after)
-        return self.possible(changed, range(start.year - 1, end.year + 2))
+        return self.possible(
+            changed,
+            range(start.year - 1, end.year + 2),
+        )
 
     def possible(self, found: Sequence[Dated], years: Iterable[int]) -> list[Start]:
         """The starts to which these dates lead.
@@ -180,7 +218,13 @@ class DateEntries:
             if key not in known:
                 known[key] = list(self._entries(*key, years))
             starts += [
-                Start(dated.contact_id, dated.record_id, anchor, at, anchor)
+                Start(
+                    dated.contact_id,
+                    dated.record_id,
+                    anchor,
+                    at,
+                    anchor,
+                )
                 for anchor, at in known[key]
             ]
         return starts
@@ -196,10 +240,17 @@ class DateEntries:
         return audience.dated_in_year(connection, trigger.date.field, month_days)
 
     def _entries(
-        self, day: str, zone_name: str | None, years: Iterable[int]
+        self,
+        day: str,
+        zone_name: str | None,
+        years: Iterable[int],
     ) -> Iterator[tuple[str, datetime]]:
         settings = self.campaign_set.settings
-        value = date_value(settings, self.trigger.date.field, day)
+        value = date_value(
+            settings,
+            self.trigger.date.field,
+            day,
+        )
         if value is None:
             return
         where = zone_name or settings.timezone
@@ -207,7 +258,14 @@ class DateEntries:
         for year in years if self.trigger.yearly else (0,):
             anchor = anchor_date(self.trigger, value, year)
             if anchor is not None:
-                yield anchor.isoformat(), entry_instant(self.campaign, anchor, where)
+                yield (
+                    anchor.isoformat(),
+                    entry_instant(
+                        self.campaign,
+                        anchor,
+                        where,
+                    ),
+                )
 
 
 def _trigger(campaign: Campaign) -> DateTrigger:

@@ -54,11 +54,19 @@ class StartByEvent:
     def why_nobody(self, absentee: Absentee) -> Reason:
         trigger, contact = _trigger(absentee.campaign), absentee.contact
         name = trigger.event
-        happened = people.events_of(absentee.connection, [contact.id], [name])
+        happened = people.events_of(
+            absentee.connection,
+            [contact.id],
+            [name],
+        )
         if not happened.get(contact.id):
             return absentee.because(f"{name} never happened")
         last = happened[contact.id][-1]
-        facts = absentee.facts.facts(contact, None, _by_name(last))
+        facts = absentee.facts.facts(
+            contact,
+            None,
+            _by_name(last),
+        )
         failure = why_not(trigger.where, facts) if trigger.where else None
         if failure:
             sentence = f"of the last {name}, {failure.sentence}"

@@ -48,11 +48,18 @@ class StartBySchedule:
         if look.before is None:
             return
         fixed = look.campaign.timezone is not None
-        for (occurrence, since), zones in sorted(self._come(look, look.before)):
+        for (occurrence, since), zones in sorted(
+            self._come(
+                look,
+                look.before,
+            )
+        ):
             yield StartOfAll(occurrence, since, None if fixed else zones)
 
     def _come(
-        self, look: Look, before: Cursor
+        self,
+        look: Look,
+        before: Cursor,
     ) -> list[tuple[OccurrenceAt, list[str | None]]]:
         """The occurrences that have come, each with its zones."""
         schedule = _trigger(look.campaign).schedule
@@ -60,11 +67,26 @@ class StartBySchedule:
         found: dict[OccurrenceAt, list[str | None]] = defaultdict(list)
         for name in self._names(look):
             where = zone(name or home)
-            if not self._may_have_come(schedule, before.at, look.now.at, where):
+            if not self._may_have_come(
+                schedule,
+                before.at,
+                look.now.at,
+                where,
+            ):
                 continue
-            wall = schedule.latest(before.at, look.now.at, where)
+            wall = schedule.latest(
+                before.at,
+                look.now.at,
+                where,
+            )
             if wall is not None:
-                found[_occurrence(schedule, wall), instant(wall, where)].append(name)
+                found[
+                    _occurrence(
+                        schedule,
+                        wall,
+                    ),
+                    instant(wall, where),
+                ].append(name)
         return list(found.items())
 
     def _names(self, look: Look) -> list[str | None]:
@@ -76,7 +98,11 @@ class StartBySchedule:
         return self._zones[1]
 
     def _may_have_come(
-        self, schedule: Schedule, after: datetime, until: datetime, where: ZoneInfo
+        self,
+        schedule: Schedule,
+        after: datetime,
+        until: datetime,
+        where: ZoneInfo,
     ) -> bool:
         """Whether an occurrence can lie after `after` and up to `until`.
 
@@ -98,7 +124,12 @@ class StartBySchedule:
             names = audience.zones(ahead.connection, ahead.after)
         for name in names:
             where = zone(name or settings.timezone)
-            yield from _occasions(schedule, ahead.start, ahead.end, where)
+            yield from _occasions(
+                schedule,
+                ahead.start,
+                ahead.end,
+                where,
+            )
 
     def why_nobody(self, absentee: Absentee) -> Reason:
         return absentee.because("no occurrence of its schedule is near")
@@ -117,7 +148,10 @@ def _occurrence(schedule: Schedule, wall: datetime) -> str:
 
 
 def _occasions(
-    schedule: Schedule, start: datetime, end: datetime, where: ZoneInfo
+    schedule: Schedule,
+    start: datetime,
+    end: datetime,
+    where: ZoneInfo,
 ) -> Iterator[datetime]:
     at = schedule.upcoming(start, where)
     while at is not None and at <= end:

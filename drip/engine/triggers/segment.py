@@ -26,7 +26,11 @@ class StartBySegment:
     def starts(self, look: Look) -> Iterable[list[Start]]:
         """Who came in since the look before; at the first look everybody who is in it."""
         segment = _trigger(look.campaign).segment
-        entrants = segments.entrants(look.connection, segment, look.after)
+        entrants = segments.entrants(
+            look.connection,
+            segment,
+            look.after,
+        )
         yield [
             Start(
                 entrant.contact_id,

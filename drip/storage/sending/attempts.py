@@ -22,7 +22,14 @@ from drip.storage.sending.outbox import TAKEN_BACK, OutboxMessage
 m = messages.c
 _AMONG_IDS = m.id.in_(listed_in("ids"))
 _GRANTED = Prepared(
-    select(m.id, m.channel, m.granted_at).where(_AMONG_IDS, m.state == "pending")
+    select(
+        m.id,
+        m.channel,
+        m.granted_at,
+    ).where(
+        _AMONG_IDS,
+        m.state == "pending",
+    )
 )
 _BEGIN = Prepared(
     update(messages)
@@ -79,16 +86,29 @@ def begin(
         if (message.id, message.channel, to_ms(message.granted_at)) in stands
     }
     if mine:
-        _BEGIN.count(connection, ids=numbers(mine), number=fence, now=to_ms(now))
+        _BEGIN.count(
+            connection,
+            ids=numbers(mine),
+            number=fence,
+            now=to_ms(now),
+        )
     return mine
 
 
 def settle_sent(
-    connection: Connection, ids: Collection[int], fence: int, now: datetime
+    connection: Connection,
+    ids: Collection[int],
+    fence: int,
+    now: datetime,
 ) -> None:
     """Records that these arrived at the other side."""
     if ids:
-        _SETTLE_SENT.count(connection, ids=numbers(ids), number=fence, now=to_ms(now))
+        _SETTLE_SENT.count(
+            connection,
+            ids=numbers(ids),
+            number=fence,
+            now=to_ms(now),
+        )
 
 
 def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) -> None:
@@ -149,12 +169,19 @@ def hold(
     `message.place` is where that is to be mended.
     """
     granted = (m.id == message.id, m.state == "pending")
-    values = _held(code, sentence, now) | {"place": message.place}
+    values = _held(
+        code,
+        sentence,
+        now,
+    ) | {"place": message.place}
     connection.execute(update(messages).where(*granted).values(values))
 
 
 def hold_waiting(
-    connection: Connection, sentences: Mapping[int, str], now: datetime, code: str
+    connection: Connection,
+    sentences: Mapping[int, str],
+    now: datetime,
+    code: str,
 ) -> None:
     """Holds messages that wait, each with what was said of it."""
     for number, sentence in sentences.items():
@@ -172,7 +199,11 @@ def left_behind(connection: Connection, fence: int) -> list[OutboxMessage]:
 
 
 def settle_left_behind(
-    connection: Connection, ids: Collection[int], now: datetime, *, resend: bool
+    connection: Connection,
+    ids: Collection[int],
+    now: datetime,
+    *,
+    resend: bool,
 ) -> None:
     """What may have left is held for a person, or goes once more (`resend`).
 

@@ -47,9 +47,12 @@ _JUDGED = Prepared(
 _INSERT_REASON = Prepared(insert(reasons).inline())
 _NEWEST_REASON = select(func.max(reasons.c.id))
 _REASONS = Prepared(
-    select(reasons.c.id, reasons.c.sentence, reasons.c.place, reasons.c.code).where(
-        reasons.c.sentence.in_(texts_in("sentences"))
-    )
+    select(
+        reasons.c.id,
+        reasons.c.sentence,
+        reasons.c.place,
+        reasons.c.code,
+    ).where(reasons.c.sentence.in_(texts_in("sentences")))
 )
 
 

@@ -168,7 +168,10 @@ def save_messages(connection: Connection, changed: Sequence[OutboxMessage]) -> N
     known = [message for message in changed if message.id]
     if fresh:
         _insert(connection, fresh)
-    _CHANGE.many(connection, [_stored(message, (*CHANGING, "id")) for message in known])
+    _CHANGE.many(
+        connection,
+        [_stored(message, (*CHANGING, "id")) for message in known],
+    )
 
 
 def _stored(message: OutboxMessage, names: Iterable[str]) -> tuple[Any, ...]:
@@ -205,12 +208,26 @@ def _grouped(fresh: Sequence[OutboxMessage]) -> Iterable[list[OutboxMessage]]:
 
 
 def _insert_many(
-    connection: Connection, members: Sequence[OutboxMessage], newest: int
+    connection: Connection,
+    members: Sequence[OutboxMessage],
+    newest: int,
 ) -> None:
     alike = _stored(members[0], ALIKE)
-    shared = {f"new_{name}": value for name, value in zip(ALIKE, alike, strict=True)}
+    shared = {
+        f"new_{name}": value
+        for name, value in zip(
+            ALIKE,
+            alike,
+            strict=True,
+        )
+    }
     run_ids = numbers([message.run_id for message in members])
-    _INSERT_ALIKE.count(connection, ids=run_ids, newest=newest, **shared)
+    _INSERT_ALIKE.count(
+        connection,
+        ids=run_ids,
+        newest=newest,
+        **shared,
+    )
 
 
 # --- what may leave
@@ -258,7 +275,11 @@ class Queue:
 def queues(connection: Connection, now: datetime) -> list[Queue]:
     """The channels by which messages wait."""
     statement = (
-        select(m.channel, func.count(), func.min(m.due_at))
+        select(
+            m.channel,
+            func.count(),
+            func.min(m.due_at),
+        )
         .where(_IS_PENDING, m.due_at <= now)
         .group_by(m.channel)
         .order_by(m.channel)
@@ -267,7 +288,9 @@ def queues(connection: Connection, now: datetime) -> list[Queue]:
 
 
 def channels_waiting(
-    connection: Connection, now: datetime, share: tuple[int, int]
+    connection: Connection,
+    now: datetime,
+    share: tuple[int, int],
 ) -> list[str]:
     """The channels by which granted messages of a share have to leave now."""
     return [
@@ -311,7 +334,11 @@ def pending(
 
 def _highest(connection: Connection, channel: str, below: int) -> int | None:
     """The highest priority below one that a granted message of a channel has."""
-    ((highest,),) = _HIGHEST.rows(connection, channel=channel, below=below)
+    ((highest,),) = _HIGHEST.rows(
+        connection,
+        channel=channel,
+        below=below,
+    )
     return None if highest is None else int(highest)
 
 
@@ -339,7 +366,10 @@ _PUT_OFF = Prepared(
 
 def put_off(connection: Connection, until: Mapping[int, int]) -> None:
     """Granted messages may leave no earlier than this (milliseconds)."""
-    _PUT_OFF.many(connection, [(at, number) for number, at in until.items()])
+    _PUT_OFF.many(
+        connection,
+        [(at, number) for number, at in until.items()],
+    )
 
 
 def give_back(connection: Connection, ids: Collection[int], now: datetime) -> None:
@@ -351,7 +381,9 @@ def give_back(connection: Connection, ids: Collection[int], now: datetime) -> No
 
 
 def give_back_stale(
-    connection: Connection, granted_before: datetime, now: datetime
+    connection: Connection,
+    granted_before: datetime,
+    now: datetime,
 ) -> int:
     """As `give_back`, for everything granted before an instant."""
     values = {"before": granted_before, "now": now}
@@ -368,7 +400,10 @@ def wake_paused(connection: Connection, campaign: str | None, now: datetime) -> 
 
 # --- what a person has to settle
 
-_HELD = Prepared(select(messages).where(_IS_HELD).order_by(m.id), into=OutboxMessage)
+_HELD = Prepared(
+    select(messages).where(_IS_HELD).order_by(m.id),
+    into=OutboxMessage,
+)
 
 
 def held(connection: Connection) -> list[OutboxMessage]:
@@ -383,7 +418,10 @@ def count_held(connection: Connection) -> int:
 
 
 def release(
-    connection: Connection, ids: Collection[int], state: str, now: datetime
+    connection: Connection,
+    ids: Collection[int],
+    state: str,
+    now: datetime,
 ) -> int:
     """Settles held messages; how many.
 
