@@ -244,20 +244,25 @@ def granted(connection: Connection, message: OutboxMessage) -> None:
     outbox.save_messages(connection, [changed])
 
 
+def begun(connection: Connection, message: OutboxMessage) -> None:
+    attempts.begin(connection, [message], FENCE, NOW)
+
+
+def sent(connection: Connection, message: OutboxMessage) -> None:
+    attempts.settle_sent(connection, [message.id], FENCE, NOW)
+
+
+# The way to the other side is long: without several of each few messages would go it.
 CHANGES: tuple[Change, ...] = (
-    granted,
-    granted,
+    *[granted] * 8,
+    *[begun] * 12,
+    *[sent] * 4,
     *(judged(state) for state in MessageState if state in FOLLOWS[None]),
     *(settled(outcome, FENCE) for outcome in OUTCOMES if outcome != lifecycle.LEFT),
     settled(lifecycle.REFUSED, FENCE + 1),
     *(released(state) for state in ("sent", "deferred", "failed")),
     left_behind(resend=True),
     left_behind(resend=False),
-    lambda connection, message: attempts.begin(connection, [message], FENCE, NOW),
-    lambda connection, message: attempts.begin(connection, [message], FENCE, NOW),
-    lambda connection, message: attempts.settle_sent(
-        connection, [message.id], FENCE, NOW
-    ),
     lambda connection, message: attempts.hold(connection, message, NOW, "x", "why"),
     lambda connection, message: attempts.hold_waiting(
         connection, {message.id: "why"}, NOW, "x"

@@ -34,6 +34,9 @@ from drip.storage.base.sql import Prepared, later, listed_in, numbers
 
 # Columns are named as they are in SQL.
 m = messages.c
+# That states follow one another by the table is a condition of each statement here and
+# no trigger of the database: that took 6 µs more for each message that leaves (SQLite,
+# 15 µs instead of 9), and a rehearsal goes from `pending` to `sent` in one step.
 
 
 @dataclass(slots=True)

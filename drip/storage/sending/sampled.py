@@ -140,7 +140,7 @@ _SENT = Prepared(
         code=null(),
         sentence=null(),
     )
-    .where(messages.c.id.in_(listed_in("ids")))
+    .where(messages.c.id.in_(listed_in("ids")), messages.c.state == "pending")
 )
 _THROUGH = Prepared(
     update(runs)
