@@ -61,7 +61,7 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
 
 
 class Book:
-    """A desk that writes everything down, and permits what it is not told to refuse."""
+    """A session that writes everything down, and permits what it is not told to refuse."""
 
     accepts = True
 
@@ -138,7 +138,7 @@ def test_one_message_needs_one_connection() -> None:
         assert server.connections == 1
 
 
-def test_what_the_desk_does_not_permit_never_leaves() -> None:
+def test_what_the_session_does_not_permit_never_leaves() -> None:
     names = [f"p{n}" for n in range(30)]
     with MailServer() as server:
         transport, campaign_set = (

@@ -148,10 +148,7 @@ def follow_runs(
         campaign_set,
         _dated(connection, campaign_set, found),
     )
-    ids = [dated.run.id for dated, _ in moved]
-    messages: dict[int, list[OutboxMessage]] = defaultdict(list)
-    for message in outbox.of_runs(connection, ids):
-        messages[message.run_id].append(message)
+    messages = _messages(connection, [dated.run.id for dated, _ in moved])
     zones = audience.zones_of(
         connection,
         {dated.run.contact_id for dated, _ in moved},
@@ -172,6 +169,16 @@ def follow_runs(
             run.anchor = run.occurrence = anchor.isoformat()
     changes.store(connection)
     runs.move_runs(connection, [dated.run for dated, _ in moved])
+
+
+def _messages(
+    connection: Connection, run_ids: Sequence[int]
+) -> Mapping[int, list[OutboxMessage]]:
+    """The messages of these runs, by run."""
+    messages: dict[int, list[OutboxMessage]] = defaultdict(list)
+    for message in outbox.of_runs(connection, run_ids):
+        messages[message.run_id].append(message)
+    return messages
 
 
 def _dated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -88,35 +88,44 @@ def _paced(
 
     And whether the channel's own rate has no room for more.
     """
-    domains = [
-        domain_of(facts.contacts[message.contact_id], turn.channel)
-        for message in waiting
-    ]
-    lanes = rate_limits.read(
-        connection,
-        turn.channel,
-        set(domains),
-    )
+    domains = _domains(turn.channel, waiting, facts)
+    lanes = rate_limits.read(connection, turn.channel, set(domains.values()))
     if turn.probing:
         # It is closed to all others meanwhile.
         lanes.pop(WHOLE_CHANNEL, None)
     if not turn.rates.limited and not lanes:
         return list(waiting), False
-    ids = [message.id for message in waiting]
-    queue = list(zip(ids, domains, strict=True))
-    paced = pace(
-        queue,
-        lanes,
-        turn.rates,
-        millis(turn.clock()),
-    )
-    moved = {name: at for name, at in paced.lanes.items() if at != lanes.get(name)}
-    rate_limits.save(connection, turn.channel, moved)
-    outbox.put_off(connection, paced.later)
+    now = millis(turn.clock())
+    paced = pace(list(domains.items()), lanes, turn.rates, now)
+    _save(connection, turn.channel, lanes, paced)
     full = len(paced.begin) + len(paced.later) < len(waiting)
     _note_waits(turn.result, paced, full)
     begin = set(paced.begin)
     return [message for message in waiting if message.id in begin], full
+
+
+def _domains(
+    channel: str,
+    waiting: Sequence[OutboxMessage],
+    facts: ContactFacts,
+) -> dict[int, str]:
+    """The domain that each message goes to, by the messages' numbers."""
+    return {
+        message.id: domain_of(facts.contacts[message.contact_id], channel)
+        for message in waiting
+    }
+
+
+def _save(
+    connection: Connection,
+    channel: str,
+    lanes: Mapping[str, float],
+    paced: Paced,
+) -> None:
+    """Stores where the lanes stand now, and until when messages are put off."""
+    moved = {name: at for name, at in paced.lanes.items() if at != lanes.get(name)}
+    rate_limits.save(connection, channel, moved)
+    outbox.put_off(connection, paced.later)
 
 
 def _note_waits(result: DispatchResult, paced: Paced, full: bool) -> None:

@@ -194,45 +194,38 @@ def _with_records(look: Look, contact_ids: list[int]) -> list[tuple[int, int]]:
 def _rows(look: Look, starts: Sequence[Start]) -> list[dict[str, Any]]:
     """The runs of those who are in the audience and may enter (again)."""
     campaign = look.campaign
-    ids = {start.contact_id for start in starts}
-    facts = ContactFacts(
-        look.connection,
-        look.campaign_set.settings,
-        ids,
-        look.now.at,
-    )
-    facts.with_records([start.record_id for start in starts])
-    facts.with_events([start.event_id for start in starts])
-    last: dict[tuple[int, int], datetime] = {}
-    if campaign.re_entry != "always":
-        last = audience.last_starts(
-            look.connection,
-            campaign.key,
-            ids,
-        )
+    facts = _facts(look, starts)
+    last = _last_starts(look, starts)
     rows = []
     for start in starts:
         whose = (start.contact_id, start.record_id)
         enters = max(start.since, look.now.at)
-        if _may_enter(
-            campaign,
-            facts,
-            start,
-            last.get(whose),
-            enters,
-        ):
+        if _may_enter(campaign, facts, start, last.get(whose), enters):
             last[whose] = enters
             contact = facts.contacts[start.contact_id]
             row = _row(campaign, start, enters)
-            rows.append(
-                row
-                | _held_out(
-                    campaign,
-                    contact.key,
-                    enters,
-                )
-            )
+            rows.append(row | _held_out(campaign, contact.key, enters))
     return rows
+
+
+def _facts(look: Look, starts: Sequence[Start]) -> ContactFacts:
+    contact_ids = {start.contact_id for start in starts}
+    settings = look.campaign_set.settings
+    facts = ContactFacts(look.connection, settings, contact_ids, look.now.at)
+    facts.with_records([start.record_id for start in starts])
+    facts.with_events([start.event_id for start in starts])
+    return facts
+
+
+def _last_starts(
+    look: Look, starts: Sequence[Start]
+) -> dict[tuple[int, int], datetime]:
+    """When each contact (and record) last entered, where that matters."""
+    campaign = look.campaign
+    if campaign.re_entry == "always":
+        return {}
+    contact_ids = {start.contact_id for start in starts}
+    return audience.last_starts(look.connection, campaign.key, contact_ids)
 
 
 def _may_enter(

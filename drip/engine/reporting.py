@@ -24,6 +24,8 @@ STATES = ("sent", "failed", "skipped", "held")
 KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
 WEEK = timedelta(days=7)
 COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
+# A step, and a channel by which its messages go.
+StepKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,31 +223,31 @@ def rows(found: CampaignReport) -> Iterator[dict[str, object]]:
 
 
 def _steps(
-    connection: Connection,
-    campaign: Campaign,
-    period: Period,
+    connection: Connection, campaign: Campaign, period: Period
 ) -> tuple[StepReport, ...]:
     """In the order in which the campaign has them."""
-    ends: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    back: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for step, channel, state, count in outcomes.ends(connection, period):
-        ends[step, channel][state] = count
-    for step, channel, kind, count in outcomes.came_back(connection, period):
-        back[step, channel][kind] = count
+    ends = _counts(outcomes.ends(connection, period))
+    back = _counts(outcomes.came_back(connection, period))
     order = {step.id: number for number, step in enumerate(campaign.steps)}
 
-    def place(key: tuple[str, str]) -> tuple[int, tuple[str, str]]:
+    def place(key: StepKey) -> tuple[int, StepKey]:
         step, _ = key
         return order.get(step, len(order)), key
 
     return tuple(
-        StepReport(
-            *key,
-            dict(ends[key]),
-            dict(back[key]),
-        )
+        StepReport(*key, ends[key], back.get(key, {}))
         for key in sorted(ends, key=place)
     )
+
+
+def _counts(
+    found: Iterable[tuple[str, str, str, int]],
+) -> dict[StepKey, dict[str, int]]:
+    """How often what came of the messages of each step, by channel."""
+    counts: dict[StepKey, dict[str, int]] = defaultdict(dict)
+    for step, channel, what, count in found:
+        counts[step, channel][what] = count
+    return counts
 
 
 def _number(event: Event, field: str) -> float:

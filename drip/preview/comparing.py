@@ -196,9 +196,7 @@ def _says_something(line: str) -> bool:
 
 
 def cause_of(
-    way: Way,
-    files: ComparedFiles,
-    changed: Mapping[str, list[int]],
+    way: Way, files: ComparedFiles, changed: Mapping[str, list[int]]
 ) -> Place | None:
     """The changed line within the step; else one above it in the campaign.
 
@@ -206,23 +204,25 @@ def cause_of(
     """
     campaign, step, *_ = way
     own = f"campaigns/{campaign}.yaml"
-    lines = changed.get(own, [])
+    lines = changed.get(own)
+    if not lines:
+        return _elsewhere(changed)
     first, last = files.steps.get((campaign, step), (0, 0))
+    return Place(own, _nearest(lines, first, last))
+
+
+def _nearest(lines: Sequence[int], first: int, last: int) -> int:
     inside = [line for line in lines if first <= line <= last]
+    if inside:
+        return inside[0]
     above = [line for line in lines if line < first]
-    for nearest in (inside[:1], above[-1:], lines[:1]):
-        if nearest:
-            return Place(own, nearest[0])
-    others = sorted(name for name, theirs in changed.items() if theirs)
-    others.sort(key=lambda name: not name.endswith("_settings.yaml"))
-    return (
-        Place(
-            others[0],
-            changed[others[0]][0],
-        )
-        if others
-        else None
-    )
+    return above[-1] if above else lines[0]
+
+
+def _elsewhere(changed: Mapping[str, list[int]]) -> Place | None:
+    files = sorted(name for name, lines in changed.items() if lines)
+    files.sort(key=lambda name: not name.endswith("_settings.yaml"))
+    return Place(files[0], changed[files[0]][0]) if files else None
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:
