@@ -247,8 +247,8 @@ def _may_enter(
         where = zone(facts.zone_of(contact))
         if not _may_again(campaign, last, where, now):
             return False
-    asked = (campaign.audience, start.where)
-    conditions = [condition for condition in asked if condition]
+    holds = (campaign.audience, start.where)
+    conditions = [condition for condition in holds if condition]
     if not conditions:
         return True
     record = facts.records.get(start.record_id)

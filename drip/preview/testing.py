@@ -246,8 +246,8 @@ class _Play:
 
     def _named(self) -> list[datetime]:
         """The times that the test names, by the sample contact's clock."""
-        lines = (*self.test.happens, *self.test.expect)
-        return [line.wall for line in lines]
+        happens = [line.wall for line in self.test.happens]
+        return happens + [line.wall for line in self.test.expect]
 
     def _midnight(self, day: date) -> datetime:
         return instant(datetime.combine(day, time()), self.zone)
