@@ -67,6 +67,7 @@ def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> 
         cursors.get(PRUNED),
         now,
     ):
+        # Not looked for again before midnight.
         moved[PRUNED] = newest
     audience.move_cursors(connection, moved)
 
@@ -220,6 +221,7 @@ def _moved(
     moved = []
     for dated in found:
         contact_id, record_id = dated.whose
+        # A car that was sold: its dates are somebody else's now.
         if record_id and owners.get(record_id) != contact_id:
             # It is not this contact's any more, which is for judging to say.
             continue
@@ -313,8 +315,10 @@ def count(
     known = set(before.rules.split(",")) if before else set()
     touched: set[int] = set()
     for counter in settings.counters.values():
+        # One event moves a counter once, however often it is read.
         after = before.event_id if before and counter.key in known else 0
         touched |= _count(connection, counter, after)
+    # Conditions ask about counters, so whoever's moved may join late.
     people.touch(connection, touched)
     people.wake_runs(connection, touched)
     return looked
@@ -383,6 +387,7 @@ def regroup(
         newest.at,
     )
     if not same_rules:
+        # A set of the same name that comes back later begins anew.
         segments.forget_others(connection, {*wanted, *settings.segments})
     moved = {}
     among: set[int] | None = None

@@ -61,6 +61,7 @@ def claim(
     """
     settings = turn.campaign_set.settings
     contact_ids = {message.contact_id for message in waiting}
+    # As they are now, and not as they were when the message was granted.
     facts = ContactFacts(connection, settings, contact_ids, now)
     begin, full = list(waiting), False
     if turn.pacing:
@@ -73,6 +74,7 @@ def claim(
     ready = _ready(connection, turn.campaign_set, facts, begin)
     readable = {own.id for own in ready}
     unreadable = {message.id for message in begin if message.id not in readable}
+    # Left where they are they would be claimed again and again.
     outbox.give_back(connection, unreadable, now)
     # Whoever was put off or given back is out of the way of those behind.
     return ready, bool(waiting) and not full
@@ -89,15 +91,25 @@ def _paced(
     And whether the channel's own rate has no room for more.
     """
     domains = _domains(turn.channel, waiting, facts)
-    lanes = rate_limits.read(connection, turn.channel, set(domains.values()))
+    lanes = rate_limits.read(
+        connection,
+        turn.channel,
+        set(domains.values()),
+    )
     if turn.probing:
         # It is closed to all others meanwhile.
         lanes.pop(WHOLE_CHANNEL, None)
     if not turn.rates.limited and not lanes:
         return list(waiting), False
     now = millis(turn.clock())
-    paced = pace(list(domains.items()), lanes, turn.rates, now)
+    paced = pace(
+        list(domains.items()),
+        lanes,
+        turn.rates,
+        now,
+    )
     _save(connection, turn.channel, lanes, paced)
+    # `pace` stops at the first for which the whole channel has no room.
     full = len(paced.begin) + len(paced.later) < len(waiting)
     _note_waits(turn.result, paced, full)
     begin = set(paced.begin)

@@ -82,6 +82,7 @@ def compose(
     content = (
         templates.content(step.content, about.occurrence) if step.content else None
     )
+    # A contact's own language, as far as there is a template in it.
     locale = contact.locale or settings.locale
     compiled = templates.get(
         step.template,
@@ -120,6 +121,8 @@ def compose(
     }
     if tracked:
         values["tracked"] = tracked
+    # The same for each attempt at a message, so that servers can tell a copy (RFC 5322
+    # section 3.6.4), and a mail that comes back can be matched.
     name = message_name(
         mine.workspace,
         about.run_id,

@@ -69,6 +69,8 @@ class Dispatcher:
 
     def dispatch(self, campaign_set: CampaignSet) -> DispatchResult:
         """Looks after what was left behind, and hands over what is granted and due."""
+        # First what is known here alone: a message whose end is not stored looks as if it was
+        # left behind.
         self.store()
         with self.database.write() as connection:
             reap(
@@ -122,6 +124,7 @@ class Dispatcher:
         if not _new_servers(names, known):
             return
         with self.database.write() as connection:
+            # Once more, under the lock: another process may have been faster.
             known = relays.servers(connection)
             for channel, name in _new_servers(names, known).items():
                 relays.change(
@@ -161,6 +164,7 @@ class Dispatcher:
         transport: Transport,
         result: DispatchResult,
     ) -> None:
+        # Several processes send by one channel: what one of them found out holds for all.
         closed, trouble = self._state_of(channel)
         if closed or (trouble and not self._may_probe(channel)):
             result.stuck(closed or trouble or "", LEFT_ALONE)
@@ -214,6 +218,7 @@ class Dispatcher:
                 raise
             result.lacks(lack)
         finally:
+            # Also if nothing can be stored now: then the next tick tries first.
             self._unstored.append(turn.session)
             self.store()
 
@@ -392,6 +397,7 @@ class Dispatcher:
                 code,
                 error.sentence,
             )
+            # Its run does not wait for a person: the other steps are as good as ever.
             go_on(connection, [ready], now)
             alarm(
                 connection,

@@ -103,6 +103,8 @@ class EndRecorder:
         """
         messages = [end.message for end in ends]
         never = [message for message in messages if message.id not in begun]
+        # An end is stored of what is `sending` under our number alone, so that a daemon that was
+        # taken for dead overwrites nothing.
         attempts.begin(
             self.connection,
             never,
@@ -110,6 +112,7 @@ class EndRecorder:
             self.now,
         )
         self._record_left([end for end in ends if end.left])
+        # In the order in which they ended, as their alarms and notices come.
         done = [end.ready for end in ends if end.left or self._ends(end)]
         go_on(self.connection, done, self.now)
 
@@ -163,6 +166,7 @@ class EndRecorder:
             tries,
             end.ready.campaign.on_unknown,
         )
+        # Asked of the database, and for these few alone: each question counts a refusal.
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
             proven = self.trust.has_accepted(self.connection)
             return (
@@ -201,6 +205,7 @@ class EndRecorder:
             answer,
             self.now,
         )
+        # Of a server that took others just now, one refusal stops nobody else.
         if not self.trust.took or in_row >= MOST_REFUSED:
             self._nothing_taken(end, outcome)
 
@@ -213,6 +218,7 @@ class EndRecorder:
     def _sender_refused(self, end: AttemptEnd, outcome: Outcome) -> None:
         """Every other message of the campaign would be refused too."""
         campaign = end.campaign
+        # Held already, maybe by a person, whose reason stays.
         if campaign in control.held_scopes(self.connection):
             return
         reason = f"its sender is refused ({end.quoted})"
@@ -231,6 +237,7 @@ class EndRecorder:
     def _dead(self, end: AttemptEnd, outcome: Outcome) -> None:
         address = address_of(end.ready.contact, end.message.channel)
         if address:
+            # `ServerTrust` finds those by this word, if they have to be taken back.
             reason = f"{DEAD} ({end.quoted})"
             people.suppress(
                 self.connection,

@@ -49,6 +49,7 @@ class Enroller:
         now: datetime,
     ) -> None:
         """Starts every run whose time has come since the last look."""
+        # In the transaction in which runs start: a program that dies loses both or neither.
         cursors = audience.cursors_of(connection)
         newest = audience.newest(connection, now)
         moved: dict[str, Cursor] = {}
@@ -61,6 +62,8 @@ class Enroller:
                 before,
                 newest,
             )
+            # Without it the next look starts where this one did: who is in stays, by the
+            # occurrence key, and nobody is left out.
             if self._enter(look):
                 moved[campaign.key] = look.now
         audience.move_cursors(connection, moved)
@@ -157,6 +160,7 @@ def _start_everybody(look: Look, found: StartOfAll) -> None:
 def _in_batches(look: Look, found: list[Start] | StartOfAll) -> Iterator[list[Start]]:
     lists = _expanded(look, found) if isinstance(found, StartOfAll) else [found]
     for starts in lists:
+        # Facts of all at once would take as much memory as there are people.
         for first in range(0, len(starts), audience.BATCH):
             yield starts[first : first + audience.BATCH]
 
@@ -199,19 +203,39 @@ def _rows(look: Look, starts: Sequence[Start]) -> list[dict[str, Any]]:
     rows = []
     for start in starts:
         whose = (start.contact_id, start.record_id)
+        # Nobody enters in the past, however old what started it is.
         enters = max(start.since, look.now.at)
-        if _may_enter(campaign, facts, start, last.get(whose), enters):
+        if _may_enter(
+            campaign,
+            facts,
+            start,
+            last.get(whose),
+            enters,
+        ):
+            # Of two starts in one batch the second is judged by the first.
             last[whose] = enters
             contact = facts.contacts[start.contact_id]
             row = _row(campaign, start, enters)
-            rows.append(row | _held_out(campaign, contact.key, enters))
+            rows.append(
+                row
+                | _held_out(
+                    campaign,
+                    contact.key,
+                    enters,
+                )
+            )
     return rows
 
 
 def _facts(look: Look, starts: Sequence[Start]) -> ContactFacts:
     contact_ids = {start.contact_id for start in starts}
     settings = look.campaign_set.settings
-    facts = ContactFacts(look.connection, settings, contact_ids, look.now.at)
+    facts = ContactFacts(
+        look.connection,
+        settings,
+        contact_ids,
+        look.now.at,
+    )
     facts.with_records([start.record_id for start in starts])
     facts.with_events([start.event_id for start in starts])
     return facts
@@ -237,6 +261,7 @@ def _may_enter(
 ) -> bool:
     """Whether a contact, who entered last at `last`, may enter now."""
     contact = facts.contacts[start.contact_id]
+    # Nothing begins for whoever was erased, whatever still points there.
     if contact.erased_at is not None:
         return False
     if facts.unconfirmed(contact):
@@ -279,6 +304,7 @@ def _brakes(look: Look, rows: Sequence[dict[str, Any]]) -> bool:
     most = look.campaign.max_audience
     if most is None or not rows:
         return False
+    # Counted before they start: a campaign that is held afterwards has written already.
     fresh = _fresh(look, rows)
     today = fresh and audience.count_starts(
         look.connection, look.campaign.key, look.now.at - DAY

@@ -129,6 +129,7 @@ class Feedback:
             finding.reason,
             source,
         )
+        # Mail servers send a report twice, and a folder can be read again.
         if not deliveries.record(connection, delivery):
             self.report.known += 1
             return
@@ -287,6 +288,7 @@ class Feedback:
     ) -> None:
         known = people.contacts_by_id(connection, [contact_id])
         contact = known.get(contact_id)
+        # The link of a message that belongs to no topic switches nothing off.
         if contact is None or topic is None:
             return
         refusal = Consent(

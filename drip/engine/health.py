@@ -73,6 +73,7 @@ def health(database: Database, now: datetime) -> Health:
         return Health(
             now,
             daemon=control.last_daemon(connection),
+            # The lock, and not the heartbeat: a daemon that hangs runs.
             running=not database.lock().is_free(),
             holds=control.held_scopes(connection),
             alarms=alarms.lately(connection, now - ALARM_SPAN),

@@ -59,6 +59,7 @@ class LastCheck:
 def domain_of(contact: Contact, channel: str) -> str:
     """The domain of a contact's address; none by other channels than e-mail."""
     address = contact.email if channel == "email" else None
+    # RFC 5321 section 2.4: domains are the same in capitals and small letters.
     return address.rpartition("@")[2].lower() if address else ""
 
 
@@ -75,6 +76,7 @@ def last_checks(
         _unchanged(connection, batch),
         strict=True,
     ):
+        # Anew, by the holds of this moment: `drip stop` works at once.
         candidate = _candidate(campaign_set, ready)
         if (
             same
@@ -135,5 +137,7 @@ def _granted_by(ready: Ready, now: datetime) -> bool:
 
 def in_time(ready: Ready, check: LastCheck, now: datetime) -> bool:
     """Whether a message may begin `now` by a check that was made before."""
+    # A clock that was set back is as bad as one that went on while the program stood
+    # still.
     fresh = check.at - TURN < now < check.at + TURN
     return fresh and _permitted(ready, check.candidate, now)

@@ -72,6 +72,7 @@ def _to_resend(
             run.campaign,
             run.version,
         )
+        # A campaign whose version cannot be read any more says nothing, so it is held.
         resends = campaign is not None and campaign.on_unknown == "resend"
         if resends and message.maybe_left_at is None:
             again.add(message.id)
@@ -88,6 +89,7 @@ def hold_unproven(connection: Connection, now: datetime) -> None:
         return
     answers = {refusal.message_id: refusal.answer for refusal in overdue}
     attempts.hold_waiting(connection, answers, now, "unproven")
+    # Else they would be held again as soon as somebody has released them.
     relays.forget(connection, list(answers))
     runs.wake(connection, {refusal.run_id for refusal in overdue})
     sentence = (

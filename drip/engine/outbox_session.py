@@ -139,6 +139,7 @@ class OutboxSession:
 
         Those that are ready get their last check.
         """
+        # Before the transaction: if it fails, `finish` stores them later.
         self._hear(ended)
         batch = [self._in_hand[message.message_id] for message in ready]
         with self.database.write() as connection:
@@ -245,12 +246,14 @@ class OutboxSession:
         now = self.clock()
         if not control.renew(connection, self.fence, now):
             raise LeaseLost
+        # Holds are read in the transaction that begins the messages.
         self.campaign_set.refresh(connection)
         if not batch:
             return {}
         checks = last_checks(connection, self.campaign_set, batch, now)
         messages = [ready.message for ready in batch]
         refused = {message.id for message in messages if message.id not in checks}
+        # They are judged again at once, and then the log says why they did not go.
         outbox.give_back(connection, refused, now)
         result.given_back += len(refused)
         permitted = {
@@ -290,6 +293,7 @@ class OutboxSession:
             for name, address in message.links.items():
                 known = fresh.get(name) or self._links.get(name)
                 lead = _lead(known, address, ready.contact.id)
+                # Most links of a batch are the same for everybody, and are kept once.
                 if lead != known:
                     fresh[name] = lead
         if fresh:

@@ -95,6 +95,7 @@ class Repeating:
 
     def _report(self, error: Exception) -> None:
         sentence, help = words(error)
+        # Ports, sizes and times differ each time, and the cause is the same.
         cause = re.sub(r"\d+", "", sentence)
         if cause in self._logged or len(self._logged) >= MOST_LOGGED:
             return
@@ -126,6 +127,7 @@ def words(error: Exception) -> tuple[str, str]:
 
 
 def _where(error: Exception) -> str:
+    # The place tells more than a traceback in a log of one line each, and quotes no data.
     raised = traceback.extract_tb(error.__traceback__)
     if not raised:
         return ""

@@ -87,6 +87,7 @@ class CampaignReport:
         if self.treated is None or self.held_out is None:
             return None
         treated, held_out = self.treated.goals, self.held_out.goals
+        # A share of nobody is no number.
         if not treated.count or not held_out.count:
             return None
         return Lift(treated, held_out)
@@ -123,6 +124,7 @@ class _Outcomes:
         for number, run in enumerate(self.runs):
             for split, arm in run.arms.items():
                 chosen[split, arm].append(number)
+        # A split that the file has no more is no part of the report.
         splits = {step.id for step in campaign.steps if isinstance(step, Split)}
         for split, arm in sorted(chosen):
             if split in splits:
@@ -171,6 +173,7 @@ def _goals(
     """The events by which runs met the goal, by the runs' numbers."""
     if campaign.goal is None:
         return {}
+    # Two runs can be equal in all that is known here: they are told apart by identity.
     numbers = {id(run): number for number, run in enumerate(came)}
     reached = met(
         connection,
@@ -223,7 +226,9 @@ def rows(found: CampaignReport) -> Iterator[dict[str, object]]:
 
 
 def _steps(
-    connection: Connection, campaign: Campaign, period: Period
+    connection: Connection,
+    campaign: Campaign,
+    period: Period,
 ) -> tuple[StepReport, ...]:
     """In the order in which the campaign has them."""
     ends = _counts(outcomes.ends(connection, period))
@@ -235,7 +240,11 @@ def _steps(
         return order.get(step, len(order)), key
 
     return tuple(
-        StepReport(*key, ends[key], back.get(key, {}))
+        StepReport(
+            *key,
+            ends[key],
+            back.get(key, {}),
+        )
         for key in sorted(ends, key=place)
     )
 

@@ -116,6 +116,8 @@ class ServerTrust:
         The server had taken nobody when it was heard; or it has refused so many in a
         row that this is so again, and nobody of these is given up.
         """
+        # With several connections an answer may be stored after the server has taken somebody,
+        # though it was given before.
         if ready.id in self._unproven:
             return True
         if self.relay is None:
@@ -130,6 +132,7 @@ class ServerTrust:
             < MOST_REFUSED
         ):
             return False
+        # From here on it has to show anew that it takes anybody.
         self.accepts = self.known = False
         self._take_back(connection)
         return True
@@ -151,6 +154,7 @@ class ServerTrust:
     ) -> None:
         """It has refused one more, and taken nobody: too many, and it is about us."""
         count = self.refused_in_row(connection, ready, answer, now)
+        # One refusal may well be about the recipient: a list has dead addresses.
         if count < MOST_REFUSED:
             return
         sentence = (

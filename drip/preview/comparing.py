@@ -196,7 +196,9 @@ def _says_something(line: str) -> bool:
 
 
 def cause_of(
-    way: Way, files: ComparedFiles, changed: Mapping[str, list[int]]
+    way: Way,
+    files: ComparedFiles,
+    changed: Mapping[str, list[int]],
 ) -> Place | None:
     """The changed line within the step; else one above it in the campaign.
 
@@ -215,14 +217,23 @@ def _nearest(lines: Sequence[int], first: int, last: int) -> int:
     inside = [line for line in lines if first <= line <= last]
     if inside:
         return inside[0]
+    # The campaign's head (trigger, audience, caps) stands above its steps.
     above = [line for line in lines if line < first]
     return above[-1] if above else lines[0]
 
 
 def _elsewhere(changed: Mapping[str, list[int]]) -> Place | None:
     files = sorted(name for name, lines in changed.items() if lines)
+    # The settings are everybody's, another campaign takes a slot at most.
     files.sort(key=lambda name: not name.endswith("_settings.yaml"))
-    return Place(files[0], changed[files[0]][0]) if files else None
+    return (
+        Place(
+            files[0],
+            changed[files[0]][0],
+        )
+        if files
+        else None
+    )
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:

@@ -165,12 +165,14 @@ def _why_nothing(
 def _why(absentee: Absentee) -> Reason:
     """The first thing that stands in the way of a campaign that is live."""
     campaign, facts, contact = absentee.campaign, absentee.facts, absentee.contact
+    # Before anything else: such a contact is in no audience.
     if facts.unconfirmed(contact):
         sentence = "nobody has confirmed this sign-up, and nothing else is known of it"
         return Reason("no-consent", sentence, campaign.place)
     return (
         _outside(absentee)
         or _all_closed(campaign, facts, contact)
+        # The trigger comes last: it is the only one that time mends.
         or TriggerKinds().of(campaign).why_nobody(absentee)
     )
 

@@ -106,6 +106,7 @@ def forecast(
     contact_id = contact_number(database, contact) if contact else None
     part = WHOLE
     if contact_id is not None:
+        # Copying one person takes a moment, copying a million some seconds.
         others = _alone(workspace, database)
         part = WHOLE if others is None else CopiedPart(contact_id, events=others)
     with rehearsal(database, now, part) as copy:

@@ -94,6 +94,7 @@ def _effects(
     for key, row in before.items():
         later = after.sent.get(key)
         if later is None:
+            # A schedule that was missed several times is made up for once.
             merged = _run(row) not in after.entered and row.at >= outage.start
             reason = after.reason(key, row)
             if merged:

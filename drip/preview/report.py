@@ -114,6 +114,7 @@ def calendar_weeks(
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for leaving in summary.sent:
         counts[_day(leaving, timezone)][leaving.campaign] += leaving.count
+    # In the far east and west the recipients' days begin before and end after ours.
     first, last = min([start, *counts]), max([end, *counts])
     weeks = []
     monday = first - timedelta(days=first.weekday())

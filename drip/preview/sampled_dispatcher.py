@@ -119,6 +119,7 @@ class SampledDispatcher(Dispatcher):
         return len(alike)
 
     def _to_be_looked_at(self, granted: Granted, kind: Kind, length: int) -> bool:
+        # What happened to somebody since the grant needs the last check.
         if kind not in self._good or not granted.sure:
             return True
         looked_at = self._looked_at[granted.campaign, granted.step]

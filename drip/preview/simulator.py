@@ -123,9 +123,11 @@ def simulate(
     wakes = Wakes(database, campaign_set, start, end)
     now = start
     while now <= end:
+        # The stages ask for the time; nothing else in them knows that it is none.
         clock[0] = now
         progress(now)
         with database.write() as connection:
+            # Days of virtual time pass in a second: its lease would be over.
             dispatcher.fence = control.keep_alive(
                 connection,
                 dispatcher.fence,

@@ -276,6 +276,7 @@ class _Play:
     # --- what is given
 
     def _set_up(self, start: datetime) -> CampaignSet:
+        # Whether a draft does what it should is what its tests are for.
         campaign = replace(self.campaign, status="live", holdout=0.0, max_audience=None)
         loaded = Loaded(
             settings=self.settings,

@@ -139,6 +139,7 @@ class UpcomingEntries:
         if self.change == look.now.change:
             return True
         contact_ids, record_ids = audience.changed(look.connection, self.change)
+        # A large import between two ticks.
         if len(contact_ids) + len(record_ids) > MOST_ONE_BY_ONE:
             return False
         entries = DateEntries(look.campaign_set, look.campaign)
@@ -181,6 +182,8 @@ class DateEntries:
         until: datetime,
     ) -> list[Start]:
         """Whose entry falls between two instants."""
+        # Every day on which it can be that time somewhere: the zones are those of contacts,
+        # which are looked at afterwards.
         first, last = (since + WEST).date(), (until + EAST).date()
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         offset = (self.campaign.entry_offset(),)
@@ -199,6 +202,7 @@ class DateEntries:
     ) -> list[Start]:
         """Those of whom something is new since a change number, about this time."""
         field = self.trigger.date.field
+        # A date that was entered late still counts, as far as the campaign looks back.
         changed = audience.dated_and_changed(connection, field, after)
         return self.possible(
             changed,
@@ -236,6 +240,7 @@ class DateEntries:
             days = sorted(day.isoformat() for day in dates)
             return audience.dated_on(connection, trigger.date.field, days)
         pairs = {pair for day in dates for pair in birthdays_on(day, trigger.feb_29)}
+        # By an index on the day of the year: a birthday's year is of no use.
         month_days = [f"{month:02d}-{day:02d}" for month, day in sorted(pairs)]
         return audience.dated_in_year(connection, trigger.date.field, month_days)
 

@@ -28,6 +28,7 @@ class StartByEvent:
 
     def starts(self, look: Look) -> Iterable[list[Start]]:
         """By the events that came in since the look before."""
+        # Most looks find nothing new, and this asks the database nothing.
         if look.before and look.before.event_id == look.now.event_id:
             return
         campaign, trigger = look.campaign, _trigger(look.campaign)
@@ -37,6 +38,7 @@ class StartByEvent:
         yield [
             Start(
                 event.contact_id,
+                # Two orders of one car are two occurrences, told apart by the event's key.
                 event.record_id if campaign.for_each else 0,
                 look.occurrence(event.key),
                 event.at,
@@ -61,6 +63,7 @@ class StartByEvent:
         )
         if not happened.get(contact.id):
             return absentee.because(f"{name} never happened")
+        # The one that people ask about: why did this not start anything?
         last = happened[contact.id][-1]
         facts = absentee.facts.facts(
             contact,

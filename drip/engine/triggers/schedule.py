@@ -45,9 +45,12 @@ class StartBySchedule:
 
         Older ones that were missed are dropped. At the first look nothing was missed.
         """
+        # A campaign that goes live at noon does not send what was due at nine.
         if look.before is None:
             return
         fixed = look.campaign.timezone is not None
+        # In order, since the numbers of runs come of it: two databases that saw the same have
+        # the same ones.
         for (occurrence, since), zones in sorted(
             self._come(
                 look,
@@ -142,6 +145,7 @@ def _trigger(campaign: Campaign) -> ScheduleTrigger:
 
 def _occurrence(schedule: Schedule, wall: datetime) -> str:
     """What an occurrence is called: its day, with the time where a day has several."""
+    # The day alone would make the second one of a day the first one again.
     if schedule.several_a_day():
         return wall.strftime("%Y-%m-%dT%H:%M")
     return wall.date().isoformat()

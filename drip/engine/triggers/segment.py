@@ -35,6 +35,7 @@ class StartBySegment:
             Start(
                 entrant.contact_id,
                 0,
+                # By the minute, as people read it; who leaves and comes back has another one.
                 look.occurrence(f"{entrant.since:%Y-%m-%dT%H:%M}"),
                 entrant.since,
             )

@@ -19,6 +19,7 @@ from drip.engine.triggers.kind import TriggerKind
 from drip.engine.triggers.schedule import StartBySchedule
 from drip.engine.triggers.segment import StartBySegment
 
+# A campaign whose trigger has no line here ends the first tick with a KeyError.
 TRIGGERS: Mapping[type, Callable[[], TriggerKind]] = {
     CounterTrigger: StartByCounter,
     DateTrigger: StartByDate,

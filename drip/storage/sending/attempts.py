@@ -79,6 +79,7 @@ def begin(
     if not granted:
         return set()
     ids = numbers([message.id for message in granted])
+    # A planner beside us may have judged it again: then it is another grant.
     stands = {tuple(row) for row in _GRANTED.rows(connection, ids=ids)}
     mine = {
         message.id
@@ -122,6 +123,7 @@ def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) 
     }
     if outcome.maybe_left:
         values["maybe_left_at"] = m.sent_at
+    # What may have left counts in every window from that moment on.
     if outcome.state != MessageState.HELD:
         values["sent_at"] = None
     if outcome.state == MessageState.DEFERRED:
@@ -130,6 +132,7 @@ def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) 
         values["due_at"] = attempt.due_at
     if not outcome.counts:
         values["attempts"] = message.attempts
+    # Not its number alone: whoever stood still past the lease is too late.
     mine = (
         m.id == message.id,
         m.state == "sending",

@@ -92,6 +92,7 @@ def _numbered(
     Those that are new are stored, with what filled the cap.
     """
     known = _known(connection, {sentence for sentence, _, _ in wanted})
+    # A blast has a handful of reasons for a million people.
     missing = [key for key in wanted if key not in known]
     if not missing:
         return known

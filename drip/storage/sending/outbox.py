@@ -119,6 +119,7 @@ CHANGING = (
     "sentence",
     "place",
 )
+# What has begun to leave is the dispatcher's: judging changes nothing about it.
 _CHANGE = Prepared(
     update(messages)
     .values({name: bindparam(f"new_{name}") for name in CHANGING})
@@ -187,6 +188,8 @@ def _insert(connection: Connection, fresh: Sequence[OutboxMessage]) -> None:
 
     Each is in a run of its own, or at a step of its own.
     """
+    # Numbered here and not by the database: a statement that gives numbers back is run
+    # row by row.
     newest = connection.execute(_NEWEST).scalar() or 0
     few: list[OutboxMessage] = []
     for members in _grouped(fresh):
@@ -244,6 +247,7 @@ _HIGHEST = Prepared(
         m.priority < bindparam("below"),
     )
 )
+# Each of several senders has its own contacts: none takes what another has in hand.
 _IN_SHARE = m.contact_id % bindparam("parts", type_=BigInteger) == bindparam("part")
 _PENDING = Prepared(
     select(messages)
