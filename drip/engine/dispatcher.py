@@ -359,8 +359,7 @@ class Dispatcher:
             message = self._composed(ready)
             self._saw(ready, message)
         except DripError as error:
-            self._hold(ready, error)
-            result.held += 1
+            self._hold(ready, error, result)
             return None
         return message
 
@@ -380,7 +379,7 @@ class Dispatcher:
     def _saw(self, ready: Ready, message: Message) -> None:
         self.seen(ready, message)
 
-    def _hold(self, ready: Ready, error: DripError) -> None:
+    def _hold(self, ready: Ready, error: DripError, result: DispatchResult) -> None:
         place = str(error.place or ready.step.place)
         campaign, code = ready.campaign.key, "render-error"
         sentence = (
@@ -408,6 +407,7 @@ class Dispatcher:
                 now,
                 SETTLE,
             )
+        result.held += 1
 
 
 def _relay_name(transport: Transport) -> str | None:

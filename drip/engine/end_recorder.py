@@ -31,7 +31,6 @@ from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import control, webhook_outbox
 from drip.storage.people import people
-from drip.storage.people.people import address_of
 from drip.storage.sending import attempts, rate_limits, relays
 from drip.storage.sending.attempts import Attempt
 from drip.storage.sending.outbox import OutboxMessage
@@ -65,6 +64,11 @@ class AttemptEnd:
     @property
     def left(self) -> bool:
         return isinstance(self.receipt, Sent | Assigned)
+
+    @property
+    def id(self) -> int:
+        """The message's number."""
+        return self.ready.id
 
     @property
     def message(self) -> OutboxMessage:
@@ -117,7 +121,7 @@ class EndRecorder:
         go_on(self.connection, done, self.now)
 
     def _record_left(self, ends: Sequence[AttemptEnd]) -> None:
-        ids = [end.message.id for end in ends]
+        ids = [end.id for end in ends]
         attempts.settle_sent(
             self.connection,
             ids,
@@ -235,8 +239,7 @@ class EndRecorder:
         )
 
     def _dead(self, end: AttemptEnd, outcome: Outcome) -> None:
-        address = address_of(end.ready.contact, end.message.channel)
-        if address:
+        if address := end.ready.address:
             # `ServerTrust` finds those by this word, if they have to be taken back.
             reason = f"{DEAD} ({end.quoted})"
             people.suppress(
@@ -269,7 +272,7 @@ class EndRecorder:
         if outcome.maybe_left:
             relays.died(
                 self.connection,
-                end.message.id,
+                end.id,
                 self.now,
             )
             return

@@ -17,7 +17,7 @@ from drip.engine.judging import candidate_of
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import control
 from drip.storage.people import consents
-from drip.storage.people.people import Contact
+from drip.storage.people.people import Contact, address_of
 from drip.storage.sending.outbox import OutboxMessage
 
 # So long after the last check a message is not begun any more: its lease would hardly
@@ -41,6 +41,11 @@ class Ready:
     def id(self) -> int:
         """The message's number."""
         return self.message.id
+
+    @property
+    def address(self) -> str | None:
+        """Where it goes, as far as that is known still."""
+        return address_of(self.contact, self.message.channel)
 
     @property
     def domain(self) -> str:

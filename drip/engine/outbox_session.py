@@ -208,7 +208,7 @@ class OutboxSession:
             for message, receipt in ended
         ]
         self._ended += heard
-        self.trust.heard({end.ready.id for end in heard})
+        self.trust.heard({end.id for end in heard})
 
     def _listen(self, connection: Connection, takes_recipient: bool) -> None:
         self.trust.took |= takes_recipient
@@ -228,7 +228,7 @@ class OutboxSession:
 
     def _stored(self, result: DispatchResult) -> None:
         """What had ended is in the database now."""
-        ended = {end.ready.id for end in self._ended}
+        ended = {end.id for end in self._ended}
         self._begun -= ended
         self.trust.stored(ended)
         self._ended = []

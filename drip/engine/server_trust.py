@@ -99,9 +99,13 @@ class ServerTrust:
         They are different ones, and this one is among them.
         """
         self._refusals = True
-        message_id, contact_id = ready.id, ready.contact.id
         return relays.refused(
-            connection, self.channel, message_id, contact_id, answer, now
+            connection,
+            self.channel,
+            ready.id,
+            ready.contact.id,
+            answer,
+            now,
         )
 
     def proves_nothing(
@@ -140,7 +144,8 @@ class ServerTrust:
     def _take_back(self, connection: Connection) -> None:
         """Those whom it refused since it last took somebody are no dead addresses."""
         refused = relays.doubt(connection, self.channel)
-        for contact in people.contacts_by_id(connection, refused).values():
+        contacts = people.contacts_by_id(connection, refused)
+        for contact in contacts.values():
             if address := address_of(contact, self.channel):
                 people.take_back(connection, address, DEAD)
 

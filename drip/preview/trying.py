@@ -49,10 +49,11 @@ def tried(loaded: Loaded, text: str) -> Loaded:
 
 def _scopes(settings: Settings) -> dict[str, Scope]:
     """What the settings' caps can be about, by name; topics come before channels."""
-    scopes: dict[str, Scope] = {"all": "all"}
-    scopes |= dict.fromkeys(CHANNELS, "channel")
-    scopes |= dict.fromkeys(settings.topics, "topic")
-    return scopes
+    return {
+        "all": "all",
+        **dict.fromkeys(CHANNELS, "channel"),
+        **dict.fromkeys(settings.topics, "topic"),
+    }
 
 
 def _with_caps(settings: Settings, scope: Scope, name: str, line: str) -> Settings:
