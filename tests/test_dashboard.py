@@ -23,7 +23,7 @@ from drip.core.token import verify
 from drip.preview.forecast import summed
 from drip.storage.base.database import link_keys
 from drip.storage.campaigns import runs, tasks
-from drip.storage.operating import api_keys, control, operators
+from drip.storage.operating import api_keys, holds, operators
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState
 from drip.web.dashboard import tries
@@ -159,7 +159,7 @@ def test_nobody_presses_a_button_who_has_not_logged_in(dashboard: Pages) -> None
     for path in ("/stop", "/held", "/tasks", "/campaigns/call/hold", "/logout"):
         assert dashboard.post(path, data={"do": "stop"}).status_code == 401
     with dashboard.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_whoever_logs_in_goes_where_they_wanted_to(dashboard: Pages) -> None:
@@ -412,7 +412,7 @@ def test_a_form_of_another_site_does_nothing(inside: Pages) -> None:
             == 403
         )
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_the_token_of_one_session_is_no_good_in_another(inside: Pages) -> None:
@@ -428,11 +428,11 @@ def test_the_token_of_one_session_is_no_good_in_another(inside: Pages) -> None:
 def test_stop_holds_everything_and_is_seen_on_every_page(inside: Pages) -> None:
     assert press(inside, "/stop", do="stop").headers["location"] == "/health"
     with inside.world.database.read() as connection:
-        assert control.EVERYTHING in control.held_scopes(connection)
+        assert holds.EVERYTHING in holds.held_scopes(connection)
     assert "Everything is stopped" in inside.get("/campaigns").text
     press(inside, "/stop", do="go-on")
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
@@ -442,7 +442,7 @@ def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
     assert told(inside, "/campaigns/letter")["state"] == "live"
     press(inside, "/campaigns/nothing/hold", do="hold")
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None:

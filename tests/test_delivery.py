@@ -28,8 +28,8 @@ from drip.core.message import (
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.planner import plan
-from drip.storage.operating import control
-from drip.storage.operating.control import held_scopes
+from drip.storage.operating import daemons
+from drip.storage.operating.holds import held_scopes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.world import LETTER, World, at
@@ -456,7 +456,7 @@ def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
             session.turn([(first, Sent("taken"))], [])
 
     with made.database.write() as connection:
-        number = control.start_daemon(connection, 1, passed[0])
+        number = daemons.start_daemon(connection, 1, passed[0])
     campaign_set = made.workspace.campaign_set(made.database, passed[0])
     plan(made.database, campaign_set, made.workspace.templates, Enroller(), passed[0])
     dispatcher = Dispatcher(

@@ -13,7 +13,7 @@ import pytest
 
 from drip.core.clock import jump
 from drip.daemon import Daemon, Doubt, Trust
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from tests.cli import drip
 from tests.world import World, at
 
@@ -164,7 +164,7 @@ def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_
     started(made, clock).run_once()
     died(made)
     with made.database.write() as connection:
-        control.start_daemon(connection, 1, NOON - timedelta(seconds=5))
+        daemons.start_daemon(connection, 1, NOON - timedelta(seconds=5))
     clock.now = NOON - timedelta(seconds=3)
     started(made, clock).run_once()
 

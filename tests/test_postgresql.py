@@ -251,7 +251,7 @@ def test_one_that_waits_too_long_for_another_writer_says_so(database: Database) 
     with (
         database.write(),
         pytest.raises(DripError, match="busy with another program"),
-        database.told(),
+        database.translated_errors(),
         database._engine.begin() as connection,
     ):
         connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")

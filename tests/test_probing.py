@@ -16,9 +16,9 @@ from drip.core.message import Sent, TransportDown
 from drip.daemon.senders import SharedDispatcher
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, holds
+from drip.storage.people.contacts import contacts_by_key
 from drip.storage.people.erasing import erase
-from drip.storage.people.people import contacts_by_key
 from drip.storage.sending import rate_limits
 from drip.transports.smtp import SmtpTransport
 from drip.transports.smtp.round import Round
@@ -134,14 +134,13 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
                 super().deliver(messages, session)
                 # Meanwhile another process has heard that the server wants less.
                 with made.world.database.write() as connection:
-                    now = int(NOON.timestamp() * 1000)
                     rate_limits.close(
                         connection,
                         "email",
                         "",
-                        now,
-                        30_000,
-                        1_800_000,
+                        NOON,
+                        timedelta(seconds=30),
+                        timedelta(minutes=30),
                         reason="too much mail",
                     )
 
@@ -357,7 +356,7 @@ def test_a_hold_is_noticed_while_every_recipient_is_refused(
             found = super()._fault(to, stage)
             if stage == "RCPT" and len(self.asked) == 10:
                 with made.world.database.write() as connection:
-                    control.hold(connection, "letter", NOON)
+                    holds.hold(connection, "letter", NOON)
             return found
 
     with Holds(

@@ -14,8 +14,8 @@ import pytest
 from drip.core.message import MOST_REFUSED, Sent, TransportDown, Unknown
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.storage.operating import alarms, control
-from drip.storage.people import people
+from drip.storage.operating import alarms, holds
+from drip.storage.people import suppressions
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
 from drip.transports.smtp import SmtpTransport
@@ -72,9 +72,11 @@ class Shop:
 
     def suppressed(self) -> int:
         with self.world.database.read() as connection:
-            key = people.suppression_key(connection)
-            digests = [people.digest(key, f"p{n}@d{n % 3}.example") for n in range(100)]
-            return len(people.suppressed(connection, digests))
+            key = suppressions.suppression_key(connection)
+            digests = [
+                suppressions.digest(key, f"p{n}@d{n % 3}.example") for n in range(100)
+            ]
+            return len(suppressions.suppressed(connection, digests))
 
 
 class Asked(MailServer):
@@ -161,9 +163,9 @@ def test_a_server_that_has_taken_nobody_gives_nobody_up_and_is_asked_for_five_at
         assert not control_holds(made)
 
 
-def control_holds(made: Shop) -> dict[str, control.Hold]:
+def control_holds(made: Shop) -> dict[str, holds.Hold]:
     with made.world.database.read() as connection:
-        return control.held_scopes(connection)
+        return holds.held_scopes(connection)
 
 
 def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(
@@ -681,7 +683,7 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
             if len(self.taken) >= 10 and not self.stopped.is_set():
                 self.stopped.set()
                 with made.world.database.write() as connection:
-                    control.hold(connection, scope, NOON)
+                    holds.hold(connection, scope, NOON)
                 self.asked.clear()
 
     with Stops() as server:

@@ -74,7 +74,7 @@ def test_a_spam_filter_lets_every_mail_through(
 ) -> None:
     program = shutil.which("spamassassin")
     if program is None:
-        missing("SpamAssassin")
+        missing("no SpamAssassin")
     for name, data in mails.items():
         said = subprocess.run(
             [program, "-L", "-t"], input=data, capture_output=True, check=False

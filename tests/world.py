@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
+from drip import private
 from drip.core.message import Message, Receipt
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
@@ -16,8 +21,9 @@ from drip.importing import importer
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
 from drip.storage.base.database import Database
-from drip.storage.base.opening import open_database, server
-from drip.storage.operating import control
+from drip.storage.base.opening import create_database, open_database, server
+from drip.storage.base.sqlite import SqliteDatabase
+from drip.storage.operating import daemons
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.transports.memory import MemoryTransport
 from drip.workspace import Workspace
@@ -39,6 +45,8 @@ data:
     last_service: date
     due: 6 months after last_service
 """
+# When the databases of worlds were made.
+MADE = datetime(2020, 1, 1, tzinfo=UTC)
 # One message to everybody who may be written to about `service`.
 LETTER = """
 name: Letter
@@ -52,6 +60,26 @@ TEMPLATE = "---\nsubject: Hello {{ contact.first_name|default('there') }}\n---\n
 def at(text: str) -> datetime:
     """An instant in UTC: `at("2026-11-22 10:00")`."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _opened(folder: Path, address: str | None) -> Database:
+    """A fresh database: a file that is copied from the first one, or that of the server, made by whoever gave its address."""
+    if address:
+        return open_database(server(address, folder), MADE)
+    private.folder(folder)
+    path = folder / "drip.db"
+    shutil.copy(_template(), path)
+    return SqliteDatabase(path)
+
+
+@cache
+def _template() -> Path:
+    """A fresh database; to make one takes 74 statements, to copy one a file of 400 KB."""
+    folder = tempfile.mkdtemp(prefix="drip-template-")
+    atexit.register(shutil.rmtree, folder)
+    path = Path(folder) / "drip.db"
+    create_database(path, MADE).close()
+    return path
 
 
 class World:
@@ -80,10 +108,7 @@ class World:
         self.transports: dict[str, MemoryTransport] = {}
         self.answer: Callable[[Message], Receipt] | None = None
         self.workspace = self._workspace()
-        self.database: Database = open_database(
-            server(address, root / ".drip") if address else root / ".drip" / "drip.db",
-            at("2020-01-01"),
-        )
+        self.database = _opened(root / ".drip", address)
         self._enroller = Enroller()
 
     def _workspace(self) -> Workspace:
@@ -153,7 +178,7 @@ class World:
         )
         transports = self.transports or {"email": transport}
         with self.database.write() as connection:
-            number = control.start_daemon(connection, 1, when)
+            number = daemons.start_daemon(connection, 1, when)
         dispatcher = Dispatcher(
             self.database, self.workspace.templates, transports, lambda: when, number
         )

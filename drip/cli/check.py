@@ -13,7 +13,7 @@ from drip.cli.context import App, json_option, pass_app, read_clock
 from drip.cli.screen import print_json, say
 from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.rules import RULES, finding
-from drip.lint.texts import FieldStats
+from drip.lint.variables import FieldStats
 from drip.storage.base.opening import is_missing
 from drip.storage.people import field_stats
 from drip.workspace import Workspace

@@ -26,7 +26,9 @@ from drip.importing.rows import open_table
 from drip.importing.settling import settle_task
 from drip.storage.campaigns import tasks as store
 from drip.storage.campaigns.tasks import Work
-from drip.storage.people import loyalty, people
+from drip.storage.people import contacts
+from drip.storage.people import counters as counter_store
+from drip.storage.people import coupons as coupon_store
 from drip.workspace import OWN
 
 COLUMNS = (
@@ -254,7 +256,7 @@ def coupons(context: click.Context, as_json: bool) -> None:
     app = context.find_object(App)
     assert app
     with app.opened(None) as (workspace, database, _), database.read() as connection:
-        counts = loyalty.coupon_counts(connection)
+        counts = coupon_store.coupon_counts(connection)
     rows = {
         key: counts.get(key, (0, 0, 0))
         for key in sorted({*workspace.settings.coupons, *counts})
@@ -330,7 +332,7 @@ def import_codes(app: App, name: str, file: Path) -> None:
             and not hidden_in(code)
             and not code.casefold().startswith(ERASED)
         ]
-        fresh = loyalty.add_codes(connection, name, good)
+        fresh = coupon_store.add_codes(connection, name, good)
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
     taken = set(good)
     bad = [code for code in codes if code and code not in taken]
@@ -352,14 +354,14 @@ def counters(app: App, contact: str, as_json: bool) -> None:
     Example: drip counters ana
     """
     with app.opened(None) as (workspace, database, _), database.read() as connection:
-        found = people.contacts_by_key(connection, [contact])
+        found = contacts.contacts_by_key(connection, [contact])
         if contact not in found:
             raise DripError(
                 f"There is no contact `{contact}`.",
                 help="`drip import contacts FILE` brings contacts in",
             )
         moved = {
-            key: loyalty.history(connection, found[contact].id, key)
+            key: counter_store.history(connection, found[contact].id, key)
             for key in workspace.settings.counters
         }
     for key, entries in moved.items():

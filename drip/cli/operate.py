@@ -18,10 +18,11 @@ from drip.engine.health import BACK_SPAN, Health, health
 from drip.errors import DripError, nearest
 from drip.importing.values import parse_email
 from drip.storage.base.opening import is_missing, upgrade
-from drip.storage.operating import control
+from drip.storage.operating import holds as hold_store
 from drip.storage.operating.alarms import Alarm
-from drip.storage.operating.control import EVERYTHING
-from drip.storage.people import people
+from drip.storage.operating.holds import EVERYTHING
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import suppressions
 from drip.storage.people.erasing import Outstanding
 from drip.storage.sending import outbox, rate_limits
 from drip.workspace import Workspace
@@ -49,7 +50,7 @@ def status(app: App, as_json: bool) -> None:
         )
         with database.read() as connection:
             held = outbox.held(connection)
-            contacts = people.contacts_by_id(
+            contacts = contact_store.contacts_by_id(
                 connection, {message.contact_id for message in held}
             )
         open_to_others = list(islice(workspace.exposed(), MOST_EXPOSED))
@@ -262,10 +263,10 @@ def hold(app: App, campaign: str, off: bool) -> None:
             )
         with database.write() as connection:
             if off:
-                was = control.let_go(connection, campaign)
+                was = hold_store.let_go(connection, campaign)
                 outbox.wake_paused(connection, campaign, now)
             else:
-                control.hold(connection, campaign, now)
+                hold_store.hold(connection, campaign, now)
     if off:
         say(f"{campaign} goes on." if was else f"{campaign} was not held.")
     else:
@@ -284,12 +285,12 @@ def stop(app: App, off: bool) -> None:
     """
     with app.opened(None) as (_, database, now), database.write() as connection:
         if off:
-            was = control.let_go(connection, EVERYTHING)
+            was = hold_store.let_go(connection, EVERYTHING)
             outbox.wake_paused(connection, None, now)
             # Whoever says so has looked: what was left alone is tried at once.
             rate_limits.open_all(connection)
         else:
-            control.hold(connection, EVERYTHING, now)
+            hold_store.hold(connection, EVERYTHING, now)
     if off:
         say("Everything goes on." if was else "Nothing was stopped.")
     else:
@@ -354,7 +355,7 @@ def suppress(app: App, address: str, reason: str) -> None:
     except ValueError as wrong:
         raise DripError(f"{wrong}.") from None
     with app.opened(None) as (_, database, now), database.write() as connection:
-        people.suppress(connection, address, without_hidden(reason), now)
+        suppressions.suppress(connection, address, without_hidden(reason), now)
     say(f"{address} is suppressed. Only its keyed hash is kept.")
 
 

@@ -20,8 +20,8 @@ from drip.cli.screen import counted_rows, print_json, say, sure
 from drip.errors import DripError
 from drip.importing import importer
 from drip.importing.rows import open_table, write_rejected
-from drip.storage.people import consents, erasing, people
-from drip.storage.people.people import Contact
+from drip.storage.people import consents, contacts, erasing
+from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
 from drip.workspace import OWN
 
@@ -254,7 +254,7 @@ def export(app: App, contact: str) -> None:
 
 def _known(connection: Connection, key: str) -> Contact:
     """Raises DripError for one that there is not."""
-    found = people.contacts_by_key(connection, [key])
+    found = contacts.contacts_by_key(connection, [key])
     if key not in found:
         raise DripError(
             f"There is no contact `{key}`.",

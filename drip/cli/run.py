@@ -24,8 +24,8 @@ from drip.engine.composing import identity
 from drip.engine.rerender import render_for
 from drip.errors import DripError, nearest
 from drip.storage.base.database import Database
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import holds
+from drip.storage.people import contacts
 from drip.workspace import Workspace
 
 # Of `--metrics`: Prometheus has one, whoever looks at `/health` another.
@@ -144,12 +144,12 @@ def run(
             return
         tally = daemon.run_once()
         with database.read() as connection:
-            held = sorted(control.held_scopes(connection))
+            held = sorted(holds.held_scopes(connection))
     if held and not as_json:
         say(
             "Held back: "
             + ", ".join(
-                "everything" if scope == control.EVERYTHING else scope for scope in held
+                "everything" if scope == holds.EVERYTHING else scope for scope in held
             )
             + "."
         )
@@ -289,7 +289,7 @@ def _test_copy(
             help="name another step",
         )
     with database.read() as connection:
-        contact = people.contact_of_key(connection, key)
+        contact = contacts.contact_of_key(connection, key)
         message = render_for(
             connection,
             workspace.settings,

@@ -38,7 +38,7 @@ class AlarmNotifier:
         with self._database.read() as connection:
             name, waiting = (
                 public_name(workspace_id(connection)),
-                alarms.untold(connection, now - NEWS),
+                alarms.not_notified(connection, now - NEWS),
             )
         if not waiting:
             return
@@ -74,7 +74,7 @@ class AlarmNotifier:
                         extra={"action": "alarm-untold"},
                     )
                 with self._database.write() as connection:
-                    alarms.told(connection, each.number, self._clock())
+                    alarms.notified(connection, each.number, self._clock())
         finally:
             transport.close()
 

@@ -26,8 +26,8 @@ from drip.core.token import OWN_DATA, data_link, public_name, sign
 from drip.errors import DripError
 from drip.importing.own_data import why_not
 from drip.storage.base.database import Database, link_keys, workspace_id
-from drip.storage.operating import control
-from drip.storage.people import data_mails, people
+from drip.storage.operating import holds
+from drip.storage.people import contacts, data_mails
 from drip.storage.people.data_mails import DataMail
 from drip.workspace import Workspace
 
@@ -51,7 +51,7 @@ class Answering:
     def send(self, workspace: Workspace) -> None:
         """Sends what waits. What goes wrong is said in the log, once, and tried again later."""
         with self._database.read() as connection:
-            stopped = control.EVERYTHING in control.held_scopes(connection)
+            stopped = holds.EVERYTHING in holds.held_scopes(connection)
             due = data_mails.due(connection, self._clock())
         if stopped or not due:
             return
@@ -95,7 +95,7 @@ class Answering:
                 now + backoff(FIRST_RETRY, mail.attempts + 1, LONGEST_RETRY),
             ):
                 return None
-            contact = people.contacts_by_id(connection, [mail.contact])[mail.contact]
+            contact = contacts.contacts_by_id(connection, [mail.contact])[mail.contact]
             refused = (
                 "too-late"
                 if now - mail.asked_at >= GIVEN_UP

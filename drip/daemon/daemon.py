@@ -38,7 +38,7 @@ from drip.engine.repeating import Repeating, words
 from drip.engine.tick import tick
 from drip.errors import DripError, Problems
 from drip.storage.base.database import Database, workspace_id
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons, lost_time
 from drip.storage.sending import outbox, rate_limits
 from drip.workspace import Workspace
 
@@ -181,15 +181,15 @@ class Daemon:
 
     def _who(self) -> str:
         with self._database.read() as connection:
-            last = control.last_daemon(connection)
+            last = daemons.last_daemon(connection)
         return f" (process {last.pid})" if last else ""
 
     def _start(self) -> None:
         now = self._clock()
         with self._database.write() as connection:
             self._name = workspace_id(connection)
-            self._doubt(connection, control.last_daemon(connection), now)
-            self._number = control.start_daemon(connection, os.getpid(), now)
+            self._doubt(connection, daemons.last_daemon(connection), now)
+            self._number = daemons.start_daemon(connection, os.getpid(), now)
         self._read_files(now)
         log.info(
             "Started as daemon %d, with the time zones of %s.",
@@ -199,13 +199,13 @@ class Daemon:
         )
 
     def _doubt(
-        self, connection: Connection, last: control.DaemonRecord | None, now: datetime
+        self, connection: Connection, last: daemons.DaemonRecord | None, now: datetime
     ) -> None:
         """Ends before anything is sent if clock or database are not to be believed, and nobody has said that they are."""
         # Of all daemons: the newest may have died before its first beat, after the clock was set back a little.
         noted, known = (
             self._lock.notes.read(self._name),
-            control.known_until(connection) or EPOCH,
+            daemons.known_until(connection) or EPOCH,
         )
         if noted and noted > known:
             if not self._trust.database:
@@ -216,7 +216,7 @@ class Daemon:
                     help="look at the mail server's log; then `drip run --after-restore`, which holds what was due in "
                     "between for you to settle, and goes on with the rest",
                 )
-            control.lose(connection, control.Lost(known, min(noted, now)))
+            lost_time.lose(connection, lost_time.Lost(known, min(noted, now)))
             return
         if last is None:
             return
@@ -251,7 +251,7 @@ class Daemon:
                 ),
             )
         if jumped == "back":
-            control.set_back(connection, now)
+            lost_time.set_back(connection, now)
 
     def _tell(self) -> None:
         """Tells of alarms by the settings in force, beside the beats: whoever is told may be slow."""
@@ -282,7 +282,7 @@ class Daemon:
                 self._senders.close()
             if self._number and not self._doubted:
                 with self._database.write() as connection:
-                    control.end_daemon(connection, self._number, self._clock())
+                    daemons.end_daemon(connection, self._number, self._clock())
                 log.info("Ended.", extra={"action": "ended"})
         finally:
             self._lock.give_back()
@@ -358,10 +358,10 @@ class Daemon:
                     trusted=False,
                 )
             self._beat_at = now, passed
-            self._number = control.keep_alive(
+            self._number = daemons.keep_alive(
                 connection, self._number, os.getpid(), now
             )
-            control.report(connection, self._number, None)
+            daemons.report(connection, self._number, None)
         try:
             tally = tick(
                 self._files.campaign_set, self._enroller, self._ready_dispatcher()

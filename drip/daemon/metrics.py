@@ -18,7 +18,8 @@ from drip.core.shortage import Shortage, lacking
 from drip.engine.repeating import Repeating
 from drip.errors import DripError
 from drip.storage.base.database import Database
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
+from drip.storage.operating import holds as hold_store
 from drip.storage.sending import deliveries, outbox
 
 
@@ -61,8 +62,8 @@ class Figures(Collector):
     def _of_the_daemon(self) -> Iterator[Metric]:
         now = self._clock()
         with self._database.read() as connection:
-            last = control.last_daemon(connection)
-            holds = control.held_scopes(connection)
+            last = daemons.last_daemon(connection)
+            holds = hold_store.held_scopes(connection)
             raised = alarms.lately(connection, now - alarms.AGAIN)
         running = not self._database.lock().is_free()
         yield GaugeMetricFamily(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from drip.engine.alarming import with_remedy
 from drip.storage.base.database import Database
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
 
 # Alarms that are over once it goes well.
 TROUBLES = ("trouble", "transport-down", "slow-answer")
@@ -47,7 +47,7 @@ class Troubles:
             try:
                 with self._database.write() as connection:
                     if number:
-                        control.report(connection, number, sentence)
+                        daemons.report(connection, number, sentence)
                     self._raise(connection)
             except Exception:
                 # The database may be what is in trouble. It stands in the log, and is kept later.

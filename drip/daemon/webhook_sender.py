@@ -84,12 +84,12 @@ class WebhookSender:
                         return
                     self._post(hook, secret, name, each)
                     with self._database.write() as connection:
-                        webhook_outbox.told_until(connection, hook.key, each.number)
+                        webhook_outbox.set_position(connection, hook.key, each.number)
                     self._waiting.pop(hook.key, None)
                 if not found:
                     # The rest is of other kinds.
                     with self._database.write() as connection:
-                        webhook_outbox.told_until(connection, hook.key, newest)
+                        webhook_outbox.set_position(connection, hook.key, newest)
                     return
         except (DripError, TransportDown, ValueError) as error:
             self._wait(hook, str(error))

@@ -31,10 +31,22 @@ from drip.engine.facts import ContactFacts
 from drip.storage.base.database import link_keys, workspace_id
 from drip.storage.campaigns import tasks
 from drip.storage.campaigns.runs import Run
-from drip.storage.people import consents, history, loyalty, people, sign_ups
+from drip.storage.people import (
+    change_marks,
+    consents,
+    contacts,
+    counters,
+    coupons,
+    pauses,
+    records,
+    sign_ups,
+    tags,
+)
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import Code, Movement
-from drip.storage.people.people import PLAIN, Contact, Event
+from drip.storage.people.contacts import PLAIN, Contact
+from drip.storage.people.counters import Movement
+from drip.storage.people.coupons import Code
+from drip.storage.people.events import Event
 
 # Fills `{{ … }}` of a task's title in; what is unknown reads as such.
 Fill = Callable[[str, Mapping[str, Any]], str]
@@ -156,7 +168,7 @@ class Actions:
 
     def _taken(self, step: IssueCoupon, run: Run, expires: str | None) -> Code | None:
         """One of the stock."""
-        return loyalty.take(
+        return coupons.take(
             self._connection,
             step.coupon,
             run.contact_id,
@@ -179,7 +191,7 @@ class Actions:
         if own.get(counter, 0) + amount < 0:
             return
         movement = Movement(contact.id, amount, self._now, run_id=run.id, step=step.id)
-        for entry in loyalty.move(self._connection, counter, [movement]):
+        for entry in counters.move(self._connection, counter, [movement]):
             own[counter] = entry.after
             self._touched.add(contact.id)
 
@@ -220,10 +232,10 @@ class Actions:
         rows = [(contact.id, name) for name in names if (name in own) != on]
         self._touched |= {contact.id} if rows else set()
         if on:
-            history.add_tags(self._connection, rows)
+            tags.add_tags(self._connection, rows)
             own.update(names)
         else:
-            history.remove_tags(self._connection, rows)
+            tags.remove_tags(self._connection, rows)
             own.difference_update(names)
 
     def _set(self, run: Run, contact: Contact, values: Mapping[str, Any]) -> None:
@@ -245,11 +257,11 @@ class Actions:
                 attributes.pop(name, None)
             else:
                 attributes[name] = value
-        people.save_contacts(
+        contacts.save_contacts(
             self._connection, [contact], date_fields(self._settings, "contact")
         )
         if record:
-            people.save_records(
+            records.save_records(
                 self._connection, [record], date_fields(self._settings, record.kind)
             )
         owners = [(contact.id, 0), *([(contact.id, record.id)] if record else [])]
@@ -278,11 +290,11 @@ class Actions:
     def store(self) -> None:
         """Stores what waited to be stored together. Runs that were changed meanwhile have to be stored already."""
         tasks.add(self._connection, self._tasks)
-        loyalty.issue(self._connection, self._codes)
-        history.pause(self._connection, self._pauses)
-        people.touch(self._connection, self._touched)
+        coupons.issue(self._connection, self._codes)
+        pauses.pause(self._connection, self._pauses)
+        change_marks.touch(self._connection, self._touched)
         # What a step set is new to the contact's other runs, and storing these took their marks away.
-        people.wake_runs(self._connection, self._woken)
+        change_marks.wake_runs(self._connection, self._woken)
 
 
 def last_day(

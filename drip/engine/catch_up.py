@@ -20,11 +20,13 @@ from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.storage.campaigns import audience, runs
-from drip.storage.campaigns.audience import Cursor
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns.cursors import Cursor
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import api_keys
-from drip.storage.people import audience_sql, loyalty, people, segments
-from drip.storage.people.loyalty import Movement
+from drip.storage.people import audience_sql, change_marks, counters, ranks, segments
+from drip.storage.people import records as record_store
+from drip.storage.people.counters import Movement
 from drip.storage.sending import decisions, outbox
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -40,8 +42,8 @@ Sets = Mapping[str, Condition | Rank]
 
 def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> None:
     """Brings everything up to date that entering and judging rely on."""
-    cursors = audience.cursors_of(connection)
-    newest = audience.newest(connection, now)
+    cursors = cursor_store.cursors_of(connection)
+    newest = cursor_store.newest(connection, now)
     follow_moved_dates(connection, campaign_set, now)
     moved: dict[str, Cursor] = {}
     settings = campaign_set.settings
@@ -69,7 +71,7 @@ def follow(connection: Connection, campaign_set: CampaignSet, now: datetime) -> 
     ):
         # Not looked for again before midnight.
         moved[PRUNED] = newest
-    audience.move_cursors(connection, moved)
+    cursor_store.move_cursors(connection, moved)
 
 
 def prune(
@@ -213,7 +215,7 @@ def _moved(
     """Those whose date is another one now, and which; None if it is not known."""
     contact_ids = {dated.run.contact_id for dated in found}
     record_ids = {dated.run.record_id for dated in found if dated.run.record_id}
-    owners = people.owners_of(connection, record_ids)
+    owners = record_store.owners_of(connection, record_ids)
     stored = {
         field: audience.dates_of(connection, field, contact_ids)
         for field in {dated.field for dated in found}
@@ -319,8 +321,8 @@ def count(
         after = before.event_id if before and counter.key in known else 0
         touched |= _count(connection, counter, after)
     # Conditions ask about counters, so whoever's moved may join late.
-    people.touch(connection, touched)
-    people.wake_runs(connection, touched)
+    change_marks.touch(connection, touched)
+    change_marks.wake_runs(connection, touched)
     return looked
 
 
@@ -334,9 +336,9 @@ def _count(connection: Connection, counter: Counter, after: int) -> set[int]:
             event.at,
             event_id=event.id,
         )
-        for event in loyalty.events_to_count(connection, names, after)
+        for event in counters.events_to_count(connection, names, after)
     ]
-    entries = loyalty.move(connection, counter.key, movements)
+    entries = counters.move(connection, counter.key, movements)
     return {entry.contact_id for entry in entries}
 
 
@@ -410,7 +412,7 @@ def regroup(
         moved[RANKS] = looked
     _regroup(connection, settings, wanted, among, newest.at)
     # Waking the runs of those who moved does not make them new once more.
-    change = people.last_change(connection)
+    change = change_marks.last_change(connection)
     return moved | {SEGMENTS: replace(looked, change=change)}
 
 
@@ -430,26 +432,24 @@ def _rank(
     for name, rank in wanted.items():
         if not isinstance(rank, Rank):
             continue
-        if before and audience_sql.stands_still(
-            connection, settings, rank, before.at, now
-        ):
+        if before and ranks.stands_still(connection, settings, rank, before.at, now):
             continue
         field = rank.field
         if field not in standings:
-            standings[field] = audience_sql.standings(
+            standings[field] = ranks.standings(
                 connection,
                 settings,
                 field,
                 now,
             )
-        members = audience_sql.ranked(rank, standings[field])
+        members = ranks.ranked(rank, standings[field])
         came, went = segments.replace(
             connection,
             name,
             members,
             now,
         )
-        people.wake_runs(connection, came | went)
+        change_marks.wake_runs(connection, came | went)
 
 
 def _regroup(
@@ -482,7 +482,7 @@ def _regroup(
             now,
             among,
         )
-        people.wake_runs(connection, came | went)
+        change_marks.wake_runs(connection, came | went)
 
 
 def next_regrouping(

@@ -17,7 +17,7 @@ from drip.errors import Place
 from drip.storage.campaigns import runs
 from drip.storage.campaigns.runs import NEVER, Run
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import people
+from drip.storage.people import contacts as contact_store
 from drip.storage.sending import decisions, outbox
 from drip.storage.sending.decisions import Judgement
 from drip.storage.sending.outbox import OutboxMessage
@@ -140,7 +140,9 @@ class Changes:
             if run.code == "goal-met" and run.ended_at == self.now
         ]
         if met:
-            known = people.contacts_by_id(connection, {run.contact_id for run in met})
+            known = contact_store.contacts_by_id(
+                connection, {run.contact_id for run in met}
+            )
             told = [
                 (
                     run.contact_id,

@@ -24,8 +24,10 @@ from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates
 from drip.storage.base.database import link_keys, workspace_id
 from drip.storage.campaigns.runs import Run
-from drip.storage.people.loyalty import Code
-from drip.storage.people.people import Contact, Event, Record, address_of
+from drip.storage.people.contacts import Contact, address_of
+from drip.storage.people.coupons import Code
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 
 # As many hex digits name a link.
 LINK_NAME = 20

@@ -27,9 +27,10 @@ from drip.core.derived import (
 from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
 from drip.storage.campaigns import audience
-from drip.storage.people import history, people
-from drip.storage.people.history import KEPT_DATES, KEPT_ZONES
-from drip.storage.people.people import Contact
+from drip.storage.people import contacts, date_index, events, kept_rules, records
+from drip.storage.people import readings as reading_store
+from drip.storage.people.contacts import Contact
+from drip.storage.people.kept_rules import KEPT_DATES, KEPT_ZONES
 
 log = logging.getLogger("drip.zones")
 CHUNK = 2_000
@@ -93,7 +94,7 @@ def refresh(
     if not any(isinstance(each, KEPT) for each in settings.derived.values()):
         return
     _refresh_contacts(connection, settings, [owner for owner in owners if not owner[1]])
-    things = people.records_by_id(
+    things = records.records_by_id(
         connection, {record for _, record in owners if record}
     )
     for kind in {each.kind for each in things.values()}:
@@ -116,7 +117,7 @@ def _refresh_contacts(
     connection: Connection, settings: Settings, owners: list[Owner]
 ) -> None:
     if owners and kept_of(settings, "contact"):
-        found = people.contacts_by_id(connection, [contact for contact, _ in owners])
+        found = contacts.contacts_by_id(connection, [contact for contact, _ in owners])
         values = {
             (each.id, 0): settings.load("contact", each.attributes)
             for each in found.values()
@@ -139,7 +140,9 @@ def _keep(
         connection, settings, events_seen(wanted.values()), numbers, kind != "contact"
     )
     readings = (
-        history.readings_of(connection, numbers) if meters(wanted.values()) else {}
+        reading_store.readings_of(connection, numbers)
+        if meters(wanted.values())
+        else {}
     )
     found: dict[Owner, dict[str, date]] = {}
     for owner, number in zip(owners, numbers, strict=True):
@@ -155,7 +158,7 @@ def _keep(
             if day is not None:
                 own[full.partition(".")[2]] = day
                 found[owner] |= {full: day} if full in wanted else {}
-    history.keep_dates(connection, list(wanted), owners, found)
+    date_index.keep_dates(connection, list(wanted), owners, found)
 
 
 def _days_seen(
@@ -169,7 +172,7 @@ def _days_seen(
     if not names:
         return {}
     home = zone(settings.timezone)
-    found = history.seen_days(connection, names, numbers, of_records)
+    found = events.seen_days(connection, names, numbers, of_records)
     return {
         number: {key: local(at, home).date() for key, at in own.items()}
         for number, own in found.items()
@@ -188,17 +191,17 @@ def refresh_all(connection: Connection, settings: Settings) -> None:
             (sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)
         ).encode()
     ).hexdigest()
-    if history.kept_rules(connection, KEPT_DATES) == rules:
+    if kept_rules.kept_rules(connection, KEPT_DATES) == rules:
         return
     for kind in {
         full.partition(".")[0]
         for full, each in definitions.items()
         if isinstance(each, KEPT)
     }:
-        owners = history.everyone(connection, kind)
+        owners = date_index.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])
-    history.set_kept_rules(connection, KEPT_DATES, rules)
+    kept_rules.set_kept_rules(connection, KEPT_DATES, rules)
 
 
 def settle_zones(connection: Connection) -> None:
@@ -206,12 +209,12 @@ def settle_zones(connection: Connection) -> None:
 
     Such people count by the workspace's zone until it knows theirs again.
     """
-    if history.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
+    if kept_rules.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
         return
     lacking = [
         name for name in audience.zones(connection) if name and not _is_zone(name)
     ]
-    for name, count in people.leave_zones(connection, lacking).items():
+    for name, count in contacts.leave_zones(connection, lacking).items():
         log.warning(
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
             "workspace's.",
@@ -220,14 +223,14 @@ def settle_zones(connection: Connection) -> None:
             ZONES_VERSION,
             extra={"action": "unknown-zone"},
         )
-    for some in people.without_zone(connection):
+    for some in contacts.without_zone(connection):
         known: dict[str, list[int]] = defaultdict(list)
         for contact in some:
             if found := guess_zone(contact):
                 known[found].append(contact.id)
         for name, ids in known.items():
-            people.move_to_zone(connection, ids, name)
-    history.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
+            contacts.move_to_zone(connection, ids, name)
+    kept_rules.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
 
 
 @lru_cache(maxsize=1_000)
@@ -252,4 +255,4 @@ def take_readings(
             value = values.get(meter)
             if isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((record_id, meter, local(at, home).date(), float(value)))
-    history.save_readings(connection, found)
+    reading_store.save_readings(connection, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from drip.core.lifecycle import Cause, MessageState, Outcome
 from drip.core.shortage import Shortage
@@ -11,10 +11,10 @@ from drip.core.shortage import Shortage
 # A channel of which nothing leaves is left alone for so long, first and at most: where
 # nobody answers; where somebody does and each try costs something (a server that
 # refuses a login locks out who insists); where the other side wants less at once.
-DOWN_MS = (10_000, 300_000)
-COSTLY_MS = (60_000, 3_600_000)
+DOWN = (timedelta(seconds=10), timedelta(minutes=5))
+COSTLY = (timedelta(minutes=1), timedelta(hours=1))
 # A domain that wants less is left alone for half a minute first, half an hour at most.
-CLOSED_MS = (30_000, 1_800_000)
+CLOSED = (timedelta(seconds=30), timedelta(minutes=30))
 _COUNTED = ("sent", "failed", "held", "unknown", "again", "given_back")
 
 
@@ -40,10 +40,10 @@ class DispatchResult:
     help: str | None = None
     # The trouble is what this machine lacks, and no channel's.
     lacking: bool = False
-    # The channel by which nothing leaves, and for how long it is left alone
-    # (milliseconds, first and at most).
+    # The channel by which nothing leaves, and for how long it is left alone (first, and
+    # at most).
     troubled: str = ""
-    pause_ms: tuple[int, int] = DOWN_MS
+    pause: tuple[timedelta, timedelta] = DOWN
 
     @property
     def moved(self) -> bool:
@@ -69,11 +69,11 @@ class DispatchResult:
         self,
         sentence: str,
         help: str,
-        pause_ms: tuple[int, int] = DOWN_MS,
+        pause: tuple[timedelta, timedelta] = DOWN,
     ) -> None:
         """Nothing more leaves; what was said first counts."""
         if not self.trouble:
-            self.trouble, self.help, self.pause_ms = sentence, help, pause_ms
+            self.trouble, self.help, self.pause = sentence, help, pause
 
     def lacks(self, lack: Shortage) -> None:
         """The machine lacks something; nobody is left alone for it."""
@@ -99,5 +99,5 @@ class DispatchResult:
             self.wait_until(other.again_at)
         if other.trouble:
             self.trouble, self.help = other.trouble, other.help
-            self.pause_ms, self.lacking = other.pause_ms, other.lacking
+            self.pause, self.lacking = other.pause, other.lacking
         self.troubled = other.troubled or self.troubled

@@ -9,14 +9,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import millis
 from drip.core.message import Message, Relayed, Stream, Transport, TransportDown
 from drip.core.shortage import shortage
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.claiming import ChannelTurn, claim
 from drip.engine.composing import Identity, compose_for_run, identity
-from drip.engine.dispatch_result import COSTLY_MS, DOWN_MS, DispatchResult
+from drip.engine.dispatch_result import COSTLY, DOWN, DispatchResult
 from drip.engine.end_recorder import SETTLE, go_on
 from drip.engine.last_check import Ready
 from drip.engine.left_behind import hold_unproven, reap
@@ -31,7 +30,7 @@ from drip.storage.sending.outbox import OutboxMessage
 
 BATCH = 200
 # A probe is nobody else's for so long.
-PROBE_MS = 60_000
+PROBE = timedelta(minutes=1)
 # So long one channel hands over before the planner and the others get their turn.
 SLICE = timedelta(seconds=5)
 # As long as a mail server may take for one answer (RFC 5321 section 4.5.3.2.6).
@@ -184,7 +183,7 @@ class Dispatcher:
         )
         self._give(turn, transport)
         if trouble and not result.sent and (result.again or result.unknown):
-            result.stuck(trouble, AGAIN, COSTLY_MS)
+            result.stuck(trouble, AGAIN, COSTLY)
         if self.pacing:
             self._leave_alone(turn)
 
@@ -196,7 +195,7 @@ class Dispatcher:
             closed = rate_limits.closed(
                 connection,
                 channel,
-                millis(self.clock()),
+                self.clock(),
             )
             return closed, rate_limits.trouble(connection, channel)
 
@@ -210,7 +209,7 @@ class Dispatcher:
             turn.session.put_behind()
         except TransportDown as down:
             result.trouble, result.help = str(down), down.help
-            result.pause_ms = COSTLY_MS if down.costly else DOWN_MS
+            result.pause = COSTLY if down.costly else DOWN
         except Exception as error:
             lack = shortage(error)
             # A simulation that goes on without would show what is not so.
@@ -223,13 +222,13 @@ class Dispatcher:
             self.store()
 
     def _may_probe(self, channel: str) -> bool:
-        now = millis(self.clock())
+        now = self.clock()
         with self.database.write() as connection:
             return rate_limits.may_probe(
                 connection,
                 channel,
                 now,
-                now + PROBE_MS,
+                now + PROBE,
             )
 
     def _leave_alone(self, turn: ChannelTurn) -> None:
@@ -241,7 +240,7 @@ class Dispatcher:
         trouble = None if result.lacking else result.trouble
         if not trouble and not turn.probing:
             return
-        now = millis(self.clock())
+        now = self.clock()
         with self.database.write() as connection:
             if trouble:
                 rate_limits.close(
@@ -249,7 +248,7 @@ class Dispatcher:
                     channel,
                     "",
                     now,
-                    *result.pause_ms,
+                    *result.pause,
                     reason=trouble,
                     probed=turn.probing,
                 )

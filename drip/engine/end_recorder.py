@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.answers import without_addresses
-from drip.core.calendar import millis
 from drip.core.lifecycle import (
     PROVISIONAL,
     Cause,
@@ -24,13 +23,13 @@ from drip.core.lifecycle import (
 )
 from drip.core.message import MOST_REFUSED, Assigned, Receipt, Sent, Unknown
 from drip.engine.alarming import alarm
-from drip.engine.dispatch_result import CLOSED_MS, COSTLY_MS, DispatchResult
+from drip.engine.dispatch_result import CLOSED, COSTLY, DispatchResult
 from drip.engine.last_check import Ready
 from drip.engine.server_trust import DEAD, ServerTrust
 from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.people import people
+from drip.storage.operating import holds, webhook_outbox
+from drip.storage.people import suppressions
 from drip.storage.sending import attempts, rate_limits, relays
 from drip.storage.sending.attempts import Attempt
 from drip.storage.sending.outbox import OutboxMessage
@@ -195,11 +194,11 @@ class EndRecorder:
 
     def _nothing_taken(self, end: AttemptEnd, outcome: Outcome) -> None:
         sentence = f"The other side takes nothing ({end.quoted})."
-        self.result.stuck(sentence, WHY_US, COSTLY_MS)
+        self.result.stuck(sentence, WHY_US, COSTLY)
 
     def _too_much(self, end: AttemptEnd, outcome: Outcome) -> None:
         sentence = f"The other side wants fewer messages at once ({end.quoted})."
-        self.result.stuck(sentence, SLOWER, CLOSED_MS)
+        self.result.stuck(sentence, SLOWER, CLOSED)
 
     def _maybe_us(self, end: AttemptEnd, outcome: Outcome) -> None:
         answer = end.answer
@@ -223,10 +222,10 @@ class EndRecorder:
         """Every other message of the campaign would be refused too."""
         campaign = end.campaign
         # Held already, maybe by a person, whose reason stays.
-        if campaign in control.held_scopes(self.connection):
+        if campaign in holds.held_scopes(self.connection):
             return
         reason = f"its sender is refused ({end.quoted})"
-        control.hold(
+        holds.hold(
             self.connection,
             campaign,
             self.now,
@@ -242,7 +241,7 @@ class EndRecorder:
         if address := end.ready.address:
             # `ServerTrust` finds those by this word, if they have to be taken back.
             reason = f"{DEAD} ({end.quoted})"
-            people.suppress(
+            suppressions.suppress(
                 self.connection,
                 address,
                 reason,
@@ -252,9 +251,13 @@ class EndRecorder:
     def _domain_closed(self, end: AttemptEnd, outcome: Outcome) -> None:
         self._put_off(end, outcome)
         channel, domain = end.message.channel, end.ready.domain
-        now = millis(self.now)
         rate_limits.close(
-            self.connection, channel, domain, now, *CLOSED_MS, reason=end.quoted
+            self.connection,
+            channel,
+            domain,
+            self.now,
+            *CLOSED,
+            reason=end.quoted,
         )
         self.closed.add(domain)
 

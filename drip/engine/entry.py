@@ -25,9 +25,12 @@ from drip.engine.facts import ContactFacts, heard_by
 from drip.engine.triggers.kind import Ahead, Look, Start, StartOfAll
 from drip.engine.triggers.table import TriggerKinds
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor
-from drip.storage.operating import control
-from drip.storage.people import audience_sql, people
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns import starts as start_store
+from drip.storage.campaigns.cursors import Cursor
+from drip.storage.operating import holds
+from drip.storage.people import audience_sql, condition_sql
+from drip.storage.people import records as record_store
 
 DAY = timedelta(days=1)
 log = logging.getLogger("drip.entry")
@@ -50,8 +53,8 @@ class Enroller:
     ) -> None:
         """Starts every run whose time has come since the last look."""
         # In the transaction in which runs start: a program that dies loses both or neither.
-        cursors = audience.cursors_of(connection)
-        newest = audience.newest(connection, now)
+        cursors = cursor_store.cursors_of(connection)
+        newest = cursor_store.newest(connection, now)
         moved: dict[str, Cursor] = {}
         for campaign in campaign_set.entering():
             before = cursors.get(campaign.key)
@@ -66,7 +69,7 @@ class Enroller:
             # occurrence key, and nobody is left out.
             if self._enter(look):
                 moved[campaign.key] = look.now
-        audience.move_cursors(connection, moved)
+        cursor_store.move_cursors(connection, moved)
 
     def _look(
         self,
@@ -100,7 +103,7 @@ class Enroller:
                 rows = _rows(look, starts)
                 if _brakes(look, rows):
                     return False
-                audience.start_runs(look.connection, rows)
+                start_store.start_runs(look.connection, rows)
         return True
 
 
@@ -120,7 +123,7 @@ def _narrowed(campaign: Campaign) -> Condition | None:
     condition = campaign.audience
     if campaign.for_each or condition is None:
         return None
-    return None if audience_sql.hangs_on_today(condition) else condition
+    return None if condition_sql.hangs_on_today(condition) else condition
 
 
 def _all_alike(campaign: Campaign) -> bool:
@@ -149,7 +152,7 @@ def _start_everybody(look: Look, found: StartOfAll) -> None:
         start,
         max(found.since, now),
     )
-    audience.start_everybody(
+    start_store.start_everybody(
         look.connection,
         row,
         found.zones,
@@ -188,7 +191,7 @@ def _with_records(look: Look, contact_ids: list[int]) -> list[tuple[int, int]]:
     kind = look.campaign.for_each
     if kind is None:
         return [(contact_id, 0) for contact_id in contact_ids]
-    records = people.records_of(look.connection, contact_ids, kind)
+    records = record_store.records_of(look.connection, contact_ids, kind)
     return [(record.contact_id, record.id) for record in records]
 
 
@@ -249,7 +252,7 @@ def _last_starts(
     if campaign.re_entry == "always":
         return {}
     contact_ids = {start.contact_id for start in starts}
-    return audience.last_starts(look.connection, campaign.key, contact_ids)
+    return start_store.last_starts(look.connection, campaign.key, contact_ids)
 
 
 def _may_enter(
@@ -306,7 +309,7 @@ def _brakes(look: Look, rows: Sequence[dict[str, Any]]) -> bool:
         return False
     # Counted before they start: a campaign that is held afterwards has written already.
     fresh = _fresh(look, rows)
-    today = fresh and audience.count_starts(
+    today = fresh and start_store.count_starts(
         look.connection, look.campaign.key, look.now.at - DAY
     )
     if today + fresh <= most:
@@ -318,7 +321,7 @@ def _brakes(look: Look, rows: Sequence[dict[str, Any]]) -> bool:
 def _fresh(look: Look, rows: Sequence[dict[str, Any]]) -> int:
     """How many of these come in: whoever was in already does not come in now."""
     ids = {row["contact_id"] for row in rows}
-    taken = audience.occurrences(
+    taken = start_store.occurrences(
         look.connection,
         look.campaign.key,
         ids,
@@ -334,7 +337,7 @@ def _hold(look: Look, count: int) -> None:
         f"(max_audience, {campaign.max_audience_place}); {count:,} so far. Look at the "
         "audience; then raise the number, or let it go on another day"
     )
-    control.hold(
+    holds.hold(
         look.connection,
         campaign.key,
         now,

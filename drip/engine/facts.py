@@ -22,10 +22,25 @@ from drip.core.fields import Value, load
 from drip.core.settings import CHANNELS, Settings, Topic
 from drip.errors import Place
 from drip.storage.campaigns.runs import Run
-from drip.storage.people import consents, history, loyalty, people, segments, sign_ups
+from drip.storage.people import (
+    consents,
+    contacts,
+    counters,
+    date_index,
+    records,
+    segments,
+    sign_ups,
+    suppressions,
+)
+from drip.storage.people import coupons as coupon_store
+from drip.storage.people import events as event_store
+from drip.storage.people import pauses as pause_store
+from drip.storage.people import tags as tag_store
 from drip.storage.people.consents import Consent, Standing
-from drip.storage.people.loyalty import Code
-from drip.storage.people.people import Contact, Event, Record, address_of
+from drip.storage.people.contacts import Contact, address_of
+from drip.storage.people.coupons import Code
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 
 
 class ContactFacts:
@@ -40,19 +55,19 @@ class ContactFacts:
     ) -> None:
         self.settings, self.now = settings, now
         self._connection, self._ids = connection, list(contact_ids)
-        self.contacts = people.contacts_by_id(connection, contact_ids)
+        self.contacts = contacts.contacts_by_id(connection, contact_ids)
         self._consents = consents.of_contacts(connection, contact_ids)
         self._sign_ups = sign_ups.of_contacts(connection, contact_ids)
-        self._key = people.suppression_key(connection)
+        self._key = suppressions.suppression_key(connection)
         self._suppressed: dict[str, str] = {}
-        if people.any_suppressed(connection):
+        if suppressions.any_suppressed(connection):
             channels = list(settings.transports)
             digests = [
                 self._digest(each, channel)
                 for each in self.contacts.values()
                 for channel in channels
             ]
-            self._suppressed = people.suppressed(connection, digests)
+            self._suppressed = suppressions.suppressed(connection, digests)
         self.records: dict[int, Record] = {}
         self.events: dict[int, Event] = {}
         self.codes: dict[int, list[Code]] = {}
@@ -71,13 +86,13 @@ class ContactFacts:
         """Fetches these records too; 0 stands for none."""
         named = {each for each in ids if each} - set(self.records)
         if named:
-            self.records |= people.records_by_id(self._connection, named)
+            self.records |= records.records_by_id(self._connection, named)
 
     def with_events(self, ids: Iterable[int | None]) -> None:
         """Fetches these events too."""
         named = {each for each in ids if each} - set(self.events)
         if named:
-            self.events |= people.events_by_id(self._connection, named)
+            self.events |= event_store.events_by_id(self._connection, named)
 
     def listen(self, names: Collection[str]) -> None:
         """Fetches the events of these names that are not at hand yet, of all contacts in one query."""
@@ -85,7 +100,7 @@ class ContactFacts:
         if not missing:
             return
         self._heard |= missing
-        for contact, own in people.events_of(
+        for contact, own in event_store.events_of(
             self._connection, self._ids, missing
         ).items():
             for event in own:
@@ -101,7 +116,7 @@ class ContactFacts:
     def with_codes(self, run_ids: Collection[int]) -> None:
         """Fetches the coupons issued in these runs."""
         if run_ids:
-            self.codes |= loyalty.codes_of_runs(self._connection, run_ids)
+            self.codes |= coupon_store.codes_of_runs(self._connection, run_ids)
 
     def prepare(self) -> None:
         """Fetches all that the last check and templates ask for, so that it is there once the transaction is over."""
@@ -123,7 +138,7 @@ class ContactFacts:
     def tags(self, contact_id: int) -> set[str]:
         """The contact's tags, to be changed with what is stored."""
         found: dict[int, set[str]] = self._once(
-            "tags", lambda: history.tags_of(self._connection, self._ids)
+            "tags", lambda: tag_store.tags_of(self._connection, self._ids)
         )
         return found.setdefault(contact_id, set())
 
@@ -137,7 +152,8 @@ class ContactFacts:
     def coupons(self, contact: Contact) -> set[str]:
         """The coupons of which the contact holds a code that is still good."""
         found: dict[int, list[Code]] = self._once(
-            "coupons", lambda: loyalty.codes_of_contacts(self._connection, self._ids)
+            "coupons",
+            lambda: coupon_store.codes_of_contacts(self._connection, self._ids),
         )
         today = local(self.now, zone(self.zone_of(contact))).date().isoformat()
         own = [*found.get(contact.id, ()), *self._issued.get(contact.id, ())]
@@ -159,7 +175,7 @@ class ContactFacts:
     def balances(self, contact_id: int) -> dict[str, int]:
         """Where the contact's counters stand, to be changed with what is stored."""
         found: dict[int, dict[str, int]] = self._once(
-            "balances", lambda: loyalty.balances_of(self._connection, self._ids)
+            "balances", lambda: counters.balances_of(self._connection, self._ids)
         )
         return found.setdefault(contact_id, {})
 
@@ -182,7 +198,7 @@ class ContactFacts:
     def _pauses(self) -> dict[tuple[int, str | None], tuple[datetime, str]]:
         if self._held_back is None:
             self._held_back = dict(
-                history.pauses_of(self._connection, self._ids).items()
+                pause_store.pauses_of(self._connection, self._ids).items()
             )
         return self._held_back
 
@@ -238,7 +254,7 @@ class ContactFacts:
     def _digest(self, contact: Contact, channel: str) -> str:
         """The hash under which the contact's address would be suppressed; empty where there is none."""
         address = address_of(contact, channel)
-        return people.digest(self._key, address) if address else ""
+        return suppressions.digest(self._key, address) if address else ""
 
     def _said(
         self, contact: Contact, topic: str | None, channel: str
@@ -313,7 +329,7 @@ class ContactFacts:
         if topic.expires is None:
             return False
         last = self._once(
-            "last event", lambda: history.last_event(self._connection, self._ids)
+            "last event", lambda: event_store.last_event(self._connection, self._ids)
         ).get(contact.id)
         return last is None or last < first_instant(
             topic.expires, self.now, self.settings.timezone
@@ -367,7 +383,7 @@ class ContactFacts:
         values = self.settings.load("contact", contact.attributes)
         values |= {
             name: value
-            for name in people.COLUMNS
+            for name in contacts.COLUMNS
             if (value := getattr(contact, name)) is not None
         }
         values["timezone"] = self.zone_of(contact)
@@ -410,7 +426,7 @@ class ContactFacts:
             if isinstance(derived, KEPT)
         ]
         found: Mapping[tuple[int, int], Mapping[str, date]] = self._once(
-            "kept", lambda: history.kept_dates(self._connection, names, self._ids)
+            "kept", lambda: date_index.kept_dates(self._connection, names, self._ids)
         )
         return found
 
@@ -425,7 +441,7 @@ class ContactFacts:
                 else None
             )
             owners = list(self.records) if of_records else self._ids
-            found = history.totals(
+            found = event_store.totals(
                 self._connection, total, owners, of_records, since, self.now
             )
             self._totals[full, of_records] = found

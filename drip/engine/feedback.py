@@ -21,10 +21,11 @@ from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage.base.database import Database, link_keys, workspace_id
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.people import consents, people
+from drip.storage.operating import holds, webhook_outbox
+from drip.storage.people import consents, suppressions
+from drip.storage.people import contacts as contact_store
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, outbox
 from drip.storage.sending.deliveries import Delivery
 from drip.storage.sending.outbox import OutboxMessage
@@ -229,7 +230,7 @@ class Feedback:
         return f"its domain does not exist ({finding.reason})" if gone else ""
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
-        people.suppress(
+        suppressions.suppress(
             connection,
             address,
             without_addresses(reason),
@@ -251,7 +252,7 @@ class Feedback:
             f"({found.rate:.2%})"
         )
         if found.rate >= PAUSE_RATE:
-            control.hold(connection, campaign, self._now, said)
+            holds.hold(connection, campaign, self._now, said)
             said += "; it is held"
         alarm(
             connection,
@@ -286,7 +287,7 @@ class Feedback:
         topic: str | None,
         channel: str,
     ) -> None:
-        known = people.contacts_by_id(connection, [contact_id])
+        known = contact_store.contacts_by_id(connection, [contact_id])
         contact = known.get(contact_id)
         # The link of a message that belongs to no topic switches nothing off.
         if contact is None or topic is None:
@@ -317,7 +318,7 @@ def _matched(
     message: OutboxMessage,
 ) -> _Matched:
     """A finding as far as it is about the message's contact."""
-    known = people.contacts_by_id(connection, [message.contact_id])
+    known = contact_store.contacts_by_id(connection, [message.contact_id])
     contact = known.get(message.contact_id)
     address = address_of(contact, message.channel) if contact else None
     about_address = finding.kind in ("bounce", "delayed") and address

@@ -12,8 +12,8 @@ from drip.core.calendar import later, zone
 from drip.core.campaign import Goal
 from drip.core.conditions import Facts, why_not
 from drip.core.settings import Settings
-from drip.storage.people import people
-from drip.storage.people.people import Event
+from drip.storage.people import events
+from drip.storage.people.events import Event
 
 AT_ONCE = 5_000
 
@@ -43,7 +43,7 @@ def met(
     where, holidays = zone(settings.timezone), settings.holidays
     for n in range(0, len(came), AT_ONCE):
         some = came[n : n + AT_ONCE]
-        happened = people.events_of(
+        happened = events.events_of(
             connection, {each.contact_id for each in some}, [goal.event]
         )
         for each in some:

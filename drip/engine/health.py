@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons, holds
 from drip.storage.operating.alarms import Alarm
-from drip.storage.operating.control import DaemonRecord, Hold
+from drip.storage.operating.daemons import DaemonRecord
+from drip.storage.operating.holds import Hold
 from drip.storage.people import sign_ups
 from drip.storage.people.erasing import Outstanding, outstanding
 from drip.storage.sending import deliveries, outbox, rate_limits, relays
@@ -53,7 +54,7 @@ class Health:
     @property
     def stopped(self) -> Hold | None:
         """Since when everything is stopped, if it is."""
-        return self.holds.get(control.EVERYTHING)
+        return self.holds.get(holds.EVERYTHING)
 
     @property
     def silent(self) -> bool:
@@ -72,10 +73,10 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         return Health(
             now,
-            daemon=control.last_daemon(connection),
+            daemon=daemons.last_daemon(connection),
             # The lock, and not the heartbeat: a daemon that hangs runs.
             running=not database.lock().is_free(),
-            holds=control.held_scopes(connection),
+            holds=holds.held_scopes(connection),
             alarms=alarms.lately(connection, now - ALARM_SPAN),
             counts=outbox.count_by_state(connection),
             inside=runs.runs_per_campaign(connection),

@@ -30,8 +30,8 @@ from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
 from drip.storage.campaigns import runs
 from drip.storage.campaigns.runs import NEVER, Run
-from drip.storage.operating import control
-from drip.storage.people.people import Contact
+from drip.storage.operating import lost_time
+from drip.storage.people.contacts import Contact
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
 from drip.storage.sending.usage import near_a_limit, uses_of
@@ -173,7 +173,7 @@ class Judging:
             *(cap for each in self._campaigns.values() if each for cap in each.caps),
         )
         memory = longest_memory(self._caps)
-        self._lost = control.lost(connection)
+        self._lost = lost_time.lost(connection)
         self._usage = uses_of(
             connection, self._near_a_limit(now - memory), now - memory, now
         )

@@ -15,14 +15,14 @@ from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import ContactFacts
 from drip.engine.judging import candidate_of
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.storage.people import consents
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending.outbox import OutboxMessage
 
 # So long after the last check a message is not begun any more: its lease would hardly
 # outlast it.
-TURN = control.LEASE / 4
+TURN = daemons.LEASE / 4
 
 
 @dataclass

@@ -12,7 +12,7 @@ from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.end_recorder import SETTLE
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.storage.sending import attempts, relays
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -31,7 +31,7 @@ def reap(
 
     They are held, or sent again where their campaign says so.
     """
-    control.end_dead(connection, now)
+    daemons.end_dead(connection, now)
     left = attempts.left_behind(connection, fence)
     if not left:
         return 0

@@ -23,7 +23,7 @@ from drip.engine.end_recorder import AttemptEnd, EndRecorder
 from drip.engine.last_check import LastCheck, Ready, in_time, last_checks
 from drip.engine.server_trust import ServerTrust
 from drip.storage.base.database import Database
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
 from drip.storage.sending import attempts, links, outbox
 from drip.storage.sending.links import Lead
 
@@ -244,7 +244,7 @@ class OutboxSession:
     ) -> dict[int, LastCheck]:
         """Marks those that may begin; the others are judged again. Raises LeaseLost."""
         now = self.clock()
-        if not control.renew(connection, self.fence, now):
+        if not daemons.renew(connection, self.fence, now):
             raise LeaseLost
         # Holds are read in the transaction that begins the messages.
         self.campaign_set.refresh(connection)

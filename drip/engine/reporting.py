@@ -15,7 +15,7 @@ from drip.core.lift import Lift, Share
 from drip.core.settings import Settings
 from drip.core.steps import Split
 from drip.engine.goals import met
-from drip.storage.people.people import Event
+from drip.storage.people.events import Event
 from drip.storage.reading import outcomes, pressure
 from drip.storage.reading.outcomes import Period, RunOutcome
 from drip.storage.reading.pressure import Stretch

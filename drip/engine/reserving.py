@@ -24,7 +24,7 @@ from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import ContactFacts, date_value
 from drip.storage.campaigns import audience, runs
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 
 
 class Reservation(NamedTuple):

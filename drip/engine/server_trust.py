@@ -10,10 +10,11 @@ from sqlalchemy import Connection
 
 from drip.core.answers import without_addresses
 from drip.core.message import MOST_REFUSED
-from drip.engine.dispatch_result import COSTLY_MS, DispatchResult
+from drip.engine.dispatch_result import COSTLY, DispatchResult
 from drip.engine.last_check import Ready
-from drip.storage.people import people
-from drip.storage.people.people import address_of
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import suppressions
+from drip.storage.people.contacts import address_of
 from drip.storage.sending import relays
 
 DEAD = "the address is dead"
@@ -144,10 +145,10 @@ class ServerTrust:
     def _take_back(self, connection: Connection) -> None:
         """Those whom it refused since it last took somebody are no dead addresses."""
         refused = relays.doubt(connection, self.channel)
-        contacts = people.contacts_by_id(connection, refused)
+        contacts = contact_store.contacts_by_id(connection, refused)
         for contact in contacts.values():
             if address := address_of(contact, self.channel):
-                people.take_back(connection, address, DEAD)
+                suppressions.take_back(connection, address, DEAD)
 
     def doubt(
         self,
@@ -166,4 +167,4 @@ class ServerTrust:
             f"The mail server {self.relay} has refused {count} recipients and taken "
             f"nobody since, so this may be about us ({without_addresses(answer)})."
         )
-        result.stuck(sentence, REFUSES, COSTLY_MS)
+        result.stuck(sentence, REFUSES, COSTLY)

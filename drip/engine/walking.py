@@ -44,7 +44,8 @@ from drip.engine.changes import Changes
 from drip.engine.dates import entry_instant
 from drip.engine.facts import ContactFacts, heard_by
 from drip.storage.campaigns.runs import NEVER, Run
-from drip.storage.people.people import Contact, Event
+from drip.storage.people.contacts import Contact
+from drip.storage.people.events import Event
 from drip.storage.sending.outbox import OutboxMessage
 
 

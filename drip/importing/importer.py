@@ -33,9 +33,11 @@ from drip.importing.rows import Row, RowFile
 from drip.importing.values import parse_instant, parse_plain
 from drip.language.phrases import EVENT_NAME
 from drip.storage.base.database import Database
-from drip.storage.people import consents, loyalty, people, sign_ups
+from drip.storage.people import consents, contacts, coupons, events, sign_ups
+from drip.storage.people import records as record_store
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import PLAIN, Contact, Record
+from drip.storage.people.contacts import PLAIN, Contact
+from drip.storage.people.records import Record
 
 BATCH = 2_000
 # In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
@@ -131,7 +133,7 @@ class _ContactRows:
     def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
         """Stores those that are good."""
         columns, settings, report = self.columns, self._settings, self.report
-        known = people.contacts_by_key(
+        known = contacts.contacts_by_key(
             connection, [columns.cell(row, "key") for row in batch]
         )
         touched: list[Contact] = []
@@ -157,7 +159,7 @@ class _ContactRows:
             report.new += not contact.id
             report.changed += bool(contact.id and fresh)
             report.same += not fresh
-        people.save_contacts(connection, touched, date_fields(settings, "contact"))
+        contacts.save_contacts(connection, touched, date_fields(settings, "contact"))
         refresh(connection, settings, [(contact.id, 0) for contact in touched])
         spoken = [
             Consent(contact.id, topic, channel, given, at or now, dated=at is not None)
@@ -285,10 +287,10 @@ def import_records(
     seen: set[str] = set()
     for batch in _batches(table.rows, report, progress):
         with database.attempt() if dry_run else database.write() as connection:
-            known = people.record_ids(
+            known = record_store.record_ids(
                 connection, kind, [columns.cell(row, "key") for row in batch]
             )
-            owners = people.contacts_by_key(
+            owners = contacts.contacts_by_key(
                 connection, {columns.cell(row, "contact") for row in batch}
             )
             touched: list[Record] = []
@@ -313,7 +315,7 @@ def import_records(
                 report.new += not record.id
                 report.changed += bool(record.id and fresh)
                 report.same += not fresh
-            people.save_records(connection, touched, date_fields(settings, kind))
+            record_store.save_records(connection, touched, date_fields(settings, kind))
             sign_ups.make_ordinary(connection, [each.id for each in owners.values()])
             take_readings(
                 connection,
@@ -408,11 +410,11 @@ def _take_event_rows(
     scopes: Collection[str] | None = None,
 ) -> None:
     """`scopes` are those of the program that says so; None for a person, who may say all."""
-    owners = people.contacts_by_key(
+    owners = contacts.contacts_by_key(
         connection, {columns.cell(row, "contact") for row in batch}
     )
     records = {
-        kind: people.record_ids(
+        kind: record_store.record_ids(
             connection, kind, {columns.cell(row, kind) for row in batch}
         )
         for kind in settings.kinds
@@ -446,11 +448,11 @@ def _good_code(
     code = event["fields"].get("code")
     if event["name"] != REDEEMED or not code:
         return
-    found = loyalty.code(connection, code)
+    found = coupons.code(connection, code)
     if found is None:
         raise ValueError(f"there is no code `{code}`")
     own = event["fields"]["code"] = found[0].code
-    before = found[0].redeemed_at and not people.has_event(
+    before = found[0].redeemed_at and not events.has_event(
         connection, REDEEMED, event["key"]
     )
     if before or redeemed.setdefault(own, event["key"]) != event["key"]:
@@ -461,12 +463,12 @@ def take_events(
     connection: Connection, settings: Settings, rows: Sequence[Mapping[str, Any]]
 ) -> int:
     """Stores events, and what follows from them for derived dates and meters; how many were new."""
-    fresh = people.add_events(connection, rows)
+    fresh = events.add_events(connection, rows)
     for row in rows:
         if row["name"] == REDEEMED and row["fields"].get("code"):
-            loyalty.redeem(connection, row["fields"]["code"], row["at"])
+            coupons.redeem(connection, row["fields"]["code"], row["at"])
     if fresh:
-        things = people.records_by_id(
+        things = record_store.records_by_id(
             connection, {row["record_id"] for row in rows if row["record_id"]}
         )
         shown = [

@@ -12,8 +12,8 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from drip.core.settings import Settings
-from drip.storage.people import data_mails, people
-from drip.storage.people.people import Contact
+from drip.storage.people import data_mails, suppressions
+from drip.storage.people.contacts import Contact
 
 ONE_IN, A_DAY = timedelta(hours=1), timedelta(days=1)
 MOST_A_DAY = 3
@@ -58,7 +58,7 @@ def why_not(
         return "no-address"
     given_up = [
         each.reason
-        for each in people.given_up(connection, contact)
+        for each in suppressions.given_up(connection, contact)
         if each.channel == "email"
     ]
     return "dead" if any(map(DEAD.match, given_up)) else None

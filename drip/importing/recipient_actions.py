@@ -23,9 +23,16 @@ from drip.engine.judging import step_of
 from drip.importing.importer import take_events
 from drip.storage.campaigns import runs
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import consents, history, people, sign_ups
+from drip.storage.people import (
+    change_marks,
+    consents,
+    contacts,
+    events,
+    pauses,
+    sign_ups,
+)
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, links, outbox
 from drip.storage.sending.deliveries import Delivery
 
@@ -46,7 +53,7 @@ AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
     """Whom a link was written for; None for somebody who is not here any more, or was erased."""
-    found = people.contacts_by_id(connection, [link.contact]).get(link.contact)
+    found = contacts.contacts_by_id(connection, [link.contact]).get(link.contact)
     return found if found and found.erased_at is None else None
 
 
@@ -150,13 +157,13 @@ def answer(
     if take_events(connection, settings, [event]):
         webhook_outbox.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
-    before = people.fields_of(connection, ANSWERED, key)
+    before = events.fields_of(connection, ANSWERED, key)
     if UNFINISHED in before:
-        people.say_anew(connection, ANSWERED, key, fields)
+        events.say_anew(connection, ANSWERED, key, fields)
         webhook_outbox.add(connection, ANSWERED, [(contact.id, told)], now)
         return score
     if said and "comment" not in before:
-        people.say_anew(connection, ANSWERED, key, {**before, "comment": said})
+        events.say_anew(connection, ANSWERED, key, {**before, "comment": said})
         webhook_outbox.add(
             connection,
             ANSWERED,
@@ -299,7 +306,7 @@ def speak(
     """The contact reads this language from now on."""
     if contact.locale != locale:
         contact.locale = locale
-        people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+        contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))
 
 
 def pause(
@@ -311,13 +318,13 @@ def pause(
         {"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED}
         for topic in settings.topics
     ]
-    history.pause(connection, rows)
+    pauses.pause(connection, rows)
     _look_again(connection, contact)
 
 
 def go_on(connection: Connection, contact: Contact) -> None:
     """The contact's own pause is over."""
-    history.end_pauses(connection, contact.id, PAUSED)
+    pauses.end_pauses(connection, contact.id, PAUSED)
     _look_again(connection, contact)
 
 
@@ -325,7 +332,7 @@ def paused_until(
     connection: Connection, contact: Contact, now: datetime
 ) -> datetime | None:
     """Until when the contact has paused everything, if so."""
-    until = history.paused_from(connection, contact.id, PAUSED)
+    until = pauses.paused_from(connection, contact.id, PAUSED)
     return until if until and until > now else None
 
 
@@ -342,13 +349,13 @@ def sign_up(
     """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
     `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
-    contact = people.contact_by_email(connection, email) or _stranger(
+    contact = contacts.contact_by_email(connection, email) or _stranger(
         connection, settings, email, first_name, locale, now
     )
     if not double and _said_no(connection, contact, topic):
         return
     name = f"{topic}.{REQUESTED}"
-    asked = people.events_of(connection, [contact.id], [name]).get(contact.id, [])
+    asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
     lately = [each for each in asked if now - each.at < LATELY]
     if (asked and now - asked[-1].at < ASK_AGAIN) or (
         double and len(lately) >= MOST_ASKED
@@ -402,10 +409,10 @@ def _stranger(
         if name and "first_name" in settings.fields["contact"]
         else {}
     )
-    if contact.key in people.contacts_by_key(connection, [contact.key]):
+    if contact.key in contacts.contacts_by_key(connection, [contact.key]):
         # The key is taken by somebody with another address.
         contact.key = f"{key}-{now:%Y%m%d%H%M%S}"
-    people.save_contacts(connection, [contact], date_fields(settings, "contact"))
+    contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))
     sign_ups.begin(connection, contact.id, now + UNCONFIRMED)
     refresh(connection, settings, [(contact.id, 0)])
     return contact
@@ -417,8 +424,8 @@ def _signed_up(connection: Connection, contact: Contact) -> bool:
 
 
 def _look_again(connection: Connection, contact: Contact) -> None:
-    people.touch(connection, [contact.id])
-    people.wake_runs(connection, [contact.id])
+    change_marks.touch(connection, [contact.id])
+    change_marks.wake_runs(connection, [contact.id])
 
 
 def _record(

@@ -13,7 +13,7 @@ from drip.core.settings import Settings
 from drip.errors import DripError
 from drip.importing.importer import take_events
 from drip.storage.campaigns import runs
-from drip.storage.people import loyalty, sign_ups
+from drip.storage.people import coupons, sign_ups
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def redeem(
     connection: Connection, settings: Settings, code: str, now: datetime
 ) -> Redeemed:
     """Raises DripError for a code that there is not, that was redeemed before, or that is good no more."""
-    found = loyalty.code(connection, code.strip())
+    found = coupons.code(connection, code.strip())
     if found is None or found[0].contact_id is None:
         raise DripError(
             f"There is no code `{code}` that was given to anybody.",

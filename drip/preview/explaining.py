@@ -23,9 +23,13 @@ from drip.preview.forecast import forecast
 from drip.preview.simulator import rehearsal
 from drip.storage.base.copying import CopiedPart
 from drip.storage.base.database import Database
-from drip.storage.people import people, sign_ups
-from drip.storage.people.people import Contact, GivenUp, Record
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import records as record_store
+from drip.storage.people import sign_ups, suppressions
+from drip.storage.people.contacts import Contact
+from drip.storage.people.records import Record
 from drip.storage.people.sign_ups import SignUp
+from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
@@ -75,7 +79,7 @@ def explained(
 ) -> Explained:
     """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
     with database.read() as connection:
-        contact = people.contact_of_key(connection, key)
+        contact = contact_store.contact_of_key(connection, key)
     with rehearsal(
         database,
         now,
@@ -112,7 +116,7 @@ def explained(
             past,
             coming,
             _why_nothing(connection, campaign_set, silent, contact, now),
-            tuple(people.given_up(connection, contact)),
+            tuple(suppressions.given_up(connection, contact)),
             sign_ups.of_contacts(connection, [contact.id]).get(contact.id),
         )
 
@@ -184,7 +188,7 @@ def _outside(absentee: Absentee) -> Reason | None:
     if campaign.for_each:
         kind = campaign.for_each
         records = list(
-            people.records_of(
+            record_store.records_of(
                 absentee.connection,
                 [contact.id],
                 kind,

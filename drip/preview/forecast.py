@@ -21,7 +21,7 @@ from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried
 from drip.storage.base.copying import WHOLE, CopiedPart
 from drip.storage.base.database import Database
-from drip.storage.people import people
+from drip.storage.people import contacts as contact_store
 from drip.storage.reading import ledger, pressure, summary
 from drip.storage.reading.ledger import LedgerRow
 from drip.storage.reading.pressure import Pressure
@@ -139,7 +139,7 @@ def _key_of(connection: Connection, contact_id: int | None) -> str | None:
     """
     if contact_id is None:
         return None
-    contact = people.contacts_by_id(connection, [contact_id]).get(contact_id)
+    contact = contact_store.contacts_by_id(connection, [contact_id]).get(contact_id)
     return contact.key if contact else None
 
 
@@ -205,7 +205,7 @@ def _worth(database: Database) -> int:
     """How many processes help."""
     processors = len(os.sched_getaffinity(0))
     with database.read() as connection:
-        contacts = people.count(connection)
+        contacts = contact_store.count(connection)
     return min(MOST_SHARES, processors, contacts // WORTH_SHARING)
 
 
@@ -274,4 +274,4 @@ def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
 def contact_number(database: Database, key: str) -> int:
     """The number of a contact. Raises DripError for an unknown key."""
     with database.read() as connection:
-        return people.contact_of_key(connection, key).id
+        return contact_store.contact_of_key(connection, key).id

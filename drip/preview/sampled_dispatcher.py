@@ -26,7 +26,7 @@ from drip.engine.dispatcher import BATCH, Dispatcher
 from drip.engine.judging import step_of
 from drip.engine.last_check import Ready
 from drip.engine.left_behind import reap
-from drip.storage.base.sql import parsed
+from drip.storage.base.converters import parsed
 from drip.storage.campaigns import runs
 from drip.storage.sending import outbox, sampled
 from drip.storage.sending.outbox import OutboxMessage
@@ -182,7 +182,6 @@ def _is_last(granted: Granted, campaign: Campaign, step: SendStep) -> bool:
 
 def _kind(granted: Granted, attributes: dict[str, Any], step: SendStep | None) -> Kind:
     """Messages of one kind have the same text but for the values in it."""
-    channel, locale, *known, record, event, fields, heard, codes = granted.told
     # A text of its own for each occurrence.
     has_content = step is not None and step.content is not None
     return (
@@ -190,15 +189,19 @@ def _kind(granted: Granted, attributes: dict[str, Any], step: SendStep | None) -
         granted.version,
         granted.step,
         granted.occurrence if has_content else None,
-        channel,
-        locale,
-        *known,
+        granted.channel,
+        granted.locale,
+        granted.no_email,
+        granted.no_phone,
+        granted.no_country,
+        granted.days,
+        granted.record_kind,
         _names(attributes),
-        _names(record),
-        event,
-        _names(fields),
-        _names(heard),
-        codes > 0,
+        _names(granted.record_attributes),
+        granted.event,
+        _names(granted.event_fields),
+        _names(granted.heard),
+        granted.coupons > 0,
     )
 
 

@@ -31,8 +31,8 @@ from drip.storage.base.copying import WHOLE, CopiedPart, copy_into
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import daemons
+from drip.storage.people import change_marks
 
 AFTER = timedelta(milliseconds=1)
 PREVIEWED = Sent("previewed")
@@ -128,7 +128,7 @@ def simulate(
         progress(now)
         with database.write() as connection:
             # Days of virtual time pass in a second: its lease would be over.
-            dispatcher.fence = control.keep_alive(
+            dispatcher.fence = daemons.keep_alive(
                 connection,
                 dispatcher.fence,
                 0,
@@ -174,7 +174,7 @@ class Wakes:
         Later on those of the people about whom something is new since the last look.
         """
         with self._database.read() as connection:
-            change = people.last_change(connection)
+            change = change_marks.last_change(connection)
             if change == self._change:
                 return
             fresh = {

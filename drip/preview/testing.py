@@ -35,10 +35,13 @@ from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.people import consents, history, loyalty, people
+from drip.storage.people import consents, counters, coupons, tags
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import records as record_store
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import Movement
-from drip.storage.people.people import PLAIN, Contact, Record
+from drip.storage.people.contacts import PLAIN, Contact
+from drip.storage.people.counters import Movement
+from drip.storage.people.records import Record
 from drip.storage.reading import ledger
 from drip.storage.reading.ledger import LedgerRow
 
@@ -297,16 +300,16 @@ class _Play:
         """Counters, tags, codes in stock, and what is derived from all that is given."""
         number = self.contact.id
         for counter, balance in self.test.counters.items():
-            loyalty.move(
+            counters.move(
                 connection,
                 counter,
                 [Movement(number, balance, LONG_AGO)],
             )
-        history.add_tags(connection, [(number, tag) for tag in self.test.tags])
+        tags.add_tags(connection, [(number, tag) for tag in self.test.tags])
         for coupon in self.settings.coupons.values():
             if coupon.codes == "list":
                 codes = [f"{coupon.key}-{n}" for n in range(20)]
-                loyalty.add_codes(connection, coupon.key, codes)
+                coupons.add_codes(connection, coupon.key, codes)
         whose = [(number, 0)]
         if self.record:
             whose.append((number, self.record.id))
@@ -328,7 +331,7 @@ class _Play:
         guessed = guess_zone(Contact(SAMPLE, country=contact.country))
         contact.zone = contact.timezone or guessed
         dates = date_fields(self.settings, "contact")
-        people.save_contacts(connection, [contact], dates)
+        contact_store.save_contacts(connection, [contact], dates)
         self._agree(connection, contact, start)
         return contact
 
@@ -368,7 +371,7 @@ class _Play:
         known = {name: value for name, value in given.items() if value is not None}
         key = self.test.record.get("key", SAMPLE)
         record = Record(kind, key, contact.id, known)
-        people.save_records(
+        record_store.save_records(
             connection,
             [record],
             date_fields(self.settings, kind),

@@ -28,7 +28,7 @@ from drip.inbound.providers import Provider
 from drip.lint.contrast import contrast
 from drip.storage.base.database import Database, link_keys
 from drip.storage.people import erasing
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 from drip.transports.posting import address_of, get
 from drip.web.guard import Limit
 from drip.web.visitors import customer, plain

@@ -21,7 +21,7 @@ from drip.errors import DripError
 from drip.importing import own_data, recipient_actions
 from drip.importing.values import parse_email
 from drip.storage.people import data_mails
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
 from drip.web.app_state import AppState, address_of_reader, form_of, whose
 from drip.web.words import catalogue, language_for, languages

@@ -24,7 +24,7 @@ from drip.preview.report import calendar_weeks, step_rows
 from drip.rendering.templates import Compiled, Source, Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
 from drip.worker.values import plain
@@ -197,7 +197,7 @@ class Answers:
             )
         try:
             with self._opened(workspace, now).read() as connection:
-                contact = people.contact_of_key(connection, asked.contact)
+                contact = contacts.contact_of_key(connection, asked.contact)
                 contact = (
                     replace(contact, locale=asked.locale) if asked.locale else contact
                 )

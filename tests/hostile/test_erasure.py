@@ -33,7 +33,7 @@ from drip.storage.base.schema import metadata
 from drip.storage.base.sqlite import SqliteDatabase
 from drip.storage.campaigns import tasks
 from drip.storage.operating import alarms, api_keys, webhook_outbox
-from drip.storage.people import data_mails, erasing, people
+from drip.storage.people import contacts, data_mails, erasing
 from drip.transports.files import FilesTransport
 from drip.transports.tasks import TasksTransport
 from tests.servers import binaries
@@ -174,7 +174,7 @@ def comes_in(made: World) -> Person:
     _by_pages(made)
     _is_written_to(made)
     with made.database.read() as connection:
-        return Person(made, people.contacts_by_key(connection, [KEY])[KEY].id)
+        return Person(made, contacts.contacts_by_key(connection, [KEY])[KEY].id)
 
 
 def _by_pages(made: World) -> None:
@@ -237,7 +237,7 @@ def _is_written_to(made: World) -> None:
         made.tick(noon + timedelta(minutes=minutes))
         made.tick(noon + timedelta(minutes=minutes, seconds=1))
     with made.database.write() as connection:
-        (own,) = people.contacts_by_key(connection, [KEY]).values()
+        (own,) = contacts.contacts_by_key(connection, [KEY]).values()
         sent = connection.execute(
             text(
                 "SELECT run_id, step FROM messages WHERE contact_id = :id AND channel = 'email'"
@@ -386,7 +386,7 @@ def test_nothing_of_an_erased_person_is_left_anywhere(
     assert "p1" in (made.root / "people.csv.rejected.csv").read_text()
     assert len(list((made.root / "out").glob("*.eml"))) == 40
     with made.database.read() as connection:
-        assert people.count(connection) == 40
+        assert contacts.count(connection) == 40
         assert erasing.outstanding(connection) == []
 
 
@@ -468,7 +468,7 @@ def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
         assert [each.contact for each in tasks.listed(connection, ("open",))] == [
             "ben"
         ] * 3
-        assert people.count(connection) == 1
+        assert contacts.count(connection) == 1
 
 
 @pytest.mark.file
@@ -627,7 +627,7 @@ def test_others_with_the_same_address_are_named(world: Worlds) -> None:
         "key,email", "a,Same@example.com", "b,same@example.com", "c,other@example.com"
     )
     with made.database.read() as connection:
-        own = people.contacts_by_key(connection, ["a"])["a"]
+        own = contacts.contacts_by_key(connection, ["a"])["a"]
         assert [each.key for each in erasing.same_address(connection, own)] == ["b"]
 
 
@@ -662,7 +662,7 @@ def test_a_key_of_erased_people_is_refused_at_every_door(
             {},
         )
         assert (
-            people.contact_by_email(connection, f"{key}@example.com").key
+            contacts.contact_by_email(connection, f"{key}@example.com").key
             == f"mail-{key}@example.com"
         )  # type: ignore[union-attr]
 
@@ -712,11 +712,13 @@ def test_erased_people_of_an_older_database_are_told_by_their_keys(
             text("INSERT INTO links VALUES ('ab', 'https://maple.example')")
         )
         connection.execute(
-            text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')")
+            text(
+                "INSERT INTO webhook_outbox VALUES (1, 'unsubscribed', 1700000000000, '{}')"
+            )
         )
     migrate(database)
     with database.read() as connection:
-        found = people.contacts_by_id(connection, [1, 2, 3])
+        found = contacts.contacts_by_id(connection, [1, 2, 3])
     assert {
         number: (each.key, each.erased_at is not None) for number, each in found.items()
     } == {1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)}

@@ -22,7 +22,7 @@ from drip.engine.tick import tick
 from drip.importing.rows import open_table
 from drip.inbound import mail
 from drip.rendering.templates import Templates
-from drip.storage.operating import control
+from drip.storage.operating import daemons, holds
 from drip.storage.sending import outbox
 from drip.transports.files import FilesTransport
 from drip.transports.smtp import SmtpTransport
@@ -225,7 +225,7 @@ def test_a_transport_without_a_file_left_is_about_the_machine(
         assert result.lacking and "files" in (result.trouble or ""), result
         assert set(states(made)) <= {"pending", "deferred"}, states(made)
         with made.database.read() as connection:
-            assert not control.held_scopes(connection)
+            assert not holds.held_scopes(connection)
         # Nobody is left alone for it.
         assert made.tick(NOW + timedelta(seconds=1)).sent == 3
         assert states(made) == {"sent": 3}
@@ -274,7 +274,7 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
     transport = Filling()
     campaign_set, enroller = made.workspace.campaign_set(made.database, NOW), Enroller()
     with made.database.write() as connection:
-        number = control.start_daemon(connection, 1, NOW)
+        number = daemons.start_daemon(connection, 1, NOW)
     dispatcher = Dispatcher(
         made.database,
         made.workspace.templates,

@@ -19,7 +19,7 @@ from drip.engine import judging, last_check, outbox_session, planner
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.one_by_one import OneByOne
 from drip.preview import simulator
-from drip.storage.campaigns import audience
+from drip.storage.campaigns import cursors
 from drip.storage.sending import attempts
 from tests.simulation import house
 from tests.simulation.play import play
@@ -35,8 +35,8 @@ def checkpoint_at_fetch(patch: Patch) -> None:
         database: Any, campaign_set: Any, templates: Any, enroller: Any, now: datetime
     ) -> None:
         with database.write() as connection:
-            before = audience.cursors_of(connection)
-            newest = audience.newest(connection, now)
+            before = cursors.cursors_of(connection)
+            newest = cursors.newest(connection, now)
             seen = {
                 key: replace(
                     newest,
@@ -46,14 +46,14 @@ def checkpoint_at_fetch(patch: Patch) -> None:
                 for key, each in before.items()
                 if not key.startswith("*")
             }
-            audience.move_cursors(connection, seen)
-        patch.setattr(audience, "cursors_of", lambda _: before)
+            cursors.move_cursors(connection, seen)
+        patch.setattr(cursors, "cursors_of", lambda _: before)
         try:
             right(database, campaign_set, templates, enroller, now)
         finally:
-            patch.setattr(audience, "cursors_of", cursors_of)
+            patch.setattr(cursors, "cursors_of", cursors_of)
 
-    cursors_of = audience.cursors_of
+    cursors_of = cursors.cursors_of
     patch.setattr("drip.engine.tick.plan", plan)
 
 
@@ -72,11 +72,11 @@ def send_then_mark(patch: Patch) -> None:
 
 
 def usage_outside_the_lock(patch: Patch) -> None:
-    """What was used is read as a tick begins, before any lock is taken."""
+    """What was used is read as a beat begins, before any lock is taken."""
     read, right = judging.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
-    def tick(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
+    def early_tick(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
         with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
             known[greenlet.getcurrent()] = read(
@@ -92,7 +92,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
             else {key: list(uses) for key, uses in own.items()}
         )
 
-    patch.setattr(house, "tick", tick)
+    patch.setattr(house, "tick", early_tick)
     patch.setattr(judging, "uses_of", early)
 
 

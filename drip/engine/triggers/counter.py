@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from drip.core.campaign import Campaign, CounterTrigger
 from drip.core.decide import Reason
 from drip.engine.triggers.kind import Absentee, Ahead, Look, Start
-from drip.storage.campaigns.audience import Cursor
-from drip.storage.people import loyalty
+from drip.storage.campaigns.cursors import Cursor
+from drip.storage.people import counters
 
 
 class StartByCounter:
@@ -21,7 +21,7 @@ class StartByCounter:
         return f"counter {_trigger(campaign).counter}"
 
     def stands_at(self, connection: Connection, newest: Cursor) -> int:
-        return loyalty.newest_entry(connection)
+        return counters.newest_entry(connection)
 
     def starts(self, look: Look) -> Iterable[list[Start]]:
         """Whose counter came up to one of the numbers since the look before.
@@ -31,7 +31,7 @@ class StartByCounter:
         trigger = _trigger(look.campaign)
         starts: dict[int, Start] = {}
         # Between two looks a counter can pass several numbers, and one message is enough.
-        for entry in loyalty.entries_after(
+        for entry in counters.entries_after(
             look.connection, trigger.counter, look.after, look.since
         ):
             for number in trigger.reaches:

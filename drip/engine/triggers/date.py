@@ -18,7 +18,8 @@ from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
 from drip.engine.triggers.kind import Absentee, Ahead, Look, Start
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor, Dated
+from drip.storage.campaigns.audience import Dated
+from drip.storage.campaigns.cursors import Cursor
 
 # Zones reach from UTC-12 to UTC+14.
 WEST, EAST = timedelta(hours=-12), timedelta(hours=14)

@@ -12,9 +12,9 @@ from drip.core.conditions import why_not
 from drip.core.decide import Reason
 from drip.engine.triggers.kind import Absentee, Ahead, Look, Start
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor
-from drip.storage.people import people
-from drip.storage.people.people import Event
+from drip.storage.campaigns.cursors import Cursor
+from drip.storage.people import events as event_store
+from drip.storage.people.events import Event
 
 
 class StartByEvent:
@@ -56,7 +56,7 @@ class StartByEvent:
     def why_nobody(self, absentee: Absentee) -> Reason:
         trigger, contact = _trigger(absentee.campaign), absentee.contact
         name = trigger.event
-        happened = people.events_of(
+        happened = event_store.events_of(
             absentee.connection,
             [contact.id],
             [name],

@@ -14,8 +14,8 @@ from drip.core.conditions import Condition
 from drip.core.decide import Reason
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import ContactFacts
-from drip.storage.campaigns.audience import Cursor
-from drip.storage.people.people import Contact
+from drip.storage.campaigns.cursors import Cursor
+from drip.storage.people.contacts import Contact
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from drip.core.decide import Reason
 from drip.core.schedule import Schedule
 from drip.engine.triggers.kind import Absentee, Ahead, Look, StartOfAll
 from drip.storage.campaigns import audience
-from drip.storage.campaigns.audience import Cursor
+from drip.storage.campaigns.cursors import Cursor
 
 # What an occurrence is called, and its instant: both may be several zones'.
 OccurrenceAt = tuple[str, datetime]

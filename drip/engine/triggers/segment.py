@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from drip.core.campaign import Campaign, SegmentTrigger
 from drip.core.decide import Reason
 from drip.engine.triggers.kind import Absentee, Ahead, Look, Start
-from drip.storage.campaigns.audience import Cursor
+from drip.storage.campaigns.cursors import Cursor
 from drip.storage.people import segments
 
 

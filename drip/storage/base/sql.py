@@ -1,9 +1,12 @@
-"""SQL as storage writes it, where databases differ: prepared statements, lists, JSON, comparing text, exact sums."""
+"""SQL as storage writes it: prepared statements, typed rows, and where databases differ.
+
+They differ in lists, JSON, comparing text, and sums.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, cast, overload
 
@@ -16,6 +19,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     CursorResult,
+    Executable,
     Float,
     Integer,
     Select,
@@ -27,6 +31,8 @@ from sqlalchemy import (
     literal_column,
     select,
 )
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -39,7 +45,7 @@ from drip.storage.base.converters import (
 )
 from drip.storage.base.converters import parsed as parsed
 
-Readable = Select[Any] | CompoundSelect[Any]
+Readable = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
 
 
 class Prepared(Generic[Row]):
@@ -105,9 +111,8 @@ class Prepared(Generic[Row]):
     ) -> CursorResult[Any]:
         compiled = self._for(connection)
         given = {**compiled.fixed, **values}
-        return connection.exec_driver_sql(
-            compiled.sql, tuple([given[name] for name in compiled.order])
-        )
+        in_order = tuple([given[name] for name in compiled.order])
+        return connection.exec_driver_sql(compiled.sql, in_order)
 
     def _for(self, connection: Connection) -> _Compiled:
         kind = connection.dialect.name
@@ -125,27 +130,71 @@ class _Compiled:
         self.fixed = {name: compiled.params.get(name) for name in self.order}
 
 
+AT_ONCE = 1_000
 # By the names of the columns, which are at hand: to look at a statement's columns
 # takes as long as to run it.
 _CONVERTERS: dict[tuple[type[Any], tuple[str, ...]], Converter[Any]] = {}
 
 
 def typed_rows(
-    connection: Connection,
-    statement: Readable,
-    into: type[Row],
-    values: Mapping[str, Any] | None = None,
+    connection: Connection, statement: Readable, into: type[Row]
 ) -> list[Row]:
     """The rows of a statement that is not prepared, as those of `Prepared`.
 
     Raises TypeError where its columns are not the fields of `into`.
     """
-    result = connection.execute(statement, values)
+    result = connection.execute(statement)
+    return _converter(result, statement, into)(result)
+
+
+def stream_rows(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Iterator[Row]:
+    """As `typed_rows`, some at a time: of what need not fit into memory."""
+    result = connection.execute(statement)
+    converter = _converter(result, statement, into)
+    for some in result.partitions(AT_ONCE):
+        yield from converter(some)
+
+
+def _converter(
+    result: CursorResult[Any], statement: Readable, into: type[Row]
+) -> Converter[Row]:
     read_as = (into, tuple(result.keys()))
     if read_as not in _CONVERTERS:
         _CONVERTERS[read_as] = from_result(list(statement.selected_columns), into)
     converter: Converter[Row] = _CONVERTERS[read_as]
-    return converter(result)
+    return converter
+
+
+def first_row(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Row | None:
+    """The first of `typed_rows`; None if there is none."""
+    found = typed_rows(connection, statement, into)
+    return found[0] if found else None
+
+
+def one_row(connection: Connection, statement: Readable, into: type[Row]) -> Row:
+    """The row of a statement that always has one, as a count has."""
+    (found,) = typed_rows(connection, statement, into)
+    return found
+
+
+def count_changed(
+    connection: Connection, statement: Executable, values: Any = None
+) -> int:
+    """Runs it; how many rows it changed."""
+    return connection.execute(statement, values).rowcount
+
+
+def upsert(table: Table, *names: str) -> Insert:
+    """Inserts rows; one whose primary key is there takes on these columns."""
+    statement = insert_or(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: statement.excluded[name] for name in names},
+    )
 
 
 def columns_of(table: Table, into: type[Any]) -> list[Column[Any]]:
@@ -183,7 +232,8 @@ def _listed(element: _Listed, compiler: Any, **options: Any) -> str:
 
 @compiles(_Listed, "postgresql")
 def _listed_there(element: _Listed, compiler: Any, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+    given = compiler.process(element.clauses, **options)
+    return f"json_array_elements_text(CAST({given} AS JSON))"
 
 
 @compiles(_ListedNumber)
@@ -198,15 +248,22 @@ def _listed_number_there(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def listed_in(name: str) -> Select[Any]:
-    """Numbers given as one parameter, as `numbers` writes them: for `column.in_(…)` of a prepared statement."""
-    return select(_ListedNumber()).select_from(_Listed(bindparam(name, type_=Text)))
+    """Numbers given as one parameter, as `numbers` writes them.
+
+    For `column.in_(…)` of a prepared statement.
+    """
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedNumber()).select_from(given)
 
 
 def texts_in(name: str) -> Select[Any]:
     """As `listed_in`, for texts, as `json.dumps` writes a list of them."""
-    return select(_ListedText()).select_from(_Listed(bindparam(name, type_=Text)))
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedText()).select_from(given)
 
 
+# One parameter, however many there are: SQLite takes 32,766 of them, and a statement
+# with another number of them would be compiled anew.
 def numbers(ids: Iterable[int]) -> str:
     """What `listed_in` takes."""
     return json.dumps(list(ids))
@@ -264,17 +321,22 @@ def _json_number_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
     held = compiler.process(column, **options)
     is_number = f"json_typeof({held} -> '{name.name}') = 'number'"
-    return f"(CASE WHEN {is_number} THEN CAST({held} ->> '{name.name}' AS DOUBLE PRECISION) END)"
+    number = f"CAST({held} ->> '{name.name}' AS DOUBLE PRECISION)"
+    return f"(CASE WHEN {is_number} THEN {number} END)"
 
 
 @compiles(_JsonFlag, "postgresql")
 def _json_flag_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
-    return f"(CASE {compiler.process(column, **options)} ->> '{name.name}' WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+    flag = f"{compiler.process(column, **options)} ->> '{name.name}'"
+    return f"(CASE {flag} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
 
 
 def json_text(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """The text of a JSON column by its name: written out, so that an index over the same words serves."""
+    """The text of a JSON column by its name.
+
+    It is written out, so that an index over the same words serves.
+    """
     return _JsonText(column, literal_column(name))
 
 
@@ -289,7 +351,10 @@ def json_flag(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
 
 
 def folded(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Text as conditions compare it. Both databases are given this function when they are opened or made."""
+    """Text as conditions compare it.
+
+    Both databases are given this function when they are opened or made.
+    """
     return Folded(value)
 
 
@@ -311,6 +376,7 @@ def _folded_there(element: Any, compiler: Any, **options: Any) -> str:
     return f'(drip_fold({compiler.process(element.clauses, **options)}) COLLATE "C")'
 
 
+# Not LIKE: in it `%` and `_` of a text that somebody wrote would stand for others.
 class _Position(FunctionElement[int]):
     name = "position"
     type = Integer()
@@ -332,6 +398,8 @@ def includes(value: ColumnElement[Any], part: str) -> ColumnElement[bool]:
     return _Position(value, part) > 0
 
 
+# In doubles a sum hangs on the order of its rows, and the two readers of conditions would
+# disagree about who has spent 100.
 def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """The sum of a group, exact in whatever order."""
     return func.drip_sum(value, type_=Float)
@@ -353,7 +421,8 @@ class _OffIndexes(FunctionElement[bool]):
 def off_indexes(flag: ColumnElement[bool]) -> ColumnElement[bool]:
     """The flag of a column, of which no index of a server is to serve.
 
-    What a server knows of a table can be of before it was filled, when next to no row had the flag.
+    What a server knows of a table can be of before it was filled, when next to no row
+    had the flag.
     """
     return _OffIndexes(flag)
 

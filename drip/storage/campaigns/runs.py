@@ -56,7 +56,7 @@ class Run:
     arms: dict[str, dict[str, float]] | None = None
 
 
-def _something_due() -> list[Prepared]:
+def _something_due() -> list[Prepared[Any]]:
     now: BindParameter[int] = bindparam("now")
     most: BindParameter[int] = bindparam("most")
     to_recompute = select(runs.c.contact_id).where(

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, bindparam, null, or_, select, update
 
 from drip.core.lifecycle import MessageState, Outcome
 from drip.storage.base.columns import to_ms
-from drip.storage.base.schema import in_state, messages
-from drip.storage.base.schema_operating import daemons
+from drip.storage.base.schema import daemons, in_state, messages
 from drip.storage.base.sql import Prepared, listed_in, numbers
 from drip.storage.sending.outbox import TAKEN_BACK, OutboxMessage
 

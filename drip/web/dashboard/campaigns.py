@@ -20,8 +20,8 @@ from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
 from drip.engine.reporting import COLUMNS, CampaignReport, rows
 from drip.engine.reporting import report as report_of
 from drip.storage.campaigns import runs
-from drip.storage.operating import control
-from drip.storage.operating.control import Hold
+from drip.storage.operating import holds as hold_store
+from drip.storage.operating.holds import Hold
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
 from drip.storage.sending import outbox
@@ -48,7 +48,7 @@ async def campaigns(request: Request) -> Response:
         lambda connection: (
             outbox.count_by_state(connection),
             runs.runs_per_campaign(connection),
-            control.held_scopes(connection),
+            hold_store.held_scopes(connection),
         )
     )
     names = sorted({*campaign_set.campaigns, *inside, *(name for name, _ in counts)})
@@ -138,7 +138,7 @@ async def campaign(request: Request) -> Response:
                 at[step] += count
         period = Period(key, now - timedelta(days=days), now)
         report = report_of(connection, board.site.settings, found, period, "total", now)
-        return at, others, report, control.held_scopes(connection).get(key)
+        return at, others, report, hold_store.held_scopes(connection).get(key)
 
     at, others, reported, held = await board.site.read(look)
     loaded = board.site.workspace.loaded
@@ -176,10 +176,10 @@ async def hold(request: Request) -> Response:
 
     def work(connection: Connection) -> None:
         if off:
-            control.let_go(connection, key)
+            hold_store.let_go(connection, key)
             outbox.wake_paused(connection, key, now)
         else:
-            control.hold(connection, key, now)
+            hold_store.hold(connection, key, now)
 
     if key in board.site.campaign_set.campaigns:
         await board.site.writer.do(work)

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.web.dashboard.state import DashboardState, board_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
@@ -42,7 +42,9 @@ async def live(request: Request) -> Response:
             request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
         )
     asked = await _asked(request, board, found["steps"])
-    names = await board.site.read(lambda connection: people.search(connection, "", 20))
+    names = await board.site.read(
+        lambda connection: contacts.search(connection, "", 20)
+    )
     values = {
         **found,
         "asked": asked,
@@ -106,7 +108,7 @@ async def _asked(
         (
             each.key
             for each in await board.site.read(
-                lambda connection: people.search(connection, "", 1)
+                lambda connection: contacts.search(connection, "", 1)
             )
         ),
         "",

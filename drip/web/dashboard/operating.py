@@ -14,8 +14,8 @@ from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT
 from drip.engine.health import health as health_of
 from drip.importing.settling import settle_task
 from drip.storage.campaigns import tasks as store
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import holds
+from drip.storage.people import contacts
 from drip.storage.sending import outbox
 from drip.web.dashboard.state import back, board_of
 
@@ -44,7 +44,7 @@ async def health(request: Request) -> Response:
         "holds": [
             {"scope": scope, "at": each.at, "reason": each.reason}
             for scope, each in found.holds.items()
-            if scope != control.EVERYTHING
+            if scope != holds.EVERYTHING
         ],
         "alarms": found.alarms,
         "alarm_span": ALARM_SPAN,
@@ -93,10 +93,10 @@ async def stop(request: Request) -> Response:
 
     def work(connection: Connection) -> None:
         if off:
-            control.let_go(connection, control.EVERYTHING)
+            holds.let_go(connection, holds.EVERYTHING)
             outbox.wake_paused(connection, None, now)
         else:
-            control.hold(connection, control.EVERYTHING, now)
+            holds.hold(connection, holds.EVERYTHING, now)
 
     await board.site.writer.do(work)
     return back(request, "/health")
@@ -164,7 +164,7 @@ async def held(request: Request) -> Response:
 
     def look(connection: Connection) -> dict[str, Any]:
         found = outbox.held(connection)
-        keys = people.contacts_by_id(
+        keys = contacts.contacts_by_id(
             connection, {each.contact_id for each in found[:MOST]}
         )
         rows = [

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from drip.errors import DripError
 from drip.preview.explaining import AHEAD
 from drip.storage.campaigns import tasks
-from drip.storage.people import consents, people
+from drip.storage.people import consents
+from drip.storage.people import contacts as contact_store
 from drip.web.dashboard.state import board_of
 
 MOST = 50
@@ -25,8 +26,8 @@ async def contacts(request: Request) -> Response:
 
     def look(connection: Connection) -> dict[str, Any]:
         return {
-            "count": people.count(connection),
-            "found": people.search(connection, asked, MOST + 1),
+            "count": contact_store.count(connection),
+            "found": contact_store.search(connection, asked, MOST + 1),
         }
 
     values = await board.site.read(look)
@@ -57,7 +58,7 @@ async def contact(request: Request) -> Response:
     site = board.site
     try:
         person = await site.read(
-            lambda connection: people.contact_of_key(connection, key)
+            lambda connection: contact_store.contact_of_key(connection, key)
         )
     except DripError as error:
         return await board.show(

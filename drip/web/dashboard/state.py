@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
 from drip.storage.campaigns import tasks
-from drip.storage.operating import control
+from drip.storage.operating import daemons, holds
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
@@ -116,7 +116,7 @@ class DashboardState:
 
     def _top(self, connection: Connection) -> dict[str, Any]:
         """What stands above every page."""
-        last, now = control.last_daemon(connection), self.site.clock()
+        last, now = daemons.last_daemon(connection), self.site.clock()
         alive = bool(
             last and last.ended_at is None and now - last.heartbeat_at <= SILENT
         )
@@ -124,7 +124,7 @@ class DashboardState:
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
             "held": outbox.count_held(connection),
-            "stopped": control.held_scopes(connection).get(control.EVERYTHING),
+            "stopped": holds.held_scopes(connection).get(holds.EVERYTHING),
             "tasks": tasks.count_open(connection),
         }
 

@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("sentence", Words, nullable=False),
         sa.Column("at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
-        sa.Column("told_at", Instant, nullable=True),
+        sa.Column("notified_at", Instant, nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
@@ -158,7 +158,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_table(
-        "told",
+        "webhook_positions",
         sa.Column("webhook", Words, nullable=False),
         sa.Column("notice", Number, nullable=False),
         sa.PrimaryKeyConstraint("webhook"),
@@ -263,7 +263,7 @@ def upgrade() -> None:
         sa.Column("contact_id", Number, nullable=False),
         sa.Column("record_id", Number, nullable=False),
         sa.Column("field", Words, nullable=False),
-        sa.Column("day", Words, nullable=True),
+        sa.Column("day", Words, nullable=False),
         sa.Column("month_day", Words, nullable=False),
         sa.ForeignKeyConstraint(
             ["contact_id"],

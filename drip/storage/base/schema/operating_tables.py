@@ -1,71 +1,39 @@
-"""The tables of operation: who works on the database, how fast, what people and programs are told."""
+"""The tables of operation: who works on the database, what people and programs are told."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, MetaData, Table, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Table,
+)
 
 from drip.storage.base.columns import KEY_ALONE, Instant, Number, Words
+from drip.storage.base.schema.metadata import metadata, rows_where
 
-metadata = MetaData()
-
-
-def _known(column: str) -> dict[str, Any]:
-    """An index of the rows in which a column is known."""
-    where = text(f"{column} IS NOT NULL")
-    return {"sqlite_where": where, "postgresql_where": where}
-
-
-# When the next message may begin: of a channel (domain ""), or to one of its domains. Milliseconds, with their fractions.
-rate_limits = Table(
-    "rate_limits",
+# One row per fact about the database itself: the workspace's id, the key that hashes
+# suppressed addresses.
+meta = Table(
+    "meta",
     metadata,
-    Column("channel", Words, primary_key=True),
-    Column("domain", Words, primary_key=True),
-    Column("next_at", Float, nullable=False),
-    # The other side has said so often in a row that it is too much, and is left alone until then.
-    Column("closed_until", Float, nullable=False),
-    Column("refusals", Number, nullable=False),
-    # What it said, where nothing leaves by the channel at all.
-    Column("reason", Words),
-    **KEY_ALONE,
+    Column("name", Words, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
-# The server behind a channel, and as whom we log in there; when it took a recipient for the first time.
-relays = Table(
-    "relays",
+signing_keys = Table(
+    "signing_keys",
     metadata,
-    Column("channel", Words, primary_key=True),
-    Column("server", Words, nullable=False),
-    Column("accepted_at", Instant),
-    **KEY_ALONE,
+    Column("id", Words, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
 )
 
-# Messages whose recipient a server refused, and it has taken nobody since. If it never did, they prove nothing.
-refusals = Table(
-    "refusals",
-    metadata,
-    Column("message_id", ForeignKey("messages.id"), primary_key=True),
-    Column("channel", Words, nullable=False),
-    Column("contact_id", ForeignKey("contacts.id"), nullable=False),
-    Column("answer", Words, nullable=False),
-    Column("first_at", Instant, nullable=False),
-    Index("refusals_by_channel", "channel"),
-)
-
-# Sessions that ended while it was open whether a message had been taken.
-session_deaths = Table(
-    "session_deaths",
-    metadata,
-    Column("message_id", ForeignKey("messages.id"), primary_key=True),
-    Column("number", Number, primary_key=True),
-    Column("at", Instant, nullable=False),
-    **KEY_ALONE,
-)
-
-# Every daemon that worked on this database. `number` grows with each start: the fencing token. One that is alive has
-# beaten lately (`heartbeat_at`, its lease) and has not ended.
+# Every daemon that worked on this database. `number` grows with each start: the fencing
+# token. One that is alive has beaten lately (`heartbeat_at`, its lease) and has not
+# ended.
 daemons = Table(
     "daemons",
     metadata,
@@ -87,7 +55,8 @@ holds = Table(
     Column("reason", Words),
 )
 
-# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one from another; one that lasts ends.
+# What an operator has to look at. `action` and `about` (a campaign, a channel) tell one
+# from another; one that lasts ends.
 alarms = Table(
     "alarms",
     metadata,
@@ -98,7 +67,7 @@ alarms = Table(
     Column("at", Instant, nullable=False),
     Column("ended_at", Instant),
     # When whoever the settings name was told of it.
-    Column("told_at", Instant),
+    Column("notified_at", Instant),
     Index("alarms_by_action", "action", "about", "at"),
     Index("alarms_by_time", "at"),
 )
@@ -115,7 +84,8 @@ api_keys = Table(
     Column("revoked_at", Instant),
 )
 
-# What was answered to requests that name themselves (Idempotency-Key), so that a repeat gets the same answer.
+# What was answered to requests that name themselves (Idempotency-Key), so that a repeat
+# gets the same answer.
 answered = Table(
     "answered",
     metadata,
@@ -137,21 +107,22 @@ webhook_outbox = Table(
     Column("kind", Words, nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", JSON, nullable=False),
-    # Whom it is about: what is not told yet of a person who is erased is told to nobody.
+    # Whom it is about: what is not told yet of a person who is erased is told to
+    # nobody.
     Column("contact_id", ForeignKey("contacts.id")),
-    Index("notices_by_contact", "contact_id", **_known("contact_id")),
+    Index("notices_by_contact", "contact_id", **rows_where("contact_id IS NOT NULL")),
 )
 
-told = Table(
-    "told",
+webhook_positions = Table(
+    "webhook_positions",
     metadata,
     Column("webhook", Words, primary_key=True),
     Column("notice", Number, nullable=False),
     **KEY_ALONE,
 )
 
-# Mails with somebody's own data, which were asked for on the preferences page. `text` has a place for the link, which is made as
-# the mail leaves.
+# Mails with somebody's own data, which were asked for on the preferences page. `text`
+# has a place for the link, which is made as the mail leaves.
 data_mails = Table(
     "data_mails",
     metadata,
@@ -170,18 +141,9 @@ data_mails = Table(
     Index("data_mails_by_state", "state", "again_at"),
 )
 
-# Links of messages that go over a page of ours. One that was in the messages of a single contact is that contact's, and goes with it.
-links = Table(
-    "links",
-    metadata,
-    Column("name", Words, primary_key=True),
-    Column("address", Words, nullable=False),
-    Column("contact_id", ForeignKey("contacts.id")),
-    Index("links_by_contact", "contact_id", **_known("contact_id")),
-)
-
-# Erased people of whom something may still lie in files, or in the unused parts of the database's own: until `daemon` or a
-# command has cleared it. `cleared_at` is when the files were.
+# Erased people of whom something may still lie in files, or in the unused parts of the
+# database's own: until `daemon` or a command has cleared it. `cleared_at` is when the
+# files were.
 erasures = Table(
     "erasures",
     metadata,
@@ -191,7 +153,8 @@ erasures = Table(
     **KEY_ALONE,
 )
 
-# Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is kept.
+# Who may log in to the dashboard. Of a password only its hash (Argon2id, RFC 9106) is
+# kept.
 operators = Table(
     "operators",
     metadata,
