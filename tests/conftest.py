@@ -59,7 +59,7 @@ ON_BOTH = (
     "test_relays",
     "test_sign_ups",
     "test_webhook_sender",
-    "test_wholesale",
+    "test_sampled_dispatcher",
 )
 
 

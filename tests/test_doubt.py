@@ -188,8 +188,8 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(
     clock.on(hours=1)
     with pytest.raises(ClockOrRestoreSuspected, match="was put back"):
         started(made, clock).run_once()
-    tally = started(made, clock, Trust(database=True)).run_once()
-    assert (tally.sent, left(made)) == (0, 1), "it may have left, and it has"
+    result = started(made, clock, Trust(database=True)).run_once()
+    assert (result.sent, left(made)) == (0, 1), "it may have left, and it has"
     (held,) = [each for each in made.ledger() if each.outcome == "held"]
     assert (held.code, held.occurrence) == ("unknown", "2026-11-26")
     clock.on(days=1)

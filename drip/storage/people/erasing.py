@@ -34,6 +34,7 @@ from sqlalchemy import (
 
 from drip.core.channels import CHANNELS
 from drip.core.fields import ERASED
+from drip.core.lifecycle import UNSENT, MessageState
 from drip.storage.base.schema import (
     alarms,
     answered,
@@ -72,7 +73,7 @@ from drip.storage.people import sign_ups
 from drip.storage.people.change_marks import touch
 from drip.storage.people.contacts import COLUMNS, Contact, address_of, contacts_by_id
 from drip.storage.people.suppressions import digest, suppress, suppression_key
-from drip.storage.sending import outbox
+from drip.storage.sending import decisions, outbox
 
 _contact = contacts.c
 
@@ -353,17 +354,17 @@ def _skip_waiting(connection: Connection, contact_id: int, now: datetime) -> Non
     waiting = [
         message
         for message in outbox.of_runs(connection, runs_of(connection, [contact_id]))
-        if message.state in ("deferred", "pending")
+        if message.state in UNSENT
     ]
     for message in waiting:
-        message.state, message.settled_at = "skipped", now
+        message.state, message.settled_at = MessageState.SKIPPED, now
         message.code, message.sentence, message.place = "exited", REASON, ""
     outbox.save_messages(connection, waiting)
     judged = [
-        outbox.Judgement(message, now, "exited", REASON, "", None, None)
+        decisions.Judgement(message, now, "exited", REASON, "", None, None)
         for message in waiting
     ]
-    outbox.save_judgements(connection, judged)
+    decisions.save_judgements(connection, judged)
 
 
 def clear(connection: Connection, contact_id: int) -> None:
@@ -452,7 +453,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     own = _judgement.message_id.in_(of_contact)
     found = _said_in(connection, own)
     for reason in found:
-        plain = outbox.reason(
+        plain = decisions.reason(
             connection,
             reason.code,
             REASON,

@@ -179,7 +179,7 @@ _SENT = Prepared(
         code=null(),
         sentence=null(),
     )
-    .where(_message.id.in_(listed_in("ids")))
+    .where(_message.id.in_(listed_in("ids")), _message.state == "pending")
 )
 _THROUGH = Prepared(
     update(runs)
