@@ -32,7 +32,7 @@ from drip.errors import DripError, Place
 from drip.importing.event_rows import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
-from drip.rendering.compiled import Compiled
+from drip.rendering.compiled import Compiled, CompiledText
 from drip.rendering.sources import Source
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
