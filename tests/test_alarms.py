@@ -36,7 +36,7 @@ def raised(made: World) -> list[tuple[str, str]]:
 def letters(world: Worlds, people: int = 3) -> World:
     made = world({"letter": LETTER})
     made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(people)))
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     return made
 
 
@@ -67,7 +67,7 @@ def test_messages_that_nobody_can_settle_but_a_person_raise_one_alarm(
 ) -> None:
     made = letters(world)
     made.answer = lambda message: Unknown("the link died")
-    assert made.beat(NOW).held == 3
+    assert made.tick(NOW).held == 3
     assert raised(made) == [("unknown", "letter")]
 
 
@@ -84,14 +84,14 @@ def test_what_takes_nothing_is_tried_less_and_less_often_and_stays_in_sight(
     made.answer = down
     for second in range(0, 600, 10):
         assert (
-            made.beat(NOW + timedelta(seconds=second)).trouble
+            made.tick(NOW + timedelta(seconds=second)).trouble
             == "535 5.7.8 the login is refused"
         )
     gaps = [later - before for before, later in itertools.pairwise(tried)]
     assert gaps == [10, 20, 40, 80, 160]
     made.answer = None
-    assert made.beat(NOW + timedelta(seconds=610)).sent == 3
-    assert made.beat(NOW + timedelta(seconds=620)).trouble is None
+    assert made.tick(NOW + timedelta(seconds=610)).sent == 3
+    assert made.tick(NOW + timedelta(seconds=620)).trouble is None
 
 
 def test_one_channel_that_is_down_keeps_no_other_from_sending(world: Worlds) -> None:
@@ -107,14 +107,14 @@ def test_one_channel_that_is_down_keeps_no_other_from_sending(world: Worlds) -> 
     )
     made.contacts("key,email,phone", "ana,ana@example.com,+15550100")
     made.write("templates/letter.sms", "Hello")
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
 
     class Down(type(made.transport)):  # type: ignore[misc]
         def send(self, message: Message) -> Sent:
             raise TransportDown("There is no connection.", "mend it")
 
     made.transports = {"email": Down(), "sms": made.transport}
-    tally = made.beat(NOW)
+    tally = made.tick(NOW)
     assert tally.trouble == "There is no connection."
     assert [each.channel for each in made.transport.messages] == ["sms"]
 

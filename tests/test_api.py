@@ -68,13 +68,13 @@ ORDER = {
 
 
 def test_an_event_brings_its_campaign_about(site: Pages) -> None:
-    site.world.beat("2026-11-26 15:59")
+    site.world.tick("2026-11-26 15:59")
     assert post(site, "/api/events", ORDER) == (
         200,
         {"new": 1, "changed": 0, "same": 0, "rejected": []},
     )
     assert happened(site) == [("order.placed", {"total": "20.5", "gift": "yes"})]
-    site.world.beat("2026-11-26 16:01")
+    site.world.tick("2026-11-26 16:01")
     assert [each.to.address for each in site.world.transport.messages] == [
         "ana@example.com"
     ]
@@ -161,9 +161,9 @@ def test_contacts_are_made_and_changed_by_key(site: Pages) -> None:
 
 def give_a_code(site: Pages) -> None:
     """Ana has TREAT-1."""
-    site.world.beat("2026-11-26 15:59")
+    site.world.tick("2026-11-26 15:59")
     post(site, "/api/events", ORDER)
-    site.world.beat("2026-11-26 16:01")
+    site.world.tick("2026-11-26 16:01")
     with site.world.database.write() as connection:
         loyalty.add_codes(connection, "treat", ["TREAT-1"])
         loyalty.take(connection, "treat", 1, 1, "s", NOW, None)

@@ -49,12 +49,12 @@ def test_a_holdout_gets_nothing_and_is_written_down(world: Worlds) -> None:
     made = world({"x": EVERYBODY + "holdout: 25%\nsteps: [send: a]\n"})
     people(made, 200)
     happen(made, "x.y", range(200), "2026-12-01T16:00")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     held = [entry for entry in made.ledger() if entry.code == "holdout"]
     assert 30 <= len(held) <= 70
     assert len(made.transport.messages) == 200 - len(held)
     happen(made, "x.y", range(200), "2026-12-02T16:00")
-    made.beat("2026-12-02 16:00")
+    made.tick("2026-12-02 16:00")
     again = {
         entry.contact
         for entry in made.ledger()
@@ -76,9 +76,9 @@ def test_a_brake_holds_the_campaign_and_loses_nobody(world: Worlds) -> None:
     made = world({"x": EVERYBODY + "max_audience: 20\nsteps: [send: a]\n"})
     people(made, 50)
     happen(made, "x.y", range(15), "2026-12-01T16:00")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     happen(made, "x.y", range(15, 50), "2026-12-01T17:00")
-    made.beat("2026-12-01 17:00")
+    made.tick("2026-12-01 17:00")
     assert len(made.sent()) == 15
     with made.database.read() as connection:
         held = control.held_scopes(connection)["x"]
@@ -88,7 +88,7 @@ def test_a_brake_holds_the_campaign_and_loses_nobody(world: Worlds) -> None:
     made.reload()
     with made.database.write() as connection:
         control.let_go(connection, "x")
-    made.beat("2026-12-01 18:00")
+    made.tick("2026-12-01 18:00")
     assert len(made.sent()) == 50
 
 
@@ -113,7 +113,7 @@ def test_a_contact_stays_in_its_arm_and_the_better_arm_takes_all(world: Worlds) 
     assert isinstance(split, Split)
     people(made, 80)
     happen(made, "x.y", range(40), "2026-12-01T16:00")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     arms = {n: arm_of(split, f"p{n}", "x") for n in range(40)}
     steps = {
         entry.contact: entry.step for entry in made.ledger() if entry.outcome == "sent"
@@ -133,7 +133,7 @@ def test_a_contact_stays_in_its_arm_and_the_better_arm_takes_all(world: Worlds) 
         ),
     )
     happen(made, "x.y", range(40, 60), "2026-12-10T16:00")
-    made.beat("2026-12-10 16:00")
+    made.tick("2026-12-10 16:00")
     early = {
         entry.step
         for entry in made.ledger()
@@ -141,7 +141,7 @@ def test_a_contact_stays_in_its_arm_and_the_better_arm_takes_all(world: Worlds) 
     }
     assert early == {"send a", "send b"}, "too early to tell"
     happen(made, "x.y", range(60, 80), "2026-12-20T16:00")
-    made.beat("2026-12-20 16:00")
+    made.tick("2026-12-20 16:00")
     late = [
         entry.step
         for entry in made.ledger()
@@ -165,8 +165,8 @@ def test_implied_consent_runs_out(world: Worlds) -> None:
         "order.placed,p0,2026-11-01T10:00:00Z",
         "order.placed,p1,2025-11-01T10:00:00Z",
     )
-    made.beat("2026-12-01 00:00")
-    made.beat("2026-12-01 15:00")
+    made.tick("2026-12-01 00:00")
+    made.tick("2026-12-01 15:00")
     assert [
         (entry.contact, entry.outcome, entry.code)
         for entry in made.ledger()
@@ -186,15 +186,15 @@ def test_a_segment_is_entered_once_and_again_after_leaving(world: Worlds) -> Non
         settings="segments: { regulars: { visits: at least 3 } }",
     )
     made.contacts("key,email,visits", "ana,ana@example.com,3", "ben,ben@example.com,1")
-    made.beat("2026-12-01 16:00")
-    made.beat("2026-12-01 16:10")
+    made.tick("2026-12-01 16:00")
+    made.tick("2026-12-01 16:10")
     assert [line[11:] for line in made.timeline(outcomes=("sent",))] == [
         "16:00 sent send a"
     ]
     made.contacts("key,visits", "ben,4", "ana,2")
-    made.beat("2026-12-01 17:00")
+    made.tick("2026-12-01 17:00")
     made.contacts("key,visits", "ana,5")
-    made.beat("2026-12-01 18:00")
+    made.tick("2026-12-01 18:00")
     sent = [
         (entry.contact, f"{entry.at:%H}")
         for entry in made.ledger()
@@ -211,9 +211,9 @@ def test_the_best_by_a_number_change_at_night(world: Worlds) -> None:
         settings="segments: { best: { visits: top 50% } }",
     )
     made.contacts("key,email,visits", "ana,ana@example.com,9", "ben,ben@example.com,1")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     made.contacts("key,visits", "ben,20")
-    made.beat("2026-12-01 17:00")
+    made.tick("2026-12-01 17:00")
     assert len(made.sent()) == 1
     made.run("2026-12-01 17:00", "2026-12-02 20:00")
     assert [
@@ -257,7 +257,7 @@ def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
         ]
         if rows:
             made.events("event,contact,at,total", *rows)
-        made.beat(midnight)
+        made.tick(midnight)
         with made.database.read() as connection:
             anew = audience_sql.ranked(
                 rank,
@@ -295,7 +295,7 @@ def test_each_channel_has_its_own_text_and_address(world: Worlds) -> None:
     )
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
     made.transports = dict.fromkeys(("email", "sms", "push", "letter"), made.transport)
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     got = {
         message.channel: (
             message.to.address,
@@ -325,7 +325,7 @@ def test_a_mail_carries_its_attachments(world: Worlds) -> None:
     made.write("templates/files/a.bin", "\x00\x01")
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     parsed = email.message_from_bytes(
         to_bytes(made.transport.messages[0]), policy=policy.default
     )
@@ -348,7 +348,7 @@ def test_mjml_becomes_a_page_with_its_jinja_left_in_place(world: Worlds) -> None
     made.reload()
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     [message] = made.transport.messages
     assert "<table" in str(message.html)
     assert "Hello ana" in str(message.html)
@@ -367,7 +367,7 @@ def test_signed_links_of_confirmation_and_survey(world: Worlds) -> None:
     )
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     words = made.transport.messages[0].text.split()
     assert [
         word.split("/")[3] for word in words if word.startswith("https://m.example")
@@ -379,7 +379,7 @@ def test_signed_links_of_confirmation_and_survey(world: Worlds) -> None:
     made.write("templates/card.md", "---\nsubject: S\n---\n{{ survey_link(9) }}\n")
     made.events("event,contact,at", "x.y,ana,2026-12-02T16:00:00Z")
     made.reload()
-    assert made.beat("2026-12-02 16:00").held == 1
+    assert made.tick("2026-12-02 16:00").held == 1
     assert "takes a score from 1 to 5" in str(made.ledger()[-1].sentence)
 
 
@@ -390,14 +390,14 @@ def test_a_campaign_whose_trigger_is_another_one_begins_anew(world: Worlds) -> N
     people(made, 8)
     happen(made, "order.placed", range(8), "2025-03-01T16:00")
     happen(made, "coffee.bought", range(1), "2026-06-01T16:00")
-    made.beat("2026-06-01 16:00")
+    made.tick("2026-06-01 16:00")
     assert len(made.sent()) == 1
     made.write(
         "campaigns/x.yaml",
         counted.replace("{ counter: card, reaches: 1 }", "{ event: order.placed }"),
     )
     made.reload()
-    made.beat("2026-06-02 16:00")
+    made.tick("2026-06-02 16:00")
     assert len(made.sent()) == 1
 
 
@@ -463,12 +463,12 @@ def test_a_date_that_an_event_brings_into_the_past_is_not_lost(world: Worlds) ->
     made = world({"x": text}, settings=METER)
     made.contacts("key,email", "ana,ana@example.com")
     made.vehicles("key,contact,odometer", "golf,ana,40000", now="2026-01-01 12:00")
-    made.beat("2026-03-01 12:00")
+    made.tick("2026-03-01 12:00")
     made.events(
         "event,contact,at,vehicle,odometer",
         "odometer.read,ana,2026-03-04T12:00:00Z,golf,50500",
     )
-    made.beat("2026-03-06 16:00")
+    made.tick("2026-03-06 16:00")
     assert made.sent() == ["2026-03-06 16:00"]
 
 
@@ -482,9 +482,9 @@ def test_a_task_speaks_to_its_own_record(world: Worlds) -> None:
         "x.y,ana,2026-12-01T16:00:00Z,golf",
         "x.y,ana,2026-12-01T16:00:00Z,leaf",
     )
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     assert drip(made.root, "tasks", "done", "1", "--now", "2026-12-01 10:30").code == 0
-    made.beat("2026-12-01 17:00")
+    made.tick("2026-12-01 17:00")
     assert len(made.sent()) == 1
 
 
@@ -497,7 +497,7 @@ def test_a_title_that_cannot_be_filled_in_holds_up_nobody(world: Worlds) -> None
         "x.y,p0,2026-12-01T16:00:00Z,n/a",
         "x.y,p1,2026-12-01T16:00:00Z,3",
     )
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     assert len(made.sent()) == 2
     titles = {
         entry.contact: entry.sentence
@@ -519,7 +519,7 @@ def test_a_number_beyond_all_sense_is_not_counted(world: Worlds) -> None:
         f"order.placed,p0,2026-12-01T10:00:00Z,{'9' * 25}",
         "order.placed,p1,2026-12-01T10:00:00Z,12",
     )
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     assert [entry.contact for entry in made.ledger() if entry.outcome == "sent"] == [
         "p1"
     ]
@@ -565,14 +565,14 @@ def test_a_brake_does_not_count_who_has_been_in(world: Worlds) -> None:
     made.contacts(
         "key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(3))
     )
-    made.beat("2026-11-25 01:00")
-    made.beat("2026-11-25 16:00")
+    made.tick("2026-11-25 01:00")
+    made.tick("2026-11-25 16:00")
     # Something about the same three is new, and so they are looked at again.
     made.contacts(
         "key,email,visits",
         *(f"p{n},p{n}@example.com,7" for n in range(3)),
         now="2026-11-25 17:00",
     )
-    made.beat("2026-11-25 17:00")
+    made.tick("2026-11-25 17:00")
     assert len(made.sent()) == 3
     assert not made.workspace.campaign_set(made.database, at("2026-11-25 17:00")).holds

@@ -177,22 +177,22 @@ def test_a_run_finishes_on_its_version_until_someone_moves_it(tmp_path: Path) ->
     made = World(tmp_path, {"two": CAMPAIGN.format(wait="10 days", last="b")})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     made.write("campaigns/two.yaml", CAMPAIGN.format(wait="2 days", last="c"))
     made.reload()
-    made.beat("2026-12-03 20:00")
+    made.tick("2026-12-03 20:00")
     assert made.sent() == ["2026-12-01 16:00"]
     shown = drip(tmp_path, "migrate-runs", "two", "--now", "2026-12-03 20:00")
     assert shown.code == 0
     assert "1 at `pause` of version" in shown.out
     assert "1 run(s) to be moved; add --yes" in shown.out
-    made.beat("2026-12-03 20:10")
+    made.tick("2026-12-03 20:10")
     assert len(made.sent()) == 1
     assert (
         drip(tmp_path, "migrate-runs", "two", "--yes", "--now", "2026-12-03 20:20").code
         == 0
     )
-    made.beat("2026-12-03 20:30")
+    made.tick("2026-12-03 20:30")
     assert made.timeline(outcomes=("sent",))[1:] == ["2026-12-03 20:30 sent send c"]
     made.database.close()
 
@@ -201,7 +201,7 @@ def test_runs_whose_step_is_gone_are_named_and_stay(tmp_path: Path) -> None:
     made = World(tmp_path, {"two": CAMPAIGN.format(wait="10 days", last="b")})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     made.write(
         "campaigns/two.yaml",
         CAMPAIGN.format(wait="2 days", last="c").replace("id: pause", "id: rest"),
@@ -242,7 +242,7 @@ def test_tasks_are_listed_exported_settled_and_heard_of(tmp_path: Path) -> None:
         "x.y,ana,2026-12-04T16:00:00Z,oil",
         "x.y,ben,2026-12-04T16:00:00Z,oil",
     )
-    made.beat("2026-12-04 16:00")
+    made.tick("2026-12-04 16:00")
     listed = rows(drip(tmp_path, "tasks", "--json"))
     assert [(each["title"], each["due"], each["assign_to"]) for each in listed] == [
         ("Call Ana about oil and ?", "2026-12-07", "desk"),
@@ -262,7 +262,7 @@ def test_tasks_are_listed_exported_settled_and_heard_of(tmp_path: Path) -> None:
     assert done.code == 0
     complaint(drip(tmp_path, "tasks", "done", "1"), "Task 1 is done already")
     complaint(drip(tmp_path, "tasks", "drop", "99"), "There is no task 99")
-    made.beat("2026-12-04 23:30")
+    made.tick("2026-12-04 23:30")
     assert [line[17:] for line in made.timeline("ana", ("sent", "task"))] == [
         "task task desk",
         "sent send called",
@@ -326,7 +326,7 @@ def test_coupons_are_issued_once_and_redeemed_once(tmp_path: Path) -> None:
         "event,contact,at",
         *(f"x.y,{who},2026-12-01T16:00:00Z" for who in ("ana", "ben", "cy")),
     )
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     codes = {
         message.to.address[:3]: message.text.split()[0]
         for message in made.transport.messages
@@ -350,7 +350,7 @@ def test_coupons_are_issued_once_and_redeemed_once(tmp_path: Path) -> None:
         "was redeemed on 2026-12-03",
     )
     complaint(drip(tmp_path, "coupons", "redeem", "T-NOTHING"), "There is no code")
-    made.beat("2026-12-03 18:00")
+    made.tick("2026-12-03 18:00")
     assert [line[17:] for line in made.timeline("cy", ("sent",))] == [
         "sent send codes",
         "sent send thanks",
@@ -378,7 +378,7 @@ def test_a_code_that_has_expired_is_refused(tmp_path: Path) -> None:
     )
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     code = made.transport.messages[0].text.split()[0]
     complaint(
         drip(tmp_path, "coupons", "redeem", code, "--now", "2026-12-07 10:00"),
@@ -399,8 +399,8 @@ def test_a_counter_is_a_ledger(tmp_path: Path) -> None:
         *(f"coffee.bought,ana,2026-12-01T1{n}:00:00Z" for n in range(3)),
         "reward.redeemed,ana,2026-12-01T15:00:00Z",
     )
-    made.beat(at("2026-12-01 16:00"))
-    made.beat(at("2026-12-01 16:01"))
+    made.tick(at("2026-12-01 16:00"))
+    made.tick(at("2026-12-01 16:01"))
     found = rows(drip(tmp_path, "counters", "ana", "--json"))
     assert [(row["amount"], row["balance"]) for row in found] == [
         (1, 1),

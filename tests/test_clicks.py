@@ -52,8 +52,8 @@ def site(world: Worlds) -> Iterator[Pages]:
         "ana,ana@example.com,https://ana.example/",
         "ben,ben@example.com,javascript:alert(1)",
     )
-    made.beat("2026-11-26 09:00")
-    made.beat(SENT)
+    made.tick("2026-11-26 09:00")
+    made.tick(SENT)
     with pages(made, SENT + timedelta(minutes=5)) as served:
         yield served
 
@@ -126,7 +126,7 @@ def test_what_is_no_web_address_and_what_is_ours_stays_as_it_is(site: Pages) -> 
 
 def test_a_click_brings_the_next_step_about_for_who_clicked_alone(site: Pages) -> None:
     site.get(paths(site)[0])
-    site.world.beat("2026-11-27 16:30")
+    site.world.tick("2026-11-27 16:30")
     assert [each.to.address for each in site.world.transport.messages[2:]] == [
         "ana@example.com"
     ]
@@ -212,8 +212,8 @@ def test_nothing_is_tracked_unless_it_is_asked_for(world: Worlds) -> None:
     )
     made.write("templates/letter.md", TEXT)
     made.contacts("key,email,home", "ana,ana@example.com,https://ana.example/")
-    made.beat("2026-11-26 09:00")
-    made.beat(SENT)
+    made.tick("2026-11-26 09:00")
+    made.tick(SENT)
     html = made.transport.messages[0].html or ""
     assert (
         "/c/" not in html

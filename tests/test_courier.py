@@ -69,8 +69,8 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
     with server(204) as taken:
         office = Office(world, taken.port)
         made = office.made
-        made.beat("2026-11-26 09:00")
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 09:00")
+        made.tick("2026-11-26 16:00")
         feedback = Feedback(made.database, NOW)
         name = next(
             each.message_id
@@ -107,7 +107,7 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
                 "fine",
             )
         made.events("event,contact,at", "order.placed,ben,2026-11-26T16:05:00Z")
-        made.beat("2026-11-26 16:10")
+        made.tick("2026-11-26 16:10")
         office.deliver()
         office.deliver()
     kinds = [kind for kind, _ in told(taken)]
@@ -153,8 +153,8 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
 def test_what_is_not_asked_for_is_not_even_written_down(world: Worlds) -> None:
     with server(204) as taken:
         office = Office(world, taken.port, on="goal")
-        office.made.beat("2026-11-26 09:00")
-        office.made.beat("2026-11-26 16:00")
+        office.made.tick("2026-11-26 09:00")
+        office.made.tick("2026-11-26 16:00")
         office.deliver()
     assert told(taken) == []
     with office.made.database.read() as connection:
@@ -167,8 +167,8 @@ def test_who_does_not_take_it_is_told_again_later_and_less_and_less_often(
 ) -> None:
     with server(status) as down:
         office = Office(world, down.port)
-        office.made.beat("2026-11-26 09:00")
-        office.made.beat("2026-11-26 16:00")
+        office.made.tick("2026-11-26 09:00")
+        office.made.tick("2026-11-26 16:00")
         for _ in range(60):
             office.deliver(timedelta(seconds=10))
         assert 5 <= len(down.requests) <= 8
@@ -188,8 +188,8 @@ def test_what_it_will_never_take_holds_nothing_up(
 ) -> None:
     with server(422) as taken:
         office = Office(world, taken.port)
-        office.made.beat("2026-11-26 09:00")
-        office.made.beat("2026-11-26 16:00")
+        office.made.tick("2026-11-26 09:00")
+        office.made.tick("2026-11-26 16:00")
         office.deliver()
     assert len(taken.requests) == 2
     assert "does not take sent" in caplog.text and "ana" not in caplog.text
@@ -201,8 +201,8 @@ def test_it_is_told_of_what_happens_from_now_on_and_nothing_piles_up(
     with server(204) as taken:
         office = Office(world, taken.port)
         made = office.made
-        made.beat("2026-11-26 09:00")
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 09:00")
+        made.tick("2026-11-26 16:00")
         office.deliver()
         with made.database.read() as connection:
             assert len(webhook_outbox.after(connection, "nobody", ["sent"], 10)) == 1, (
@@ -227,8 +227,8 @@ def test_what_is_of_another_webhooks_kinds_does_not_pile_up(world: Worlds) -> No
         settings.write_text(settings.read_text().replace("webhooks: {", other))
         office.made.reload()
         office.made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
-        office.made.beat("2026-11-26 09:00")
-        office.made.beat("2026-11-26 16:00")
+        office.made.tick("2026-11-26 09:00")
+        office.made.tick("2026-11-26 16:00")
         office.deliver()
         assert len(taken.requests) == 2
     with office.made.database.read() as connection:

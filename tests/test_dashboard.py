@@ -535,7 +535,7 @@ def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(
 ) -> None:
     world = inside.world
     world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
-    world.beat("2026-11-26 16:00")
+    world.tick("2026-11-26 16:00")
     inside.now += timedelta(minutes=1)
     found = told(inside, "/campaigns/call")
     steps = found["steps"]
@@ -735,7 +735,7 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
 def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> None:
     world = inside.world
     world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
-    world.beat("2026-11-26 16:00")
+    world.tick("2026-11-26 16:00")
     world.write("campaigns/call.yaml", CALL.replace("wait: 3 days", "wait: 4 days"))
     inside.passed += 10
     until = time.monotonic() + 20

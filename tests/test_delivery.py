@@ -361,7 +361,7 @@ def shop(world: Worlds, server: MailServer, **options: str) -> World:
     rows = [f"p{n},p{n}@example.com" for n in range(OTHERS)]
     made.contacts("key,email", *rows, "victim,victim@example.com")
     made.transports = {"email": smtp(server, **options)}
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     return made
 
 
@@ -380,7 +380,7 @@ def test_an_end_is_recorded_and_the_others_are_sent(
 ) -> None:
     with MailServer({("victim", stage): does}) as server:
         made = shop(world, server)
-        tally = made.beat("2026-11-26 16:00")
+        tally = made.tick("2026-11-26 16:00")
         assert tally.sent == OTHERS
         ends = {
             each.contact: (each.outcome, each.code)
@@ -418,9 +418,9 @@ def test_a_domain_that_hangs_does_not_hold_up_the_others(
             "key,email", *rows, *[f"p{n},p{n}@example.com" for n in range(OTHERS)]
         )
         made.transports = {"email": smtp(server, timeout="8")}
-        made.beat("2026-11-26 09:00")
+        made.tick("2026-11-26 09:00")
         began = time.monotonic()
-        tally = made.beat("2026-11-26 16:00")
+        tally = made.tick("2026-11-26 16:00")
         made.transports["email"].close()
     assert (tally.sent, tally.failed, tally.held) == (OTHERS, 0, 0)
     # One connection is left for the others; what waits for a slow domain is left after five seconds.
@@ -430,7 +430,7 @@ def test_a_domain_that_hangs_does_not_hold_up_the_others(
 def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", *[f"p{n},p{n}@example.com" for n in range(OTHERS)])
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     passed = [at("2026-11-26 16:00")]
 
     class Hangs:
@@ -477,13 +477,13 @@ def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
         }
     ) as server:
         made = shop(world, server)
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 16:00")
         made.transports["email"].close()
         made.write("campaigns/again.yaml", LETTER.replace("10:00", "11:00"))
         made.reload()
         made.transports = {"email": smtp(server)}
-        made.beat("2026-11-26 16:30")
-        made.beat("2026-11-26 17:00")
+        made.tick("2026-11-26 16:30")
+        made.tick("2026-11-26 17:00")
         made.transports["email"].close()
     codes = {
         each.contact: each.code for each in made.ledger() if each.campaign == "again"
@@ -495,7 +495,7 @@ def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
 def test_a_refused_sender_holds_the_campaign_and_fails_nobody(world: Worlds) -> None:
     with MailServer({("*", "MAIL"): "553 5.7.1 sender not owned by user"}) as server:
         made = shop(world, server)
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 16:00")
         made.transports["email"].close()
         assert not [
             each for each in made.ledger() if each.outcome in ("sent", "failed")
@@ -510,7 +510,7 @@ def test_a_refused_sender_holds_the_campaign_and_fails_nobody(world: Worlds) -> 
 def test_nothing_is_tried_in_vain_where_a_login_is_missing(world: Worlds) -> None:
     with MailServer({("*", "MAIL"): "530 5.7.0 Authentication required"}) as server:
         made = shop(world, server)
-        tally = made.beat("2026-11-26 16:00")
+        tally = made.tick("2026-11-26 16:00")
         made.transports["email"].close()
         assert tally.trouble and "Authentication required" in tally.trouble
         assert not made.ledger() or all(
@@ -525,7 +525,7 @@ def test_a_server_that_hangs_holds_up_nobody_but_its_own(world: Worlds) -> None:
         waiting = threading.Timer(1.5, lambda: seen.append(len(server.taken)))
         seen: list[int] = []
         waiting.start()
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 16:00")
         made.transports["email"].close()
         assert time.monotonic() - began < 20
         assert seen == [OTHERS]
@@ -551,9 +551,9 @@ def test_a_text_without_end_holds_one_message_and_nobody_else(
     text = f"---\nsubject: Hello\n---\n{{% if contact.key == 'victim' %}}{body}{{% endif %}}Hello\n"
     made.write("templates/letter.md", text)
     made.reload()
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     began = time.monotonic()
-    tally = made.beat("2026-11-26 16:00")
+    tally = made.tick("2026-11-26 16:00")
     assert time.monotonic() - began < 15
     assert (tally.sent, tally.held) == (OTHERS, 1)
     (held,) = [each for each in made.ledger() if each.outcome == "held"]

@@ -35,8 +35,8 @@ steps: [send: letter]
 def sent(world: Worlds, people: int = 1, **more: str) -> World:
     made = world({"letter": LETTER}, **more)
     made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(people)))
-    made.beat("2026-11-25 12:00")
-    made.beat("2026-11-25 16:00")
+    made.tick("2026-11-25 12:00")
+    made.tick("2026-11-25 16:00")
     assert len(made.transport.messages) == people
     return made
 
@@ -75,7 +75,7 @@ def test_a_dead_address_is_never_written_to_again(world: Worlds) -> None:
     made = sent(world, 2)
     report = take(made, bounce(made.transport.messages[0]))
     assert report.counts == {"bounce": 1} and report.suppressed == 1
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     codes = {
         each.contact: (each.outcome, each.code)
         for each in made.ledger()
@@ -113,7 +113,7 @@ def test_nobody_can_make_up_a_bounce(world: Worlds) -> None:
 def test_temporary_failures_count_until_something_arrives(world: Worlds) -> None:
     made = sent(world)
     for day in range(26, 26 + MOST_TEMPORARY - 2):
-        made.beat(f"2026-11-{day} 16:00")
+        made.tick(f"2026-11-{day} 16:00")
     full = [
         bounce(each, "552 5.2.2 mailbox full", n)
         for n, each in enumerate(made.transport.messages)
@@ -123,7 +123,7 @@ def test_temporary_failures_count_until_something_arrives(world: Worlds) -> None
         b"Action: failed", b"Action: delivered"
     )
     assert take(made, arrived, now="2026-11-30 13:00").counts == {"delivered": 1}
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     assert (
         take(
             made,
@@ -133,7 +133,7 @@ def test_temporary_failures_count_until_something_arrives(world: Worlds) -> None
         == 0
     )
     for day in range(2, 2 + MOST_TEMPORARY - 1):
-        made.beat(f"2026-12-0{day} 16:00")
+        made.tick(f"2026-12-0{day} 16:00")
     later = [
         bounce(each, "552 5.2.2 mailbox full", 100 + n)
         for n, each in enumerate(made.transport.messages[-4:])
@@ -161,7 +161,7 @@ def test_what_bounces_for_a_member_of_a_list_counts_for_nothing(
 ) -> None:
     made = sent(world)
     for day in range(26, 26 + MOST_TEMPORARY):
-        made.beat(f"2026-11-{day} 16:00")
+        made.tick(f"2026-11-{day} 16:00")
     for n, each in enumerate(made.transport.messages):
         take(
             made,
@@ -180,7 +180,7 @@ def test_a_domain_is_gone_if_it_is_said_twice_a_day_apart(
     said = "550 5.1.2 Domain example.com does not exist"
     first = at("2026-11-25 18:00")
     assert take(made, bounce(made.transport.messages[0], said, 1)).suppressed == 0
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     later = first + timedelta(hours=hours)
     take(
         made,
@@ -199,7 +199,7 @@ def test_a_domain_that_took_something_between_is_not_gone(world: Worlds) -> None
     made = sent(world)
     said = "550 5.1.2 Domain example.com does not exist"
     take(made, bounce(made.transport.messages[0], said, 1))
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     arrived = bounce(made.transport.messages[-1], "250 2.0.0 delivered", 2).replace(
         b"Action: failed", b"Action: delivered"
     )
@@ -231,7 +231,7 @@ def test_explain_says_what_an_address_was_given_up_for(world: Worlds) -> None:
 def test_how_much_we_send_is_not_laid_to_the_recipients_charge(world: Worlds) -> None:
     made = sent(world)
     for day in range(26, 26 + MOST_TEMPORARY):
-        made.beat(f"2026-11-{day} 16:00")
+        made.tick(f"2026-11-{day} 16:00")
     said = "550 5.1.1 shop@maple.example has sent to too many recipients this hour"
     take(
         made, *(bounce(each, said, n) for n, each in enumerate(made.transport.messages))
@@ -242,7 +242,7 @@ def test_how_much_we_send_is_not_laid_to_the_recipients_charge(world: Worlds) ->
 def test_what_came_back_has_left(world: Worlds) -> None:
     made = sent(world)
     made.answer = lambda message: Unknown("the link died")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = None
     with made.database.read() as connection:
         (held,) = outbox.held(connection)
@@ -340,7 +340,7 @@ def test_unsubscribe_mails_switch_the_topic_off(world: Worlds, by: str) -> None:
         )
         data = mail("Please\n", subject, From="Somebody <x@elsewhere.example>")
     assert take(made, data).counts == {"unsubscribe": 1}
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     codes = {
         each.contact: each.code
         for each in made.ledger()
@@ -356,7 +356,7 @@ def test_bounces_go_to_an_address_of_each_message(world: Worlds) -> None:
     made = sent(world)
     with MailServer() as server:
         made.transports = {"email": smtp(server, bounces="back@maple.example")}
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 16:00")
         made.transports["email"].close()
         (sender,) = server.senders
     assert sender.startswith("back+") and sender.endswith("@maple.example")
@@ -374,7 +374,7 @@ def test_what_is_older_than_its_span_does_not_count(world: Worlds) -> None:
     made = sent(world)
     now = at("2026-11-25 18:00")
     for n in range(MOST_TEMPORARY):
-        made.beat(now + timedelta(days=40 * n, hours=-2))
+        made.tick(now + timedelta(days=40 * n, hours=-2))
         take(
             made,
             bounce(made.transport.messages[-1], "552 5.2.2 full", n),

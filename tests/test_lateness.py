@@ -151,15 +151,15 @@ def test_what_nobody_looked_at_in_time(
         "2026-11-27 14:00",
         "2026-11-27 15:00",
     ):
-        made.beat(now)
+        made.tick(now)
     assert made.timeline() == timeline
 
 
 def test_half_an_hour_is_not_late(world: Worlds) -> None:
     made = world({"letter": LETTER + "when_late: skip\n"}, settings=HOURS)
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 16:00")
-    made.beat("2026-11-26 16:30")
+    made.tick("2026-11-25 16:00")
+    made.tick("2026-11-26 16:30")
     assert made.sent() == ["2026-11-26 16:30"]
 
 
@@ -179,8 +179,8 @@ def test_next_window_beyond_grace_is_too_late(world: Worlds) -> None:
         settings=HOURS,
     )
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 16:00")
-    made.beat("2026-11-26 20:00")
+    made.tick("2026-11-25 16:00")
+    made.tick("2026-11-26 20:00")
     assert made.timeline() == ["2026-11-26 20:00 skipped send a (too-late)"]
 
 
@@ -209,10 +209,10 @@ def test_a_late_message_without_a_window_has_no_next_one(world: Worlds) -> None:
 def test_the_zone_of_the_window_is_the_recipients(world: Worlds) -> None:
     made = world({"letter": LETTER + "when_late: next window\n"}, settings=HOURS)
     made.contacts("key,email,timezone", "yuki,yuki@example.com,Asia/Tokyo")
-    made.beat("2026-11-25 16:00")
+    made.tick("2026-11-25 16:00")
     # Half past one in the afternoon in Tokyo: three and a half hours late.
-    made.beat("2026-11-26 04:30")
-    made.beat("2026-11-27 00:00")
+    made.tick("2026-11-26 04:30")
+    made.tick("2026-11-27 00:00")
     assert made.sent() == ["2026-11-27 00:00"]
     assert at("2026-11-27 00:00").astimezone(zone("Asia/Tokyo")).hour == 9
 
@@ -272,7 +272,7 @@ def test_what_comes_back_after_a_downtime_keeps_caps_and_priority(
     )
     made.contacts(*PERSON)
     for now in ("2026-11-25 12:00", "2026-11-27 20:00", "2026-11-28 15:00"):
-        made.beat(now)
+        made.tick(now)
     assert made.timeline(outcomes=("sent",)) == [
         "2026-11-27 20:00 sent send card",
         "2026-11-28 15:00 sent send promo",
@@ -299,6 +299,6 @@ def test_a_weekend_without_drip_makes_nothing_late_that_had_to_wait_for_monday(
     made.contacts("key,email", "ana,ana@example.com")
     # Due on Saturday the 28th.
     made.vehicles("key,contact,last_service", "golf,ana,2026-05-28")
-    made.beat("2026-11-27 18:00")
-    made.beat("2026-11-30 15:00")
+    made.tick("2026-11-27 18:00")
+    made.tick("2026-11-30 15:00")
     assert made.timeline() == ["2026-11-30 15:00 sent send card"]

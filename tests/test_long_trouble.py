@@ -33,11 +33,11 @@ def test_a_server_that_hangs_up_before_every_text_is_tried_with_one_message_at_a
 ) -> None:
     with Asked(Everybody(stage, CLOSE)) as server:
         made = shop(server, people=60, connections="1")
-        assert made.beat().trouble
+        assert made.tick().trouble
         before = server.connections
         for minute in range(1, 5):
             for second in (1, 2, 3):
-                assert made.beat(minute + second / 60).trouble
+                assert made.tick(minute + second / 60).trouble
         # Left alone for one minute, then for two: one try at 10:01, one at 10:03, over two connections each at most.
         assert server.connections - before <= 4
 
@@ -53,7 +53,7 @@ def test_a_server_that_took_some_and_refuses_to_relay_for_all_others_loses_nobod
 
     with Forgets() as server:
         made = shop(server, people=40, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         # The guide: what it says of relaying, a login or a block is a pause of a minute, and nothing is lost.
         assert made.states() == {"pending": 35, "sent": 5}
         assert tally.trouble and "Relay access denied" in tally.trouble
@@ -64,7 +64,7 @@ def test_once_a_sender_is_refused_the_rest_of_its_campaign_is_not_offered(
 ) -> None:
     with Asked({("*", "MAIL"): "550 5.7.1 sender not allowed"}) as server:
         made = shop(server, people=100, connections="4")
-        made.beat()
+        made.tick()
         assert set(control_holds(made)) == {"letter"} and made.states() == {
             "deferred": 100
         }
@@ -78,7 +78,7 @@ def test_a_server_that_has_taken_no_message_gives_nobody_up_whatever_it_says_lat
 ) -> None:
     with Asked(Everybody(stage, "550 5.1.1 no such user")) as server:
         made = shop(server, people=40, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert made.suppressed() == 0
         assert tally.trouble
 
@@ -110,7 +110,7 @@ def test_what_is_held_as_unproven_names_the_answer_in_status(
             campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1),
         )
         for hour in range(74):
-            made.beat(60 * hour)
+            made.tick(60 * hour)
         assert made.states() == {"held": 2}
         said = command_line.drip(made.world.root, "status").out
         assert "None" not in said and "no such user" in said
@@ -123,7 +123,7 @@ def test_a_server_that_puts_everybody_off_for_hours_is_told_of(
     with Asked(Everybody("RCPT", "451 4.3.0 temporary lookup failure")) as server:
         made = shop(server, people=10, campaign=campaign)
         for hour in range(72):
-            made.beat(60 * hour)
+            made.tick(60 * hour)
         with made.world.database.read() as connection:
             (alarm,) = [
                 each
@@ -138,7 +138,7 @@ def test_one_recipient_at_whom_the_server_hangs_up_is_asked_for_twice_a_turn(
 ) -> None:
     with Asked({("p7", "RCPT"): CLOSE}) as server:
         made = shop(server, people=100, connections="4")
-        made.beat()
+        made.tick()
         assert server.asked.count("p7") <= 2
 
 
@@ -148,7 +148,7 @@ def test_a_server_that_answers_at_no_recipient_is_left_alone_as_a_whole(
     # Over four connections to recipients of three domains, so that no turn has five silences.
     with Asked(Everybody("RCPT", HANG)) as server:
         made = shop(server, people=20, timeout="1", connections="4")
-        assert any(made.beat(minute).trouble for minute in (0, 1, 3, 7, 15, 31))
+        assert any(made.tick(minute).trouble for minute in (0, 1, 3, 7, 15, 31))
 
 
 def test_silence_at_the_one_message_that_is_tried_again_is_no_end_of_the_trouble(
@@ -156,8 +156,8 @@ def test_silence_at_the_one_message_that_is_tried_again_is_no_end_of_the_trouble
 ) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=20, timeout="1", connections="4")
-        assert made.beat().trouble
-        assert made.beat(1.1).trouble
+        assert made.tick().trouble
+        assert made.tick(1.1).trouble
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_one_recipient_of_the_servers_own_does_not_prove_all_the_others_dead(
     # A server that takes mail for its own domain and has no leave to relay for us.
     with Asked(Everybody("RCPT", says, but=("p3",))) as server:
         made = shop(server, people=40, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert (
             made.states().get("failed", 0) <= MOST_REFUSED
             and made.suppressed() <= MOST_REFUSED

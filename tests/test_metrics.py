@@ -46,7 +46,7 @@ def test_what_waits_what_left_and_what_is_wrong_is_told(world: Worlds) -> None:
         raise TransportDown("There is no connection.", "mend it")
 
     made.answer = down  # type: ignore[assignment]
-    made.beat(NOW)
+    made.tick(NOW)
     found = figures(exposition(made.database, lambda: NOW.replace(minute=2)))
     assert found["drip_up",] == 1 and found["drip_daemon_running",] == 0
     assert (

@@ -38,8 +38,8 @@ steps:
 def made(world: Worlds, people: int = 200) -> World:
     shop = world({"offer": OFFER})
     shop.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(people)))
-    shop.beat("2026-11-26 09:00")
-    shop.beat("2026-11-26 16:00")
+    shop.tick("2026-11-26 09:00")
+    shop.tick("2026-11-26 16:00")
     return shop
 
 
@@ -110,8 +110,8 @@ def test_what_came_back_and_what_was_not_sent_is_counted(world: Worlds) -> None:
         }
     )
     shop.contacts("key,email", "eve,eve@example.com")
-    shop.beat("2026-11-26 09:00")
-    shop.beat("2026-11-26 16:00")
+    shop.tick("2026-11-26 09:00")
+    shop.tick("2026-11-26 16:00")
     assert of(shop).not_sent == (("no-consent", 1),)
     assert of(shop).held_out is None and of(shop).lift is None
 

@@ -347,7 +347,7 @@ def test_the_tasks_about_a_person_are_in_it(site: Pages) -> None:
     site.world.events(
         "event,contact,at,id", "order.placed,ana,2026-11-26T12:00:00Z,1017"
     )
-    site.world.beat(NOW)
+    site.world.tick(NOW)
     with site.world.database.read() as connection:
         found = exporting.of_contact(connection, 1)
     (task,) = found["tasks"]

@@ -28,7 +28,7 @@ def shop(world: Worlds, transports: str, people: int = 12) -> World:
     )
     domains = ("slow.example", "other.example")
     made.contacts("key,email", *(f"p{n},p{n}@{domains[n % 2]}" for n in range(people)))
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     return made
 
 
@@ -40,21 +40,21 @@ def whom(made: World) -> Counter[str]:
 
 def test_a_rate_lets_so_many_leave_and_says_when_the_next_may(world: Worlds) -> None:
     made = shop(world, "rate: 2 per minute")
-    tally = made.beat("2026-11-26 16:00")
+    tally = made.tick("2026-11-26 16:00")
     assert tally.sent == 1
     assert tally.again_at == at("2026-11-26 16:00:30")
-    assert made.beat("2026-11-26 16:00:10").sent == 0
+    assert made.tick("2026-11-26 16:00:10").sent == 0
     for n in range(1, 12):
-        assert made.beat(at("2026-11-26 16:00") + timedelta(seconds=30 * n)).sent == 1
+        assert made.tick(at("2026-11-26 16:00") + timedelta(seconds=30 * n)).sent == 1
     assert sum(whom(made).values()) == 12
 
 
 def test_a_domains_rate_holds_up_no_other_domain(world: Worlds) -> None:
     made = shop(world, "rate_per_domain: 'slow.example 1 per minute'", people=600)
-    tally = made.beat("2026-11-26 16:00")
+    tally = made.tick("2026-11-26 16:00")
     assert whom(made) == {"other.example": 300, "slow.example": 1}
     assert tally.again_at == at("2026-11-26 16:01")
-    made.beat("2026-11-26 16:01")
+    made.tick("2026-11-26 16:01")
     assert whom(made)["slow.example"] == 2
 
 
@@ -68,7 +68,7 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(
         return Unsent("421 4.7.28 rate limited", "domain") if slow else Sent("ok")
 
     made.answer = throttled
-    tally = made.beat("2026-11-26 16:00")
+    tally = made.tick("2026-11-26 16:00")
     assert whom(made) == {"other.example": 6}
     # All that had begun before it was said; the rest waits without having been tried.
     assert tally.sent == 6 and tally.again + len(made.transport.messages) <= 12
@@ -77,16 +77,16 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(
         asked.append(message.to.address),
         throttled(message),
     )[1]
-    made.beat("2026-11-26 16:00:20")
+    made.tick("2026-11-26 16:00:20")
     assert asked == []
-    made.beat("2026-11-26 16:01")
+    made.tick("2026-11-26 16:01")
     assert asked
     count = len(asked)
-    made.beat("2026-11-26 16:01:40")
+    made.tick("2026-11-26 16:01:40")
     assert len(asked) == count
     made.answer = None
     for minute in range(3, 60, 5):
-        made.beat(at("2026-11-26 16:00") + timedelta(minutes=minute))
+        made.tick(at("2026-11-26 16:00") + timedelta(minutes=minute))
     assert whom(made) == {"other.example": 6, "slow.example": 6}
 
 
@@ -145,20 +145,20 @@ def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_
     made = shop(world, "")
     made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
     for second in (0, 10, 20):
-        tally = made.beat(f"2026-11-26 16:00:{second:02}")
+        tally = made.tick(f"2026-11-26 16:00:{second:02}")
         assert tally.trouble and "no storage" in tally.trouble
     made.answer = None
-    assert made.beat("2026-11-26 16:01:01").sent == 12
+    assert made.tick("2026-11-26 16:01:01").sent == 12
 
 
 def test_five_days_of_trying_count_from_the_first_attempt(world: Worlds) -> None:
     made = world({"letter": LETTER.replace("topic:", "grace: 30 days\ntopic:", 1)})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = lambda message: Unsent("450 4.2.0 greylisted", "address")
-    tally = made.beat("2026-12-03 16:00")
+    tally = made.tick("2026-12-03 16:00")
     assert (tally.again, tally.failed) == (1, 0)
 
 

@@ -165,10 +165,10 @@ def test_a_link_is_good_for_what_it_was_made_for_alone(site: Pages) -> None:
 def test_unsubscribing_wins_over_what_is_already_granted(site: Pages) -> None:
     """G4: the page has said so, and the message that waits does not leave."""
     made = site.world
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     site.now = at("2026-11-26 09:30")
     site.post(f"/unsubscribe/{site.token('unsubscribe', topic='service')}")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
 
 
@@ -203,7 +203,7 @@ def test_many_at_once_are_each_stored(site: Pages) -> None:
 def test_double_opt_in_is_confirmed_by_a_button_and_leaves_a_proof(site: Pages) -> None:
     made = site.world
     made.events("event,contact,at", "news.requested,ben,2026-11-26T15:00:00Z")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     (asked,) = made.transport.messages
     run = int(asked.message_id.partition(".")[0], 16)
     token = site.token("confirm", contact=2, run=run)
@@ -221,7 +221,7 @@ def test_double_opt_in_is_confirmed_by_a_button_and_leaves_a_proof(site: Pages) 
         and word.proof["address"] == "127.0.0.1"
         and len(word.proof["wording"]) == 64
     )
-    made.beat("2026-11-26 16:05")
+    made.tick("2026-11-26 16:05")
     assert len(made.transport.messages) == 2
     assert count(site, 2) == 1
 
@@ -291,13 +291,13 @@ def test_saving_changes_nobodys_language_unasked(site: Pages) -> None:
 def test_a_pause_holds_everything_back_and_can_be_ended(site: Pages) -> None:
     made, path = site.world, f"/preferences/{site.token('preferences')}"
     site.now = at("2026-11-26 09:30")
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     assert "26. Dezember 2026" in site.post(path, data={"do": "pause"}).text
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
     site.now = at("2026-11-26 16:10")
     assert "26. Dezember" not in text(site.post(path, data={"do": "go-on"}).text)
-    made.beat("2026-11-26 16:15")
+    made.tick("2026-11-26 16:15")
     assert [each.to.address for each in made.transport.messages] == [
         "ben@example.com",
         "ana@example.com",
@@ -368,8 +368,8 @@ def test_ones_data_is_erased_by_oneself(site: Pages) -> None:
     dump = "\n".join(line for line in _dump(site) if "INSERT" in line)
     assert "5550100" not in dump and "127.0.0.1" not in dump
     made.contacts("key,email", "ana,ana@example.com", now="2026-11-27")
-    made.beat("2026-11-26 09:00")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 09:00")
+    made.tick("2026-11-26 16:00")
     assert [each.to.address for each in made.transport.messages] == ["ben@example.com"]
 
 
@@ -454,8 +454,8 @@ def test_a_score_that_there_is_not_leads_nowhere(
 
 def test_a_message_can_be_looked_at_in_a_browser(site: Pages) -> None:
     made = site.world
-    made.beat("2026-11-26 09:00")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 09:00")
+    made.tick("2026-11-26 16:00")
     run = int(made.transport.messages[0].message_id.partition(".")[0], 16)
     answer = site.get(
         f"/view/{site.token('view', topic='service', run=run, detail='send letter')}"
@@ -486,13 +486,13 @@ def test_signing_up_asks_back_and_tells_nobody_who_is_in(site: Pages) -> None:
         for who in ("new@example.com", "ANA@example.com")
     )
     assert new.status_code == known.status_code == 200 and new.text == known.text
-    made.beat("2026-11-26 16:05")
+    made.tick("2026-11-26 16:05")
     assert {each.to.address for each in made.transport.messages} == {
         "new@example.com",
         "ana@example.com",
     }
     site.post("/sign-up/news", data={"email": "new@example.com"})
-    made.beat("2026-11-26 16:10")
+    made.tick("2026-11-26 16:10")
     assert len(made.transport.messages) == 2, "nobody's inbox is filled by strangers"
 
 
@@ -636,7 +636,7 @@ def test_no_text_is_stored_that_no_database_holds(site: Pages, name: bytes) -> N
     ):
         assert site.post(path, content=body, headers=headers).status_code < 500
     assert site.get(f"/preferences/{site.token('preferences')}/data").status_code == 200
-    site.world.beat("2026-11-26 16:05")
+    site.world.tick("2026-11-26 16:05")
 
 
 def test_what_fails_is_told_to_nobody(
@@ -687,13 +687,13 @@ def test_a_broken_settings_file_leaves_the_pages_as_they_were(site: Pages) -> No
 def test_whoever_confirms_too_late_is_not_told_that_they_are_in(site: Pages) -> None:
     made = site.world
     site.post("/sign-up/news", data={"email": "new@example.com"})
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     with made.database.read() as connection:
         contact = people.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     link = site.token("confirm", contact=contact.id, run=1)
-    made.beat("2026-12-03 16:00")
+    made.tick("2026-12-03 16:00")
     answer = site.post(f"/confirm/{link}")
     assert answer.status_code == 410 and "confirmed" not in answer.text
     with made.database.read() as connection:

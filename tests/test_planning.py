@@ -108,7 +108,7 @@ def test_planning_the_same_thing_twice_is_harmless(world: Worlds) -> None:
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-23 10:00")
     for _ in range(3):
         for hour in ("2026-11-25 12:00", "2026-11-26 16:30", "2026-11-26 16:31"):
-            made.beat(hour)
+            made.tick(hour)
     assert len(made.sent()) == 3
 
 
@@ -133,10 +133,10 @@ def test_several_missed_occurrences_collapse_to_the_newest_and_expire_with_grace
 ) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-01 12:00")
-    made.beat("2026-11-26 18:00")
+    made.tick("2026-11-01 12:00")
+    made.tick("2026-11-26 18:00")
     assert made.timeline() == ["2026-11-26 18:00 sent send letter"]
-    made.beat("2026-12-10 23:00")
+    made.tick("2026-12-10 23:00")
     assert made.timeline()[1:] == ["2026-12-10 23:00 skipped send letter (too-late)"]
 
 
@@ -145,13 +145,13 @@ def test_a_schedule_that_was_never_looked_at_sends_nothing_of_the_past(
 ) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-26 16:30")
+    made.tick("2026-11-26 16:30")
     assert made.timeline() == []
 
 
 def test_a_contact_imported_late_joins_at_the_right_point(world: Worlds) -> None:
     made = world({"oil": OIL})
-    made.beat("2026-07-01 12:00")
+    made.tick("2026-07-01 12:00")
     made.contacts("key,email", "ana,ana@example.com")
     made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
     made.run("2026-07-01 15:00", "2026-08-01")
@@ -315,15 +315,15 @@ def test_nobody_is_written_to_without_consent_or_after_a_suppression(
 def test_an_unsubscribe_between_grant_and_sending_wins(world: Worlds) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
 
     def unsubscribes_ben(message: object) -> Sent:
         made.contacts("key,service", "ben,no", now="2026-11-26")
         return Sent("ok")
 
     made.answer = unsubscribes_ben
-    made.beat("2026-11-26 16:00")
-    made.beat("2026-11-26 16:01")
+    made.tick("2026-11-26 16:00")
+    made.tick("2026-11-26 16:01")
     assert [message.to.address for message in made.transport.messages] == [
         "ana@example.com"
     ]
@@ -333,11 +333,11 @@ def test_an_unsubscribe_between_grant_and_sending_wins(world: Worlds) -> None:
 def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: (
         Refused("550 no such user") if "ana" in message.to.address else Sent("ok")
     )
-    tally = made.beat("2026-11-26 16:00")
+    tally = made.tick("2026-11-26 16:00")
     assert (tally.sent, tally.failed) == (1, 1)
     (failed,) = [entry for entry in made.ledger() if entry.outcome == "failed"]
     assert failed.sentence == "550 no such user"
@@ -346,12 +346,12 @@ def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:
 def test_an_unsent_message_keeps_its_slot_and_is_tried_again(world: Worlds) -> None:
     made = world({"letter": LETTER}, settings="frequency_caps: { all: 1 per day }")
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: Unsent("451 later")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = None
-    assert made.beat("2026-11-26 16:00:10").sent == 0
-    assert made.beat("2026-11-26 16:00:40").sent == 1
+    assert made.tick("2026-11-26 16:00:10").sent == 0
+    assert made.tick("2026-11-26 16:00:40").sent == 1
 
 
 def test_a_grant_that_has_not_left_is_judged_again_where_it_stands(
@@ -359,13 +359,13 @@ def test_a_grant_that_has_not_left_is_judged_again_where_it_stands(
 ) -> None:
     made = world({"letter": LETTER}, settings="quiet_hours: 11:00-12:00")
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: Unsent("451 later")
-    made.beat("2026-11-26 16:55")
+    made.tick("2026-11-26 16:55")
     made.answer = None
-    made.beat("2026-11-26 17:06")
-    made.beat("2026-11-26 17:07")
-    made.beat("2026-11-26 18:00")
+    made.tick("2026-11-26 17:06")
+    made.tick("2026-11-26 17:07")
+    made.tick("2026-11-26 18:00")
     assert made.sent() == ["2026-11-26 18:00"]
 
 
@@ -374,11 +374,11 @@ def test_an_unknown_outcome_is_held_counts_and_is_settled_by_a_person(
 ) -> None:
     made = world({"letter": LETTER}, settings="frequency_caps: { all: 1 per week }")
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: Unknown("the connection broke")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = None
-    made.beat("2026-12-03 16:00")
+    made.tick("2026-12-03 16:00")
     assert made.sent() == [], "nobody knows when it left, so it counts in every window"
     with made.database.write() as connection:
         (held,) = outbox.held(connection)
@@ -386,7 +386,7 @@ def test_an_unknown_outcome_is_held_counts_and_is_settled_by_a_person(
         assert (
             outbox.release(connection, [held.id], "sent", at("2026-12-03 17:00")) == 1
         )
-    made.beat("2026-12-10 16:00")
+    made.tick("2026-12-10 16:00")
     assert made.sent() == ["2026-11-26 16:00", "2026-12-10 16:00"]
 
 
@@ -395,16 +395,16 @@ def test_an_unknown_outcome_goes_out_again_where_the_campaign_says_so(
 ) -> None:
     made = world({"letter": LETTER + "on_unknown: resend\n"})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     seen = []
     made.answer = lambda message: (
         seen.append(message.message_id)
         or (Unknown("broke") if len(seen) == 1 else Sent("ok"))
     )
-    made.beat("2026-11-26 16:00")
-    made.beat("2026-11-26 16:59")
+    made.tick("2026-11-26 16:00")
+    made.tick("2026-11-26 16:59")
     assert len(seen) == 1
-    made.beat("2026-11-26 17:00")
+    made.tick("2026-11-26 17:00")
     assert len(seen) == 2
     assert len(set(seen)) == 1
 
@@ -414,20 +414,20 @@ def test_what_a_dead_daemon_left_behind_is_held_and_never_sent_twice(
 ) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
 
     def dies(message: object) -> Sent:
         raise KeyboardInterrupt
 
     made.answer = dies
     try:
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-26 16:00")
     except KeyboardInterrupt:
         made.answer = None
     campaign_set = made.workspace.campaign_set(made.database, at("2026-11-26 16:01"))
     with made.database.write() as connection:
         assert reap(connection, campaign_set, 2, at("2026-11-26 16:01")) == 1
-    made.beat("2026-11-26 16:02")
+    made.tick("2026-11-26 16:02")
     assert made.sent() == []
     with made.database.read() as connection:
         assert [each.state for each in outbox.held(connection)] == ["held"]
@@ -441,8 +441,8 @@ def test_a_template_that_fails_for_one_holds_that_one(world: Worlds) -> None:
     made.contacts(
         "key,email,first_name", "ana,ana@example.com,Ana", "ben,ben@example.com,"
     )
-    made.beat("2026-11-25 12:00")
-    tally = made.beat("2026-11-26 16:00")
+    made.tick("2026-11-25 12:00")
+    tally = made.tick("2026-11-26 16:00")
     assert (tally.sent, tally.held) == (1, 1)
     (held,) = [entry for entry in made.ledger() if entry.outcome == "held"]
     assert (held.contact, held.code, held.place) == (
@@ -458,7 +458,7 @@ def test_a_template_that_fails_for_one_holds_that_one(world: Worlds) -> None:
             at("2026-11-26 16:30"),
         )
     made.contacts("key,first_name", "ben,Ben")
-    made.beat("2026-11-26 16:31")
+    made.tick("2026-11-26 16:31")
     assert len(made.sent("ben")) == 1
 
 
@@ -466,11 +466,11 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
     made = world({"thanks": THANKS})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
-    made.beat("2026-11-20 18:00")
+    made.tick("2026-11-20 18:00")
     with made.database.write() as connection:
         control.hold(connection, "thanks", at("2026-11-21"))
-    made.beat("2026-11-23 16:00")
-    made.beat("2026-11-23 17:30")
+    made.tick("2026-11-23 16:00")
+    made.tick("2026-11-23 17:30")
     assert made.sent() == []
     assert [entry.code for entry in made.ledger() if entry.outcome == "deferred"] == [
         "paused"
@@ -478,7 +478,7 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
     with made.database.write() as connection:
         control.let_go(connection, "thanks")
         outbox.wake_paused(connection, "thanks", at("2026-11-23 18:00"))
-    made.beat("2026-11-23 18:00")
+    made.tick("2026-11-23 18:00")
     assert made.sent() == ["2026-11-23 18:00"]
 
 
@@ -486,7 +486,7 @@ def test_a_run_keeps_the_version_it_started_with(world: Worlds) -> None:
     made = world({"thanks": THANKS})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
-    made.beat("2026-11-20 18:00")
+    made.tick("2026-11-20 18:00")
     made.write("campaigns/thanks.yaml", THANKS.replace("3 days", "9 days"))
     made.reload()
     made.run("2026-11-21 00:00", "2026-12-20")
@@ -496,7 +496,7 @@ def test_a_run_keeps_the_version_it_started_with(world: Worlds) -> None:
 def test_a_broken_file_leaves_its_last_good_version_in_force(world: Worlds) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.write("campaigns/letter.yaml", LETTER.replace("topic", "topc"))
     made.reload()
     made.run("2026-11-25 12:10", "2026-11-28")
@@ -507,10 +507,10 @@ def test_a_deleted_campaign_holds_its_people(world: Worlds) -> None:
     made = world({"thanks": THANKS})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
-    made.beat("2026-11-20 18:00")
+    made.tick("2026-11-20 18:00")
     (made.root / "campaigns/thanks.yaml").unlink()
     made.reload()
-    made.beat("2026-11-23 16:00")
+    made.tick("2026-11-23 16:00")
     assert made.sent() == []
     assert [
         entry.sentence for entry in made.ledger() if entry.outcome == "deferred"
@@ -558,12 +558,12 @@ def test_an_exit_stops_a_message_that_waits_for_its_next_try(world: Worlds) -> N
     made = world({"thanks": THANKS + "exit_when: [order.refunded]\n"})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
-    made.beat("2026-11-20 18:00")
+    made.tick("2026-11-20 18:00")
     made.answer = lambda message: Unsent("451 greylisted")
-    made.beat("2026-11-23 16:00")
+    made.tick("2026-11-23 16:00")
     made.events("event,id,contact,at", "order.refunded,1,ana,2026-11-23 10:00:10")
     made.answer = None
-    made.beat("2026-11-23 16:01")
+    made.tick("2026-11-23 16:01")
     assert made.timeline() == [
         "2026-11-23 16:01 skipped send thanks (exited)",
         "2026-11-23 16:01 exited thanks (exited)",
@@ -575,11 +575,11 @@ def test_a_server_that_dies_after_each_final_dot_is_not_fed_for_ever(
 ) -> None:
     made = world({"letter": LETTER + "on_unknown: resend\n"})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     seen: list[str] = []
     made.answer = lambda message: seen.append(message.message_id) or Unknown("broke")
     for minute in range(0, 240, 5):
-        made.beat(at("2026-11-26 16:00") + timedelta(minutes=minute))
+        made.tick(at("2026-11-26 16:00") + timedelta(minutes=minute))
     assert len(seen) == 2
     with made.database.read() as connection:
         assert [each.code for each in outbox.held(connection)] == ["unknown"]
@@ -594,13 +594,13 @@ def test_a_resend_that_may_have_left_before_still_counts(world: Worlds) -> None:
         settings="frequency_caps: { all: 1 per day }",
     )
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: Unknown("broke")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = lambda message: Refused("550 no")
-    made.beat("2026-11-26 17:00")
+    made.tick("2026-11-26 17:00")
     made.answer = None
-    made.beat("2026-11-26 17:30")
+    made.tick("2026-11-26 17:30")
     assert made.sent() == []
 
 
@@ -678,10 +678,10 @@ def test_an_earlier_step_added_to_a_campaign_loses_nobody(world: Worlds) -> None
 def test_an_earlier_window_loses_none_of_todays_birthdays(world: Worlds) -> None:
     made = world({"birthday": BIRTHDAY})
     made.contacts("key,email,birthday", "ana,ana@example.com,11-26")
-    made.beat("2026-11-26 13:30")
+    made.tick("2026-11-26 13:30")
     made.write("campaigns/birthday.yaml", BIRTHDAY.replace("8:00-12:00", "7:00-12:00"))
     made.reload()
-    made.beat("2026-11-26 13:40")
+    made.tick("2026-11-26 13:40")
     assert made.sent() == ["2026-11-26 13:40"]
 
 
@@ -721,25 +721,25 @@ def test_what_was_held_for_long_is_entered_and_skipped_with_its_reason_never_for
         {"thanks": THANKS.replace("topic: service", "topic: service\ngrace: 1 day")}
     )
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-10-01 12:00")
+    made.tick("2026-10-01 12:00")
     with made.database.write() as connection:
         control.hold(connection, "thanks", at("2026-10-01"))
     made.events("event,id,contact,at", "order.placed,1,ana,2026-10-02 10:00")
-    made.beat("2026-11-01 12:00")
+    made.tick("2026-11-01 12:00")
     with made.database.write() as connection:
         control.let_go(connection, "thanks")
-    made.beat("2026-11-02 12:00")
+    made.tick("2026-11-02 12:00")
     assert made.timeline() == ["2026-11-02 12:00 skipped send thanks (too-late)"]
 
 
 def test_a_grant_of_before_is_judged_again_by_the_first_beat(world: Worlds) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     made.answer = lambda message: Unsent("451 later")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     made.answer = None
-    assert made.beat("2026-11-26 16:30").sent == 1
+    assert made.tick("2026-11-26 16:30").sent == 1
 
 
 def test_a_steps_own_earlier_window_is_kept_on_the_same_day(world: Worlds) -> None:
@@ -761,12 +761,12 @@ def test_a_date_that_moves_takes_along_a_message_that_waits_for_its_next_try(
     made = world({"oil": OIL})
     made.contacts("key,email", "ana,ana@example.com")
     made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-01-05")
-    made.beat("2026-06-20 12:00")
+    made.tick("2026-06-20 12:00")
     made.answer = lambda message: Unsent("451 greylisted")
-    made.beat("2026-06-21 14:00")
+    made.tick("2026-06-21 14:00")
     made.vehicles("key,contact,status,last_service", "golf,ana,active,2026-06-21")
     made.answer = None
-    made.beat("2026-06-21 14:01")
+    made.tick("2026-06-21 14:01")
     assert made.timeline() == [
         "2026-06-21 14:01 skipped send soon (date-moved)",
         "2026-06-21 14:01 exited oil (date-moved)",
@@ -778,7 +778,7 @@ def test_a_transport_that_fails_in_an_unforeseen_way_is_unknown_and_not_repeated
 ) -> None:
     made = world({"letter": LETTER})
     made.contacts("key,email", "ana,ana@example.com")
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     tried: list[str] = []
 
     def breaks(message: object) -> Sent:
@@ -786,8 +786,8 @@ def test_a_transport_that_fails_in_an_unforeseen_way_is_unknown_and_not_repeated
         raise KeyError("x")
 
     made.answer = breaks
-    assert made.beat("2026-11-26 16:00").held == 1
-    made.beat("2026-11-26 16:01")
+    assert made.tick("2026-11-26 16:00").held == 1
+    made.tick("2026-11-26 16:01")
     assert tried == ["once"]
 
 
@@ -803,8 +803,8 @@ def test_a_reason_is_kept_once_and_forgotten_by_policy(world: Worlds) -> None:
             sql = "SELECT (SELECT count(*) FROM judgements), (SELECT count(*) FROM reasons)"
             return tuple(connection.exec_driver_sql(sql).one())
 
-    made.beat("2026-11-25 12:00")
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-25 12:00")
+    made.tick("2026-11-26 16:00")
     assert kept() == (20, 1), "twenty people, one sentence"
     assert (
         len(
@@ -816,9 +816,9 @@ def test_a_reason_is_kept_once_and_forgotten_by_policy(world: Worlds) -> None:
         )
         == 20
     )
-    made.beat("2026-11-28 16:00")
+    made.tick("2026-11-28 16:00")
     assert kept() == (20, 1)
-    made.beat("2026-11-30 18:00")
+    made.tick("2026-11-30 18:00")
     assert kept() == (0, 0)
     assert len([each for each in made.ledger() if each.outcome == "entered"]) == 20, (
         "who was in stays known"
@@ -877,7 +877,7 @@ def test_a_date_that_moves_while_a_tick_is_at_work_is_followed(
 
     # Made between the transaction that follows what is new and those that judge.
     monkeypatch.setattr(planner, "Texts", an_import_comes_first)
-    made.beat("2026-12-07 12:00")
+    made.tick("2026-12-07 12:00")
     made.run("2026-12-07 12:01", "2027-05-23 00:00")
     assert made.timeline() == [
         "2026-12-06 15:00 sent send soon",
@@ -900,7 +900,7 @@ def test_a_run_obeys_the_long_cap_of_its_own_version_after_an_edit(
     made = world({"a": text})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-01-05T16:00:00Z")
-    made.beat("2026-01-05 16:00")
+    made.tick("2026-01-05 16:00")
     made.write("campaigns/a.yaml", dedent(text).replace("60 days", "30 days"))
     made.reload()
     made.run("2026-01-05 16:01", "2026-03-20 00:00")
@@ -919,7 +919,7 @@ def test_a_zone_that_this_version_of_the_zones_lacks_delays_nobody(
         "ana,ana@example.com,Europe/London",
         "ben,ben@example.com,",
     )
-    made.beat("2026-11-25 12:00")
+    made.tick("2026-11-25 12:00")
     # As if she had been imported where the zones were newer.
     with made.database.write() as connection:
         connection.execute(
@@ -928,19 +928,19 @@ def test_a_zone_that_this_version_of_the_zones_lacks_delays_nobody(
             )
         )
         connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
-    made.beat("2026-11-26 16:00")
+    made.tick("2026-11-26 16:00")
     assert made.sent("ana") == made.sent("ben") == ["2026-11-26 16:00"], (
         "both at ten in Chicago"
     )
     assert "Moon/Base of 1 contact(s) is not among those of tzdata" in caplog.text
     made.contacts("key,first_name", "ana,Ana", now="2026-11-27")
-    made.beat("2026-11-27 16:00")
+    made.tick("2026-11-27 16:00")
     with made.database.write() as connection:
         connection.execute(
             text("UPDATE contacts SET timezone = 'Asia/Tokyo' WHERE key = 'ana'")
         )
         connection.execute(text("DELETE FROM meta WHERE name = 'kept-zones'"))
-    made.beat("2026-12-03 01:00")
+    made.tick("2026-12-03 01:00")
     assert made.sent("ana")[1:] == ["2026-12-03 01:00"], (
         "ten in Tokyo, since its zone is known"
     )
@@ -962,8 +962,8 @@ def test_who_is_tagged_out_of_the_audience_at_the_instant_of_entering_gets_no_mo
     for name, sent in (("a", ["sent send one"]), ("z", [])):
         made = world({name: two, "tags": tags})
         made.contacts("key,email", "ana,ana@example.com")
-        made.beat("2026-11-25 12:00")
-        made.beat("2026-11-26 16:00")
+        made.tick("2026-11-25 12:00")
+        made.tick("2026-11-26 16:00")
         assert [line[17:] for line in made.timeline()] == [
             *sent,
             f"exited {name} (not-in-audience)",
@@ -978,18 +978,18 @@ def test_a_run_that_has_ended_stays_as_it_ended_when_its_date_moves(
     )
     made.contacts("key,email,joined", "ana,ana@example.com,2026-12-01")
     made.answer = lambda message: Unknown("the answer did not come")
-    made.beat("2026-11-24 15:00")
-    made.beat("2026-11-24 15:01")
+    made.tick("2026-11-24 15:00")
+    made.tick("2026-11-24 15:01")
     made.answer = None
     # It is through; its message may have left. The date moves, and then an operator has the message sent again.
     made.contacts(
         "key,email,joined", "ana,ana@example.com,2027-12-01", now="2026-11-24"
     )
-    made.beat("2026-11-24 15:02")
+    made.tick("2026-11-24 15:02")
     with made.database.write() as connection:
         (held,) = connection.execute(text("SELECT id FROM messages")).scalars()
         outbox.release(connection, [held], "deferred", at("2026-11-24 15:03"))
-    made.beat("2026-11-24 15:03")
+    made.tick("2026-11-24 15:03")
     assert [
         line for line in made.timeline() if "exited" in line or "skipped" in line
     ] == []
@@ -1009,9 +1009,9 @@ def test_of_an_event_that_lay_ahead_the_audience_is_asked_again_when_it_comes(
     made = world({"appointment": appointment})
     made.contacts("key,email,visits", "ana,ana@example.com,1")
     made.events("event,contact,at", "appointment.booked,ana,2026-03-05T18:00:00Z")
-    made.beat("2026-03-01 12:00")
+    made.tick("2026-03-01 12:00")
     made.contacts("key,email,visits", "ana,ana@example.com,0", now="2026-03-02")
-    made.beat("2026-03-02 12:00")
+    made.tick("2026-03-02 12:00")
     made.run("2026-03-03 00:00", "2026-03-06 00:00")
     assert made.timeline() == ["2026-03-05 18:00 exited appointment (not-in-audience)"]
 
@@ -1028,7 +1028,7 @@ def test_a_date_that_a_step_of_an_older_version_sets_lets_people_in_at_once(
     )
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-03-01T12:00:00Z")
-    made.beat("2026-03-01 12:00")
+    made.tick("2026-03-01 12:00")
     made.write(
         "campaigns/a.yaml", older.replace(", set: { contact.joined: 2026-03-01 }", "")
     )

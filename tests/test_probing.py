@@ -40,13 +40,13 @@ def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(
         Everybody(stage, CLOSE) if stage != "MAIL" else {("*", "MAIL"): CLOSE}
     ) as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
         before = server.connections
-        made.beat(1.1)
+        made.tick(1.1)
         assert server.connections - before <= 2
         assert health(made.world.database, NOON + timedelta(minutes=1.2)).left_alone
-        made.beat(2.1)
+        made.tick(2.1)
         assert server.connections - before <= 2
 
 
@@ -55,10 +55,10 @@ def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(
 ) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=6, connections="6", timeout="1")
-        tally = made.beat()
+        tally = made.tick()
         assert tally.trouble and "no answer in time" in tally.trouble
         before = server.connections
-        made.beat(1.1)
+        made.tick(1.1)
         assert server.connections - before <= 2
         assert health(made.world.database, NOON + timedelta(minutes=1.2)).left_alone
 
@@ -91,10 +91,10 @@ def test_a_message_refused_after_its_text_as_one_too_many_of_the_session_goes_on
 
     with Sessions() as server:
         made = shop(server, people=8, connections="1")
-        made.beat()
+        made.tick()
         assert set(made.states()) <= {"sent", "pending"}
         for minute in range(1, 5):
-            made.beat(minute)
+            made.tick(minute)
         with made.world.database.read() as connection:
             assert "reaped" not in {
                 each.action
@@ -108,15 +108,15 @@ def test_the_probe_goes_to_somebody_else_than_whom_the_server_has_refused(
 ) -> None:
     with Asked() as works, Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(works)
-        made.beat()
+        made.tick()
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         made.connect(server, connections="1")
-        made.beat(30)
-        made.beat(60)
+        made.tick(30)
+        made.tick(60)
         first = set(server.news())
         for minute in (62, 65, 70, 80):
-            made.beat(minute)
+            made.tick(minute)
             asked = server.news()
             assert len(asked) == 1 and not set(asked) & first
 
@@ -148,7 +148,7 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
                 {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
             )  # type: ignore[dict-item]
         }
-        made.beat()
+        made.tick()
         assert made.states() == {"sent": 5}
         assert health(made.world.database, NOON).left_alone
 
@@ -169,7 +169,7 @@ def test_what_was_said_of_the_recipient_counts_more_than_how_the_server_takes_le
 
     with Strict(faults) as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert tally.trouble is None
         assert made.states() == {"failed": 1, "sent": 19}
 
@@ -196,7 +196,7 @@ def test_somebodys_own_transport_may_call_its_connection_server(
         made = shop(server, people=2)
         made.close()
         made.world.transports = {"email": Own()}  # type: ignore[dict-item]
-        made.beat()
+        made.tick()
         assert made.states() == {"sent": 2}
 
 
@@ -255,7 +255,7 @@ def test_what_says_that_nothing_may_leave_is_left_alone_for_a_minute(
 ) -> None:
     with Asked(faults, extensions=("PIPELINING", "8BITMIME", "AUTH PLAIN")) as server:
         made = shop(server, **options)
-        tally = made.beat()
+        tally = made.tick()
         (shut,) = health(made.world.database, NOON).left_alone
         assert tally.trouble
         assert shut.until == NOON + timedelta(seconds=seconds), (shut, tally.trouble)
@@ -270,7 +270,7 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
 ) -> None:
     with Asked() as server:
         made = shop(server, people=5, connections="1")
-        made.beat()
+        made.tick()
         assert made.states() == {"sent": 5}
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
@@ -278,8 +278,8 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
         for link in made.world.transports["email"]._links:  # type: ignore[attr-defined]
             link.close()
         server.faults = Everybody("RCPT", says)
-        made.beat(30)
-        tally = made.beat(60)
+        made.tick(30)
+        tally = made.tick(60)
         assert "failed" not in made.states()
         assert tally.trouble and "takes nothing" in tally.trouble
 
@@ -296,7 +296,7 @@ def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(
         }
     ) as server:
         made = shop(server, people=3)
-        made.beat()
+        made.tick()
         with made.world.database.write() as connection:
             (person,) = contacts_by_key(connection, ["p0"]).values()
             assert erase(connection, person.id, NOON)
@@ -320,7 +320,7 @@ def test_a_new_server_is_asked_at_once_by_several_processes_too(
 
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server, Asked() as other:
         made = shop(server, people=3)
-        made.beat()
+        made.tick()
         assert made.states() == {"pending": 3}
         made.connect(other)
         senders = Senders()
@@ -364,7 +364,7 @@ def test_a_hold_is_noticed_while_every_recipient_is_refused(
         )
     ) as server:
         made = shop(server, people=60, connections="1")
-        made.beat()
+        made.tick()
         assert len(server.asked) <= 15
 
 

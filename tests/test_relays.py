@@ -41,7 +41,7 @@ class Shop:
             "key,email", *(f"p{n},p{n}@d{n % 3}.example" for n in range(people))
         )
         self.connect(server, **options)
-        world.beat("2026-11-26 09:00")
+        world.tick("2026-11-26 09:00")
 
     def connect(self, server: MailServer, **options: str) -> None:
         given = {
@@ -60,7 +60,7 @@ class Shop:
 
     def beat(self, minutes: float = 0) -> DispatchResult:
         """So long after noon."""
-        return self.world.beat(NOON + timedelta(minutes=minutes))
+        return self.world.tick(NOON + timedelta(minutes=minutes))
 
     def messages(self) -> list[OutboxMessage]:
         with self.world.database.read() as connection:
@@ -150,7 +150,7 @@ def test_a_server_that_has_taken_nobody_gives_nobody_up_and_is_asked_for_five_at
 ) -> None:
     with Asked(Everybody("RCPT", says)) as server:
         made = shop(server, connections=connections)
-        tally = made.beat()
+        tally = made.tick()
         assert len(server.news()) == MOST_REFUSED
         assert made.states() == {"pending": 20} and made.suppressed() == 0
         said = says.replace("ana@example.com", "…")
@@ -169,7 +169,7 @@ def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(
 ) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(server, connections="1")
-        made.beat()
+        made.tick()
         found = health(made.world.database, NOON + timedelta(seconds=59))
         (shut,), (doubted,) = found.left_alone, found.doubted
         assert (shut.channel, shut.domain, shut.until) == (
@@ -194,12 +194,12 @@ def test_then_it_is_asked_for_one_other_recipient_at_a_time_and_ever_more_seldom
 ) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(server, connections="4")
-        made.beat()
+        made.tick()
         first = set(server.news())
         assert len(first) == MOST_REFUSED
         asked = []
         for minute in range(1, 60):
-            made.beat(minute + 0.1)
+            made.tick(minute + 0.1)
             found = server.news()
             assert len(found) <= 1
             asked += [(minute, *found)] * len(found)
@@ -213,17 +213,17 @@ def test_an_address_that_once_worked_is_asked_for_first(
 ) -> None:
     with Asked() as works, Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server:
         made = shop(works)
-        made.beat()
+        made.tick()
         made.world.contacts(
             "key,email", *(f"new{n},new{n}@example.com" for n in range(8))
         )
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         made.connect(server)
-        made.beat(30)
-        made.beat(60)
+        made.tick(30)
+        made.tick(60)
         server.news()
-        made.beat(61.5)
+        made.tick(61.5)
         (asked,) = server.news()
         assert not asked.startswith("new")
 
@@ -234,11 +234,11 @@ def test_with_the_first_that_it_takes_everything_goes_on_and_what_it_still_refus
     faults = Everybody("RCPT", "550 5.1.1 no such user")
     with Asked(faults) as server:
         made = shop(server, connections="1")
-        made.beat()
+        made.tick()
         wrong, *_, last = server.news()
         # It was about us, and somebody has mended it; one of the addresses is dead all the same.
         server.faults = {(wrong, "RCPT"): "550 5.1.1 no such user"}
-        made.beat(1.1)
+        made.tick(1.1)
         assert made.states() == {"failed": 1, "sent": 19}
         assert last in server.taken and made.suppressed() == 1
 
@@ -248,7 +248,7 @@ def test_one_wrong_address_in_a_run_that_works_is_one_wrong_address(
 ) -> None:
     with Asked({("p0", "RCPT"): "550 5.1.1 no such user"}) as server:
         made = shop(server, connections="1")
-        made.beat()
+        made.tick()
         assert made.states() == {"failed": 1, "sent": 19} and made.suppressed() == 1
         assert server.asked.count("p0") <= 2
 
@@ -267,7 +267,7 @@ def test_who_may_not_relay_is_told_at_the_first_recipient(
 ) -> None:
     with Asked(Everybody("RCPT", says)) as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert server.news() and not server.news()
         assert tally.trouble and says.replace("ana@example.com", "…") in tally.trouble
         assert made.states() == {"pending": 20} and made.suppressed() == 0
@@ -281,7 +281,7 @@ def test_one_recipient_of_whom_a_server_says_that_we_are_blocked_keeps_nobody_fo
     ) as server:
         made = shop(server, connections="1")
         for minute in range(180):
-            made.beat(minute + 0.1)
+            made.tick(minute + 0.1)
         assert (
             made.states()["sent"] == 19
             and "failed" not in made.states()
@@ -299,12 +299,12 @@ def test_what_nobody_proved_in_three_days_is_for_a_person(
             people=2,
             campaign=LETTER.replace("topic:", "grace: 30 days\ntopic:", 1),
         )
-        made.beat()
+        made.tick()
         assert made.states() == {"pending": 2}
         for hour in range(1, 71):
-            made.beat(60 * hour)
+            made.tick(60 * hour)
         assert "held" not in made.states() and len(server.news()) < 150
-        made.beat(60 * 73)
+        made.tick(60 * 73)
         assert made.states() == {"held": 2} and made.suppressed() == 0
         with made.world.database.write() as connection:
             (alarm,) = [
@@ -316,7 +316,7 @@ def test_what_nobody_proved_in_three_days_is_for_a_person(
             held = [each.id for each in outbox.held(connection)]
             outbox.release(connection, held, "deferred", NOON + timedelta(hours=74))
         server.faults = {}
-        made.beat(60 * 74)
+        made.tick(60 * 74)
         assert made.states() == {"sent": 2}
 
 
@@ -328,19 +328,19 @@ def test_a_server_that_took_people_and_refuses_five_in_a_row_gives_nobody_up(
         server.faults = Everybody(
             "RCPT", "550 5.1.1 no such user", but=tuple(f"p{n}" for n in range(10))
         )
-        tally = made.beat()
+        tally = made.tick()
         assert (
             tally.trouble
             and "has refused 5 recipients and taken nobody since" in tally.trouble
         )
         assert made.suppressed() == 0
         asked = len(server.news())
-        made.beat(1.1)
+        made.tick(1.1)
         assert len(server.news()) == 1 and asked < 25
         # It was about us, and is mended: four had failed by then, and nobody else does.
         server.faults = {}
         for minute in range(3, 12, 2):
-            made.beat(minute)
+            made.tick(minute)
         assert made.states() == {"failed": 4, "sent": 36} and made.suppressed() == 0
 
 
@@ -350,17 +350,17 @@ def test_five_dead_ones_among_others_are_five_dead_ones(
     dead = [f"p{n}" for n in range(0, 40, 4)]
     with Asked({(name, "RCPT"): "550 5.1.1 no such user" for name in dead}) as server:
         made = shop(server, people=40, connections="1")
-        assert made.beat().trouble is None
+        assert made.tick().trouble is None
         assert made.states() == {"failed": 10, "sent": 30} and made.suppressed() == 10
 
 
 def test_another_login_is_asked_anew_and_at_once(shop: Callable[..., Shop]) -> None:
     with Asked(Everybody("RCPT", "550 5.1.1 no such user")) as server, Asked() as other:
         made = shop(server, people=3)
-        made.beat()
+        made.tick()
         assert made.states() == {"pending": 3}
         made.connect(other)
-        made.beat(0.01)
+        made.tick(0.01)
         assert made.states() == {"sent": 3}
 
 
@@ -372,7 +372,7 @@ def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_n
 ) -> None:
     with Asked({("*", "MAIL"): "503 5.5.1 Bad sequence of commands"}) as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert (
             tally.trouble
             and "3 times in a row" in tally.trouble
@@ -381,7 +381,7 @@ def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_n
         assert made.states() == {"pending": 20} and not control_holds(made)
         server.faults = {}
         for minute in range(1, 5):
-            made.beat(minute + 0.1)
+            made.tick(minute + 0.1)
         assert made.states() == {"sent": 20}
 
 
@@ -400,7 +400,7 @@ def test_a_server_that_does_not_understand_us_now_and_then_gets_everything(
     with Confused() as server:
         made = shop(server, connections="2")
         for minute in range(12):
-            made.beat(minute + 0.1)
+            made.tick(minute + 0.1)
         assert made.states() == {"sent": 20} and len(server.taken) == 20
 
 
@@ -412,13 +412,13 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_message_twice_in_a_row_is_lef
 ) -> None:
     with Asked(Everybody("TEXT", CLOSE)) as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
         assert made.states() == {"held": 2, "pending": 18}
         server.news()
         times = []
         for minute in range(1, 20):
-            made.beat(minute + 0.1)
+            made.tick(minute + 0.1)
             times += [minute] * len(server.news())
         assert times == [1, 3, 7, 15]
         assert made.states()["held"] == 6
@@ -431,7 +431,7 @@ def test_by_resend_a_message_goes_three_times_more_an_hour_apart_and_is_held_the
         made = shop(server, people=2, campaign=TRANSACTIONAL, connections="1")
         asked = []
         for minute in range(0, 400, 5):
-            made.beat(minute)
+            made.tick(minute)
             asked += [minute] * server.news().count("p0")
         assert asked == [0, 60, 120, 180]
         assert made.states() == {"held": 1, "sent": 1}
@@ -448,7 +448,7 @@ def test_what_caps_count_goes_once_more_only(shop: Callable[..., Shop]) -> None:
             connections="1",
         )
         for minute in range(0, 400, 5):
-            made.beat(minute)
+            made.tick(minute)
         assert server.news().count("p0") == 2
         assert made.states() == {"held": 1, "sent": 1}
 
@@ -459,7 +459,7 @@ def test_one_that_makes_the_server_hang_up_does_not_keep_the_others(
     with Asked({("p0", "RCPT"): CLOSE}) as server:
         made = shop(server, connections="1")
         for minute in range(5):
-            made.beat(minute)
+            made.tick(minute)
         assert made.states() == {"pending": 1, "sent": 19}
         assert "p0" not in server.taken
 
@@ -528,7 +528,7 @@ def test_a_connection_that_has_had_enough_is_followed_by_another_one(
 
     with Sessions() as server:
         made = shop(server, connections="1")
-        tally = made.beat()
+        tally = made.tick()
         assert made.states() == {"sent": 20} and tally.trouble is None
         assert server.connections == 4
 
@@ -572,7 +572,7 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
             session.waits(None)
 
     made.world.transports = {"email": Waits({"host": "127.0.0.1", "security": "none"})}  # type: ignore[dict-item]
-    made.beat()
+    made.tick()
     assert [(each.action, each.about, each.ended_at) for each in seen] == [
         ("slow-answer", "email", None)
     ]
@@ -622,7 +622,7 @@ def test_a_server_that_wants_fewer_messages_is_heeded_at_once(
 
     with Limited() as server:
         made = shop(server, connections="2")
-        tally = made.beat()
+        tally = made.tick()
         assert (
             tally.trouble
             and "wants fewer messages" in tally.trouble
@@ -633,10 +633,10 @@ def test_a_server_that_wants_fewer_messages_is_heeded_at_once(
             "pending": 20 - len(server.taken),
             "sent": len(server.taken),
         }
-        made.beat(0.4)
+        made.tick(0.4)
         assert server.refused <= 2
         server.limit = 100
-        made.beat(0.6)
+        made.tick(0.6)
         assert made.states() == {"sent": 20}
 
 
@@ -650,7 +650,7 @@ def test_a_domain_that_wants_fewer_messages_is_heeded_at_once(
             (name, "RCPT"): "450 4.7.1 rate limit of this domain exceeded"
             for name in slow
         }
-        made.beat()
+        made.tick()
         asked = server.news()
         assert len([name for name in asked if name in slow]) <= 3
         assert made.states() == {"pending": 33, "sent": 66}
@@ -658,7 +658,7 @@ def test_a_domain_that_wants_fewer_messages_is_heeded_at_once(
         assert (shut.domain, shut.until) == ("d0.example", NOON + timedelta(seconds=30))
         assert "rate limit" in shut.reason
         server.faults = {}
-        made.beat(0.6)
+        made.tick(0.6)
         assert made.states() == {"sent": 99}
 
 
@@ -682,7 +682,7 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
 
     with Stops() as server:
         made = shop(server, people=100, connections="3")
-        made.beat()
+        made.tick()
         # What had been offered by then, over each connection one.
         assert len(server.asked) <= 2 * 3 and len(server.taken) <= 10 + 2 * 3
         assert server.connections <= 3
@@ -692,7 +692,7 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
             "deferred",
         }
         before = server.connections
-        made.beat(1)
+        made.tick(1)
         assert server.connections == before
 
 

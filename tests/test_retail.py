@@ -198,7 +198,7 @@ def test_the_best_of_the_retail_data_are_those_of_a_plain_sort(
             )
         else:
             importer.import_events(made.database, made.workspace.settings, table, {})
-    made.beat("2011-12-10 12:00")
+    made.tick("2011-12-10 12:00")
     spent: dict[str, list[float]] = defaultdict(list)
     with gzip.open(
         corpora / "retail" / "orders.csv.gz", "rt", encoding="utf-8", newline=""

@@ -59,9 +59,9 @@ def test_a_message_becomes_one_task_and_counts_as_sent(world: Worlds) -> None:
     made.transports = {"sms": TasksTransport(DESK)}  # type: ignore[dict-item]
     made.write("templates/call.sms", "Ask {{ contact.key }} whether the car is well.")
     made.contacts("key,phone", "ana,+15550100", "ben,+15550101")
-    made.beat("2026-11-26 09:00")
-    assert made.beat("2026-11-26 16:00").sent == 2
-    assert made.beat("2026-11-26 16:01").sent == 0
+    made.tick("2026-11-26 09:00")
+    assert made.tick("2026-11-26 16:00").sent == 2
+    assert made.tick("2026-11-26 16:01").sent == 0
     with made.database.read() as connection:
         found = tasks.listed(connection, ("open",))
     assert [

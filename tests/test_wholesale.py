@@ -164,7 +164,7 @@ def test_contacts_are_parted_only_if_no_version_that_somebody_is_in_has_them_han
     made = world({"learning": LEARNING})
     made.contacts("key,email", "ana,ana@example.com")
     made.events("event,contact,at", "x.y,ana,2026-12-01T16:00:00Z")
-    made.beat("2026-12-01 16:00")
+    made.tick("2026-12-01 16:00")
     made.write(
         "campaigns/learning.yaml",
         LEARNING.replace("    winner: goal after 1 day\n", ""),
@@ -217,7 +217,7 @@ def test_a_brake_in_the_last_good_version_of_a_broken_file_keeps_contacts_togeth
     made.contacts(
         "key,email,birthday", *(f"p{n},p{n}@example.com,11-25" for n in range(30))
     )
-    made.beat("2026-11-20 01:00")
+    made.tick("2026-11-20 01:00")
     made.write("campaigns/a.yaml", text.replace("topic: service", "topic: nonsense"))
     made.reload()
     for shares in (1, 3):
@@ -249,7 +249,7 @@ def test_whether_one_is_in_a_segment_hangs_on_nobody_else_s_news(
         "nz,nz@example.com,2026-11-29,0,Pacific/Auckland",
         *rows,
     )
-    made.beat("2026-11-25 07:00")
+    made.tick("2026-11-25 07:00")
 
     def hours(shares: int) -> list[str]:
         sums = summed(

@@ -219,9 +219,9 @@ def _is_written_to(made: World) -> None:
         "sms": TasksTransport({"assign_to": "desk"}),
         "letter": printer(made.root / "letters"),
     }  # type: ignore[dict-item]
-    made.beat("2026-11-26 09:00")
-    made.beat(noon)
-    made.beat(noon + timedelta(seconds=1))
+    made.tick("2026-11-26 09:00")
+    made.tick(noon)
+    made.tick(noon + timedelta(seconds=1))
     for minutes, receipt in enumerate(
         (
             lambda who: Refused(f"550 5.1.1 <{who}>: no such user", "address"),
@@ -234,8 +234,8 @@ def _is_written_to(made: World) -> None:
         with made.database.write() as connection:
             # Who was given up before is written to once more.
             connection.execute(text("DELETE FROM suppressions"))
-        made.beat(noon + timedelta(minutes=minutes))
-        made.beat(noon + timedelta(minutes=minutes, seconds=1))
+        made.tick(noon + timedelta(minutes=minutes))
+        made.tick(noon + timedelta(minutes=minutes, seconds=1))
     with made.database.write() as connection:
         (own,) = people.contacts_by_key(connection, [KEY]).values()
         sent = connection.execute(
@@ -454,10 +454,10 @@ def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
         "ana,ana@example.com,2026-11-28",
         "ben,ben@example.com,2026-11-28",
     )
-    made.beat("2026-11-28 01:00")
+    made.tick("2026-11-28 01:00")
     with made.database.write() as connection:
         erasing.erase(connection, 1, at("2026-11-28 02:00"))
-    made.beat("2026-11-28 16:00")
+    made.tick("2026-11-28 16:00")
     with made.database.read() as connection:
         entered = connection.execute(
             text(

@@ -60,7 +60,7 @@ def states(made: World) -> dict[str, int]:
 def letters(world: Worlds, campaign: str = LETTER, people: int = 1) -> World:
     made = world({"letter": campaign})
     made.contacts("key,email", *(f"p{n},p{n}@example.com" for n in range(people)))
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
     return made
 
 
@@ -94,10 +94,10 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
         if what == "content":
             # Whether there is any is asked before anything is judged.
             with pytest.raises(OSError, match="Too many"):
-                made.beat(NOW)
+                made.tick(NOW)
             assert not states(made)
         else:
-            tally = made.beat(NOW)
+            tally = made.tick(NOW)
             assert (
                 tally.lacking
                 and tally.trouble
@@ -105,7 +105,7 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
             )
             assert "LimitNOFILE" in (tally.help or "")
             assert states(made) == {"pending": 1}
-    assert made.beat(NOW + timedelta(seconds=10)).sent == 1
+    assert made.tick(NOW + timedelta(seconds=10)).sent == 1
     assert states(made) == {"sent": 1}
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_may_not_be_read_holds_its_own_message_alone(
 
     with monkeypatch.context() as patched:
         patched.setattr("drip.rendering.templates.Path.read_bytes", refused)
-        assert made.beat(NOW).trouble is None
+        assert made.tick(NOW).trouble is None
     assert states(made) == {"held": 1}
 
 
@@ -163,9 +163,9 @@ def test_memory_and_threads_are_not_a_templates_either(
 
     with monkeypatch.context() as patched:
         patched.setattr("drip.rendering.messages._filled", fails)
-        assert made.beat(NOW).lacking
+        assert made.tick(NOW).lacking
     assert states(made) == {"pending": 1}
-    assert made.beat(NOW + timedelta(seconds=10)).sent == 1
+    assert made.tick(NOW + timedelta(seconds=10)).sent == 1
 
 
 def test_what_has_left_is_recorded_though_the_next_message_cannot_be_written(
@@ -182,10 +182,10 @@ def test_what_has_left_is_recorded_though_the_next_message_cannot_be_written(
 
     with monkeypatch.context() as patched:
         patched.setattr(Dispatcher, "_message", fails)
-        tally = made.beat(NOW)
+        tally = made.tick(NOW)
     assert tally.lacking and tally.sent == 1
     assert states(made) == {"sent": 1, "pending": 2}
-    assert made.beat(NOW + timedelta(seconds=10)).sent == 2
+    assert made.tick(NOW + timedelta(seconds=10)).sent == 2
     assert len(made.transport.messages) == 3
 
 
@@ -221,13 +221,13 @@ def test_a_transport_without_a_file_left_is_about_the_machine(
         made.workspace.templates.get("letter", "en")
         made.transports = {"email": transport}  # type: ignore[dict-item]
         with no_file_left():
-            tally = made.beat(NOW)
+            tally = made.tick(NOW)
         assert tally.lacking and "files" in (tally.trouble or ""), tally
         assert set(states(made)) <= {"pending", "deferred"}, states(made)
         with made.database.read() as connection:
             assert not control.held_scopes(connection)
         # Nobody is left alone for it.
-        assert made.beat(NOW + timedelta(seconds=1)).sent == 3
+        assert made.tick(NOW + timedelta(seconds=1)).sent == 3
         assert states(made) == {"sent": 3}
         smtp.close()
 
@@ -243,18 +243,18 @@ def test_a_full_disk_keeps_no_other_channel_from_sending(world: Worlds) -> None:
     )
     made.contacts("key,email,phone", "ana,ana@example.com,+15550100")
     made.write("templates/letter.sms", "Hello")
-    made.beat("2026-11-26 09:00")
+    made.tick("2026-11-26 09:00")
 
     class Full(type(made.transport)):  # type: ignore[misc]
         def send(self, message: Message) -> Receipt:
             raise Shortage("The disk is full (/srv/letters).", "make room on it")
 
     made.transports = {"email": Full(), "sms": made.transport}
-    tally = made.beat(NOW)
+    tally = made.tick(NOW)
     assert tally.lacking and tally.trouble == "The disk is full (/srv/letters)."
     assert [each.channel for each in made.transport.messages] == ["sms"]
     made.transports = {"email": made.transport, "sms": made.transport}
-    assert made.beat(NOW + timedelta(seconds=1)).sent == 1
+    assert made.tick(NOW + timedelta(seconds=1)).sent == 1
 
 
 @pytest.mark.file

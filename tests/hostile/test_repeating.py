@@ -438,7 +438,7 @@ def test_a_webhook_that_fails_as_nobody_foresaw_keeps_no_other_from_being_told(
 
         monkeypatch.setattr(WebhookSender, "_post", fails)
         made.events("event,contact,id,at", f"shop.joined,ana,1,{NOW.isoformat()}")
-        made.beat(NOW)
+        made.tick(NOW)
         with pytest.raises(RuntimeError, match="boom"):
             courier.deliver(made.workspace)
         assert told_one == ["two"] and len(taken.requests) == 1

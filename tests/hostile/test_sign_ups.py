@@ -109,7 +109,7 @@ def shop(
         path.write_text(f"---\nsubject: {path.stem}\n---\nA *short* text.\n", "utf-8")
     made.reload()
     made.contacts("key,email,first_name", "ana,ana@example.com,Ana", now="2026-01-01")
-    made.beat("2026-11-20 12:00")
+    made.tick("2026-11-20 12:00")
     return made
 
 
@@ -193,7 +193,7 @@ def test_however_many_run_out_at_once_the_answers_that_are_kept_are_looked_throu
         forget(connection)
 
     monkeypatch.setattr(api_keys, "forget_words", counted)
-    made.beat("2026-11-27 13:00")
+    made.tick("2026-11-27 13:00")
     assert len(looks) == 1 and trace_of(made, "stranger") == []
 
 
@@ -230,7 +230,7 @@ def test_the_time_is_the_campaigns_own_where_it_says_one(
 def test_a_daemon_that_was_down_for_longer_writes_to_nobody(world: Worlds) -> None:
     made = shop(world)
     sign_up(made, STRANGER, "2026-11-20 13:00")
-    made.beat("2026-11-28 13:00")
+    made.tick("2026-11-28 13:00")
     assert written_to(made) == [] and contact_of(made) is None
     made.run("2026-11-28 13:00", "2026-12-08 13:00")
     assert not [each for each in made.ledger() if each.contact.startswith("erased-")]
@@ -334,7 +334,7 @@ def test_an_address_typed_again_and_again_is_asked_twice_in_a_week_whoever_has_i
     for hour in range(0, 100, 10):
         for email in (STRANGER, "ana@example.com"):
             sign_up(made, email, f"{start + timedelta(hours=hour):%Y-%m-%d %H:%M}")
-        made.beat(start + timedelta(hours=hour))
+        made.tick(start + timedelta(hours=hour))
     assert written_to(made) == written_to(made, "ana@example.com") == ["ask", "ask"]
     # The last one asked waits its seven days, and no longer: what was refused prolongs nothing.
     made.run("2026-11-24 17:00", "2026-11-27 22:59")

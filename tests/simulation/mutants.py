@@ -72,7 +72,7 @@ def send_then_mark(patch: Patch) -> None:
 
 def usage_outside_the_lock(patch: Patch) -> None:
     """What was used is read as a beat begins, before any lock is taken."""
-    read, right = judging.uses_of, house.beat
+    read, right = judging.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
     def beat(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
