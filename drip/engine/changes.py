@@ -12,9 +12,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.core.decide import Reason
+from drip.core.lifecycle import Wake
 from drip.errors import Place
 from drip.storage.campaigns import runs
-from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.campaigns.runs import Run
 from drip.storage.operating import webhook_outbox
 from drip.storage.people import people
 from drip.storage.sending import outbox
@@ -39,7 +40,7 @@ class Changes:
 
     def rests(self, run: Run) -> None:
         """This run, in which nothing else has changed, waits for its message."""
-        run.next_due_at = NEVER
+        run.wake, run.due_at = Wake.WAITS_FOR_MESSAGE, None
         if run.id not in self.runs:
             self._resting.append(run.id)
 
@@ -51,7 +52,7 @@ class Changes:
         self, run: Run, reason: Reason | None, told: Iterable[OutboxMessage]
     ) -> None:
         """Ends a run; without a reason it is simply done. What of its messages (`told`) has not left ends with it."""
-        run.active, run.next_due_at, run.ended_at = False, None, self.now
+        run.active, run.wake, run.due_at, run.ended_at = False, None, None, self.now
         self.changed(run)
         if reason is None:
             return

@@ -26,6 +26,7 @@ from drip.core.campaign import (
     SegmentTrigger,
 )
 from drip.core.conditions import Condition, why_not
+from drip.core.lifecycle import Wake
 from drip.core.schedule import Schedule
 from drip.core.steps import chance_of
 from drip.engine.alarming import alarm
@@ -503,7 +504,8 @@ def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
         "anchor": start.anchor,
         "position": 0,
         "since": start.since,
-        "next_due_at": enters,
+        "wake": Wake.NEW.value,
+        "due_at": enters,
         "active": True,
         "started_at": enters,
         "ended_at": None,
@@ -522,6 +524,8 @@ def _held_out(campaign: Campaign, contact: str, enters: datetime) -> dict[str, A
         return {}
     sentence = f"one of the {campaign.holdout * 100:g}% who get nothing, so that the difference can be measured"
     ended = {
+        "wake": None,
+        "due_at": None,
         "active": False,
         "ended_at": enters,
         "code": "holdout",

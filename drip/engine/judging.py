@@ -18,6 +18,7 @@ from drip.core.calendar import later, millis, zone
 from drip.core.campaign import Campaign
 from drip.core.caps import Use, longest_memory
 from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide
+from drip.core.lifecycle import Wake
 from drip.core.steps import IssueCoupon, SendStep, Split, WaitFor
 from drip.engine.actions import Actions
 from drip.engine.campaign_set import CampaignSet
@@ -28,7 +29,7 @@ from drip.engine.goals import met
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.walking import Walker
 from drip.storage.campaigns import runs
-from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.campaigns.runs import Run
 from drip.storage.operating import control
 from drip.storage.people.people import Contact
 from drip.storage.sending import outbox
@@ -143,7 +144,7 @@ class Judging:
         if moved := [
             run
             for run in loaded
-            if run.active and run.next_due_at is None and run.anchor is not None
+            if run.wake == Wake.LOOKS_AGAIN and run.anchor is not None
         ]:
             follow_runs(connection, campaign_set, moved, now)
         for run in loaded:
@@ -233,7 +234,11 @@ class Judging:
                 due.sort(key=_rank)
             each = due.pop(0)
             self._judge(each, person, usage)
-            if each.at_step and each.run.active and each.run.next_due_at != NEVER:
+            if (
+                each.at_step
+                and each.run.active
+                and each.run.wake != Wake.WAITS_FOR_MESSAGE
+            ):
                 following = self._advance(each.run, contact)
                 due += [following] if following else []
 
@@ -243,7 +248,7 @@ class Judging:
             return None
         campaign = self._campaigns[run.campaign, run.version]
         if campaign is None:
-            run.next_due_at = self._now + UNREADABLE_AGAIN
+            run.wake, run.due_at = Wake.HELD, self._now + UNREADABLE_AGAIN
             self._changes.changed(run)
             return None
         arrived = self._walker.walk(run, campaign, contact)
@@ -418,11 +423,8 @@ class Judging:
 
     def _move_on(self, due: Due, since: datetime) -> None:
         if due.at_step:
-            due.run.position, due.run.since, due.run.next_due_at = (
-                due.step.next,
-                since,
-                self._now,
-            )
+            due.run.position, due.run.since = due.step.next, since
+            due.run.wake, due.run.due_at = Wake.DUE, self._now
             self._changes.changed(due.run)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from drip.core.campaign import Campaign
+from drip.core.lifecycle import Wake
 from drip.engine.campaign_set import CampaignSet
 from drip.errors import Place
 from drip.storage.campaigns import runs
@@ -44,11 +45,8 @@ class Plan:
     def carry_out(self, connection: Connection) -> None:
         """Moves those who can be moved; the planner looks at them anew."""
         for run, position in self._runs:
-            run.version, run.position, run.next_due_at = (
-                self.campaign.version,
-                position,
-                None,
-            )
+            run.version, run.position = self.campaign.version, position
+            run.wake, run.due_at = Wake.LOOKS_AGAIN, None
         moved = [run for run, _ in self._runs]
         runs.move_runs(connection, moved)
         runs.save_runs(connection, moved)

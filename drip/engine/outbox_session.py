@@ -735,7 +735,8 @@ def go_on(connection: Connection, done: list[Ready], now: datetime) -> None:
                     run,
                     position=each.step.next,
                     active=False,
-                    next_due_at=None,
+                    wake=None,
+                    due_at=None,
                     ended_at=now,
                 )
             )

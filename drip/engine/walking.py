@@ -21,6 +21,7 @@ from drip.core.calendar import (
 from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
 from drip.core.conditions import Facts, why_not
 from drip.core.decide import Reason
+from drip.core.lifecycle import Wake
 from drip.core.steps import (
     ACTIONS,
     Branch,
@@ -42,7 +43,7 @@ from drip.engine.actions import Actions
 from drip.engine.changes import UNSENT, Changes
 from drip.engine.dates import entry_instant
 from drip.engine.facts import ContactFacts, heard_by
-from drip.storage.campaigns.runs import NEVER, Run
+from drip.storage.campaigns.runs import Run
 from drip.storage.people.people import Contact, Event
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -91,7 +92,7 @@ class Walker:
                 arrived = self._at_send(run, campaign, step, contact)
                 if arrived is None:
                     self._changes.changed(run)
-                if arrived or not run.active or run.next_due_at != self._now:
+                if arrived or not run.active or run.due_at != self._now:
                     return arrived
                 continue
             self._changes.changed(run)
@@ -111,17 +112,17 @@ class Walker:
     def _at_send(
         self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
     ) -> Arrived | None:
-        """`next_due_at` is now when the run has gone on from this step."""
+        """`due_at` is now when the run has gone on from this step."""
         told = self._told.get(run.id, {}).get(step.id)
         if told and told.state in ("pending", "sending"):
-            run.next_due_at = NEVER
+            run.wake, run.due_at = Wake.WAITS_FOR_MESSAGE, None
             return None
         if told and told.state not in UNSENT:
             self._go(run, step.next, told.sent_at or told.settled_at or self._now)
             return None
         due = self._due_at(run, campaign, step, contact)
         if due > self._now:
-            run.next_due_at = due
+            run.wake, run.due_at = Wake.DUE, due
             if told:
                 # Its date moved away meanwhile.
                 told.planned_at = told.due_at = due
@@ -131,7 +132,6 @@ class Walker:
         if outside:
             self.end(run, outside)
             return None
-        run.next_due_at = None
         return Arrived(step, due)
 
     def _over_before(self, run: Run, step: SendStep, due: datetime) -> bool:
@@ -186,7 +186,7 @@ class Walker:
         if isinstance(step, Task) and step.at is not None:
             due = self._point(run, campaign, step.at, contact) or run.since
             if due > self._now:
-                run.next_due_at = due
+                run.wake, run.due_at = Wake.DUE, due
                 return False
             # What follows counts from this date.
             run.since = max(due, run.since)
@@ -226,12 +226,13 @@ class Walker:
         return self._go(run, step.next, run.since)
 
     def _go(self, run: Run, position: int, since: datetime) -> bool:
-        run.position, run.since, run.next_due_at = position, since, self._now
+        run.position, run.since = position, since
+        run.wake, run.due_at = Wake.DUE, self._now
         return True
 
     def _wait(self, run: Run, step: Step, until: datetime) -> bool:
         if until > self._now:
-            run.next_due_at = until
+            run.wake, run.due_at = Wake.DUE, until
             return False
         return self._go(run, step.next, max(until, run.since))
 
@@ -255,7 +256,8 @@ class Walker:
             return self._go(run, step.next, max(event.at, run.since))
         if limit is not None and limit <= self._now:
             return self._go(run, step.otherwise, limit)
-        run.next_due_at = limit or NEVER
+        run.wake = Wake.DUE if limit else Wake.WAITS_FOR_EVENT
+        run.due_at = limit
         if (
             limit
             and step.event == campaign.asks_back
@@ -465,7 +467,7 @@ class Walker:
         lay_ahead = run.event_id is not None and run.since >= run.started_at
         return not (
             lay_ahead
-            or run.next_due_at is None
+            or run.wake == Wake.LOOKS_AGAIN
             or self._actions.touched(run.contact_id)
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 
+from drip.core.lifecycle import TIMED, Wake
 from drip.storage.base.columns import KEY_ALONE, Instant, Number, Words
 
 # It has all tables once this module is imported.
@@ -203,6 +205,18 @@ cursors = Table(
     Column("rules", Words, nullable=False),
 )
 
+
+def _where(condition: str) -> dict[str, Any]:
+    """An index of some rows alone."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+def _one_of(column: str, words: Iterable[str]) -> str:
+    """Written out, as the rule of a table."""
+    listed = ", ".join(f"'{word}'" for word in words)
+    return f"{column} IN ({listed})"
+
+
 runs = Table(
     "runs",
     metadata,
@@ -217,8 +231,9 @@ runs = Table(
     Column("anchor", Words),
     Column("position", Number, nullable=False),
     Column("since", Instant, nullable=False),
-    # When to look at it next: NULL means recompute now, an ended run has none either.
-    Column("next_due_at", Instant),
+    # Why it is looked at next (`core.lifecycle.Wake`), and when, where that hangs on the clock.
+    Column("wake", Words),
+    Column("due_at", Instant),
     Column("active", Boolean, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
@@ -230,25 +245,28 @@ runs = Table(
     Column("arms", JSON(none_as_null=True)),
     # The guarantee behind "planning the same thing twice is harmless".
     UniqueConstraint("campaign", "contact_id", "record_id", "occurrence"),
-    Index("runs_due", "active", "next_due_at"),
+    CheckConstraint("active = (wake IS NOT NULL)", name="who_is_active_wakes"),
+    CheckConstraint(_one_of("wake", Wake), name="wake_is_known"),
+    CheckConstraint(
+        f"({_one_of('wake', TIMED)} AND wake IS NOT NULL) = (due_at IS NOT NULL)",
+        name="what_is_timed_is_due",
+    ),
+    # What waits for its message or an event, which is nearly all, is in none of these.
+    Index("runs_due", "due_at", **_where("due_at IS NOT NULL")),
+    Index("runs_looking_again", "id", **_where("wake = 'looks-again'")),
+    Index("runs_going_on", "id", **_where("wake = 'goes-on'")),
     Index("runs_by_contact", "contact_id", "active"),
     Index("runs_by_start", "started_at"),
-    Index(
-        "runs_by_end",
-        "ended_at",
-        sqlite_where=text("ended_at IS NOT NULL"),
-        postgresql_where=text("ended_at IS NOT NULL"),
-    ),
+    Index("runs_by_end", "ended_at", **_where("ended_at IS NOT NULL")),
 )
 
+
+def waking(why: Wake) -> ColumnElement[bool]:
+    """As `in_state`, for runs: each word that is asked for at once has an index of its own."""
+    return runs.c.wake == literal_column(f"'{why}'")
+
+
 # The outbox, and the ledger that the caps count from.
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """An index of some rows alone."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
-
 messages = Table(
     "messages",
     metadata,

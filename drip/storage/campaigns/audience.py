@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
+from drip.core.lifecycle import Wake
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import (
     campaign_versions,
@@ -271,7 +272,8 @@ STARTING = (
     "anchor",
     "position",
     "since",
-    "next_due_at",
+    "wake",
+    "due_at",
     "active",
     "started_at",
     "ended_at",
@@ -284,11 +286,15 @@ STARTING = (
 def _start() -> ClauseElement:
     statement = insert_or(runs).values({name: bindparam(name) for name in STARTING})
     reopened = dict.fromkeys(
-        ("next_due_at", "ended_at", "code", "sentence", "place"), null()
+        ("due_at", "ended_at", "code", "sentence", "place"), null()
     )
     return statement.on_conflict_do_update(
         index_elements=["campaign", "contact_id", "record_id", "occurrence"],
-        set_={"active": true(), **reopened},
+        set_={
+            "active": true(),
+            "wake": literal_column(f"'{Wake.LOOKS_AGAIN}'"),
+            **reopened,
+        },
         where=and_(
             runs.c.active.is_(False), runs.c.code == literal_column("'date-moved'")
         ),
@@ -296,7 +302,7 @@ def _start() -> ClauseElement:
 
 
 _START, _STARTING = Prepared(_start()), itemgetter(*STARTING)
-INSTANTS = ("since", "next_due_at", "started_at", "ended_at")
+INSTANTS = ("since", "due_at", "started_at", "ended_at")
 
 
 def start_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

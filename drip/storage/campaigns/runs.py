@@ -15,20 +15,19 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    case,
     func,
+    literal_column,
+    or_,
     select,
     update,
 )
 
 from drip.core.calendar import from_millis
+from drip.core.lifecycle import AT_ONCE, Wake
 from drip.storage.base.columns import Instant, from_ms, to_ms
-from drip.storage.base.schema import in_state, messages, runs
+from drip.storage.base.schema import in_state, messages, runs, waking
 from drip.storage.base.sql import Prepared, listed_in, numbers, off_indexes, parsed
-
-# A run that waits for its message to be decided has nothing to do of its own.
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-# A run whose message has its end goes on at once, whatever the clock says.
-AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -45,7 +44,8 @@ class Run:
     anchor: str | None
     position: int
     since: datetime
-    next_due_at: datetime | None
+    wake: Wake | None
+    due_at: datetime | None
     active: bool
     started_at: datetime
     ended_at: datetime | None
@@ -59,27 +59,26 @@ class Run:
 def _something_due() -> list[Prepared]:
     now: BindParameter[int] = bindparam("now")
     most: BindParameter[int] = bindparam("most")
-    to_recompute = select(runs.c.contact_id).where(
-        runs.c.active, runs.c.next_due_at.is_(None)
-    )
+    at_once = [
+        select(runs.c.contact_id).where(waking(why)).order_by(runs.c.id)
+        for why in AT_ONCE
+    ]
     # What has waited longest comes first, by the indexes on what is due.
     due = (
         select(runs.c.contact_id)
-        .where(runs.c.active, runs.c.next_due_at <= now)
-        .order_by(runs.c.next_due_at)
+        .where(runs.c.due_at <= now)
+        .order_by(runs.c.due_at, runs.c.id)
     )
     of_messages = select(messages.c.contact_id).where(
         in_state("deferred"), messages.c.due_at <= now
     )
     again = of_messages.order_by(messages.c.due_at)
-    return [Prepared(each.limit(most)) for each in (to_recompute, due, again)]
+    return [Prepared(found.limit(most)) for found in (*at_once, due, again)]
 
 
 def _next_due() -> Select[Any]:
     after = bindparam("after", type_=Instant)
-    of_run = select(func.min(runs.c.next_due_at)).where(
-        runs.c.active, runs.c.next_due_at > after
-    )
+    of_run = select(func.min(runs.c.due_at)).where(runs.c.due_at > after)
     of_message = (
         select(func.min(messages.c.due_at)).where(
             in_state(state), messages.c.due_at > after
@@ -91,8 +90,9 @@ def _next_due() -> Select[Any]:
 
 def _due_runs() -> Select[Any]:
     # Written so that no index on what is due can serve: that one would find everybody's, and these are few people's.
+    at_once = case((or_(*(waking(why) for why in AT_ONCE)), literal_column("0")))
     due = off_indexes(runs.c.active) & (
-        func.coalesce(runs.c.next_due_at, 0) <= bindparam("now")
+        func.coalesce(runs.c.due_at, at_once) <= bindparam("now")
     )
     return (
         select(runs)
@@ -107,24 +107,24 @@ _NEXT_DUE = _next_due()
 _DUE_RUNS = Prepared(_due_runs())
 _BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
 # One about whose contact something is new keeps that mark.
-_WAKE = Prepared(
+_GO_ON = Prepared(
     update(runs)
-    .values(next_due_at=bindparam("at_once"))
+    .values(wake=Wake.GOES_ON.value, due_at=None)
     .where(
-        runs.c.id.in_(listed_in("ids")), runs.c.active, runs.c.next_due_at.is_not(None)
+        runs.c.id.in_(listed_in("ids")),
+        runs.c.active,
+        runs.c.wake != Wake.LOOKS_AGAIN.value,
     )
 )
 _VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
 _TO_RECOMPUTE = Prepared(
     select(runs)
     .where(
-        runs.c.active,
-        runs.c.next_due_at.is_(None),
+        waking(Wake.LOOKS_AGAIN),
         runs.c.anchor.is_not(None),
         runs.c.id > bindparam("after"),
     )
-    # By the index on what is due, of which these are the first, rather than through all runs.
-    .order_by(runs.c.next_due_at, runs.c.id)
+    .order_by(runs.c.id)
     .limit(bindparam("most"))
 )
 
@@ -136,7 +136,7 @@ def contacts_with_something_due(
     found: set[int] = set()
     for each in _SOMETHING_DUE:
         if len(found) < limit:
-            values = {"now": to_ms(now)} if each is not _SOMETHING_DUE[0] else {}
+            values = {"now": to_ms(now)} if each in _SOMETHING_DUE[2:] else {}
             found.update(
                 row[0]
                 for row in each.rows(connection, most=limit - len(found), **values)
@@ -193,6 +193,7 @@ def _run(row: Sequence[Any]) -> Run:
         anchor,
         position,
         since,
+        wake,
         due,
         active,
         started,
@@ -214,6 +215,7 @@ def _run(row: Sequence[Any]) -> Run:
         anchor,
         position,
         from_millis(since),
+        Wake(wake) if wake else None,
         from_ms(due),
         bool(active),
         from_millis(started),
@@ -231,7 +233,8 @@ def _run(row: Sequence[Any]) -> Run:
 GOING_ON = (
     "position",
     "since",
-    "next_due_at",
+    "wake",
+    "due_at",
     "active",
     "ended_at",
     "code",
@@ -254,7 +257,7 @@ _SAVE_ALIKE = Prepared(_set(GOING_ON).where(runs.c.id.in_(listed_in("ids"))))
 _MOVE = Prepared(_set(MOVED).where(runs.c.id == bindparam("number")))
 _REST = Prepared(
     update(runs)
-    .values(next_due_at=bindparam("never"))
+    .values(wake=Wake.WAITS_FOR_MESSAGE.value, due_at=None)
     .where(runs.c.id.in_(listed_in("ids")))
 )
 
@@ -283,7 +286,8 @@ def _going_on(run: Run) -> tuple[Any, ...]:
     return (
         r.position,
         to_ms(r.since),
-        to_ms(r.next_due_at),
+        r.wake.value if r.wake else None,
+        to_ms(r.due_at),
         r.active,
         to_ms(r.ended_at),
         r.code,
@@ -304,7 +308,7 @@ def move_runs(connection: Connection, moved: Sequence[Run]) -> None:
 def rest(connection: Connection, ids: Collection[int]) -> None:
     """These runs have nothing to do until their message has its end."""
     if ids:
-        _REST.count(connection, ids=numbers(ids), never=to_ms(NEVER))
+        _REST.count(connection, ids=numbers(ids))
 
 
 def runs_per_campaign(connection: Connection) -> dict[str, int]:
@@ -436,4 +440,4 @@ def active_versions(connection: Connection) -> list[tuple[str, str]]:
 def wake(connection: Connection, ids: Collection[int]) -> None:
     """Has the planner look again at these runs."""
     if ids:
-        _WAKE.count(connection, ids=numbers(ids), at_once=to_ms(AT_ONCE))
+        _GO_ON.count(connection, ids=numbers(ids))

@@ -267,7 +267,8 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     outbox.save_judgements(connection, judged)
     ended = {
         "active": False,
-        "next_due_at": null(),
+        "wake": null(),
+        "due_at": null(),
         "ended_at": now,
         "code": "exited",
         "sentence": REASON,

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.calendar import from_millis
 from drip.core.fields import Stored
+from drip.core.lifecycle import Wake
 from drip.core.settings import CHANNELS
 from drip.errors import DripError
 from drip.storage.base.columns import from_ms
@@ -75,9 +76,9 @@ _WAKE = Prepared(
     .where(
         runs.c.contact_id.in_(listed_in("ids")),
         func.coalesce(runs.c.active, false()),
-        func.coalesce(runs.c.next_due_at, -1) != -1,
+        runs.c.wake != Wake.LOOKS_AGAIN.value,
     )
-    .values(next_due_at=null())
+    .values(wake=Wake.LOOKS_AGAIN.value, due_at=null())
 )
 _SUPPRESSION_KEY = Prepared(
     select(meta.c.value).where(meta.c.name == "suppression-key")
@@ -268,7 +269,7 @@ def save_records(
     connection.execute(
         update(runs)
         .where(runs.c.record_id.in_(about), runs.c.active)
-        .values(next_due_at=None)
+        .values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
     )
 
 

@@ -147,7 +147,8 @@ _THROUGH = Prepared(
     .values(
         position=bindparam("new_position"),
         active=False,
-        next_due_at=null(),
+        wake=null(),
+        due_at=null(),
         ended_at=bindparam("now"),
     )
     .where(runs.c.id.in_(listed_in("ids")))
