@@ -234,6 +234,15 @@ class Campaign:
         return longest + timedelta(days=2)
 
 
+def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
+    """A campaign's message by its id; None if the campaign, or such a message, is not there."""
+    position = campaign.position_of(step_id) if campaign else None
+    if campaign is None or position is None:
+        return None
+    step = campaign.steps[position]
+    return step if isinstance(step, SendStep) else None
+
+
 def _rough(duration: Duration) -> timedelta:
     return timedelta(
         days=duration.months * 30.44 + duration.days, seconds=duration.seconds

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.asks import Asks, asks_of
 from drip.core.campaign import Campaign, SegmentTrigger
 from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
@@ -38,6 +39,7 @@ class CampaignSet:
     _sets: dict[str, Condition | Rank] | None = None
     _versions_read: bool = False
     _reserves: bool | None = None
+    _asks: dict[tuple[str, str], Asks] = field(default_factory=dict)
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
@@ -56,6 +58,13 @@ class CampaignSet:
                 load_text(key, text, self.settings) if text is not None else None
             )
         return self._versions[key, version]
+
+    def asks(self, campaign: Campaign) -> Asks:
+        """What runs of a campaign ask about contacts, worked out once for each of its versions."""
+        key = (campaign.key, campaign.version)
+        if key not in self._asks:
+            self._asks[key] = asks_of(campaign)
+        return self._asks[key]
 
     def paused(self, running: Campaign) -> Reason | None:
         """Why nothing of a campaign may go at present, if so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -16,9 +16,9 @@ from drip.core.decide import Reason
 from drip.core.fields import parse_number
 from drip.core.settings import Counter, Settings
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
+from drip.engine.storing import UnitOfWork
 from drip.storage.campaigns import audience, runs
 from drip.storage.campaigns.audience import Cursor
 from drip.storage.campaigns.runs import Run
@@ -87,6 +87,18 @@ def follow_moved_dates(
         after = found[-1].id
 
 
+def follow_dates_of(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    contact_ids: Collection[int],
+    now: datetime,
+) -> None:
+    """As `follow_moved_dates`, for the runs of these contacts."""
+    found = runs.dated_of(connection, contact_ids)
+    if found:
+        follow_runs(connection, campaign_set, found, now)
+
+
 def follow_runs(
     connection: Connection,
     campaign_set: CampaignSet,
@@ -138,7 +150,7 @@ def follow_runs(
                 default=None,
             )
             moved.append((run, campaign, trigger, near))
-    changes = Changes(now)
+    unit = UnitOfWork(campaign_set.settings, now)
     told: dict[int, list[OutboxMessage]] = defaultdict(list)
     for message in outbox.of_runs(connection, [run.id for run, *_ in moved]):
         told[message.run_id].append(message)
@@ -153,9 +165,9 @@ def follow_runs(
             anchor,
             zone_name,
             told[run.id],
-            changes,
+            unit,
         )
-    changes.store(connection)
+    unit.store(connection)
     runs.move_runs(connection, [run for run, *_ in moved])
 
 
@@ -168,20 +180,16 @@ def _follow(
     anchor: date | None,
     zone_name: str,
     told: list[OutboxMessage],
-    changes: Changes,
+    unit: UnitOfWork,
 ) -> None:
-    changes.changed(run)
-    if anchor is None or entry_instant(campaign, anchor, zone_name) > changes.now:
+    if anchor is None or entry_instant(campaign, anchor, zone_name) > unit.now:
         sentence = f"{trigger.name or trigger.date.field} is now {anchor or 'unknown'}"
-        changes.end(run, Reason("date-moved", sentence, campaign.place), told)
+        unit.end(run, Reason("date-moved", sentence, campaign.place), told)
         return
     moved = replace(run, anchor=anchor.isoformat(), occurrence=anchor.isoformat())
     if runs.occurrence_taken(connection, moved):
-        changes.end(
-            run,
-            Reason("date-moved", "the new date has a run of its own", campaign.place),
-            told,
-        )
+        sentence = "the new date has a run of its own"
+        unit.end(run, Reason("date-moved", sentence, campaign.place), told)
         return
     run.anchor, run.occurrence = moved.anchor, moved.occurrence
 

@@ -18,7 +18,7 @@ from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
 from drip.core.steps import SendStep
 from drip.core.token import Link, message_name, sign
-from drip.engine.facts import ContactFacts, heard_by
+from drip.engine.facts import ContactFacts
 from drip.rendering.links import links_in
 from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates
@@ -145,7 +145,7 @@ def compose_for_run(
     """The message of a run's step; what `facts` know of the run is there already. Raises DripError."""
     record, heard = (
         facts.records.get(run.record_id),
-        heard_by(facts, run.event_id, run.heard),
+        facts.heard(run.event_id, run.heard),
     )
     codes = tuple(facts.codes.get(run.id, ()))
     about = Subject(

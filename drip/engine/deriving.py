@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 
 import phonenumbers
 from babel.core import get_global
@@ -33,7 +35,11 @@ from drip.storage.people.people import Contact
 
 log = logging.getLogger("drip.zones")
 CHUNK = 2_000
+# A contact's own (record 0), or a record of a contact.
 Owner = tuple[int, int]
+# Whose country has a zone of its own name as well.
+ISLANDS = ("Europe/Guernsey", "Europe/Isle", "Europe/Jersey")
+DATED = (DateField, *KEPT)
 
 
 def guess_zone(contact: Contact) -> str | None:
@@ -55,19 +61,16 @@ def _zone_of_country(country: str) -> str | None:
 def _single(names: Iterable[str]) -> str | None:
     """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
     named = [name for name in names if name != "Etc/Unknown"]
-    clocks = {
-        tuple(
-            datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset()
-            for month in (1, 7)
-        )
-        for name in named
-    }
-    preferred = [
-        name
-        for name in named
-        if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))
-    ]
-    return (preferred or named)[0] if len(clocks) == 1 else None
+    if len({_clock(name) for name in named}) != 1:
+        return None
+    on_the_mainland = [name for name in named if not name.startswith(ISLANDS)]
+    return (on_the_mainland or named)[0]
+
+
+def _clock(name: str) -> tuple[timedelta | None, ...]:
+    """How far the zone is from UTC in winter and in summer."""
+    days = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 7))
+    return tuple(day.astimezone(zone(name)).utcoffset() for day in days)
 
 
 def date_fields(settings: Settings, kind: str) -> list[str]:
@@ -80,9 +83,50 @@ def date_fields(settings: Settings, kind: str) -> list[str]:
 def kept_of(settings: Settings, kind: str) -> dict[str, Derived]:
     """The derived dates of a kind that are kept, by full name."""
     return {
-        full: each
-        for full, each in settings.derived.items()
-        if full.partition(".")[0] == kind and isinstance(each, KEPT)
+        full: derived
+        for full, derived in settings.derived.items()
+        if _kind(full) == kind and isinstance(derived, KEPT)
+    }
+
+
+def _kind(full: str) -> str:
+    return full.partition(".")[0]
+
+
+def kept_dates(settings: Settings, kind: str, known: Known) -> dict[str, date]:
+    """The kept dates of one contact or record, by full name, as they follow from what is known of it."""
+    values, kept = dict(known.values), {}
+    known, wanted = replace(known, values=values), kept_of(settings, kind)
+    for full, derived in settings.derived.items():
+        if _kind(full) != kind or not isinstance(derived, DATED):
+            continue
+        day = derive(derived, known)
+        if day is not None:
+            # Those that come later in the settings can be made of it.
+            values[full.partition(".")[2]] = day
+            if full in wanted:
+                kept[full] = day
+    return kept
+
+
+def origins_of(
+    connection: Connection,
+    settings: Settings,
+    kind: str,
+    values: Mapping[Owner, Mapping[str, Value]],
+) -> dict[Owner, Known]:
+    """What the kept dates of these contacts, or records of a kind, are made of; nothing where none are kept."""
+    wanted = kept_of(settings, kind).values()
+    if not wanted:
+        return {}
+    numbers = [record or contact for contact, record in values]
+    seen = _days_seen(
+        connection, settings, events_seen(wanted), numbers, kind != "contact"
+    )
+    readings = history.readings_of(connection, numbers) if meters(wanted) else {}
+    return {
+        owner: Known(own, readings.get(number, {}), seen.get(number, {}))
+        for number, (owner, own) in zip(numbers, values.items(), strict=True)
     }
 
 
@@ -90,72 +134,41 @@ def refresh(
     connection: Connection, settings: Settings, owners: Collection[Owner]
 ) -> None:
     """Works out the kept dates of these contacts (record 0) and records."""
-    if not any(isinstance(each, KEPT) for each in settings.derived.values()):
+    if not any(isinstance(derived, KEPT) for derived in settings.derived.values()):
         return
-    _refresh_contacts(connection, settings, [owner for owner in owners if not owner[1]])
-    things = people.records_by_id(
-        connection, {record for _, record in owners if record}
-    )
-    for kind in {each.kind for each in things.values()}:
+    of_contacts = {contact for contact, record in owners if not record}
+    if of_contacts and kept_of(settings, "contact"):
+        people_ = people.contacts_by_id(connection, of_contacts).values()
         own = {
-            each.id: settings.load(kind, each.attributes)
-            for each in things.values()
-            if each.kind == kind
+            (contact.id, 0): settings.load("contact", contact.attributes)
+            for contact in people_
         }
-        pairs = [(things[number].contact_id, number) for number in own]
-        _keep(
-            connection,
-            settings,
-            kind,
-            pairs,
-            {(things[n].contact_id, n): values for n, values in own.items()},
-        )
-
-
-def _refresh_contacts(
-    connection: Connection, settings: Settings, owners: list[Owner]
-) -> None:
-    if owners and kept_of(settings, "contact"):
-        found = people.contacts_by_id(connection, [contact for contact, _ in owners])
-        values = {
-            (each.id, 0): settings.load("contact", each.attributes)
-            for each in found.values()
+        _keep(connection, settings, "contact", own)
+    of_records = {record for _, record in owners if record}
+    things = people.records_by_id(connection, of_records).values()
+    for kind in {record.kind for record in things}:
+        own = {
+            (record.contact_id, record.id): settings.load(kind, record.attributes)
+            for record in things
+            if record.kind == kind
         }
-        _keep(connection, settings, "contact", owners, values)
+        _keep(connection, settings, kind, own)
 
 
 def _keep(
     connection: Connection,
     settings: Settings,
     kind: str,
-    owners: list[Owner],
     values: Mapping[Owner, Mapping[str, Value]],
 ) -> None:
     wanted = kept_of(settings, kind)
     if not wanted:
         return
-    numbers = [record or contact for contact, record in owners]
-    seen = _days_seen(
-        connection, settings, events_seen(wanted.values()), numbers, kind != "contact"
-    )
-    readings = (
-        history.readings_of(connection, numbers) if meters(wanted.values()) else {}
-    )
-    found: dict[Owner, dict[str, date]] = {}
-    for owner, number in zip(owners, numbers, strict=True):
-        own = dict(values.get(owner, {}))
-        known = Known(own, readings.get(number, {}), seen.get(number, {}))
-        found[owner] = {}
-        for full, each in settings.derived.items():
-            if full.partition(".")[0] != kind or not isinstance(
-                each, (DateField, *KEPT)
-            ):
-                continue
-            day = derive(each, known)
-            if day is not None:
-                own[full.partition(".")[2]] = day
-                found[owner] |= {full: day} if full in wanted else {}
-    history.keep_dates(connection, list(wanted), owners, found)
+    origins = origins_of(connection, settings, kind, values)
+    found = {
+        owner: kept_dates(settings, kind, known) for owner, known in origins.items()
+    }
+    history.keep_dates(connection, list(wanted), list(values), found)
 
 
 def _days_seen(
@@ -179,22 +192,20 @@ def _days_seen(
 def refresh_all(connection: Connection, settings: Settings) -> None:
     """Works everything out anew where the settings define other dates than those that are kept."""
     definitions = {
-        full: each
-        for full, each in settings.derived.items()
-        if isinstance(each, (DateField, *KEPT))
+        full: derived
+        for full, derived in settings.derived.items()
+        if isinstance(derived, DATED)
     }
-    rules = sha256(
-        repr(
-            (sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)
-        ).encode()
-    ).hexdigest()
+    in_order = sorted(definitions.items(), key=itemgetter(0))
+    rules = sha256(repr((in_order, settings.timezone)).encode()).hexdigest()
     if history.kept_rules(connection, KEPT_DATES) == rules:
         return
-    for kind in {
-        full.partition(".")[0]
-        for full, each in definitions.items()
-        if isinstance(each, KEPT)
-    }:
+    kinds = {
+        _kind(full)
+        for full, derived in definitions.items()
+        if isinstance(derived, KEPT)
+    }
+    for kind in kinds:
         owners = history.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])

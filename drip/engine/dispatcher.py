@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from drip.core.calendar import from_millis, millis
+from drip.core.campaign import step_of
 from drip.core.message import (
     DeliverySession,
     Message,
@@ -27,8 +28,7 @@ from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import Identity, compose_for_run, identity
 from drip.engine.dispatch_result import COSTLY_MS, DOWN_MS, DispatchResult
-from drip.engine.facts import ContactFacts
-from drip.engine.judging import load_of_runs, step_of
+from drip.engine.loading import campaigns_of, facts_of_messages
 from drip.engine.outbox_session import (
     AGAIN,
     SETTLE,
@@ -42,6 +42,8 @@ from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs
 from drip.storage.operating import control
+from drip.storage.people import people
+from drip.storage.people.people import Contact
 from drip.storage.sending import outbox, rate_limits, relays
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -298,16 +300,13 @@ class Dispatcher:
             with self.database.write() as connection:
                 now = self.clock()
                 waiting = self._waiting(connection, channel, now, session.in_hand)
-                facts = ContactFacts(
-                    connection,
-                    campaign_set.settings,
-                    {each.contact_id for each in waiting},
-                    now,
+                contacts = people.contacts_by_id(
+                    connection, {each.contact_id for each in waiting}
                 )
                 begin = waiting
                 if rates is not None:
                     domains = {
-                        each.id: domain_of(facts.contacts[each.contact_id], channel)
+                        each.id: domain_of(contacts[each.contact_id], channel)
                         for each in waiting
                     }
                     known = rate_limits.read(connection, channel, set(domains.values()))
@@ -324,7 +323,7 @@ class Dispatcher:
                             known,
                             session.tally,
                         )
-                ready = self._ready(connection, campaign_set, facts, begin)
+                ready = self._ready(connection, campaign_set, contacts, begin, now)
                 unreadable = {each.id for each in begin} - {
                     each.outgoing.id for each in ready
                 }
@@ -373,13 +372,17 @@ class Dispatcher:
         self,
         connection: Connection,
         campaign_set: CampaignSet,
-        facts: ContactFacts,
+        contacts: Mapping[int, Contact],
         waiting: list[OutboxMessage],
+        now: datetime,
     ) -> list[Ready]:
         """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
         found = runs.runs_by_id(connection, {each.run_id for each in waiting})
-        campaigns = load_of_runs(connection, campaign_set, facts, list(found.values()))
-        facts.prepare()
+        started = list(found.values())
+        campaigns = campaigns_of(connection, campaign_set, started)
+        facts = facts_of_messages(
+            connection, campaign_set, started, campaigns, now, contacts
+        )
         ready = []
         for outgoing in waiting:
             run = found[outgoing.run_id]

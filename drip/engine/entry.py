@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from drip.core.asks import entry_asks
 from drip.core.calendar import (
     Duration,
     instant,
@@ -32,7 +33,8 @@ from drip.core.steps import chance_of
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import EntryCalendar, Start, due_dates, possible
-from drip.engine.facts import ContactFacts, heard_by
+from drip.engine.facts import ContactFacts
+from drip.engine.loading import facts_of
 from drip.storage.campaigns import audience
 from drip.storage.campaigns.audience import Cursor
 from drip.storage.operating import control
@@ -389,9 +391,15 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The runs of those who are in the audience and may enter (again)."""
     ids = {start.contact_id for start in starts}
-    batch = ContactFacts(connection, campaign_set.settings, ids, now)
-    batch.with_records([start.record_id for start in starts])
-    batch.with_events([start.event_id for start in starts])
+    batch = facts_of(
+        connection,
+        campaign_set.settings,
+        ids,
+        now,
+        entry_asks(campaign),
+        records={start.record_id for start in starts},
+        events={start.event_id for start in starts},
+    )
     last: dict[tuple[int, int], datetime] = {}
     if campaign.re_entry != "always":
         last = audience.last_starts(connection, campaign.key, ids)
@@ -434,7 +442,7 @@ def _may_enter(
     facts = batch.facts(
         contact,
         batch.records.get(start.record_id),
-        heard_by(batch, start.event_id, None),
+        batch.heard(start.event_id, None),
     )
     return all(
         why_not(condition, facts) is None

@@ -1,55 +1,44 @@
 """One batch of contacts, brought up to date: runs walk to their next message, messages are judged.
 
-Everything about a contact happens inside one write transaction: what is read, what is decided, what is
+All that is due for a group is judged together: priority, then due time, then a stable order, and what one message uses
+counts for those after it. Everything happens inside one write transaction: what is loaded, what is decided, what is
 stored. So a slot that a grant takes is taken before anyone else can count.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
-
-from drip.core.calendar import later, millis, zone
-from drip.core.campaign import Campaign
-from drip.core.caps import Use, longest_memory
+from drip.core.calendar import millis
+from drip.core.campaign import Campaign, step_of
+from drip.core.caps import Cap, Use
 from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide
 from drip.core.lifecycle import Wake
-from drip.core.steps import IssueCoupon, SendStep, Split, WaitFor
-from drip.engine.actions import Actions
+from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.catch_up import follow_runs
-from drip.engine.changes import Changes
+from drip.engine.effects import (
+    Effect,
+    MessageChanged,
+    MessageJudged,
+    RunChanged,
+    RunRests,
+)
 from drip.engine.facts import ContactFacts
-from drip.engine.goals import met
+from drip.engine.leaving import ended_or_outside
+from drip.engine.loading import Batch, Group
+from drip.engine.outcomes import deferred, granted, held, skipped
+from drip.engine.passages import Passage, passage_of
 from drip.engine.reserving import Reservation, reservations
-from drip.engine.walking import Walker
-from drip.storage.campaigns import runs
+from drip.engine.walking import AtMessage, walk
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating import control
 from drip.storage.people.people import Contact
-from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
-from drip.storage.sending.usage import near_a_limit, uses_of
 
 # How long a run rests whose campaign version today's settings do not fit.
 UNREADABLE_AGAIN = timedelta(hours=1)
-
-
-@dataclass(slots=True)
-class Due:
-    """A message to be judged: the run's next one, or one that waits in the outbox to be judged again."""
-
-    run: Run
-    campaign: Campaign
-    step: SendStep
-    message: OutboxMessage | None
-    candidate: Candidate
-    at_step: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +47,324 @@ class Texts:
 
     has_content: Callable[[str, str], bool]
     fill: Callable[[str, Mapping[str, Any]], str]
+
+
+class Due(NamedTuple):
+    """A message to be judged: the one that its run is at, or one that waits in the outbox to be judged again."""
+
+    passage: Passage
+    step: SendStep
+    message: OutboxMessage | None
+    candidate: Candidate
+    at_step: bool
+
+
+def judge(
+    batch: Batch, campaign_set: CampaignSet, texts: Texts, now: datetime
+) -> Iterator[Effect]:
+    """What comes of everything that is due for the groups of a batch."""
+    candidates = _Candidates(batch, campaign_set, texts.has_content)
+    facts = batch.facts
+    for group in batch.groups:
+        judging = _Judging(batch, group, candidates, facts, now)
+        judging.work()
+        # The stock of codes is everybody's: who comes next takes the next one.
+        facts = judging.facts
+        yield from judging.effects
+
+
+class _Judging:
+    """The fold over all that is due for one group."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        group: Group,
+        candidates: _Candidates,
+        facts: ContactFacts,
+        now: datetime,
+    ) -> None:
+        self._batch, self._group, self._candidates = batch, group, candidates
+        self._now, self._at = now, millis(now)
+        self.facts = facts
+        self.effects: list[Effect] = []
+        self._runs: dict[int, Run] = {}
+        self._messages: dict[int, Mapping[str, OutboxMessage]] = {}
+        self._usage: list[Use] = []
+        self._persons: dict[int, Person] = {}
+        self._reserved: list[Reservation] | None = None
+
+    def work(self) -> None:
+        batch = self._batch
+        for contact_id in self._group:
+            self._usage += batch.usage.get(contact_id, ())
+            for run in batch.runs.get(contact_id, ()):
+                self._runs[run.id] = run
+        arrived = (self._arrived(run_id) for run_id in list(self._runs))
+        due = [found for found in arrived if found]
+        if any(contact_id in batch.waiting for contact_id in self._group):
+            taken = {(found.passage.run.id, found.step.id) for found in due}
+            due += self._judged_again(taken)
+        while due:
+            if len(due) > 1:
+                due.sort(key=_rank)
+            first = due.pop(0)
+            if self._goes_on(first):
+                following = self._arrived(first.passage.run.id)
+                due += [following] if following else []
+
+    # --- runs
+
+    def _passage(self, run: Run, campaign: Campaign) -> Passage:
+        return passage_of(run, campaign, self.facts, self._messages_of(run.id))
+
+    def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
+        """A run's messages as they are now, by step."""
+        known = self._messages.get(run_id)
+        return self._batch.messages.get(run_id, {}) if known is None else known
+
+    def _arrived(self, run_id: int) -> Due | None:
+        """Walks a run to its next message; what that is, if it is due."""
+        run = self._runs[run_id]
+        if not run.active:
+            return None
+        campaign = self._batch.campaigns[run.campaign, run.version]
+        if campaign is None:
+            due_at = self._now + UNREADABLE_AGAIN
+            self._changed(replace(run, wake=Wake.HELD, due_at=due_at))
+            return None
+        stop, passage, effects = walk(self._passage(run, campaign), self._now)
+        if effects:
+            self._take(effects, passage)
+        if not isinstance(stop, AtMessage):
+            return None
+        message = passage.messages.get(stop.step.id)
+        candidate = self._candidates.of(
+            passage, stop.step, message, stop.planned_at, stop.left_out
+        )
+        return Due(passage, stop.step, message, candidate, at_step=True)
+
+    def _take(self, effects: tuple[Effect, ...], passage: Passage) -> None:
+        """What a walk has brought about is what later ones find."""
+        self.effects += effects
+        if passage.facts is not self.facts:
+            self.facts = passage.facts
+            self._persons.clear()
+        self._runs[passage.run.id] = passage.run
+        for effect in effects:
+            if isinstance(effect, MessageChanged | MessageJudged):
+                self._keep(effect.message)
+
+    def _keep(self, message: OutboxMessage) -> None:
+        run_id = message.run_id
+        self._messages[run_id] = {
+            **self._messages_of(run_id),
+            message.step: message,
+        }
+
+    def _changed(self, run: Run) -> None:
+        self._runs[run.id] = run
+        self.effects.append(RunChanged(run))
+
+    def _judged_again(self, taken: set[tuple[int, str]]) -> Iterator[Due]:
+        """Messages of steps that their run has left, which an operator let go on."""
+        for contact_id in self._group:
+            for run_id, step_id in self._batch.waiting.get(contact_id, ()):
+                run = self._runs.get(run_id)
+                if run and (run_id, step_id) not in taken:
+                    found = self._again(run, step_id)
+                    if found:
+                        yield found
+
+    def _again(self, run: Run, step_id: str) -> Due | None:
+        message = self._messages_of(run.id)[step_id]
+        if message.state != "deferred" or message.due_at > self._now:
+            return None
+        campaign = self._batch.campaigns[run.campaign, run.version]
+        step = step_of(campaign, step_id)
+        if campaign is None or step is None:
+            due_at = self._now + UNREADABLE_AGAIN
+            self.effects.append(MessageChanged(replace(message, due_at=due_at)))
+            return None
+        passage = self._passage(run, campaign)
+        candidate = self._candidates.of(
+            passage,
+            step,
+            message,
+            message.planned_at,
+            ended_or_outside(passage, self._now),
+        )
+        return Due(passage, step, message, candidate, at_step=False)
+
+    # --- messages
+
+    def _goes_on(self, due: Due) -> bool:
+        """Judges a message; whether its run goes on at once."""
+        message = _message_of(due, self._now)
+        usage, person = self._used(due), self._person(due.passage.run.contact_id)
+        match decide(due.candidate, person, usage, self._now):
+            case Send(channel):
+                return self._grant(due, message, channel)
+            case Skip(reason):
+                self._store(skipped(message, reason, self._now))
+                late = reason.code == "too-late"
+                since = due.candidate.planned_at if late else self._now
+                return self._move_on(due, since)
+            case Defer(until, reason):
+                self._store(deferred(message, until, reason))
+                self._rest(due)
+                return False
+
+    def _person(self, contact_id: int) -> Person:
+        if contact_id not in self._persons:
+            contact = self.facts.contacts[contact_id]
+            self._persons[contact_id] = self.facts.person(contact)
+        return self._persons[contact_id]
+
+    def _grant(self, due: Due, message: OutboxMessage, channel: str) -> bool:
+        """The message may go, or has gone by what is known; whether its run goes on at once."""
+        ready_at = due.candidate.ready_at
+        unsure = self._may_have_left(ready_at)
+        if message.counted:
+            left = millis(ready_at) if unsure else self._at
+            use = Use(left, self._at, channel, message.topic, due.candidate.campaign)
+            self._usage.append(use)
+        if unsure:
+            self._store(held(message, channel, ready_at, due.step.place, self._now))
+            return self._move_on(due, self._now)
+        self._store(granted(message, channel, self._now))
+        # The run goes on once it is known what became of the message.
+        self._rest(due)
+        return False
+
+    def _may_have_left(self, ready_at: datetime) -> bool:
+        """Whether it was due in a time of which the ledger was lost."""
+        lost = self._batch.lost
+        return lost is not None and lost.start < ready_at <= lost.end
+
+    def _used(self, due: Due) -> list[Use]:
+        """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
+        if not self._batch.coming or not due.candidate.caps:
+            return self._usage
+        if self._reserved is None:
+            coming = self._batch.coming
+            self._reserved = [
+                kept
+                for contact_id in self._group
+                for kept in reservations(
+                    coming.get(contact_id, ()), self.facts, self._now
+                )
+            ]
+        priority = due.step.priority
+        kept = [kept.use for kept in self._reserved if kept.priority > priority]
+        return self._usage + kept
+
+    def _store(self, effect: MessageChanged | MessageJudged) -> None:
+        self.effects.append(effect)
+        self._keep(effect.message)
+
+    def _rest(self, due: Due) -> None:
+        if due.at_step:
+            self.effects.append(RunRests(due.passage.run.id))
+
+    def _move_on(self, due: Due, since: datetime) -> bool:
+        """A run goes on from the step that it is at, and from no other."""
+        if due.at_step:
+            run = self._runs[due.passage.run.id]
+            self._changed(replace(run, position=due.step.next, since=since))
+        return due.at_step
+
+
+def _message_of(due: Due, now: datetime) -> OutboxMessage:
+    """The step's message as it is stored, or a new one."""
+    planned_at = due.candidate.planned_at
+    if due.message:
+        return replace(due.message, planned_at=planned_at)
+    run, campaign, step = due.passage.run, due.passage.campaign, due.step
+    return OutboxMessage(
+        id=0,
+        run_id=run.id,
+        step=step.id,
+        campaign=campaign.key,
+        contact_id=run.contact_id,
+        topic=campaign.topic,
+        channel=step.channels[0],
+        counted=campaign.counted and not step.transactional,
+        priority=step.priority,
+        state="deferred",
+        planned_at=planned_at,
+        due_at=now,
+    )
+
+
+def _rank(due: Due) -> tuple[int, datetime, str, str, int, int]:
+    run = due.passage.run
+    return (
+        -due.step.priority,
+        due.candidate.planned_at,
+        run.campaign,
+        run.occurrence,
+        run.record_id,
+        run.contact_id,
+    )
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """Candidates of a batch. Most of its messages are alike, and all that differs between them is whose they are."""
+
+    batch: Batch
+    campaign_set: CampaignSet
+    has_content: Callable[[str, str], bool]
+    _alike: dict[tuple[str, str, str, datetime, bool], Candidate] = field(
+        default_factory=dict
+    )
+
+    def of(
+        self,
+        passage: Passage,
+        step: SendStep,
+        message: OutboxMessage | None,
+        planned_at: datetime,
+        ended: Reason | None,
+    ) -> Candidate:
+        """The candidate of a run's message."""
+        run, campaign, contact = passage.run, passage.campaign, passage.contact
+        content = step.content is None or self.has_content(step.content, run.occurrence)
+        timed = campaign.when_late != "send" or self.batch.lost is not None
+        paused = passage.facts.paused(contact, campaign.topic)
+        own = ended is not None or timed or paused is not None
+        key = (campaign.key, campaign.version, step.id, planned_at, content)
+        if not own and key in self._alike:
+            return self._alike[key]
+        candidate = candidate_of(
+            self.campaign_set,
+            passage.facts,
+            contact,
+            campaign,
+            step,
+            planned_at,
+            content,
+            ended,
+            _ready_at(passage, step, message, planned_at) if own else planned_at,
+        )
+        if not own:
+            self._alike[key] = candidate
+        return candidate
+
+
+def _ready_at(
+    passage: Passage,
+    step: SendStep,
+    message: OutboxMessage | None,
+    planned_at: datetime,
+) -> datetime:
+    """A deferred message could leave when its wait was over, any other when the window was open."""
+    ready = message.due_at if message else planned_at
+    if step.transactional:
+        return ready
+    person = passage.facts.person(passage.contact)
+    return person.next_allowed(step.window, ready) or ready
 
 
 def candidate_of(
@@ -72,18 +379,11 @@ def candidate_of(
     ready_at: datetime | None = None,
 ) -> Candidate:
     """A step's message as `decide` sees it."""
-    caps = (
-        ()
-        if step.transactional or not campaign.obeys_caps
-        else (*campaign_set.settings.caps, *campaign.caps)
-    )
     paused, until = campaign_set.paused(campaign), None
-    if (
-        paused is None
-        and not step.transactional
-        and (held := facts.paused(contact, campaign.topic))
-    ):
-        until, paused = held
+    if paused is None and not step.transactional:
+        held_back = facts.paused(contact, campaign.topic)
+        if held_back:
+            until, paused = held_back
     return Candidate(
         campaign=campaign.key,
         step=step.id,
@@ -96,13 +396,7 @@ def candidate_of(
         window=step.window,
         window_place=step.window_place,
         transactional=step.transactional,
-        caps=tuple(
-            cap
-            for cap in caps
-            if any(
-                cap.counts(each, campaign.topic, campaign.key) for each in step.channels
-            )
-        ),
+        caps=_caps(campaign_set, campaign, step),
         wait_when_capped=campaign.wait_when_capped,
         place=step.place,
         topic_place=campaign.topic_place,
@@ -113,421 +407,17 @@ def candidate_of(
     )
 
 
-class Judging:
-    """Works through the contacts of one batch and stores what came of it."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        campaign_set: CampaignSet,
-        contact_ids: list[int],
-        texts: Texts,
-        now: datetime,
-    ) -> None:
-        self._connection, self._campaign_set, self._now, self._texts = (
-            connection,
-            campaign_set,
-            now,
-            texts,
+def _caps(
+    campaign_set: CampaignSet, campaign: Campaign, step: SendStep
+) -> tuple[Cap, ...]:
+    """The caps that count a message on any of its channels."""
+    if step.transactional or not campaign.obeys_caps:
+        return ()
+    return tuple(
+        cap
+        for cap in (*campaign_set.settings.caps, *campaign.caps)
+        if any(
+            cap.counts(channel, campaign.topic, campaign.key)
+            for channel in step.channels
         )
-        self._ids, self._at = contact_ids, millis(now)
-        self._facts = ContactFacts(connection, campaign_set.settings, contact_ids, now)
-        self._runs: dict[int, list[Run]] = defaultdict(list)
-        waiting = outbox.deferred(connection, contact_ids)
-        loaded = runs.due_runs(
-            connection,
-            contact_ids,
-            now,
-            [each.run_id for each in waiting if each.due_at <= now],
-        )
-        # A date may have moved since the tick began: an import works beside the daemon.
-        if moved := [
-            run
-            for run in loaded
-            if run.wake == Wake.LOOKS_AGAIN and run.anchor is not None
-        ]:
-            follow_runs(connection, campaign_set, moved, now)
-        for run in loaded:
-            self._runs[run.contact_id].append(run)
-        self._campaigns = load_of_runs(connection, campaign_set, self._facts, loaded)
-        self._facts.listen(
-            {
-                name
-                for each in self._campaigns.values()
-                if each
-                for name in listens_to(each)
-            }
-        )
-        # What became of the messages of the runs at hand, by run and step.
-        self._told: dict[int, dict[str, OutboxMessage]] = defaultdict(dict)
-        for message in outbox.of_runs(connection, [run.id for run in loaded]):
-            self._told[message.run_id][message.step] = message
-        self._waiting: dict[int, list[OutboxMessage]] = defaultdict(list)
-        for message in waiting:
-            # One object for one message, whichever way it is reached.
-            message = self._told[message.run_id].setdefault(message.step, message)
-            self._waiting[message.contact_id].append(message)
-        # A run obeys the caps of its own version, which today's may lack.
-        self._caps = (
-            *campaign_set.settings.caps,
-            *(cap for each in self._campaigns.values() if each for cap in each.caps),
-        )
-        memory = longest_memory(self._caps)
-        self._lost = control.lost(connection)
-        self._usage = uses_of(
-            connection, self._near_a_limit(now - memory), now - memory, now
-        )
-        self._reserved: dict[int, list[Reservation]] | None = None
-        self._changes = Changes(now)
-        self._actions = Actions(connection, self._facts, texts.fill, now)
-        # Most of a batch get the same message, and all that differs between them is who they are.
-        self._alike: dict[tuple[int, datetime, bool], Candidate] = {}
-        self._walker = Walker(
-            self._facts,
-            self._changes,
-            self._actions,
-            self._told,
-            Winners(connection, campaign_set, now).arm,
-        )
-
-    def _near_a_limit(self, since: datetime) -> list[int]:
-        """The contacts whose earlier messages have to be looked at one by one, because a cap may be full for them.
-
-        Most have had so few that none can be, if one message more is all that can come of this batch.
-        """
-        if self._campaign_set.reserves() or self._lost is not None:
-            return self._ids
-        limits: dict[datetime, int] = {}
-        for cap in self._caps:
-            earliest = self._now - longest_memory([cap])
-            limits[earliest] = min(cap.limit, limits.get(earliest, cap.limit))
-        one = {
-            each
-            for each in self._ids
-            if len(self._runs.get(each, ())) + len(self._waiting.get(each, ())) < 2
-        }
-        several = [each for each in self._ids if each not in one]
-        return several + near_a_limit(self._connection, one, since, limits)
-
-    def work(self) -> None:
-        """Judges every contact of the batch, then stores everything at once."""
-        for contact_id in self._ids:
-            self._contact(self._facts.contacts[contact_id])
-        self._changes.store(self._connection)
-        self._actions.store()
-
-    def _contact(self, contact: Contact) -> None:
-        """All that is due for one contact, judged together: priority, then due time, then a stable order."""
-        person = self._facts.person(contact)
-        usage = self._usage.setdefault(contact.id, [])
-        due = [
-            each
-            for run in self._runs[contact.id]
-            if (each := self._advance(run, contact))
-        ]
-        if contact.id in self._waiting:
-            due += self._judged_again(
-                contact, {(each.run.id, each.step.id) for each in due}
-            )
-        while due:
-            if len(due) > 1:
-                due.sort(key=_rank)
-            each = due.pop(0)
-            self._judge(each, person, usage)
-            if (
-                each.at_step
-                and each.run.active
-                and each.run.wake != Wake.WAITS_FOR_MESSAGE
-            ):
-                following = self._advance(each.run, contact)
-                due += [following] if following else []
-
-    def _advance(self, run: Run, contact: Contact) -> Due | None:
-        """Walks a run to its next message; what that is, if it is due."""
-        if not run.active:
-            return None
-        campaign = self._campaigns[run.campaign, run.version]
-        if campaign is None:
-            run.wake, run.due_at = Wake.HELD, self._now + UNREADABLE_AGAIN
-            self._changes.changed(run)
-            return None
-        arrived = self._walker.walk(run, campaign, contact)
-        if arrived is None:
-            return None
-        message = self._told[run.id].get(arrived.step.id)
-        ended = self._walker.left_out(run, campaign, arrived.step, contact)
-        return self._due(
-            run,
-            campaign,
-            arrived.step,
-            message,
-            arrived.planned_at,
-            at_step=True,
-            ended=ended,
-        )
-
-    def _judged_again(self, contact: Contact, taken: set[tuple[int, str]]) -> list[Due]:
-        """Messages of steps that their run has left, which an operator let go on."""
-        found = []
-        own = {run.id: run for run in self._runs[contact.id]}
-        for message in self._waiting[contact.id]:
-            run = own.get(message.run_id)
-            due = message.state == "deferred" and message.due_at <= self._now
-            if run is None or not due or (run.id, message.step) in taken:
-                continue
-            campaign = self._campaigns[run.campaign, run.version]
-            step = step_of(campaign, message.step)
-            if campaign is None or step is None:
-                message.due_at = self._now + UNREADABLE_AGAIN
-                self._changes.message(message)
-                continue
-            ended = self._ended(run, campaign, contact)
-            found.append(
-                self._due(
-                    run,
-                    campaign,
-                    step,
-                    message,
-                    message.planned_at,
-                    at_step=False,
-                    ended=ended,
-                )
-            )
-        return found
-
-    def _ended(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        if run.code:
-            return Reason(run.code, run.sentence or "", campaign.place)
-        return self._walker.exited(run, campaign, contact) or self._walker.outside(
-            run, campaign, contact
-        )
-
-    def _due(
-        self,
-        run: Run,
-        campaign: Campaign,
-        step: SendStep,
-        message: OutboxMessage | None,
-        planned_at: datetime,
-        *,
-        at_step: bool,
-        ended: Reason | None = None,
-    ) -> Due:
-        content = step.content is None or self._texts.has_content(
-            step.content, run.occurrence
-        )
-        contact = self._facts.contacts[run.contact_id]
-        # Steps live as long as their campaigns, which are kept for the whole batch.
-        key = (id(step), planned_at, content)
-        own = (
-            ended is not None or campaign.when_late != "send" or self._lost is not None
-        )
-        own = own or self._facts.paused(contact, campaign.topic) is not None
-        candidate = None if own else self._alike.get(key)
-        if candidate is None:
-            # A deferred message could leave when its wait was over, any other when the window was open.
-            ready = message.due_at if message else planned_at
-            if own and not step.transactional:
-                ready = (
-                    self._facts.person(contact).next_allowed(step.window, ready)
-                    or ready
-                )
-            candidate = candidate_of(
-                self._campaign_set,
-                self._facts,
-                contact,
-                campaign,
-                step,
-                planned_at,
-                content,
-                ended,
-                ready,
-            )
-            if not own:
-                self._alike[key] = candidate
-        return Due(run, campaign, step, message, candidate, at_step)
-
-    def _judge(self, due: Due, person: Person, usage: list[Use]) -> None:
-        message = due.message or self._new(due)
-        message.planned_at = due.candidate.planned_at
-        self._told[due.run.id][due.step.id] = message
-        decision = decide(
-            due.candidate, person, self._with_reserved(due, usage), self._now
-        )
-        match decision:
-            case Send(channel):
-                left = self._grant(due, message, channel)
-                if message.counted:
-                    usage.append(
-                        Use(left, self._at, channel, message.topic, due.campaign.key)
-                    )
-            case Skip(reason):
-                self._changes.skip(message, reason)
-                late = reason.code == "too-late"
-                self._move_on(due, due.candidate.planned_at if late else self._now)
-            case Defer(until, reason):
-                self._changes.defer(message, until, reason)
-                if due.at_step:
-                    self._changes.rests(due.run)
-
-    def _grant(self, due: Due, message: OutboxMessage, channel: str) -> int:
-        """The message may go, or has gone by what is known; the first instant at which it can have left."""
-        if self._may_have_left(due):
-            self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
-            self._move_on(due, self._now)
-            return millis(due.candidate.ready_at)
-        message.state, message.channel = "pending", channel
-        message.granted_at = message.due_at = self._now
-        message.code = message.sentence = message.place = None
-        self._changes.message(message)
-        if due.at_step:
-            # The run goes on once it is known what became of the message.
-            self._changes.rests(due.run)
-        return self._at
-
-    def _may_have_left(self, due: Due) -> bool:
-        """Whether it was due in a time of which the ledger was lost."""
-        return (
-            self._lost is not None
-            and self._lost.start < due.candidate.ready_at <= self._lost.end
-        )
-
-    def _with_reserved(self, due: Due, usage: list[Use]) -> list[Use]:
-        """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
-        if not self._campaign_set.reserves() or not due.candidate.caps:
-            return usage
-        if self._reserved is None:
-            self._reserved = reservations(
-                self._connection, self._campaign_set, self._facts, self._ids, self._now
-            )
-        reserved = self._reserved.get(due.run.contact_id, ())
-        return usage + [
-            each.use for each in reserved if each.priority > due.step.priority
-        ]
-
-    def _new(self, due: Due) -> OutboxMessage:
-        return OutboxMessage(
-            id=0,
-            run_id=due.run.id,
-            step=due.step.id,
-            campaign=due.campaign.key,
-            contact_id=due.run.contact_id,
-            topic=due.campaign.topic,
-            channel=due.step.channels[0],
-            counted=due.campaign.counted and not due.step.transactional,
-            priority=due.step.priority,
-            state="deferred",
-            planned_at=due.candidate.planned_at,
-            due_at=self._now,
-        )
-
-    def _move_on(self, due: Due, since: datetime) -> None:
-        if due.at_step:
-            due.run.position, due.run.since = due.step.next, since
-            due.run.wake, due.run.due_at = Wake.DUE, self._now
-            self._changes.changed(due.run)
-
-
-class Winners:
-    """Which arms of splits have won, looked up once for a whole batch."""
-
-    def __init__(
-        self, connection: Connection, campaign_set: CampaignSet, now: datetime
-    ) -> None:
-        self._connection, self._campaign_set, self._now = connection, campaign_set, now
-        self._winners: dict[tuple[str, str], int | None] = {}
-
-    def arm(self, campaign: Campaign, split: Split) -> int | None:
-        """The arm that all who come now get, if the split has learned which."""
-        key = (campaign.key, split.id)
-        if key not in self._winners:
-            self._winners[key] = self._learned(campaign, split)
-        return self._winners[key]
-
-    def _learned(self, campaign: Campaign, split: Split) -> int | None:
-        """The arm in which most runs met the goal, once the time that the split gives itself is over; none if equal."""
-        goal = campaign.goal
-        if split.winner_after is None or goal is None:
-            return None
-        came = runs.in_split(self._connection, campaign.key, split.id)
-        where, holidays = (
-            zone(self._campaign_set.settings.timezone),
-            self._campaign_set.settings.holidays,
-        )
-        if (
-            not came
-            or later(came[0].came_at, split.winner_after, where, holidays) > self._now
-        ):
-            return None
-        all_ = Counter(each.arm for each in came)
-        good = met(self._connection, self._campaign_set.settings, goal, came, self._now)
-        won = Counter(each.arm for each, _ in good)
-        rates = sorted(
-            ((won[arm] / all_[arm], arm) for arm in all_ if arm < len(split.arms)),
-            reverse=True,
-        )
-        beaten = len(rates) > 1 and rates[0][0] > rates[1][0]
-        return rates[0][1] if beaten else None
-
-
-def load_of_runs(
-    connection: Connection,
-    campaign_set: CampaignSet,
-    facts: ContactFacts,
-    loaded: Sequence[Run],
-) -> dict[tuple[str, str], Campaign | None]:
-    """Fetches what the runs at hand are about: records, events, and their coupons. Returns their campaigns."""
-    facts.with_records({run.record_id for run in loaded})
-    facts.with_events({run.event_id for run in loaded})
-    facts.with_events(
-        {number for run in loaded if run.heard for number in run.heard.values()}
-    )
-    campaigns = {
-        key: campaign_set.version(connection, *key)
-        for key in {(run.campaign, run.version) for run in loaded}
-    }
-    issuing = {
-        key
-        for key, campaign in campaigns.items()
-        if campaign and any(isinstance(step, IssueCoupon) for step in campaign.steps)
-    }
-    if issuing:
-        facts.with_codes(
-            [run.id for run in loaded if (run.campaign, run.version) in issuing]
-        )
-        for run in loaded:
-            campaign = campaigns[run.campaign, run.version]
-            if campaign and run.id in facts.codes:
-                # No step comes twice in a run, so the order of the steps is that in which codes were issued.
-                facts.codes[run.id].sort(
-                    key=lambda code: campaign.position_of(code.step or "") or 0
-                )
-    return campaigns
-
-
-def listens_to(campaign: Campaign) -> set[str]:
-    """The events that runs of a campaign wait for or end with."""
-    names = {
-        *campaign.exit_events,
-        *(step.event for step in campaign.steps if isinstance(step, WaitFor)),
-    }
-    if campaign.exit_at_goal and campaign.goal:
-        names.add(campaign.goal.event)
-    return names
-
-
-def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
-    """A campaign's message by its id."""
-    position = campaign.position_of(step_id) if campaign else None
-    step = campaign.steps[position] if campaign and position is not None else None
-    return step if isinstance(step, SendStep) else None
-
-
-def _rank(due: Due) -> tuple[int, datetime, str, str, int]:
-    return (
-        -due.step.priority,
-        due.candidate.planned_at,
-        due.campaign.key,
-        due.run.occurrence,
-        due.run.record_id,
     )

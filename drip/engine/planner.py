@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
+
 from drip.core.campaign import CounterTrigger
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.catch_up import SEGMENTS, follow
+from drip.engine.catch_up import SEGMENTS, follow, follow_dates_of
 from drip.engine.entry import Enroller
-from drip.engine.judging import Judging, Texts
+from drip.engine.judging import Texts, judge
+from drip.engine.loading import Group, groups_of, load
+from drip.engine.storing import UnitOfWork
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
@@ -52,12 +56,28 @@ def plan(
     while True:
         with database.write() as connection:
             ids = runs.contacts_with_something_due(connection, now, BATCH)
-            for n in range(0, len(ids), AT_ONCE):
-                Judging(
-                    connection, campaign_set, ids[n : n + AT_ONCE], texts, now
-                ).work()
+            # A date may have moved since the tick began: an import works beside the daemon.
+            follow_dates_of(connection, campaign_set, ids, now)
+            groups = groups_of(ids)
+            for n in range(0, len(groups), AT_ONCE):
+                some = groups[n : n + AT_ONCE]
+                _judge(connection, campaign_set, some, texts, now)
         if not ids:
             return
+
+
+def _judge(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    groups: Sequence[Group],
+    texts: Texts,
+    now: datetime,
+) -> None:
+    """Has all that is due for these groups judged, and stores what comes of it."""
+    batch = load(connection, campaign_set, groups, now)
+    unit = UnitOfWork(campaign_set.settings, now, texts.fill)
+    unit.add(judge(batch, campaign_set, texts, now))
+    unit.store(connection)
 
 
 def _took_in(

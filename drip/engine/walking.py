@@ -1,498 +1,337 @@
-"""A run walks through its campaign: to the next message that is due, or to where it waits or ends."""
+"""A run walks through its campaign: to the next message that is due, or to where it waits or ends.
+
+`walk(passage, now)` reads nothing and stores nothing. It returns where the run has come to, and what that brings about.
+`coming` is the same way looked at from afar: the messages that are sure to come.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from drip.core.calendar import (
-    at_minute,
-    from_millis,
-    instant,
-    is_business_day,
-    later,
-    local,
-    millis,
-    shift,
-    zone,
-)
-from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
-from drip.core.conditions import Facts, why_not
+from drip.core.calendar import local
+from drip.core.campaign import LATE_JOINER, DateTrigger
+from drip.core.conditions import why_not
 from drip.core.decide import Reason
 from drip.core.lifecycle import Wake
 from drip.core.steps import (
     ACTIONS,
+    Action,
     Branch,
     End,
-    FixedTime,
-    NextClock,
-    Point,
     SendStep,
     Split,
     Step,
     Task,
-    Until,
     Wait,
     WaitFor,
     WaitUntil,
     arm_of,
 )
-from drip.engine.actions import Actions
-from drip.engine.changes import UNSENT, Changes
-from drip.engine.dates import entry_instant
-from drip.engine.facts import ContactFacts, heard_by
-from drip.storage.campaigns.runs import Run
-from drip.storage.people.people import Contact, Event
-from drip.storage.sending.outbox import OutboxMessage
+from drip.engine.actions import effect_of
+from drip.engine.effects import ConfirmationAwaited, Effect, RunChanged
+from drip.engine.facts import named
+from drip.engine.leaving import about_it, outside, over
+from drip.engine.outcomes import ended, put_off, rests, stopping, waits_until
+from drip.engine.passages import (
+    Passage,
+    after_wait,
+    began,
+    due_of,
+    point_of,
+    until_of,
+)
+from drip.storage.people.people import Event
 
 
-class Arrived(NamedTuple):
-    """A run at a message whose time has come."""
+class AtMessage(NamedTuple):
+    """The run is at a message that is due; `left_out` is why it is passed over all the same."""
 
     step: SendStep
     planned_at: datetime
+    left_out: Reason | None = None
 
 
-# Which arm of a split goals speak for, or None while it is too early to tell.
-Winner = Callable[[Campaign, Split], int | None]
+class Waits(NamedTuple):
+    """The run is looked at again at an instant."""
+
+    until: datetime
 
 
-class Walker:
-    """Walks the runs of one batch. `told` are their messages, by run, then by step."""
+class Resting(NamedTuple):
+    """The run waits for something that no clock knows."""
 
-    def __init__(
-        self,
-        facts: ContactFacts,
-        changes: Changes,
-        actions: Actions,
-        told: Mapping[int, Mapping[str, OutboxMessage]],
-        winner: Winner,
-    ) -> None:
-        self._facts, self._changes, self._actions, self._winner = (
-            facts,
-            changes,
-            actions,
-            winner,
-        )
-        self._told, self._now = told, changes.now
-        # As it reads when it comes back from the database.
-        self._kept_now = from_millis(millis(changes.now))
+    why: Wake
 
-    def walk(self, run: Run, campaign: Campaign, contact: Contact) -> Arrived | None:
-        """Moves a run on as far as it can go now. Returns the message that it has come to, if one is due."""
-        over = self.over(run, campaign, contact)
-        if over:
-            self.end(run, over)
-            return None
-        while run.position < len(campaign.steps):
-            step = campaign.steps[run.position]
-            if isinstance(step, SendStep):
-                arrived = self._at_send(run, campaign, step, contact)
-                if arrived is None:
-                    self._changes.changed(run)
-                if arrived or not run.active or run.due_at != self._now:
-                    return arrived
-                continue
-            self._changes.changed(run)
-            if not self._pass(run, campaign, step, contact):
-                return None
-        self.end(run, None)
-        return None
 
-    def end(self, run: Run, reason: Reason | None) -> None:
-        """Ends a run, and what it left waiting."""
-        self._changes.end(
-            run, reason, self._told.get(run.id, {}).values() if reason else ()
-        )
+class Ended(NamedTuple):
+    """The run is over; without a reason it is simply done."""
 
-    # --- steps
+    reason: Reason | None
 
-    def _at_send(
-        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
-    ) -> Arrived | None:
-        """`due_at` is now when the run has gone on from this step."""
-        told = self._told.get(run.id, {}).get(step.id)
-        if told and told.state in ("pending", "sending"):
-            run.wake, run.due_at = Wake.WAITS_FOR_MESSAGE, None
-            return None
-        if told and told.state not in UNSENT:
-            self._go(run, step.next, told.sent_at or told.settled_at or self._now)
-            return None
-        due = self._due_at(run, campaign, step, contact)
-        if due > self._now:
-            run.wake, run.due_at = Wake.DUE, due
-            if told:
-                # Its date moved away meanwhile.
-                told.planned_at = told.due_at = due
-                self._changes.message(told)
-            return None
-        outside = self.outside(run, campaign, contact)
-        if outside:
-            self.end(run, outside)
-            return None
-        return Arrived(step, due)
 
-    def _over_before(self, run: Run, step: SendStep, due: datetime) -> bool:
-        """Whether a step that never expires was over long before the run began: a late joiner's."""
-        return (
-            step.at is not None
-            and step.grace is None
-            and due + LATE_JOINER < run.started_at
-        )
+Stop = AtMessage | Waits | Resting | Ended
 
-    def left_out(
-        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
-    ) -> Reason | None:
-        """Why a message is passed over: its date is unknown or was over long before the run began, or its `only_if`."""
-        told = self._told.get(run.id, {}).get(step.id)
-        if self._facts.unconfirmed(contact) and self._has_asked(run, step):
-            return Reason(
-                "no-consent",
-                "nobody has confirmed this sign-up, and was asked once",
-                step.place,
-            )
-        if step.at is None and step.only_if is None:
-            return None
-        if step.at is not None and self._point(run, campaign, step.at, contact) is None:
-            return Reason(
-                "no-date",
-                f"{step.at.field} is unknown, and the message hangs on it",
-                step.place,
-            )
-        due = self._due_at(run, campaign, step, contact)
-        if told is None and self._over_before(run, step, due):
-            sentence = f"it was to leave on {local(due, zone(self._facts.zone_of(contact))):%Y-%m-%d}, before this run began"
-            return Reason("too-late", sentence, step.place)
-        if step.only_if is None:
-            return None
-        failure = why_not(step.only_if, self.values(run, campaign, contact))
-        return (
-            Reason("only-if", f"only_if: {failure.sentence}", failure.place)
-            if failure
-            else None
-        )
 
-    def _has_asked(self, run: Run, step: SendStep) -> bool:
-        """Whether another message of the run was not passed over."""
-        return any(
-            each.step != step.id and each.state != "skipped"
-            for each in self._told.get(run.id, {}).values()
-        )
+class Walked(NamedTuple):
+    """Where a run has come to, the passage as it is there, and what the way brought about, in its order."""
 
-    def _pass(self, run: Run, campaign: Campaign, step: Step, contact: Contact) -> bool:
-        """Takes a run through a step that is no message; False if it has to wait there, or has ended."""
-        if isinstance(step, Task) and step.at is not None:
-            due = self._point(run, campaign, step.at, contact) or run.since
-            if due > self._now:
-                run.wake, run.due_at = Wake.DUE, due
-                return False
-            # What follows counts from this date.
-            run.since = max(due, run.since)
-            if due + LATE_JOINER < run.started_at:
-                return self._go(run, step.next, run.since)
-        if step.only_if and why_not(step.only_if, self.values(run, campaign, contact)):
-            return self._go(run, step.next, run.since)
-        match step:
-            case End():
-                self.end(run, None)
-                return False
-            case Wait(duration=duration):
-                where = zone(self._facts.zone_of(contact))
-                return self._wait(
-                    run,
-                    step,
-                    later(run.since, duration, where, self._facts.settings.holidays),
-                )
-            case WaitUntil(until=until):
-                return self._wait(run, step, self._until(run, campaign, until, contact))
-            case WaitFor():
-                return self._wait_for(run, campaign, step, contact)
-            case Branch(arms=arms, otherwise=otherwise):
-                values = self.values(run, campaign, contact)
-                chosen = (
-                    position
-                    for condition, position in arms
-                    if why_not(condition, values) is None
-                )
-                return self._go(run, next(chosen, otherwise), run.since)
-            case Split():
-                return self._split(run, campaign, step, contact)
-        assert isinstance(step, ACTIONS)
-        # A stranger's address gets no points, codes, tags, consents, and no call.
-        if not self._facts.unconfirmed(contact):
-            self._actions.do(step, run, campaign, contact, self.heard(run))
-        return self._go(run, step.next, run.since)
+    stop: Stop
+    passage: Passage
+    effects: tuple[Effect, ...] = ()
 
-    def _go(self, run: Run, position: int, since: datetime) -> bool:
-        run.position, run.since = position, since
-        run.wake, run.due_at = Wake.DUE, self._now
-        return True
 
-    def _wait(self, run: Run, step: Step, until: datetime) -> bool:
-        if until > self._now:
-            run.wake, run.due_at = Wake.DUE, until
-            return False
-        return self._go(run, step.next, max(until, run.since))
+@dataclass(slots=True)
+class _Way:
+    """The effects of the steps so far, while a run walks."""
 
-    def _wait_for(
-        self, run: Run, campaign: Campaign, step: WaitFor, contact: Contact
-    ) -> bool:
-        where = zone(self._facts.zone_of(contact))
-        limit = (
-            later(run.since, step.up_to, where, self._facts.settings.holidays)
-            if step.up_to
-            else None
-        )
-        event = self._heard_of(run, campaign, step, contact, limit or self._now)
-        if event:
-            # By its name for what follows, and by its number so that it does not count for another wait.
-            run.heard = {
-                **(run.heard or {}),
-                event.name.partition(".")[0]: event.id,
-                f"#{event.id}": event.id,
-            }
-            return self._go(run, step.next, max(event.at, run.since))
-        if limit is not None and limit <= self._now:
-            return self._go(run, step.otherwise, limit)
-        run.wake = Wake.DUE if limit else Wake.WAITS_FOR_EVENT
-        run.due_at = limit
-        if (
-            limit
-            and step.event == campaign.asks_back
-            and self._facts.unconfirmed(contact)
-        ):
-            self._actions.wait_for_confirmation(run, limit)
-        return False
+    effects: list[Effect] = field(default_factory=list)
 
-    def _heard_of(
-        self,
-        run: Run,
-        campaign: Campaign,
-        step: WaitFor,
-        contact: Contact,
-        limit: datetime,
-    ) -> Event | None:
-        """The first such event since the run began that it has not waited for already."""
-        began = self.began(run, campaign, contact)
-        known = set((run.heard or {}).values()) | {run.event_id}
-        for event in self._facts.happened(contact.id, step.event):
-            about_it = (
-                not (event.record_id and run.record_id)
-                or event.record_id == run.record_id
-            )
-            if (
-                event.id in known
-                or not about_it
-                or not began <= event.at <= min(limit, self._now)
-            ):
-                continue
-            if step.where is None:
-                return event
-            heard = {
-                **self.heard(run),
-                "event": event,
-                event.name.partition(".")[0]: event,
-            }
-            record = self._facts.records.get(run.record_id)
-            if (
-                why_not(step.where, self._facts.facts(contact, record, heard, began))
-                is None
-            ):
-                return event
-        return None
+    def stops(self, stop: Stop, passage: Passage, *more: Effect) -> Walked:
+        return Walked(stop, passage, (*self.effects, *more))
 
-    def _split(
-        self, run: Run, campaign: Campaign, step: Split, contact: Contact
-    ) -> bool:
-        arm = self._winner(campaign, step)
-        if arm is None:
-            arm = arm_of(step, contact.key, campaign.key)
-        run.arms = {
-            **(run.arms or {}),
-            step.id: {"arm": arm, "at": self._now.timestamp()},
-        }
-        return self._go(run, step.arms[arm][1], run.since)
 
-    # --- times
+# A run that goes on, or where it has stopped.
+Taken = Passage | Walked
 
-    def _due_at(
-        self, run: Run, campaign: Campaign, step: SendStep, contact: Contact
-    ) -> datetime:
-        if step.at is None:
-            return run.since
-        return self._point(run, campaign, step.at, contact) or run.since
 
-    def _point(
-        self, run: Run, campaign: Campaign, point: Point, contact: Contact
-    ) -> datetime | None:
-        """When a moment that hangs on a date is; None if the date is unknown."""
-        where = zone(campaign.timezone or self._facts.zone_of(contact))
-        trigger = campaign.trigger
-        if (
-            isinstance(trigger, DateTrigger)
-            and point.field == trigger.name
-            and run.anchor
-        ):
-            day: object = date.fromisoformat(run.anchor)
-        elif point.field == "coupon.expires":
-            codes = self._facts.codes.get(run.id, ())
-            day = (
-                date.fromisoformat(codes[-1].expires)
-                if codes and codes[-1].expires
-                else None
-            )
+def walk(passage: Passage, now: datetime) -> Walked:
+    """Moves a run on as far as it can go at `now`."""
+    start, way = passage, _Way()
+    reason = over(passage, now)
+    if reason:
+        return _end(passage, reason, way, now)
+    while (step := passage.step) is not None:
+        if isinstance(step, SendStep):
+            taken = _at_message(passage, step, way, start, now)
         else:
-            day = self.values(run, campaign, contact).values.get(point.field)
-        return (
-            at_minute(shift(day, point.offset), point.opens, where)
-            if isinstance(day, date)
-            else None
-        )
+            taken = _pass(passage, step, way, now)
+        if isinstance(taken, Walked):
+            return taken
+        passage = taken
+    return _end(passage, None, way, now)
 
-    def _until(
-        self, run: Run, campaign: Campaign, until: Until, contact: Contact
-    ) -> datetime:
-        where = zone(self._facts.zone_of(contact))
-        match until:
-            case Point():
-                return self._point(run, campaign, until, contact) or run.since
-            case FixedTime(wall):
-                return instant(wall, where)
-            case NextClock():
-                return next_clock(
-                    until, run.since, where, self._facts.settings.holidays
-                )
 
-    def began(self, run: Run, campaign: Campaign, contact: Contact) -> datetime:
-        """From when on an event counts: the trigger's own time, which may lie before the run was started."""
-        if run.event_id in self._facts.events:
-            return min(run.started_at, self._facts.events[run.event_id].at)
-        if isinstance(campaign.trigger, DateTrigger) and run.anchor:
-            anchor = date.fromisoformat(run.anchor)
-            planned = entry_instant(campaign, anchor, self._facts.zone_of(contact))
-            return min(run.started_at, planned)
-        return run.started_at
+def coming(passage: Passage) -> Iterator[AtMessage]:
+    """The messages that are sure to come, if each leaves when it is due: up to where the way hangs on anything."""
+    trigger = passage.campaign.trigger
+    hung = trigger.name if isinstance(trigger, DateTrigger) else None
+    while (step := passage.step) is not None:
+        since = passage.run.since
+        match step:
+            case SendStep(at=at) if at is None or at.field == hung:
+                since = due_of(passage, step)
+                yield AtMessage(step, since)
+            case Wait(duration=duration):
+                since = after_wait(passage, duration)
+            case _ if not isinstance(step, SendStep | Action):
+                return
+        passage = passage.on(step.next, since)
 
-    # --- whether it goes on at all
 
-    def over(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        """Why the run ends now, wherever it stands."""
-        return self._gone(run, campaign) or self.exited(run, campaign, contact)
+def _end(passage: Passage, reason: Reason | None, way: _Way, now: datetime) -> Walked:
+    gone = passage._replace(run=ended(passage.run, reason, now))
+    stopped = stopping(passage.messages.values(), reason, now)
+    return way.stops(Ended(reason), gone, RunChanged(gone.run), *stopped)
 
-    def _gone(self, run: Run, campaign: Campaign) -> Reason | None:
-        record = self._facts.records.get(run.record_id)
-        if run.record_id and (record is None or record.contact_id != run.contact_id):
-            return Reason(
-                "record-gone",
-                f"the {campaign.for_each} is not this contact's any more",
-                campaign.place,
-            )
+
+def _wait(passage: Passage, until: datetime, way: _Way, *more: Effect) -> Walked:
+    waiting = passage._replace(run=waits_until(passage.run, until))
+    return way.stops(Waits(until), waiting, *more, RunChanged(waiting.run))
+
+
+def _rest(passage: Passage, why: Wake, way: _Way) -> Walked:
+    resting = passage._replace(run=rests(passage.run, why))
+    return way.stops(Resting(why), resting, RunChanged(resting.run))
+
+
+# --- messages
+
+
+def _at_message(
+    passage: Passage, step: SendStep, way: _Way, start: Passage, now: datetime
+) -> Taken:
+    """On, if the message has its end; stopped, if it is on its way, not due yet, or to be judged."""
+    run, message = passage.run, passage.messages.get(step.id)
+    if message and message.state in ("pending", "sending"):
+        return _rest(passage, Wake.WAITS_FOR_MESSAGE, way)
+    if message and message.state != "deferred":
+        return passage.on(step.next, message.sent_at or message.settled_at or now)
+    due = due_of(passage, step)
+    if due > now:
+        moved = (put_off(message, due),) if message else ()
+        return _wait(passage, due, way, *moved)
+    reason = outside(passage, now)
+    if reason:
+        return _end(passage, reason, way, now)
+    changed = () if passage.run is start.run else (RunChanged(run),)
+    return way.stops(
+        AtMessage(step, due, left_out(passage, step, due)), passage, *changed
+    )
+
+
+def left_out(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
+    """Why a message is passed over: nobody confirmed, its date is unknown or long over, or its `only_if`."""
+    if passage.facts.unconfirmed(passage.contact) and _has_asked(passage, step):
+        sentence = "nobody has confirmed this sign-up, and was asked once"
+        return Reason("no-consent", sentence, step.place)
+    if step.at is not None:
+        dated = _by_date(passage, step, due)
+        if dated:
+            return dated
+    failure = passage.fails(step.only_if) if step.only_if else None
+    if failure is None:
         return None
+    return Reason("only-if", f"only_if: {failure.sentence}", failure.place)
 
-    def exited(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        """Why `exit_when` ends the run, if it does."""
-        if campaign.exit_events or campaign.exit_at_goal:
-            began = self.began(run, campaign, contact)
-            for name, place in campaign.exit_events.items():
-                if self._happened(run, name, began, contact):
-                    return Reason("exited", f"{name} happened", place)
-            if campaign.exit_at_goal and self._goal_met(run, campaign, began, contact):
-                assert campaign.goal
-                return Reason(
-                    "goal-met",
-                    f"the goal is met: {campaign.goal.event}",
-                    campaign.exit_at_goal,
-                )
-        for condition in campaign.exit_conditions:
-            if why_not(condition, self.values(run, campaign, contact)) is None:
-                return Reason(
-                    "exited", "a condition of `exit_when` holds", campaign.place
-                )
+
+def _by_date(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
+    """Why a message that hangs on a date makes no sense: that is unknown, or was over long before the run began."""
+    assert step.at
+    if point_of(passage, step.at) is None:
+        sentence = f"{step.at.field} is unknown, and the message hangs on it"
+        return Reason("no-date", sentence, step.place)
+    # Of a late joiner: one with a `grace` is judged by that.
+    long_over = step.grace is None and _over_before(passage, due)
+    if not long_over or step.id in passage.messages:
         return None
+    day = local(due, passage.zone)
+    sentence = f"it was to leave on {day:%Y-%m-%d}, before this run began"
+    return Reason("too-late", sentence, step.place)
 
-    def _happened(self, run: Run, name: str, began: datetime, contact: Contact) -> bool:
-        return any(
-            self._counts(run, event, began)
-            for event in self._facts.happened(contact.id, name)
+
+def _over_before(passage: Passage, due: datetime) -> bool:
+    """Whether something was over so long before the run began that it is not made up for."""
+    return due + LATE_JOINER < passage.run.started_at
+
+
+def _has_asked(passage: Passage, step: SendStep) -> bool:
+    """Whether another message of the run was not passed over."""
+    return any(
+        message.step != step.id and message.state != "skipped"
+        for message in passage.messages.values()
+    )
+
+
+# --- other steps
+
+
+def _pass(passage: Passage, step: Step, way: _Way, now: datetime) -> Taken:
+    """Takes a run through a step that is no message."""
+    if isinstance(step, Task) and step.at is not None:
+        due = point_of(passage, step.at) or passage.run.since
+        if due > now:
+            return _wait(passage, due, way)
+        # What follows counts from this date.
+        passage = passage.on(passage.run.position, max(due, passage.run.since))
+        if _over_before(passage, due):
+            return passage.on(step.next, passage.run.since)
+    if step.only_if and passage.fails(step.only_if):
+        return passage.on(step.next, passage.run.since)
+    return _take(passage, step, way, now)
+
+
+def _take(passage: Passage, step: Step, way: _Way, now: datetime) -> Taken:
+    match step:
+        case End():
+            return _end(passage, None, way, now)
+        case Wait(duration=duration):
+            return _until(passage, step, after_wait(passage, duration), way, now)
+        case WaitUntil(until=until):
+            return _until(passage, step, until_of(passage, until), way, now)
+        case WaitFor():
+            return _wait_for(passage, step, way, now)
+        case Branch():
+            return passage.on(_chosen(passage, step), passage.run.since)
+        case Split():
+            return _split(passage, step, now)
+    assert isinstance(step, ACTIONS)
+    return _do(passage, step, way, now)
+
+
+def _until(
+    passage: Passage, step: Step, until: datetime, way: _Way, now: datetime
+) -> Taken:
+    if until > now:
+        return _wait(passage, until, way)
+    return passage.on(step.next, max(until, passage.run.since))
+
+
+def _chosen(passage: Passage, branch: Branch) -> int:
+    """Where the first arm leads whose condition holds."""
+    values = passage.values(passage.heard)
+    for condition, position in branch.arms:
+        if why_not(condition, values) is None:
+            return position
+    return branch.otherwise
+
+
+def _split(passage: Passage, split: Split, now: datetime) -> Passage:
+    campaign = passage.campaign
+    arm = passage.facts.winners.get((campaign.key, split.id))
+    if arm is None:
+        arm = arm_of(split, passage.contact.key, campaign.key)
+    came = {split.id: {"arm": arm, "at": now.timestamp()}}
+    there = passage.on(split.arms[arm][1], passage.run.since)
+    return there._replace(
+        run=replace(there.run, arms={**(passage.run.arms or {}), **came})
+    )
+
+
+def _do(passage: Passage, step: Action, way: _Way, now: datetime) -> Passage:
+    """Does what a step says. A stranger's address gets no points, codes, tags, consents, and no call."""
+    if not passage.facts.unconfirmed(passage.contact):
+        effect = effect_of(step, passage, now)
+        if effect:
+            way.effects.append(effect)
+            passage = passage.after(effect)
+    return passage.on(step.next, passage.run.since)
+
+
+# --- events
+
+
+def _wait_for(passage: Passage, step: WaitFor, way: _Way, now: datetime) -> Taken:
+    limit = after_wait(passage, step.up_to) if step.up_to else None
+    event = _heard_of(passage, step, min(limit or now, now))
+    if event:
+        return _having_heard(passage, event).on(
+            step.next, max(event.at, passage.run.since)
         )
-
-    def _counts(self, run: Run, event: Event, began: datetime) -> bool:
-        about_it = (
-            not (event.record_id and run.record_id) or event.record_id == run.record_id
-        )
-        return about_it and began <= event.at <= self._now and event.id != run.event_id
-
-    def _goal_met(
-        self, run: Run, campaign: Campaign, began: datetime, contact: Contact
-    ) -> bool:
-        goal = campaign.goal
-        assert goal
-        where = zone(self._facts.zone_of(contact))
-        limit = (
-            later(began, goal.within, where, self._facts.settings.holidays)
-            if goal.within
-            else self._now
-        )
-        for event in self._facts.happened(contact.id, goal.event):
-            if not self._counts(run, event, began) or event.at > limit:
-                continue
-            heard = {"event": event, event.name.partition(".")[0]: event}
-            record = self._facts.records.get(run.record_id)
-            if (
-                goal.where is None
-                or why_not(goal.where, self._facts.facts(contact, record, heard, began))
-                is None
-            ):
-                return True
-        return False
-
-    def outside(self, run: Run, campaign: Campaign, contact: Contact) -> Reason | None:
-        """Why the contact is not in the audience any more, if so."""
-        if campaign.audience is None or self._has_just_come(run):
-            return None
-        failure = why_not(campaign.audience, self.values(run, campaign, contact))
-        return (
-            Reason("not-in-audience", failure.sentence, failure.place)
-            if failure
-            else None
-        )
-
-    def _has_just_come(self, run: Run) -> bool:
-        """Whether it was asked at this very instant who is in the audience, and nothing has become of it since."""
-        if run.position or run.started_at != self._kept_now:
-            return False
-        # Of an event that lay ahead it was asked when that came in.
-        lay_ahead = run.event_id is not None and run.since >= run.started_at
-        return not (
-            lay_ahead
-            or run.wake == Wake.LOOKS_AGAIN
-            or self._actions.touched(run.contact_id)
-        )
-
-    def values(self, run: Run, campaign: Campaign, contact: Contact) -> Facts:
-        """What conditions of the run's campaign read."""
-        record = self._facts.records.get(run.record_id)
-        return self._facts.facts(
-            contact, record, self.heard(run), self.began(run, campaign, contact)
-        )
-
-    def heard(self, run: Run) -> dict[str, Event]:
-        return heard_by(self._facts, run.event_id, run.heard)
+    if limit is None:
+        return _rest(passage, Wake.WAITS_FOR_EVENT, way)
+    if limit <= now:
+        return passage.on(step.otherwise, limit)
+    asks_back = step.event == passage.campaign.asks_back
+    if asks_back and passage.facts.unconfirmed(passage.contact):
+        contact_id, run_id = passage.contact.id, passage.run.id
+        way.effects.append(ConfirmationAwaited(contact_id, run_id, limit))
+    return _wait(passage, limit, way)
 
 
-def next_clock(
-    until: NextClock, since: datetime, where: ZoneInfo, holidays: frozenset[date]
-) -> datetime:
-    """The next time it is `until.minute` on such a day; `next business day` and `tomorrow` are never today."""
-    wall = local(since, where)
-    day = wall.date() + timedelta(days=1) if until.day != "day" else wall.date()
-    while True:
-        fits = until.weekday is None or day.weekday() == until.weekday
-        if until.day == "business day":
-            fits = is_business_day(day, holidays)
-        at = at_minute(day, until.minute, where)
-        if fits and at > since:
-            return at
-        day += timedelta(days=1)
+def _heard_of(passage: Passage, step: WaitFor, until: datetime) -> Event | None:
+    """The first such event since the run began that it has not waited for already."""
+    since = began(passage)
+    known = {*(passage.run.heard or {}).values(), passage.run.event_id}
+    for event in passage.facts.happened(passage.contact.id, step.event):
+        in_time = since <= event.at <= until
+        new = event.id not in known and about_it(passage, event)
+        if in_time and new and _meets(passage, step, event):
+            return event
+    return None
+
+
+def _meets(passage: Passage, step: WaitFor, event: Event) -> bool:
+    if step.where is None:
+        return True
+    values = passage.values({**passage.heard, **named(event)})
+    return why_not(step.where, values) is None
+
+
+def _having_heard(passage: Passage, event: Event) -> Passage:
+    """By its name for what follows, and by its number so that it does not count for another wait."""
+    prefix = event.name.partition(".")[0]
+    heard = {**(passage.run.heard or {}), prefix: event.id, f"#{event.id}": event.id}
+    return passage._replace(run=replace(passage.run, heard=heard))

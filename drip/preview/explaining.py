@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from drip.core.asks import Asks, entry_asks
 from drip.core.calendar import local
 from drip.core.campaign import (
     Campaign,
@@ -21,7 +22,8 @@ from drip.core.conditions import why_not
 from drip.core.decide import Reason
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.facts import ContactFacts
+from drip.engine.facts import ContactFacts, named
+from drip.engine.loading import facts_of
 from drip.errors import DripError, nearest
 from drip.preview.forecast import forecast
 from drip.preview.simulator import rehearsal
@@ -29,13 +31,15 @@ from drip.storage.base.copying import CopiedPart
 from drip.storage.base.database import Database
 from drip.storage.campaigns import audience
 from drip.storage.people import people, sign_ups
-from drip.storage.people.people import Contact, Event, GivenUp, Record
+from drip.storage.people.people import Contact, GivenUp, Record
 from drip.storage.people.sign_ups import SignUp
 from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
 TICK = timedelta(milliseconds=1)
+# What some triggers look at: a segment, a counter.
+TRIGGERS_ASK = Asks(owners=frozenset({"counter"}), sets=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,17 @@ def why_nothing(
     paused = campaign_set.paused(campaign)
     if paused:
         return paused
-    facts = ContactFacts(connection, campaign_set.settings, [contact.id], now)
+    records: list[Record | None] = [None]
+    if campaign.for_each:
+        records = list(people.records_of(connection, [contact.id], campaign.for_each))
+    facts = facts_of(
+        connection,
+        campaign_set.settings,
+        [contact.id],
+        now,
+        campaign_set.asks(campaign) | entry_asks(campaign) | TRIGGERS_ASK,
+        records=[record.id for record in records if record],
+    )
     person = facts.contacts[contact.id]
     if facts.unconfirmed(person):
         return Reason(
@@ -128,15 +142,12 @@ def why_nothing(
             "nobody has confirmed this sign-up, and nothing else is known of it",
             campaign.place,
         )
-    records: list[Record | None] = [None]
-    if campaign.for_each:
-        records = list(people.records_of(connection, [contact.id], campaign.for_each))
-        if not records:
-            return Reason(
-                "not-in-audience",
-                f"there is no {campaign.for_each} of this contact",
-                campaign.place,
-            )
+    if not records:
+        return Reason(
+            "not-in-audience",
+            f"there is no {campaign.for_each} of this contact",
+            campaign.place,
+        )
     failures = [
         campaign.audience and why_not(campaign.audience, facts.facts(person, each, {}))
         for each in records
@@ -185,7 +196,7 @@ def _no_occasion(
             if not happened:
                 return Reason("not-due", f"{name} never happened", campaign.place)
             failure = where and why_not(
-                where, facts.facts(contact, None, _heard(happened[-1]))
+                where, facts.facts(contact, None, named(happened[-1]))
             )
             if failure:
                 return Reason(
@@ -203,7 +214,3 @@ def _no_occasion(
         case _:
             sentence = "no occurrence of its schedule is near"
     return Reason("not-due", sentence, campaign.place)
-
-
-def _heard(event: Event) -> dict[str, Event]:
-    return {"event": event, event.name.partition(".")[0]: event}

@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from drip.core.campaign import step_of
 from drip.core.message import Message
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import name_of
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import BATCH, Dispatcher, reap
-from drip.engine.judging import step_of
 from drip.engine.outbox_session import Ready
 from drip.storage.base.sql import parsed
 from drip.storage.campaigns import runs

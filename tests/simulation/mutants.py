@@ -15,7 +15,7 @@ from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
 from drip.core.message import DeliverySession, Message
-from drip.engine import judging, outbox_session, planner
+from drip.engine import judging, loading, outbox_session, planner
 from drip.engine.dispatcher import Dispatcher, OneByOne
 from drip.preview import simulator
 from drip.storage.campaigns import audience
@@ -72,7 +72,7 @@ def send_then_mark(patch: Patch) -> None:
 
 def usage_outside_the_lock(patch: Patch) -> None:
     """What was used is read as a beat begins, before any lock is taken."""
-    read, right = judging.uses_of, house.tick
+    read, right = loading.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
     def beat(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
@@ -92,7 +92,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
         )
 
     patch.setattr(house, "tick", beat)
-    patch.setattr(judging, "uses_of", early)
+    patch.setattr(loading, "uses_of", early)
 
 
 def window_rank(patch: Patch) -> None:
@@ -121,7 +121,7 @@ def window_rank(patch: Patch) -> None:
 
 def counted_when_planned(patch: Patch) -> None:
     """A message counts at the time for which it was planned, whenever it really left."""
-    read = judging.uses_of
+    read = loading.uses_of
 
     def planned(
         connection: Connection, ids: Any, since: datetime, now: datetime
@@ -135,7 +135,7 @@ def counted_when_planned(patch: Patch) -> None:
             uses[:] = [_moved(use, times) for use in uses]
         return found
 
-    patch.setattr(judging, "uses_of", planned)
+    patch.setattr(loading, "uses_of", planned)
 
 
 def _moved(use: Use, times: dict[int, int]) -> Use:
@@ -160,10 +160,10 @@ def preview_without_its_own(patch: Patch) -> None:
             return right(
                 database, campaign_set, templates, transports, start, *rest, **named
             )
-        read = judging.uses_of
+        read = loading.uses_of
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(
-                judging,
+                loading,
                 "uses_of",
                 lambda *given: {
                     key: [use for use in uses if use.first < millis(start)]

@@ -127,6 +127,16 @@ _TO_RECOMPUTE = Prepared(
     .order_by(runs.c.id)
     .limit(bindparam("most"))
 )
+_DATED = Prepared(
+    select(runs)
+    .where(
+        runs.c.contact_id.in_(listed_in("ids")),
+        off_indexes(runs.c.active),
+        func.coalesce(runs.c.wake, "") == Wake.LOOKS_AGAIN.value,
+        runs.c.anchor.is_not(None),
+    )
+    .order_by(runs.c.id)
+)
 
 
 def contacts_with_something_due(
@@ -340,6 +350,11 @@ def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Ru
     return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]
 
 
+def dated_of(connection: Connection, contact_ids: Collection[int]) -> list[Run]:
+    """As `dated_to_recompute`, all of those of these contacts."""
+    return [_run(row) for row in _DATED.rows(connection, ids=numbers(contact_ids))]
+
+
 def active_in(connection: Connection, campaign: str) -> list[Run]:
     """The active runs of a campaign."""
     statement = (
@@ -396,7 +411,7 @@ def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
 WAITS, ENDED = "waits", "ended"
 
 
-def told_of(
+def messages_by_occurrence(
     connection: Connection,
     campaign: str,
     contact_ids: Collection[int],

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -157,18 +157,22 @@ def _fresh(
             select(e.event_id).where(e.counter == counter, e.event_id.in_(by_event))
         )
     )
-    steps_known = {
-        tuple(row)
-        for row in connection.execute(
-            select(e.run_id, e.step).where(e.run_id.in_(by_run))
-        )
-    }
+    steps_known = counted_steps(connection, by_run)
     return [
         each
         for each in movements
         if not (each.event_id is not None and each.event_id in events_known)
         and (each.run_id, each.step) not in steps_known
     ]
+
+
+def counted_steps(
+    connection: Connection, run_ids: Collection[int]
+) -> set[tuple[int, str]]:
+    """The steps of these runs that have moved a counter already."""
+    e = counter_entries.c
+    statement = select(e.run_id, e.step).where(e.run_id.in_(run_ids))
+    return {(run, step) for run, step in connection.execute(statement)}
 
 
 def entries_after(
@@ -270,7 +274,7 @@ _NEXT_IN_STOCK = Prepared(
     select(coupons.c.id, coupons.c.code)
     .where(coupons.c.coupon == bindparam("coupon"), coupons.c.contact_id.is_(None))
     .order_by(coupons.c.id)
-    .limit(1)
+    .limit(bindparam("most"))
 )
 _TAKE = Prepared(
     update(coupons)
@@ -303,23 +307,28 @@ def issue(connection: Connection, issued: Collection[Code]) -> None:
     )
 
 
-def take(
-    connection: Connection,
-    coupon: str,
-    contact_id: int,
-    run_id: int,
-    step: str,
-    issued_at: datetime,
-    expires: str | None,
-) -> Code | None:
-    """The next code of the stock, now this run's step's; None if the stock is empty."""
-    found = _NEXT_IN_STOCK.rows(connection, coupon=coupon)
-    if not found:
-        return None
-    number, code = found[0]
-    values = (contact_id, run_id, step, to_ms(issued_at), expires, number)
-    _TAKE.many(connection, [values])
-    return Code(coupon, code, contact_id, run_id, step, issued_at, expires, None)
+class InStock(NamedTuple):
+    """A code that nobody has yet, and its number in the table."""
+
+    number: int
+    code: str
+
+
+def stock(connection: Connection, coupon: str, most: int) -> list[InStock]:
+    """The next codes of a coupon's stock, in the order in which they are handed out."""
+    rows = _NEXT_IN_STOCK.rows(connection, coupon=coupon, most=most)
+    return [InStock(number, code) for number, code in rows]
+
+
+def hand_out(connection: Connection, taken: Sequence[tuple[int, Code]]) -> None:
+    """These codes of the stock, by their numbers in the table, are now of a run's step."""
+    _TAKE.many(
+        connection,
+        [
+            (c.contact_id, c.run_id, c.step, to_ms(c.issued_at), c.expires, number)
+            for number, c in taken
+        ],
+    )
 
 
 def codes_of_runs(

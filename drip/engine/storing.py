@@ -1,0 +1,245 @@
+"""The one place that writes what planning has brought about, and that knows the order of the stores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection
+
+from drip.core.decide import Reason
+from drip.core.lifecycle import Wake
+from drip.core.settings import Settings
+from drip.engine.deriving import Owner, date_fields, refresh
+from drip.engine.effects import (
+    CodeIssued,
+    ConfirmationAwaited,
+    ConsentSaid,
+    CounterMoved,
+    Effect,
+    FieldsSet,
+    MessageChanged,
+    MessageJudged,
+    Retagged,
+    RunChanged,
+    RunRests,
+    TaskGiven,
+    TopicsPaused,
+)
+from drip.engine.outcomes import ended, rests, stopping
+from drip.storage.campaigns import runs, tasks
+from drip.storage.campaigns.runs import Run
+from drip.storage.operating import webhook_outbox
+from drip.storage.people import consents, history, loyalty, people, sign_ups
+from drip.storage.people.people import Contact, Record
+from drip.storage.sending import outbox
+from drip.storage.sending.outbox import Judgement, OutboxMessage
+
+# Fills `{{ … }}` of a task's title in; what is unknown reads as such.
+Fill = Callable[[str, Mapping[str, Any]], str]
+# A message's run and step.
+MessageKey = tuple[int, str]
+
+
+def as_written(text: str, values: Mapping[str, Any]) -> str:
+    """A title in which nothing is filled in."""
+    return text
+
+
+@dataclass
+class UnitOfWork:
+    """Effects of one transaction at `now`, gathered, then stored at once."""
+
+    settings: Settings
+    now: datetime
+    fill: Fill = as_written
+    _runs: dict[int, Run] = field(default_factory=dict)
+    _resting: list[int] = field(default_factory=list)
+    _messages: dict[MessageKey, OutboxMessage] = field(default_factory=dict)
+    _judged: list[tuple[MessageKey, Reason, datetime | None]] = field(
+        default_factory=list
+    )
+    _steps: dict[type, list[Any]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, effects: Iterable[Effect]) -> None:
+        """These are to be stored, in their order as far as that matters: of a run or a message the last one counts."""
+        for effect in effects:
+            match effect:
+                case MessageChanged(message):
+                    self._messages[message.run_id, message.step] = message
+                case RunRests(run_id):
+                    self._rest(run_id)
+                case RunChanged(run):
+                    self._runs[run.id] = run
+                case MessageJudged(message, reason, until):
+                    key = (message.run_id, message.step)
+                    self._messages[key] = message
+                    self._judged.append((key, reason, until))
+                case _:
+                    self._steps[type(effect)].append(effect)
+
+    def end(self, run: Run, reason: Reason, messages: Iterable[OutboxMessage]) -> None:
+        """Ends a run for a reason, and what of its messages has not left."""
+        self.add([RunChanged(ended(run, reason, self.now))])
+        self.add(stopping(messages, reason, self.now))
+
+    def _rest(self, run_id: int) -> None:
+        if run_id in self._runs:
+            changed = self._runs[run_id]
+            self._runs[run_id] = rests(changed, Wake.WAITS_FOR_MESSAGE)
+        else:
+            # Nothing else about it is new: one statement for all of these, which a blast is full of.
+            self._resting.append(run_id)
+
+    def store(self, connection: Connection) -> None:
+        """Writes everything down."""
+        # Before the runs: whether another run of a sign-up is under way, so that its end may not come sooner, is asked of
+        # the table as it was when these walked.
+        self._store_people(connection)
+        self._store_runs(connection)
+        self._store_messages(connection)
+        self._store_goals(connection)
+        self._store_steps(connection)
+        # Last: what a step set is new to the contact's other runs, which were not at hand, and storing those at hand has
+        # taken away the marks that fields and consents left. A run that was stored later would sleep over what is new.
+        self._wake(connection)
+
+    def _store_people(self, connection: Connection) -> None:
+        for awaited in self._steps[ConfirmationAwaited]:
+            sign_ups.wait_until(connection, *awaited)
+        codes: list[CodeIssued] = self._steps[CodeIssued]
+        taken = [(issued.taken.number, issued.code) for issued in codes if issued.taken]
+        loyalty.hand_out(connection, taken)
+        self._move_counters(connection)
+        for words in self._steps[ConsentSaid]:
+            addresses = {words.contact.id: words.contact.email}
+            consents.record(
+                connection,
+                words.said,
+                words.source,
+                addresses,
+                self.now,
+                words.proof,
+            )
+        for retagged in self._steps[Retagged]:
+            rows = [(retagged.contact_id, tag) for tag in retagged.tags]
+            change = history.add_tags if retagged.on else history.remove_tags
+            change(connection, rows)
+        self._set_fields(connection)
+
+    def _move_counters(self, connection: Connection) -> None:
+        # The numbers of the movements are those of the order in which the steps were done: occurrences of campaigns
+        # that start when a counter reaches something are called by them.
+        moved: list[CounterMoved] = self._steps[CounterMoved]
+        for counter, together in groupby(moved, key=attrgetter("counter")):
+            movements = [each.movement for each in together]
+            loyalty.move(connection, counter, movements)
+
+    def _set_fields(self, connection: Connection) -> None:
+        contacts: dict[int, Contact] = {}
+        records: dict[str, dict[int, Record]] = defaultdict(dict)
+        owners: dict[Owner, None] = {}
+        for effect in self._steps[FieldsSet]:
+            contacts[effect.contact.id] = effect.contact
+            owners[effect.contact.id, 0] = None
+            if record := effect.record:
+                records[record.kind][record.id] = record
+                owners[record.contact_id, record.id] = None
+        if not contacts:
+            return
+        fields = date_fields(self.settings, "contact")
+        people.save_contacts(connection, list(contacts.values()), fields)
+        for kind, own in records.items():
+            fields = date_fields(self.settings, kind)
+            people.save_records(connection, list(own.values()), fields)
+        # Saving takes all dates away, so that what follows from fields is worked out after it.
+        refresh(connection, self.settings, list(owners))
+
+    def _store_runs(self, connection: Connection) -> None:
+        runs.rest(connection, self._resting)
+        runs.save_runs(connection, list(self._runs.values()))
+
+    def _store_messages(self, connection: Connection) -> None:
+        """Messages come first: a new one has its number, which a judgement needs, once it is stored."""
+        outbox.save_messages(connection, list(self._messages.values()))
+        outbox.save_judgements(
+            connection,
+            [
+                self._judgement(self._messages[key], reason, until)
+                for key, reason, until in self._judged
+            ],
+        )
+
+    def _judgement(
+        self, message: OutboxMessage, reason: Reason, until: datetime | None
+    ) -> Judgement:
+        return Judgement(
+            message,
+            self.now,
+            reason.code,
+            reason.sentence,
+            str(reason.place),
+            ",".join(reason.filled_by) or None,
+            until,
+        )
+
+    def _store_goals(self, connection: Connection) -> None:
+        """Other programs hear of goals that were met."""
+        met = [run for run in self._runs.values() if self._has_just_met(run)]
+        if not met:
+            return
+        known = people.contacts_by_id(connection, {run.contact_id for run in met})
+        payloads = [(run.contact_id, _goal(run, known[run.contact_id])) for run in met]
+        webhook_outbox.add(connection, "goal", payloads, self.now)
+
+    def _has_just_met(self, run: Run) -> bool:
+        return run.code == "goal-met" and run.ended_at == self.now
+
+    def _store_steps(self, connection: Connection) -> None:
+        given = self._steps[TaskGiven]
+        tasks.add(connection, [self._task(task) for task in given])
+        codes: list[CodeIssued] = self._steps[CodeIssued]
+        made = [issued.code for issued in codes if issued.taken is None]
+        loyalty.issue(connection, made)
+        paused: list[TopicsPaused] = self._steps[TopicsPaused]
+        history.pause(connection, [row for topics in paused for row in _pauses(topics)])
+
+    def _task(self, task: TaskGiven) -> dict[str, Any]:
+        return {**task.row, "title": self.fill(task.title, task.values)}
+
+    def _wake(self, connection: Connection) -> None:
+        touched = {
+            *(issued.contact_id for issued in self._steps[CodeIssued]),
+            *(moved.movement.contact_id for moved in self._steps[CounterMoved]),
+            *(retagged.contact_id for retagged in self._steps[Retagged]),
+        }
+        # Consents and fields have marked their contacts as changed where they were stored.
+        woken = {
+            effect.contact.id
+            for kind in (ConsentSaid, FieldsSet)
+            for effect in self._steps[kind]
+        }
+        people.touch(connection, touched)
+        people.wake_runs(connection, list(woken))
+
+
+def _goal(run: Run, contact: Contact) -> dict[str, Any]:
+    """What other programs hear of a goal that was met."""
+    return {"run": run.id, "campaign": run.campaign, "contact": contact.key}
+
+
+def _pauses(topics: TopicsPaused) -> list[dict[str, Any]]:
+    return [
+        {
+            "contact_id": topics.contact_id,
+            "topic": topic,
+            "until": topics.until,
+            "place": topics.place,
+        }
+        for topic in topics.topics
+    ]
