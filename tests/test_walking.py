@@ -30,11 +30,8 @@ from drip.engine.effects import (
 )
 from drip.engine.facts import CodeKey, ContactFacts
 from drip.engine.passages import Passage, passage_of
+from drip.engine.stepping import AtMessage, Ended, Resting, Waits
 from drip.engine.walking import (
-    AtMessage,
-    Ended,
-    Resting,
-    Waits,
     Walked,
     coming,
     walk,
@@ -249,7 +246,9 @@ def test_a_message_that_hangs_on_an_unknown_date_is_left_out() -> None:
     assert left_out(found).code == "no-date"
 
 
-def test_a_late_joiner_does_not_get_what_never_expires_but_was_over_long_before() -> None:
+def test_a_late_joiner_does_not_get_what_never_expires_but_was_over_long_before() -> (
+    None
+):
     of = campaign("- send: a\n  at: contact.joined\n  transactional: true")
     facts = known(contact=ana(attributes={"joined": "2026-11-01"}))
     assert left_out(walked(of, facts)).code == "too-late"

@@ -1,24 +1,26 @@
 """One batch of contacts, brought up to date: runs walk to their next message, messages are judged.
 
 All that is due for a group is judged together: priority, then due time, then a stable order, and what one message uses
-counts for those after it. Everything happens inside one write transaction: what is loaded, what is decided, what is
-stored. So a slot that a grant takes is taken before anyone else can count.
+counts for those after it. Nothing is read or written here; but it has to happen inside the one write transaction in
+which the batch was loaded and its effects are stored. So a slot that a grant takes is taken before anyone else can
+count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from drip.core.calendar import millis
 from drip.core.campaign import Campaign, step_of
-from drip.core.caps import Cap, Use
-from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide
+from drip.core.caps import Use
+from drip.core.decide import Candidate, Defer, Person, Send, Skip, decide
 from drip.core.lifecycle import Wake
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
+from drip.engine.candidates import Candidates
 from drip.engine.effects import (
     Effect,
     MessageChanged,
@@ -32,9 +34,9 @@ from drip.engine.loading import Batch, Group
 from drip.engine.outcomes import deferred, granted, held, skipped
 from drip.engine.passages import Passage, passage_of
 from drip.engine.reserving import Reservation, reservations
-from drip.engine.walking import AtMessage, walk
+from drip.engine.stepping import AtMessage
+from drip.engine.walking import walk
 from drip.storage.campaigns.runs import Run
-from drip.storage.people.people import Contact
 from drip.storage.sending.outbox import OutboxMessage
 
 # How long a run rests whose campaign version today's settings do not fit.
@@ -58,12 +60,17 @@ class Due(NamedTuple):
     candidate: Candidate
     at_step: bool
 
+    @property
+    def run_id(self) -> int:
+        """The run that it is of."""
+        return self.passage.run.id
+
 
 def judge(
     batch: Batch, campaign_set: CampaignSet, texts: Texts, now: datetime
 ) -> Iterator[Effect]:
-    """What comes of everything that is due for the groups of a batch."""
-    candidates = _Candidates(batch, campaign_set, texts.has_content)
+    """What comes of everything that is due for the groups of a batch at `now`, in the order of the groups."""
+    candidates = Candidates(campaign_set, texts.has_content, batch.lost)
     facts = batch.facts
     for group in batch.groups:
         judging = _Judging(batch, group, candidates, facts, now)
@@ -80,12 +87,14 @@ class _Judging:
         self,
         batch: Batch,
         group: Group,
-        candidates: _Candidates,
+        candidates: Candidates,
         facts: ContactFacts,
         now: datetime,
     ) -> None:
-        self._batch, self._group, self._candidates = batch, group, candidates
-        self._now, self._at = now, millis(now)
+        self._batch = batch
+        self._group = group
+        self._candidates = candidates
+        self._now = now
         self.facts = facts
         self.effects: list[Effect] = []
         self._runs: dict[int, Run] = {}
@@ -95,114 +104,114 @@ class _Judging:
         self._reserved: list[Reservation] | None = None
 
     def work(self) -> None:
-        batch = self._batch
-        for contact_id in self._group:
-            self._usage += batch.usage.get(contact_id, ())
-            for run in batch.runs.get(contact_id, ()):
-                self._runs[run.id] = run
-        arrived = (self._arrived(run_id) for run_id in list(self._runs))
-        due = [found for found in arrived if found]
-        if any(contact_id in batch.waiting for contact_id in self._group):
-            taken = {(found.passage.run.id, found.step.id) for found in due}
-            due += self._judged_again(taken)
+        """Walks the runs of the group, then judges what is due, and what comes due by that."""
+        due = [*self._first_arrivals(), *self._judged_again()]
         while due:
             if len(due) > 1:
                 due.sort(key=_rank)
             first = due.pop(0)
             if self._goes_on(first):
-                following = self._arrived(first.passage.run.id)
-                due += [following] if following else []
+                due += self._arrived(first.run_id)
+
+    def _first_arrivals(self) -> list[Due]:
+        batch = self._batch
+        for contact_id in self._group:
+            self._usage += batch.usage.get(contact_id, ())
+            for run in batch.runs.get(contact_id, ()):
+                self._runs[run.id] = run
+        due: list[Due] = []
+        for run_id in list(self._runs):
+            due += self._arrived(run_id)
+        return due
 
     # --- runs
+
+    def _arrived(self, run_id: int) -> list[Due]:
+        """Walks a run to its next message; that, if it is due."""
+        run = self._runs[run_id]
+        campaign = self._batch.campaigns[run.campaign, run.version]
+        if not run.active:
+            return []
+        if campaign is None:
+            due_at = self._now + UNREADABLE_AGAIN
+            self._changed(replace(run, wake=Wake.HELD, due_at=due_at))
+            return []
+        stop, passage, effects = walk(self._passage(run, campaign), self._now)
+        if effects:
+            self._take(effects, passage)
+        if not isinstance(stop, AtMessage):
+            return []
+        step, planned_at, left_out = stop
+        message = passage.messages.get(step.id)
+        candidate = self._candidates.of(passage, step, message, planned_at, left_out)
+        return [Due(passage, step, message, candidate, at_step=True)]
 
     def _passage(self, run: Run, campaign: Campaign) -> Passage:
         return passage_of(run, campaign, self.facts, self._messages_of(run.id))
 
     def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
         """A run's messages as they are now, by step."""
-        known = self._messages.get(run_id)
-        return self._batch.messages.get(run_id, {}) if known is None else known
-
-    def _arrived(self, run_id: int) -> Due | None:
-        """Walks a run to its next message; what that is, if it is due."""
-        run = self._runs[run_id]
-        if not run.active:
-            return None
-        campaign = self._batch.campaigns[run.campaign, run.version]
-        if campaign is None:
-            due_at = self._now + UNREADABLE_AGAIN
-            self._changed(replace(run, wake=Wake.HELD, due_at=due_at))
-            return None
-        stop, passage, effects = walk(self._passage(run, campaign), self._now)
-        if effects:
-            self._take(effects, passage)
-        if not isinstance(stop, AtMessage):
-            return None
-        message = passage.messages.get(stop.step.id)
-        candidate = self._candidates.of(
-            passage, stop.step, message, stop.planned_at, stop.left_out
-        )
-        return Due(passage, stop.step, message, candidate, at_step=True)
+        changed = self._messages.get(run_id)
+        if changed is not None:
+            return changed
+        return self._batch.messages.get(run_id, {})
 
     def _take(self, effects: tuple[Effect, ...], passage: Passage) -> None:
         """What a walk has brought about is what later ones find."""
         self.effects += effects
+        self._runs[passage.run.id] = passage.run
         if passage.facts is not self.facts:
             self.facts = passage.facts
+            # Whether a channel is open to them may be another question now.
             self._persons.clear()
-        self._runs[passage.run.id] = passage.run
         for effect in effects:
             if isinstance(effect, MessageChanged | MessageJudged):
                 self._keep(effect.message)
 
     def _keep(self, message: OutboxMessage) -> None:
-        run_id = message.run_id
-        self._messages[run_id] = {
-            **self._messages_of(run_id),
-            message.step: message,
-        }
+        others = self._messages_of(message.run_id)
+        self._messages[message.run_id] = {**others, message.step: message}
 
     def _changed(self, run: Run) -> None:
         self._runs[run.id] = run
         self.effects.append(RunChanged(run))
 
-    def _judged_again(self, taken: set[tuple[int, str]]) -> Iterator[Due]:
+    def _judged_again(self) -> Iterator[Due]:
         """Messages of steps that their run has left, which an operator let go on."""
         for contact_id in self._group:
             for run_id, step_id in self._batch.waiting.get(contact_id, ()):
                 run = self._runs.get(run_id)
-                if run and (run_id, step_id) not in taken:
-                    found = self._again(run, step_id)
-                    if found:
-                        yield found
+                message = self._messages_of(run_id).get(step_id)
+                if run and message and self._is_due(message):
+                    yield from self._again(run, message)
 
-    def _again(self, run: Run, step_id: str) -> Due | None:
-        message = self._messages_of(run.id)[step_id]
-        if message.state != "deferred" or message.due_at > self._now:
-            return None
+    def _is_due(self, message: OutboxMessage) -> bool:
+        return message.state == "deferred" and message.due_at <= self._now
+
+    def _again(self, run: Run, message: OutboxMessage) -> Iterator[Due]:
         campaign = self._batch.campaigns[run.campaign, run.version]
-        step = step_of(campaign, step_id)
+        step = step_of(campaign, message.step)
         if campaign is None or step is None:
-            due_at = self._now + UNREADABLE_AGAIN
-            self.effects.append(MessageChanged(replace(message, due_at=due_at)))
-            return None
+            later = replace(message, due_at=self._now + UNREADABLE_AGAIN)
+            self.effects.append(MessageChanged(later))
+            return
         passage = self._passage(run, campaign)
-        candidate = self._candidates.of(
-            passage,
-            step,
-            message,
-            message.planned_at,
-            ended_or_outside(passage, self._now),
-        )
-        return Due(passage, step, message, candidate, at_step=False)
+        at = passage.step
+        if run.active and at and at.id == step.id:
+            # Its run is at it, and has brought it along already.
+            return
+        ended = ended_or_outside(passage, self._now)
+        planned_at = message.planned_at
+        candidate = self._candidates.of(passage, step, message, planned_at, ended)
+        yield Due(passage, step, message, candidate, at_step=False)
 
     # --- messages
 
     def _goes_on(self, due: Due) -> bool:
         """Judges a message; whether its run goes on at once."""
         message = _message_of(due, self._now)
-        usage, person = self._used(due), self._person(due.passage.run.contact_id)
-        match decide(due.candidate, person, usage, self._now):
+        person = self._person(due.passage.run.contact_id)
+        match decide(due.candidate, person, self._used(due), self._now):
             case Send(channel):
                 return self._grant(due, message, channel)
             case Skip(reason):
@@ -216,22 +225,21 @@ class _Judging:
                 return False
 
     def _person(self, contact_id: int) -> Person:
-        if contact_id not in self._persons:
+        person = self._persons.get(contact_id)
+        if person is None:
             contact = self.facts.contacts[contact_id]
-            self._persons[contact_id] = self.facts.person(contact)
-        return self._persons[contact_id]
+            person = self._persons[contact_id] = self.facts.person(contact)
+        return person
 
     def _grant(self, due: Due, message: OutboxMessage, channel: str) -> bool:
         """The message may go, or has gone by what is known; whether its run goes on at once."""
         ready_at = due.candidate.ready_at
-        unsure = self._may_have_left(ready_at)
-        if message.counted:
-            left = millis(ready_at) if unsure else self._at
-            use = Use(left, self._at, channel, message.topic, due.candidate.campaign)
-            self._usage.append(use)
-        if unsure:
-            self._store(held(message, channel, ready_at, due.step.place, self._now))
+        if self._may_have_left(ready_at):
+            self._use(message, channel, ready_at)
+            place = due.step.place
+            self._store(held(message, channel, ready_at, place, self._now))
             return self._move_on(due, self._now)
+        self._use(message, channel, self._now)
         self._store(granted(message, channel, self._now))
         # The run goes on once it is known what became of the message.
         self._rest(due)
@@ -242,22 +250,27 @@ class _Judging:
         lost = self._batch.lost
         return lost is not None and lost.start < ready_at <= lost.end
 
+    def _use(self, message: OutboxMessage, channel: str, since: datetime) -> None:
+        """A slot is taken: it left at some instant from `since` up to now."""
+        if message.counted:
+            first, last = millis(since), millis(self._now)
+            use = Use(first, last, channel, message.topic, message.campaign)
+            self._usage.append(use)
+
     def _used(self, due: Due) -> list[Use]:
         """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
         if not self._batch.coming or not due.candidate.caps:
             return self._usage
         if self._reserved is None:
-            coming = self._batch.coming
-            self._reserved = [
-                kept
-                for contact_id in self._group
-                for kept in reservations(
-                    coming.get(contact_id, ()), self.facts, self._now
-                )
-            ]
-        priority = due.step.priority
-        kept = [kept.use for kept in self._reserved if kept.priority > priority]
+            self._reserved = list(self._kept_free())
+        above = due.step.priority
+        kept = [kept.use for kept in self._reserved if kept.priority > above]
         return self._usage + kept
+
+    def _kept_free(self) -> Iterator[Reservation]:
+        for contact_id in self._group:
+            coming = self._batch.coming.get(contact_id, ())
+            yield from reservations(coming, self.facts, self._now)
 
     def _store(self, effect: MessageChanged | MessageJudged) -> None:
         self.effects.append(effect)
@@ -265,12 +278,12 @@ class _Judging:
 
     def _rest(self, due: Due) -> None:
         if due.at_step:
-            self.effects.append(RunRests(due.passage.run.id))
+            self.effects.append(RunRests(due.run_id))
 
     def _move_on(self, due: Due, since: datetime) -> bool:
-        """A run goes on from the step that it is at, and from no other."""
+        """A run goes on from the step that it is at, and from no other; whether it does."""
         if due.at_step:
-            run = self._runs[due.passage.run.id]
+            run = self._runs[due.run_id]
             self._changed(replace(run, position=due.step.next, since=since))
         return due.at_step
 
@@ -306,118 +319,4 @@ def _rank(due: Due) -> tuple[int, datetime, str, str, int, int]:
         run.occurrence,
         run.record_id,
         run.contact_id,
-    )
-
-
-@dataclass(slots=True)
-class _Candidates:
-    """Candidates of a batch. Most of its messages are alike, and all that differs between them is whose they are."""
-
-    batch: Batch
-    campaign_set: CampaignSet
-    has_content: Callable[[str, str], bool]
-    _alike: dict[tuple[str, str, str, datetime, bool], Candidate] = field(
-        default_factory=dict
-    )
-
-    def of(
-        self,
-        passage: Passage,
-        step: SendStep,
-        message: OutboxMessage | None,
-        planned_at: datetime,
-        ended: Reason | None,
-    ) -> Candidate:
-        """The candidate of a run's message."""
-        run, campaign, contact = passage.run, passage.campaign, passage.contact
-        content = step.content is None or self.has_content(step.content, run.occurrence)
-        timed = campaign.when_late != "send" or self.batch.lost is not None
-        paused = passage.facts.paused(contact, campaign.topic)
-        own = ended is not None or timed or paused is not None
-        key = (campaign.key, campaign.version, step.id, planned_at, content)
-        if not own and key in self._alike:
-            return self._alike[key]
-        candidate = candidate_of(
-            self.campaign_set,
-            passage.facts,
-            contact,
-            campaign,
-            step,
-            planned_at,
-            content,
-            ended,
-            _ready_at(passage, step, message, planned_at) if own else planned_at,
-        )
-        if not own:
-            self._alike[key] = candidate
-        return candidate
-
-
-def _ready_at(
-    passage: Passage,
-    step: SendStep,
-    message: OutboxMessage | None,
-    planned_at: datetime,
-) -> datetime:
-    """A deferred message could leave when its wait was over, any other when the window was open."""
-    ready = message.due_at if message else planned_at
-    if step.transactional:
-        return ready
-    person = passage.facts.person(passage.contact)
-    return person.next_allowed(step.window, ready) or ready
-
-
-def candidate_of(
-    campaign_set: CampaignSet,
-    facts: ContactFacts,
-    contact: Contact,
-    campaign: Campaign,
-    step: SendStep,
-    planned_at: datetime,
-    has_content: bool,
-    ended: Reason | None = None,
-    ready_at: datetime | None = None,
-) -> Candidate:
-    """A step's message as `decide` sees it."""
-    paused, until = campaign_set.paused(campaign), None
-    if paused is None and not step.transactional:
-        held_back = facts.paused(contact, campaign.topic)
-        if held_back:
-            until, paused = held_back
-    return Candidate(
-        campaign=campaign.key,
-        step=step.id,
-        topic=campaign.topic,
-        channels=step.channels,
-        planned_at=planned_at,
-        ready_at=ready_at or planned_at,
-        when_late=campaign.when_late,
-        grace=step.grace,
-        window=step.window,
-        window_place=step.window_place,
-        transactional=step.transactional,
-        caps=_caps(campaign_set, campaign, step),
-        wait_when_capped=campaign.wait_when_capped,
-        place=step.place,
-        topic_place=campaign.topic_place,
-        paused=paused,
-        paused_until=until,
-        ended=ended,
-        has_content=has_content,
-    )
-
-
-def _caps(
-    campaign_set: CampaignSet, campaign: Campaign, step: SendStep
-) -> tuple[Cap, ...]:
-    """The caps that count a message on any of its channels."""
-    if step.transactional or not campaign.obeys_caps:
-        return ()
-    return tuple(
-        cap
-        for cap in (*campaign_set.settings.caps, *campaign.caps)
-        if any(
-            cap.counts(channel, campaign.topic, campaign.key)
-            for channel in step.channels
-        )
     )

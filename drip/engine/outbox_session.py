@@ -34,9 +34,9 @@ from drip.core.rates import backoff
 from drip.core.steps import SendStep
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
+from drip.engine.candidates import candidate_of
 from drip.engine.dispatch_result import CLOSED_MS, COSTLY_MS, DispatchResult
 from drip.engine.facts import ContactFacts
-from drip.engine.judging import candidate_of
 from drip.storage.base.database import Database
 from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run

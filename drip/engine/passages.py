@@ -18,7 +18,7 @@ from drip.core.calendar import (
     shift,
     zone,
 )
-from drip.core.campaign import Campaign, DateTrigger
+from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
 from drip.core.conditions import Condition, Facts, Failure, why_not
 from drip.core.steps import FixedTime, NextClock, Point, SendStep, Step, Until
 from drip.engine.dates import entry_instant
@@ -109,6 +109,11 @@ def due_of(passage: Passage, step: SendStep) -> datetime:
     """When a message is due: at its date, or else as soon as the step before is done."""
     since = passage.run.since
     return since if step.at is None else point_of(passage, step.at) or since
+
+
+def over_before(passage: Passage, due: datetime) -> bool:
+    """Whether something was over so long before the run began that it is not made up for."""
+    return due + LATE_JOINER < passage.run.started_at
 
 
 def point_of(passage: Passage, point: Point) -> datetime | None:

@@ -26,7 +26,8 @@ from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import ContactFacts, date_value
 from drip.engine.passages import Passage, passage_of
-from drip.engine.walking import AtMessage, coming
+from drip.engine.stepping import AtMessage
+from drip.engine.walking import coming
 from drip.storage.campaigns import audience, runs
 from drip.storage.campaigns.runs import Run
 
