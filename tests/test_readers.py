@@ -18,7 +18,7 @@ from drip.core.asks import all_of, asks_of_conditions, entry_asks, text_asks
 from drip.core.conditions import Condition, why_not
 from drip.core.settings import Settings
 from drip.engine.catch_up import follow
-from drip.engine.loading import facts_of
+from drip.engine.fetching import facts_of
 from drip.storage.base.schema import contacts, records
 from drip.storage.campaigns import audience
 from drip.storage.people import audience_sql, history, loyalty, people

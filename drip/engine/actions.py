@@ -6,11 +6,13 @@ happens around it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from drip.core.calendar import business_shift, later, local, shift, zone
+from drip.core.fields import Stored
 from drip.core.settings import Settings
 from drip.core.steps import (
     Action,
@@ -36,8 +38,11 @@ from drip.engine.effects import (
 )
 from drip.engine.passages import Passage
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import HIGHEST, Code, Movement
+from drip.storage.people.loyalty import HIGHEST, Code, InStock, Movement
 from drip.storage.people.people import PLAIN, Contact, Record
+
+# Fields of a contact that are columns of their own, by full name.
+PLAIN_FIELDS = {f"contact.{name}": name for name in PLAIN}
 
 
 def effect_of(step: Action, passage: Passage, now: datetime) -> StepEffect | None:
@@ -60,14 +65,11 @@ def effect_of(step: Action, passage: Passage, now: datetime) -> StepEffect | Non
 
 
 def _task(step: Task, passage: Passage, now: datetime) -> TaskGiven:
-    run, contact, facts = passage.run, passage.contact, passage.facts
-    codes = facts.codes.get(run.id, ())
-    values = facts.context(contact, passage.record, passage.heard, codes)
-    due = _due_day(step, facts.settings, now)
+    due = _due_day(step, passage.facts.settings, now)
     row = {
-        "run_id": run.id,
+        "run_id": passage.run.id,
         "step": step.id,
-        "contact_id": contact.id,
+        "contact_id": passage.contact.id,
         "assign_to": step.assign_to,
         "priority": step.priority,
         "created_at": now,
@@ -75,7 +77,14 @@ def _task(step: Task, passage: Passage, now: datetime) -> TaskGiven:
         "state": "open",
         "place": str(step.place),
     }
-    return TaskGiven(step.title, values, row)
+    return TaskGiven(step.title, _title_values(passage), row)
+
+
+def _title_values(passage: Passage) -> dict[str, Any]:
+    """What the title of a task can name: the same as texts."""
+    facts = passage.facts
+    codes = facts.codes.get(passage.run.id, ())
+    return facts.context(passage.contact, passage.record, passage.heard, codes)
 
 
 def _due_day(step: Task, settings: Settings, now: datetime) -> date | None:
@@ -90,24 +99,43 @@ def _due_day(step: Task, settings: Settings, now: datetime) -> date | None:
 
 
 def _code(step: IssueCoupon, passage: Passage, now: datetime) -> CodeIssued | None:
-    run, facts = passage.run, passage.facts
-    if any(code.step == step.id for code in facts.codes.get(run.id, ())):
+    if _has_code(step, passage):
         return None
-    taken = None
-    if facts.settings.coupons[step.coupon].codes == "unique":
-        text = _made(step, passage)
-    else:
-        stock = facts.stock[step.coupon]
-        if not stock:
-            return None
-        taken = stock[0]
-        text = taken.code
+    coupon = passage.facts.settings.coupons[step.coupon]
+    if coupon.codes == "unique":
+        return _issued(step, passage, _made(step, passage), now)
+    stock = passage.facts.stock[step.coupon]
+    if not stock:
+        return None
+    return _issued(step, passage, stock[0].code, now, stock[0])
+
+
+def _has_code(step: IssueCoupon, passage: Passage) -> bool:
+    codes = passage.facts.codes.get(passage.run.id, ())
+    return any(code.step == step.id for code in codes)
+
+
+def _issued(
+    step: IssueCoupon,
+    passage: Passage,
+    text: str,
+    now: datetime,
+    taken: InStock | None = None,
+) -> CodeIssued:
+    run, facts, owner = passage.run, passage.facts, passage.contact
     # From when the step was due: a run that comes late has a coupon that has been running.
-    where = facts.zone_of(passage.contact)
-    expires = last_day(step, run.since, where, facts.settings)
-    owner = passage.contact.id
-    code = Code(step.coupon, text, owner, run.id, step.id, now, expires, None)
-    return CodeIssued(run.id, owner, code, taken)
+    expires = last_day(step, run.since, facts.zone_of(owner), facts.settings)
+    code = Code(
+        coupon=step.coupon,
+        code=text,
+        contact_id=owner.id,
+        run_id=run.id,
+        step=step.id,
+        issued_at=now,
+        expires=expires,
+        redeemed_at=None,
+    )
+    return CodeIssued(run.id, owner.id, code, taken)
 
 
 def _made(step: IssueCoupon, passage: Passage) -> str:
@@ -149,52 +177,62 @@ def _tags(step: SetTag, passage: Passage) -> Retagged | None:
 
 def _fields(step: SetFields, passage: Passage) -> FieldsSet:
     contact, record = passage.contact, passage.record
-    contact = replace(contact, attributes=dict(contact.attributes))
-    record = record and replace(record, attributes=dict(record.attributes))
-    for full, value in step.values.items():
-        owner, _, name = full.partition(".")
-        if owner == "contact" and name in PLAIN:
-            setattr(contact, name, value)
-        elif owner == "contact":
-            _put(contact.attributes, name, value)
-        elif record:
-            _put(record.attributes, name, value)
-    contact.zone = guess_zone(contact) if _moves(step) else contact.zone
+    contact = _with(contact, step.values)
+    if record:
+        attributes = _set(record.attributes, record.kind, step.values)
+        record = replace(record, attributes=attributes)
     return FieldsSet(contact, record, _kept(passage, contact, record))
 
 
-def _moves(step: SetFields) -> bool:
-    """Whether it sets what says where somebody lives."""
-    return any(full in PLAIN_FIELDS for full in step.values)
+def _with(contact: Contact, values: Mapping[str, Stored | None]) -> Contact:
+    """The contact with these fields set; where it lives follows from some of them."""
+    plain = {full: value for full, value in values.items() if full in PLAIN_FIELDS}
+    others = {full: value for full, value in values.items() if full not in plain}
+    attributes = _set(contact.attributes, "contact", others)
+    contact = replace(contact, attributes=attributes)
+    for full, value in plain.items():
+        setattr(contact, PLAIN_FIELDS[full], value)
+    if plain:
+        contact.zone = guess_zone(contact)
+    return contact
 
 
-PLAIN_FIELDS = frozenset(f"contact.{name}" for name in PLAIN)
-
-
-def _put(attributes: dict[str, Any], name: str, value: Any) -> None:
-    if value is None:
-        attributes.pop(name, None)
-    else:
-        attributes[name] = value
+def _set(
+    attributes: Mapping[str, Stored], owner: str, values: Mapping[str, Stored | None]
+) -> dict[str, Stored]:
+    """An owner's attributes with those of these fields that are its own; what is None is unknown from now on."""
+    found = dict(attributes)
+    for full, value in values.items():
+        kind, _, name = full.partition(".")
+        if kind != owner:
+            continue
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = value
+    return found
 
 
 def _kept(
     passage: Passage, contact: Contact, record: Record | None
 ) -> dict[Owner, dict[str, date]]:
     """The derived dates that follow from the fields as they are now, of those owners that have any."""
-    settings, origins = passage.facts.settings, passage.facts.origins
-    owned = {(contact.id, 0): ("contact", contact.attributes)}
+    kept = _kept_of(passage, (contact.id, 0), "contact", contact.attributes)
     if record:
-        owned[record.contact_id, record.id] = (record.kind, record.attributes)
-    return {
-        owner: kept_dates(
-            settings,
-            kind,
-            replace(origins[owner], values=settings.load(kind, attributes)),
-        )
-        for owner, (kind, attributes) in owned.items()
-        if owner in origins
-    }
+        owner = (record.contact_id, record.id)
+        kept |= _kept_of(passage, owner, record.kind, record.attributes)
+    return kept
+
+
+def _kept_of(
+    passage: Passage, owner: Owner, kind: str, attributes: Mapping[str, Stored]
+) -> dict[Owner, dict[str, date]]:
+    settings = passage.facts.settings
+    origin = passage.facts.origins.get(owner)
+    if origin is None:
+        return {}
+    known = replace(origin, values=settings.load(kind, attributes))
+    return {owner: kept_dates(settings, kind, known)}
 
 
 def _pause(step: PauseTopics, passage: Passage, now: datetime) -> TopicsPaused:

@@ -34,7 +34,7 @@ from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import EntryCalendar, Start, due_dates, possible
 from drip.engine.facts import ContactFacts
-from drip.engine.loading import facts_of
+from drip.engine.fetching import facts_of
 from drip.storage.campaigns import audience
 from drip.storage.campaigns.audience import Cursor
 from drip.storage.operating import control

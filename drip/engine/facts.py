@@ -8,7 +8,7 @@ seen by whoever reads the value that comes after them (`engine.effects`); this o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from drip.core.calendar import Birthday, age_on, local, shifted, zone
 from drip.core.conditions import Facts, first_instant
 from drip.core.decide import Person, Reason
-from drip.core.derived import KEPT, DateField, Known, Total
+from drip.core.derived import DateField, Derived, Known, Total
 from drip.core.fields import Value, load
 from drip.core.settings import CHANNELS, Settings, Topic
 from drip.engine.deriving import Owner
@@ -102,10 +102,11 @@ class ContactFacts:
 
     def coupons(self, contact: Contact) -> set[str]:
         """The coupons of which the contact holds a code that is still good."""
-        today = local(self.now, zone(self.zone_of(contact))).date().isoformat()
+        codes = _asked(self.held_codes, "coupons").get(contact.id, ())
+        today = self._today(contact).isoformat()
         return {
             code.coupon
-            for code in _asked(self.held_codes, "coupons").get(contact.id, ())
+            for code in codes
             if code.redeemed_at is None and (code.expires or today) >= today
         }
 
@@ -184,19 +185,33 @@ class ContactFacts:
         self, contact: Contact, channel: str, topic: str | None
     ) -> Reason | None:
         """Why nothing may go by a channel: of a topic, or (None) at all."""
-        place = self.settings.transport_places.get(channel, self.settings.place)
-        if channel not in self.settings.transports:
-            sentence = f"nothing says how messages by {channel} leave"
-            return Reason("no-address", sentence, place)
-        if not address_of(contact, channel):
-            return Reason("no-address", f"there is no {ADDRESSES[channel]}", place)
-        if self.suppressed:
-            why = self.suppressed.get(self._digest(contact, channel))
-            if why:
-                return Reason("suppressed", f"the address is suppressed: {why}", place)
+        sentence = self._unreachable(contact, channel)
+        if sentence:
+            return Reason("no-address", sentence, self._place(channel))
+        why = self._suppression(contact, channel)
+        if why:
+            sentence = f"the address is suppressed: {why}"
+            return Reason("suppressed", sentence, self._place(channel))
         if topic is None:
             return None
         return self._no_consent(contact, self.settings.topics[topic], channel)
+
+    def _place(self, channel: str) -> Place:
+        settings = self.settings
+        return settings.transport_places.get(channel, settings.place)
+
+    def _unreachable(self, contact: Contact, channel: str) -> str | None:
+        if channel not in self.settings.transports:
+            return f"nothing says how messages by {channel} leave"
+        if not address_of(contact, channel):
+            return f"there is no {ADDRESSES[channel]}"
+        return None
+
+    def _suppression(self, contact: Contact, channel: str) -> str | None:
+        """Why the contact's address is suppressed. A digest costs more than all else here, and most have none at all."""
+        if not self.suppressed:
+            return None
+        return self.suppressed.get(self._digest(contact, channel))
 
     def _no_consent(
         self, contact: Contact, topic: Topic, channel: str
@@ -232,11 +247,8 @@ class ContactFacts:
 
     def subscribed(self, contact: Contact, key: object) -> bool:
         """Whether this contact said yes to a topic on some channel, or is implied to and never said no to it."""
-        said = [
-            consent.given
-            for consent in self.consents.get(contact.id, ())
-            if consent.topic == key
-        ]
+        own = self.consents.get(contact.id, ())
+        said = [consent.given for consent in own if consent.topic == key]
         if said:
             return any(said)
         topic = self.settings.topics.get(str(key))
@@ -277,13 +289,21 @@ class ContactFacts:
             if value is not None:
                 values[name] = value
         values["timezone"] = self.zone_of(contact)
-        birthday = values.get("birthday")
-        if isinstance(birthday, Birthday):
-            today = local(self.now, zone(self.zone_of(contact))).date()
-            age = age_on(birthday, today)
-            if age is not None:
-                values["age"] = age
+        age = self._age(contact, values.get("birthday"))
+        if age is not None:
+            values["age"] = age
         return self._with_derived("contact", values, (contact.id, 0))
+
+    def _age(self, contact: Contact, birthday: Value | None) -> int | None:
+        """How old the contact is; None if the year of birth is unknown."""
+        if not isinstance(birthday, Birthday):
+            return None
+        return age_on(birthday, self._today(contact))
+
+    def _today(self, contact: Contact) -> date:
+        """The day on the contact's own calendar."""
+        where = zone(self.zone_of(contact))
+        return local(self.now, where).date()
 
     def record_fields(self, record: Record) -> dict[str, Value]:
         """The record's known fields by bare name, derived ones too."""
@@ -298,19 +318,28 @@ class ContactFacts:
     ) -> dict[str, Value]:
         for full, derived in self.settings.derived.items():
             own_kind, _, name = full.partition(".")
-            if own_kind != kind:
-                continue
-            if isinstance(derived, Total):
-                values[name] = self._total(full, owner)
-            elif isinstance(derived, DateField):
-                source = values.get(derived.field.partition(".")[2])
-                if isinstance(source, date):
-                    values[name] = shifted(source, derived.steps)
-            elif isinstance(derived, KEPT):
-                kept = _asked(self.kept, "derived dates").get(owner, {})
-                if full in kept:
-                    values[name] = kept[full]
+            if own_kind == kind:
+                value = self._derived(full, derived, values, owner)
+                if value is not None:
+                    values[name] = value
         return values
+
+    def _derived(
+        self,
+        full: str,
+        derived: Derived,
+        values: Mapping[str, Value],
+        owner: Owner,
+    ) -> Value | None:
+        """The value of one derived field; None where it cannot be known."""
+        match derived:
+            case Total():
+                return self._total(full, owner)
+            case DateField(field, steps):
+                source = values.get(field.partition(".")[2])
+                return shifted(source, steps) if isinstance(source, date) else None
+        kept = _asked(self.kept, "derived dates").get(owner, {})
+        return kept.get(full)
 
     def _total(self, full: str, owner: Owner) -> int | float:
         contact_id, record_id = owner
@@ -326,12 +355,8 @@ class ContactFacts:
     ) -> dict[str, Any]:
         """What templates read: plain data only."""
         settings = self.settings
-        fields: dict[str, Any] = {**self.fields(contact)}
-        if settings.counters:
-            own = self.balances(contact.id)
-            fields |= {name: own.get(name, 0) for name in settings.counters}
         values: dict[str, Any] = {
-            "contact": fields,
+            "contact": self._contact_values(contact),
             "business": {
                 "name": settings.business_name,
                 "address": settings.business_address,
@@ -341,11 +366,19 @@ class ContactFacts:
             values[record.kind] = self.record_fields(record)
         where = zone(self.zone_of(contact))
         for prefix, event in heard.items():
-            about = {"name": event.name, "at": local(event.at, where), **event.fields}
+            at = local(event.at, where)
+            about = {"name": event.name, "at": at, **event.fields}
             values.setdefault(prefix, about)
         if codes:
             values["coupon"] = self._coupon(codes[-1])
         return values
+
+    def _contact_values(self, contact: Contact) -> dict[str, Any]:
+        """The contact's fields, with its counters."""
+        counters = self.settings.counters
+        own = self.balances(contact.id) if counters else {}
+        balances = {name: own.get(name, 0) for name in counters}
+        return {**self.fields(contact), **balances}
 
     def _coupon(self, code: Code) -> dict[str, Any]:
         known = self.settings.coupons.get(code.coupon)
@@ -361,18 +394,13 @@ class ContactFacts:
         """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
         if event_id is None and not heard:
             return {}
-        found: dict[str, Event] = {}
         first = self.events.get(event_id or 0)
-        if first:
-            found = named(first)
+        found = named(first) if first else {}
         for prefix, number in (heard or {}).items():
-            if number in self.events:
-                found[prefix] = self.events[number]
+            event = self.events.get(number)
+            if event:
+                found[prefix] = event
         return found
-
-    def with_contact(self, contact: Contact) -> ContactFacts:
-        """The same, with this contact as it is now."""
-        return replace(self, contacts={**self.contacts, contact.id: contact})
 
 
 def _asked(known: T | None, what: str) -> T:
@@ -408,15 +436,16 @@ class _Values(Mapping[str, Value]):
         return self._known[owner][name]
 
     def _of(self, owner: str) -> Mapping[str, Value]:
+        facts, record = self._facts, self._record
         if owner == "contact":
-            return self._facts.fields(self._contact)
+            return facts.fields(self._contact)
         if owner == "counter":
-            own = self._facts.balances(self._contact.id)
-            return {name: own.get(name, 0) for name in self._facts.settings.counters}
+            own = facts.balances(self._contact.id)
+            return {name: own.get(name, 0) for name in facts.settings.counters}
         if owner in self._heard:
             return self._heard[owner].fields
-        if self._record and self._record.kind == owner:
-            return self._facts.record_fields(self._record)
+        if record and record.kind == owner:
+            return facts.record_fields(record)
         return {}
 
     def __iter__(self) -> Iterator[str]:

@@ -30,10 +30,9 @@ def _without_record(passage: Passage) -> Reason | None:
 def exited(passage: Passage, now: datetime) -> Reason | None:
     """Why `exit_when` ends the run, if it does."""
     campaign = passage.campaign
-    if campaign.exit_events or campaign.exit_at_goal:
-        found = _by_event(passage, now) or _by_goal(passage, now)
-        if found:
-            return found
+    by_event = _by_event(passage, now) or _by_goal(passage, now)
+    if by_event:
+        return by_event
     for condition in campaign.exit_conditions:
         if passage.fails(condition) is None:
             sentence = "a condition of `exit_when` holds"
@@ -42,26 +41,34 @@ def exited(passage: Passage, now: datetime) -> Reason | None:
 
 
 def _by_event(passage: Passage, now: datetime) -> Reason | None:
+    facts, contact_id = passage.facts, passage.contact.id
     for name, place in passage.campaign.exit_events.items():
-        happened = passage.facts.happened(passage.contact.id, name)
-        if any(counts(passage, event, now) for event in happened):
-            return Reason("exited", f"{name} happened", place)
+        for event in facts.happened(contact_id, name):
+            if counts(passage, event, now):
+                return Reason("exited", f"{name} happened", place)
     return None
 
 
 def _by_goal(passage: Passage, now: datetime) -> Reason | None:
-    goal, place = passage.campaign.goal, passage.campaign.exit_at_goal
+    campaign, facts = passage.campaign, passage.facts
+    goal, place = campaign.goal, campaign.exit_at_goal
     if goal is None or place is None:
         return None
-    limit = now
-    if goal.within:
-        holidays = passage.facts.settings.holidays
-        limit = later(began(passage), goal.within, passage.zone, holidays)
-    for event in passage.facts.happened(passage.contact.id, goal.event):
+    limit = _goal_ends(passage, goal) or now
+    for event in facts.happened(passage.contact.id, goal.event):
         in_time = counts(passage, event, now) and event.at <= limit
         if in_time and _is_goal(passage, goal, event):
-            return Reason("goal-met", f"the goal is met: {goal.event}", place)
+            sentence = f"the goal is met: {goal.event}"
+            return Reason("goal-met", sentence, place)
     return None
+
+
+def _goal_ends(passage: Passage, goal: Goal) -> datetime | None:
+    """Up to when an event counts as the goal; None if for ever."""
+    if goal.within is None:
+        return None
+    holidays = passage.facts.settings.holidays
+    return later(began(passage), goal.within, passage.zone, holidays)
 
 
 def _is_goal(passage: Passage, goal: Goal, event: Event) -> bool:

@@ -94,14 +94,16 @@ def passage_of(
 
 def began(passage: Passage) -> datetime:
     """From when on an event counts: the trigger's own time, which may lie before the run was started."""
-    run, campaign = passage.run, passage.campaign
-    trigger_event = passage.facts.events.get(run.event_id or 0)
+    run, facts = passage.run, passage.facts
+    trigger_event = facts.events.get(run.event_id or 0)
     if trigger_event:
         return min(run.started_at, trigger_event.at)
-    if isinstance(campaign.trigger, DateTrigger) and run.anchor:
+    campaign = passage.campaign
+    if run.anchor and isinstance(campaign.trigger, DateTrigger):
         anchor = date.fromisoformat(run.anchor)
-        zone_name = passage.facts.zone_of(passage.contact)
-        return min(run.started_at, entry_instant(campaign, anchor, zone_name))
+        zone_name = facts.zone_of(passage.contact)
+        planned = entry_instant(campaign, anchor, zone_name)
+        return min(run.started_at, planned)
     return run.started_at
 
 
@@ -128,12 +130,18 @@ def point_of(passage: Passage, point: Point) -> datetime | None:
 
 def _day(passage: Passage, field: str) -> object:
     """The date of a field, as far as it is known; what is no date is returned as it is."""
-    run, trigger = passage.run, passage.campaign.trigger
-    if isinstance(trigger, DateTrigger) and field == trigger.name and run.anchor:
-        return date.fromisoformat(run.anchor)
-    if field != "coupon.expires":
-        return passage.values(passage.heard).values.get(field)
-    codes = passage.facts.codes.get(run.id, ())
+    anchor, trigger = passage.run.anchor, passage.campaign.trigger
+    if anchor and isinstance(trigger, DateTrigger) and field == trigger.name:
+        return date.fromisoformat(anchor)
+    if field == "coupon.expires":
+        return _expires(passage)
+    values = passage.values(passage.heard).values
+    return values.get(field)
+
+
+def _expires(passage: Passage) -> date | None:
+    """The last day of the run's newest code."""
+    codes = passage.facts.codes.get(passage.run.id, ())
     expires = codes[-1].expires if codes else None
     return date.fromisoformat(expires) if expires else None
 

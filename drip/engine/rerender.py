@@ -14,7 +14,8 @@ from drip.core.steps import IssueCoupon, SendStep
 from drip.engine.actions import last_day
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import Identity, Subject, compose, compose_for_run, identity
-from drip.engine.loading import campaigns_of, facts_of, facts_of_messages
+from drip.engine.fetching import facts_of
+from drip.engine.loading import campaigns_of, facts_of_messages
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.campaigns import runs

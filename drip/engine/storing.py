@@ -36,7 +36,7 @@ from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import webhook_outbox
 from drip.storage.people import consents, history, loyalty, people, sign_ups
-from drip.storage.people.people import Contact, Record
+from drip.storage.people.people import Contact
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import Judgement, OutboxMessage
 
@@ -112,25 +112,30 @@ class UnitOfWork:
     def _store_people(self, connection: Connection) -> None:
         for awaited in self._steps[ConfirmationAwaited]:
             sign_ups.wait_until(connection, *awaited)
+        self._hand_out(connection)
+        self._move_counters(connection)
+        for consent in self._steps[ConsentSaid]:
+            self._say(connection, consent)
+        for retagged in self._steps[Retagged]:
+            _retag(connection, retagged)
+        self._set_fields(connection)
+
+    def _hand_out(self, connection: Connection) -> None:
         codes: list[CodeIssued] = self._steps[CodeIssued]
         taken = [(issued.taken.number, issued.code) for issued in codes if issued.taken]
         loyalty.hand_out(connection, taken)
-        self._move_counters(connection)
-        for words in self._steps[ConsentSaid]:
-            addresses = {words.contact.id: words.contact.email}
-            consents.record(
-                connection,
-                words.said,
-                words.source,
-                addresses,
-                self.now,
-                words.proof,
-            )
-        for retagged in self._steps[Retagged]:
-            rows = [(retagged.contact_id, tag) for tag in retagged.tags]
-            change = history.add_tags if retagged.on else history.remove_tags
-            change(connection, rows)
-        self._set_fields(connection)
+
+    def _say(self, connection: Connection, consent: ConsentSaid) -> None:
+        contact = consent.contact
+        addresses = {contact.id: contact.email}
+        consents.record(
+            connection,
+            consent.said,
+            consent.source,
+            addresses,
+            self.now,
+            consent.proof,
+        )
 
     def _move_counters(self, connection: Connection) -> None:
         # The numbers of the movements are those of the order in which the steps were done: occurrences of campaigns
@@ -141,24 +146,23 @@ class UnitOfWork:
             loyalty.move(connection, counter, movements)
 
     def _set_fields(self, connection: Connection) -> None:
-        contacts: dict[int, Contact] = {}
-        records: dict[str, dict[int, Record]] = defaultdict(dict)
-        owners: dict[Owner, None] = {}
-        for effect in self._steps[FieldsSet]:
-            contacts[effect.contact.id] = effect.contact
-            owners[effect.contact.id, 0] = None
-            if record := effect.record:
-                records[record.kind][record.id] = record
-                owners[record.contact_id, record.id] = None
-        if not contacts:
+        effects: list[FieldsSet] = self._steps[FieldsSet]
+        if not effects:
             return
+        # Of somebody who was changed twice the last one has both.
+        contacts = {effect.contact.id: effect.contact for effect in effects}
         fields = date_fields(self.settings, "contact")
         people.save_contacts(connection, list(contacts.values()), fields)
-        for kind, own in records.items():
-            fields = date_fields(self.settings, kind)
-            people.save_records(connection, list(own.values()), fields)
+        records = {
+            effect.record.id: effect.record for effect in effects if effect.record
+        }
+        for kind in {record.kind: None for record in records.values()}:
+            own = [record for record in records.values() if record.kind == kind]
+            people.save_records(connection, own, date_fields(self.settings, kind))
+        owners: list[Owner] = [(contact_id, 0) for contact_id in contacts]
+        owners += [(record.contact_id, record.id) for record in records.values()]
         # Saving takes all dates away, so that what follows from fields is worked out after it.
-        refresh(connection, self.settings, list(owners))
+        refresh(connection, self.settings, owners)
 
     def _store_runs(self, connection: Connection) -> None:
         runs.rest(connection, self._resting)
@@ -226,6 +230,14 @@ class UnitOfWork:
         }
         people.touch(connection, touched)
         people.wake_runs(connection, list(woken))
+
+
+def _retag(connection: Connection, retagged: Retagged) -> None:
+    rows = [(retagged.contact_id, tag) for tag in retagged.tags]
+    if retagged.on:
+        history.add_tags(connection, rows)
+    else:
+        history.remove_tags(connection, rows)
 
 
 def _goal(run: Run, contact: Contact) -> dict[str, Any]:

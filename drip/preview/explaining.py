@@ -23,7 +23,7 @@ from drip.core.decide import Reason
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import ContactFacts, named
-from drip.engine.loading import facts_of
+from drip.engine.fetching import facts_of
 from drip.errors import DripError, nearest
 from drip.preview.forecast import forecast
 from drip.preview.simulator import rehearsal
