@@ -30,12 +30,8 @@ from drip.engine.effects import (
 )
 from drip.engine.facts import CodeKey, ContactFacts
 from drip.engine.passages import Passage, passage_of
-from drip.engine.stepping import AtMessage, Ended, Resting, Waits
-from drip.engine.walking import (
-    Walked,
-    coming,
-    walk,
-)
+from drip.engine.stepping import AtMessage, Ended, Resting, Taken, Waits
+from drip.engine.walking import coming, walk
 from drip.language.campaigns import build_campaign
 from drip.language.reader import parse
 from drip.language.settings import build_settings
@@ -149,7 +145,7 @@ def walked(
     messages: Sequence[OutboxMessage] = (),
     now: datetime = NOW,
     **run: Any,
-) -> Walked:
+) -> Taken:
     return walk(passage(of, facts, messages, **run), now)
 
 
@@ -182,19 +178,19 @@ def message(template: str, state: str, **fields: Any) -> OutboxMessage:
     return replace(whole, **fields)
 
 
-def stops_at(found: Walked) -> str:
+def stops_at(found: Taken) -> str:
     """The message at which a run has arrived."""
     assert isinstance(found.stop, AtMessage), found.stop
     return found.stop.step.template
 
 
-def left_out(found: Walked) -> Reason:
+def left_out(found: Taken) -> Reason:
     assert isinstance(found.stop, AtMessage)
     assert found.stop.left_out
     return found.stop.left_out
 
 
-def effects(found: Walked, kind: type) -> list[Any]:
+def effects(found: Taken, kind: type) -> list[Any]:
     return [effect for effect in found.effects if isinstance(effect, kind)]
 
 

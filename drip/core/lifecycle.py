@@ -30,3 +30,4 @@ class Wake(StrEnum):
 # These are looked at as soon as the planner comes by, and the timed ones when they are due.
 AT_ONCE = (Wake.LOOKS_AGAIN, Wake.GOES_ON)
 TIMED = (Wake.NEW, Wake.DUE, Wake.HELD)
+UNTIMED = (Wake.WAITS_FOR_MESSAGE, Wake.WAITS_FOR_EVENT, *AT_ONCE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from drip.core.campaign import Campaign
 from drip.core.caps import Cap
@@ -18,15 +17,9 @@ from drip.storage.operating.control import Lost
 from drip.storage.people.people import Contact
 from drip.storage.sending.outbox import OutboxMessage
 
-
-class _Alike(NamedTuple):
-    """What candidates have in common that differ in nothing but whose they are."""
-
-    campaign: str
-    version: str
-    step: str
-    planned_at: datetime
-    has_content: bool
+# What candidates have in common that differ in nothing but whose they are: campaign, version, step, when it is due, and
+# whether there is content.
+Alike = tuple[str, str, str, datetime, bool]
 
 
 @dataclass(slots=True)
@@ -40,7 +33,7 @@ class Candidates:
     campaign_set: CampaignSet
     has_content: Callable[[str, str], bool]
     lost: Lost | None
-    _known: dict[_Alike, Candidate] = field(default_factory=dict)
+    _known: dict[Alike, Candidate] = field(default_factory=dict)
 
     def of(
         self,
@@ -65,7 +58,7 @@ class Candidates:
                 ended,
                 _ready_at(passage, step, message, planned_at),
             )
-        key = _Alike(campaign.key, campaign.version, step.id, planned_at, content)
+        key = (campaign.key, campaign.version, step.id, planned_at, content)
         known = self._known.get(key)
         if known is None:
             known = candidate_of(

@@ -188,7 +188,8 @@ class ContactFacts:
         sentence = self._unreachable(contact, channel)
         if sentence:
             return Reason("no-address", sentence, self._place(channel))
-        why = self._suppression(contact, channel)
+        # A digest costs more than all else here, and most workspaces have suppressed nobody.
+        why = self._suppression(contact, channel) if self.suppressed else None
         if why:
             sentence = f"the address is suppressed: {why}"
             return Reason("suppressed", sentence, self._place(channel))
@@ -208,9 +209,7 @@ class ContactFacts:
         return None
 
     def _suppression(self, contact: Contact, channel: str) -> str | None:
-        """Why the contact's address is suppressed. A digest costs more than all else here, and most have none at all."""
-        if not self.suppressed:
-            return None
+        """Why the contact's address is suppressed, if so."""
         return self.suppressed.get(self._digest(contact, channel))
 
     def _no_consent(

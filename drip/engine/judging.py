@@ -28,7 +28,6 @@ from drip.engine.effects import (
     RunChanged,
     RunRests,
 )
-from drip.engine.facts import ContactFacts
 from drip.engine.leaving import ended_or_outside
 from drip.engine.loading import Batch, Group
 from drip.engine.outcomes import deferred, granted, held, skipped
@@ -37,6 +36,7 @@ from drip.engine.reserving import Reservation, reservations
 from drip.engine.stepping import AtMessage
 from drip.engine.walking import walk
 from drip.storage.campaigns.runs import Run
+from drip.storage.operating.control import Lost
 from drip.storage.sending.outbox import OutboxMessage
 
 # How long a run rests whose campaign version today's settings do not fit.
@@ -67,87 +67,99 @@ class Due(NamedTuple):
 
 
 def judge(
-    batch: Batch, campaign_set: CampaignSet, texts: Texts, now: datetime
-) -> Iterator[Effect]:
+    batch: Batch,
+    campaign_set: CampaignSet,
+    texts: Texts,
+    now: datetime,
+) -> list[Effect]:
     """What comes of everything that is due for the groups of a batch at `now`, in the order of the groups."""
     candidates = Candidates(campaign_set, texts.has_content, batch.lost)
-    facts = batch.facts
+    judging = _Judging(batch, candidates, now)
     for group in batch.groups:
-        judging = _Judging(batch, group, candidates, facts, now)
-        judging.work()
-        # The stock of codes is everybody's: who comes next takes the next one.
-        facts = judging.facts
-        yield from judging.effects
+        judging.work(group)
+    return judging.effects
 
 
 class _Judging:
-    """The fold over all that is due for one group."""
+    """The folds over all that is due for the groups of a batch, one after the other.
+
+    What is known goes from one to the next, since the stock of codes is everybody's: who comes next takes the next one.
+    """
 
     def __init__(
         self,
         batch: Batch,
-        group: Group,
         candidates: Candidates,
-        facts: ContactFacts,
         now: datetime,
     ) -> None:
         self._batch = batch
-        self._group = group
         self._candidates = candidates
         self._now = now
-        self.facts = facts
+        self._at = millis(now)
+        self._facts = batch.facts
         self.effects: list[Effect] = []
+        # Runs and messages as they are now.
         self._runs: dict[int, Run] = {}
         self._messages: dict[int, Mapping[str, OutboxMessage]] = {}
-        self._usage: list[Use] = []
         self._persons: dict[int, Person] = {}
+        # Of the group at hand.
+        self._group: Group = ()
+        self._usage: list[Use] = []
         self._reserved: list[Reservation] | None = None
 
-    def work(self) -> None:
-        """Walks the runs of the group, then judges what is due, and what comes due by that."""
-        due = [*self._first_arrivals(), *self._judged_again()]
+    def work(self, group: Group) -> None:
+        """Walks the runs of a group, then judges what is due, and what comes due by that."""
+        self._group, self._usage, self._reserved = group, [], None
+        due = self._first_arrivals()
+        if self._batch.waiting:
+            due += self._judged_again()
         while due:
             if len(due) > 1:
                 due.sort(key=_rank)
             first = due.pop(0)
             if self._goes_on(first):
-                due += self._arrived(first.run_id)
+                following = self._arrived(self._runs[first.run_id])
+                due += [following] if following else []
 
     def _first_arrivals(self) -> list[Due]:
-        batch = self._batch
-        for contact_id in self._group:
-            self._usage += batch.usage.get(contact_id, ())
-            for run in batch.runs.get(contact_id, ()):
-                self._runs[run.id] = run
         due: list[Due] = []
-        for run_id in list(self._runs):
-            due += self._arrived(run_id)
+        for contact_id in self._group:
+            self._usage += self._batch.usage.get(contact_id, ())
+            for run in self._batch.runs.get(contact_id, ()):
+                self._runs[run.id] = run
+                arrived = self._arrived(run)
+                if arrived:
+                    due.append(arrived)
         return due
 
     # --- runs
 
-    def _arrived(self, run_id: int) -> list[Due]:
+    def _arrived(self, run: Run) -> Due | None:
         """Walks a run to its next message; that, if it is due."""
-        run = self._runs[run_id]
         campaign = self._batch.campaigns[run.campaign, run.version]
         if not run.active:
-            return []
+            return None
         if campaign is None:
-            due_at = self._now + UNREADABLE_AGAIN
-            self._changed(replace(run, wake=Wake.HELD, due_at=due_at))
-            return []
-        stop, passage, effects = walk(self._passage(run, campaign), self._now)
+            self._hold(run)
+            return None
+        passage, stop, effects = walk(self._passage(run, campaign), self._now)
         if effects:
             self._take(effects, passage)
         if not isinstance(stop, AtMessage):
-            return []
+            return None
         step, planned_at, left_out = stop
         message = passage.messages.get(step.id)
         candidate = self._candidates.of(passage, step, message, planned_at, left_out)
-        return [Due(passage, step, message, candidate, at_step=True)]
+        return Due(passage, step, message, candidate, True)
+
+    def _hold(self, run: Run) -> None:
+        held_back = run.copy()
+        held_back.wake = Wake.HELD
+        held_back.due_at = self._now + UNREADABLE_AGAIN
+        self._changed(held_back)
 
     def _passage(self, run: Run, campaign: Campaign) -> Passage:
-        return passage_of(run, campaign, self.facts, self._messages_of(run.id))
+        return passage_of(run, campaign, self._facts, self._messages_of(run.id))
 
     def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
         """A run's messages as they are now, by step."""
@@ -160,8 +172,8 @@ class _Judging:
         """What a walk has brought about is what later ones find."""
         self.effects += effects
         self._runs[passage.run.id] = passage.run
-        if passage.facts is not self.facts:
-            self.facts = passage.facts
+        if passage.facts is not self._facts:
+            self._facts = passage.facts
             # Whether a channel is open to them may be another question now.
             self._persons.clear()
         for effect in effects:
@@ -220,41 +232,33 @@ class _Judging:
                 since = due.candidate.planned_at if late else self._now
                 return self._move_on(due, since)
             case Defer(until, reason):
-                self._store(deferred(message, until, reason))
-                self._rest(due)
+                self._rest(due, deferred(message, until, reason))
                 return False
 
     def _person(self, contact_id: int) -> Person:
         person = self._persons.get(contact_id)
         if person is None:
-            contact = self.facts.contacts[contact_id]
-            person = self._persons[contact_id] = self.facts.person(contact)
+            contact = self._facts.contacts[contact_id]
+            person = self._persons[contact_id] = self._facts.person(contact)
         return person
 
     def _grant(self, due: Due, message: OutboxMessage, channel: str) -> bool:
         """The message may go, or has gone by what is known; whether its run goes on at once."""
         ready_at = due.candidate.ready_at
-        if self._may_have_left(ready_at):
-            self._use(message, channel, ready_at)
+        if _may_have_left(self._batch.lost, ready_at):
+            self._use(message, channel, millis(ready_at))
             place = due.step.place
             self._store(held(message, channel, ready_at, place, self._now))
             return self._move_on(due, self._now)
-        self._use(message, channel, self._now)
-        self._store(granted(message, channel, self._now))
+        self._use(message, channel, self._at)
         # The run goes on once it is known what became of the message.
-        self._rest(due)
+        self._rest(due, granted(message, channel, self._now))
         return False
 
-    def _may_have_left(self, ready_at: datetime) -> bool:
-        """Whether it was due in a time of which the ledger was lost."""
-        lost = self._batch.lost
-        return lost is not None and lost.start < ready_at <= lost.end
-
-    def _use(self, message: OutboxMessage, channel: str, since: datetime) -> None:
+    def _use(self, message: OutboxMessage, channel: str, since: int) -> None:
         """A slot is taken: it left at some instant from `since` up to now."""
         if message.counted:
-            first, last = millis(since), millis(self._now)
-            use = Use(first, last, channel, message.topic, message.campaign)
+            use = Use(since, self._at, channel, message.topic, message.campaign)
             self._usage.append(use)
 
     def _used(self, due: Due) -> list[Use]:
@@ -270,22 +274,32 @@ class _Judging:
     def _kept_free(self) -> Iterator[Reservation]:
         for contact_id in self._group:
             coming = self._batch.coming.get(contact_id, ())
-            yield from reservations(coming, self.facts, self._now)
+            yield from reservations(coming, self._facts, self._now)
 
     def _store(self, effect: MessageChanged | MessageJudged) -> None:
         self.effects.append(effect)
         self._keep(effect.message)
 
-    def _rest(self, due: Due) -> None:
+    def _rest(self, due: Due, effect: MessageChanged | MessageJudged) -> None:
+        """The message waits, and its run with it if it is at it: then nobody looks at them again in this batch."""
         if due.at_step:
+            self.effects.append(effect)
             self.effects.append(RunRests(due.run_id))
+        else:
+            self._store(effect)
 
     def _move_on(self, due: Due, since: datetime) -> bool:
         """A run goes on from the step that it is at, and from no other; whether it does."""
         if due.at_step:
-            run = self._runs[due.run_id]
-            self._changed(replace(run, position=due.step.next, since=since))
+            run = self._runs[due.run_id].copy()
+            run.position, run.since = due.step.next, since
+            self._changed(run)
         return due.at_step
+
+
+def _may_have_left(lost: Lost | None, ready_at: datetime) -> bool:
+    """Whether it was due in a time of which the ledger was lost."""
+    return lost is not None and lost.start < ready_at <= lost.end
 
 
 def _message_of(due: Due, now: datetime) -> OutboxMessage:

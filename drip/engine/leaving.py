@@ -16,12 +16,13 @@ from drip.storage.people.people import Event
 
 def over(passage: Passage, now: datetime) -> Reason | None:
     """Why the run ends now, wherever it stands."""
-    return _without_record(passage) or exited(passage, now)
+    gone = _without_record(passage) if passage.run.record_id else None
+    return gone or exited(passage, now)
 
 
 def _without_record(passage: Passage) -> Reason | None:
     run, campaign, record = passage.run, passage.campaign, passage.record
-    if not run.record_id or (record and record.contact_id == run.contact_id):
+    if record and record.contact_id == run.contact_id:
         return None
     sentence = f"the {campaign.for_each} is not this contact's any more"
     return Reason("record-gone", sentence, campaign.place)
@@ -30,9 +31,10 @@ def _without_record(passage: Passage) -> Reason | None:
 def exited(passage: Passage, now: datetime) -> Reason | None:
     """Why `exit_when` ends the run, if it does."""
     campaign = passage.campaign
-    by_event = _by_event(passage, now) or _by_goal(passage, now)
-    if by_event:
-        return by_event
+    if campaign.exit_events or campaign.exit_at_goal:
+        by_event = _by_event(passage, now) or _by_goal(passage, now)
+        if by_event:
+            return by_event
     for condition in campaign.exit_conditions:
         if passage.fails(condition) is None:
             sentence = "a condition of `exit_when` holds"

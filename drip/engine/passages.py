@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -60,7 +59,9 @@ class Passage(NamedTuple):
 
     def on(self, position: int, since: datetime) -> Passage:
         """The same, gone on: what follows counts from `since`."""
-        return self._replace(run=replace(self.run, position=position, since=since))
+        run = self.run.copy()
+        run.position, run.since = position, since
+        return self._replace(run=run)
 
     def after(self, effect: StepEffect) -> Passage:
         """The same, with what a step has done."""
@@ -87,9 +88,8 @@ def passage_of(
 ) -> Passage:
     """A run with what is known."""
     contact = facts.contacts[run.contact_id]
-    return Passage(
-        run, campaign, contact, zone(facts.zone_of(contact)), facts, messages
-    )
+    where = zone(contact.zone or facts.settings.timezone)
+    return Passage(run, campaign, contact, where, facts, messages)
 
 
 def began(passage: Passage) -> datetime:

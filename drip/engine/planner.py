@@ -56,14 +56,14 @@ def plan(
     while True:
         with database.write() as connection:
             ids = runs.contacts_with_something_due(connection, now, BATCH)
+            if not ids:
+                return
             # A date may have moved since the tick began: an import works beside the daemon.
             follow_dates_of(connection, campaign_set, ids, now)
             groups = groups_of(ids)
             for n in range(0, len(groups), AT_ONCE):
                 some = groups[n : n + AT_ONCE]
                 _judge(connection, campaign_set, some, texts, now)
-        if not ids:
-            return
 
 
 def _judge(

@@ -5,7 +5,6 @@ A kind of step has its case in `take`; what a step does to a contact is in `engi
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -167,8 +166,9 @@ def _split(split: Split, passage: Passage, now: datetime) -> Taken:
     _, position = split.arms[arm]
     came = {"arm": arm, "at": now.timestamp()}
     arms = {**(run.arms or {}), split.id: came}
-    there = replace(run, position=position, arms=arms)
-    return Taken(passage._replace(run=there))
+    there = passage.on(position, run.since)
+    there.run.arms = arms
+    return Taken(there)
 
 
 def _do(step: Action, passage: Passage, now: datetime) -> Taken:
@@ -238,4 +238,6 @@ def _having_heard(passage: Passage, event: Event) -> Passage:
         prefix: event.id,
         f"#{event.id}": event.id,
     }
-    return passage._replace(run=replace(passage.run, heard=heard))
+    run = passage.run.copy()
+    run.heard = heard
+    return passage._replace(run=run)

@@ -61,27 +61,27 @@ class UnitOfWork:
     _runs: dict[int, Run] = field(default_factory=dict)
     _resting: list[int] = field(default_factory=list)
     _messages: dict[MessageKey, OutboxMessage] = field(default_factory=dict)
-    _judged: list[tuple[MessageKey, Reason, datetime | None]] = field(
-        default_factory=list
-    )
+    _judged: list[MessageJudged] = field(default_factory=list)
     _steps: dict[type, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, effects: Iterable[Effect]) -> None:
         """These are to be stored, in their order as far as that matters: of a run or a message the last one counts."""
         for effect in effects:
-            match effect:
-                case MessageChanged(message):
-                    self._messages[message.run_id, message.step] = message
-                case RunRests(run_id):
-                    self._rest(run_id)
-                case RunChanged(run):
-                    self._runs[run.id] = run
-                case MessageJudged(message, reason, until):
-                    key = (message.run_id, message.step)
-                    self._messages[key] = message
-                    self._judged.append((key, reason, until))
-                case _:
-                    self._steps[type(effect)].append(effect)
+            # By what comes most often: these are as many as messages.
+            if isinstance(effect, MessageChanged):
+                self._change(effect.message)
+            elif isinstance(effect, RunRests):
+                self._rest(effect.run_id)
+            elif isinstance(effect, RunChanged):
+                self._runs[effect.run.id] = effect.run
+            elif isinstance(effect, MessageJudged):
+                self._change(effect.message)
+                self._judged.append(effect)
+            else:
+                self._steps[type(effect)].append(effect)
+
+    def _change(self, message: OutboxMessage) -> None:
+        self._messages[message.run_id, message.step] = message
 
     def end(self, run: Run, reason: Reason, messages: Iterable[OutboxMessage]) -> None:
         """Ends a run for a reason, and what of its messages has not left."""
@@ -171,19 +171,14 @@ class UnitOfWork:
     def _store_messages(self, connection: Connection) -> None:
         """Messages come first: a new one has its number, which a judgement needs, once it is stored."""
         outbox.save_messages(connection, list(self._messages.values()))
-        outbox.save_judgements(
-            connection,
-            [
-                self._judgement(self._messages[key], reason, until)
-                for key, reason, until in self._judged
-            ],
-        )
+        judgements = [self._judgement(judged) for judged in self._judged]
+        outbox.save_judgements(connection, judgements)
 
-    def _judgement(
-        self, message: OutboxMessage, reason: Reason, until: datetime | None
-    ) -> Judgement:
+    def _judgement(self, judged: MessageJudged) -> Judgement:
+        message, reason, until = judged
         return Judgement(
-            message,
+            # The one that was stored: another effect may have changed it since.
+            self._messages[message.run_id, message.step],
             self.now,
             reason.code,
             reason.sentence,

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 from drip.core.calendar import local
 from drip.core.campaign import DateTrigger
 from drip.core.decide import Reason
 from drip.core.lifecycle import Wake
 from drip.core.steps import Action, SendStep, Wait
-from drip.engine.effects import Effect, RunChanged
+from drip.engine.effects import RunChanged
 from drip.engine.leaving import outside, over
 from drip.engine.outcomes import put_off
 from drip.engine.passages import (
@@ -28,7 +27,6 @@ from drip.engine.passages import (
 )
 from drip.engine.stepping import (
     AtMessage,
-    Stop,
     Taken,
     ends,
     goes_on,
@@ -39,33 +37,22 @@ from drip.engine.stepping import (
 from drip.storage.sending.outbox import OutboxMessage
 
 
-class Walked(NamedTuple):
-    """Where a run has come to, the passage as it is there, and what the way brought about, in its order."""
+def walk(passage: Passage, now: datetime) -> Taken:
+    """Moves a run on as far as it can go at `now`: where it stops, and what the way there brought about, in its order.
 
-    stop: Stop
-    passage: Passage
-    effects: tuple[Effect, ...]
-
-
-def walk(passage: Passage, now: datetime) -> Walked:
-    """Moves a run on as far as it can go at `now`.
-
-    The run itself is among the effects if it has changed: it has not where it is at its next message from the start,
-    which is so for nearly everybody in a blast.
+    The run itself is among the effects if it has changed.
     """
-    effects: list[Effect] = []
-    gone_on = False
     reason = over(passage, now)
     taken = ends(passage, reason, now) if reason else _take(passage, now)
-    effects += taken.effects
+    if isinstance(taken.stop, AtMessage):
+        # From the start, as nearly everybody in a blast is: nothing has changed.
+        return taken
+    effects = list(taken.effects)
     while taken.stop is None:
-        gone_on = True
         taken = _take(taken.passage, now)
         effects += taken.effects
-    stop, passage = taken.stop, taken.passage
-    if gone_on or not isinstance(stop, AtMessage):
-        effects.append(RunChanged(passage.run))
-    return Walked(stop, passage, tuple(effects))
+    effects.append(RunChanged(taken.passage.run))
+    return taken._replace(effects=tuple(effects))
 
 
 def _take(passage: Passage, now: datetime) -> Taken:
@@ -108,7 +95,7 @@ def left_out(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
     if passage.facts.unconfirmed(passage.contact) and _has_asked(passage, step):
         sentence = "nobody has confirmed this sign-up, and was asked once"
         return Reason("no-consent", sentence, step.place)
-    without_date = _by_date(passage, step, due)
+    without_date = _by_date(passage, step, due) if step.at else None
     if without_date:
         return without_date
     failure = passage.fails(step.only_if) if step.only_if else None
@@ -120,8 +107,7 @@ def left_out(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
 
 def _by_date(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
     """Why a message that hangs on a date makes no sense: that is unknown, or was over long before the run began."""
-    if step.at is None:
-        return None
+    assert step.at
     if point_of(passage, step.at) is None:
         sentence = f"{step.at.field} is unknown, and the message hangs on it"
         return Reason("no-date", sentence, step.place)

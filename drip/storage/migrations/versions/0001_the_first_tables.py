@@ -381,14 +381,9 @@ def upgrade() -> None:
         sa.Column("heard", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("arms", sa.JSON(none_as_null=True), nullable=True),
         sa.CheckConstraint(
-            "(wake IN ('new', 'due', 'held') AND wake IS NOT NULL) = (due_at IS NOT NULL)",
-            name="what_is_timed_is_due",
+            "CASE WHEN wake IS NULL THEN NOT active AND due_at IS NULL WHEN wake = 'new' OR wake = 'due' OR wake = 'held' THEN active AND due_at IS NOT NULL ELSE active AND due_at IS NULL AND (wake = 'waits-for-message' OR wake = 'waits-for-event' OR wake = 'looks-again' OR wake = 'goes-on') END",
+            name="wake_is_a_word_that_fits",
         ),
-        sa.CheckConstraint(
-            "wake IN ('new', 'looks-again', 'goes-on', 'due', 'waits-for-message', 'waits-for-event', 'held')",
-            name="wake_is_known",
-        ),
-        sa.CheckConstraint("active = (wake IS NOT NULL)", name="who_is_active_wakes"),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],
