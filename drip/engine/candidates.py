@@ -45,7 +45,7 @@ class Candidates:
     ) -> Candidate:
         """The candidate of a run's message; `ended` is why nothing of the run goes any more."""
         campaign = passage.campaign
-        content = self._content(passage, step)
+        content = step.content is None or self._content(step.content, passage)
         if ended or self._is_own(passage):
             return candidate_of(
                 self.campaign_set,
@@ -73,11 +73,9 @@ class Candidates:
             self._known[key] = known
         return known
 
-    def _content(self, passage: Passage, step: SendStep) -> bool:
-        """Whether there is content for the run's occurrence; true where the step asks for none."""
-        if step.content is None:
-            return True
-        return self.has_content(step.content, passage.run.occurrence)
+    def _content(self, folder: str, passage: Passage) -> bool:
+        """Whether there is content for the run's occurrence."""
+        return self.has_content(folder, passage.run.occurrence)
 
     def _is_own(self, passage: Passage) -> bool:
         """Whether the candidate hangs on whose it is: on when it could have left, or on a pause."""

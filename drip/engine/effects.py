@@ -27,24 +27,20 @@ class RunChanged(NamedTuple):
     run: Run
 
 
-class RunRests(NamedTuple):
-    """A run waits for its message; nothing else about it needs to have changed."""
-
-    run_id: int
-
-
 class MessageChanged(NamedTuple):
-    """A message as it is now, new ones too."""
+    """A message as it is now, new ones too; with `run_rests` its run waits for it, and may have changed in nothing else."""
 
     message: OutboxMessage
+    run_rests: bool = False
 
 
 class MessageJudged(NamedTuple):
-    """A message as it is now, and why it does not go: for good, or `until` an instant."""
+    """As `MessageChanged`, and why the message does not go: for good, or `until` an instant."""
 
     message: OutboxMessage
     reason: Reason
     until: datetime | None
+    run_rests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +201,4 @@ StepEffect = (
     | FieldsSet
     | TopicsPaused
 )
-Effect = (
-    StepEffect
-    | ConfirmationAwaited
-    | RunChanged
-    | RunRests
-    | MessageChanged
-    | MessageJudged
-)
+Effect = StepEffect | ConfirmationAwaited | RunChanged | MessageChanged | MessageJudged

@@ -185,8 +185,11 @@ class ContactFacts:
         self, contact: Contact, channel: str, topic: str | None
     ) -> Reason | None:
         """Why nothing may go by a channel: of a topic, or (None) at all."""
-        sentence = self._unreachable(contact, channel)
-        if sentence:
+        if channel not in self.settings.transports:
+            sentence = f"nothing says how messages by {channel} leave"
+            return Reason("no-address", sentence, self._place(channel))
+        if not address_of(contact, channel):
+            sentence = f"there is no {ADDRESSES[channel]}"
             return Reason("no-address", sentence, self._place(channel))
         # A digest costs more than all else here, and most workspaces have suppressed nobody.
         why = self._suppression(contact, channel) if self.suppressed else None
@@ -200,13 +203,6 @@ class ContactFacts:
     def _place(self, channel: str) -> Place:
         settings = self.settings
         return settings.transport_places.get(channel, settings.place)
-
-    def _unreachable(self, contact: Contact, channel: str) -> str | None:
-        if channel not in self.settings.transports:
-            return f"nothing says how messages by {channel} leave"
-        if not address_of(contact, channel):
-            return f"there is no {ADDRESSES[channel]}"
-        return None
 
     def _suppression(self, contact: Contact, channel: str) -> str | None:
         """Why the contact's address is suppressed, if so."""

@@ -26,11 +26,10 @@ from drip.engine.effects import (
     MessageChanged,
     MessageJudged,
     RunChanged,
-    RunRests,
 )
 from drip.engine.leaving import ended_or_outside
 from drip.engine.loading import Batch, Group
-from drip.engine.outcomes import deferred, granted, held, skipped
+from drip.engine.outcomes import deferred, grant, held, skipped
 from drip.engine.passages import Passage, passage_of
 from drip.engine.reserving import Reservation, reservations
 from drip.engine.stepping import AtMessage
@@ -159,7 +158,10 @@ class _Judging:
         self._changed(held_back)
 
     def _passage(self, run: Run, campaign: Campaign) -> Passage:
-        return passage_of(run, campaign, self._facts, self._messages_of(run.id))
+        messages = self._messages.get(run.id)
+        if messages is None:
+            messages = self._batch.messages.get(run.id, {})
+        return passage_of(run, campaign, self._facts, messages)
 
     def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
         """A run's messages as they are now, by step."""
@@ -232,7 +234,7 @@ class _Judging:
                 since = due.candidate.planned_at if late else self._now
                 return self._move_on(due, since)
             case Defer(until, reason):
-                self._rest(due, deferred(message, until, reason))
+                self._store(deferred(message, until, reason, due.at_step))
                 return False
 
     def _person(self, contact_id: int) -> Person:
@@ -251,8 +253,9 @@ class _Judging:
             self._store(held(message, channel, ready_at, place, self._now))
             return self._move_on(due, self._now)
         self._use(message, channel, self._at)
+        grant(message, channel, self._now)
         # The run goes on once it is known what became of the message.
-        self._rest(due, granted(message, channel, self._now))
+        self._store(MessageChanged(message, due.at_step))
         return False
 
     def _use(self, message: OutboxMessage, channel: str, since: int) -> None:
@@ -278,15 +281,9 @@ class _Judging:
 
     def _store(self, effect: MessageChanged | MessageJudged) -> None:
         self.effects.append(effect)
-        self._keep(effect.message)
-
-    def _rest(self, due: Due, effect: MessageChanged | MessageJudged) -> None:
-        """The message waits, and its run with it if it is at it: then nobody looks at them again in this batch."""
-        if due.at_step:
-            self.effects.append(effect)
-            self.effects.append(RunRests(due.run_id))
-        else:
-            self._store(effect)
+        if not effect.run_rests:
+            # Of a run that rests nobody looks at a message again in this batch.
+            self._keep(effect.message)
 
     def _move_on(self, due: Due, since: datetime) -> bool:
         """A run goes on from the step that it is at, and from no other; whether it does."""

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from drip.core.asks import Asks, all_of, entry_asks, text_asks
 from drip.core.campaign import Campaign
 from drip.core.caps import Cap, Use, longest_memory
+from drip.core.lifecycle import Wake
 from drip.core.settings import Settings
 from drip.core.steps import IssueCoupon
 from drip.engine.campaign_set import CampaignSet
@@ -128,9 +129,10 @@ def _waiting_by_contact(
 def _messages(
     connection: Connection, found: Iterable[Run]
 ) -> dict[int, dict[str, OutboxMessage]]:
-    """What became of the messages of these runs, by run and step."""
+    """What became of the messages of these runs, by run and step. One that is new has none."""
+    before = [run.id for run in found if run.wake != Wake.NEW]
     messages: dict[int, dict[str, OutboxMessage]] = defaultdict(dict)
-    for message in outbox.of_runs(connection, [run.id for run in found]):
+    for message in outbox.of_runs(connection, before) if before else ():
         messages[message.run_id][message.step] = message
     return messages
 
@@ -153,13 +155,13 @@ def _several(
     waiting: Mapping[int, Sequence[tuple[int, str]]],
 ) -> set[int]:
     """Who can get more than one message out of this batch, or shares what is used with others."""
-    several: set[int] = set()
-    for group in groups:
-        for contact in group:
-            own = len(by_contact.get(contact, ())) + len(waiting.get(contact, ()))
-            if own > 1 or len(group) > 1:
-                several.add(contact)
-    return several
+    several = {
+        contact
+        for contact, own in by_contact.items()
+        if len(own) + len(waiting.get(contact, ())) > 1
+    }
+    shared = (group for group in groups if len(group) > 1)
+    return several.union(*shared)
 
 
 def _near_a_limit(

@@ -64,12 +64,11 @@ def skipped(message: OutboxMessage, reason: Reason, now: datetime) -> MessageJud
     return MessageJudged(_because(message, reason), reason, None)
 
 
-def granted(message: OutboxMessage, channel: str, now: datetime) -> MessageChanged:
-    """The message, which may go by a channel."""
+def grant(message: OutboxMessage, channel: str, now: datetime) -> None:
+    """The message may go by a channel."""
     message.state, message.channel = "pending", channel
     message.granted_at = message.due_at = now
     message.code = message.sentence = message.place = None
-    return MessageChanged(message)
 
 
 def held(
@@ -84,7 +83,7 @@ def held(
 
 
 def deferred(
-    message: OutboxMessage, until: datetime, reason: Reason
+    message: OutboxMessage, until: datetime, reason: Reason, run_rests: bool
 ) -> MessageChanged | MessageJudged:
     """The message, which waits; for the same reason as before this is not written down again each time."""
     same = message.code == reason.code and message.place == str(reason.place)
@@ -92,8 +91,8 @@ def deferred(
     message.state, message.due_at = "deferred", until
     message.granted_at = None
     if known:
-        return MessageChanged(message)
-    return MessageJudged(_because(message, reason), reason, until)
+        return MessageChanged(message, run_rests)
+    return MessageJudged(_because(message, reason), reason, until, run_rests)
 
 
 def put_off(message: OutboxMessage, due: datetime) -> MessageChanged:

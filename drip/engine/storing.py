@@ -27,7 +27,6 @@ from drip.engine.effects import (
     MessageJudged,
     Retagged,
     RunChanged,
-    RunRests,
     TaskGiven,
     TopicsPaused,
 )
@@ -68,20 +67,17 @@ class UnitOfWork:
         """These are to be stored, in their order as far as that matters: of a run or a message the last one counts."""
         for effect in effects:
             # By what comes most often: these are as many as messages.
-            if isinstance(effect, MessageChanged):
-                self._change(effect.message)
-            elif isinstance(effect, RunRests):
-                self._rest(effect.run_id)
+            if isinstance(effect, MessageChanged | MessageJudged):
+                message = effect.message
+                self._messages[message.run_id, message.step] = message
+                if effect.run_rests:
+                    self._rest(message.run_id)
+                if isinstance(effect, MessageJudged):
+                    self._judged.append(effect)
             elif isinstance(effect, RunChanged):
                 self._runs[effect.run.id] = effect.run
-            elif isinstance(effect, MessageJudged):
-                self._change(effect.message)
-                self._judged.append(effect)
             else:
                 self._steps[type(effect)].append(effect)
-
-    def _change(self, message: OutboxMessage) -> None:
-        self._messages[message.run_id, message.step] = message
 
     def end(self, run: Run, reason: Reason, messages: Iterable[OutboxMessage]) -> None:
         """Ends a run for a reason, and what of its messages has not left."""
@@ -175,7 +171,7 @@ class UnitOfWork:
         outbox.save_judgements(connection, judgements)
 
     def _judgement(self, judged: MessageJudged) -> Judgement:
-        message, reason, until = judged
+        message, reason, until, _ = judged
         return Judgement(
             # The one that was stored: another effect may have changed it since.
             self._messages[message.run_id, message.step],

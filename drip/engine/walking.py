@@ -57,11 +57,9 @@ def walk(passage: Passage, now: datetime) -> Taken:
 
 def _take(passage: Passage, now: datetime) -> Taken:
     step = passage.step
-    if step is None:
-        return ends(passage, None, now)
     if isinstance(step, SendStep):
         return _at_message(passage, step, now)
-    return take(step, passage, now)
+    return take(step, passage, now) if step else ends(passage, None, now)
 
 
 def _at_message(passage: Passage, step: SendStep, now: datetime) -> Taken:
