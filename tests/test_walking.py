@@ -14,7 +14,7 @@ from drip.core.campaign import Campaign
 from drip.core.decide import Reason
 from drip.core.lifecycle import Wake
 from drip.core.settings import Settings
-from drip.core.steps import IssueCoupon
+from drip.core.steps import IssueCoupon, SendStep
 from drip.engine.effects import (
     CodeIssued,
     ConfirmationAwaited,
@@ -256,7 +256,9 @@ def test_only_if_leaves_a_message_out_and_says_why() -> None:
     of = campaign("- send: a\n  only_if: { visits: at least 2 }")
     assert left_out(walked(of)).sentence.startswith("only_if: contact.visits")
     regular = known(contact=ana(attributes={"visits": 3}))
-    assert walked(of, regular).stop == AtMessage(of.steps[0], run_of(of).since)
+    first = of.steps[0]
+    assert isinstance(first, SendStep)
+    assert walked(of, regular).stop == AtMessage(first, run_of(of).since)
 
 
 def test_a_sign_up_that_nobody_confirmed_is_asked_once() -> None:
@@ -290,7 +292,7 @@ def test_what_follows_a_wait_that_is_over_counts_from_its_end() -> None:
 def test_a_wait_until_is_of_the_contacts_own_clock() -> None:
     of = campaign("- wait: until next business day at 10:00\n- send: a")
     tokyo = known(contact=ana(zone="Asia/Tokyo"))
-    since = {"since": at("2026-12-04 12:00")}
+    since: dict[str, Any] = {"since": at("2026-12-04 12:00")}
     later = at("2026-12-04 13:00")
     found = walked(of, tokyo, now=later, **since)
     assert found.stop == Waits(at("2026-12-07 01:00"))
@@ -663,9 +665,9 @@ def test_who_is_not_in_the_audience_any_more_gets_nothing() -> None:
 
 def test_who_has_just_come_is_not_asked_twice_unless_something_is_new() -> None:
     of = campaign("- send: a", "audience: { visits: at least 3 }")
-    just = {"started_at": NOW, "since": NOW, "wake": Wake.NEW}
+    just: dict[str, Any] = {"started_at": NOW, "since": NOW, "wake": Wake.NEW}
     assert stops_at(walked(of, **just)) == "a"
-    news = {**just, "wake": Wake.LOOKS_AGAIN}
+    news: dict[str, Any] = {**just, "wake": Wake.LOOKS_AGAIN}
     assert isinstance(walked(of, **news).stop, Ended)
     touched = known(touched=frozenset({1}))
     assert isinstance(walked(of, touched, **just).stop, Ended)

@@ -74,11 +74,11 @@ def all_of(several: Iterable[Asks]) -> Asks:
 
 def asks_of(campaign: Campaign) -> Asks:
     """What the runs of a campaign ask, wherever they stand."""
-    conditions = [
-        *campaign.exit_conditions,
-        *_given(campaign.audience, campaign.goal and campaign.goal.where),
-        *(condition for step in campaign.steps for condition in conditions_of(step)),
-    ]
+    goal = campaign.goal
+    conditions = list(campaign.exit_conditions)
+    conditions += _given(campaign.audience, goal.where if goal else None)
+    for step in campaign.steps:
+        conditions += conditions_of(step)
     ends = Asks(events=_ending(campaign), topics=_topics(campaign))
     steps = all_of(_step(step, campaign) for step in campaign.steps)
     return asks_of_conditions(conditions) | ends | steps

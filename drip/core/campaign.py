@@ -234,6 +234,12 @@ class Campaign:
         return longest + timedelta(days=2)
 
 
+def step_at(campaign: Campaign, position: int) -> Step | None:
+    """The step at which a run stands; None if it is through."""
+    steps = campaign.steps
+    return steps[position] if position < len(steps) else None
+
+
 def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
     """A campaign's message by its id; None if the campaign, or such a message, is not there."""
     position = campaign.position_of(step_id) if campaign else None

@@ -136,23 +136,34 @@ def refresh(
     """Works out the kept dates of these contacts (record 0) and records."""
     if not any(isinstance(derived, KEPT) for derived in settings.derived.values()):
         return
-    of_contacts = {contact for contact, record in owners if not record}
-    if of_contacts and kept_of(settings, "contact"):
-        people_ = people.contacts_by_id(connection, of_contacts).values()
-        own = {
-            (contact.id, 0): settings.load("contact", contact.attributes)
-            for contact in people_
-        }
-        _keep(connection, settings, "contact", own)
-    of_records = {record for _, record in owners if record}
-    things = people.records_by_id(connection, of_records).values()
-    for kind in {record.kind for record in things}:
-        own = {
-            (record.contact_id, record.id): settings.load(kind, record.attributes)
-            for record in things
-            if record.kind == kind
-        }
-        _keep(connection, settings, kind, own)
+    contacts = {contact for contact, record in owners if not record}
+    if contacts and kept_of(settings, "contact"):
+        _refresh_contacts(connection, settings, contacts)
+    records = {record for _, record in owners if record}
+    if records:
+        _refresh_records(connection, settings, records)
+
+
+def _refresh_contacts(
+    connection: Connection, settings: Settings, ids: Collection[int]
+) -> None:
+    found = people.contacts_by_id(connection, ids)
+    values: dict[Owner, Mapping[str, Value]] = {
+        (contact.id, 0): settings.load("contact", contact.attributes)
+        for contact in found.values()
+    }
+    _keep(connection, settings, "contact", values)
+
+
+def _refresh_records(
+    connection: Connection, settings: Settings, ids: Collection[int]
+) -> None:
+    values: dict[str, dict[Owner, Mapping[str, Value]]] = defaultdict(dict)
+    for record in people.records_by_id(connection, ids).values():
+        own = settings.load(record.kind, record.attributes)
+        values[record.kind][record.contact_id, record.id] = own
+    for kind, of_kind in values.items():
+        _keep(connection, settings, kind, of_kind)
 
 
 def _keep(
@@ -191,25 +202,27 @@ def _days_seen(
 
 def refresh_all(connection: Connection, settings: Settings) -> None:
     """Works everything out anew where the settings define other dates than those that are kept."""
+    rules = _rules(settings)
+    if history.kept_rules(connection, KEPT_DATES) == rules:
+        return
+    for kind in {_kind(full) for full in settings.derived}:
+        if not kept_of(settings, kind):
+            continue
+        owners = history.everyone(connection, kind)
+        for n in range(0, len(owners), CHUNK):
+            refresh(connection, settings, owners[n : n + CHUNK])
+    history.set_kept_rules(connection, KEPT_DATES, rules)
+
+
+def _rules(settings: Settings) -> str:
+    """What kept dates hang on, in short."""
     definitions = {
         full: derived
         for full, derived in settings.derived.items()
         if isinstance(derived, DATED)
     }
     in_order = sorted(definitions.items(), key=itemgetter(0))
-    rules = sha256(repr((in_order, settings.timezone)).encode()).hexdigest()
-    if history.kept_rules(connection, KEPT_DATES) == rules:
-        return
-    kinds = {
-        _kind(full)
-        for full, derived in definitions.items()
-        if isinstance(derived, KEPT)
-    }
-    for kind in kinds:
-        owners = history.everyone(connection, kind)
-        for n in range(0, len(owners), CHUNK):
-            refresh(connection, settings, owners[n : n + CHUNK])
-    history.set_kept_rules(connection, KEPT_DATES, rules)
+    return sha256(repr((in_order, settings.timezone)).encode()).hexdigest()
 
 
 def settle_zones(connection: Connection) -> None:
@@ -219,9 +232,8 @@ def settle_zones(connection: Connection) -> None:
     """
     if history.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
         return
-    lacking = [
-        name for name in audience.zones(connection) if name and not _is_zone(name)
-    ]
+    zones = audience.zones(connection)
+    lacking = [name for name in zones if name and not _is_zone(name)]
     for name, count in people.leave_zones(connection, lacking).items():
         log.warning(
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
@@ -232,13 +244,19 @@ def settle_zones(connection: Connection) -> None:
             extra={"action": "unknown-zone"},
         )
     for some in people.without_zone(connection):
-        known: dict[str, list[int]] = defaultdict(list)
-        for contact in some:
-            if found := guess_zone(contact):
-                known[found].append(contact.id)
-        for name, ids in known.items():
-            people.move_to_zone(connection, ids, name)
+        _guess_zones(connection, some)
     history.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
+
+
+def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
+    """Has these contacts live in the zones that are known by what else is said of them."""
+    known: dict[str, list[int]] = defaultdict(list)
+    for contact in some:
+        name = guess_zone(contact)
+        if name:
+            known[name].append(contact.id)
+    for name, ids in known.items():
+        people.move_to_zone(connection, ids, name)
 
 
 @lru_cache(maxsize=1_000)

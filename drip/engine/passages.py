@@ -17,7 +17,7 @@ from drip.core.calendar import (
     shift,
     zone,
 )
-from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
+from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger, step_at
 from drip.core.conditions import Condition, Facts, Failure, why_not
 from drip.core.steps import FixedTime, NextClock, Point, SendStep, Step, Until
 from drip.engine.dates import entry_instant
@@ -44,8 +44,7 @@ class Passage(NamedTuple):
     @property
     def step(self) -> Step | None:
         """The step at which the run stands; None if it is through, or the campaign cannot place it."""
-        steps = self.campaign.steps
-        return steps[self.run.position] if self.run.position < len(steps) else None
+        return step_at(self.campaign, self.run.position)
 
     @property
     def record(self) -> Record | None:

@@ -8,7 +8,7 @@ from when it is due at which its send window is open.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from drip.core.campaign import Campaign, DateTrigger
 from drip.core.caps import Use
 from drip.core.conditions import why_not
 from drip.core.decide import Person
+from drip.core.fields import Value
 from drip.core.lifecycle import Wake
 from drip.core.steps import chance_of
 from drip.engine.campaign_set import CampaignSet
@@ -37,6 +38,10 @@ class Reservation(NamedTuple):
 
     priority: int
     use: Use
+
+
+# A contact, its record (0 is none), and the date that an occurrence hangs on.
+Near = tuple[int, int, date]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,24 @@ def coming_of(
         if campaign.reserve is None or not campaign.obeys_caps or not campaign.counted:
             continue
         near = list(_near(connection, campaign_set, campaign, contact_ids, now))
-        contacts = {contact for contact, _, _ in near}
-        occurrences = {anchor.isoformat() for _, _, anchor in near}
-        became = runs.messages_by_occurrence(
-            connection, campaign.key, contacts, occurrences
-        )
-        for contact, record, anchor in near:
-            own = became.get((contact, record, anchor.isoformat()), {})
-            found[contact].append(Coming(campaign, contact, record, anchor, own))
+        for occurrence in _known(connection, campaign, near):
+            found[occurrence.contact_id].append(occurrence)
     return found
+
+
+def _known(
+    connection: Connection, campaign: Campaign, near: Sequence[Near]
+) -> Iterator[Coming]:
+    """These occurrences with what became of their messages."""
+    became = runs.messages_by_occurrence(
+        connection,
+        campaign.key,
+        {contact for contact, _, _ in near},
+        {anchor.isoformat() for _, _, anchor in near},
+    )
+    for contact, record, anchor in near:
+        own = became.get((contact, record, anchor.isoformat()), {})
+        yield Coming(campaign, contact, record, anchor, own)
 
 
 def _near(
@@ -80,22 +94,31 @@ def _near(
     campaign: Campaign,
     contact_ids: Collection[int],
     now: datetime,
-) -> Iterator[tuple[int, int, date]]:
-    """Contacts and records with the dates that the campaign hangs on, if these are near."""
+) -> Iterator[Near]:
+    """The dates that the campaign hangs on, if these are near."""
     trigger = campaign.trigger
     assert isinstance(trigger, DateTrigger)
+    field, settings = trigger.date.field, campaign_set.settings
+    known = audience.dates_of(connection, field, contact_ids)
+    for (contact_id, record_id), day in known.items():
+        value = date_value(settings, field, day)
+        if value is None or bool(record_id) != bool(campaign.for_each):
+            continue
+        for anchor in _anchors(campaign, trigger, value, now):
+            yield contact_id, record_id, anchor
+
+
+def _anchors(
+    campaign: Campaign, trigger: DateTrigger, value: Value, now: datetime
+) -> Iterator[date]:
+    """The days near enough on which a run of this date would begin."""
     assert campaign.reserve is not None
     reach = campaign.lookback() + campaign.reserve
     years = (now.year - 1, now.year, now.year + 1) if trigger.yearly else (0,)
-    known = audience.dates_of(connection, trigger.date.field, contact_ids)
-    for (contact_id, record_id), day in known.items():
-        value = date_value(campaign_set.settings, trigger.date.field, day)
-        if value is None or bool(record_id) != bool(campaign.for_each):
-            continue
-        for year in years:
-            anchor = anchor_date(trigger, value, year)
-            if anchor is not None and abs(anchor - now.date()) <= reach:
-                yield contact_id, record_id, anchor
+    for year in years:
+        anchor = anchor_date(trigger, value, year)
+        if anchor is not None and abs(anchor - now.date()) <= reach:
+            yield anchor
 
 
 def reservations(
@@ -177,18 +200,14 @@ def _use(
     """The slot that a message will use; None if it is not near enough, has gone, counts for nothing or can't go."""
     campaign, step = occurrence.campaign, ahead.step
     assert campaign.reserve is not None
+    became = occurrence.became.get(step.id, runs.WAITS)
+    if step.transactional or became != runs.WAITS:
+        return None
     at = person.next_allowed(step.window, ahead.planned_at)
-    if at is None or not now < at <= now + campaign.reserve or step.transactional:
+    if at is None or not now < at <= now + campaign.reserve:
         return None
-    if occurrence.became.get(step.id, runs.WAITS) != runs.WAITS:
-        return None
-    open_channels = (
-        channel
-        for channel in step.channels
-        if person.closed(channel, campaign.topic) is None
-    )
-    channel = next(open_channels, None)
-    if channel is None:
-        return None
-    leaves = millis(at)
-    return Use(leaves, leaves, channel, campaign.topic, campaign.key, reserved=True)
+    topic, leaves = campaign.topic, millis(at)
+    for channel in step.channels:
+        if person.closed(channel, topic) is None:
+            return Use(leaves, leaves, channel, topic, campaign.key, reserved=True)
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -29,17 +29,20 @@ def winners(
     Only of splits that one of these runs can still come to: those who came to one are counted all over again, and
     steps lead on only.
     """
-    splits: dict[tuple[str, str], tuple[Campaign, Split]] = {}
+    found_out: dict[tuple[str, str], int | None] = {}
     for run in found:
         campaign = campaigns[run.campaign, run.version]
-        ahead = campaign.steps[run.position :] if campaign else ()
-        for step in ahead:
-            if campaign and isinstance(step, Split):
-                splits.setdefault((campaign.key, step.id), (campaign, step))
-    return {
-        key: _winner(connection, settings, campaign, split, now)
-        for key, (campaign, split) in splits.items()
-    }
+        for split in _ahead(campaign, run) if campaign else ():
+            key = (run.campaign, split.id)
+            if campaign and key not in found_out:
+                found_out[key] = _winner(connection, settings, campaign, split, now)
+    return found_out
+
+
+def _ahead(campaign: Campaign, run: Run) -> Iterator[Split]:
+    for step in campaign.steps[run.position :]:
+        if isinstance(step, Split) and step.winner_after:
+            yield step
 
 
 def _winner(
@@ -49,21 +52,31 @@ def _winner(
     split: Split,
     now: datetime,
 ) -> int | None:
-    """The best arm, once the time that the split gives itself is over; none if two are equal."""
-    goal, holidays = campaign.goal, settings.holidays
-    if split.winner_after is None or goal is None:
-        return None
+    """The arm in which most runs met the goal, once the split has learned enough; none if two are equal."""
+    goal = campaign.goal
     came = runs.in_split(connection, campaign.key, split.id)
-    if not came:
+    if goal is None or not came:
         return None
-    where = zone(settings.timezone)
-    if later(came[0].came_at, split.winner_after, where, holidays) > now:
+    if _learns_until(split, came[0].came_at, settings) > now:
         return None
-    reached = Counter(run.arm for run in came)
-    good = Counter(run.arm for run, _ in met(connection, settings, goal, came, now))
-    rates = sorted(
-        ((good[arm] / reached[arm], arm) for arm in reached if arm < len(split.arms)),
-        reverse=True,
+    good = met(connection, settings, goal, came, now)
+    return _best(
+        Counter(run.arm for run in came),
+        Counter(run.arm for run, _ in good),
+        len(split.arms),
     )
-    beaten = len(rates) > 1 and rates[0][0] > rates[1][0]
-    return rates[0][1] if beaten else None
+
+
+def _learns_until(split: Split, first: datetime, settings: Settings) -> datetime:
+    assert split.winner_after
+    where = zone(settings.timezone)
+    return later(first, split.winner_after, where, settings.holidays)
+
+
+def _best(came: Counter[int], good: Counter[int], arms: int) -> int | None:
+    """The arm with the highest rate. An arm that the split had in another version is none any more."""
+    rates = [(good[arm] / came[arm], arm) for arm in came if arm < arms]
+    rates.sort(reverse=True)
+    if len(rates) < 2 or rates[0][0] == rates[1][0]:
+        return None
+    return rates[0][1]

@@ -81,24 +81,27 @@ class Run:
         )
 
 
-def _something_due() -> list[Prepared]:
+def _at_once(why: Wake) -> Prepared:
+    """Whose runs are looked at for a reason that no clock knows."""
+    found = select(runs.c.contact_id).where(waking(why)).order_by(runs.c.id)
+    return Prepared(found.limit(bindparam("most")))
+
+
+def _by_clock() -> tuple[Prepared, Prepared]:
+    """Whose runs, and whose messages, are due; what has waited longest comes first, by the indexes on what is due."""
     now: BindParameter[int] = bindparam("now")
-    most: BindParameter[int] = bindparam("most")
-    at_once = [
-        select(runs.c.contact_id).where(waking(why)).order_by(runs.c.id)
-        for why in AT_ONCE
-    ]
-    # What has waited longest comes first, by the indexes on what is due.
-    due = (
+    of_runs = (
         select(runs.c.contact_id)
         .where(runs.c.due_at <= now)
         .order_by(runs.c.due_at, runs.c.id)
     )
-    of_messages = select(messages.c.contact_id).where(
-        in_state("deferred"), messages.c.due_at <= now
+    of_messages = (
+        select(messages.c.contact_id)
+        .where(in_state("deferred"), messages.c.due_at <= now)
+        .order_by(messages.c.due_at)
     )
-    again = of_messages.order_by(messages.c.due_at)
-    return [Prepared(found.limit(most)) for found in (*at_once, due, again)]
+    most: BindParameter[int] = bindparam("most")
+    return Prepared(of_runs.limit(most)), Prepared(of_messages.limit(most))
 
 
 def _next_due() -> Select[Any]:
@@ -127,7 +130,8 @@ def _due_runs() -> Select[Any]:
 
 
 # What every beat asks, built once: building a statement costs as much as running it.
-_SOMETHING_DUE = _something_due()
+_AT_ONCE = [_at_once(why) for why in AT_ONCE]
+_BY_CLOCK = _by_clock()
 _NEXT_DUE = _next_due()
 _DUE_RUNS = Prepared(_due_runs())
 _BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
@@ -172,13 +176,12 @@ def contacts_with_something_due(
 ) -> list[int]:
     """Some contacts with a run or a deferred message to look at; none if nobody has any."""
     found: set[int] = set()
-    for each in _SOMETHING_DUE:
-        if len(found) < limit:
-            values = {"now": to_ms(now)} if each in _SOMETHING_DUE[2:] else {}
-            found.update(
-                row[0]
-                for row in each.rows(connection, most=limit - len(found), **values)
-            )
+    for statement in (*_AT_ONCE, *_BY_CLOCK):
+        timed = {"now": to_ms(now)} if statement in _BY_CLOCK else {}
+        left = limit - len(found)
+        if left > 0:
+            rows = statement.rows(connection, most=left, **timed)
+            found.update(row[0] for row in rows)
     return sorted(found)
 
 
@@ -314,12 +317,16 @@ def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
         if len(ids) < MANY:
             few += [(*values, number) for number in ids]
         else:
-            new = {
-                f"new_{name}": value
-                for name, value in zip(GOING_ON, values, strict=True)
-            }
-            _SAVE_ALIKE.count(connection, ids=numbers(ids), **new)
+            _save_alike(connection, values, ids)
     _SAVE.many(connection, few)
+
+
+def _save_alike(
+    connection: Connection, values: tuple[Any, ...], ids: Collection[int]
+) -> None:
+    named = zip(GOING_ON, values, strict=True)
+    new = {f"new_{name}": value for name, value in named}
+    _SAVE_ALIKE.count(connection, ids=numbers(ids), **new)
 
 
 def _going_on(run: Run) -> tuple[Any, ...]:
@@ -402,14 +409,15 @@ def active_in(connection: Connection, campaign: str) -> list[Run]:
 
 def occurrence_taken(connection: Connection, run: Run) -> bool:
     """Whether another run has this run's occurrence."""
-    where = (
-        runs.c.campaign == run.campaign,
-        runs.c.contact_id == run.contact_id,
-        runs.c.record_id == run.record_id,
-        runs.c.occurrence == run.occurrence,
-        runs.c.id != run.id,
+    r = runs.c
+    statement = select(r.id).where(
+        r.campaign == run.campaign,
+        r.contact_id == run.contact_id,
+        r.record_id == run.record_id,
+        r.occurrence == run.occurrence,
+        r.id != run.id,
     )
-    return connection.execute(select(runs.c.id).where(*where)).first() is not None
+    return connection.execute(statement).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,20 +433,17 @@ class Armed:
 
 def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
     """Every run of a campaign that came to a split, the first to come first."""
-    arm, came = (
-        runs.c.arms[(step, "arm")].as_integer(),
-        runs.c.arms[(step, "at")].as_float(),
-    )
-    columns = (arm, came, runs.c.contact_id, runs.c.record_id, runs.c.started_at)
+    r = runs.c
+    arm = r.arms[(step, "arm")].as_integer()
+    came = r.arms[(step, "at")].as_float()
     statement = (
-        select(*columns)
-        .where(runs.c.campaign == campaign, arm.is_not(None))
-        .order_by(came, runs.c.id)
+        select(arm, came, r.contact_id, r.record_id, r.started_at)
+        .where(r.campaign == campaign, arm.is_not(None))
+        .order_by(came, r.id)
     )
-    rows = connection.execute(statement)
     return [
-        Armed(row[0], datetime.fromtimestamp(row[1], UTC), row[2], row[3], row[4])
-        for row in rows
+        Armed(arm, datetime.fromtimestamp(at, UTC), contact, record, started)
+        for arm, at, contact, record, started in connection.execute(statement)
     ]
 
 
@@ -456,23 +461,21 @@ def messages_by_occurrence(
 
     A run that is over has the step None, which has `ENDED`.
     """
-    columns = (
-        runs.c.contact_id,
-        runs.c.record_id,
-        runs.c.occurrence,
-        runs.c.active,
-        messages.c.step,
-        messages.c.state,
-    )
-    joined = runs.outerjoin(messages, messages.c.run_id == runs.c.id)
-    where = (
-        runs.c.campaign == campaign,
-        runs.c.contact_id.in_(contact_ids),
-        runs.c.occurrence.in_(occurrences),
+    r, m = runs.c, messages.c
+    columns = (r.contact_id, r.record_id, r.occurrence, r.active, m.step, m.state)
+    joined = runs.outerjoin(messages, m.run_id == r.id)
+    statement = (
+        select(*columns)
+        .select_from(joined)
+        .where(
+            r.campaign == campaign,
+            r.contact_id.in_(contact_ids),
+            r.occurrence.in_(occurrences),
+        )
     )
     found: dict[tuple[int, int, str], dict[str | None, str | None]] = defaultdict(dict)
     for contact, record, occurrence, active, step, state in connection.execute(
-        select(*columns).select_from(joined).where(*where)
+        statement
     ):
         own = found[contact, record, occurrence]
         if not active:
