@@ -37,7 +37,7 @@ NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What has to be known of a contact beside consents, addresses and pauses, which are always asked.
+    """What has to be known of a contact beside consents and addresses, which are always asked.
 
     `owners` are whose fields are read (`contact`, `counter`, a kind of record), `events` the names of events, `topics`
     those whose implied consent may have run out, `coupons` those of which a code is issued, `splits` the ids of
@@ -49,6 +49,7 @@ class Asks:
     topics: frozenset[str] = NONE
     coupons: frozenset[str] = NONE
     splits: frozenset[str] = NONE
+    pauses: bool = False
     tags: bool = False
     sets: bool = False
     holds_coupons: bool = False
@@ -79,7 +80,11 @@ def asks_of(campaign: Campaign) -> Asks:
     conditions += _given(campaign.audience, goal.where if goal else None)
     for step in campaign.steps:
         conditions += conditions_of(step)
-    ends = Asks(events=_ending(campaign), topics=_topics(campaign))
+    ends = Asks(
+        events=_ending(campaign),
+        topics=_topics(campaign),
+        pauses=True,
+    )
     steps = all_of(_step(step, campaign) for step in campaign.steps)
     return asks_of_conditions(conditions) | ends | steps
 
@@ -96,7 +101,11 @@ def text_asks(settings: Settings) -> Asks:
     owners = {"contact", *settings.fields} | (
         {"counter"} if settings.counters else NONE
     )
-    return Asks(owners=frozenset(owners), topics=frozenset(settings.topics))
+    return Asks(
+        owners=frozenset(owners),
+        topics=frozenset(settings.topics),
+        pauses=True,
+    )
 
 
 def asks_of_conditions(conditions: Iterable[Condition]) -> Asks:

@@ -45,7 +45,11 @@ from drip.storage.people.people import PLAIN, Contact, Record
 PLAIN_FIELDS = {f"contact.{name}": name for name in PLAIN}
 
 
-def effect_of(step: Action, passage: Passage, now: datetime) -> StepEffect | None:
+def effect_of(
+    step: Action,
+    passage: Passage,
+    now: datetime,
+) -> StepEffect | None:
     """What a step does to the contact; None if there is nothing to do, or it was done before."""
     match step:
         case Task():
@@ -64,7 +68,11 @@ def effect_of(step: Action, passage: Passage, now: datetime) -> StepEffect | Non
             return _pause(step, passage, now)
 
 
-def _task(step: Task, passage: Passage, now: datetime) -> TaskGiven:
+def _task(
+    step: Task,
+    passage: Passage,
+    now: datetime,
+) -> TaskGiven:
     due = _due_day(step, passage.facts.settings, now)
     row = {
         "run_id": passage.run.id,
@@ -84,10 +92,19 @@ def _title_values(passage: Passage) -> dict[str, Any]:
     """What the title of a task can name: the same as texts."""
     facts = passage.facts
     codes = facts.codes.get(passage.run.id, ())
-    return facts.context(passage.contact, passage.record, passage.heard, codes)
+    return facts.context(
+        passage.contact,
+        passage.record,
+        passage.heard,
+        codes,
+    )
 
 
-def _due_day(step: Task, settings: Settings, now: datetime) -> date | None:
+def _due_day(
+    step: Task,
+    settings: Settings,
+    now: datetime,
+) -> date | None:
     """Until when the work has to be done, on the workspace's calendar."""
     if step.due is None:
         return None
@@ -98,16 +115,31 @@ def _due_day(step: Task, settings: Settings, now: datetime) -> date | None:
     return business_shift(shift(today, step.due), step.due.business, settings.holidays)
 
 
-def _code(step: IssueCoupon, passage: Passage, now: datetime) -> CodeIssued | None:
+def _code(
+    step: IssueCoupon,
+    passage: Passage,
+    now: datetime,
+) -> CodeIssued | None:
     if _has_code(step, passage):
         return None
     coupon = passage.facts.settings.coupons[step.coupon]
     if coupon.codes == "unique":
-        return _issued(step, passage, _made(step, passage), now)
+        return _issued(
+            step,
+            passage,
+            _made(step, passage),
+            now,
+        )
     stock = passage.facts.stock[step.coupon]
     if not stock:
         return None
-    return _issued(step, passage, stock[0].code, now, stock[0])
+    return _issued(
+        step,
+        passage,
+        stock[0].code,
+        now,
+        stock[0],
+    )
 
 
 def _has_code(step: IssueCoupon, passage: Passage) -> bool:
@@ -124,7 +156,12 @@ def _issued(
 ) -> CodeIssued:
     run, facts, owner = passage.run, passage.facts, passage.contact
     # From when the step was due: a run that comes late has a coupon that has been running.
-    expires = last_day(step, run.since, facts.zone_of(owner), facts.settings)
+    expires = last_day(
+        step,
+        run.since,
+        facts.zone_of(owner),
+        facts.settings,
+    )
     code = Code(
         coupon=step.coupon,
         code=text,
@@ -135,7 +172,12 @@ def _issued(
         expires=expires,
         redeemed_at=None,
     )
-    return CodeIssued(run.id, owner.id, code, taken)
+    return CodeIssued(
+        run.id,
+        owner.id,
+        code,
+        taken,
+    )
 
 
 def _made(step: IssueCoupon, passage: Passage) -> str:
@@ -147,26 +189,51 @@ def _made(step: IssueCoupon, passage: Passage) -> str:
     return coupon_code(prefix, f"{key.workspace}/{run.id}/{step.id}", key.secret)
 
 
-def _points(step: AddPoints, passage: Passage, now: datetime) -> CounterMoved | None:
+def _points(
+    step: AddPoints,
+    passage: Passage,
+    now: datetime,
+) -> CounterMoved | None:
     run, contact = passage.run, passage.contact
     stands = passage.facts.balances(contact.id).get(step.counter, 0)
     after = stands + step.amount
     if after < 0 or (run.id, step.id) in passage.facts.counted:
         return None
-    movement = Movement(contact.id, step.amount, now, run_id=run.id, step=step.id)
+    movement = Movement(
+        contact.id,
+        step.amount,
+        now,
+        run_id=run.id,
+        step=step.id,
+    )
     return CounterMoved(step.counter, movement, min(after, HIGHEST))
 
 
-def _consent(step: SetConsent, passage: Passage, now: datetime) -> ConsentSaid:
+def _consent(
+    step: SetConsent,
+    passage: Passage,
+    now: datetime,
+) -> ConsentSaid:
     contact = passage.contact
     said = tuple(
-        Consent(contact.id, step.topic, channel, step.given, now)
+        Consent(
+            contact.id,
+            step.topic,
+            channel,
+            step.given,
+            now,
+        )
         for channel in step.channels
     )
     newest_first = reversed(list(passage.heard.values()))
     proofs = (dict(event.fields) for event in newest_first if event.fields)
     source = f"campaign {passage.campaign.key}, step {step.id}"
-    return ConsentSaid(contact, said, source, next(proofs, None))
+    return ConsentSaid(
+        contact,
+        said,
+        source,
+        next(proofs, None),
+    )
 
 
 def _tags(step: SetTag, passage: Passage) -> Retagged | None:
@@ -198,7 +265,9 @@ def _with(contact: Contact, values: Mapping[str, Stored | None]) -> Contact:
 
 
 def _set(
-    attributes: Mapping[str, Stored], owner: str, values: Mapping[str, Stored | None]
+    attributes: Mapping[str, Stored],
+    owner: str,
+    values: Mapping[str, Stored | None],
 ) -> dict[str, Stored]:
     """An owner's attributes with those of these fields that are its own; what is None is unknown from now on."""
     found = dict(attributes)
@@ -214,18 +283,33 @@ def _set(
 
 
 def _kept(
-    passage: Passage, contact: Contact, record: Record | None
+    passage: Passage,
+    contact: Contact,
+    record: Record | None,
 ) -> dict[Owner, dict[str, date]]:
     """The derived dates that follow from the fields as they are now, of those owners that have any."""
-    kept = _kept_of(passage, (contact.id, 0), "contact", contact.attributes)
+    kept = _kept_of(
+        passage,
+        (contact.id, 0),
+        "contact",
+        contact.attributes,
+    )
     if record:
         owner = (record.contact_id, record.id)
-        kept |= _kept_of(passage, owner, record.kind, record.attributes)
+        kept |= _kept_of(
+            passage,
+            owner,
+            record.kind,
+            record.attributes,
+        )
     return kept
 
 
 def _kept_of(
-    passage: Passage, owner: Owner, kind: str, attributes: Mapping[str, Stored]
+    passage: Passage,
+    owner: Owner,
+    kind: str,
+    attributes: Mapping[str, Stored],
 ) -> dict[Owner, dict[str, date]]:
     settings = passage.facts.settings
     origin = passage.facts.origins.get(owner)
@@ -235,14 +319,31 @@ def _kept_of(
     return {owner: kept_dates(settings, kind, known)}
 
 
-def _pause(step: PauseTopics, passage: Passage, now: datetime) -> TopicsPaused:
+def _pause(
+    step: PauseTopics,
+    passage: Passage,
+    now: datetime,
+) -> TopicsPaused:
     holidays = passage.facts.settings.holidays
-    until = later(now, step.duration, passage.zone, holidays)
-    return TopicsPaused(passage.contact.id, step.topics, until, str(step.place))
+    until = later(
+        now,
+        step.duration,
+        passage.zone,
+        holidays,
+    )
+    return TopicsPaused(
+        passage.contact.id,
+        step.topics,
+        until,
+        str(step.place),
+    )
 
 
 def last_day(
-    step: IssueCoupon, since: datetime, where: str, settings: Settings
+    step: IssueCoupon,
+    since: datetime,
+    where: str,
+    settings: Settings,
 ) -> str | None:
     """The last day on which a code is good that is issued at an instant to somebody in a zone; None for ever."""
     if step.expires is None:

@@ -46,7 +46,10 @@ class CampaignSet:
         self.holds = control.held_scopes(connection)
 
     def version(
-        self, connection: Connection, key: str, version: str
+        self,
+        connection: Connection,
+        key: str,
+        version: str,
     ) -> Campaign | None:
         """The version a run started with; None if today's settings do not fit it any more."""
         current = self.campaigns.get(key)
@@ -178,7 +181,9 @@ def _learns(step: Step) -> bool:
 
 
 def _collect(
-    settings: Settings, condition: Condition, found: dict[str, Condition | Rank]
+    settings: Settings,
+    condition: Condition,
+    found: dict[str, Condition | Rank],
 ) -> None:
     for each in leaves(condition):
         if isinstance(each, Member) and each.rank:
@@ -188,7 +193,9 @@ def _collect(
 
 
 def _collect_segment(
-    settings: Settings, key: str, found: dict[str, Condition | Rank]
+    settings: Settings,
+    key: str,
+    found: dict[str, Condition | Rank],
 ) -> None:
     segment = settings.segments.get(key)
     if segment and key not in found:
@@ -197,12 +204,18 @@ def _collect_segment(
 
 
 def open_campaign_set(
-    connection: Connection, loaded: Loaded, now: datetime
+    connection: Connection,
+    loaded: Loaded,
+    now: datetime,
 ) -> CampaignSet:
     """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
     for key, campaign in loaded.campaigns.items():
         audience.keep_version(
-            connection, key, campaign.version, loaded.texts[campaign.version], now
+            connection,
+            key,
+            campaign.version,
+            loaded.texts[campaign.version],
+            now,
         )
     campaign_set = campaign_set_of(connection, loaded)
     index_contacts(

@@ -56,7 +56,12 @@ class Candidates:
                 planned_at,
                 content,
                 ended,
-                _ready_at(passage, step, message, planned_at),
+                _ready_at(
+                    passage,
+                    step,
+                    message,
+                    planned_at,
+                ),
             )
         key = (campaign.key, campaign.version, step.id, planned_at, content)
         known = self._known.get(key)
@@ -145,7 +150,9 @@ def candidate_of(
 
 
 def _caps(
-    campaign_set: CampaignSet, campaign: Campaign, step: SendStep
+    campaign_set: CampaignSet,
+    campaign: Campaign,
+    step: SendStep,
 ) -> tuple[Cap, ...]:
     """The caps that count a message on any of its channels."""
     if step.transactional or not campaign.obeys_caps:
@@ -154,6 +161,10 @@ def _caps(
     return tuple(cap for cap in caps if _counts(cap, campaign, step))
 
 
-def _counts(cap: Cap, campaign: Campaign, step: SendStep) -> bool:
+def _counts(
+    cap: Cap,
+    campaign: Campaign,
+    step: SendStep,
+) -> bool:
     topic, key = campaign.topic, campaign.key
     return any(cap.counts(channel, topic, key) for channel in step.channels)

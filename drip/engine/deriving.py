@@ -69,7 +69,15 @@ def _single(names: Iterable[str]) -> str | None:
 
 def _clock(name: str) -> tuple[timedelta | None, ...]:
     """How far the zone is from UTC in winter and in summer."""
-    days = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 7))
+    days = (
+        datetime(
+            2026,
+            month,
+            1,
+            tzinfo=UTC,
+        )
+        for month in (1, 7)
+    )
     return tuple(day.astimezone(zone(name)).utcoffset() for day in days)
 
 
@@ -93,7 +101,11 @@ def _kind(full: str) -> str:
     return full.partition(".")[0]
 
 
-def kept_dates(settings: Settings, kind: str, known: Known) -> dict[str, date]:
+def kept_dates(
+    settings: Settings,
+    kind: str,
+    known: Known,
+) -> dict[str, date]:
     """The kept dates of one contact or record, by full name, as they follow from what is known of it."""
     values, kept = dict(known.values), {}
     known, wanted = replace(known, values=values), kept_of(settings, kind)
@@ -121,7 +133,11 @@ def origins_of(
         return {}
     numbers = [record or contact for contact, record in values]
     seen = _days_seen(
-        connection, settings, events_seen(wanted), numbers, kind != "contact"
+        connection,
+        settings,
+        events_seen(wanted),
+        numbers,
+        kind != "contact",
     )
     readings = history.readings_of(connection, numbers) if meters(wanted) else {}
     return {
@@ -131,7 +147,9 @@ def origins_of(
 
 
 def refresh(
-    connection: Connection, settings: Settings, owners: Collection[Owner]
+    connection: Connection,
+    settings: Settings,
+    owners: Collection[Owner],
 ) -> None:
     """Works out the kept dates of these contacts (record 0) and records."""
     if not any(isinstance(derived, KEPT) for derived in settings.derived.values()):
@@ -145,25 +163,39 @@ def refresh(
 
 
 def _refresh_contacts(
-    connection: Connection, settings: Settings, ids: Collection[int]
+    connection: Connection,
+    settings: Settings,
+    ids: Collection[int],
 ) -> None:
     found = people.contacts_by_id(connection, ids)
     values: dict[Owner, Mapping[str, Value]] = {
         (contact.id, 0): settings.load("contact", contact.attributes)
         for contact in found.values()
     }
-    _keep(connection, settings, "contact", values)
+    _keep(
+        connection,
+        settings,
+        "contact",
+        values,
+    )
 
 
 def _refresh_records(
-    connection: Connection, settings: Settings, ids: Collection[int]
+    connection: Connection,
+    settings: Settings,
+    ids: Collection[int],
 ) -> None:
     values: dict[str, dict[Owner, Mapping[str, Value]]] = defaultdict(dict)
     for record in people.records_by_id(connection, ids).values():
         own = settings.load(record.kind, record.attributes)
         values[record.kind][record.contact_id, record.id] = own
     for kind, of_kind in values.items():
-        _keep(connection, settings, kind, of_kind)
+        _keep(
+            connection,
+            settings,
+            kind,
+            of_kind,
+        )
 
 
 def _keep(
@@ -175,11 +207,21 @@ def _keep(
     wanted = kept_of(settings, kind)
     if not wanted:
         return
-    origins = origins_of(connection, settings, kind, values)
+    origins = origins_of(
+        connection,
+        settings,
+        kind,
+        values,
+    )
     found = {
         owner: kept_dates(settings, kind, known) for owner, known in origins.items()
     }
-    history.keep_dates(connection, list(wanted), list(values), found)
+    history.keep_dates(
+        connection,
+        list(wanted),
+        list(values),
+        found,
+    )
 
 
 def _days_seen(
@@ -193,7 +235,12 @@ def _days_seen(
     if not names:
         return {}
     home = zone(settings.timezone)
-    found = history.seen_days(connection, names, numbers, of_records)
+    found = history.seen_days(
+        connection,
+        names,
+        numbers,
+        of_records,
+    )
     return {
         number: {key: local(at, home).date() for key, at in own.items()}
         for number, own in found.items()

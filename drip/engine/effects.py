@@ -176,7 +176,7 @@ class TopicsPaused:
     place: str
 
     def seen_in(self, facts: ContactFacts) -> ContactFacts:
-        pauses, new = dict(facts.pauses), (self.until, self.place)
+        pauses, new = dict(facts.pauses or {}), (self.until, self.place)
         for topic in self.topics:
             place = (self.contact_id, topic)
             # Of two pauses of a topic the longer counts, whoever came first.

@@ -60,7 +60,6 @@ class ContactFacts:
     contacts: Mapping[int, Contact]
     consents: Mapping[int, Sequence[Consent]]
     sign_ups: Mapping[int, SignUp]
-    pauses: Mapping[tuple[int, str], tuple[datetime, str]]
     suppression_key: bytes
     suppressed: Mapping[str, str]
     records: Mapping[int, Record] = field(default_factory=dict)
@@ -70,6 +69,7 @@ class ContactFacts:
         default_factory=dict
     )
     codes: Mapping[int, Sequence[Code]] = field(default_factory=dict)
+    pauses: Mapping[tuple[int, str], tuple[datetime, str]] | None = None
     held_codes: Mapping[int, Sequence[Code]] | None = None
     tags_by_contact: Mapping[int, Collection[str]] | None = None
     sets_by_contact: Mapping[int, Collection[str]] | None = None
@@ -118,7 +118,8 @@ class ContactFacts:
         self, contact: Contact, topic: str | None
     ) -> tuple[datetime, Reason] | None:
         """Until when a topic is held back for this contact, and why."""
-        held = self.pauses.get((contact.id, topic)) if topic and self.pauses else None
+        pauses = _asked(self.pauses, "pauses")
+        held = pauses.get((contact.id, topic)) if topic and pauses else None
         if held is None or held[0] <= self.now:
             return None
         until, place = held
@@ -153,7 +154,12 @@ class ContactFacts:
             settings.holidays,
         )
 
-    def standing(self, contact: Contact, topic: str | None, channel: str) -> Standing:
+    def standing(
+        self,
+        contact: Contact,
+        topic: str | None,
+        channel: str,
+    ) -> Standing:
         """What the last check before sending compares with."""
         said = self._said(contact, topic, channel)
         digest = self._digest(contact, channel)
@@ -174,7 +180,10 @@ class ContactFacts:
         return people.digest(self.suppression_key, address) if address else ""
 
     def _said(
-        self, contact: Contact, topic: str | None, channel: str
+        self,
+        contact: Contact,
+        topic: str | None,
+        channel: str,
     ) -> Consent | None:
         for consent in self.consents.get(contact.id, ()):
             if consent.topic == topic and consent.channel == channel:
@@ -182,7 +191,10 @@ class ContactFacts:
         return None
 
     def _closed(
-        self, contact: Contact, channel: str, topic: str | None
+        self,
+        contact: Contact,
+        channel: str,
+        topic: str | None,
     ) -> Reason | None:
         """Why nothing may go by a channel: of a topic, or (None) at all."""
         if channel not in self.settings.transports:
@@ -209,7 +221,10 @@ class ContactFacts:
         return self.suppressed.get(self._digest(contact, channel))
 
     def _no_consent(
-        self, contact: Contact, topic: Topic, channel: str
+        self,
+        contact: Contact,
+        topic: Topic,
+        channel: str,
     ) -> Reason | None:
         """An implied topic is open until someone says no; every other one is closed until someone says yes."""
         said = self._said(contact, topic.key, channel)
@@ -222,7 +237,12 @@ class ContactFacts:
             sentence = f"{topic.key} was switched off on {said.at:%Y-%m-%d}"
         return Reason("no-consent", sentence, topic.place) if sentence else None
 
-    def _unsaid(self, contact: Contact, topic: Topic, channel: str) -> str | None:
+    def _unsaid(
+        self,
+        contact: Contact,
+        topic: Topic,
+        channel: str,
+    ) -> str | None:
         """Why a topic is closed to somebody who has said nothing about it, if so."""
         if topic.opt_in != "implied":
             return f"there is no consent to {topic.key} by {channel}"
@@ -266,7 +286,12 @@ class ContactFacts:
         """
         past = _Past(self, contact)
         return Facts(
-            _Values(self, contact, record, heard),
+            _Values(
+                self,
+                contact,
+                record,
+                heard,
+            ),
             past,
             self.now,
             self.zone_of(contact),
@@ -309,12 +334,20 @@ class ContactFacts:
         return self._with_derived(record.kind, values, (record.contact_id, record.id))
 
     def _with_derived(
-        self, kind: str, values: dict[str, Value], owner: Owner
+        self,
+        kind: str,
+        values: dict[str, Value],
+        owner: Owner,
     ) -> dict[str, Value]:
         for full, derived in self.settings.derived.items():
             own_kind, _, name = full.partition(".")
             if own_kind == kind:
-                value = self._derived(full, derived, values, owner)
+                value = self._derived(
+                    full,
+                    derived,
+                    values,
+                    owner,
+                )
                 if value is not None:
                     values[name] = value
         return values
@@ -481,7 +514,11 @@ def place_of(text: str) -> Place:
     return Place(file, int(line)) if file and line.isdecimal() else Place(text)
 
 
-def date_value(settings: Settings, field: str, stored: str) -> Value | None:
+def date_value(
+    settings: Settings,
+    field: str,
+    stored: str,
+) -> Value | None:
     """The value of a date field as it is indexed."""
     owner, _, name = field.partition(".")
     declared = settings.fields[owner].get(name)

@@ -49,17 +49,44 @@ def facts_of(
         contacts=contacts,
         consents=consents.of_contacts(connection, ids),
         sign_ups=sign_ups.of_contacts(connection, ids),
-        pauses=history.pauses_of(connection, ids),
         suppression_key=key,
-        suppressed=_suppressed(connection, settings, contacts, key),
+        suppressed=_suppressed(
+            connection,
+            settings,
+            contacts,
+            key,
+        ),
         records=things,
         events=_by_number(connection, happened, events),
         names=asks.events,
         happened_by_name=happened,
-        kept=_kept(connection, settings, asks, ids),
-        origins=_origins(connection, settings, asks, contacts, things),
-        totals=_totals(connection, settings, asks, ids, things, now),
-        **_asked_for(connection, settings, asks, ids),
+        kept=_kept(
+            connection,
+            settings,
+            asks,
+            ids,
+        ),
+        origins=_origins(
+            connection,
+            settings,
+            asks,
+            contacts,
+            things,
+        ),
+        totals=_totals(
+            connection,
+            settings,
+            asks,
+            ids,
+            things,
+            now,
+        ),
+        **_asked_for(
+            connection,
+            settings,
+            asks,
+            ids,
+        ),
     )
 
 
@@ -71,6 +98,8 @@ def _asked_for(
 ) -> dict[str, Any]:
     """What only some campaigns ask, by the names of the facts' fields."""
     found: dict[str, Any] = {}
+    if asks.pauses:
+        found["pauses"] = history.pauses_of(connection, ids)
     if asks.tags:
         found["tags_by_contact"] = history.tags_of(connection, ids)
     if asks.sets:
@@ -109,7 +138,9 @@ def _suppressed(
 
 
 def _happened(
-    connection: Connection, ids: list[int], asks: Asks
+    connection: Connection,
+    ids: list[int],
+    asks: Asks,
 ) -> dict[tuple[int, str], list[Event]]:
     """The events of the names that are asked for, by contact and name, oldest first."""
     happened: dict[tuple[int, str], list[Event]] = defaultdict(list)
@@ -135,7 +166,10 @@ def _by_number(
 
 
 def _kept(
-    connection: Connection, settings: Settings, asks: Asks, ids: list[int]
+    connection: Connection,
+    settings: Settings,
+    asks: Asks,
+    ids: list[int],
 ) -> Mapping[Owner, Mapping[str, date]] | None:
     """The derived dates that are kept; None where fields are asked for that can't be any of them."""
     names = [
@@ -164,7 +198,12 @@ def _origins(
         owners[record.kind][record.contact_id, record.id] = {}
     found: dict[Owner, Known] = {}
     for kind, own in owners.items():
-        found |= origins_of(connection, settings, kind, own)
+        found |= origins_of(
+            connection,
+            settings,
+            kind,
+            own,
+        )
     return found
 
 
@@ -186,7 +225,14 @@ def _totals(
         kind = full.partition(".")[0]
         if isinstance(derived, Total) and kind in asks.owners:
             own = owners[kind]
-            found[full] = _total(connection, settings, derived, kind, own, now)
+            found[full] = _total(
+                connection,
+                settings,
+                derived,
+                kind,
+                own,
+                now,
+            )
     return found
 
 
@@ -205,4 +251,11 @@ def _total(
     if total.span:
         since = first_instant(total.span, now, settings.timezone)
     of_records = kind != "contact"
-    return history.totals(connection, total, owners, of_records, since, now)
+    return history.totals(
+        connection,
+        total,
+        owners,
+        of_records,
+        since,
+        now,
+    )

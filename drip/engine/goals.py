@@ -47,17 +47,32 @@ def met(
         for run in some:
             until = min(_ends(goal, run, settings) or now, now)
             own = happened.get(run.contact_id, [])
-            event = _first(goal, run, own, until, now)
+            event = _first(
+                goal,
+                run,
+                own,
+                until,
+                now,
+            )
             if event:
                 yield run, event
 
 
-def _ends(goal: Goal, run: StartedRun, settings: Settings) -> datetime | None:
+def _ends(
+    goal: Goal,
+    run: StartedRun,
+    settings: Settings,
+) -> datetime | None:
     """Up to when an event counts as the goal of a run; None if for ever."""
     if goal.within is None:
         return None
     where = zone(settings.timezone)
-    return later(run.started_at, goal.within, where, settings.holidays)
+    return later(
+        run.started_at,
+        goal.within,
+        where,
+        settings.holidays,
+    )
 
 
 def _first(
@@ -81,7 +96,11 @@ def _about_it(run: StartedRun, event: Event) -> bool:
     return either_none or event.record_id == run.record_id
 
 
-def _fits(goal: Goal, event: Event, now: datetime) -> bool:
+def _fits(
+    goal: Goal,
+    event: Event,
+    now: datetime,
+) -> bool:
     """Whether an event is the goal by its own fields, which is all that `where` asks about."""
     prefix = event.name.partition(".")[0]
     values = {
@@ -91,5 +110,14 @@ def _fits(goal: Goal, event: Event, now: datetime) -> bool:
     }
     return (
         goal.where is None
-        or why_not(goal.where, Facts(values, frozenset(), now, "UTC")) is None
+        or why_not(
+            goal.where,
+            Facts(
+                values,
+                frozenset(),
+                now,
+                "UTC",
+            ),
+        )
+        is None
     )

@@ -148,8 +148,20 @@ class _Judging:
             return None
         step, planned_at, left_out = stop
         message = passage.messages.get(step.id)
-        candidate = self._candidates.of(passage, step, message, planned_at, left_out)
-        return Due(passage, step, message, candidate, True)
+        candidate = self._candidates.of(
+            passage,
+            step,
+            message,
+            planned_at,
+            left_out,
+        )
+        return Due(
+            passage,
+            step,
+            message,
+            candidate,
+            True,
+        )
 
     def _hold(self, run: Run) -> None:
         held_back = run.copy()
@@ -161,7 +173,12 @@ class _Judging:
         messages = self._messages.get(run.id)
         if messages is None:
             messages = self._batch.messages.get(run.id, {})
-        return passage_of(run, campaign, self._facts, messages)
+        return passage_of(
+            run,
+            campaign,
+            self._facts,
+            messages,
+        )
 
     def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
         """A run's messages as they are now, by step."""
@@ -216,8 +233,20 @@ class _Judging:
             return
         ended = ended_or_outside(passage, self._now)
         planned_at = message.planned_at
-        candidate = self._candidates.of(passage, step, message, planned_at, ended)
-        yield Due(passage, step, message, candidate, at_step=False)
+        candidate = self._candidates.of(
+            passage,
+            step,
+            message,
+            planned_at,
+            ended,
+        )
+        yield Due(
+            passage,
+            step,
+            message,
+            candidate,
+            at_step=False,
+        )
 
     # --- messages
 
@@ -225,7 +254,12 @@ class _Judging:
         """Judges a message; whether its run goes on at once."""
         message = _message_of(due, self._now)
         person = self._person(due.passage.run.contact_id)
-        match decide(due.candidate, person, self._used(due), self._now):
+        match decide(
+            due.candidate,
+            person,
+            self._used(due),
+            self._now,
+        ):
             case Send(channel):
                 return self._grant(due, message, channel)
             case Skip(reason):
@@ -234,7 +268,14 @@ class _Judging:
                 since = due.candidate.planned_at if late else self._now
                 return self._move_on(due, since)
             case Defer(until, reason):
-                self._store(deferred(message, until, reason, due.at_step))
+                self._store(
+                    deferred(
+                        message,
+                        until,
+                        reason,
+                        due.at_step,
+                    )
+                )
                 return False
 
     def _person(self, contact_id: int) -> Person:
@@ -244,13 +285,26 @@ class _Judging:
             person = self._persons[contact_id] = self._facts.person(contact)
         return person
 
-    def _grant(self, due: Due, message: OutboxMessage, channel: str) -> bool:
+    def _grant(
+        self,
+        due: Due,
+        message: OutboxMessage,
+        channel: str,
+    ) -> bool:
         """The message may go, or has gone by what is known; whether its run goes on at once."""
         ready_at = due.candidate.ready_at
         if _may_have_left(self._batch.lost, ready_at):
             self._use(message, channel, millis(ready_at))
             place = due.step.place
-            self._store(held(message, channel, ready_at, place, self._now))
+            self._store(
+                held(
+                    message,
+                    channel,
+                    ready_at,
+                    place,
+                    self._now,
+                )
+            )
             return self._move_on(due, self._now)
         self._use(message, channel, self._at)
         grant(message, channel, self._now)
@@ -258,10 +312,21 @@ class _Judging:
         self._store(MessageChanged(message, due.at_step))
         return False
 
-    def _use(self, message: OutboxMessage, channel: str, since: int) -> None:
+    def _use(
+        self,
+        message: OutboxMessage,
+        channel: str,
+        since: int,
+    ) -> None:
         """A slot is taken: it left at some instant from `since` up to now."""
         if message.counted:
-            use = Use(since, self._at, channel, message.topic, message.campaign)
+            use = Use(
+                since,
+                self._at,
+                channel,
+                message.topic,
+                message.campaign,
+            )
             self._usage.append(use)
 
     def _used(self, due: Due) -> list[Use]:

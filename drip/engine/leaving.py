@@ -70,15 +70,28 @@ def _goal_ends(passage: Passage, goal: Goal) -> datetime | None:
     if goal.within is None:
         return None
     holidays = passage.facts.settings.holidays
-    return later(began(passage), goal.within, passage.zone, holidays)
+    return later(
+        began(passage),
+        goal.within,
+        passage.zone,
+        holidays,
+    )
 
 
-def _is_goal(passage: Passage, goal: Goal, event: Event) -> bool:
+def _is_goal(
+    passage: Passage,
+    goal: Goal,
+    event: Event,
+) -> bool:
     values = passage.values(named(event))
     return goal.where is None or why_not(goal.where, values) is None
 
 
-def counts(passage: Passage, event: Event, now: datetime) -> bool:
+def counts(
+    passage: Passage,
+    event: Event,
+    now: datetime,
+) -> bool:
     """Whether an event happened since the run began, is about its record, and did not start it."""
     in_time = began(passage) <= event.at <= now
     return in_time and about_it(passage, event) and event.id != passage.run.event_id

@@ -78,24 +78,46 @@ def load(
     ids = list(chain.from_iterable(groups))
     deferred = outbox.deferred(connection, ids)
     again = [message.run_id for message in deferred if message.due_at <= now]
-    found = runs.due_runs(connection, ids, now, again)
+    found = runs.due_runs(
+        connection,
+        ids,
+        now,
+        again,
+    )
     campaigns = campaigns_of(connection, campaign_set, found)
     caps = _caps(campaign_set, campaigns)
-    coming = _coming(connection, campaign_set, campaigns, ids, now)
+    coming = _coming(
+        connection,
+        campaign_set,
+        campaigns,
+        ids,
+        now,
+    )
     lost = control.lost(connection)
     by_contact = _runs_by_contact(found)
     waiting = _waiting_by_contact(deferred)
     looked_at: Collection[int] = ids
     if lost is None and not campaign_set.reserves():
         several = _several(groups, by_contact, waiting)
-        looked_at = _near_a_limit(connection, ids, several, caps, now)
+        looked_at = _near_a_limit(
+            connection,
+            ids,
+            several,
+            caps,
+            now,
+        )
     return Batch(
         groups=groups,
         runs=by_contact,
         campaigns=campaigns,
         messages=_messages(connection, found),
         waiting=waiting,
-        usage=uses_of(connection, looked_at, now - longest_memory(caps), now),
+        usage=uses_of(
+            connection,
+            looked_at,
+            now - longest_memory(caps),
+            now,
+        ),
         facts=facts_of_runs(
             connection,
             campaign_set,
@@ -177,7 +199,12 @@ def _near_a_limit(
     """
     alone = [contact for contact in ids if contact not in several]
     since = now - longest_memory(caps)
-    near = near_a_limit(connection, set(alone), since, _limits(caps, now))
+    near = near_a_limit(
+        connection,
+        set(alone),
+        since,
+        _limits(caps, now),
+    )
     return [*several, *near]
 
 
@@ -204,14 +231,21 @@ def _coming(
     known = (campaign for campaign in campaigns.values() if campaign)
     if not any(campaign.obeys_caps for campaign in known):
         return {}
-    return coming_of(connection, campaign_set, ids, now)
+    return coming_of(
+        connection,
+        campaign_set,
+        ids,
+        now,
+    )
 
 
 # --- campaigns and facts of runs
 
 
 def campaigns_of(
-    connection: Connection, campaign_set: CampaignSet, found: Iterable[Run]
+    connection: Connection,
+    campaign_set: CampaignSet,
+    found: Iterable[Run],
 ) -> CampaignsOfRuns:
     """The campaigns of these runs, each in the version with which the run started."""
     return {
@@ -247,13 +281,24 @@ def facts_of_runs(
     more: dict[str, Any] = {}
     if asks.coupons:
         more["codes"] = _codes(connection, found, campaigns)
-        more["stock"] = _stock(connection, settings, found, campaigns)
+        more["stock"] = _stock(
+            connection,
+            settings,
+            found,
+            campaigns,
+        )
         more["code_key"] = _code_key(connection, settings, asks)
     if asks.moves_counters:
         run_ids = [run.id for run in found]
         more["counted"] = loyalty.counted_steps(connection, run_ids)
     if asks.splits:
-        more["winners"] = winners(connection, settings, found, campaigns, now)
+        more["winners"] = winners(
+            connection,
+            settings,
+            found,
+            campaigns,
+            now,
+        )
     return replace(facts, **more) if more else facts
 
 
@@ -302,7 +347,9 @@ def _events_of(found: Iterable[Run]) -> set[int]:
 
 
 def _codes(
-    connection: Connection, found: Iterable[Run], campaigns: CampaignsOfRuns
+    connection: Connection,
+    found: Iterable[Run],
+    campaigns: CampaignsOfRuns,
 ) -> dict[int, list[Code]]:
     """The coupons' codes that were issued in these runs, by run, in the order of the steps.
 
@@ -343,7 +390,11 @@ def _stock(
     }
 
 
-def _code_key(connection: Connection, settings: Settings, asks: Asks) -> CodeKey | None:
+def _code_key(
+    connection: Connection,
+    settings: Settings,
+    asks: Asks,
+) -> CodeKey | None:
     if all(settings.coupons[coupon].codes == "list" for coupon in asks.coupons):
         return None
     secret = list(link_keys(connection).values())[-1]

@@ -59,7 +59,9 @@ class Plan:
 
 
 def plan_moves(
-    connection: Connection, campaign_set: CampaignSet, campaign: Campaign
+    connection: Connection,
+    campaign_set: CampaignSet,
+    campaign: Campaign,
 ) -> Plan:
     """Who is in an older version of the campaign, and where they would stand in the newest one."""
     plan = Plan(campaign)
@@ -71,11 +73,22 @@ def plan_moves(
             plan.take(run, step_id)
     for (version, step_id), count in sorted(counted.items()):
         place = _place(campaign, step_id)
-        plan.moves.append(Move(version, step_id, count, place))
+        plan.moves.append(
+            Move(
+                version,
+                step_id,
+                count,
+                place,
+            )
+        )
     return plan
 
 
-def _stands_at(connection: Connection, campaign_set: CampaignSet, run: Run) -> str:
+def _stands_at(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    run: Run,
+) -> str:
     """The id of the step at which a run stands in its own version; `?` if that cannot be read, or it is through."""
     own = campaign_set.version(connection, run.campaign, run.version)
     step = step_at(own, run.position) if own else None

@@ -37,7 +37,11 @@ def rests(run: Run, why: Wake) -> Run:
     return resting
 
 
-def ended(run: Run, reason: Reason | None, now: datetime) -> Run:
+def ended(
+    run: Run,
+    reason: Reason | None,
+    now: datetime,
+) -> Run:
     """The run, over; without a reason it is simply done."""
     over = run.copy()
     over.active, over.ended_at = False, now
@@ -49,7 +53,9 @@ def ended(run: Run, reason: Reason | None, now: datetime) -> Run:
 
 
 def stopping(
-    messages: Iterable[OutboxMessage], reason: Reason | None, now: datetime
+    messages: Iterable[OutboxMessage],
+    reason: Reason | None,
+    now: datetime,
 ) -> list[MessageJudged]:
     """What ends with a run that ends for a reason: those of its messages that have not left."""
     if reason is None:
@@ -58,13 +64,21 @@ def stopping(
     return [skipped(replace(message), reason, now) for message in unsent]
 
 
-def skipped(message: OutboxMessage, reason: Reason, now: datetime) -> MessageJudged:
+def skipped(
+    message: OutboxMessage,
+    reason: Reason,
+    now: datetime,
+) -> MessageJudged:
     """The message, which will not be sent."""
     message.state, message.settled_at = "skipped", now
     return MessageJudged(_because(message, reason), reason, None)
 
 
-def grant(message: OutboxMessage, channel: str, now: datetime) -> None:
+def grant(
+    message: OutboxMessage,
+    channel: str,
+    now: datetime,
+) -> None:
     """The message may go by a channel."""
     message.state, message.channel = "pending", channel
     message.granted_at = message.due_at = now
@@ -72,7 +86,11 @@ def grant(message: OutboxMessage, channel: str, now: datetime) -> None:
 
 
 def held(
-    message: OutboxMessage, channel: str, at: datetime, place: Place, now: datetime
+    message: OutboxMessage,
+    channel: str,
+    at: datetime,
+    place: Place,
+    now: datetime,
 ) -> MessageChanged:
     """The message, which may have left at an instant of which the ledger was lost: a person has to say."""
     message.state, message.channel = "held", channel
@@ -83,7 +101,10 @@ def held(
 
 
 def deferred(
-    message: OutboxMessage, until: datetime, reason: Reason, run_rests: bool
+    message: OutboxMessage,
+    until: datetime,
+    reason: Reason,
+    run_rests: bool,
 ) -> MessageChanged | MessageJudged:
     """The message, which waits; for the same reason as before this is not written down again each time."""
     same = message.code == reason.code and message.place == str(reason.place)
@@ -92,7 +113,12 @@ def deferred(
     message.granted_at = None
     if known:
         return MessageChanged(message, run_rests)
-    return MessageJudged(_because(message, reason), reason, until, run_rests)
+    return MessageJudged(
+        _because(message, reason),
+        reason,
+        until,
+        run_rests,
+    )
 
 
 def put_off(message: OutboxMessage, due: datetime) -> MessageChanged:

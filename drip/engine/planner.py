@@ -43,12 +43,22 @@ def plan(
     now: datetime,
 ) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
-    while not _took_in(database, campaign_set, enroller, now):
+    while not _took_in(
+        database,
+        campaign_set,
+        enroller,
+        now,
+    ):
         pass
     # Asked once for an occurrence: it is the same for everybody in a blast.
     has_content = cache(partial(_is_there, templates))
     texts = Texts(has_content, partial(_filled, templates))
-    while _judged_some(database, campaign_set, texts, now):
+    while _judged_some(
+        database,
+        campaign_set,
+        texts,
+        now,
+    ):
         pass
 
 
@@ -64,11 +74,22 @@ def _judged_some(
         if not ids:
             return False
         # A date may have moved since the tick began: an import works beside the daemon.
-        follow_dates_of(connection, campaign_set, ids, now)
+        follow_dates_of(
+            connection,
+            campaign_set,
+            ids,
+            now,
+        )
         groups = groups_of(ids)
         for n in range(0, len(groups), AT_ONCE):
             some = groups[n : n + AT_ONCE]
-            _judge(connection, campaign_set, some, texts, now)
+            _judge(
+                connection,
+                campaign_set,
+                some,
+                texts,
+                now,
+            )
     return True
 
 
@@ -80,14 +101,29 @@ def _judge(
     now: datetime,
 ) -> None:
     """Has all that is due for these groups judged, and stores what comes of it."""
-    batch = load(connection, campaign_set, groups, now)
+    batch = load(
+        connection,
+        campaign_set,
+        groups,
+        now,
+    )
     unit = UnitOfWork(campaign_set.settings, now, texts.fill)
-    unit.add(judge(batch, campaign_set, texts, now))
+    unit.add(
+        judge(
+            batch,
+            campaign_set,
+            texts,
+            now,
+        )
+    )
     unit.store(connection)
 
 
 def _took_in(
-    database: Database, campaign_set: CampaignSet, enroller: Enroller, now: datetime
+    database: Database,
+    campaign_set: CampaignSet,
+    enroller: Enroller,
+    now: datetime,
 ) -> bool:
     """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
@@ -102,7 +138,11 @@ def _took_in(
     return True
 
 
-def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
+def _filled(
+    templates: Templates,
+    text: str,
+    values: Mapping[str, Any],
+) -> str:
     """A task's title; as it is written where it cannot be filled in, since the work has to be done all the same."""
     try:
         return templates.fill(text, values)
@@ -111,7 +151,11 @@ def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
         return text
 
 
-def _is_there(templates: Templates, folder: str, occurrence: str) -> bool:
+def _is_there(
+    templates: Templates,
+    folder: str,
+    occurrence: str,
+) -> bool:
     """Whether there is content. A file that cannot be read is there: rendering will say what is wrong with it."""
     try:
         return templates.content(folder, occurrence) is not None

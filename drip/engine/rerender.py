@@ -38,13 +38,26 @@ def rerender(
     if run is None:
         return None
     campaigns = campaigns_of(connection, campaign_set, [run])
-    facts = facts_of_messages(connection, campaign_set, [run], campaigns, now)
+    facts = facts_of_messages(
+        connection,
+        campaign_set,
+        [run],
+        campaigns,
+        now,
+    )
     campaign = campaigns[run.campaign, run.version]
     step = step_of(campaign, step_id)
     if campaign is None or step is None or run.contact_id not in facts.contacts:
         return None
     return compose_for_run(
-        templates, facts, identity(connection), campaign, step, run, channel, now
+        templates,
+        facts,
+        identity(connection),
+        campaign,
+        step,
+        run,
+        channel,
+        now,
     )
 
 
@@ -79,7 +92,12 @@ def render_for(
             0,
             each.id,
             now,
-            last_day(each, now, facts.zone_of(contact), settings),
+            last_day(
+                each,
+                now,
+                facts.zone_of(contact),
+                settings,
+            ),
             None,
         )
         for each in campaign.steps
@@ -90,12 +108,30 @@ def render_for(
         if step.content
         else now.date().isoformat()
     )
-    about = Subject(contact, record, heard, codes, 0, occurrence)
-    return compose(templates, facts, mine, campaign, step, about, channel, now)
+    about = Subject(
+        contact,
+        record,
+        heard,
+        codes,
+        0,
+        occurrence,
+    )
+    return compose(
+        templates,
+        facts,
+        mine,
+        campaign,
+        step,
+        about,
+        channel,
+        now,
+    )
 
 
 def _record(
-    connection: Connection, campaign: Campaign, contact: Contact
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
 ) -> Record | None:
     if not campaign.for_each:
         return None
@@ -109,7 +145,9 @@ def _record(
 
 
 def _heard(
-    connection: Connection, campaign: Campaign, contact: Contact
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
 ) -> dict[str, Event]:
     """The newest event of each name that the campaign's texts can ask about."""
     names = campaign.event_prefixes()

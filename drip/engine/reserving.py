@@ -67,14 +67,24 @@ def coming_of(
     for campaign in campaign_set.entering():
         if campaign.reserve is None or not campaign.obeys_caps or not campaign.counted:
             continue
-        near = list(_near(connection, campaign_set, campaign, contact_ids, now))
+        near = list(
+            _near(
+                connection,
+                campaign_set,
+                campaign,
+                contact_ids,
+                now,
+            )
+        )
         for occurrence in _known(connection, campaign, near):
             found[occurrence.contact_id].append(occurrence)
     return found
 
 
 def _known(
-    connection: Connection, campaign: Campaign, near: Sequence[Near]
+    connection: Connection,
+    campaign: Campaign,
+    near: Sequence[Near],
 ) -> Iterator[Coming]:
     """These occurrences with what became of their messages."""
     became = runs.messages_by_occurrence(
@@ -85,7 +95,13 @@ def _known(
     )
     for contact, record, anchor in near:
         own = became.get((contact, record, anchor.isoformat()), {})
-        yield Coming(campaign, contact, record, anchor, own)
+        yield Coming(
+            campaign,
+            contact,
+            record,
+            anchor,
+            own,
+        )
 
 
 def _near(
@@ -104,12 +120,20 @@ def _near(
         value = date_value(settings, field, day)
         if value is None or bool(record_id) != bool(campaign.for_each):
             continue
-        for anchor in _anchors(campaign, trigger, value, now):
+        for anchor in _anchors(
+            campaign,
+            trigger,
+            value,
+            now,
+        ):
             yield contact_id, record_id, anchor
 
 
 def _anchors(
-    campaign: Campaign, trigger: DateTrigger, value: Value, now: datetime
+    campaign: Campaign,
+    trigger: DateTrigger,
+    value: Value,
+    now: datetime,
 ) -> Iterator[date]:
     """The days near enough on which a run of this date would begin."""
     assert campaign.reserve is not None
@@ -122,7 +146,9 @@ def _anchors(
 
 
 def reservations(
-    ahead: Iterable[Coming], facts: ContactFacts, now: datetime
+    ahead: Iterable[Coming],
+    facts: ContactFacts,
+    now: datetime,
 ) -> Iterator[Reservation]:
     """What is kept free for a contact."""
     for occurrence in ahead:
@@ -130,7 +156,9 @@ def reservations(
 
 
 def _reserved(
-    occurrence: Coming, facts: ContactFacts, now: datetime
+    occurrence: Coming,
+    facts: ContactFacts,
+    now: datetime,
 ) -> Iterator[Reservation]:
     """The messages of an occurrence that will be due within `reserve`, if they can reach the contact at all."""
     if runs.ENDED in occurrence.became.values():
@@ -140,7 +168,12 @@ def _reserved(
         return
     person, asked = facts.person(passage.contact), False
     for ahead in coming(passage):
-        use = _use(ahead, occurrence, person, now)
+        use = _use(
+            ahead,
+            occurrence,
+            person,
+            now,
+        )
         if use is None:
             continue
         # Asked only where something is coming: that is much rarer than a date that is near.
@@ -176,7 +209,12 @@ def _passage(occurrence: Coming, facts: ContactFacts) -> Passage:
         sentence=None,
         place=None,
     )
-    return passage_of(run, campaign, facts, {})
+    return passage_of(
+        run,
+        campaign,
+        facts,
+        {},
+    )
 
 
 def _held_out(passage: Passage) -> bool:
@@ -195,7 +233,10 @@ def _outside(passage: Passage) -> bool:
 
 
 def _use(
-    ahead: AtMessage, occurrence: Coming, person: Person, now: datetime
+    ahead: AtMessage,
+    occurrence: Coming,
+    person: Person,
+    now: datetime,
 ) -> Use | None:
     """The slot that a message will use; None if it is not near enough, has gone, counts for nothing or can't go."""
     campaign, step = occurrence.campaign, ahead.step
@@ -209,5 +250,12 @@ def _use(
     topic, leaves = campaign.topic, millis(at)
     for channel in step.channels:
         if person.closed(channel, topic) is None:
-            return Use(leaves, leaves, channel, topic, campaign.key, reserved=True)
+            return Use(
+                leaves,
+                leaves,
+                channel,
+                topic,
+                campaign.key,
+                reserved=True,
+            )
     return None

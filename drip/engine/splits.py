@@ -35,7 +35,13 @@ def winners(
         for split in _ahead(campaign, run) if campaign else ():
             key = (run.campaign, split.id)
             if campaign and key not in found_out:
-                found_out[key] = _winner(connection, settings, campaign, split, now)
+                found_out[key] = _winner(
+                    connection,
+                    settings,
+                    campaign,
+                    split,
+                    now,
+                )
     return found_out
 
 
@@ -59,7 +65,13 @@ def _winner(
         return None
     if _learns_until(split, came[0].came_at, settings) > now:
         return None
-    good = met(connection, settings, goal, came, now)
+    good = met(
+        connection,
+        settings,
+        goal,
+        came,
+        now,
+    )
     return _best(
         Counter(run.arm for run in came),
         Counter(run.arm for run, _ in good),
@@ -67,13 +79,26 @@ def _winner(
     )
 
 
-def _learns_until(split: Split, first: datetime, settings: Settings) -> datetime:
+def _learns_until(
+    split: Split,
+    first: datetime,
+    settings: Settings,
+) -> datetime:
     assert split.winner_after
     where = zone(settings.timezone)
-    return later(first, split.winner_after, where, settings.holidays)
+    return later(
+        first,
+        split.winner_after,
+        where,
+        settings.holidays,
+    )
 
 
-def _best(came: Counter[int], good: Counter[int], arms: int) -> int | None:
+def _best(
+    came: Counter[int],
+    good: Counter[int],
+    arms: int,
+) -> int | None:
     """The arm with the highest rate. An arm that the split had in another version is none any more."""
     rates = [(good[arm] / came[arm], arm) for arm in came if arm < arms]
     rates.sort(reverse=True)

@@ -78,33 +78,49 @@ class Taken(NamedTuple):
     effects: tuple[Effect, ...] = ()
 
 
-def goes_on(passage: Passage, position: int, since: datetime) -> Taken:
+def goes_on(
+    passage: Passage,
+    position: int,
+    since: datetime,
+) -> Taken:
     """On at a position; what follows counts from `since`."""
     return Taken(passage.on(position, since))
 
 
-def waits(passage: Passage, until: datetime, effect: Effect | None = None) -> Taken:
+def waits(
+    passage: Passage,
+    until: datetime,
+    effect: Effect | None = None,
+) -> Taken:
     """Stopped, up to an instant."""
-    waiting = passage._replace(run=waits_until(passage.run, until))
+    waiting = passage.of(waits_until(passage.run, until))
     effects = (effect,) if effect else ()
     return Taken(waiting, Waits(until), effects)
 
 
 def rests_for(passage: Passage, why: Wake) -> Taken:
     """Stopped, until something comes that no clock knows."""
-    resting = passage._replace(run=rests(passage.run, why))
+    resting = passage.of(rests(passage.run, why))
     return Taken(resting, Resting(why))
 
 
-def ends(passage: Passage, reason: Reason | None, now: datetime) -> Taken:
+def ends(
+    passage: Passage,
+    reason: Reason | None,
+    now: datetime,
+) -> Taken:
     """Over, and with it, where there is a reason, what of the run's messages has not left."""
     messages = passage.messages.values()
     stopped = stopping(messages, reason, now)
-    gone = passage._replace(run=ended(passage.run, reason, now))
+    gone = passage.of(ended(passage.run, reason, now))
     return Taken(gone, Ended(reason), tuple(stopped))
 
 
-def take(step: Step, passage: Passage, now: datetime) -> Taken:
+def take(
+    step: Step,
+    passage: Passage,
+    now: datetime,
+) -> Taken:
     """Takes a run through a step that is no message."""
     if isinstance(step, Task) and step.at is not None:
         due = point_of(passage, step.at) or passage.run.since
@@ -120,16 +136,30 @@ def take(step: Step, passage: Passage, now: datetime) -> Taken:
     return _take(step, passage, now)
 
 
-def _take(step: Step, passage: Passage, now: datetime) -> Taken:
+def _take(
+    step: Step,
+    passage: Passage,
+    now: datetime,
+) -> Taken:
     match step:
         case End():
             return ends(passage, None, now)
         case Wait(duration=duration):
             until = after_wait(passage, duration)
-            return _wait(step, passage, until, now)
+            return _wait(
+                step,
+                passage,
+                until,
+                now,
+            )
         case WaitUntil(until=moment):
             until = until_of(passage, moment)
-            return _wait(step, passage, until, now)
+            return _wait(
+                step,
+                passage,
+                until,
+                now,
+            )
         case WaitFor():
             return _wait_for(step, passage, now)
         case Branch():
@@ -140,7 +170,12 @@ def _take(step: Step, passage: Passage, now: datetime) -> Taken:
     return _do(step, passage, now)
 
 
-def _wait(step: Step, passage: Passage, until: datetime, now: datetime) -> Taken:
+def _wait(
+    step: Step,
+    passage: Passage,
+    until: datetime,
+    now: datetime,
+) -> Taken:
     if until > now:
         return waits(passage, until)
     since = max(until, passage.run.since)
@@ -157,7 +192,11 @@ def _branch(branch: Branch, passage: Passage) -> Taken:
     return goes_on(passage, branch.otherwise, since)
 
 
-def _split(split: Split, passage: Passage, now: datetime) -> Taken:
+def _split(
+    split: Split,
+    passage: Passage,
+    now: datetime,
+) -> Taken:
     """On in the arm that has won, or else in the one that the contact always gets."""
     run, campaign = passage.run, passage.campaign
     arm = passage.facts.winners.get((campaign.key, split.id))
@@ -171,7 +210,11 @@ def _split(split: Split, passage: Passage, now: datetime) -> Taken:
     return Taken(there)
 
 
-def _do(step: Action, passage: Passage, now: datetime) -> Taken:
+def _do(
+    step: Action,
+    passage: Passage,
+    now: datetime,
+) -> Taken:
     """Does what a step says. A stranger's address gets no points, codes, tags, consents, and no call."""
     position, since = step.next, passage.run.since
     if passage.facts.unconfirmed(passage.contact):
@@ -186,7 +229,11 @@ def _do(step: Action, passage: Passage, now: datetime) -> Taken:
 # --- events
 
 
-def _wait_for(step: WaitFor, passage: Passage, now: datetime) -> Taken:
+def _wait_for(
+    step: WaitFor,
+    passage: Passage,
+    now: datetime,
+) -> Taken:
     """On, if the event has come, or if it can come no more; else stopped."""
     limit = after_wait(passage, step.up_to) if step.up_to else None
     until = min(limit, now) if limit else now
@@ -202,7 +249,9 @@ def _wait_for(step: WaitFor, passage: Passage, now: datetime) -> Taken:
 
 
 def _confirmation(
-    step: WaitFor, passage: Passage, limit: datetime
+    step: WaitFor,
+    passage: Passage,
+    limit: datetime,
 ) -> ConfirmationAwaited | None:
     """A sign-up can be confirmed as long as the run that asks for it waits."""
     asks_back = step.event == passage.campaign.asks_back
@@ -211,7 +260,11 @@ def _confirmation(
     return ConfirmationAwaited(passage.contact.id, passage.run.id, limit)
 
 
-def _awaited(step: WaitFor, passage: Passage, until: datetime) -> Event | None:
+def _awaited(
+    step: WaitFor,
+    passage: Passage,
+    until: datetime,
+) -> Event | None:
     """The first such event since the run began that it has not waited for already."""
     run, since = passage.run, began(passage)
     known = {*(run.heard or {}).values(), run.event_id}
@@ -223,7 +276,11 @@ def _awaited(step: WaitFor, passage: Passage, until: datetime) -> Event | None:
     return None
 
 
-def _meets(step: WaitFor, passage: Passage, event: Event) -> bool:
+def _meets(
+    step: WaitFor,
+    passage: Passage,
+    event: Event,
+) -> bool:
     if step.where is None:
         return True
     values = passage.values({**passage.heard, **named(event)})
@@ -240,4 +297,4 @@ def _having_heard(passage: Passage, event: Event) -> Passage:
     }
     run = passage.run.copy()
     run.heard = heard
-    return passage._replace(run=run)
+    return passage.of(run)

@@ -79,7 +79,12 @@ class UnitOfWork:
             else:
                 self._steps[type(effect)].append(effect)
 
-    def end(self, run: Run, reason: Reason, messages: Iterable[OutboxMessage]) -> None:
+    def end(
+        self,
+        run: Run,
+        reason: Reason,
+        messages: Iterable[OutboxMessage],
+    ) -> None:
         """Ends a run for a reason, and what of its messages has not left."""
         self.add([RunChanged(ended(run, reason, self.now))])
         self.add(stopping(messages, reason, self.now))
@@ -190,7 +195,12 @@ class UnitOfWork:
             return
         known = people.contacts_by_id(connection, {run.contact_id for run in met})
         payloads = [(run.contact_id, _goal(run, known[run.contact_id])) for run in met]
-        webhook_outbox.add(connection, "goal", payloads, self.now)
+        webhook_outbox.add(
+            connection,
+            "goal",
+            payloads,
+            self.now,
+        )
 
     def _has_just_met(self, run: Run) -> bool:
         return run.code == "goal-met" and run.ended_at == self.now

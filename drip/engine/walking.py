@@ -47,12 +47,13 @@ def walk(passage: Passage, now: datetime) -> Taken:
     if isinstance(taken.stop, AtMessage):
         # From the start, as nearly everybody in a blast is: nothing has changed.
         return taken
-    effects = list(taken.effects)
+    effects = taken.effects
     while taken.stop is None:
         taken = _take(taken.passage, now)
-        effects += taken.effects
-    effects.append(RunChanged(taken.passage.run))
-    return taken._replace(effects=tuple(effects))
+        if taken.effects:
+            effects += taken.effects
+    passage, stop, _ = taken
+    return Taken(passage, stop, (*effects, RunChanged(passage.run)))
 
 
 def _take(passage: Passage, now: datetime) -> Taken:
@@ -62,11 +63,20 @@ def _take(passage: Passage, now: datetime) -> Taken:
     return take(step, passage, now) if step else ends(passage, None, now)
 
 
-def _at_message(passage: Passage, step: SendStep, now: datetime) -> Taken:
+def _at_message(
+    passage: Passage,
+    step: SendStep,
+    now: datetime,
+) -> Taken:
     """On, if the message has its end; stopped, if it is on its way, not due yet, or to be judged."""
     message = passage.messages.get(step.id)
     if message and message.state != "deferred":
-        return _sent_before(passage, step, message, now)
+        return _sent_before(
+            passage,
+            step,
+            message,
+            now,
+        )
     due = due_of(passage, step)
     if due > now:
         moved_away = put_off(message, due) if message else None
@@ -79,7 +89,10 @@ def _at_message(passage: Passage, step: SendStep, now: datetime) -> Taken:
 
 
 def _sent_before(
-    passage: Passage, step: SendStep, message: OutboxMessage, now: datetime
+    passage: Passage,
+    step: SendStep,
+    message: OutboxMessage,
+    now: datetime,
 ) -> Taken:
     """What follows a message counts from when it left, or had its end."""
     if message.state in ("pending", "sending"):
@@ -88,7 +101,11 @@ def _sent_before(
     return goes_on(passage, step.next, since)
 
 
-def left_out(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
+def left_out(
+    passage: Passage,
+    step: SendStep,
+    due: datetime,
+) -> Reason | None:
     """Why a message is passed over: nobody confirmed, its date is unknown or long over, or its `only_if`."""
     if passage.facts.unconfirmed(passage.contact) and _has_asked(passage, step):
         sentence = "nobody has confirmed this sign-up, and was asked once"
@@ -103,7 +120,11 @@ def left_out(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
     return Reason("only-if", sentence, failure.place)
 
 
-def _by_date(passage: Passage, step: SendStep, due: datetime) -> Reason | None:
+def _by_date(
+    passage: Passage,
+    step: SendStep,
+    due: datetime,
+) -> Reason | None:
     """Why a message that hangs on a date makes no sense: that is unknown, or was over long before the run began."""
     assert step.at
     if point_of(passage, step.at) is None:

@@ -172,7 +172,9 @@ _DATED = Prepared(
 
 
 def contacts_with_something_due(
-    connection: Connection, now: datetime, limit: int
+    connection: Connection,
+    now: datetime,
+    limit: int,
 ) -> list[int]:
     """Some contacts with a run or a deferred message to look at; none if nobody has any."""
     found: set[int] = set()
@@ -322,7 +324,9 @@ def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
 
 
 def _save_alike(
-    connection: Connection, values: tuple[Any, ...], ids: Collection[int]
+    connection: Connection,
+    values: tuple[Any, ...],
+    ids: Collection[int],
 ) -> None:
     named = zip(GOING_ON, values, strict=True)
     new = {f"new_{name}": value for name, value in named}
@@ -384,7 +388,11 @@ def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int
     return [tuple(row) for row in connection.execute(statement)]
 
 
-def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Run]:
+def dated_to_recompute(
+    connection: Connection,
+    after: int,
+    most: int,
+) -> list[Run]:
     """Some of the active runs that hang on a date and about whose contact something is new, from a number on."""
     return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]
 
@@ -431,18 +439,34 @@ class Armed:
     started_at: datetime
 
 
-def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
+def in_split(
+    connection: Connection,
+    campaign: str,
+    step: str,
+) -> list[Armed]:
     """Every run of a campaign that came to a split, the first to come first."""
     r = runs.c
     arm = r.arms[(step, "arm")].as_integer()
     came = r.arms[(step, "at")].as_float()
     statement = (
-        select(arm, came, r.contact_id, r.record_id, r.started_at)
+        select(
+            arm,
+            came,
+            r.contact_id,
+            r.record_id,
+            r.started_at,
+        )
         .where(r.campaign == campaign, arm.is_not(None))
         .order_by(came, r.id)
     )
     return [
-        Armed(arm, datetime.fromtimestamp(at, UTC), contact, record, started)
+        Armed(
+            arm,
+            datetime.fromtimestamp(at, UTC),
+            contact,
+            record,
+            started,
+        )
         for arm, at, contact, record, started in connection.execute(statement)
     ]
 
