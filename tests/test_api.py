@@ -12,6 +12,7 @@ import pytest
 
 from drip.storage.operating import api_keys
 from drip.storage.people import consents, contacts, coupons, events
+from drip.storage.people.coupons import Code
 from drip.web.openapi import DESCRIPTION
 from tests.cli import drip
 from tests.web import Pages, pages
@@ -166,7 +167,9 @@ def give_a_code(site: Pages) -> None:
     site.world.tick("2026-11-26 16:01")
     with site.world.database.write() as connection:
         coupons.add_codes(connection, "treat", ["TREAT-1"])
-        coupons.take(connection, "treat", 1, 1, "s", NOW, None)
+        (next_one,) = coupons.stock(connection, "treat", 1)
+        code = Code("treat", next_one.code, 1, 1, "s", NOW, None, None)
+        coupons.hand_out(connection, [(next_one.number, code)])
 
 
 def test_a_code_is_redeemed_once(site: Pages) -> None:

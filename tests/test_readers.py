@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select, text
 
+from drip.core.asks import all_of, asks_of_conditions, entry_asks, text_asks
 from drip.core.conditions import Condition, why_not
 from drip.core.settings import Settings
 from drip.engine.catch_up import follow
-from drip.engine.facts import ContactFacts
+from drip.engine.fetching import facts_of
 from drip.storage.base.schema import contacts, records
 from drip.storage.campaigns import audience
 from drip.storage.people import audience_sql, condition_sql, coupons, tags, zones
@@ -282,7 +283,8 @@ def test_both_readers_agree_on_every_contact(seed: int) -> None:
         world, found = made(folder, chance, [tree(chance) for _ in range(8)], 40)
         with world.database.read() as connection:
             ids = list(connection.scalars(select(contacts.c.id)))
-            batch = ContactFacts(connection, world.workspace.settings, ids, NOW)
+            asks = asks_of_conditions(found)
+            batch = facts_of(connection, world.workspace.settings, ids, NOW, asks)
             for condition in found:
                 python = {
                     each
@@ -334,13 +336,14 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
             things = record_store.records_by_id(
                 connection, list(connection.scalars(select(records.c.id)))
             )
-            batch = ContactFacts(
+            batch = facts_of(
                 connection,
                 settings_,
                 [each.contact_id for each in things.values()],
                 NOW,
+                all_of(entry_asks(each) for each in loaded.campaigns.values()),
+                records=things,
             )
-            batch.with_records(list(things))
             for campaign in loaded.campaigns.values():
                 assert campaign.audience
                 python, sql = set(), set()
@@ -375,11 +378,12 @@ def test_ranks_are_what_a_plain_sort_gives(tmp_path: Path, percent: int) -> None
     conditions = [{"total": f"top {percent}%"}, {"total": f"makes {percent}% of total"}]
     world, found = made(str(tmp_path), chance, conditions, 60)
     with world.database.read() as connection:
-        batch = ContactFacts(
+        batch = facts_of(
             connection,
             world.workspace.settings,
             list(connection.scalars(select(contacts.c.id))),
             NOW,
+            text_asks(world.workspace.settings),
         )
         totals = {
             each.id: batch.fields(each)["total"] for each in batch.contacts.values()

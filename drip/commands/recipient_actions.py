@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.campaign import step_of
 from drip.core.channels import CHANNELS
 from drip.core.characters import without_hidden
 from drip.core.fields import ERASED
@@ -20,7 +21,6 @@ from drip.core.token import Link
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
-from drip.engine.judging import step_of
 from drip.importing.event_rows import EventRow, take_events
 from drip.storage.campaigns import runs
 from drip.storage.operating import webhook_outbox

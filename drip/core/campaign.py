@@ -283,6 +283,21 @@ def _patience(grace: timedelta | None) -> timedelta:
     return LATE_JOINER if grace is None else grace
 
 
+def step_at(campaign: Campaign, position: int) -> Step | None:
+    """The step at which a run stands; None if it is through."""
+    steps = campaign.steps
+    return steps[position] if position < len(steps) else None
+
+
+def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
+    """A campaign's message by its id; None if the campaign, or such a message, is not there."""
+    position = campaign.position_of(step_id) if campaign else None
+    if campaign is None or position is None:
+        return None
+    step = campaign.steps[position]
+    return step if isinstance(step, SendStep) else None
+
+
 def _rough(duration: Duration) -> timedelta:
     days = duration.months * 30.44 + duration.days
     return timedelta(days=days, seconds=duration.seconds)

@@ -8,18 +8,18 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.asks import Asks, asks_of
 from drip.core.campaign import Campaign, SegmentTrigger
 from drip.core.conditions import Condition, Member, Rank, leaves
 from drip.core.decide import Reason
 from drip.core.derived import Total
 from drip.core.settings import Settings
-from drip.core.steps import ACTIONS, SetFields, Split, conditions_of
+from drip.core.steps import ACTIONS, SetFields, Split, Step, conditions_of
 from drip.engine.deriving import refresh_all, settle_zones
 from drip.language.files import Loaded, load_text
 from drip.storage.base.database import index_contacts
 from drip.storage.campaigns import runs, versions
-from drip.storage.operating import holds as hold_store
-from drip.storage.operating import webhook_outbox
+from drip.storage.operating import holds, webhook_outbox
 from drip.storage.operating.holds import Hold
 from drip.storage.people import attribute_indexes
 
@@ -39,13 +39,17 @@ class CampaignSet:
     _sets: dict[str, Condition | Rank] | None = None
     _versions_read: bool = False
     _reserves: bool | None = None
+    _asks: dict[tuple[str, str], Asks] = field(default_factory=dict)
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
-        self.holds = hold_store.held_scopes(connection)
+        self.holds = holds.held_scopes(connection)
 
     def version(
-        self, connection: Connection, key: str, version: str
+        self,
+        connection: Connection,
+        key: str,
+        version: str,
     ) -> Campaign | None:
         """The version a run started with; None if today's settings do not fit it any more."""
         current = self.campaigns.get(key)
@@ -58,20 +62,24 @@ class CampaignSet:
             )
         return self._versions[key, version]
 
+    def asks(self, campaign: Campaign) -> Asks:
+        """What runs of a campaign ask about contacts, worked out once for each of its versions."""
+        key = (campaign.key, campaign.version)
+        if key not in self._asks:
+            self._asks[key] = asks_of(campaign)
+        return self._asks[key]
+
     def paused(self, running: Campaign) -> Reason | None:
         """Why nothing of a campaign may go at present, if so."""
         current = self.campaigns.get(running.key)
-        if hold_store.EVERYTHING in self.holds:
+        if holds.EVERYTHING in self.holds:
             return Reason(
                 "paused", "everything is stopped by `drip stop`", running.place
             )
         if running.key in self.holds:
             reason = self.holds[running.key].reason
-            sentence = (
-                f"the campaign is held: {reason}"
-                if reason
-                else f"the campaign is held by `drip hold {running.key}`"
-            )
+            by = f" by `drip hold {running.key}`"
+            sentence = f"the campaign is held{f': {reason}' if reason else by}"
             return Reason("paused", sentence, running.place)
         if current is None:
             return Reason("paused", "the campaign's file is gone", running.place)
@@ -100,19 +108,11 @@ class CampaignSet:
 
     def acts(self) -> bool:
         """Whether steps change anything about people beside sending to them."""
-        return any(
-            isinstance(step, ACTIONS)
-            for campaign in self.running()
-            for step in campaign.steps
-        )
+        return any(isinstance(step, ACTIONS) for step in self._running_steps())
 
     def sets_fields(self) -> bool:
         """Whether a step changes what is known of people, such as a date or where they live."""
-        return any(
-            isinstance(step, SetFields)
-            for campaign in self.running()
-            for step in campaign.steps
-        )
+        return any(isinstance(step, SetFields) for step in self._running_steps())
 
     def reserves(self) -> bool:
         """Whether some campaign keeps its slots free ahead."""
@@ -128,24 +128,29 @@ class CampaignSet:
         Those are what ranks are made of. None if it hangs on others: on a stock of coupons, a brake, an A/B winner, or a
         rank by what steps can change. The versions that somebody is in count if they were read (`read_versions`).
         """
-        campaigns = self.campaigns.values()
-        steps = [step for campaign in self.running() for step in campaign.steps]
-        learning = any(isinstance(step, Split) and step.winner_after for step in steps)
-        stocked = any(each.codes == "list" for each in self.settings.coupons.values())
-        braked = any(campaign.max_audience is not None for campaign in campaigns)
-        if learning or stocked or braked:
+        if self._hangs_on_others():
             return None
-        ranked = {
-            self.settings.derived.get(each.field)
-            for each in self.sets().values()
-            if isinstance(each, Rank)
-        }
-        names = {each.event for each in ranked if isinstance(each, Total)}
-        return (
-            tuple(sorted(names))
-            if all(isinstance(each, Total) for each in ranked)
-            else None
-        )
+        names = set()
+        for rank in self.sets().values():
+            if not isinstance(rank, Rank):
+                continue
+            total = self.settings.derived.get(rank.field)
+            if not isinstance(total, Total):
+                return None
+            names.add(total.event)
+        return tuple(sorted(names))
+
+    def _hangs_on_others(self) -> bool:
+        """Whether a stock of coupons, a brake, or an A/B winner is everybody's."""
+        coupons = self.settings.coupons.values()
+        stocked = any(coupon.codes == "list" for coupon in coupons)
+        campaigns = self.campaigns.values()
+        braked = any(campaign.max_audience is not None for campaign in campaigns)
+        return stocked or braked or any(map(_learns, self._running_steps()))
+
+    def _running_steps(self) -> Iterator[Step]:
+        for campaign in self.running():
+            yield from campaign.steps
 
     def read_versions(self, connection: Connection) -> None:
         """Reads every version that somebody is in, once: their conditions are asked too."""
@@ -156,16 +161,12 @@ class CampaignSet:
 
     def conditions(self) -> list[Condition]:
         """Every condition that the campaigns in force and the segments ask."""
-        found = [each.condition for each in self.settings.segments.values()]
+        found = [segment.condition for segment in self.settings.segments.values()]
         for campaign in self.running():
-            found += [
-                each for each in (campaign.audience, *campaign.exit_conditions) if each
-            ]
-            found += [
-                condition
-                for step in campaign.steps
-                for condition in conditions_of(step)
-            ]
+            found += [campaign.audience] if campaign.audience else []
+            found += campaign.exit_conditions
+            for step in campaign.steps:
+                found += conditions_of(step)
         return found
 
     def entering(self) -> list[Campaign]:
@@ -175,8 +176,14 @@ class CampaignSet:
         ]
 
 
+def _learns(step: Step) -> bool:
+    return isinstance(step, Split) and step.winner_after is not None
+
+
 def _collect(
-    settings: Settings, condition: Condition, found: dict[str, Condition | Rank]
+    settings: Settings,
+    condition: Condition,
+    found: dict[str, Condition | Rank],
 ) -> None:
     for each in leaves(condition):
         if isinstance(each, Member) and each.rank:
@@ -186,7 +193,9 @@ def _collect(
 
 
 def _collect_segment(
-    settings: Settings, key: str, found: dict[str, Condition | Rank]
+    settings: Settings,
+    key: str,
+    found: dict[str, Condition | Rank],
 ) -> None:
     segment = settings.segments.get(key)
     if segment and key not in found:
@@ -195,12 +204,18 @@ def _collect_segment(
 
 
 def open_campaign_set(
-    connection: Connection, loaded: Loaded, now: datetime
+    connection: Connection,
+    loaded: Loaded,
+    now: datetime,
 ) -> CampaignSet:
-    """The book of what was read, of which the database keeps each good version and is made ready for its questions."""
+    """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
     for key, campaign in loaded.campaigns.items():
         versions.keep_version(
-            connection, key, campaign.version, loaded.texts[campaign.version], now
+            connection,
+            key,
+            campaign.version,
+            loaded.texts[campaign.version],
+            now,
         )
     campaign_set = campaign_set_of(connection, loaded)
     index_contacts(
@@ -219,7 +234,7 @@ def open_campaign_set(
 
 
 def campaign_set_of(connection: Connection, loaded: Loaded) -> CampaignSet:
-    """The book of what was read; the last good version of a broken file is in it. Changes nothing."""
+    """The set of what was read; the last good version of a broken file is in it. Changes nothing."""
     assert loaded.settings
     campaigns = dict(loaded.campaigns)
     kept: set[str] = set()

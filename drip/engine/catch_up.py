@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -16,9 +16,9 @@ from drip.core.decide import Reason
 from drip.core.fields import parse_number
 from drip.core.settings import Counter, Settings
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.changes import Changes
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import date_value
+from drip.engine.storing import UnitOfWork
 from drip.storage.campaigns import audience, runs
 from drip.storage.campaigns import cursors as cursor_store
 from drip.storage.campaigns.cursors import Cursor
@@ -139,6 +139,18 @@ def follow_moved_dates(
         after = found[-1].id
 
 
+def follow_dates_of(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    contact_ids: Collection[int],
+    now: datetime,
+) -> None:
+    """As `follow_moved_dates`, for the runs of these contacts."""
+    found = runs.dated_of(connection, contact_ids)
+    if found:
+        follow_runs(connection, campaign_set, found, now)
+
+
 def follow_runs(
     connection: Connection,
     campaign_set: CampaignSet,
@@ -156,21 +168,20 @@ def follow_runs(
         connection,
         {dated.run.contact_id for dated, _ in moved},
     )
-    changes = Changes(now)
+    unit = UnitOfWork(campaign_set.settings, now)
     for dated, anchor in moved:
         run = dated.run
-        changes.changed(run)
         where = zones.get(run.contact_id) or campaign_set.settings.timezone
         ended = _ends(connection, dated, anchor, where, now)
         if ended:
-            changes.end(
+            unit.end(
                 run,
                 ended,
                 messages[run.id],
             )
         elif anchor:
             run.anchor = run.occurrence = anchor.isoformat()
-    changes.store(connection)
+    unit.store(connection)
     runs.move_runs(connection, [dated.run for dated, _ in moved])
 
 

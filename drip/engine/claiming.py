@@ -9,14 +9,16 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.core.calendar import from_millis, millis
+from drip.core.campaign import step_of
 from drip.core.rates import Paced, Rates, pace
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.dispatch_result import DispatchResult
-from drip.engine.facts import ContactFacts
-from drip.engine.judging import load_of_runs, step_of
 from drip.engine.last_check import Ready, domain_of
+from drip.engine.loading import campaigns_of, facts_of_messages
 from drip.engine.outbox_session import OutboxSession
 from drip.storage.campaigns import runs
+from drip.storage.people import contacts
+from drip.storage.people.contacts import Contact
 from drip.storage.sending import outbox, rate_limits
 from drip.storage.sending.outbox import OutboxMessage
 
@@ -59,19 +61,18 @@ def claim(
     Those that have to wait by a rate are put off; those whose campaign cannot be read
     any more are given back.
     """
-    settings = turn.campaign_set.settings
     contact_ids = {message.contact_id for message in waiting}
     # As they are now, and not as they were when the message was granted.
-    facts = ContactFacts(connection, settings, contact_ids, now)
+    recipients = contacts.contacts_by_id(connection, contact_ids)
     begin, full = list(waiting), False
     if turn.pacing:
         begin, full = _paced(
             connection,
             turn,
             waiting,
-            facts,
+            recipients,
         )
-    ready = _ready(connection, turn.campaign_set, facts, begin)
+    ready = _ready(connection, turn.campaign_set, recipients, begin, now)
     readable = {own.id for own in ready}
     unreadable = {message.id for message in begin if message.id not in readable}
     # Left where they are they would be claimed again and again.
@@ -84,13 +85,13 @@ def _paced(
     connection: Connection,
     turn: ChannelTurn,
     waiting: Sequence[OutboxMessage],
-    facts: ContactFacts,
+    recipients: Mapping[int, Contact],
 ) -> tuple[list[OutboxMessage], bool]:
     """Those that may begin by the rates of the channel and its domains.
 
     And whether the channel's own rate has no room for more.
     """
-    domains = _domains(turn.channel, waiting, facts)
+    domains = _domains(turn.channel, waiting, recipients)
     lanes = rate_limits.read(
         connection,
         turn.channel,
@@ -119,11 +120,11 @@ def _paced(
 def _domains(
     channel: str,
     waiting: Sequence[OutboxMessage],
-    facts: ContactFacts,
+    recipients: Mapping[int, Contact],
 ) -> dict[int, str]:
     """The domain that each message goes to, by the messages' numbers."""
     return {
-        message.id: domain_of(facts.contacts[message.contact_id], channel)
+        message.id: domain_of(recipients[message.contact_id], channel)
         for message in waiting
     }
 
@@ -150,8 +151,9 @@ def _note_waits(result: DispatchResult, paced: Paced, full: bool) -> None:
 def _ready(
     connection: Connection,
     campaign_set: CampaignSet,
-    facts: ContactFacts,
+    recipients: Mapping[int, Contact],
     begin: Collection[OutboxMessage],
+    now: datetime,
 ) -> list[Ready]:
     """The messages with their runs, steps and facts.
 
@@ -159,8 +161,15 @@ def _ready(
     """
     own_runs = runs.runs_by_id(connection, {message.run_id for message in begin})
     loaded = list(own_runs.values())
-    campaigns = load_of_runs(connection, campaign_set, facts, loaded)
-    facts.prepare()
+    campaigns = campaigns_of(connection, campaign_set, loaded)
+    facts = facts_of_messages(
+        connection,
+        campaign_set,
+        loaded,
+        campaigns,
+        now,
+        recipients,
+    )
     ready: list[Ready] = []
     for message in begin:
         run = own_runs[message.run_id]

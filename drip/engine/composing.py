@@ -18,7 +18,7 @@ from drip.core.message import Mailbox, Message
 from drip.core.settings import Settings
 from drip.core.steps import SendStep
 from drip.core.token import Link, message_name, sign
-from drip.engine.facts import ContactFacts, heard_by
+from drip.engine.facts import ContactFacts
 from drip.rendering.links import links_in
 from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates
@@ -196,7 +196,7 @@ def compose_for_run(
     about = Subject(
         contact=facts.contacts[run.contact_id],
         record=facts.records.get(run.record_id),
-        heard=heard_by(facts, run.event_id, run.heard),
+        heard=facts.heard(run.event_id, run.heard),
         codes=tuple(facts.codes.get(run.id, ())),
         run_id=run.id,
         occurrence=run.occurrence,

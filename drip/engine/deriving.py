@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 
 import phonenumbers
 from babel.core import get_global
@@ -27,14 +29,24 @@ from drip.core.derived import (
 from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
 from drip.storage.campaigns import audience
-from drip.storage.people import contacts, date_index, events, kept_rules, records
-from drip.storage.people import readings as reading_store
+from drip.storage.people import (
+    contacts,
+    date_index,
+    events,
+    kept_rules,
+    readings,
+    records,
+)
 from drip.storage.people.contacts import Contact
 from drip.storage.people.kept_rules import KEPT_DATES, KEPT_ZONES
 
 log = logging.getLogger("drip.zones")
 CHUNK = 2_000
+# A contact's own (record 0), or a record of a contact.
 Owner = tuple[int, int]
+# Whose country has a zone of its own name as well.
+ISLANDS = ("Europe/Guernsey", "Europe/Isle", "Europe/Jersey")
+DATED = (DateField, *KEPT)
 
 
 def guess_zone(contact: Contact) -> str | None:
@@ -56,19 +68,24 @@ def _zone_of_country(country: str) -> str | None:
 def _single(names: Iterable[str]) -> str | None:
     """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
     named = [name for name in names if name != "Etc/Unknown"]
-    clocks = {
-        tuple(
-            datetime(2026, month, 1, tzinfo=UTC).astimezone(zone(name)).utcoffset()
-            for month in (1, 7)
+    if len({_clock(name) for name in named}) != 1:
+        return None
+    on_the_mainland = [name for name in named if not name.startswith(ISLANDS)]
+    return (on_the_mainland or named)[0]
+
+
+def _clock(name: str) -> tuple[timedelta | None, ...]:
+    """How far the zone is from UTC in winter and in summer."""
+    days = (
+        datetime(
+            2026,
+            month,
+            1,
+            tzinfo=UTC,
         )
-        for name in named
-    }
-    preferred = [
-        name
-        for name in named
-        if not name.startswith(("Europe/Guernsey", "Europe/Isle", "Europe/Jersey"))
-    ]
-    return (preferred or named)[0] if len(clocks) == 1 else None
+        for month in (1, 7)
+    )
+    return tuple(day.astimezone(zone(name)).utcoffset() for day in days)
 
 
 def date_fields(settings: Settings, kind: str) -> list[str]:
@@ -81,84 +98,137 @@ def date_fields(settings: Settings, kind: str) -> list[str]:
 def kept_of(settings: Settings, kind: str) -> dict[str, Derived]:
     """The derived dates of a kind that are kept, by full name."""
     return {
-        full: each
-        for full, each in settings.derived.items()
-        if full.partition(".")[0] == kind and isinstance(each, KEPT)
+        full: derived
+        for full, derived in settings.derived.items()
+        if _kind(full) == kind and isinstance(derived, KEPT)
+    }
+
+
+def _kind(full: str) -> str:
+    return full.partition(".")[0]
+
+
+def kept_dates(
+    settings: Settings,
+    kind: str,
+    known: Known,
+) -> dict[str, date]:
+    """The kept dates of one contact or record, by full name, as they follow from what is known of it."""
+    values, kept = dict(known.values), {}
+    known, wanted = replace(known, values=values), kept_of(settings, kind)
+    for full, derived in settings.derived.items():
+        if _kind(full) != kind or not isinstance(derived, DATED):
+            continue
+        day = derive(derived, known)
+        if day is not None:
+            # Those that come later in the settings can be made of it.
+            values[full.partition(".")[2]] = day
+            if full in wanted:
+                kept[full] = day
+    return kept
+
+
+def origins_of(
+    connection: Connection,
+    settings: Settings,
+    kind: str,
+    values: Mapping[Owner, Mapping[str, Value]],
+) -> dict[Owner, Known]:
+    """What the kept dates of these contacts, or records of a kind, are made of; nothing where none are kept."""
+    wanted = kept_of(settings, kind).values()
+    if not wanted:
+        return {}
+    numbers = [record or contact for contact, record in values]
+    seen = _days_seen(
+        connection,
+        settings,
+        events_seen(wanted),
+        numbers,
+        kind != "contact",
+    )
+    read = readings.readings_of(connection, numbers) if meters(wanted) else {}
+    return {
+        owner: Known(own, read.get(number, {}), seen.get(number, {}))
+        for number, (owner, own) in zip(numbers, values.items(), strict=True)
     }
 
 
 def refresh(
-    connection: Connection, settings: Settings, owners: Collection[Owner]
+    connection: Connection,
+    settings: Settings,
+    owners: Collection[Owner],
 ) -> None:
     """Works out the kept dates of these contacts (record 0) and records."""
-    if not any(isinstance(each, KEPT) for each in settings.derived.values()):
+    if not any(isinstance(derived, KEPT) for derived in settings.derived.values()):
         return
-    _refresh_contacts(connection, settings, [owner for owner in owners if not owner[1]])
-    things = records.records_by_id(
-        connection, {record for _, record in owners if record}
+    contacts = {contact for contact, record in owners if not record}
+    if contacts and kept_of(settings, "contact"):
+        _refresh_contacts(connection, settings, contacts)
+    records = {record for _, record in owners if record}
+    if records:
+        _refresh_records(connection, settings, records)
+
+
+def _refresh_contacts(
+    connection: Connection,
+    settings: Settings,
+    ids: Collection[int],
+) -> None:
+    found = contacts.contacts_by_id(connection, ids)
+    values: dict[Owner, Mapping[str, Value]] = {
+        (contact.id, 0): settings.load("contact", contact.attributes)
+        for contact in found.values()
+    }
+    _keep(
+        connection,
+        settings,
+        "contact",
+        values,
     )
-    for kind in {each.kind for each in things.values()}:
-        own = {
-            each.id: settings.load(kind, each.attributes)
-            for each in things.values()
-            if each.kind == kind
-        }
-        pairs = [(things[number].contact_id, number) for number in own]
+
+
+def _refresh_records(
+    connection: Connection,
+    settings: Settings,
+    ids: Collection[int],
+) -> None:
+    values: dict[str, dict[Owner, Mapping[str, Value]]] = defaultdict(dict)
+    for record in records.records_by_id(connection, ids).values():
+        own = settings.load(record.kind, record.attributes)
+        values[record.kind][record.contact_id, record.id] = own
+    for kind, of_kind in values.items():
         _keep(
             connection,
             settings,
             kind,
-            pairs,
-            {(things[n].contact_id, n): values for n, values in own.items()},
+            of_kind,
         )
-
-
-def _refresh_contacts(
-    connection: Connection, settings: Settings, owners: list[Owner]
-) -> None:
-    if owners and kept_of(settings, "contact"):
-        found = contacts.contacts_by_id(connection, [contact for contact, _ in owners])
-        values = {
-            (each.id, 0): settings.load("contact", each.attributes)
-            for each in found.values()
-        }
-        _keep(connection, settings, "contact", owners, values)
 
 
 def _keep(
     connection: Connection,
     settings: Settings,
     kind: str,
-    owners: list[Owner],
     values: Mapping[Owner, Mapping[str, Value]],
 ) -> None:
     wanted = kept_of(settings, kind)
     if not wanted:
         return
-    numbers = [record or contact for contact, record in owners]
-    seen = _days_seen(
-        connection, settings, events_seen(wanted.values()), numbers, kind != "contact"
+    origins = origins_of(
+        connection,
+        settings,
+        kind,
+        values,
     )
-    readings = (
-        reading_store.readings_of(connection, numbers)
-        if meters(wanted.values())
-        else {}
+    found = {
+        owner: kept_dates(settings, kind, known) for owner, known in origins.items()
+    }
+    date_index.keep_dates(
+        connection,
+        list(wanted),
+        list(values),
+        found,
     )
-    found: dict[Owner, dict[str, date]] = {}
-    for owner, number in zip(owners, numbers, strict=True):
-        own = dict(values.get(owner, {}))
-        known = Known(own, readings.get(number, {}), seen.get(number, {}))
-        found[owner] = {}
-        for full, each in settings.derived.items():
-            if full.partition(".")[0] != kind or not isinstance(
-                each, (DateField, *KEPT)
-            ):
-                continue
-            day = derive(each, known)
-            if day is not None:
-                own[full.partition(".")[2]] = day
-                found[owner] |= {full: day} if full in wanted else {}
-    date_index.keep_dates(connection, list(wanted), owners, found)
 
 
 def _days_seen(
@@ -172,7 +242,12 @@ def _days_seen(
     if not names:
         return {}
     home = zone(settings.timezone)
-    found = events.seen_days(connection, names, numbers, of_records)
+    found = events.seen_days(
+        connection,
+        names,
+        numbers,
+        of_records,
+    )
     return {
         number: {key: local(at, home).date() for key, at in own.items()}
         for number, own in found.items()
@@ -181,27 +256,27 @@ def _days_seen(
 
 def refresh_all(connection: Connection, settings: Settings) -> None:
     """Works everything out anew where the settings define other dates than those that are kept."""
-    definitions = {
-        full: each
-        for full, each in settings.derived.items()
-        if isinstance(each, (DateField, *KEPT))
-    }
-    rules = sha256(
-        repr(
-            (sorted(definitions.items(), key=lambda each: each[0]), settings.timezone)
-        ).encode()
-    ).hexdigest()
+    rules = _rules(settings)
     if kept_rules.kept_rules(connection, KEPT_DATES) == rules:
         return
-    for kind in {
-        full.partition(".")[0]
-        for full, each in definitions.items()
-        if isinstance(each, KEPT)
-    }:
+    for kind in {_kind(full) for full in settings.derived}:
+        if not kept_of(settings, kind):
+            continue
         owners = date_index.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])
     kept_rules.set_kept_rules(connection, KEPT_DATES, rules)
+
+
+def _rules(settings: Settings) -> str:
+    """What kept dates hang on, in short."""
+    definitions = {
+        full: derived
+        for full, derived in settings.derived.items()
+        if isinstance(derived, DATED)
+    }
+    in_order = sorted(definitions.items(), key=itemgetter(0))
+    return sha256(repr((in_order, settings.timezone)).encode()).hexdigest()
 
 
 def settle_zones(connection: Connection) -> None:
@@ -211,9 +286,8 @@ def settle_zones(connection: Connection) -> None:
     """
     if kept_rules.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
         return
-    lacking = [
-        name for name in audience.zones(connection) if name and not _is_zone(name)
-    ]
+    zones = audience.zones(connection)
+    lacking = [name for name in zones if name and not _is_zone(name)]
     for name, count in contacts.leave_zones(connection, lacking).items():
         log.warning(
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
@@ -224,13 +298,19 @@ def settle_zones(connection: Connection) -> None:
             extra={"action": "unknown-zone"},
         )
     for some in contacts.without_zone(connection):
-        known: dict[str, list[int]] = defaultdict(list)
-        for contact in some:
-            if found := guess_zone(contact):
-                known[found].append(contact.id)
-        for name, ids in known.items():
-            contacts.move_to_zone(connection, ids, name)
+        _guess_zones(connection, some)
     kept_rules.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
+
+
+def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
+    """Has these contacts live in the zones that are known by what else is said of them."""
+    known: dict[str, list[int]] = defaultdict(list)
+    for contact in some:
+        name = guess_zone(contact)
+        if name:
+            known[name].append(contact.id)
+    for name, ids in known.items():
+        contacts.move_to_zone(connection, ids, name)
 
 
 @lru_cache(maxsize=1_000)
@@ -255,4 +335,4 @@ def take_readings(
             value = values.get(meter)
             if isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((record_id, meter, local(at, home).date(), float(value)))
-    reading_store.save_readings(connection, found)
+    readings.save_readings(connection, found)

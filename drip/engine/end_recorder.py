@@ -371,5 +371,10 @@ def _is_through(ready: Ready) -> bool:
 def _ended(ready: Ready, now: datetime) -> Run:
     position = ready.step.next
     return replace(
-        ready.run, position=position, active=False, next_due_at=None, ended_at=now
+        ready.run,
+        position=position,
+        active=False,
+        wake=None,
+        due_at=None,
+        ended_at=now,
     )

@@ -15,13 +15,16 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from drip.core.asks import entry_asks
 from drip.core.calendar import Duration, later, zone
 from drip.core.campaign import Campaign
 from drip.core.conditions import Condition, why_not
+from drip.core.lifecycle import Wake
 from drip.core.steps import chance_of
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.facts import ContactFacts, heard_by
+from drip.engine.facts import ContactFacts
+from drip.engine.fetching import facts_of
 from drip.engine.triggers.kind import Ahead, Look, Start, StartOfAll
 from drip.engine.triggers.table import TriggerKinds
 from drip.storage.campaigns import audience
@@ -232,16 +235,15 @@ def _rows(look: Look, starts: Sequence[Start]) -> list[dict[str, Any]]:
 
 def _facts(look: Look, starts: Sequence[Start]) -> ContactFacts:
     contact_ids = {start.contact_id for start in starts}
-    settings = look.campaign_set.settings
-    facts = ContactFacts(
+    return facts_of(
         look.connection,
-        settings,
+        look.campaign_set.settings,
         contact_ids,
         look.now.at,
+        entry_asks(look.campaign),
+        records={start.record_id for start in starts},
+        events={start.event_id for start in starts},
     )
-    facts.with_records([start.record_id for start in starts])
-    facts.with_events([start.event_id for start in starts])
-    return facts
 
 
 def _last_starts(
@@ -283,7 +285,7 @@ def _may_enter(
     known = facts.facts(
         contact,
         record,
-        heard_by(facts, start.event_id, None),
+        facts.heard(start.event_id, None),
     )
     return all(why_not(condition, known) is None for condition in conditions)
 
@@ -369,7 +371,8 @@ def _row(campaign: Campaign, start: Start, enters: datetime) -> dict[str, Any]:
         "anchor": start.anchor,
         "position": 0,
         "since": start.since,
-        "next_due_at": enters,
+        "wake": Wake.NEW.value,
+        "due_at": enters,
         "active": True,
         "started_at": enters,
         "ended_at": None,
@@ -397,6 +400,8 @@ def _held_out(campaign: Campaign, contact: str, enters: datetime) -> dict[str, A
         return {}
     percent = f"{campaign.holdout * 100:g}%"
     return {
+        "wake": None,
+        "due_at": None,
         "active": False,
         "ended_at": enters,
         "code": "holdout",

@@ -40,33 +40,67 @@ def met(
     now: datetime,
 ) -> Iterator[tuple[Run, Event]]:
     """Those of these runs that met the goal by now, each once, with the first event by which it did."""
-    where, holidays = zone(settings.timezone), settings.holidays
     for n in range(0, len(came), AT_ONCE):
         some = came[n : n + AT_ONCE]
-        happened = events.events_of(
-            connection, {each.contact_id for each in some}, [goal.event]
-        )
-        for each in some:
-            limit = (
-                later(each.started_at, goal.within, where, holidays)
-                if goal.within
-                else now
+        contacts = {run.contact_id for run in some}
+        happened = events.events_of(connection, contacts, [goal.event])
+        for run in some:
+            until = min(_ends(goal, run, settings) or now, now)
+            own = happened.get(run.contact_id, [])
+            event = _first(
+                goal,
+                run,
+                own,
+                until,
+                now,
             )
-            for event in happened.get(each.contact_id, []):
-                about_it = (
-                    not (event.record_id and each.record_id)
-                    or event.record_id == each.record_id
-                )
-                if (
-                    about_it
-                    and each.started_at < event.at <= min(limit, now)
-                    and _fits(goal, event, now)
-                ):
-                    yield each, event
-                    break
+            if event:
+                yield run, event
 
 
-def _fits(goal: Goal, event: Event, now: datetime) -> bool:
+def _ends(
+    goal: Goal,
+    run: StartedRun,
+    settings: Settings,
+) -> datetime | None:
+    """Up to when an event counts as the goal of a run; None if for ever."""
+    if goal.within is None:
+        return None
+    where = zone(settings.timezone)
+    return later(
+        run.started_at,
+        goal.within,
+        where,
+        settings.holidays,
+    )
+
+
+def _first(
+    goal: Goal,
+    run: StartedRun,
+    happened: Sequence[Event],
+    until: datetime,
+    now: datetime,
+) -> Event | None:
+    """The first of these events by which a run met the goal."""
+    for event in happened:
+        in_time = run.started_at < event.at <= until
+        if in_time and _about_it(run, event) and _fits(goal, event, now):
+            return event
+    return None
+
+
+def _about_it(run: StartedRun, event: Event) -> bool:
+    """Whether an event is not about another record than the run's."""
+    either_none = not event.record_id or not run.record_id
+    return either_none or event.record_id == run.record_id
+
+
+def _fits(
+    goal: Goal,
+    event: Event,
+    now: datetime,
+) -> bool:
     """Whether an event is the goal by its own fields, which is all that `where` asks about."""
     prefix = event.name.partition(".")[0]
     values = {
@@ -76,5 +110,14 @@ def _fits(goal: Goal, event: Event, now: datetime) -> bool:
     }
     return (
         goal.where is None
-        or why_not(goal.where, Facts(values, frozenset(), now, "UTC")) is None
+        or why_not(
+            goal.where,
+            Facts(
+                values,
+                frozenset(),
+                now,
+                "UTC",
+            ),
+        )
+        is None
     )

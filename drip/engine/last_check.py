@@ -12,8 +12,8 @@ from drip.core.campaign import Campaign
 from drip.core.decide import Candidate, permitted
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
+from drip.engine.candidates import candidate_of
 from drip.engine.facts import ContactFacts
-from drip.engine.judging import candidate_of
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import daemons
 from drip.storage.people import consents

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign
+from drip.core.campaign import Campaign, step_at
+from drip.core.lifecycle import Wake
 from drip.engine.campaign_set import CampaignSet
 from drip.errors import Place
 from drip.storage.campaigns import runs
@@ -37,46 +38,65 @@ class Plan:
         """Those who cannot be moved: the new version has no step of that id, or the old one cannot be read."""
         return [move for move in self.moves if move.to is None]
 
+    def take(self, run: Run, step_id: str) -> None:
+        """This run is to be moved to the step of that id, if there is one."""
+        position = self.campaign.position_of(step_id)
+        if position is not None:
+            self._runs.append((run, position))
+
     @property
     def movable(self) -> int:
         return len(self._runs)
 
     def carry_out(self, connection: Connection) -> None:
-        """Moves those who can be moved; the planner looks at them anew."""
+        """Moves those who can be moved; the planner has them walk on from there, as everybody."""
         for run, position in self._runs:
-            run.version, run.position, run.next_due_at = (
-                self.campaign.version,
-                position,
-                None,
-            )
+            run.version, run.position = self.campaign.version, position
+            run.wake, run.due_at = Wake.LOOKS_AGAIN, None
         moved = [run for run, _ in self._runs]
         runs.move_runs(connection, moved)
         runs.save_runs(connection, moved)
 
 
 def plan_moves(
-    connection: Connection, campaign_set: CampaignSet, campaign: Campaign
+    connection: Connection,
+    campaign_set: CampaignSet,
+    campaign: Campaign,
 ) -> Plan:
     """Who is in an older version of the campaign, and where they would stand in the newest one."""
     plan = Plan(campaign)
     counted: Counter[tuple[str, str]] = Counter()
-    places: dict[tuple[str, str], Place | None] = {}
     for run in runs.active_in(connection, campaign.key):
-        if run.version == campaign.version:
-            continue
-        old = campaign_set.version(connection, campaign.key, run.version)
-        step = (
-            old.steps[run.position].id if old and run.position < len(old.steps) else "?"
+        if run.version != campaign.version:
+            step_id = _stands_at(connection, campaign_set, run)
+            counted[run.version, step_id] += 1
+            plan.take(run, step_id)
+    for (version, step_id), count in sorted(counted.items()):
+        place = _place(campaign, step_id)
+        plan.moves.append(
+            Move(
+                version,
+                step_id,
+                count,
+                place,
+            )
         )
-        position = campaign.position_of(step)
-        counted[run.version, step] += 1
-        places[run.version, step] = (
-            campaign.steps[position].place if position is not None else None
-        )
-        if position is not None:
-            plan._runs.append((run, position))
-    plan.moves = [
-        Move(version, step, count, places[version, step])
-        for (version, step), count in sorted(counted.items())
-    ]
     return plan
+
+
+def _stands_at(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    run: Run,
+) -> str:
+    """The id of the step at which a run stands in its own version; `?` if that cannot be read, or it is through."""
+    own = campaign_set.version(connection, run.campaign, run.version)
+    step = step_at(own, run.position) if own else None
+    return step.id if step else "?"
+
+
+def _place(campaign: Campaign, step_id: str) -> Place | None:
+    """Where the newest version has such a step."""
+    position = campaign.position_of(step_id)
+    step = None if position is None else campaign.steps[position]
+    return step.place if step else None

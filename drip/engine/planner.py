@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
+
+from sqlalchemy import Connection
 
 from drip.core.campaign import CounterTrigger
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.catch_up import SEGMENTS, follow
+from drip.engine.catch_up import SEGMENTS, follow, follow_dates_of
 from drip.engine.entry import Enroller
-from drip.engine.judging import Judging, Texts
+from drip.engine.judging import Texts, judge
+from drip.engine.loading import Group, groups_of, load
+from drip.engine.storing import UnitOfWork
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
@@ -40,29 +44,87 @@ def plan(
     now: datetime,
 ) -> None:
     """Brings the database up to `now`: afterwards nothing is due that was not judged."""
-    while not _took_in(database, campaign_set, enroller, now):
+    while not _took_in(
+        database,
+        campaign_set,
+        enroller,
+        now,
+    ):
         pass
-    found: dict[tuple[str, str], bool] = {}
-
-    def has_content(folder: str, occurrence: str) -> bool:
-        if (folder, occurrence) not in found:
-            found[folder, occurrence] = _is_there(templates, folder, occurrence)
-        return found[folder, occurrence]
-
+    # Asked once for an occurrence: it is the same for everybody in a blast.
+    has_content = cache(partial(_is_there, templates))
     texts = Texts(has_content, partial(_filled, templates))
-    while True:
-        with database.write() as connection:
-            ids = runs.contacts_with_something_due(connection, now, BATCH)
-            for n in range(0, len(ids), AT_ONCE):
-                Judging(
-                    connection, campaign_set, ids[n : n + AT_ONCE], texts, now
-                ).work()
+    while _judged_some(
+        database,
+        campaign_set,
+        texts,
+        now,
+    ):
+        pass
+
+
+def _judged_some(
+    database: Database,
+    campaign_set: CampaignSet,
+    texts: Texts,
+    now: datetime,
+) -> bool:
+    """Judges what is due for some contacts, in one transaction; False if nothing is due for anybody."""
+    with database.write() as connection:
+        ids = runs.contacts_with_something_due(connection, now, BATCH)
         if not ids:
-            return
+            return False
+        # A date may have moved since the tick began: an import works beside the daemon.
+        follow_dates_of(
+            connection,
+            campaign_set,
+            ids,
+            now,
+        )
+        groups = groups_of(ids)
+        for n in range(0, len(groups), AT_ONCE):
+            some = groups[n : n + AT_ONCE]
+            _judge(
+                connection,
+                campaign_set,
+                some,
+                texts,
+                now,
+            )
+    return True
+
+
+def _judge(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    groups: Sequence[Group],
+    texts: Texts,
+    now: datetime,
+) -> None:
+    """Has all that is due for these groups judged, and stores what comes of it."""
+    batch = load(
+        connection,
+        campaign_set,
+        groups,
+        now,
+    )
+    unit = UnitOfWork(campaign_set.settings, now, texts.fill)
+    unit.add(
+        judge(
+            batch,
+            campaign_set,
+            texts,
+            now,
+        )
+    )
+    unit.store(connection)
 
 
 def _took_in(
-    database: Database, campaign_set: CampaignSet, enroller: Enroller, now: datetime
+    database: Database,
+    campaign_set: CampaignSet,
+    enroller: Enroller,
+    now: datetime,
 ) -> bool:
     """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
     with database.write() as connection:
@@ -77,7 +139,11 @@ def _took_in(
     return True
 
 
-def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
+def _filled(
+    templates: Templates,
+    text: str,
+    values: Mapping[str, Any],
+) -> str:
     """A task's title; as it is written where it cannot be filled in, since the work has to be done all the same."""
     try:
         return templates.fill(text, values)
@@ -86,7 +152,11 @@ def _filled(templates: Templates, text: str, values: Mapping[str, Any]) -> str:
         return text
 
 
-def _is_there(templates: Templates, folder: str, occurrence: str) -> bool:
+def _is_there(
+    templates: Templates,
+    folder: str,
+    occurrence: str,
+) -> bool:
     """Whether there is content. A file that cannot be read is there: rendering will say what is wrong with it."""
     try:
         return templates.content(folder, occurrence) is not None
@@ -108,26 +178,20 @@ def has_news(database: Database, campaign_set: CampaignSet) -> bool:
             change_marks.last_change(connection),
             counters.newest_entry(connection),
         )
-    looking = [
-        cursors[campaign.key]
-        for campaign in campaign_set.entering()
-        if campaign.key in cursors
-    ]
-    counting = [
-        cursors[campaign.key]
-        for campaign in campaign_set.entering()
-        if isinstance(campaign.trigger, CounterTrigger) and campaign.key in cursors
-    ]
-    looking += (
-        [cursors[SEGMENTS]] if campaign_set.sets() and SEGMENTS in cursors else []
-    )
-    return any(each.change < change for each in looking) or any(
-        each.event_id < entry for each in counting
-    )
+    names = {SEGMENTS} if campaign_set.sets() else set()
+    for campaign in campaign_set.entering():
+        names.add(campaign.key)
+        counted = isinstance(campaign.trigger, CounterTrigger)
+        cursor = cursors.get(campaign.key)
+        if cursor and counted and cursor.event_id < entry:
+            return True
+    looking = [cursor for name, cursor in cursors.items() if name in names]
+    return any(cursor.change < change for cursor in looking)
 
 
 def next_due(database: Database, now: datetime) -> datetime | None:
     """The first instant after `now` at which something stored is due."""
     with database.read() as connection:
-        ends = (runs.next_due(connection, now), sign_ups.next_end(connection))
-    return min((each for each in ends if each and each > now), default=None)
+        due = runs.next_due(connection, now)
+        end = sign_ups.next_end(connection)
+    return min((at for at in (due, end) if at and at > now), default=None)

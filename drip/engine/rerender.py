@@ -6,15 +6,16 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign, EventTrigger
+from drip.core.asks import text_asks
+from drip.core.campaign import Campaign, EventTrigger, step_of
 from drip.core.message import Message
 from drip.core.settings import Settings
 from drip.core.steps import IssueCoupon, SendStep
 from drip.engine.actions import last_day
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import Identity, Subject, compose, compose_for_run, identity
-from drip.engine.facts import ContactFacts
-from drip.engine.judging import load_of_runs, step_of
+from drip.engine.fetching import facts_of
+from drip.engine.loading import campaigns_of, facts_of_messages
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.campaigns import runs
@@ -38,16 +39,27 @@ def rerender(
     run = runs.runs_by_id(connection, [run_id]).get(run_id)
     if run is None:
         return None
-    facts = ContactFacts(connection, campaign_set.settings, [run.contact_id], now)
-    campaign = load_of_runs(connection, campaign_set, facts, [run])[
-        run.campaign, run.version
-    ]
+    campaigns = campaigns_of(connection, campaign_set, [run])
+    facts = facts_of_messages(
+        connection,
+        campaign_set,
+        [run],
+        campaigns,
+        now,
+    )
+    campaign = campaigns[run.campaign, run.version]
     step = step_of(campaign, step_id)
-    facts.prepare()
     if campaign is None or step is None or run.contact_id not in facts.contacts:
         return None
     return compose_for_run(
-        templates, facts, identity(connection), campaign, step, run, channel, now
+        templates,
+        facts,
+        identity(connection),
+        campaign,
+        step,
+        run,
+        channel,
+        now,
     )
 
 
@@ -66,9 +78,14 @@ def render_for(
     record of its kind, after the newest events. Its links are signed by `mine`. Raises DripError if it cannot be written, or there is no such record or event."""
     record = _record(connection, campaign, contact)
     heard = _heard(connection, campaign, contact)
-    facts = ContactFacts(connection, settings, [contact.id], now)
-    facts.with_records([record.id] if record else [])
-    facts.prepare()
+    facts = facts_of(
+        connection,
+        settings,
+        [contact.id],
+        now,
+        text_asks(settings),
+        records=[record.id] if record else [],
+    )
     codes = tuple(
         Code(
             each.coupon,
@@ -77,7 +94,12 @@ def render_for(
             0,
             each.id,
             now,
-            last_day(each, now, facts.zone_of(contact), settings),
+            last_day(
+                each,
+                now,
+                facts.zone_of(contact),
+                settings,
+            ),
             None,
         )
         for each in campaign.steps
@@ -88,12 +110,30 @@ def render_for(
         if step.content
         else now.date().isoformat()
     )
-    about = Subject(contact, record, heard, codes, 0, occurrence)
-    return compose(templates, facts, mine, campaign, step, about, channel, now)
+    about = Subject(
+        contact,
+        record,
+        heard,
+        codes,
+        0,
+        occurrence,
+    )
+    return compose(
+        templates,
+        facts,
+        mine,
+        campaign,
+        step,
+        about,
+        channel,
+        now,
+    )
 
 
 def _record(
-    connection: Connection, campaign: Campaign, contact: Contact
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
 ) -> Record | None:
     if not campaign.for_each:
         return None
@@ -107,7 +147,9 @@ def _record(
 
 
 def _heard(
-    connection: Connection, campaign: Campaign, contact: Contact
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
 ) -> dict[str, Event]:
     """The newest event of each name that the campaign's texts can ask about."""
     names = campaign.event_prefixes()

@@ -8,23 +8,29 @@ from when it is due at which its send window is open.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import at_minute, later, millis, shift, zone
+from drip.core.calendar import millis
 from drip.core.campaign import Campaign, DateTrigger
 from drip.core.caps import Use
 from drip.core.conditions import why_not
-from drip.core.steps import Action, SendStep, Wait, chance_of
+from drip.core.decide import Person
+from drip.core.fields import Value
+from drip.core.lifecycle import Wake
+from drip.core.steps import chance_of
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.dates import anchor_date, entry_instant
 from drip.engine.facts import ContactFacts, date_value
+from drip.engine.passages import Passage, passage_of
+from drip.engine.stepping import AtMessage
+from drip.engine.walking import coming
 from drip.storage.campaigns import audience, runs
-from drip.storage.people.contacts import Contact
+from drip.storage.campaigns.runs import Run
 
 
 class Reservation(NamedTuple):
@@ -34,147 +40,222 @@ class Reservation(NamedTuple):
     use: Use
 
 
+# A contact, its record (0 is none), and the date that an occurrence hangs on.
+Near = tuple[int, int, date]
+
+
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """One occurrence of a reserving campaign for a contact: the date that it hangs on, and its record."""
+    """One occurrence of a reserving campaign: whose, the date that it hangs on, and what became of its messages so far,
+    by step (None: of the run)."""
 
     campaign: Campaign
-    contact: Contact
+    contact_id: int
     record_id: int
     anchor: date
+    became: Mapping[str | None, str | None]
 
 
-def reservations(
+def coming_of(
     connection: Connection,
     campaign_set: CampaignSet,
-    facts: ContactFacts,
     contact_ids: Collection[int],
     now: datetime,
-) -> dict[int, list[Reservation]]:
-    """What is reserved for these contacts, by contact."""
-    found: dict[int, list[Reservation]] = defaultdict(list)
+) -> dict[int, list[Coming]]:
+    """The occurrences near enough to keep slots for, by contact."""
+    found: dict[int, list[Coming]] = defaultdict(list)
     for campaign in campaign_set.entering():
         if campaign.reserve is None or not campaign.obeys_caps or not campaign.counted:
             continue
-        coming = list(
-            _coming(connection, campaign_set, facts, campaign, contact_ids, now)
-        )
-        facts.with_records({each.record_id for each in coming})
-        occurrences = {each.anchor.isoformat() for each in coming}
-        told = runs.told_of(
-            connection, campaign.key, {each.contact.id for each in coming}, occurrences
-        )
-        for each in coming:
-            run = told.get(
-                (each.contact.id, each.record_id, each.anchor.isoformat()), {}
+        near = list(
+            _near(
+                connection,
+                campaign_set,
+                campaign,
+                contact_ids,
+                now,
             )
-            found[each.contact.id] += _reserved(campaign_set, facts, each, run, now)
+        )
+        for occurrence in _known(connection, campaign, near):
+            found[occurrence.contact_id].append(occurrence)
     return found
 
 
-def _coming(
+def _known(
+    connection: Connection,
+    campaign: Campaign,
+    near: Sequence[Near],
+) -> Iterator[Coming]:
+    """These occurrences with what became of their messages."""
+    became = runs.messages_by_occurrence(
+        connection,
+        campaign.key,
+        {contact for contact, _, _ in near},
+        {anchor.isoformat() for _, _, anchor in near},
+    )
+    for contact, record, anchor in near:
+        own = became.get((contact, record, anchor.isoformat()), {})
+        yield Coming(
+            campaign,
+            contact,
+            record,
+            anchor,
+            own,
+        )
+
+
+def _near(
     connection: Connection,
     campaign_set: CampaignSet,
-    facts: ContactFacts,
     campaign: Campaign,
     contact_ids: Collection[int],
     now: datetime,
-) -> Iterator[Coming]:
+) -> Iterator[Near]:
+    """The dates that the campaign hangs on, if these are near."""
     trigger = campaign.trigger
     assert isinstance(trigger, DateTrigger)
-    assert campaign.reserve is not None
-    known = audience.dates_of(connection, trigger.date.field, contact_ids)
+    field, settings = trigger.date.field, campaign_set.settings
+    known = audience.dates_of(connection, field, contact_ids)
     for (contact_id, record_id), day in known.items():
-        value = date_value(campaign_set.settings, trigger.date.field, day)
-        contact = facts.contacts[contact_id]
+        value = date_value(settings, field, day)
         if value is None or bool(record_id) != bool(campaign.for_each):
             continue
-        if (
-            campaign.holdout
-            and chance_of(contact.key, campaign.key, "holdout") < campaign.holdout
+        for anchor in _anchors(
+            campaign,
+            trigger,
+            value,
+            now,
         ):
-            continue
-        for year in (now.year - 1, now.year, now.year + 1) if trigger.yearly else (0,):
-            anchor = anchor_date(trigger, value, year)
-            if (
-                anchor is not None
-                and abs(anchor - now.date()) <= campaign.lookback() + campaign.reserve
-            ):
-                yield Coming(campaign, contact, record_id, anchor)
+            yield contact_id, record_id, anchor
+
+
+def _anchors(
+    campaign: Campaign,
+    trigger: DateTrigger,
+    value: Value,
+    now: datetime,
+) -> Iterator[date]:
+    """The days near enough on which a run of this date would begin."""
+    assert campaign.reserve is not None
+    reach = campaign.lookback() + campaign.reserve
+    years = (now.year - 1, now.year, now.year + 1) if trigger.yearly else (0,)
+    for year in years:
+        anchor = anchor_date(trigger, value, year)
+        if anchor is not None and abs(anchor - now.date()) <= reach:
+            yield anchor
+
+
+def reservations(
+    ahead: Iterable[Coming],
+    facts: ContactFacts,
+    now: datetime,
+) -> Iterator[Reservation]:
+    """What is kept free for a contact."""
+    for occurrence in ahead:
+        yield from _reserved(occurrence, facts, now)
 
 
 def _reserved(
-    campaign_set: CampaignSet,
+    occurrence: Coming,
     facts: ContactFacts,
-    coming: Coming,
-    told: dict[str | None, str | None],
     now: datetime,
 ) -> Iterator[Reservation]:
     """The messages of an occurrence that will be due within `reserve`, if they can reach the contact at all."""
-    campaign, contact = coming.campaign, coming.contact
-    assert campaign.reserve is not None
-    if runs.ENDED in told.values():
+    if runs.ENDED in occurrence.became.values():
         return
-    person, asked = facts.person(contact), False
-    for step, due in _sends(campaign_set, coming, facts.zone_of(contact)):
-        at = person.next_allowed(step.window, due)
-        if (
-            at is None
-            or not now < at <= now + campaign.reserve
-            or told.get(step.id, runs.WAITS) != runs.WAITS
-        ):
-            continue
-        channel = next(
-            (
-                each
-                for each in step.channels
-                if person.closed(each, campaign.topic) is None
-            ),
-            None,
+    passage = _passage(occurrence, facts)
+    if _held_out(passage):
+        return
+    person, asked = facts.person(passage.contact), False
+    for ahead in coming(passage):
+        use = _use(
+            ahead,
+            occurrence,
+            person,
+            now,
         )
-        if channel is None or step.transactional:
+        if use is None:
             continue
-        if not asked and campaign.audience is not None:
-            values = facts.facts(contact, facts.records.get(coming.record_id), {})
-            if why_not(campaign.audience, values) is not None:
-                return
-            asked = True
-        yield Reservation(
-            step.priority,
-            Use(
-                millis(at),
-                millis(at),
+        # Asked only where something is coming: that is much rarer than a date that is near.
+        if not asked and _outside(passage):
+            return
+        asked = True
+        yield Reservation(ahead.step.priority, use)
+
+
+def _passage(occurrence: Coming, facts: ContactFacts) -> Passage:
+    """The run that will be, at its first step."""
+    campaign, contact_id = occurrence.campaign, occurrence.contact_id
+    zone_name = facts.zone_of(facts.contacts[contact_id])
+    starts = entry_instant(campaign, occurrence.anchor, zone_name)
+    anchor = occurrence.anchor.isoformat()
+    run = Run(
+        id=0,
+        campaign=campaign.key,
+        version=campaign.version,
+        contact_id=contact_id,
+        record_id=occurrence.record_id,
+        occurrence=anchor,
+        event_id=None,
+        anchor=anchor,
+        position=0,
+        since=starts,
+        wake=Wake.NEW,
+        due_at=starts,
+        active=True,
+        started_at=starts,
+        ended_at=None,
+        code=None,
+        sentence=None,
+        place=None,
+    )
+    return passage_of(
+        run,
+        campaign,
+        facts,
+        {},
+    )
+
+
+def _held_out(passage: Passage) -> bool:
+    campaign = passage.campaign
+    return (
+        campaign.holdout > 0
+        and chance_of(passage.contact.key, campaign.key, "holdout") < campaign.holdout
+    )
+
+
+def _outside(passage: Passage) -> bool:
+    """Whether the contact will not be in the audience, as things are."""
+    audience_ = passage.campaign.audience
+    values = passage.facts.facts(passage.contact, passage.record, {})
+    return audience_ is not None and why_not(audience_, values) is not None
+
+
+def _use(
+    ahead: AtMessage,
+    occurrence: Coming,
+    person: Person,
+    now: datetime,
+) -> Use | None:
+    """The slot that a message will use; None if it is not near enough, has gone, counts for nothing or can't go."""
+    campaign, step = occurrence.campaign, ahead.step
+    assert campaign.reserve is not None
+    became = occurrence.became.get(step.id, runs.WAITS)
+    if step.transactional or became != runs.WAITS:
+        return None
+    at = person.next_allowed(step.window, ahead.planned_at)
+    if at is None or not now < at <= now + campaign.reserve:
+        return None
+    topic, leaves = campaign.topic, millis(at)
+    for channel in step.channels:
+        if person.closed(channel, topic) is None:
+            return Use(
+                leaves,
+                leaves,
                 channel,
-                campaign.topic,
+                topic,
                 campaign.key,
                 reserved=True,
-            ),
-        )
-
-
-def _sends(
-    campaign_set: CampaignSet, coming: Coming, zone_name: str
-) -> Iterator[tuple[SendStep, datetime]]:
-    """The messages that are sure to come, with their times: up to where the run's way depends on anything."""
-    campaign, position = coming.campaign, 0
-    where = zone(campaign.timezone or zone_name)
-    since = entry_instant(campaign, coming.anchor, zone_name)
-    while position < len(campaign.steps):
-        step = campaign.steps[position]
-        match step:
-            case SendStep(at=None):
-                yield step, since
-            case SendStep(at=at) if at is not None:
-                if (
-                    isinstance(campaign.trigger, DateTrigger)
-                    and at.field == campaign.trigger.name
-                ):
-                    since = at_minute(shift(coming.anchor, at.offset), at.opens, where)
-                    yield step, since
-            case Wait(duration=duration):
-                since = later(
-                    since, duration, zone(zone_name), campaign_set.settings.holidays
-                )
-            case _ if not isinstance(step, Action):
-                return
-        position = step.next
+            )
+    return None

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from drip.core.asks import Asks, entry_asks
 from drip.core.calendar import local
 from drip.core.campaign import Campaign
 from drip.core.conditions import why_not
@@ -16,6 +17,7 @@ from drip.core.decide import Reason
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import ContactFacts
+from drip.engine.fetching import facts_of
 from drip.engine.triggers.kind import Absentee
 from drip.engine.triggers.table import TriggerKinds
 from drip.errors import DripError, nearest
@@ -34,6 +36,8 @@ from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
+# What some triggers look at: a segment, a counter.
+TRIGGERS_ASK = Asks(owners=frozenset({"counter"}), sets=True)
 TICK = timedelta(milliseconds=1)
 
 
@@ -145,12 +149,14 @@ def _why_nothing(
     for campaign in silent:
         paused = campaign_set.paused(campaign)
         if paused is None:
-            settings = campaign_set.settings
-            facts = ContactFacts(
+            records = _records(connection, campaign, contact)
+            facts = facts_of(
                 connection,
-                settings,
+                campaign_set.settings,
                 [contact.id],
                 now,
+                campaign_set.asks(campaign) | entry_asks(campaign) | TRIGGERS_ASK,
+                records=[record.id for record in records],
             )
             known = facts.contacts[contact.id]
             reasons[campaign.key] = _why(
@@ -164,6 +170,17 @@ def _why_nothing(
         else:
             reasons[campaign.key] = paused
     return reasons
+
+
+def _records(
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
+) -> list[Record]:
+    """The contact's records that the campaign is about."""
+    if campaign.for_each is None:
+        return []
+    return list(record_store.records_of(connection, [contact.id], campaign.for_each))
 
 
 def _why(absentee: Absentee) -> Reason:
@@ -186,16 +203,9 @@ def _outside(absentee: Absentee) -> Reason | None:
     campaign, contact = absentee.campaign, absentee.contact
     records: list[Record | None] = [None]
     if campaign.for_each:
-        kind = campaign.for_each
-        records = list(
-            record_store.records_of(
-                absentee.connection,
-                [contact.id],
-                kind,
-            )
-        )
+        records = list(absentee.facts.records.values())
         if not records:
-            sentence = f"there is no {kind} of this contact"
+            sentence = f"there is no {campaign.for_each} of this contact"
             return Reason("not-in-audience", sentence, campaign.place)
     if campaign.audience is None:
         return None

@@ -16,14 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import Campaign
+from drip.core.campaign import Campaign, step_of
 from drip.core.message import Message
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import name_of
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import BATCH, Dispatcher
-from drip.engine.judging import step_of
 from drip.engine.last_check import Ready
 from drip.engine.left_behind import reap
 from drip.storage.base.converters import parsed

@@ -15,7 +15,7 @@ from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
 from drip.core.message import DeliverySession, Message
-from drip.engine import judging, last_check, outbox_session, planner
+from drip.engine import judging, last_check, loading, outbox_session, planner
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.one_by_one import OneByOne
 from drip.preview import simulator
@@ -73,7 +73,7 @@ def send_then_mark(patch: Patch) -> None:
 
 def usage_outside_the_lock(patch: Patch) -> None:
     """What was used is read as a beat begins, before any lock is taken."""
-    read, right = judging.uses_of, house.tick
+    read, right = loading.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
     def early_tick(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
@@ -93,7 +93,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
         )
 
     patch.setattr(house, "tick", early_tick)
-    patch.setattr(judging, "uses_of", early)
+    patch.setattr(loading, "uses_of", early)
 
 
 def window_rank(patch: Patch) -> None:
@@ -122,7 +122,7 @@ def window_rank(patch: Patch) -> None:
 
 def counted_when_planned(patch: Patch) -> None:
     """A message counts at the time for which it was planned, whenever it really left."""
-    read = judging.uses_of
+    read = loading.uses_of
 
     def planned(
         connection: Connection, ids: Any, since: datetime, now: datetime
@@ -136,7 +136,7 @@ def counted_when_planned(patch: Patch) -> None:
             uses[:] = [_moved(use, times) for use in uses]
         return found
 
-    patch.setattr(judging, "uses_of", planned)
+    patch.setattr(loading, "uses_of", planned)
 
 
 def _moved(use: Use, times: dict[int, int]) -> Use:
@@ -161,10 +161,10 @@ def preview_without_its_own(patch: Patch) -> None:
             return right(
                 database, campaign_set, templates, transports, start, *rest, **named
             )
-        read = judging.uses_of
+        read = loading.uses_of
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(
-                judging,
+                loading,
                 "uses_of",
                 lambda *given: {
                     key: [use for use in uses if use.first < millis(start)]

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
+from drip.core.lifecycle import Wake
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import contacts, runs
 from drip.storage.base.sql import Prepared, one_row, select_as, typed_rows
@@ -96,7 +97,8 @@ STARTING = (
     "anchor",
     "position",
     "since",
-    "next_due_at",
+    "wake",
+    "due_at",
     "active",
     "started_at",
     "ended_at",
@@ -104,8 +106,8 @@ STARTING = (
     "sentence",
     "place",
 )
-INSTANTS = ("since", "next_due_at", "started_at", "ended_at")
-_REOPENED = ("next_due_at", "ended_at", "code", "sentence", "place")
+INSTANTS = ("since", "due_at", "started_at", "ended_at")
+_REOPENED = ("due_at", "ended_at", "code", "sentence", "place")
 
 
 def _start() -> ClauseElement:
@@ -113,7 +115,11 @@ def _start() -> ClauseElement:
     date_moved = _run.code == literal_column("'date-moved'")
     return statement.on_conflict_do_update(
         index_elements=["campaign", "contact_id", "record_id", "occurrence"],
-        set_={"active": true(), **dict.fromkeys(_REOPENED, null())},
+        set_={
+            "active": true(),
+            "wake": literal_column(f"'{Wake.LOOKS_AGAIN}'"),
+            **dict.fromkeys(_REOPENED, null()),
+        },
         where=and_(_run.active.is_(False), date_moved),
     )
 

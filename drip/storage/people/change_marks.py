@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.lifecycle import Wake
 from drip.storage.base.schema import contacts, records, runs
 from drip.storage.base.sql import Prepared, listed_in, numbers, one_row
 
@@ -57,9 +58,9 @@ _WAKE = Prepared(
     .where(
         runs.c.contact_id.in_(listed_in("ids")),
         func.coalesce(runs.c.active, false()),
-        func.coalesce(runs.c.next_due_at, -1) != -1,
+        runs.c.wake != Wake.LOOKS_AGAIN.value,
     )
-    .values(next_due_at=null())
+    .values(wake=Wake.LOOKS_AGAIN.value, due_at=null())
 )
 
 

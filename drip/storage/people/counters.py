@@ -72,7 +72,9 @@ class _CountedEvent(NamedTuple):
     event_id: int | None
 
 
-class _CountedStep(NamedTuple):
+class CountedStep(NamedTuple):
+    """A step that has moved a counter."""
+
     run_id: int | None
     step: str | None
 
@@ -203,12 +205,12 @@ def _fresh(
     by_event = {move.event_id for move in movements if move.event_id is not None}
     by_run = {move.run_id for move in movements if move.run_id is not None}
     events_known = _counted_events(connection, counter, by_event)
-    steps_known = _counted_steps(connection, by_run)
+    steps_known = counted_steps(connection, by_run)
     return [
         move
         for move in movements
         if _CountedEvent(move.event_id) not in events_known
-        and _CountedStep(move.run_id, move.step) not in steps_known
+        and CountedStep(move.run_id, move.step) not in steps_known
     ]
 
 
@@ -222,11 +224,10 @@ def _counted_events(
     return set(typed_rows(connection, counted, into=_CountedEvent))
 
 
-def _counted_steps(
-    connection: Connection, run_ids: Collection[int]
-) -> set[_CountedStep]:
+def counted_steps(connection: Connection, run_ids: Collection[int]) -> set[CountedStep]:
+    """The steps of these runs that have moved a counter already."""
     steps = select(_entry.run_id, _entry.step).where(_entry.run_id.in_(run_ids))
-    return set(typed_rows(connection, steps, into=_CountedStep))
+    return set(typed_rows(connection, steps, into=CountedStep))
 
 
 def entries_after(

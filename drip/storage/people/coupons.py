@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -42,8 +42,10 @@ class Code:
     redeemed_at: datetime | None
 
 
-class _CodeInStock(NamedTuple):
-    id: int
+class InStock(NamedTuple):
+    """A code that nobody has yet, and its number in the table."""
+
+    number: int
     code: str
 
 
@@ -63,11 +65,11 @@ _ISSUE = Prepared(
 )
 # By the number, so that codes leave in the order in which they were imported.
 _NEXT_IN_STOCK = Prepared(
-    select(_coupon.id, _coupon.code)
+    select(_coupon.id.label("number"), _coupon.code)
     .where(_coupon.coupon == bindparam("coupon"), _coupon.contact_id.is_(None))
     .order_by(_coupon.id)
-    .limit(1),
-    into=_CodeInStock,
+    .limit(bindparam("most")),
+    into=InStock,
 )
 _TAKE = Prepared(
     update(coupons)
@@ -99,22 +101,26 @@ def issue(connection: Connection, issued: Collection[Code]) -> None:
     _ISSUE.many(connection, rows)
 
 
-def take(
-    connection: Connection,
-    coupon: str,
-    contact_id: int,
-    run_id: int,
-    step: str,
-    issued_at: datetime,
-    expires: str | None,
-) -> Code | None:
-    """The next code of the stock, now this run's step's; None if the stock is empty."""
-    found = _NEXT_IN_STOCK.first(connection, coupon=coupon)
-    if found is None:
-        return None
-    given = (contact_id, run_id, step, to_ms(issued_at), expires)
-    _TAKE.many(connection, [(*given, found.id)])
-    return Code(coupon, found.code, contact_id, run_id, step, issued_at, expires, None)
+def stock(connection: Connection, coupon: str, most: int) -> list[InStock]:
+    """The next codes of a coupon's stock, in the order in which they are handed out."""
+    return _NEXT_IN_STOCK.rows(connection, coupon=coupon, most=most)
+
+
+def hand_out(connection: Connection, taken: Sequence[tuple[int, Code]]) -> None:
+    """These codes of the stock, by their numbers in the table, are now of a run's
+    step."""
+    rows = [
+        (
+            code.contact_id,
+            code.run_id,
+            code.step,
+            to_ms(code.issued_at),
+            code.expires,
+            number,
+        )
+        for number, code in taken
+    ]
+    _TAKE.many(connection, rows)
 
 
 def codes_of_runs(

@@ -341,7 +341,12 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
         _run.active,
     )
     ended = active.values(
-        active=False, next_due_at=null(), ended_at=now, code="exited", sentence=REASON
+        active=False,
+        wake=null(),
+        due_at=null(),
+        ended_at=now,
+        code="exited",
+        sentence=REASON,
     )
     connection.execute(ended)
     open_tasks = update(tasks).where(

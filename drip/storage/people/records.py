@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, update
 
 from drip.core.fields import Stored
+from drip.core.lifecycle import Wake
 from drip.storage.base.schema import records, runs
 from drip.storage.base.sql import select_as, typed_rows
 from drip.storage.people.change_marks import save_changed, wake_runs
@@ -56,7 +57,11 @@ def save_records(
     wake_runs(connection, [record.contact_id for record in things])
     # A record can have changed hands: the run of its owner before is woken too.
     about = runs.c.record_id.in_([record.id for record in things])
-    woken = update(runs).where(about, runs.c.active).values(next_due_at=None)
+    woken = (
+        update(runs)
+        .where(about, runs.c.active)
+        .values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
+    )
     connection.execute(woken)
 
 

@@ -186,7 +186,8 @@ _THROUGH = Prepared(
     .values(
         position=bindparam("new_position"),
         active=False,
-        next_due_at=null(),
+        wake=null(),
+        due_at=null(),
         ended_at=bindparam("now"),
     )
     .where(_run.id.in_(listed_in("ids")))

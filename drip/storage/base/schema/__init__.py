@@ -5,6 +5,7 @@ from drip.storage.base.schema.campaign_tables import (
     cursors,
     runs,
     tasks,
+    waking,
 )
 from drip.storage.base.schema.loyalty_tables import counter_entries, counters, coupons
 from drip.storage.base.schema.metadata import metadata
@@ -98,6 +99,7 @@ __all__ = [
     "suppressions",
     "tags",
     "tasks",
+    "waking",
     "webhook_outbox",
     "webhook_positions",
 ]

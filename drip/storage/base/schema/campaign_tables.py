@@ -5,15 +5,19 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     Boolean,
+    CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
+from drip.core.lifecycle import TIMED, UNTIMED, Wake
 from drip.storage.base.columns import Instant, Number, Words
-from drip.storage.base.schema.metadata import metadata, rows_where
+from drip.storage.base.schema.metadata import is_one_of, metadata, rows_where
 
 campaign_versions = Table(
     "campaign_versions",
@@ -53,8 +57,10 @@ runs = Table(
     Column("anchor", Words),
     Column("position", Number, nullable=False),
     Column("since", Instant, nullable=False),
-    # When to look at it next: NULL means recompute now, an ended run has none either.
-    Column("next_due_at", Instant),
+    # Why it is looked at next (`core.lifecycle.Wake`), and when, where that hangs on the
+    # clock.
+    Column("wake", Words),
+    Column("due_at", Instant),
     Column("active", Boolean, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
@@ -67,7 +73,16 @@ runs = Table(
     Column("arms", JSON(none_as_null=True)),
     # The guarantee behind "planning the same thing twice is harmless".
     UniqueConstraint("campaign", "contact_id", "record_id", "occurrence"),
-    Index("runs_due", "active", "next_due_at"),
+    CheckConstraint(
+        "CASE WHEN wake IS NULL THEN NOT active AND due_at IS NULL "
+        f"WHEN {is_one_of('wake', TIMED)} THEN active AND due_at IS NOT NULL "
+        f"ELSE active AND due_at IS NULL AND ({is_one_of('wake', UNTIMED)}) END",
+        name="wake_is_a_word_that_fits",
+    ),
+    # What waits for its message or an event, which is nearly all, is in none of these.
+    Index("runs_due", "due_at", **rows_where("due_at IS NOT NULL")),
+    Index("runs_looking_again", "id", **rows_where("wake = 'looks-again'")),
+    Index("runs_going_on", "id", **rows_where("wake = 'goes-on'")),
     Index("runs_by_contact", "contact_id", "active"),
     Index("runs_by_start", "started_at"),
     Index(
@@ -76,6 +91,13 @@ runs = Table(
         **rows_where("ended_at IS NOT NULL"),
     ),
 )
+
+
+def waking(why: Wake) -> ColumnElement[bool]:
+    """As `in_state`, for runs: each word that is asked for at once has an index of its
+    own."""
+    return runs.c.wake == literal_column(f"'{why}'")
+
 
 # Work for people.
 tasks = Table(

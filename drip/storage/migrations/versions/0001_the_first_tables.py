@@ -394,7 +394,8 @@ def upgrade() -> None:
         sa.Column("anchor", Words, nullable=True),
         sa.Column("position", Number, nullable=False),
         sa.Column("since", Instant, nullable=False),
-        sa.Column("next_due_at", Instant, nullable=True),
+        sa.Column("wake", Words, nullable=True),
+        sa.Column("due_at", Instant, nullable=True),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
@@ -403,6 +404,10 @@ def upgrade() -> None:
         sa.Column("place", Words, nullable=True),
         sa.Column("heard", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("arms", sa.JSON(none_as_null=True), nullable=True),
+        sa.CheckConstraint(
+            "CASE WHEN wake IS NULL THEN NOT active AND due_at IS NULL WHEN wake = 'new' OR wake = 'due' OR wake = 'held' THEN active AND due_at IS NOT NULL ELSE active AND due_at IS NULL AND (wake = 'waits-for-message' OR wake = 'waits-for-event' OR wake = 'looks-again' OR wake = 'goes-on') END",
+            name="wake_is_a_word_that_fits",
+        ),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],
@@ -420,7 +425,30 @@ def upgrade() -> None:
         postgresql_where=sa.text("ended_at IS NOT NULL"),
     )
     op.create_index("runs_by_start", "runs", ["started_at"], unique=False)
-    op.create_index("runs_due", "runs", ["active", "next_due_at"], unique=False)
+    op.create_index(
+        "runs_due",
+        "runs",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "runs_going_on",
+        "runs",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("wake = 'goes-on'"),
+        postgresql_where=sa.text("wake = 'goes-on'"),
+    )
+    op.create_index(
+        "runs_looking_again",
+        "runs",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("wake = 'looks-again'"),
+        postgresql_where=sa.text("wake = 'looks-again'"),
+    )
     op.create_table(
         "segment_members",
         sa.Column("segment", Words, nullable=False),
