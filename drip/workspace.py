@@ -11,32 +11,35 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from drip import papers, private
+from drip import private
 from drip.core.message import Transport
 from drip.core.settings import Settings
-from drip.engine.campaign_set import CampaignSet, open_campaign_set
-from drip.engine.clearing import Keeper, clear
 from drip.errors import DripError, Place, Problem, Problems, nearest, position
 from drip.folders import names_in, paths_below
-from drip.inbound.providers import Mailgun, Postmark, Provider, SendGrid, Ses
 from drip.language.connections import RATES
 from drip.language.files import FOLDER as CAMPAIGNS
 from drip.language.files import Loaded, load_folder
-from drip.lint.logic import campaign_problems, settings_problems
-from drip.lint.texts import TextRules
-from drip.lint.variables import FieldStats
 from drip.paths import COPY
-from drip.rendering.templates import FOLDER as TEMPLATES
-from drip.rendering.templates import Templates
-from drip.storage.base.database import Database
-from drip.storage.base.opening import DatabaseServer, open_database, server
-from drip.storage.people import erasing
-from drip.storage.people.contacts import contacts_by_id
+from drip.storage.base.places import DatabaseServer, server
 
+# Each function imports what it alone needs: together that is half a second on the
+# machine this was written on, and `drip status` needs little of it. Whoever runs for
+# long has it all after the first round.
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from drip.engine.campaign_set import CampaignSet
+    from drip.engine.clearing import Keeper
+    from drip.inbound.providers.protocol import Provider
+    from drip.lint.variables import FieldStats
+    from drip.rendering.templates import Templates
+    from drip.storage.base.database import Database
+
+TEMPLATES = "templates"
 # Where drip keeps what is its own; what SQLite and the daemon keep beside a database.
 OWN, OUT = ".drip", ".drip/out"
 # Transports that write into folders.
@@ -53,7 +56,6 @@ class Workspace:
     root: Path
     environment: Mapping[str, str]
     loaded: Loaded = field(init=False)
-    templates: Templates = field(init=False)
 
     def __post_init__(self) -> None:
         if not (self.root / CAMPAIGNS).is_dir():
@@ -70,8 +72,15 @@ class Workspace:
     def reload(self) -> None:
         """Reads all files anew."""
         self.loaded = load_folder(self.root)
+        self.__dict__.pop("templates", None)
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Those of `templates/`, compiled as they are asked for."""
+        from drip.rendering.templates import Templates
+
         settings = self.loaded.settings
-        self.templates = Templates(
+        return Templates(
             self.root,
             settings.currency if settings else "USD",
             tracks=bool(settings and settings.track_clicks),
@@ -134,6 +143,8 @@ class Workspace:
     @contextlib.contextmanager
     def database(self, now: datetime) -> Iterator[Database]:
         """The workspace's database, closed afterwards."""
+        from drip.storage.base.opening import open_database
+
         opened = open_database(self.database_place(), now)
         try:
             yield opened
@@ -145,6 +156,8 @@ class Workspace:
 
         A broken file leaves its last good version in force.
         """
+        from drip.engine.campaign_set import open_campaign_set
+
         self.settings  # noqa: B018 - raises if they are broken
         with database.write() as connection:
             campaign_set = open_campaign_set(connection, self.loaded, now)
@@ -212,6 +225,7 @@ class Workspace:
                 )
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
+        """The transport of a channel. Raises DripError."""
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
@@ -224,7 +238,9 @@ class Workspace:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
         filled = {name: self.secret(value, place) for name, value in options.items()}
+        # The transport is told its options, and knows its own name.
         del filled["use"]
+        # Sockets, files and databases each end a text there in their own way.
         if "\0" in "".join(filled.values()):
             sentence = "An option holds a character that text cannot have."
             raise DripError(sentence, place=place)
@@ -255,22 +271,6 @@ class Workspace:
                 keepers += [partial(forget, folder) for folder in sorted(folders)]
         return keepers
 
-    def forget(self, database: Database, contact_id: int, now: datetime) -> list[Path]:
-        """Erases a person from the papers that were written here, and the database.
-
-        Returns papers that cannot be written anew. What is left in other files is
-        cleared afterwards (`clear`).
-        """
-        with database.read() as connection:
-            contact = contacts_by_id(connection, [contact_id])[contact_id]
-            person = papers.Named(
-                contact.key, erasing.addresses_of(connection, contact)
-            )
-        left = papers.strike(self.root / OWN, person)
-        with database.write() as connection:
-            erasing.erase(connection, contact_id, now)
-        return left
-
     def clear(
         self, database: Database, now: datetime, *, thorough: bool = False
     ) -> str | None:
@@ -278,6 +278,8 @@ class Workspace:
 
         Returns why something is still left, None if nothing is.
         """
+        from drip.engine.clearing import clear
+
         if self.loaded.settings is None:
             return "the settings cannot be read, which say where messages lie"
         return clear(database, self.keepers(), now, self.timezone, thorough=thorough)
@@ -298,6 +300,7 @@ class Workspace:
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
+        """What is wrong with how an operator is told."""
         options, place, known = (
             self.settings.alarms,
             self.settings.alarms_place,
@@ -330,12 +333,14 @@ class Workspace:
 
         Raises DripError for a key that is none.
         """
+        from drip.inbound.providers import open_provider
+
         found: dict[str, Provider] = {}
         place = self.settings.providers_place
         for name, options in self.settings.providers.items():
             given = {key: self.secret(value, place) for key, value in options.items()}
             try:
-                found[name] = _provider(name, given, fetch)
+                found[name] = open_provider(name, given, fetch)
             except ValueError:
                 help = "copy it from the provider's page of webhooks"
                 raise DripError(
@@ -368,17 +373,28 @@ class Workspace:
                 help="use letters, digits and _",
                 place=place,
             )
+        found = self._secret(name)
+        if found is None:
+            raise DripError(
+                f"The secret {name} is not set.",
+                help=(
+                    f"set the environment variable {name}, or put it into a file of "
+                    "that name in the secrets folder"
+                ),
+                place=place,
+            )
+        return found
+
+    def _secret(self, name: str) -> str | None:
+        """A secret's value; None where it is not set."""
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
             path = folder / name
             if path.is_file():
+                # Whoever writes it with an editor leaves a line end behind.
                 return path.read_text("utf-8").strip()
-        help = (
-            f"set the environment variable {name}, or put it into a file of that name "
-            "in the secrets folder"
-        )
-        raise DripError(f"The secret {name} is not set.", help=help, place=place)
+        return None
 
     def problems(
         self, people: FieldStats | None = None, events: Collection[str] = ()
@@ -389,6 +405,9 @@ class Workspace:
 
         `people` and `events` are what the database knows, if there is one.
         """
+        from drip.lint.logic import settings_problems
+        from drip.lint.variables import FieldStats
+
         found = list(self.loaded.problems)
         for name in self.templates.strays():
             outside = "the file lies outside of templates/"
@@ -403,11 +422,17 @@ class Workspace:
         return sorted(dict.fromkeys(found), key=position)
 
     def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
+        """What can never happen in campaigns."""
+        from drip.lint.logic import campaign_problems
+
         campaigns = self.loaded.campaigns
         for campaign in campaigns.values():
             yield from campaign_problems(campaign, self.settings, campaigns, events)
 
     def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
+        """What is wrong with what they send."""
+        from drip.lint.texts import TextRules
+
         rules = TextRules(self.settings, self.templates, people)
         for problem in rules.problems(self.loaded.campaigns.values()):
             # What a broken campaign sends is not known, so nothing can be said to be
@@ -423,26 +448,33 @@ def fingerprint_of(
 
     Raises OSError for a folder that cannot be listed now.
     """
-    paths = [
-        path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
-    ]
+    paths = [*paths_below(root / CAMPAIGNS), *paths_below(root / TEMPLATES)]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
-    for folder in _secret_folders(environment):
-        # In some only names that are known may be looked up.
-        with contextlib.suppress(PermissionError):
-            paths += [folder / name for name in names_in(folder)]
-    found = []
+    paths += _secret_files(environment)
+    found: list[tuple[str, float, int]] = []
     for path in sorted(paths):
+        # An editor may have removed it since, to write it anew.
         with contextlib.suppress(OSError):
             status = path.stat()
             found.append((str(path), status.st_mtime, status.st_size))
     return tuple(found)
 
 
+def _secret_files(environment: Mapping[str, str]) -> list[Path]:
+    """The files of the secrets folders that can be listed."""
+    found: list[Path] = []
+    for folder in _secret_folders(environment):
+        # In some only names that are known may be looked up.
+        with contextlib.suppress(PermissionError):
+            found += [folder / name for name in names_in(folder)]
+    return found
+
+
 def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
     """systemd's and Docker's."""
+    docker = Path("/run/secrets")
     own = environment.get("CREDENTIALS_DIRECTORY")
-    return [*([Path(own)] if own else []), Path("/run/secrets")]
+    return [Path(own), docker] if own else [docker]
 
 
 def _error(problem: Problem) -> DripError:
@@ -454,21 +486,8 @@ def _error(problem: Problem) -> DripError:
     )
 
 
-def _provider(
-    name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]
-) -> Provider:
-    """Raises ValueError for a key that is none."""
-    if name == "postmark":
-        return Postmark(given["user"], given["password"])
-    if name == "mailgun":
-        return Mailgun(given["secret"])
-    return (
-        SendGrid(given["public_key"])
-        if name == "sendgrid"
-        else Ses(given["topic"], fetch)
-    )
-
-
 def _transports_known() -> dict[str, EntryPoint]:
     """What is installed under the entry-point group, by the name that `use:` takes."""
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group="drip.transports")}

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from drip.process import own_zones
 from drip.storage.base import sqlite
-from drip.storage.base.opening import open_database, server
+from drip.storage.base.opening import open_database
+from drip.storage.base.places import server
 from tests.browser import browser
 from tests.imap_server import ImapServer, imap_server, program
 from tests.servers import Postgres, binaries, missing, postgres, skipped_because
@@ -45,7 +46,6 @@ ON_BOTH = (
     "test_clicks",
     "test_conditions",
     "test_converters",
-    "test_courier",
     "test_erasure",
     "test_feedback",
     "test_importer",
@@ -58,6 +58,7 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
+    "test_webhook_sender",
     "test_sampled_dispatcher",
 )
 

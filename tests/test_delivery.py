@@ -155,7 +155,7 @@ def test_an_idle_connection_that_the_server_has_closed_costs_nobody_anything() -
     with MailServer() as server:
         transport = smtp(server)
         assert isinstance(transport.send(MESSAGE), Sent)
-        for link in transport.links:
+        for link in transport.connections:
             assert link.socket
             link.socket.shutdown(2)
         assert isinstance(transport.send(MESSAGE), Sent)

@@ -646,7 +646,7 @@ def test_what_fails_is_told_to_nobody(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("canary@example.com")
 
-    monkeypatch.setattr("drip.importing.recipient_actions.sign_up", fails)
+    monkeypatch.setattr("drip.commands.recipient_actions.sign_up", fails)
     answer = site.post("/sign-up/news", data={"email": "canary@example.com"})
     assert answer.status_code == 500 and "our fault" in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]

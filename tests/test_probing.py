@@ -232,7 +232,7 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
         with pytest.raises(TransportDown, match="3 times in a row"):
             for n in range(3):
                 transport.deliver(messages(f"wrong{n}"), campaign_set)
-        assert transport.links
+        assert transport.connections
         server.confused = False
         for client in server.clients:
             with contextlib.suppress(OSError):
@@ -276,7 +276,7 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         # The same program; the address that may relay is another one now.
-        for link in made.world.transports["email"]._links:  # type: ignore[attr-defined]
+        for link in made.world.transports["email"]._connections:  # type: ignore[attr-defined]
             link.close()
         server.faults = Everybody("RCPT", says)
         made.tick(30)

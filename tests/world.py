@@ -18,10 +18,12 @@ from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.tick import tick
 from drip.importing import importer
+from drip.importing.batches import ImportReport
 from drip.importing.rows import open_table
 from drip.preview.simulator import simulate
 from drip.storage.base.database import Database
-from drip.storage.base.opening import create_database, open_database, server
+from drip.storage.base.opening import create_database, open_database
+from drip.storage.base.places import server
 from drip.storage.base.sqlite import SqliteDatabase
 from drip.storage.operating import daemons
 from drip.storage.reading.ledger import LedgerRow, entries
@@ -132,7 +134,7 @@ class World:
     def reload(self) -> None:
         self.workspace = self._workspace()
 
-    def contacts(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
+    def contacts(self, *rows: str, now: str = "2026-01-01") -> ImportReport:
         """CSV lines, the first of which names the columns."""
         return self._import(
             "contacts.csv",
@@ -142,7 +144,7 @@ class World:
             ),
         )
 
-    def vehicles(self, *rows: str, now: str = "2026-01-01") -> importer.ImportReport:
+    def vehicles(self, *rows: str, now: str = "2026-01-01") -> ImportReport:
         return self._import(
             "vehicles.csv",
             rows,
@@ -151,7 +153,7 @@ class World:
             ),
         )
 
-    def events(self, *rows: str) -> importer.ImportReport:
+    def events(self, *rows: str) -> ImportReport:
         return self._import(
             "events.csv",
             rows,
@@ -164,8 +166,8 @@ class World:
         self,
         name: str,
         rows: tuple[str, ...],
-        take: Callable[..., importer.ImportReport],
-    ) -> importer.ImportReport:
+        take: Callable[..., ImportReport],
+    ) -> ImportReport:
         self.write(name, "\n".join(rows) + "\n")
         return take(open_table(self.root / name))
 

@@ -105,6 +105,7 @@ class Dispatcher:
         for channel in waiting:
             if not self.stop():
                 result.add(self._deliver(campaign_set, channel))
+        self.templates.pieces.forget()
         return result
 
     # --- servers

@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 
 from drip import private
 from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
 from drip.core.message import DeliverySession, Message, Receipt, Sent, Transport
-from drip.core.settings import CHANNELS
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.catch_up import next_regrouping
 from drip.engine.dispatch_result import DispatchResult

@@ -21,17 +21,20 @@ from drip.core.campaign import (
     Happening,
     ScheduleTrigger,
 )
+from drip.core.channels import CHANNELS
 from drip.core.conditions import All
 from drip.core.fields import parse
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import SendStep, Step, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.language.files import Loaded
 from drip.preview.simulator import Nowhere, simulate
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled, CompiledText
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
@@ -48,10 +51,7 @@ from drip.storage.reading.ledger import LedgerRow
 SAMPLE = "sample"
 # The sample contact, unless a test says otherwise.
 REACHABLE: Mapping[str, str] = {
-    "email": "sample@example.com",
-    "phone": "+13125550100",
-    "push_token": "sample",
-    "postal_address": "1 Sample Street",
+    **{way.address_field: way.sample_address for way in CHANNELS.values()},
     "first_name": "Sam",
     "last_name": "Sample",
 }
@@ -202,7 +202,8 @@ class _Forgiving(Templates):
         except DripError:
             if name in self.names():
                 raise
-        text, subject = self.plain.from_string(""), self.plain.from_string(name)
+        text = CompiledText("", self.plain.from_string(""), self.plain)
+        subject = self.plain.from_string(name)
         return Compiled(
             name,
             Place(name),

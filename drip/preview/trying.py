@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from drip.core.caps import Cap, Scope
-from drip.core.settings import CHANNELS, Settings
+from drip.core.channels import CHANNELS
+from drip.core.settings import Settings
 from drip.errors import DripError, Place, nearest
 from drip.language import phrases
 from drip.language.files import Loaded

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from drip.commands.orders import Order
+from drip.commands.settling import settle_task
 from drip.core.message import Message
 from drip.engine.feedback import Feedback
-from drip.importing.settling import settle_task
+from drip.errors import DripError
 from drip.inbound.reading import Finding
 from drip.language.files import load_folder
 from drip.storage.operating import api_keys
@@ -169,10 +171,9 @@ def test_what_comes_back_by_mail_or_hook_is_kept_without_it(world: Worlds) -> No
     with made.database.read() as connection:
         (reason,) = connection.execute(text("SELECT reason FROM deliveries")).one()
         assert reason == f"no such{CLEAN} user"
-        assert (
-            settle_task(connection, made.workspace.settings, 99, "done", STEERS, NOW)
-            == "There is no task 99."
-        )
+        settings, order = made.workspace.settings, Order("ana", NOW)
+        with pytest.raises(DripError, match="There is no task 99"):
+            settle_task(connection, settings, order, 99, "done", STEERS)
 
 
 def test_keys_of_files_and_names_of_campaigns_are_refused_with_their_place(

@@ -15,11 +15,12 @@ from sqlalchemy import text
 
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.sample import copy_sample
-from drip.cli.screen import TerminalTable, complain, draw, say, words
+from drip.cli.screen import complain, say
+from drip.cli.tables import TerminalTable, draw, words
 from drip.core.characters import HIDDEN
 from drip.daemon.alarm_notifier import _message
 from drip.errors import DripError, Place, Problem, Problems
-from drip.pytest_plugin import _lines
+from drip.pytest_plugin.collecting import as_lines
 from drip.storage.operating import alarms, api_keys, holds
 from drip.storage.operating.alarms import Alarm
 from tests.cli import drip
@@ -203,4 +204,4 @@ def test_an_alarm_that_is_mailed_and_a_report_of_pytest_are_escaped(
     assert not HIDDEN.search(told.text.replace("\n", "")) and not HIDDEN.search(
         told.subject
     )
-    assert harmless(_lines([HOSTILE, "ana"]), lines=2)
+    assert harmless(as_lines([HOSTILE, "ana"]), lines=2)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.message import (
     DeliverySession,
     Message,
@@ -23,7 +24,6 @@ from drip.core.message import (
     Unknown,
     Unsent,
 )
-from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
 from drip.engine.dispatcher import Dispatcher
@@ -31,7 +31,7 @@ from drip.engine.entry import Enroller
 from drip.engine.outbox_session import LeaseLost
 from drip.engine.tick import tick
 from drip.errors import DripError
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.base.database import Database
 from drip.storage.operating import daemons, holds

@@ -7,52 +7,24 @@ import os
 import re
 import secrets
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drip import private
 from drip.core.shortage import shortage
 from drip.errors import DripError
 from drip.storage.base.database import WORKSPACE, Database, add_link_key
 from drip.storage.base.facts import SUPPRESSION_KEY, set_fact
+from drip.storage.base.places import DatabaseServer, is_missing
 from drip.storage.base.schema import metadata
 from drip.storage.base.sqlite import SqliteDatabase, translated_errors
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 FIRST_REVISION = "0001"
 REVISION = "0001"
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseServer:
-    """A database of a PostgreSQL server.
-
-    `notes` is the file that says until when it was worked on.
-    """
-
-    url: URL
-    notes: Path
-
-
-def server(address: str, notes: Path) -> DatabaseServer:
-    """The database of this address, with its notes in that folder.
-
-    Raises DripError for an address that cannot be read.
-    """
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError):
-        raise DripError(
-            "The address of the database cannot be read.",
-            help="write `postgresql://user:password@host/database`",
-        ) from None
-    name = url.database or url.username or "postgresql"
-    # Not in the database: a backup put back must not bring its own note along.
-    return DatabaseServer(url, notes / f"{name}.daemon")
 
 
 def open_database(place: Path | DatabaseServer, now: datetime) -> Database:
@@ -163,13 +135,6 @@ def _make_file(path: Path, making: Path) -> None:
             f"The folder {path.parent} cannot be written to: {error.strerror}.",
             help="make it writable, or name another database with DRIP_DATABASE",
         ) from None
-
-
-def is_missing(place: Path | DatabaseServer) -> bool:
-    """Whether there is no file yet. What a server has is known by asking it."""
-    return isinstance(place, Path) and (
-        not place.exists() or (place.is_file() and place.stat().st_size == 0)
-    )
 
 
 def _fill(connection: Connection, now: datetime) -> None:

@@ -26,8 +26,8 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.channels import CHANNELS
 from drip.core.lifecycle import MessageState, may_come_from
-from drip.core.settings import CHANNELS
 from drip.storage.base.columns import Instant, to_ms
 from drip.storage.base.schema import in_state, messages, runs
 from drip.storage.base.sql import Prepared, later, listed_in, numbers

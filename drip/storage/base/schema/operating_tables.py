@@ -1,4 +1,4 @@
-"""The tables of operation: who works on the database, what people and programs are told."""
+"""The tables of operation: who works on the database, who is to hear what."""
 
 from __future__ import annotations
 
@@ -53,6 +53,23 @@ holds = Table(
     Column("at", Instant, nullable=False),
     # Why the program itself did it; NULL when a person did.
     Column("reason", Words),
+)
+
+# Who ordered what, when and why. The key of the person it is about stands with that
+# person alone, so that erasing one leaves the row without it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("command", Words, nullable=False),
+    # A campaign, `*` for everything, the name of a key, numbers of messages.
+    Column("about", Words),
+    Column("contact_id", ForeignKey("contacts.id")),
+    Column("why", Words),
+    Index("audit_by_time", "at"),
+    Index("audit_by_contact", "contact_id", **rows_where("contact_id IS NOT NULL")),
 )
 
 # What an operator has to look at. `action` and `about` (a campaign, a channel) tell one

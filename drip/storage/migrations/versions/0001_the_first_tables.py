@@ -181,6 +181,30 @@ def upgrade() -> None:
     )
     op.create_index("answered_by_time", "answered", ["at"], unique=False)
     op.create_table(
+        "audit",
+        sa.Column("id", Number, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("by", Words, nullable=False),
+        sa.Column("command", Words, nullable=False),
+        sa.Column("about", Words, nullable=True),
+        sa.Column("contact_id", Number, nullable=True),
+        sa.Column("why", Words, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["contact_id"],
+            ["contacts.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "audit_by_contact",
+        "audit",
+        ["contact_id"],
+        unique=False,
+        sqlite_where=sa.text("contact_id IS NOT NULL"),
+        postgresql_where=sa.text("contact_id IS NOT NULL"),
+    )
+    op.create_index("audit_by_time", "audit", ["at"], unique=False)
+    op.create_table(
         "consent_log",
         sa.Column("id", Number, nullable=False),
         sa.Column("contact_id", Number, nullable=False),

@@ -1,34 +1,32 @@
-"""pytest collects the `tests:` of campaign files: `pytest campaigns/` in a workspace runs them beside all others."""
+"""Campaign files as pytest's files, and each of their tests as one of its items."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drip.core import calendar
 from drip.core.campaign import Campaign, CampaignTest
 from drip.core.characters import shown
 from drip.errors import Problems
-from drip.preview.testing import Result, Stage
+from drip.preview.testing import Result, Stage, TimelineEntry
+from drip.process import own_zones
 from drip.workspace import Workspace
 
+WIDTH = 48
 
-def pytest_collect_file(
-    parent: pytest.Collector, file_path: Path
-) -> pytest.Collector | None:
-    """Campaign files of a workspace, and nothing else."""
-    ours = file_path.suffix == ".yaml" and file_path.parent.name == "campaigns"
-    if (
-        not ours
-        or file_path.name.startswith("_")
-        or not (file_path.parent / "_settings.yaml").is_file()
-    ):
-        return None
-    collector: pytest.Collector = CampaignFile.from_parent(parent, path=file_path)
-    return collector
+
+def collector(parent: pytest.Collector, path: Path) -> pytest.Collector:
+    """The tests of one campaign's file. From here on this process takes time zones as every other of drip's does."""
+    own_zones()
+    # A test of the project's own may have asked for one before.
+    calendar.zone.cache_clear()
+    found: pytest.Collector = CampaignFile.from_parent(parent, path=path)
+    return found
 
 
 class CampaignFile(pytest.File):
@@ -37,26 +35,29 @@ class CampaignFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Raises Problems for a file that cannot be read."""
         workspace = Workspace(self.path.parent.parent, dict(os.environ))
-        campaign = workspace.loaded.campaigns.get(self.path.stem)
-        if campaign is None or workspace.loaded.settings is None:
+        loaded = workspace.loaded
+        campaign = loaded.campaigns.get(self.path.stem)
+        if campaign is None or loaded.settings is None:
             raise Problems(
-                each for each in workspace.loaded.problems if each.level == "error"
+                problem for problem in loaded.problems if problem.level == "error"
             )
         for test in campaign.tests:
-            name = shown(test.name)
             yield CampaignItem.from_parent(
-                self, name=name, workspace=workspace, campaign=campaign, test=test
+                self,
+                name=shown(test.name),
+                workspace=workspace,
+                campaign=campaign,
+                test=test,
             )
 
     def repr_failure(
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
     ) -> str:
         """Every problem of the files."""
-        if isinstance(excinfo.value, Problems):
-            return _lines(
-                line for problem in excinfo.value.problems for line in problem.lines()
-            )
-        return str(super().repr_failure(excinfo))
+        if not isinstance(excinfo.value, Problems):
+            return str(super().repr_failure(excinfo))
+        problems = excinfo.value.problems
+        return as_lines(line for problem in problems for line in problem.lines())
 
 
 class CampaignItem(pytest.Item):
@@ -87,7 +88,7 @@ class CampaignItem(pytest.Item):
     ) -> str:
         """Both timelines side by side."""
         if isinstance(excinfo.value, _Otherwise):
-            return _side_by_side(excinfo.value.result)
+            return as_lines(_side_by_side(excinfo.value.result))
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -100,17 +101,18 @@ class _Otherwise(Exception):
         self.result = result
 
 
-def _side_by_side(result: Result) -> str:
-    lines = [f"{'expected':<50} observed"]
-    for left, right in result.pairs():
-        texts = [
-            f"{each.wall:%Y-%m-%d %H:%M} {each.text}" if each else "-"
-            for each in (left, right)
-        ]
-        why = f"  ({right.why})" if right and right.why else ""
-        lines.append(f"{' ' if left and right else '!'} {texts[0]:<48} {texts[1]}{why}")
-    return _lines(lines)
+def _side_by_side(result: Result) -> Iterator[str]:
+    yield f"  {'expected':<{WIDTH}} observed"
+    for expected, observed in result.pairs():
+        mark = " " if expected and observed else "!"
+        why = f"  ({observed.why})" if observed and observed.why else ""
+        yield f"{mark} {_cell(expected):<{WIDTH}} {_cell(observed)}{why}"
 
 
-def _lines(lines: Iterable[str]) -> str:
+def _cell(entry: TimelineEntry | None) -> str:
+    return f"{entry.wall:%Y-%m-%d %H:%M} {entry.text}" if entry else "-"
+
+
+def as_lines(lines: Iterable[str]) -> str:
+    """Each on a line of its own, whatever is in it."""
     return "\n".join(map(shown, lines))

@@ -56,9 +56,7 @@ def why_not(
         return "no-mail"
     if not contact.email:
         return "no-address"
-    given_up = [
-        each.reason
-        for each in suppressions.given_up(connection, contact)
-        if each.channel == "email"
-    ]
-    return "dead" if any(map(DEAD.match, given_up)) else None
+    for address in suppressions.given_up(connection, contact):
+        if address.channel == "email" and DEAD.match(address.reason):
+            return "dead"
+    return None

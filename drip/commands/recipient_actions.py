@@ -11,16 +11,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.characters import without_hidden
 from drip.core.fields import ERASED
 from drip.core.meanings import ANSWERED, CLICKED, CONFIRMED, OPENED, REQUESTED
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.token import Link
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import TRAP
 from drip.engine.deriving import date_fields, refresh
 from drip.engine.judging import step_of
-from drip.importing.importer import take_events
+from drip.importing.event_rows import EventRow, take_events
 from drip.storage.campaigns import runs
 from drip.storage.operating import webhook_outbox
 from drip.storage.people import (
@@ -35,6 +36,7 @@ from drip.storage.people.consents import Consent
 from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, links, outbox
 from drip.storage.sending.deliveries import Delivery
+from drip.storage.sending.outbox import OutboxMessage
 
 # How long "pause" pauses.
 PAUSE = timedelta(days=30)
@@ -47,6 +49,8 @@ ASK_AGAIN, LATELY, MOST_ASKED = timedelta(hours=1), timedelta(days=7), 2
 UNCONFIRMED = timedelta(days=7)
 # Of an answer that was sent as the page was left.
 UNFINISHED = "unfinished"
+# In digits.
+LONGEST_SCORE = 3
 # Programs that look for viruses follow links as a mail comes in, and all of them at once.
 AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
@@ -74,7 +78,7 @@ def unsubscribe(
     if contact is None:
         return
     topics = [link.topic] if link.topic and not everything else list(settings.topics)
-    channels = CHANNELS if everything else ("email",)
+    channels = tuple(CHANNELS) if everything else ("email",)
     said = [
         Consent(contact.id, topic, channel, False, now)
         for topic in topics
@@ -99,25 +103,11 @@ def confirm(
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
         return False
-    fields = {name: value for name, value in proof.items() if value}
+    name, fields = f"{link.topic}.{CONFIRMED}", _known(proof)
     key = f"{link.topic}-{link.run}-{contact.id}"
-    event = {
-        "contact_id": contact.id,
-        "record_id": 0,
-        "name": f"{link.topic}.{CONFIRMED}",
-        "key": key,
-        "at": now,
-        "fields": fields,
-    }
-    if take_events(connection, settings, [event]):
-        _record(
-            connection,
-            contact,
-            [Consent(contact.id, link.topic, "email", True, now)],
-            "confirmed",
-            now,
-            fields,
-        )
+    if take_events(connection, settings, [_event(contact, name, key, now, fields)]):
+        said = [Consent(contact.id, link.topic, "email", True, now)]
+        _record(connection, contact, said, "confirmed", now, fields)
         sign_ups.make_ordinary(connection, [contact.id])
     return True
 
@@ -141,36 +131,35 @@ def answer(
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
     said = " ".join(without_hidden(comment).split())[:COMMENT_LENGTH]
-    fields = {"survey": survey, "score": str(score)} | (
-        {"comment": said} if said else {}
-    )
-    fields |= {} if finished else {UNFINISHED: "yes"}
-    event = {
-        "contact_id": contact.id,
-        "record_id": 0,
-        "name": ANSWERED,
-        "key": key,
-        "at": now,
-        "fields": fields,
+    fields = {
+        "survey": survey,
+        "score": str(score),
+        "comment": said,
+        UNFINISHED: "" if finished else "yes",
     }
-    told = {"contact": contact.key, "topic": link.topic, **fields}
-    if take_events(connection, settings, [event]):
-        webhook_outbox.add(connection, ANSWERED, [(contact.id, told)], now)
-        return score
-    before = events.fields_of(connection, ANSWERED, key)
+    fields = _known(fields)
+    event = _event(contact, ANSWERED, key, now, fields)
+    if not take_events(connection, settings, [event]):
+        before = events.fields_of(connection, ANSWERED, key)
+        changed = _said_anew(before, fields)
+        if changed is None:
+            return int(before.get("score", score))
+        events.say_anew(connection, ANSWERED, key, changed)
+        fields = {**fields, **changed}
+    payload = {"contact": contact.key, "topic": link.topic, **fields}
+    webhook_outbox.add(connection, ANSWERED, [(contact.id, payload)], now)
+    return int(fields["score"])
+
+
+def _said_anew(
+    before: Mapping[str, str], fields: Mapping[str, str]
+) -> Mapping[str, str] | None:
+    """What an answer says from now on, of whom there is one `before`; None if that one stays."""
     if UNFINISHED in before:
-        events.say_anew(connection, ANSWERED, key, fields)
-        webhook_outbox.add(connection, ANSWERED, [(contact.id, told)], now)
-        return score
-    if said and "comment" not in before:
-        events.say_anew(connection, ANSWERED, key, {**before, "comment": said})
-        webhook_outbox.add(
-            connection,
-            ANSWERED,
-            [(contact.id, {**told, **before, "comment": said})],
-            now,
-        )
-    return int(before.get("score", score))
+        return fields
+    if "comment" in fields and "comment" not in before:
+        return {**before, "comment": fields["comment"]}
+    return None
 
 
 def seen(
@@ -184,59 +173,82 @@ def seen(
 
     Campaigns hear of what a person did as `message.clicked` and `message.opened`.
     """
-    contact, run = (
-        contact_of(connection, link),
-        runs.runs_by_id(connection, [link.run]).get(link.run),
-    )
-    sent = [
-        each
-        for each in outbox.of_runs(connection, [link.run])
-        if each.step == link.detail and each.sent_at
-    ]
-    if contact is None or run is None or run.contact_id != contact.id or not sent:
+    contact = contact_of(connection, link)
+    run = runs.runs_by_id(connection, [link.run]).get(link.run)
+    message = _sent_by(connection, link)
+    if contact is None or run is None or message is None:
         return
-    message, kind = sent[0], "clicked" if name else "opened"
-    assert message.sent_at
-    machine = now - message.sent_at < AT_ONCE or name == TRAP
-    if name and not machine:
-        lately = links.clicked_lately(connection, message.id, now - TOGETHER)
-        machine = TRAP in lately or len(lately) + 1 >= MANY
+    if run.contact_id != contact.id:
+        return
+    machine = _is_machine(connection, message, name, now)
     who = "machine" if machine else "person"
     # A program that comes again is known again, but not each time.
     source = f"{name}:{now:%Y-%m-%dT%H:%M}" if name == TRAP else f"{name}:{who}"
-    made = Delivery(message.id, kind, now, who, "", name, source)
-    if not deliveries.record(connection, made) or machine:
+    kind = "clicked" if name else "opened"
+    delivery = Delivery(message.id, kind, now, who, "", name, source)
+    if not deliveries.record(connection, delivery) or machine:
         return
-    step = step_of(
-        campaign_set.version(connection, run.campaign, run.version), message.step
-    )
+    campaign = campaign_set.version(connection, run.campaign, run.version)
+    step = step_of(campaign, message.step)
     fields = {
         "campaign": message.campaign,
         "step": message.step,
         "link": name,
         "template": step.template if step else "",
     }
-    event = {
+    event_name = CLICKED if name else OPENED
+    key = f"{message.id}-{name}"
+    event = _event(contact, event_name, key, now, _known(fields))
+    take_events(connection, campaign_set.settings, [event])
+
+
+def _sent_by(connection: Connection, link: Link) -> OutboxMessage | None:
+    """The message that a link was in, if it has left."""
+    for message in outbox.of_runs(connection, [link.run]):
+        if message.step == link.detail and message.sent_at:
+            return message
+    return None
+
+
+def _is_machine(
+    connection: Connection, message: OutboxMessage, name: str, now: datetime
+) -> bool:
+    """Whether it was a program that looks for viruses: too soon, by the trap, or many links at once."""
+    assert message.sent_at
+    if name == TRAP or now - message.sent_at < AT_ONCE:
+        return True
+    if not name:
+        return False
+    lately = links.clicked_lately(connection, message.id, now - TOGETHER)
+    return TRAP in lately or len(lately) + 1 >= MANY
+
+
+def _event(
+    contact: Contact, name: str, key: str, now: datetime, fields: Mapping[str, str]
+) -> EventRow:
+    """Something that a contact did by a link."""
+    return {
         "contact_id": contact.id,
         "record_id": 0,
-        "name": CLICKED if name else OPENED,
-        "key": f"{message.id}-{name}",
+        "name": name,
+        "key": key,
         "at": now,
-        "fields": {key: value for key, value in fields.items() if value},
+        "fields": fields,
     }
-    take_events(connection, campaign_set.settings, [event])
+
+
+def _known(fields: Mapping[str, str]) -> dict[str, str]:
+    """Those that say something."""
+    return {name: text for name, text in fields.items() if text}
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
     """The survey and the score that a link answers with; None for one that there is not any more."""
-    name, _, score = (link.detail or "").partition(":")
-    if (
-        not score.isdecimal()
-        or len(score) > 3
-        or int(score) not in settings.scores(name)
-    ):
+    survey, _, text = (link.detail or "").partition(":")
+    if not text.isdecimal() or len(text) > LONGEST_SCORE:
         return None
-    return name, int(score)
+    score = int(text)
+    return (survey, score) if score in settings.scores(survey) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,22 +265,23 @@ def choices(
     connection: Connection, settings: Settings, contact: Contact
 ) -> list[Choice]:
     """All topics, on the channels that the workspace has and the contact can be reached by."""
-    channels = [
-        each
-        for each in CHANNELS
-        if each in settings.transports and address_of(contact, each)
-    ]
-    said = {
-        (each.topic, each.channel): each
-        for each in consents.latest(connection, contact.id)
+    words = {
+        (word.topic, word.channel): word
+        for word in consents.latest(connection, contact.id)
     }
     implied = not _signed_up(connection, contact)
+    channels = [
+        channel
+        for channel in CHANNELS
+        if channel in settings.transports and address_of(contact, channel)
+    ]
     found = []
     for topic in settings.topics.values():
+        unsaid = topic.opt_in == "implied" and implied
         for channel in channels:
-            word = said.get((topic.key, channel))
-            on = word.given if word else topic.opt_in == "implied" and implied
-            found.append(Choice(topic.key, channel, on, word.at if word else None))
+            word = words.get((topic.key, channel))
+            on, since = (word.given, word.at) if word else (unsaid, None)
+            found.append(Choice(topic.key, channel, on, since))
     return found
 
 
@@ -283,17 +296,11 @@ def choose(
     """Topics and channels that are wanted are on, all others off."""
     # Of a sign-up every word is kept: what nobody implied yet is not to be on once the contact is an ordinary one.
     every = _signed_up(connection, contact)
-    said = [
-        Consent(
-            contact.id,
-            each.topic,
-            each.channel,
-            (each.topic, each.channel) in wanted,
-            now,
-        )
-        for each in choices(connection, settings, contact)
-        if every or each.on != ((each.topic, each.channel) in wanted)
-    ]
+    said = []
+    for choice in choices(connection, settings, contact):
+        on = (choice.topic, choice.channel) in wanted
+        if every or choice.on != on:
+            said.append(Consent(contact.id, choice.topic, choice.channel, on, now))
     _record(connection, contact, said, "preferences", now, proof)
     if wanted:
         # Whoever has the link has the mailbox. A mere no leaves a stranger's address what it is.
@@ -347,7 +354,8 @@ def sign_up(
     proof: Mapping[str, str],
 ) -> None:
     """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
-    `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever was not known before stays a sign-up (`storage.sign_ups`)."""
+    `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever
+    was not known before stays a sign-up (`storage.people.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
     contact = contacts.contact_by_email(connection, email) or _stranger(
         connection, settings, email, first_name, locale, now
@@ -355,40 +363,32 @@ def sign_up(
     if not double and _said_no(connection, contact, topic):
         return
     name = f"{topic}.{REQUESTED}"
-    asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
-    lately = [each for each in asked if now - each.at < LATELY]
-    if (asked and now - asked[-1].at < ASK_AGAIN) or (
-        double and len(lately) >= MOST_ASKED
-    ):
+    if _asked_enough(connection, contact, name, double, now):
         return
-    fields = {key: value for key, value in proof.items() if value}
-    event = {
-        "contact_id": contact.id,
-        "record_id": 0,
-        "name": name,
-        "key": f"{contact.id}-{now.isoformat()}",
-        "at": now,
-        "fields": fields,
-    }
-    take_events(connection, settings, [event])
+    fields = _known(proof)
+    key = f"{contact.id}-{now.isoformat()}"
+    take_events(connection, settings, [_event(contact, name, key, now, fields)])
     if not double:
-        _record(
-            connection,
-            contact,
-            [Consent(contact.id, topic, "email", True, now)],
-            "sign-up page",
-            now,
-            fields,
-        )
+        said = [Consent(contact.id, topic, "email", True, now)]
+        _record(connection, contact, said, "sign-up page", now, fields)
         sign_ups.take_at_word(connection, contact.id)
 
 
+def _asked_enough(
+    connection: Connection, contact: Contact, name: str, double: bool, now: datetime
+) -> bool:
+    """Whether nobody's inbox is to be filled by one request more."""
+    asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
+    if asked and now - asked[-1].at < ASK_AGAIN:
+        return True
+    lately = [event for event in asked if now - event.at < LATELY]
+    return double and len(lately) >= MOST_ASKED
+
+
 def _said_no(connection: Connection, contact: Contact, topic: str) -> bool:
+    no = (topic, "email", False)
     words = consents.latest(connection, contact.id)
-    return any(
-        (word.topic, word.channel, word.given) == (topic, "email", False)
-        for word in words
-    )
+    return any((word.topic, word.channel, word.given) == no for word in words)
 
 
 def _stranger(
@@ -402,16 +402,13 @@ def _stranger(
     """A contact of whom nothing is known but the sign-up."""
     # An address may begin with the reserved word; its key may not.
     key = f"mail-{email}" if email.casefold().startswith(ERASED) else email
+    if key in contacts.contacts_by_key(connection, [key]):
+        # The key is taken by somebody with another address.
+        key = f"{key}-{now:%Y%m%d%H%M%S}"
     contact = Contact(key, email, locale=locale)
     name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
-    contact.attributes |= (
-        {"first_name": name}
-        if name and "first_name" in settings.fields["contact"]
-        else {}
-    )
-    if contact.key in contacts.contacts_by_key(connection, [contact.key]):
-        # The key is taken by somebody with another address.
-        contact.key = f"{key}-{now:%Y%m%d%H%M%S}"
+    if name and "first_name" in settings.fields["contact"]:
+        contact.attributes["first_name"] = name
     contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))
     sign_ups.begin(connection, contact.id, now + UNCONFIRMED)
     refresh(connection, settings, [(contact.id, 0)])
@@ -437,7 +434,7 @@ def _record(
     proof: Mapping[str, str] | None = None,
 ) -> None:
     """Each word with the address of its channel."""
-    for channel in dict.fromkeys(each.channel for each in said):
-        words = [each for each in said if each.channel == channel]
+    for channel in dict.fromkeys(word.channel for word in said):
+        words = [word for word in said if word.channel == channel]
         addresses = {contact.id: address_of(contact, channel)}
         consents.record(connection, words, source, addresses, now, proof)
