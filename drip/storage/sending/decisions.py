@@ -97,7 +97,13 @@ def _numbered(
     if not missing:
         return known
     newest = connection.execute(_NEWEST_REASON).scalar() or 0
-    fresh = {key: number for number, key in enumerate(missing, newest + 1)}
+    fresh = {
+        key: number
+        for number, key in enumerate(
+            missing,
+            newest + 1,
+        )
+    }
     rows = [
         (number, code, sentence, place, wanted[sentence, place, code])
         for (sentence, place, code), number in fresh.items()
