@@ -213,6 +213,7 @@ class Workspace:
                 )
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
+        """The transport of a channel. Raises DripError."""
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
@@ -225,7 +226,9 @@ class Workspace:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
         filled = {name: self.secret(value, place) for name, value in options.items()}
+        # The transport is told its options, and knows its own name.
         del filled["use"]
+        # Sockets, files and databases each end a text there in their own way.
         if "\0" in "".join(filled.values()):
             sentence = "An option holds a character that text cannot have."
             raise DripError(sentence, place=place)
@@ -267,6 +270,7 @@ class Workspace:
             person = papers.Named(
                 contact.key, erasing.addresses_of(connection, contact)
             )
+        # Before the database forgets by what the person can be found.
         left = papers.strike(self.root / OWN, person)
         with database.write() as connection:
             erasing.erase(connection, contact_id, now)
@@ -299,6 +303,7 @@ class Workspace:
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
+        """What is wrong with how an operator is told."""
         options, place, known = (
             self.settings.alarms,
             self.settings.alarms_place,
@@ -369,17 +374,28 @@ class Workspace:
                 help="use letters, digits and _",
                 place=place,
             )
+        found = self._secret(name)
+        if found is None:
+            raise DripError(
+                f"The secret {name} is not set.",
+                help=(
+                    f"set the environment variable {name}, or put it into a file of "
+                    "that name in the secrets folder"
+                ),
+                place=place,
+            )
+        return found
+
+    def _secret(self, name: str) -> str | None:
+        """A secret's value; None where it is not set."""
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
             path = folder / name
             if path.is_file():
+                # Whoever writes it with an editor leaves a line end behind.
                 return path.read_text("utf-8").strip()
-        help = (
-            f"set the environment variable {name}, or put it into a file of that name "
-            "in the secrets folder"
-        )
-        raise DripError(f"The secret {name} is not set.", help=help, place=place)
+        return None
 
     def problems(
         self, people: FieldStats | None = None, events: Collection[str] = ()
@@ -404,11 +420,13 @@ class Workspace:
         return sorted(dict.fromkeys(found), key=position)
 
     def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
+        """What can never happen in campaigns."""
         campaigns = self.loaded.campaigns
         for campaign in campaigns.values():
             yield from campaign_problems(campaign, self.settings, campaigns, events)
 
     def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
+        """What is wrong with what they send."""
         rules = TextRules(self.settings, self.templates, people)
         for problem in rules.problems(self.loaded.campaigns.values()):
             # What a broken campaign sends is not known, so nothing can be said to be
@@ -424,26 +442,33 @@ def fingerprint_of(
 
     Raises OSError for a folder that cannot be listed now.
     """
-    paths = [
-        path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
-    ]
+    paths = [*paths_below(root / CAMPAIGNS), *paths_below(root / TEMPLATES)]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
-    for folder in _secret_folders(environment):
-        # In some only names that are known may be looked up.
-        with contextlib.suppress(PermissionError):
-            paths += [folder / name for name in names_in(folder)]
-    found = []
+    paths += _secret_files(environment)
+    found: list[tuple[str, float, int]] = []
     for path in sorted(paths):
+        # An editor may have removed it since, to write it anew.
         with contextlib.suppress(OSError):
             status = path.stat()
             found.append((str(path), status.st_mtime, status.st_size))
     return tuple(found)
 
 
+def _secret_files(environment: Mapping[str, str]) -> list[Path]:
+    """The files of the secrets folders that can be listed."""
+    found: list[Path] = []
+    for folder in _secret_folders(environment):
+        # In some only names that are known may be looked up.
+        with contextlib.suppress(PermissionError):
+            found += [folder / name for name in names_in(folder)]
+    return found
+
+
 def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
     """systemd's and Docker's."""
+    docker = Path("/run/secrets")
     own = environment.get("CREDENTIALS_DIRECTORY")
-    return [*([Path(own)] if own else []), Path("/run/secrets")]
+    return [Path(own), docker] if own else [docker]
 
 
 def _error(problem: Problem) -> DripError:

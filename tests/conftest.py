@@ -45,7 +45,6 @@ ON_BOTH = (
     "test_clicks",
     "test_conditions",
     "test_converters",
-    "test_courier",
     "test_erasure",
     "test_feedback",
     "test_importer",
@@ -58,6 +57,7 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
+    "test_webhook_sender",
     "test_wholesale",
 )
 

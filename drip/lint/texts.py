@@ -70,6 +70,7 @@ class TextRules:
                 yield from self._unused(name)
 
     def _unused(self, name: str) -> Iterator[Problem]:
+        """A template that no campaign sends."""
         try:
             for source in self.templates.files(name)[:1]:
                 yield finding(
@@ -97,6 +98,7 @@ class TextRules:
     # --- templates
 
     def _step(self, campaign: Campaign, step: SendStep) -> Iterator[Problem]:
+        """Everything about the texts that one step sends."""
         locales: list[str | None] = self._variants.get(step.template) or [None]
         try:
             for locale, channel in product(locales, self._channels(step)):
@@ -148,6 +150,7 @@ class TextRules:
         locale: str | None,
         channel: str,
     ) -> Iterator[Problem]:
+        """Everything about the files of a template in one language."""
         # A mail may have a file of its own for programs that show no HTML.
         for endings in (CHANNELS[channel].endings, (".txt",)):
             source = self._source(step.template, locale, endings)
@@ -166,11 +169,13 @@ class TextRules:
                 yield from self._once(self._sms, source)
 
     def _layout(self) -> Iterator[Problem]:
+        """The layout's looks, whether a campaign uses it or not."""
         source = self._layout_source()
         if source:
             yield from self._once(looks, source)
 
     def _layout_names(self, campaign: Campaign) -> Iterator[Problem]:
+        """The names that the layout prints in mails of a campaign."""
         source = self._layout_source()
         if source:
             yield from self._names(campaign, source)
@@ -187,6 +192,7 @@ class TextRules:
         locale: str | None,
         endings: tuple[str, ...],
     ) -> Source | None:
+        """A template's file, read once."""
         key = (name, locale, endings)
         if key not in self._sources_of:
             self._sources_of[key] = self.templates.source(name, locale, endings)
@@ -206,6 +212,7 @@ class TextRules:
         source: Source,
         addressed_by: str = "",
     ) -> Iterator[Problem]:
+        """Names that nobody has, or some lack."""
         if source.name not in self._names_of:
             self._names_of[source.name] = names_in(self.templates, source)
         for used in self._names_of[source.name]:
@@ -219,6 +226,7 @@ class TextRules:
     # --- length of an SMS
 
     def _sms(self, source: Source) -> Iterator[Problem]:
+        """A text that costs more than one SMS."""
         text = replace_tags(source.body, self._longest).strip()
         parts = segments(text)
         if parts > 1:
@@ -245,6 +253,7 @@ class TextRules:
 
 
 def _texts_of(step: Step) -> list[str]:
+    """The texts of a step that are not in a template."""
     if isinstance(step, Task):
         return [step.title]
     if isinstance(step, SendStep):
@@ -277,4 +286,5 @@ def _mail(step: SendStep, compiled: Compiled) -> Iterator[Problem]:
 
 
 def _of_error(error: DripError, place: Place) -> Problem:
+    """What a template cannot be read for, as a problem."""
     return Problem(error.place or place, error.sentence, error.help)

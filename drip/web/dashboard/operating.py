@@ -17,7 +17,7 @@ from drip.storage.campaigns import tasks as store
 from drip.storage.operating import holds
 from drip.storage.people import contacts
 from drip.storage.sending import outbox
-from drip.web.dashboard.state import back, board_of
+from drip.web.dashboard.state import back, dashboard_of
 
 MOST = 200
 # What an operator says of a held message, and the state it has then.
@@ -27,10 +27,10 @@ SETTLED = {"sent": "sent", "again": "deferred", "dropped": "failed"}
 async def health(request: Request) -> Response:
     """Heartbeat, queues and their age, what came back, alarms, what is held. 503 if the daemon, or what this server does again
     and again, has not gone well for long."""
-    board = board_of(request)
-    site = board.site
-    found = await run_sync(partial(health_of, site.database, site.clock()))
-    troubles = site.troubles()
+    dashboard = dashboard_of(request)
+    state = dashboard.state
+    found = await run_sync(partial(health_of, state.database, state.clock()))
+    troubles = state.troubles()
     if found.silent:
         troubles.append(
             f"The daemon has not beaten for {SILENT.total_seconds() / 60:.0f} minutes."
@@ -83,13 +83,15 @@ async def health(request: Request) -> Response:
             )
         },
     }
-    return await board.show(request, "health.html", values, 503 if troubles else 200)
+    return await dashboard.show(
+        request, "health.html", values, 503 if troubles else 200
+    )
 
 
 async def stop(request: Request) -> Response:
     """Stops everything within a beat of the daemon, or lets everything go on."""
-    board = board_of(request)
-    now, off = board.site.clock(), request.state.form.get("do") == "go-on"
+    dashboard = dashboard_of(request)
+    now, off = dashboard.state.clock(), request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:
@@ -98,19 +100,19 @@ async def stop(request: Request) -> Response:
         else:
             holds.hold(connection, holds.EVERYTHING, now)
 
-    await board.site.writer.do(work)
+    await dashboard.state.writer.do(work)
     return back(request, "/health")
 
 
 async def tasks(request: Request) -> Response:
     """Work for people: the most urgent first. POST settles one."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     wrong = None
     if request.method == "POST":
         form, settings, now = (
             request.state.form,
-            board.site.settings,
-            board.site.clock(),
+            dashboard.state.settings,
+            dashboard.state.clock(),
         )
         number, state = form.get("task", ""), form.get("do", "")
         outcome = form.get("outcome", "").strip()[:1000] or None
@@ -119,7 +121,7 @@ async def tasks(request: Request) -> Response:
         ):
             wrong = "That is no task that is done or dropped."
         else:
-            wrong = await board.site.writer.do(
+            wrong = await dashboard.state.writer.do(
                 lambda connection: settle_task(
                     connection, settings, int(number), state, outcome, now
                 )
@@ -127,10 +129,10 @@ async def tasks(request: Request) -> Response:
         if wrong is None:
             return back(request, "/tasks")
     whose = request.query_params.get("assign_to") or None
-    found = await board.site.read(
+    found = await dashboard.state.read(
         lambda connection: store.listed(connection, ("open",), whose)
     )
-    every = await board.site.read(
+    every = await dashboard.state.read(
         lambda connection: store.listed(connection, ("open",))
     )
     values = {
@@ -140,14 +142,14 @@ async def tasks(request: Request) -> Response:
         "desks": sorted({each.assign_to for each in every}),
         "wrong": wrong,
     }
-    return await board.show(request, "tasks.html", values, 422 if wrong else 200)
+    return await dashboard.show(request, "tasks.html", values, 422 if wrong else 200)
 
 
 async def held(request: Request) -> Response:
     """Messages of which it is not known whether they left, or that could not be rendered. POST settles some."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     if request.method == "POST":
-        form, now = request.state.form, board.site.clock()
+        form, now = request.state.form, dashboard.state.clock()
         state, number = SETTLED.get(form.get("do", "")), form.get("message", "")
 
         def work(connection: Connection) -> int:
@@ -159,7 +161,7 @@ async def held(request: Request) -> Response:
             )
             return outbox.release(connection, chosen, state, now) if state else 0
 
-        await board.site.writer.do(work)
+        await dashboard.state.writer.do(work)
         return back(request, "/held")
 
     def look(connection: Connection) -> dict[str, Any]:
@@ -181,4 +183,4 @@ async def held(request: Request) -> Response:
         ]
         return {"held": rows, "count": len(found)}
 
-    return await board.show(request, "held.html", await board.site.read(look))
+    return await dashboard.show(request, "held.html", await dashboard.state.read(look))

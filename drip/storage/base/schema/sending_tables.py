@@ -64,7 +64,11 @@ messages = Table(
 
 
 def in_state(state: str) -> ColumnElement[bool]:
-    """Messages in a state, written out: an index of some rows serves a statement that says that it is about these."""
+    """Messages in a state.
+
+    It is written out: an index of some rows serves a statement that says that it is
+    about these.
+    """
     return messages.c.state == literal_column(f"'{state}'")
 
 
