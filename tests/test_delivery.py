@@ -61,7 +61,7 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
 
 
 class Book:
-    """A desk that writes everything down, and permits what it is not told to refuse."""
+    """A session that writes everything down, and permits what it is not to refuse."""
 
     accepts = True
 
