@@ -60,7 +60,7 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
     return SmtpTransport(given)
 
 
-class Book:
+class Recorder:
     """A session that writes everything down, and permits what it is not told to refuse."""
 
     accepts = True
@@ -101,7 +101,7 @@ def messages(*names: str) -> Iterator[Message]:
 def test_many_messages_go_over_few_connections(extensions: tuple[str, ...]) -> None:
     names = [f"p{n}" for n in range(200)]
     with MailServer(extensions=extensions) as server:
-        transport, campaign_set = smtp(server, connections="3"), Book()
+        transport, campaign_set = smtp(server, connections="3"), Recorder()
         transport.deliver(messages(*names), campaign_set)
         transport.deliver(messages("later"), campaign_set)
         transport.close()
@@ -123,7 +123,7 @@ def test_a_line_that_begins_with_a_dot_ends_no_message() -> None:
     with MailServer() as server:
         transport, campaign_set = (
             Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}),
-            Book(),
+            Recorder(),
         )
         transport.deliver(messages("p1", "p2"), campaign_set)
         transport.close()
@@ -208,7 +208,7 @@ def test_a_fault_is_about_one_message(
         "large" if stage == "EARLY" else "victim",
     )
     with MailServer({(name, stage): does}, extensions) as server:
-        transport, campaign_set = smtp(server, connections="2", timeout="1"), Book()
+        transport, campaign_set = smtp(server, connections="2", timeout="1"), Recorder()
         transport.deliver(messages(*names[:4], name, *names[4:]), campaign_set)
         transport.close()
     victim = campaign_set.ends.pop(name)
@@ -238,7 +238,7 @@ def test_a_server_that_cannot_be_used_fails_nobody(
     faults: dict[tuple[str, str], str], options: dict[str, str], said: str
 ) -> None:
     with MailServer(faults) as server:
-        transport, campaign_set = smtp(server, **options), Book()
+        transport, campaign_set = smtp(server, **options), Recorder()
         with pytest.raises(TransportDown, match=said) as down:
             transport.deliver(
                 messages("ana", "bo", "cy", "di", "ed", "flo"), campaign_set
@@ -267,7 +267,7 @@ def test_fewer_connections_do_where_the_server_takes_no_more() -> None:
 
     names = [f"p{n}" for n in range(40)]
     with OneAtATime() as server:
-        transport, campaign_set = smtp(server), Book()
+        transport, campaign_set = smtp(server), Recorder()
         transport.deliver(messages(*names), campaign_set)
         transport.close()
     assert sorted(server.taken) == sorted(names)
@@ -308,7 +308,7 @@ def test_messages_go_encrypted_and_with_a_login(
             smtp(
                 server, security=security, user="user", password="right", timeout="20"
             ),
-            Book(),
+            Recorder(),
         )
         big = replace(
             MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big"
@@ -564,7 +564,7 @@ def test_a_message_that_cannot_be_written_is_refused_alone() -> None:
     names = [f"p{n}" for n in range(OTHERS)]
     odd = replace(MESSAGE, message_id="odd", date=None)  # type: ignore[arg-type]
     with MailServer() as server:
-        transport, campaign_set = smtp(server, connections="2"), Book()
+        transport, campaign_set = smtp(server, connections="2"), Recorder()
         transport.deliver(
             iter([*messages(*names[:4]), odd, *messages(*names[4:])]), campaign_set
         )
