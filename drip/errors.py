@@ -23,6 +23,7 @@ class Place:
     column: int | None = None
 
     def __str__(self) -> str:
+        """The file and its line, as editors open it."""
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
@@ -38,6 +39,7 @@ class DripError(Exception):
         self, sentence: str, *, help: str | None = None, place: Place | None = None
     ) -> None:
         super().__init__(sentence)
+        # Commands, pages and logs show the parts in different ways.
         self.sentence = sentence
         self.help = help
         self.place = place
@@ -126,8 +128,6 @@ def _close_to(name: str, names: list[str]) -> str | None:
 def listed(names: Iterable[str]) -> str:
     """`a`, `b` and `c`."""
     quoted = [f"`{name}`" for name in names]
-    return (
-        "".join(quoted)
-        if len(quoted) < 2
-        else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
-    )
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} and {quoted[-1]}"

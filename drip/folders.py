@@ -18,6 +18,7 @@ def names_in(folder: Path) -> list[str]:
     """The names in it, in order; none if there is no such folder."""
     if not folder.is_dir():
         return []
+    # File systems list in any order, and what is read first decides in ties.
     return sorted(path.name for path in folder.iterdir())
 
 

@@ -49,6 +49,7 @@ class Named:
         return re.search(word, plain) is not None or self._has_address(plain)
 
     def _has_address(self, text: str) -> bool:
+        """Whether one of the person's addresses stands in a text."""
         folded = text.casefold()
         return any(address.casefold() in folded for address in self.addresses)
 
@@ -87,16 +88,19 @@ def strike(own: Path, person: Named) -> list[Path]:
 
 
 def _noted(own: Path) -> list[str]:
+    """The files that were written, as full paths."""
     listed = own / NAME
     return os.fsdecode(listed.read_bytes()).splitlines() if listed.is_file() else []
 
 
 def _page(paper: Path, person: Named) -> None:
+    """Removes a page that names the person."""
     if person.is_in_page(paper.read_text("utf-8", "replace")):
         paper.unlink()
 
 
 def _table(paper: Path, person: Named) -> None:
+    """Writes a table anew without the person's rows."""
     content = paper.read_bytes()
     text = content.decode("utf-8-sig", "replace")
     delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from drip.engine.campaign_set import CampaignSet
     from drip.engine.clearing import Keeper
-    from drip.inbound.providers import Provider
+    from drip.inbound.providers.protocol import Provider
     from drip.lint.variables import FieldStats
     from drip.rendering.templates import Templates
     from drip.storage.base.database import Database
@@ -225,6 +225,7 @@ class Workspace:
                 )
 
     def _transport(self, channel: str, options: Mapping[str, str]) -> Transport:
+        """The transport of a channel. Raises DripError."""
         place = self.settings.transport_places[channel]
         for problem in self._transport_problems():
             if problem.place == place:
@@ -237,7 +238,9 @@ class Workspace:
         """The transport of these options, which exists. Raises DripError."""
         use = options["use"]
         filled = {name: self.secret(value, place) for name, value in options.items()}
+        # The transport is told its options, and knows its own name.
         del filled["use"]
+        # Sockets, files and databases each end a text there in their own way.
         if "\0" in "".join(filled.values()):
             sentence = "An option holds a character that text cannot have."
             raise DripError(sentence, place=place)
@@ -297,6 +300,7 @@ class Workspace:
         return self._opened(options, place), to
 
     def _alarm_problems(self) -> Iterator[Problem]:
+        """What is wrong with how an operator is told."""
         options, place, known = (
             self.settings.alarms,
             self.settings.alarms_place,
@@ -329,12 +333,14 @@ class Workspace:
 
         Raises DripError for a key that is none.
         """
+        from drip.inbound.providers import open_provider
+
         found: dict[str, Provider] = {}
         place = self.settings.providers_place
         for name, options in self.settings.providers.items():
             given = {key: self.secret(value, place) for key, value in options.items()}
             try:
-                found[name] = _provider(name, given, fetch)
+                found[name] = open_provider(name, given, fetch)
             except ValueError:
                 help = "copy it from the provider's page of webhooks"
                 raise DripError(
@@ -367,17 +373,28 @@ class Workspace:
                 help="use letters, digits and _",
                 place=place,
             )
+        found = self._secret(name)
+        if found is None:
+            raise DripError(
+                f"The secret {name} is not set.",
+                help=(
+                    f"set the environment variable {name}, or put it into a file of "
+                    "that name in the secrets folder"
+                ),
+                place=place,
+            )
+        return found
+
+    def _secret(self, name: str) -> str | None:
+        """A secret's value; None where it is not set."""
         if name in self.environment:
             return self.environment[name]
         for folder in _secret_folders(self.environment):
             path = folder / name
             if path.is_file():
+                # Whoever writes it with an editor leaves a line end behind.
                 return path.read_text("utf-8").strip()
-        help = (
-            f"set the environment variable {name}, or put it into a file of that name "
-            "in the secrets folder"
-        )
-        raise DripError(f"The secret {name} is not set.", help=help, place=place)
+        return None
 
     def problems(
         self, people: FieldStats | None = None, events: Collection[str] = ()
@@ -405,6 +422,7 @@ class Workspace:
         return sorted(dict.fromkeys(found), key=position)
 
     def _campaign_problems(self, events: Collection[str]) -> Iterator[Problem]:
+        """What can never happen in campaigns."""
         from drip.lint.logic import campaign_problems
 
         campaigns = self.loaded.campaigns
@@ -412,6 +430,7 @@ class Workspace:
             yield from campaign_problems(campaign, self.settings, campaigns, events)
 
     def _text_problems(self, people: FieldStats) -> Iterator[Problem]:
+        """What is wrong with what they send."""
         from drip.lint.texts import TextRules
 
         rules = TextRules(self.settings, self.templates, people)
@@ -429,26 +448,33 @@ def fingerprint_of(
 
     Raises OSError for a folder that cannot be listed now.
     """
-    paths = [
-        path for folder in (CAMPAIGNS, TEMPLATES) for path in paths_below(root / folder)
-    ]
+    paths = [*paths_below(root / CAMPAIGNS), *paths_below(root / TEMPLATES)]
     # A secret is renewed where it is short-lived, as a token of OAuth is.
-    for folder in _secret_folders(environment):
-        # In some only names that are known may be looked up.
-        with contextlib.suppress(PermissionError):
-            paths += [folder / name for name in names_in(folder)]
-    found = []
+    paths += _secret_files(environment)
+    found: list[tuple[str, float, int]] = []
     for path in sorted(paths):
+        # An editor may have removed it since, to write it anew.
         with contextlib.suppress(OSError):
             status = path.stat()
             found.append((str(path), status.st_mtime, status.st_size))
     return tuple(found)
 
 
+def _secret_files(environment: Mapping[str, str]) -> list[Path]:
+    """The files of the secrets folders that can be listed."""
+    found: list[Path] = []
+    for folder in _secret_folders(environment):
+        # In some only names that are known may be looked up.
+        with contextlib.suppress(PermissionError):
+            found += [folder / name for name in names_in(folder)]
+    return found
+
+
 def _secret_folders(environment: Mapping[str, str]) -> list[Path]:
     """systemd's and Docker's."""
+    docker = Path("/run/secrets")
     own = environment.get("CREDENTIALS_DIRECTORY")
-    return [*([Path(own)] if own else []), Path("/run/secrets")]
+    return [Path(own), docker] if own else [docker]
 
 
 def _error(problem: Problem) -> DripError:
@@ -457,23 +483,6 @@ def _error(problem: Problem) -> DripError:
         f"{problem.sentence[0].upper()}{problem.sentence[1:]}.",
         help=problem.help,
         place=problem.place,
-    )
-
-
-def _provider(
-    name: str, given: Mapping[str, str], fetch: Callable[[str], bytes]
-) -> Provider:
-    """Raises ValueError for a key that is none."""
-    from drip.inbound.providers import Mailgun, Postmark, SendGrid, Ses
-
-    if name == "postmark":
-        return Postmark(given["user"], given["password"])
-    if name == "mailgun":
-        return Mailgun(given["secret"])
-    return (
-        SendGrid(given["public_key"])
-        if name == "sendgrid"
-        else Ses(given["topic"], fetch)
     )
 
 

@@ -46,7 +46,6 @@ ON_BOTH = (
     "test_clicks",
     "test_conditions",
     "test_converters",
-    "test_courier",
     "test_erasure",
     "test_feedback",
     "test_importer",
@@ -59,7 +58,8 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
-    "test_wholesale",
+    "test_webhook_sender",
+    "test_sampled_dispatcher",
 )
 
 

@@ -10,6 +10,7 @@ PACKAGE = ROOT / "drip"
 FLOORS = (
     {"errors", "folders", "papers", "paths", "private", "process"},
     {"core"},
+    {"network"},
     {"language", "storage", "rendering", "transports", "inbound"},
     {"engine", "lint"},
     {"importing"},
@@ -243,7 +244,7 @@ READS_CONTACTS = {
     },
     "ledger": {
         "_OF_RUN": OF_WHAT_HAPPENED,
-        "_Lines": OF_WHAT_HAPPENED,
+        "_LedgerLines": OF_WHAT_HAPPENED,
         "_with_contact": OF_WHAT_HAPPENED,
         "_answered": OF_WHAT_HAPPENED,
     },
@@ -268,7 +269,9 @@ def test_whatever_reads_contacts_asks_for_people_or_says_why_it_need_not() -> No
         readers = {
             name
             for name, names in _parts(text)
-            if "contacts" in names and not {"ordinary", "PEOPLE"} & names
+            if {"contacts", "_contact"} & names
+            and name != "_contact"
+            and not {"ordinary", "PEOPLE"} & names
         }
         if readers and "schema" not in path.parts:
             found[path.stem] = readers

@@ -29,7 +29,7 @@ from drip import storage
 from drip.storage.base.columns import Instant, Number, Words
 from drip.storage.base.converters import from_driver
 from drip.storage.base.database import Database
-from drip.storage.base.sql import Prepared, columns_of, typed_rows
+from drip.storage.base.sql import Prepared, select_as, typed_rows
 from tests.world import World
 
 parcels = Table(
@@ -126,7 +126,7 @@ def test_the_first_row_may_be_none_and_the_one_row_may_not(filled: Database) -> 
             Label,
             "Label.size is <class 'str'>, not Instant",
         ),
-        (select(*columns_of(parcels, SealedLabel)), SealedLabel, "seal can be None"),
+        (select_as(parcels, SealedLabel), SealedLabel, "seal can be None"),
         (select(null().label("id"), parcels.c.size), Label, "Nothing is known"),
     ],
 )

@@ -31,7 +31,7 @@ from drip.web.dashboard.entrance import COOKIE, LASTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
 from drip.worker.worker import Limits
-from tests.web import Pages, board
+from tests.web import Pages, served_dashboard
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -106,7 +106,7 @@ def made_desk(world: Worlds) -> World:
 @pytest.fixture
 def dashboard(world: Worlds) -> Iterator[Pages]:
     """Its dashboard; nobody is logged in."""
-    with board(made_desk(world), NOW) as served:
+    with served_dashboard(made_desk(world), NOW) as served:
         yield served
 
 
@@ -244,7 +244,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AS_ONE", 3),
         ("FROM_ONE", 4),
         ("OF_STRANGERS", 5),
-        ("TOLD", 2),
+        ("SAID", 2),
     ):
         monkeypatch.setattr(tries, name, most)
 
@@ -336,7 +336,7 @@ def test_the_log_has_who_logged_in_and_who_could_not_and_from_where(
 def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(
     world: Worlds,
 ) -> None:
-    with board(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
+    with served_dashboard(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
         assert "drip operators add" in empty.get("/login").text
 
 
@@ -737,7 +737,7 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
     made.run("2026-11-20 00:00", "2026-11-26 15:00")
     with made.database.write() as connection:
         operators.add(connection, "ana", kept(), NOW)
-    with board(made, NOW) as dashboard:
+    with served_dashboard(made, NOW) as dashboard:
         log_in(dashboard)
         found = told(dashboard, "/caps")
         days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
@@ -768,10 +768,10 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(
     dashboard: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    site = AppState(
+    state = AppState(
         dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
     )
-    forecasts = Forecasts(site)
+    forecasts = Forecasts(state)
     assert forecasts.look() and forecasts.look()
     until = time.monotonic() + 30
     while not list(tmp_path.rglob("rehearsal.db")) and time.monotonic() < until:
@@ -787,10 +787,10 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(
 def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(
     dashboard: Pages,
 ) -> None:
-    site = AppState(
+    state = AppState(
         dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
     )
-    forecasts = Forecasts(site, Limits(answer_s=0.001))
+    forecasts = Forecasts(state, Limits(answer_s=0.001))
     assert forecasts.look()
     until = time.monotonic() + 30
     while forecasts.trouble is None and time.monotonic() < until:
@@ -912,7 +912,7 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
         connection.exec_driver_sql(
             "UPDATE messages SET state = 'held', code = 'unknown', sentence = '<script>alert(1)</script>'"
         )
-    with board(made, NOW) as dashboard:
+    with served_dashboard(made, NOW) as dashboard:
         log_in(dashboard)
         key = quote(EVIL, safe="")
         for path in (

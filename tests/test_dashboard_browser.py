@@ -10,7 +10,7 @@ import pytest
 from drip.storage.operating import holds
 from tests.test_browser import WIDTHS
 from tests.test_dashboard import PAGES, PASSWORD, made_desk
-from tests.web import Pages, board
+from tests.web import Pages, served_dashboard
 from tests.world import World, at
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ NOW = at("2026-11-26 16:00")
 
 @pytest.fixture
 def dashboard(world: Worlds) -> Iterator[Pages]:
-    with board(made_desk(world), NOW) as served:
+    with served_dashboard(made_desk(world), NOW) as served:
         yield served
 
 

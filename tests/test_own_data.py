@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy.sql.util import find_tables
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.core.token import Link, data_link, is_over
 from drip.daemon.answering import Answering
 from drip.preview.explaining import explained

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from drip.core.message import Refused, Sent, Unknown, Unsent
 from drip.engine import planner
-from drip.engine.dispatcher import reap
+from drip.engine.left_behind import reap
 from drip.storage.operating import holds
 from drip.storage.people import suppressions
 from drip.storage.sending import outbox
@@ -339,8 +339,8 @@ def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:
     made.answer = lambda message: (
         Refused("550 no such user") if "ana" in message.to.address else Sent("ok")
     )
-    tally = made.tick("2026-11-26 16:00")
-    assert (tally.sent, tally.failed) == (1, 1)
+    result = made.tick("2026-11-26 16:00")
+    assert (result.sent, result.failed) == (1, 1)
     (failed,) = [entry for entry in made.ledger() if entry.outcome == "failed"]
     assert failed.sentence == "550 no such user"
 
@@ -444,8 +444,8 @@ def test_a_template_that_fails_for_one_holds_that_one(world: Worlds) -> None:
         "key,email,first_name", "ana,ana@example.com,Ana", "ben,ben@example.com,"
     )
     made.tick("2026-11-25 12:00")
-    tally = made.tick("2026-11-26 16:00")
-    assert (tally.sent, tally.held) == (1, 1)
+    result = made.tick("2026-11-26 16:00")
+    assert (result.sent, result.held) == (1, 1)
     (held,) = [entry for entry in made.ledger() if entry.outcome == "held"]
     assert (held.contact, held.code, held.place) == (
         "ben",

@@ -40,8 +40,10 @@ def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(
         Everybody(stage, CLOSE) if stage != "MAIL" else {("*", "MAIL"): CLOSE}
     ) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
+        result = made.tick()
+        assert (
+            result.trouble and "in the middle of 2 messages in a row" in result.trouble
+        )
         before = server.connections
         made.tick(1.1)
         assert server.connections - before <= 2
@@ -55,8 +57,8 @@ def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(
 ) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=6, connections="6", timeout="1")
-        tally = made.tick()
-        assert tally.trouble and "no answer in time" in tally.trouble
+        result = made.tick()
+        assert result.trouble and "no answer in time" in result.trouble
         before = server.connections
         made.tick(1.1)
         assert server.connections - before <= 2
@@ -168,8 +170,8 @@ def test_what_was_said_of_the_recipient_counts_more_than_how_the_server_takes_le
 
     with Strict(faults) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert tally.trouble is None
+        result = made.tick()
+        assert result.trouble is None
         assert made.states() == {"failed": 1, "sent": 19}
 
 
@@ -230,7 +232,7 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
         with pytest.raises(TransportDown, match="3 times in a row"):
             for n in range(3):
                 transport.deliver(messages(f"wrong{n}"), campaign_set)
-        assert transport.links
+        assert transport.connections
         server.confused = False
         for client in server.clients:
             with contextlib.suppress(OSError):
@@ -254,10 +256,10 @@ def test_what_says_that_nothing_may_leave_is_left_alone_for_a_minute(
 ) -> None:
     with Asked(faults, extensions=("PIPELINING", "8BITMIME", "AUTH PLAIN")) as server:
         made = shop(server, **options)
-        tally = made.tick()
+        result = made.tick()
         (shut,) = health(made.world.database, NOON).left_alone
-        assert tally.trouble
-        assert shut.until == NOON + timedelta(seconds=seconds), (shut, tally.trouble)
+        assert result.trouble
+        assert shut.until == NOON + timedelta(seconds=seconds), (shut, result.trouble)
 
 
 @pytest.mark.parametrize(
@@ -274,13 +276,13 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         # The same program; the address that may relay is another one now.
-        for link in made.world.transports["email"]._links:  # type: ignore[attr-defined]
+        for link in made.world.transports["email"]._connections:  # type: ignore[attr-defined]
             link.close()
         server.faults = Everybody("RCPT", says)
         made.tick(30)
-        tally = made.tick(60)
+        result = made.tick(60)
         assert "failed" not in made.states()
-        assert tally.trouble and "takes nothing" in tally.trouble
+        assert result.trouble and "takes nothing" in result.trouble
 
 
 def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(

@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Message
-from drip.core.settings import CHANNELS
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.transports.mime import to_bytes
 from drip.workspace import Workspace

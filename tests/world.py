@@ -184,10 +184,10 @@ class World:
         dispatcher = Dispatcher(
             self.database, self.workspace.templates, transports, lambda: when, number
         )
-        tally = tick(campaign_set, self._enroller, dispatcher)
+        result = tick(campaign_set, self._enroller, dispatcher)
         if transport is not self.transport:
             self.transport.messages += transport.messages
-        return tally
+        return result
 
     def run(self, start: str, end: str) -> None:
         """Everything from `start` to `end`, at the instants at which something is due."""

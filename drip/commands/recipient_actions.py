@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.characters import without_hidden
 from drip.core.fields import ERASED
 from drip.core.meanings import ANSWERED, CLICKED, CONFIRMED, OPENED, REQUESTED
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.token import Link
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import TRAP
@@ -77,7 +78,7 @@ def unsubscribe(
     if contact is None:
         return
     topics = [link.topic] if link.topic and not everything else list(settings.topics)
-    channels = CHANNELS if everything else ("email",)
+    channels = tuple(CHANNELS) if everything else ("email",)
     said = [
         Consent(contact.id, topic, channel, False, now)
         for topic in topics

@@ -72,6 +72,7 @@ def shift(day: date, by: Duration) -> date:
 
     Months clamp to the month's last day (31 Jan + 1 month = 28 Feb).
     """
+    # A subscription that is due on the 31st is due on the last day of shorter months.
     months = day.year * 12 + day.month - 1 + by.months
     year, month = divmod(months, 12)
     last = monthrange(year, month + 1)[1]
@@ -87,6 +88,7 @@ def sources(due: date, steps: tuple[Duration, ...]) -> tuple[date, ...]:
     guess = due
     for step in reversed(steps):
         guess = shift(guess, -step)
+    # Clamping to a month's end loses up to three days a step.
     reach = 4 * (1 + len(steps))
     near = (guess + timedelta(days=n) for n in range(-reach, reach + 1))
     return tuple(day for day in near if shifted(day, steps) == due)
@@ -118,6 +120,8 @@ def birthday_in(birthday: Birthday, year: int, feb_29: Feb29) -> date | None:
 
     February 29 in a common year follows `feb_29`; None if skipped.
     """
+    # Laws differ: in England one comes of age on March 1, in New Zealand on February
+    # 28.
     if (birthday.month, birthday.day) != (2, 29) or isleap(year):
         return date(year, birthday.month, birthday.day)
     return {"Feb 28": date(year, 2, 28), "Mar 1": date(year, 3, 1), "skip": None}[
@@ -174,6 +178,7 @@ def instant(wall: datetime, where: ZoneInfo) -> datetime:
     # it.
     low, high = wall.replace(tzinfo=where, fold=1).astimezone(UTC), early
     before = low.astimezone(where).utcoffset()
+    # zoneinfo does not say when a transition is, so it is looked for; some 22 steps.
     while high - low > timedelta(milliseconds=1):
         middle = low + (high - low) / 2
         if middle.astimezone(where).utcoffset() == before:
@@ -212,6 +217,8 @@ def later(
     if by.months or by.days or by.business:
         wall = local(start, where)
         day = business_shift(shift(wall.date(), by), by.business, holidays)
+        # Seven days after 9:00 it is 9:00, whether the clock was changed meanwhile or
+        # not.
         start = instant(datetime.combine(day, wall.time()), where)
     return start + timedelta(seconds=by.seconds)
 
@@ -226,6 +233,7 @@ def business_shift(day: date, count: int, holidays: Collection[date]) -> date:
     step = timedelta(days=1 if count > 0 else -1)
     for _ in range(abs(count)):
         day += step
+        # Bounded: weekends end, and holidays are days of a list.
         while not is_business_day(day, holidays):
             day += step
     return day
@@ -323,6 +331,7 @@ def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
     Both of them where the clock is set back over it.
     """
     wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+    # In autumn a window from 1:00 opens twice in one night.
     again = wall.replace(tzinfo=where, fold=1).astimezone(UTC)
     first = instant(wall, where)
     return [first, again] if again > first and local(again, where) == wall else [first]
@@ -340,4 +349,5 @@ def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime
 
 def days_from(first: date) -> Iterator[date]:
     """`first`, the day after, and so on for two years."""
+    # Two years of 366 days, so that whatever opens once a year is found.
     return (first + timedelta(days=n) for n in range(732))

@@ -28,6 +28,7 @@ from drip.core.steps import (
 )
 from drip.errors import Place
 
+# Between and beyond them there is room for a number.
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
 Status = Literal["draft", "live", "paused"]
 OnUnknown = Literal["hold", "resend"]

@@ -177,6 +177,7 @@ def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
     # A window that holds now starts at now, or at a use in the span before it.
     oldest = now - span + 1
     starts = [now] + [max(use.first, oldest) for use in near if use.first < now]
+    # What has no clear instant counts in every window that it may lie in.
     windows = (
         [use for use in near if use.last >= start and use.first < start + span]
         for start in starts

@@ -370,6 +370,7 @@ def first_instant(span: Duration, now: datetime, home: str) -> datetime:
     """
     if span.seconds:
         return now - timedelta(seconds=span.seconds)
+    # Today is one of the days: `in the last 1 day` is since midnight.
     day = shift(local(now, zone(home)).date(), -span) + timedelta(days=1)
     return at_minute(day, 0, zone(home))
 
@@ -389,6 +390,7 @@ def _is(line: FieldCondition, value: Value, facts: Facts) -> bool:
 
 
 def _same(kind: FieldKind, value: Value, written: str) -> bool:
+    # `True == 1` in Python: a yes must not equal the number.
     if isinstance(value, bool):
         return written.casefold() in YES if value else written.casefold() in NO
     if isinstance(value, int | float):
@@ -473,6 +475,7 @@ def _text(value: Value) -> str:
 
 
 def _number(value: Value) -> float | None:
+    # A yes is the number 1 to Python; nobody means `vip: at least 1` so.
     if isinstance(value, bool | date | Birthday):
         return None
     if isinstance(value, int | float):
@@ -484,6 +487,7 @@ def _number(value: Value) -> float | None:
 
 
 def _date(value: Value, facts: Facts) -> date | None:
+    # Late in the evening it is another day by UTC.
     if isinstance(value, datetime):
         return local(value, zone(facts.zone)).date()
     if isinstance(value, date):

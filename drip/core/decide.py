@@ -135,8 +135,10 @@ def decide(
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
         return _paused(candidate, person, candidate.paused, now, late=late)
+    # An ended run is over whatever else is the case: its reason is the one to be shown.
     if candidate.ended:
         return Skip(candidate.ended)
+    # Consent comes before hours: who said no is skipped, and not put off.
     channel, closed = _open_channel(candidate, person)
     if channel is None:
         assert closed is not None

@@ -49,6 +49,7 @@ ERASED = "erased-"
 # write.
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 ISO_DAY = len("2026-11-22")
+# What programs export: spreadsheets, CRMs and databases each have their own words.
 YES = {"yes", "y", "true", "1", "on"}
 NO = {"no", "n", "false", "0", "off"}
 
@@ -106,6 +107,7 @@ def load(field: Field, stored: Stored) -> Value | None:
     try:
         if field.kind == "date":
             return parse_date(str(stored)) if len(str(stored)) == ISO_DAY else None
+        # A field whose type was changed keeps what was stored before.
         if field.kind == "birthday":
             return parse_birthday(str(stored))
     except ValueError:
@@ -132,9 +134,11 @@ def parse_number(text: str) -> int | float:
 
 def bare_number(text: str) -> str:
     """The digits of a number, with its sign and its point. Raises ValueError."""
+    # ASCII digits alone: Python takes `٣` for a number, and databases do not.
     bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text, flags=re.ASCII)
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare, re.ASCII):
         bare = bare.replace(",", "")
+    # Longer ones would take time with the square of their length (CVE-2020-10735).
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare, re.ASCII) or len(bare) > 30:
         raise ValueError(f"`{text}` is not a number")
     return bare

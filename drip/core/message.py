@@ -197,6 +197,7 @@ class Transport(Protocol):
 
 # So many different recipients a server may refuse, over all connections, before it has
 # taken anybody.
+# A server that knows nobody of us refuses all: each of them would be marked dead.
 MOST_REFUSED = 5
 
 

@@ -20,6 +20,7 @@ WINDOW_MS = 100
 # A grant lasts for ten minutes, so a message is not put off for longer before it is
 # looked at again.
 LONGEST_MS = 9 * 60 * 1000
+# Kept as a distance: 60 per minute are one each second, and not 60 at once.
 SPANS_MS = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 _RATE = re.compile(
     r"(?:(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+)+) )?"

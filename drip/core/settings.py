@@ -19,8 +19,6 @@ from drip.core.message import Mailbox
 from drip.core.rates import Rates
 from drip.errors import Place
 
-Channel = str
-CHANNELS = ("email", "sms", "push", "letter")
 # What other programs can be told of.
 NOTICES = ("sent", "bounced", "complained", "unsubscribed", "goal", "survey.answered")
 OptIn = Literal["double", "single", "implied"]
@@ -121,9 +119,9 @@ class Settings:
     keep_reasons: timedelta
     topics: Mapping[str, Topic]
     senders: Mapping[str, Mailbox]
-    transports: Mapping[Channel, Mapping[str, str]]
-    transport_places: Mapping[Channel, Place]
-    rates: Mapping[Channel, Rates]
+    transports: Mapping[str, Mapping[str, str]]
+    transport_places: Mapping[str, Place]
+    rates: Mapping[str, Rates]
     inbound: Mapping[str, str]
     inbound_place: Place
     providers: Mapping[str, Mapping[str, str]]

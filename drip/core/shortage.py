@@ -91,12 +91,15 @@ def shortage(error: BaseException | None, where: str = "") -> Shortage | None:
         if isinstance(error, Shortage):
             return error
         if words := _words(error):
-            sentence, help = words
-            return Shortage(
-                f"{sentence.removesuffix('.')} ({where})." if where else sentence, help
-            )
+            return _at(where, *words)
         error = error.__cause__
     return None
+
+
+def _at(where: str, sentence: str, help: str) -> Shortage:
+    if not where:
+        return Shortage(sentence, help)
+    return Shortage(f"{sentence.removesuffix('.')} ({where}).", help)
 
 
 @contextlib.contextmanager
@@ -110,9 +113,10 @@ def lacking(where: str = "") -> Iterator[None]:
 
 def said(text: str) -> Shortage | None:
     """What the words of a library say is lacking."""
-    return next(
-        (Shortage(*words) for told, words in _BY_WORDS.items() if told in text), None
-    )
+    for phrase, words in _BY_WORDS.items():
+        if phrase in text:
+            return Shortage(*words)
+    return None
 
 
 def _words(error: BaseException) -> Words | None:

@@ -55,6 +55,7 @@ class FixedTime:
 Until = Point | NextClock | FixedTime
 
 
+# Keywords alone: a position of one more field would move all that follow unnoticed.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What all steps have.
@@ -95,6 +96,7 @@ class SendStep(Step):
     window: SendWindow | None
     window_place: Place
     opens: int
+    # Outside of caps and windows, since somebody waits for it.
     transactional: bool
 
 

@@ -12,15 +12,15 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from drip.core.decide import Reason
+from drip.core.lifecycle import UNSENT, MessageState
 from drip.errors import Place
 from drip.storage.campaigns import runs
 from drip.storage.campaigns.runs import NEVER, Run
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import contacts
-from drip.storage.sending import outbox
-from drip.storage.sending.outbox import Judgement, OutboxMessage
-
-UNSENT = ("deferred", "pending")
+from drip.storage.people import contacts as contact_store
+from drip.storage.sending import decisions, outbox
+from drip.storage.sending.decisions import Judgement
+from drip.storage.sending.outbox import OutboxMessage
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Changes:
 
     def skip(self, message: OutboxMessage, reason: Reason) -> None:
         """This message will not be sent."""
-        message.state, message.settled_at = "skipped", self.now
+        message.state, message.settled_at = MessageState.SKIPPED, self.now
         self._record(message, reason, None)
 
     def hold(
@@ -74,7 +74,7 @@ class Changes:
     ) -> None:
         """This message may have left at an instant of which the ledger was lost: a person has to say."""
         message.state, message.channel, message.sent_at, message.settled_at = (
-            "held",
+            MessageState.HELD,
             channel,
             at,
             self.now,
@@ -89,7 +89,11 @@ class Changes:
         """A message that waits for the same reason as before is not written down again each time."""
         same = message.code == reason.code and message.place == str(reason.place)
         told = same and (reason.code == "paused" or message.due_at == until)
-        message.state, message.due_at, message.granted_at = "deferred", until, None
+        message.state, message.due_at, message.granted_at = (
+            MessageState.DEFERRED,
+            until,
+            None,
+        )
         if told:
             self.message(message)
         else:
@@ -125,7 +129,7 @@ class Changes:
         outbox.save_messages(
             connection, list({id(each): each for each in self._messages}.values())
         )
-        outbox.save_judgements(connection, self._judgements)
+        decisions.save_judgements(connection, self._judgements)
         self._tell(connection)
 
     def _tell(self, connection: Connection) -> None:
@@ -136,7 +140,9 @@ class Changes:
             if run.code == "goal-met" and run.ended_at == self.now
         ]
         if met:
-            known = contacts.contacts_by_id(connection, {run.contact_id for run in met})
+            known = contact_store.contacts_by_id(
+                connection, {run.contact_id for run in met}
+            )
             told = [
                 (
                     run.contact_id,

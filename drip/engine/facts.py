@@ -15,11 +15,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from drip.core.calendar import Birthday, age_on, local, shifted, zone
+from drip.core.channels import CHANNELS
 from drip.core.conditions import Facts, first_instant
 from drip.core.decide import Person, Reason
 from drip.core.derived import KEPT, DateField, Total
 from drip.core.fields import Value, load
-from drip.core.settings import CHANNELS, Settings, Topic
+from drip.core.settings import Settings, Topic
 from drip.errors import Place
 from drip.storage.campaigns.runs import Run
 from drip.storage.people import (
@@ -284,7 +285,8 @@ class ContactFacts:
                 "no-address", f"nothing says how messages by {channel} leave", place
             )
         if not address_of(contact, channel):
-            return Reason("no-address", f"there is no {ADDRESSES[channel]}", place)
+            missing = CHANNELS[channel].address_in_words
+            return Reason("no-address", f"there is no {missing}", place)
         if self._suppressed and (
             why := self._suppressed.get(self._digest(contact, channel))
         ):
@@ -557,15 +559,6 @@ class _Past:
 
     def events(self, name: str) -> Sequence[Event]:
         return self.batch.happened(self.contact.id, name)
-
-
-ADDRESSES = {
-    "email": "e-mail address",
-    "sms": "phone number",
-    "push": "device to push to (push_token)",
-    "letter": "postal address (postal_address)",
-}
-assert set(ADDRESSES) == set(CHANNELS)
 
 
 def place_of(text: str) -> Place:

@@ -18,6 +18,7 @@ from drip.core.calendar import later, millis, zone
 from drip.core.campaign import Campaign
 from drip.core.caps import Use, longest_memory
 from drip.core.decide import Candidate, Defer, Person, Reason, Send, Skip, decide
+from drip.core.lifecycle import MessageState
 from drip.core.steps import IssueCoupon, SendStep, Split, WaitFor
 from drip.engine.actions import Actions
 from drip.engine.campaign_set import CampaignSet
@@ -371,7 +372,7 @@ class Judging:
             self._changes.hold(message, channel, due.candidate.ready_at, due.step.place)
             self._move_on(due, self._now)
             return millis(due.candidate.ready_at)
-        message.state, message.channel = "pending", channel
+        message.state, message.channel = MessageState.PENDING, channel
         message.granted_at = message.due_at = self._now
         message.code = message.sentence = message.place = None
         self._changes.message(message)
@@ -411,7 +412,7 @@ class Judging:
             channel=due.step.channels[0],
             counted=due.campaign.counted and not due.step.transactional,
             priority=due.step.priority,
-            state="deferred",
+            state=MessageState.DEFERRED,
             planned_at=due.candidate.planned_at,
             due_at=self._now,
         )

@@ -21,6 +21,7 @@ from drip.core.calendar import (
 from drip.core.campaign import LATE_JOINER, Campaign, DateTrigger
 from drip.core.conditions import Facts, why_not
 from drip.core.decide import Reason
+from drip.core.lifecycle import UNSENT
 from drip.core.steps import (
     ACTIONS,
     Branch,
@@ -39,7 +40,7 @@ from drip.core.steps import (
     arm_of,
 )
 from drip.engine.actions import Actions
-from drip.engine.changes import UNSENT, Changes
+from drip.engine.changes import Changes
 from drip.engine.dates import entry_instant
 from drip.engine.facts import ContactFacts, heard_by
 from drip.storage.campaigns.runs import NEVER, Run

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from drip.core.calendar import instant, zone
+from drip.core.channels import CHANNELS
 from drip.core.fields import (
     Field,
     parse,
@@ -18,7 +19,7 @@ from drip.core.fields import (
     suspect_birthday,
 )
 from drip.core.meanings import CONSENT
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.engine.deriving import date_fields, guess_zone, refresh
 from drip.importing.batches import ImportReport
 from drip.importing.columns import fresh_key, ignored, match_columns

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import Field, parse
-from drip.core.settings import CHANNELS
 from drip.core.steps import (
     AddPoints,
     End,
@@ -54,6 +54,7 @@ def action(context: StepContext, route: Route, model: models.StepModel) -> Step 
 
 
 def _coupon(context: StepContext, route: Route, model: models.IssueCouponModel) -> Step:
+    """`coupon: birthday-treat`: a code, good for as long as `expires:` says."""
     coupons = context.settings.coupons
     if model.coupon not in coupons:
         context.document.unknown(
@@ -81,6 +82,8 @@ def _coupon(context: StepContext, route: Route, model: models.IssueCouponModel) 
 def _points(
     context: StepContext, route: Route, model: models.PointsModel
 ) -> Step | None:
+    """`points: 50` or `points: redeem 100`, to one of the counters."""
+    # Both are looked at, so that one look finds both problems.
     amount = context.attempt((*route, "points"), lambda: phrases.points(model.points))
     counter = _counter(context, route, model)
     if amount is None or counter is None:
@@ -121,6 +124,7 @@ def _counter(
 def _subscribe(
     context: StepContext, route: Route, model: models.SubscribeModel
 ) -> Step:
+    """`subscribe: newsletter`: consent that a campaign records."""
     _check_topic(context, (*route, "subscribe"), model.subscribe)
     channels = context.channels((*route, "channel"), model.channel)
     return SetConsent(
@@ -136,6 +140,7 @@ def _subscribe(
 def _unsubscribe(
     context: StepContext, route: Route, model: models.UnsubscribeModel
 ) -> Step:
+    """`unsubscribe: newsletter`: consent taken back."""
     _check_topic(context, (*route, "unsubscribe"), model.unsubscribe)
     channels = context.channels((*route, "channel"), model.channel)
     return SetConsent(
@@ -143,12 +148,13 @@ def _unsubscribe(
         place=context.place(route),
         topic=model.unsubscribe,
         # A no is taken for all that it may mean.
-        channels=channels or CHANNELS,
+        channels=channels or tuple(CHANNELS),
         given=False,
     )
 
 
 def _tag(context: StepContext, route: Route, model: models.TagModel) -> Step:
+    """`tag: unhappy`, or several."""
     return SetTag(
         id="",
         place=context.place(route),
@@ -158,6 +164,7 @@ def _tag(context: StepContext, route: Route, model: models.TagModel) -> Step:
 
 
 def _untag(context: StepContext, route: Route, model: models.UntagModel) -> Step:
+    """`untag: unhappy`, or several."""
     return SetTag(
         id="",
         place=context.place(route),
@@ -167,6 +174,7 @@ def _untag(context: StepContext, route: Route, model: models.UntagModel) -> Step
 
 
 def _pause(context: StepContext, route: Route, model: models.PauseModel) -> Step:
+    """`pause: [offers]` with `for: 14 days`: topics that rest for a while."""
     topics = context.words((*route, "pause"), model.pause, "a topic")
     for topic_route, topic in items_at((*route, "pause"), model.pause):
         # What is no word has been said by then.
@@ -181,10 +189,12 @@ def _pause(context: StepContext, route: Route, model: models.PauseModel) -> Step
 
 
 def _end(context: StepContext, route: Route, model: models.EndModel) -> Step:
+    """`end`: the run is over."""
     return End(id="", place=context.place(route))
 
 
 def _check_topic(context: StepContext, route: Route, topic: str) -> None:
+    """That the settings declare a topic."""
     topics = context.settings.topics
     if topic not in topics:
         context.document.unknown(
@@ -200,6 +210,7 @@ def _check_topic(context: StepContext, route: Route, topic: str) -> None:
 
 
 def _set(context: StepContext, route: Route, model: models.SetModel) -> Step:
+    """`set: { vehicle.status: sold }`: fields that get a value."""
     here: Route = (*route, "set")
     if not model.set:
         context.problem(
@@ -251,6 +262,7 @@ def _cannot_set(
     key: str,
     settable: Mapping[str, Field],
 ) -> None:
+    """Says which fields a campaign can set, where one cannot be."""
     names = [name.removeprefix("contact.") for name in settable]
     context.problem(
         route,

@@ -57,6 +57,8 @@ Values = Annotated[RawMap, EditorKind("values")]
 
 
 class TriggerModel(Model):
+    """`trigger:`, with one of five keys that say what starts a run."""
+
     date: DateOf | None = key(
         None,
         "A date of the contact or record",
@@ -91,6 +93,8 @@ class TriggerModel(Model):
 
 
 class GoalModel(Model):
+    """`goal:`, which reports count and `exit_when: goal` ends at."""
+
     event: Event = key(..., "What success is", "order.placed")
     where: Condition = key(
         None, "Conditions on the event's fields", {"order.total": "at least 20"}
@@ -102,6 +106,8 @@ class GoalModel(Model):
 
 
 class CampaignModel(Model):
+    """A file of `campaigns/`."""
+
     name: Text = key("", "What people call it", "Oil change reminder")
     topic: Topic | None = key(
         None, "What a contact can switch off; from _settings.yaml", "reminders"
@@ -200,6 +206,8 @@ class CampaignModel(Model):
 
 
 class TestModel(Model):
+    """One of `tests:`, played by `drip test`."""
+
     name: Text = key("", "What is tested", "Born on February 29")
     given: RawMap = key(
         dict,
@@ -220,6 +228,8 @@ class TestModel(Model):
 # What runs keep is the id of the step they are at: a file that is edited must not move
 # them, so a step keeps its id wherever it goes.
 class StepModel(Model):
+    """What every step can have beside its verb."""
+
     id: Key | None = key(
         None, "The step's name across edits; else its verb and value", "first-reminder"
     )
@@ -229,6 +239,8 @@ class StepModel(Model):
 
 
 class SendModel(StepModel):
+    """`- send: birthday/card`."""
+
     # Rendered when it is sent, so that an edit reaches those who wait.
     send: FileName = key(..., "A template", "birthday/card")
     channel: Channels = key(
@@ -276,6 +288,8 @@ class SendModel(StepModel):
 
 
 class WaitModel(StepModel):
+    """`- wait: 3 days`, `- wait: until Friday at 9:00`."""
+
     wait: Annotated[str, phrase(str), EditorKind("wait")] = key(
         ...,
         "How long, or `until` when",
@@ -286,6 +300,8 @@ class WaitModel(StepModel):
 
 
 class WaitForModel(StepModel):
+    """`- wait_for: survey.answered`, at most `up_to:` and then `else:`."""
+
     # Events since the run began count: somebody may have answered before this step.
     wait_for: Event = key(..., "The event that is waited for", "survey.answered")
     where: Condition = key(
@@ -299,6 +315,8 @@ class WaitForModel(StepModel):
 
 
 class IfModel(StepModel):
+    """`- if: { opened: any }` with `then:` and `else:`."""
+
     condition: Condition = key(..., "The condition", {"opened": "any"}, alias="if")
     then: Steps = key(list, "Steps if it holds", [{"send": "thanks"}])
     otherwise: Steps = key(
@@ -307,6 +325,8 @@ class IfModel(StepModel):
 
 
 class BranchModel(StepModel):
+    """`- branch:` with a list of ways."""
+
     branch: Ways = key(
         ...,
         "Several ways; the first that holds is taken",
@@ -315,6 +335,8 @@ class BranchModel(StepModel):
 
 
 class ArmModel(Model):
+    """A way of a branch: `if:` with `then:`, or `else:`."""
+
     condition: Condition = key(
         None, "The condition", {"survey.score": "at most 2"}, alias="if"
     )
@@ -325,6 +347,8 @@ class ArmModel(Model):
 
 
 class SplitModel(StepModel):
+    """`- split:` with a list of shares."""
+
     # An arm is drawn by a hash of contact and step: a second run takes the same one.
     split: Shares = key(
         ..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}]
@@ -336,11 +360,15 @@ class SplitModel(StepModel):
 
 
 class ShareModel(Model):
+    """An arm of a split: `share:` with `then:`."""
+
     share: Percent = key(..., "How many of the people", "50%")
     then: Steps = key(list, "What they get", [{"send": "offer"}])
 
 
 class TaskModel(StepModel):
+    """`- task: Call {{ contact.first_name }}`."""
+
     task: Text = key(
         ...,
         "Work for a person; may hold {{ contact.first_name }}",
@@ -357,6 +385,8 @@ class TaskModel(StepModel):
 
 
 class IssueCouponModel(StepModel):
+    """`- coupon: birthday-treat`."""
+
     coupon: CouponName = key(..., "Issues a code of this coupon", "birthday-treat")
     # Until the end of a day: a code that ends at noon is a quarrel at the till.
     expires: Annotated[Any, EditorKind("expires")] = key(
@@ -365,6 +395,8 @@ class IssueCouponModel(StepModel):
 
 
 class PointsModel(StepModel):
+    """`- points: 50`."""
+
     points: Annotated[str, phrase(str), EditorKind("points")] = key(
         ..., "Adds to a counter, or redeems", "50", "redeem 100"
     )
@@ -374,6 +406,8 @@ class PointsModel(StepModel):
 
 
 class SubscribeModel(StepModel):
+    """`- subscribe: newsletter`."""
+
     subscribe: Topic = key(
         ..., "Consent to a topic, recorded with its proof", "newsletter"
     )
@@ -381,27 +415,37 @@ class SubscribeModel(StepModel):
 
 
 class UnsubscribeModel(StepModel):
+    """`- unsubscribe: newsletter`."""
+
     unsubscribe: Topic = key(..., "Takes consent back", "newsletter")
     channel: Channels = key(None, "On which channels; else all", "email")
 
 
 class TagModel(StepModel):
+    """`- tag: unhappy`."""
+
     tag: Annotated[Any, EditorKind("tags")] = key(
         ..., "Puts a tag on the contact", "unhappy"
     )
 
 
 class UntagModel(StepModel):
+    """`- untag: unhappy`."""
+
     untag: Annotated[Any, EditorKind("tags")] = key(..., "Takes a tag off", "unhappy")
 
 
 class SetModel(StepModel):
+    """`- set: { vehicle.status: sold }`."""
+
     set: Values = key(
         ..., "Changes fields of the contact or the record", {"vehicle.status": "sold"}
     )
 
 
 class PauseModel(StepModel):
+    """`- pause: [offers]` with `for: 14 days`."""
+
     # A pause is no withdrawal of consent: it ends by itself.
     pause: Annotated[Any, EditorKind("topics")] = key(
         ..., "Holds topics back for this contact", ["offers"]
@@ -410,6 +454,8 @@ class PauseModel(StepModel):
 
 
 class EndModel(StepModel):
+    """`- end`."""
+
     end: Text | None = Field(default=None, description="Ends the run")
 
 

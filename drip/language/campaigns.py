@@ -75,6 +75,8 @@ class _Exits:
 
 @dataclass
 class _CampaignBuilder:
+    """One campaign, key by key."""
+
     key: str
     document: Document
     settings: Settings
@@ -140,6 +142,7 @@ class _CampaignBuilder:
     # --- what must be there
 
     def _check_required(self) -> None:
+        """That nothing is left out without which there is no campaign."""
         for name, example in REQUIRED.items():
             if (name,) not in self.document.values:
                 self.document.problem(
@@ -149,6 +152,7 @@ class _CampaignBuilder:
                 )
 
     def _check_steps(self) -> None:
+        """That a list of steps holds any."""
         if not self.model.steps and ("steps",) in self.document.values:
             self.document.problem(
                 ("steps",),
@@ -158,6 +162,7 @@ class _CampaignBuilder:
             )
 
     def _check_audience_size(self) -> None:
+        """That somebody can get something."""
         if self.model.holdout >= 1:
             self.document.problem(
                 ("holdout",),
@@ -174,6 +179,7 @@ class _CampaignBuilder:
     # --- names of the settings
 
     def _topic(self) -> str | None:
+        """What people can switch off to get no more of this."""
         topic, topics = self.model.topic, self.settings.topics
         if topic is None and not self.model.transactional:
             # Marketing needs something that people can say no to (GDPR, article 21).
@@ -194,6 +200,7 @@ class _CampaignBuilder:
         return topic
 
     def _for_each(self) -> str | None:
+        """The kind of record that each run is about; None for the contact alone."""
         kind, kinds = self.model.for_each, self.settings.kinds
         if kind is not None and kind not in kinds:
             remedy = "declare its fields under `data:` in _settings.yaml"
@@ -205,6 +212,7 @@ class _CampaignBuilder:
         return kind
 
     def _timezone(self) -> str | None:
+        """The zone for everybody; None for the recipient's own."""
         name = self.model.timezone
         if name is None or name == "recipient":
             return None
@@ -213,6 +221,7 @@ class _CampaignBuilder:
     # --- caps, and what is late
 
     def _caps(self) -> tuple[Cap, ...]:
+        """The campaign's own caps, on top of the settings'."""
         text = self.model.frequency_caps
         if text is None or text == "ignore":
             return ()
@@ -220,6 +229,7 @@ class _CampaignBuilder:
         return tuple(caps)
 
     def _when_capped(self) -> timedelta | None:
+        """How long a message waits under a full cap; None: not at all."""
         if "when_capped" not in self.model.model_fields_set:
             return self.settings.wait_when_capped
         wait, grace = self.model.when_capped, self.model.grace
@@ -235,6 +245,7 @@ class _CampaignBuilder:
         return wait
 
     def _reserve(self, trigger: Trigger) -> timedelta | None:
+        """How long ahead a slot is kept free."""
         reserve = self.model.reserve
         if reserve is None:
             return None
@@ -257,6 +268,7 @@ class _CampaignBuilder:
         return reserve
 
     def _when_late(self, window: SendWindow | None) -> WhenLate:
+        """What becomes of messages that nobody looked at in time."""
         has_window = window is not None and not self.model.transactional
         if self.model.when_late == "next window" and not has_window:
             self.document.problem(
@@ -270,6 +282,7 @@ class _CampaignBuilder:
     # --- who, and until when
 
     def _trigger(self) -> Trigger:
+        """What starts a run; a stand-in where that is broken."""
         model = self.model
         if model.trigger is None:
             return NO_TRIGGER
@@ -321,6 +334,7 @@ class _CampaignBuilder:
         return None if data is None else condition(self.document, route, data, scope)
 
     def _goal(self, model: GoalModel | None) -> Goal | None:
+        """What success is. Its conditions are about its own event."""
         if model is None:
             return None
         scope = self._scope([model.event], [], in_run=True)
@@ -332,6 +346,7 @@ class _CampaignBuilder:
         )
 
     def _exits(self, scope: Scope) -> _Exits:
+        """What ends a run before its last step."""
         exits = _Exits()
         for route, item in items_at(("exit_when",), self.model.exit_when):
             place = self.document.place(route)
@@ -353,6 +368,7 @@ class _CampaignBuilder:
         return exits
 
     def _check_goal(self, route: Route) -> None:
+        """That there is a goal to end at."""
         if self.model.goal is None:
             self.document.problem(
                 route,
@@ -362,6 +378,7 @@ class _CampaignBuilder:
 
 
 def _events_of(trigger: Trigger) -> list[str]:
+    """The event that starts a run, if one does."""
     if isinstance(trigger, EventTrigger) and trigger.event:
         return [trigger.event]
     return []

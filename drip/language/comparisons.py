@@ -106,6 +106,7 @@ def _free(field: Field, value: str) -> str:
 
 
 def _any_birthday(field: Field, value: str) -> object:
+    """`12-24`: a condition may name the day alone."""
     return parse_birthday(value)
 
 
@@ -123,6 +124,7 @@ def _of_phrase(
     found: re.Match[str],
     place: Place,
 ) -> FieldCondition:
+    """The condition that a phrase says of a field."""
     text = found[0]
     span = _days(found[1]) if phrase.spans else Duration()
     values = () if phrase.spans else found.groups()
@@ -144,6 +146,7 @@ def _check_values(
     values: tuple[str, ...],
     text: str,
 ) -> None:
+    """That a phrase fits the kind of the field, and its values the phrase."""
     if reads.kinds and field.kind not in reads.kinds:
         sentence = f"`{text}` {reads.does}"
         raise ValueError(f"{sentence}, and {field.name} is a {field.kind}")
@@ -155,6 +158,7 @@ def _check_values(
 
 
 def _check_numbers(values: tuple[str, ...], text: str) -> None:
+    """That limits are numbers, and in their order."""
     numbers = [parse_number(value) for value in values]
     # `between 5 and 2` would hold for nobody, and nobody would know why.
     if numbers != sorted(numbers):
@@ -162,6 +166,7 @@ def _check_numbers(values: tuple[str, ...], text: str) -> None:
 
 
 def _days(text: str) -> Duration:
+    """A length in whole days, weeks, months or years."""
     length = duration(text)
     # A date has no hours, so hours before it would depend on when one looks.
     if length.seconds or length.business:
@@ -175,25 +180,30 @@ def ranked(field: Field, found: re.Match[str], place: Place) -> Member:
 
     Raises ValueError where the field is no number of a contact, or it is no rank.
     """
-    text, kind, percent = found[0], found[1], int(found[2])
+    _check_rank(field, found)
+    rank = Rank(
+        field=field.name,
+        kind="top" if found[1] == "top" else "makes",
+        percent=int(found[2]),
+    )
+    return Member(
+        name=rank.name,
+        rank=rank,
+        text=found[0],
+        place=place,
+    )
+
+
+def _check_rank(field: Field, found: re.Match[str]) -> None:
+    """That a rank is one, of a number that contacts have."""
+    text, percent = found[0], int(found[2])
     of_contact = field.name.startswith(("contact.", "counter."))
     if not of_contact or field.kind not in ("number", "money"):
         sentence = f"`{text}` ranks contacts by a number of theirs"
         raise ValueError(f"{sentence}, and {field.name} is a {field.kind}")
     # `top 20% of total` mixes up heads and sums: each may mean quite other people.
-    mixed_up = (kind == "makes") != bool(found[3])
+    mixed_up = (found[1] == "makes") != bool(found[3])
     if mixed_up or not 0 < percent <= 100:
         raise ValueError(
             f"`{text}` is not a rank like `top 20%` or `makes 80% of total`"
         )
-    rank = Rank(
-        field=field.name,
-        kind="top" if kind == "top" else "makes",
-        percent=percent,
-    )
-    return Member(
-        name=rank.name,
-        rank=rank,
-        text=text,
-        place=place,
-    )

@@ -105,6 +105,8 @@ def field_names(scope: Scope) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _ConditionReader:
+    """Reads the conditions of one scope."""
+
     document: Document
     scope: Scope
 
@@ -127,6 +129,7 @@ class _ConditionReader:
         key: str,
         data: Data,
     ) -> Condition | None:
+        """A word that joins, a verb or a field, with what stands behind it."""
         place = self.document.place(route, key=True)
         if key in JOINS:
             return JOINS[key](self, route, data, place)
@@ -143,6 +146,7 @@ class _ConditionReader:
         data: Data,
         place: Place,
     ) -> Condition | None:
+        """`any:` with a list of conditions."""
         parts = self._listed("any", route, data)
         return Any(parts, _words(data), place) if parts else None
 
@@ -152,6 +156,7 @@ class _ConditionReader:
         data: Data,
         place: Place,
     ) -> Condition | None:
+        """`all:` with a list of conditions."""
         parts = self._listed("all", route, data)
         return All(parts) if parts else None
 
@@ -161,6 +166,7 @@ class _ConditionReader:
         data: Data,
         place: Place,
     ) -> Condition | None:
+        """`not:` with a mapping of conditions."""
         part = self.mapping(route, data)
         return Not(part, _words(data), place) if part else None
 
@@ -170,6 +176,7 @@ class _ConditionReader:
         route: Route,
         data: Data,
     ) -> tuple[Condition, ...]:
+        """The conditions of a list; none of them where one is broken."""
         if not isinstance(data, list):
             self.document.problem(
                 route, f"`{word}:` takes a list of conditions, each after a dash"
@@ -182,6 +189,7 @@ class _ConditionReader:
         return _complete(read)
 
     def _not_empty(self, route: Route, data: list[Data]) -> None:
+        """That a list holds anything."""
         # A list of none would hold for nobody, or for everybody.
         if not data:
             self.document.problem(
@@ -229,6 +237,7 @@ class _ConditionReader:
         data: list[Data],
         place: Place,
     ) -> Condition | None:
+        """`verb: [one, other]`."""
         self._not_empty(route, data)
         read = [
             self._verb(item_route, verb, name, place)
@@ -267,12 +276,14 @@ class _ConditionReader:
                 key=True,
             )
             return None
+        # Of several vehicles nobody could say which one is meant.
         if owner not in self.scope.owners:
             self._of_another(route, owner)
             return None
         return found
 
     def _declared(self, owner: str, name: str) -> Field | None:
+        """The field of a contact, of a record, or a derived one."""
         names = self.scope.names
         full = f"{owner}.{name}"
         if full in names.derived:
@@ -283,11 +294,11 @@ class _ConditionReader:
         return Field(full, own[name].kind, own[name].choices)
 
     def _of_another(self, route: Route, owner: str) -> None:
-        sentence = f"this is not about one {owner}"
+        """Says that a field belongs to something else than the campaign is about."""
         in_campaign = self.scope.campaign is not None
         self.document.problem(
             route,
-            sentence,
+            f"this is not about one {owner}",
             f"add `for_each: {owner}`" if in_campaign else ONLY_CONTACTS,
             key=True,
         )
@@ -323,6 +334,7 @@ class _ConditionReader:
         data: list[Data],
         place: Place,
     ) -> Condition | None:
+        """`status: [active, new]`: one of several values."""
         self._not_empty(route, data)
         values = tuple(value for value in data if isinstance(value, str))
         if len(values) < len(data):
@@ -345,7 +357,7 @@ def _complete(parts: list[Condition | None]) -> tuple[Condition, ...]:
 
     Half a condition means another one.
     """
-    whole = tuple(filter(None, parts))
+    whole = tuple(part for part in parts if part)
     return whole if len(whole) == len(parts) else ()
 
 
@@ -362,6 +374,7 @@ def _words(data: Data) -> str:
 
 
 def _subscribed(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+    """`subscribed: newsletter`."""
     return Subscribed(
         topic=name,
         text=f"subscribed: {name}",
@@ -370,6 +383,7 @@ def _subscribed(verb: str, name: str, scope: Scope, place: Place) -> Condition:
 
 
 def _in_segment(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+    """`in_segment: best_customers`."""
     return Member(
         name=name,
         rank=None,
@@ -379,6 +393,7 @@ def _in_segment(verb: str, name: str, scope: Scope, place: Place) -> Condition:
 
 
 def _tagged(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+    """`tagged: unhappy`."""
     return Tagged(
         tags=(name,),
         text=f"tagged: {name}",
@@ -387,6 +402,7 @@ def _tagged(verb: str, name: str, scope: Scope, place: Place) -> Condition:
 
 
 def _holds(verb: str, name: str, scope: Scope, place: Place) -> Condition:
+    """`holds coupon: treat`."""
     return HoldsCoupon(
         coupon=name,
         text=f"holds coupon {name}",
@@ -437,6 +453,7 @@ def _did(
 
 
 def _span_of(found: re.Match[str]) -> Duration | None:
+    """How far back an event may lie; None where the phrase does not say."""
     if found["span"] is None:
         return None
     span = duration(found["span"])
@@ -446,6 +463,7 @@ def _span_of(found: re.Match[str]) -> Duration | None:
 
 
 def _times_of(found: re.Match[str]) -> int:
+    """How often it must have happened."""
     times = int(found["times"] or found["times_after"] or 1)
     # What has happened at least 0 times is true of everybody.
     if times < 1:
@@ -459,6 +477,7 @@ def _did_not(
     scope: Scope,
     place: Place,
 ) -> Condition:
+    """`did_not: order.placed in the last 30 days`."""
     return Not(_did("did", text, scope, place), text, place)
 
 
@@ -468,6 +487,7 @@ def _event_of(
     """The event, and what its fields have to be."""
     if verb in ("opened", "clicked"):
         return f"message.{verb}", tuple(_of_message(name, scope))
+    # A name without a point is a field's, and hardly ever an event's.
     if not EVENT_NAME.fullmatch(name):
         raise ValueError(f"`{name}` is not an event's name like `order.placed`")
     return name, ()

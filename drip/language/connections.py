@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from drip.core.channels import CHANNELS
+from drip.core.providers import PROVIDERS as MAIL_PROVIDERS
 from drip.core.rates import Rates, read_rates
-from drip.core.settings import CHANNELS, NOTICES, Webhook
+from drip.core.settings import NOTICES, Webhook
 from drip.errors import nearest
 from drip.language.reader import Document, Route
 from drip.language.settings_models import SettingsModel, WebhookModel
@@ -26,12 +28,7 @@ INBOUND = ("host", "port", "user", "password", "folder", "security")
 # Without these nobody can look into the mailbox.
 INBOUND_NEEDS = ("host", "user", "password")
 # What is needed to check what a provider of mail posts.
-PROVIDERS = {
-    "postmark": ("user", "password"),
-    "mailgun": ("secret",),
-    "sendgrid": ("public_key",),
-    "ses": ("topic",),
-}
+PROVIDERS = {name: provider.options for name, provider in MAIL_PROVIDERS.items()}
 
 
 def read_transports(
@@ -146,15 +143,9 @@ def read_webhooks(document: Document, model: SettingsModel) -> dict[str, Webhook
 
 
 def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
+    """One program, with what it wants to hear."""
     route: Route = ("webhooks", name)
-    asked = model.on if isinstance(model.on, list) else str(model.on).split(",")
-    kinds = {str(kind).strip() for kind in asked}
-    for kind in sorted(kinds - set(NOTICES)):
-        document.problem(
-            (*route, "on"),
-            f"nobody can be told of `{kind}`",
-            nearest(kind, NOTICES, what="kinds"),
-        )
+    kinds = _kinds(document, (*route, "on"), model.on)
     if not model.secret.startswith("secret:"):
         variable = f"{name.upper()}_HOOK"
         document.problem(
@@ -167,10 +158,24 @@ def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
         key=name,
         url=model.url,
         secret=model.secret,
-        kinds=frozenset(kinds),
+        kinds=kinds,
         private=model.private == "yes",
         place=document.place(route, key=True),
     )
+
+
+def _kinds(document: Document, route: Route, data: Any) -> frozenset[str]:
+    """What another program hears of, from a list or `sent, bounced`."""
+    asked = data if isinstance(data, list) else str(data).split(",")
+    # One line is what people write; a list is what programs write.
+    kinds = frozenset(str(kind).strip() for kind in asked)
+    for kind in sorted(kinds - set(NOTICES)):
+        document.problem(
+            route,
+            f"nobody can be told of `{kind}`",
+            nearest(kind, NOTICES, what="kinds"),
+        )
+    return kinds
 
 
 def read_alarms(document: Document, model: SettingsModel) -> Mapping[str, str]:

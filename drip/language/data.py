@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from drip.core.calendar import Duration
+from drip.core.channels import CHANNELS
 from drip.core.derived import DateField, Derived, Extreme, Reaches, Seen, Total
 from drip.core.fields import KINDS, Field, FieldKind, parse_number
 from drip.errors import nearest
@@ -20,10 +21,7 @@ from drip.language.reader import Data, Document, Route
 # What every contact has, declared or not.
 BUILT_IN = (
     Field("key", "text"),
-    Field("email", "text"),
-    Field("phone", "text"),
-    Field("push_token", "text"),
-    Field("postal_address", "text"),
+    *(Field(channel.address_field, "text") for channel in CHANNELS.values()),
     Field("locale", "text"),
     Field("country", "country"),
     Field("timezone", "timezone"),
@@ -112,14 +110,7 @@ def read_data(
     found = DataSection({"contact": {known.name: known for known in BUILT_IN}})
     written: dict[str, Data] = {}
     for owner, own in declared.items():
-        if not NAME.fullmatch(owner) or owner in TAKEN_KINDS:
-            sentence = f"`{owner}` cannot name a kind of record: small letters, digits"
-            document.problem(
-                ("data", owner),
-                f"{sentence} and _, and no word of drip's own",
-                "name it after the thing, as `vehicle` or `lease`",
-                key=True,
-            )
+        if not _may_own(document, owner):
             continue
         fields = found.fields.setdefault(owner, {"key": Field("key", "text")})
         for name, data in own.items():
@@ -131,6 +122,20 @@ def read_data(
                 fields[name] = known
     _Resolver(document, found, written).resolve()
     return found
+
+
+def _may_own(document: Document, owner: str) -> bool:
+    """Whether a kind of record can have this name."""
+    if NAME.fullmatch(owner) and owner not in TAKEN_KINDS:
+        return True
+    sentence = f"`{owner}` cannot name a kind of record: small letters, digits"
+    document.problem(
+        ("data", owner),
+        f"{sentence} and _, and no word of drip's own",
+        "name it after the thing, as `vehicle` or `lease`",
+        key=True,
+    )
+    return False
 
 
 def _may_be_called(
@@ -217,6 +222,7 @@ class _Resolver:
     _broken: set[str] = field(default_factory=set)
 
     def resolve(self) -> None:
+        """Reads all of them."""
         for full in self.written:
             self._one(full)
 
@@ -246,6 +252,7 @@ class _Resolver:
         return self.found.derived.get(full)
 
     def _fail_circle(self, full: str) -> None:
+        """Says by which fields a field follows from itself."""
         circle = [*self._open[self._open.index(full) :], full]
         self._broken.add(full)
         self.document.problem(
@@ -260,6 +267,7 @@ class _Resolver:
         sentence: str,
         help: str | None = None,
     ) -> None:
+        """Says what is wrong with a field, once."""
         # One that follows from a broken one has been marked so, and is said by that.
         if full not in self._broken:
             self.document.problem(
@@ -270,10 +278,12 @@ class _Resolver:
         self._broken.add(full)
 
     def _route(self, full: str) -> Route:
+        """Where a field stands in the file."""
         owner, _, name = full.partition(".")
         return ("data", owner, name)
 
     def _read(self, owner: str, data: Data) -> Derived:
+        """A field from its phrase. Raises ValueError."""
         if isinstance(data, dict):
             return self._extreme(owner, data)
         text = str(data)
@@ -348,6 +358,7 @@ class _Resolver:
         return DateField(full, steps)
 
     def _dates(self, owner: str) -> Iterator[str]:
+        """The names that a date of an owner can have, for what is misspelt."""
         for name, known in self.found.fields[owner].items():
             if known.kind == "date":
                 yield name
@@ -373,18 +384,26 @@ class _Resolver:
         plus = parse_number(found["plus"]) if found["plus"] else 0
         if base in numbers:
             return Reaches(meter, base, None, plus)
+        return Reaches(meter, None, self._read_on(owner, meter, base), plus)
+
+    def _read_on(self, owner: str, meter: str, base: str) -> str:
+        """The date on which a meter was read, by `DATE_METER`."""
+        fields = self.found.fields[owner]
         dates = _of_kinds(fields, "date")
         day = base.removesuffix(f"_{meter}")
         # `last_service_odometer` is what the meter showed on the day of `last_service`.
         if day != base and day in dates:
-            return Reaches(meter, None, day, plus)
-        known = [*numbers, *(f"{name}_{meter}" for name in dates)]
+            return day
+        known = _of_kinds(fields, "number", "money")
+        known += [f"{name}_{meter}" for name in dates]
         raise _Wrong(
-            f"`{base}` is not a number of {owner}", nearest(base, known, what="numbers")
+            f"`{base}` is not a number of {owner}",
+            nearest(base, known, what="numbers"),
         )
 
 
 def _of_kinds(fields: Mapping[str, Field], *kinds: FieldKind) -> list[str]:
+    """The names of fields of these kinds, in the order of the file."""
     return [name for name, known in fields.items() if known.kind in kinds]
 
 

@@ -12,15 +12,16 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from drip.core.channels import CHANNELS
 from drip.core.conditions import Condition, Member, leaves
 from drip.core.fields import parse_date
-from drip.core.settings import CHANNELS, Counter, Coupon, Segment, Survey, Topic
+from drip.core.settings import Counter, Coupon, Segment, Survey, Topic
 from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection
 from drip.language.public_holidays import public_holidays
 from drip.language.reader import Document, Route, items_at
-from drip.language.settings_models import SettingsModel, SurveyModel
+from drip.language.settings_models import CounterModel, SettingsModel, SurveyModel
 
 # These names are put into addresses of pages and into links, and stay readable there.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -87,6 +88,7 @@ def read_surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
 
 
 def _survey(document: Document, key: str, model: SurveyModel) -> Survey | None:
+    """One survey; None where its scores are no range."""
     route: Route = ("surveys", key)
     found = SCORES.fullmatch(model.scores)
     lowest, highest = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -115,24 +117,30 @@ def read_counters(
     """Stamps and points, with the events that change them."""
     found: dict[str, Counter] = {}
     for key, counter in model.counters.items():
-        route: Route = ("counters", key)
         # Conditions name counters and fields alike, and could not tell them apart.
-        if not NAME.fullmatch(key) or key in TAKEN_COUNTERS or _is_field(key, data):
+        taken = key in TAKEN_COUNTERS or _is_field(key, data)
+        if taken or not NAME.fullmatch(key):
             sentence = f"`{key}` cannot name a counter: small letters, digits and _"
             document.problem(
-                route,
+                ("counters", key),
                 f"{sentence}, and no name that is taken",
                 key=True,
             )
-        found[key] = Counter(
-            key=key,
-            add=_events(document, (*route, "add"), counter.add),
-            subtract=_events(document, (*route, "subtract"), counter.subtract),
-            reset=_events(document, (*route, "reset"), counter.reset),
-            field=counter.field,
-            place=document.place(route, key=True),
-        )
+        found[key] = _counter(document, key, counter)
     return found
+
+
+def _counter(document: Document, key: str, model: CounterModel) -> Counter:
+    """One counter with the events that change it."""
+    route: Route = ("counters", key)
+    return Counter(
+        key=key,
+        add=_events(document, (*route, "add"), model.add),
+        subtract=_events(document, (*route, "subtract"), model.subtract),
+        reset=_events(document, (*route, "reset"), model.reset),
+        field=model.field,
+        place=document.place(route, key=True),
+    )
 
 
 def _is_field(key: str, data: DataSection) -> bool:
@@ -142,6 +150,7 @@ def _is_field(key: str, data: DataSection) -> bool:
 
 
 def _events(document: Document, route: Route, data: Any) -> tuple[str, ...]:
+    """The events of a key, one or a list."""
     found: list[str] = []
     for _, item in items_at(route, data):
         try:

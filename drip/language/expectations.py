@@ -66,6 +66,8 @@ def read_tests(
 
 
 def _check_until(document: Document, route: Route, model: TestModel) -> None:
+    """That a test ends within a time that can be played."""
+    # A test without `until` looks 30 days beyond its last line.
     times = [*model.happens, *model.expect]
     days = [day for text in times if (day := _day(text))]
     if model.until and days and (model.until - min(days)).days > MOST_DAYS:
@@ -83,6 +85,7 @@ def _test(
     given: _Given,
     model: TestModel,
 ) -> CampaignTest:
+    """One test from its parts."""
     given.check_names()
     return CampaignTest(
         name=name,
@@ -145,23 +148,10 @@ class _Given:
         name: str,
         text: Any,
     ) -> str | None:
+        """A field's value as written; None where it cannot be given."""
         here: Route = (owner, name)
         known = self.settings.fields.get(owner, {})
-        if f"{owner}.{name}" in self.settings.derived:
-            self._problem(
-                here,
-                f"`{name}` follows from other fields, so it cannot be given",
-                "give those that it follows from",
-                key=True,
-            )
-            return None
-        if name not in known:
-            self._problem(
-                here,
-                f"there is no field `{owner}.{name}`",
-                nearest(name, known, what="fields"),
-                key=True,
-            )
+        if not self._can_be_given(owner, name):
             return None
         if not isinstance(text, str):
             self._problem(here, "a plain value is expected here")
@@ -174,6 +164,27 @@ class _Given:
             self._problem(here, str(wrong))
             return None
         return text
+
+    def _can_be_given(self, owner: str, name: str) -> bool:
+        """Whether a field is one of the file's own, and not worked out."""
+        known = self.settings.fields.get(owner, {})
+        if f"{owner}.{name}" in self.settings.derived:
+            self._problem(
+                (owner, name),
+                f"`{name}` follows from other fields, so it cannot be given",
+                "give those that it follows from",
+                key=True,
+            )
+            return False
+        if name not in known:
+            self._problem(
+                (owner, name),
+                f"there is no field `{owner}.{name}`",
+                nearest(name, known, what="fields"),
+                key=True,
+            )
+            return False
+        return True
 
     def counters(self) -> dict[str, int]:
         """What counters stand at."""
@@ -251,6 +262,7 @@ class _Given:
 def _happens(
     document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Happening]:
+    """`happens:`, the events in the order of the file."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for item_route, item in items_at((*route, text), value):
@@ -265,6 +277,7 @@ def _event_of(item: Data) -> tuple[str, dict[str, str]]:
     """The name and the fields of an event; what is no plain value is left out."""
     if not isinstance(item, dict):
         return str(item), {}
+    # Events have no lists; what is none is left to whoever reads the event.
     fields = {
         name: value
         for name, value in item.items()
@@ -276,6 +289,7 @@ def _event_of(item: Data) -> tuple[str, dict[str, str]]:
 def _expect(
     document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Expected]:
+    """`expect:`, the lines of the timeline."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
         for item_route, item in items_at((*route, text), value):
@@ -300,6 +314,7 @@ def _day(text: str) -> date | None:
 
 
 def _wall(document: Document, route: Route, text: str) -> datetime | None:
+    """The time of a line, on the sample contact's clock."""
     try:
         return phrases.date_time(text)
     except ValueError:

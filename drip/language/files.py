@@ -58,11 +58,13 @@ def load_folder(workspace: Path) -> Loaded:
             f"rename it to {path.stem}.yaml",
         )
         loaded.problems.append(Problem(place, sentence, help))
+    # Files are read in the order of their dependence, and shown in that of their names.
     loaded.problems.sort(key=position)
     return loaded
 
 
 def _load_campaign(path: Path, loaded: Loaded) -> None:
+    """Reads one file, and puts what it became into `loaded`."""
     key = path.stem
     document = _read(path, loaded)
     if document is None:
@@ -108,6 +110,7 @@ def campaign_files(workspace: Path) -> list[Path]:
 
 
 def _listed(workspace: Path, ending: str) -> list[Path]:
+    """The files of the folder with an ending, in order of their names."""
     names = names_in(workspace / FOLDER)
     return [workspace / FOLDER / name for name in names if name.endswith(ending)]
 

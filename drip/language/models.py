@@ -58,6 +58,7 @@ def phrase(read: Callable[[str], Any]) -> BeforeValidator:
 
 
 def _text(data: Any) -> str:
+    """A text that is not empty. Raises ValueError for a list or a mapping."""
     if not isinstance(data, str):
         kind = "a list" if isinstance(data, list) else "several lines with keys"
         raise ValueError(f"a text is expected here, and this is {kind}")
@@ -68,6 +69,7 @@ def _text(data: Any) -> str:
 
 
 def _yes_no(text: str) -> bool:
+    """YAML 1.1 has more words for them (`on`, `y`); these are what people write."""
     if text.casefold() in ("true", "yes"):
         return True
     if text.casefold() in ("false", "no"):
@@ -93,6 +95,8 @@ FILE_NAME_PART = re.compile(r"[\w-][\w. -]*")
 
 
 def _file_name(text: str) -> str:
+    """The name of a template, with folders: `birthday/card`."""
+    # The name is joined to a folder, and comes from a file that several people edit.
     good = all(_is_file_name_part(part) for part in text.split("/"))
     if not good or len(text) > LONGEST_FILE_NAME:
         example = "`birthday/card`"
@@ -101,6 +105,7 @@ def _file_name(text: str) -> str:
 
 
 def _is_file_name_part(part: str) -> bool:
+    """Whether a file or folder can be called so on every system."""
     # `..` would lead out of `templates/`; Windows drops dots and spaces at a name's
     # end.
     if ".." in part or "  " in part or part.endswith((" ", ".")):
@@ -154,6 +159,7 @@ RawList = Annotated[list[Any], BeforeValidator(_list)]
 RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), EditorKind("mapping")]
 
 
+# A misspelt key that is passed over is a rule that nobody keeps.
 class Model(BaseModel):
     """Keys that are not declared are refused, with the nearest one that is."""
 
@@ -213,6 +219,7 @@ def read_model(
 
 
 def _errors_of(invalid: ValidationError) -> list[_Error]:
+    """What pydantic found, in order of the model's keys."""
     return [
         _Error(
             type=error["type"],
@@ -272,6 +279,7 @@ def _report(
 
 
 def _no_choice(document: Document, here: Route, error: _Error) -> None:
+    """Says which words a key can have."""
     # pydantic lists them as `'a', 'b' or 'c'`.
     expected = str(error.context["expected"]).replace("'", "")
     options = expected.replace(" or ", ", ").split(", ")
@@ -305,6 +313,7 @@ def _owner(model: type[Model], location: Location) -> type[Model]:
 
 
 def _fields_called(model: type[Model], part: str | int) -> Iterator[FieldInfo]:
+    """The fields of a name, or of an alias as `from`."""
     for name, field in model.model_fields.items():
         if part in (name, field.alias):
             yield field
@@ -325,6 +334,7 @@ def _unknown_key(
     here: Route,
     name: str,
 ) -> None:
+    """Says which key may have been meant."""
     names = [field.alias or key for key, field in model.model_fields.items()]
     document.problem(
         here,

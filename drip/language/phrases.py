@@ -77,6 +77,7 @@ def duration(text: str) -> Duration:
 
 
 def _business_days(text: str, number: int, unit: str) -> Duration:
+    """`2 business days`; there are no business hours or weeks."""
     if unit != "day" or number > MOST_BUSINESS_DAYS:
         limit = f"at most {MOST_BUSINESS_DAYS}"
         raise ValueError(f"`{text}` is not a number of business days, {limit}")
@@ -185,6 +186,7 @@ def caps(text: str) -> tuple[CapPhrase, ...]:
 
 
 def _cap(text: str) -> CapPhrase:
+    """A distance, or a number for a day, a week, a month or a length of time."""
     if found := APART.fullmatch(text):
         length = duration(found[1])
         return CapPhrase(1, 0, length.seconds, text)
@@ -198,6 +200,7 @@ def _cap(text: str) -> CapPhrase:
 
 
 def _cap_of_length(text: str, limit: int, length: Duration) -> CapPhrase:
+    """`1 per 36 hours`, `3 per 10 days`."""
     if length.business:
         sentence = f"`{text}`: caps count days as they come"
         raise ValueError(f"{sentence}; write `per {length.business} days`")
@@ -269,6 +272,7 @@ def schedule(text: str) -> Schedule:
 
 
 def _weeks(found: re.Match[str], text: str) -> Weeks:
+    """`every 2 weeks on Monday at 9:00`, counted from a Monday."""
     number, day = int(found[1]), found[2].casefold()
     if day not in DAYS or not 1 <= number <= 52:
         example = "`every 2 weeks on Monday at 9:00`"

@@ -97,6 +97,7 @@ class Document:
         self.problems.append(Problem(place, sentence, help, source, level, code))
 
     def _source_line(self, place: Place) -> str | None:
+        """The line of a place as it was written."""
         if place.line is None or not 0 < place.line <= len(self.lines):
             return None
         return self.lines[place.line - 1]
@@ -175,6 +176,7 @@ def read(path: Path, name: str) -> Document:
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
+    """What a file holds. Raises Problems, or Shortage."""
     try:
         raw = content(path, MOST_BYTES)
     except OSError as error:
@@ -188,6 +190,7 @@ def _bytes_of(path: Path, name: str) -> bytes:
 
 
 def _decoded(raw: bytes, name: str) -> str:
+    """A file's text. Raises Problems where it is not UTF-8."""
     try:
         # Windows' editors put a byte order mark before the text (`-sig`).
         return raw.decode("utf-8-sig")
@@ -220,16 +223,19 @@ def parse(text: str, name: str) -> Document:
 
 
 def _unreadable(name: str, sentence: str) -> Problems:
+    """The one problem of a file that cannot be read at all."""
     return Problems([Problem(Place(name), sentence)])
 
 
 def _marked_place(name: str, error: yaml.MarkedYAMLError) -> Place:
+    """Where libyaml's parser found something wrong."""
     mark = error.problem_mark or error.context_mark
     # libyaml counts lines and columns from 0, people from 1.
     return Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
 
 
 def _reader_place(name: str, text: str, error: yaml.YAMLError) -> Place:
+    """Where libyaml's reader found a character that cannot be."""
     position = getattr(error, "position", None)
     if not isinstance(position, int):
         return Place(name)
@@ -250,16 +256,19 @@ class _Container:
 
     @property
     def wants_key(self) -> bool:
+        """Whether a key comes next, and not a value."""
         return self.key is None and isinstance(self.data, dict)
 
     @property
     def next_route(self) -> Route:
+        """Where the next value stands."""
         if isinstance(self.data, list):
             return (*self.route, len(self.data))
         assert self.key is not None
         return (*self.route, self.key)
 
     def put(self, value: Data) -> None:
+        """Takes the next value."""
         if isinstance(self.data, list):
             self.data.append(value)
             return
@@ -286,6 +295,7 @@ class _NodeBuilder:
         self._open: list[_Container] = []
 
     def build(self) -> None:
+        """Reads the whole text."""
         for event in self._events():
             if isinstance(event, ENDS):
                 self._open.pop()
@@ -300,6 +310,7 @@ class _NodeBuilder:
                 self._take(event)
 
     def _take(self, event: yaml.Event) -> None:
+        """Takes a key or a value."""
         inner = self._open[-1] if self._open else None
         if inner is not None and inner.wants_key:
             inner.key = self._key(event, inner)
@@ -315,11 +326,13 @@ class _NodeBuilder:
             self._open.append(_Container(value, route))
 
     def _value(self, event: yaml.Event) -> Data:
+        """What a value is at first: a text, or something that is filled later."""
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         return {} if isinstance(event, yaml.MappingStartEvent) else []
 
     def _events(self) -> Iterator[yaml.Event]:
+        """The events of the only document of a file."""
         documents = 0
         for event in yaml.parse(self.document.text, Loader=yaml.CSafeLoader):
             documents += isinstance(event, yaml.DocumentStartEvent)
@@ -332,6 +345,7 @@ class _NodeBuilder:
             yield event
 
     def _refuse(self, event: yaml.Event) -> None:
+        """Stops at what is more than plain data."""
         # An alias of an alias of … is how a file of a kilobyte becomes gigabytes.
         if getattr(event, "anchor", None):
             raise self._stop(
@@ -349,6 +363,7 @@ class _NodeBuilder:
             raise self._stop(event, f"this is nested more than {DEEPEST} deep")
 
     def _key(self, event: yaml.Event, inner: _Container) -> str:
+        """A key of a mapping. One that stands there twice is said, and read on."""
         if not isinstance(event, yaml.ScalarEvent):
             raise self._stop(
                 event,
@@ -380,6 +395,7 @@ class _NodeBuilder:
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str:
+        """A text as it was written."""
         value = str(event.value)
         if len(value) > LONGEST_TEXT:
             raise self._stop(
@@ -415,6 +431,7 @@ class _NodeBuilder:
         sentence: str,
         help: str | None,
     ) -> None:
+        """Adds a problem at an event."""
         self.document.report(
             Place(self.document.file, *_at(event)),
             sentence,
@@ -427,6 +444,7 @@ class _NodeBuilder:
         sentence: str,
         help: str | None = None,
     ) -> _Stop:
+        """What to raise after a problem that nothing can be read behind."""
         self._report(
             event,
             sentence,
@@ -441,6 +459,7 @@ def value_is_text(value: str) -> bool:
 
 
 def _at(event: yaml.Event) -> tuple[int, int]:
+    """Line and column at which an event begins, from 1."""
     assert event.start_mark is not None
     return event.start_mark.line + 1, event.start_mark.column + 1
 

@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from drip.core.campaign import PRIORITIES
+from drip.core.channels import CHANNELS
 from drip.core.fields import KINDS as FIELD_KINDS
 from drip.core.fields import Field, FieldKind
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.language import campaign_models
 from drip.language.campaign_models import ArmModel, CampaignModel, ShareModel, TestModel
 from drip.language.conditions import Scope, field_names, owner_and_name
@@ -30,13 +31,16 @@ from drip.language.settings_models import SettingsModel
 from drip.language.step_context import COUPON_EXPIRES
 
 Schema = dict[str, Any]
+# yaml-language-server, which most editors use, supports JSON Schema 7 and below.
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SCALAR = ["string", "number", "boolean"]
+# ECMA 262's regular expressions, not Python's: JSON Schema has those.
 LENGTH = r"\d{1,5} +(business +)?(minute|hour|day|week|month|year)s?"
 CLOCK = r"\d{1,2}:\d\d"
 EVENT = EVENT_NAME.pattern
 DAY = r"\d{4}-\d\d-\d\d"
 CAP = rf"(\d{{1,6}} per (day|week|month|{LENGTH})|at least \d+ (hour|minute)s? apart)"
+# There are no flags, so small letters are written out.
 WEEKDAY = "(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun|mon|tues|wednes|thurs|fri|satur|sun)day"
 NUMBER = r"[$€£¥]?[+-]?[\d.,]+[$€£¥]?"
 COMPARED = (
@@ -88,6 +92,7 @@ def settings_schema(workspace: EditorNames) -> Schema:
 
 
 def _pattern(text: str) -> Schema:
+    """A text of which all of it fits a pattern."""
     return {"type": "string", "pattern": f"^({text})$"}
 
 
@@ -97,10 +102,12 @@ def _names(names: Collection[str]) -> Schema:
 
 
 def _or_list(one: Schema) -> Schema:
+    """One of something, or a list of them."""
     return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
 def _of_pattern(text: str) -> Callable[[_Maker], Schema]:
+    """The maker of a kind that does not depend on the workspace."""
     return lambda maker: _pattern(text)
 
 
@@ -141,6 +148,7 @@ class _Maker:
         return schema | ({"required": required} if required else {})
 
     def _field(self, field: FieldInfo) -> Schema:
+        """A key with what editors show of it."""
         schema = self._marked(field.metadata)
         made = dict(schema or self._annotation(field.annotation))
         if field.description:
@@ -183,6 +191,7 @@ class _Maker:
         verbs = campaign_models.STEPS
         return {
             "description": "A step: a verb and its value",
+            # A word of VS Code's; others ignore what they do not know.
             "defaultSnippets": SNIPPETS,
             "if": {"type": "object"},
             "then": {
@@ -203,6 +212,7 @@ class _Maker:
         }
 
     def _condition(self) -> Schema:
+        """A mapping of conditions."""
         owners = "|".join(self.names.fields)
         return {
             "type": "object",
@@ -229,6 +239,7 @@ class _Maker:
 
     def _verbs(self) -> Schema:
         """The words of conditions that are no fields."""
+        # Which tags and events there are nobody declares.
         word = _or_list({"type": "string"})
         return {
             "any": {
@@ -265,6 +276,7 @@ class _Maker:
     # --- what refers to the workspace
 
     def dates(self) -> Schema:
+        """A date of the workspace, or one that is moved."""
         names = sorted([*self.workspace.settings.dates, COUPON_EXPIRES])
         either = "|".join(names).replace(".", r"\.")
         return {
@@ -275,13 +287,16 @@ class _Maker:
         }
 
     def events(self) -> Schema:
+        """An event that has come in, or any name that one can have."""
         known = sorted(self.workspace.events)
         return {"anyOf": [*([{"enum": known}] if known else []), _pattern(EVENT)]}
 
     def templates(self) -> Schema:
+        """A template of the workspace."""
         return _names(self.workspace.templates)
 
     def folders(self) -> Schema:
+        """A folder of dated texts."""
         return _names(self.workspace.folders)
 
 
@@ -292,6 +307,7 @@ def _of_kind(kind: FieldKind, field: Field | None) -> Schema:
         return {"anyOf": [{"type": "number"}, _pattern(rf"(not )?({phrases})")]}
     if kind == "date":
         return _pattern(rf"(not )?{DATED}")
+    # An editor completes the choices; phrases pass as well.
     if kind == "choice" and field:
         return {
             "anyOf": [

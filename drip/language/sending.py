@@ -46,6 +46,7 @@ def send(context: StepContext, route: Route, model: SendModel) -> SendStep:
 
 
 def _transactional(context: StepContext, route: Route, model: SendModel) -> bool:
+    """Whether it goes out outside of caps, windows and topics."""
     campaign = context.model
     own = model.transactional
     transactional = campaign.transactional if own is None else own
@@ -72,6 +73,7 @@ def _window(
 
 
 def _grace(context: StepContext, model: SendModel) -> timedelta:
+    """How late it may be."""
     return model.grace or context.model.grace or context.grace
 
 
@@ -97,6 +99,7 @@ def _sender(context: StepContext, route: Route, own: str | None) -> Mailbox | No
 
 
 def _survey(context: StepContext, route: Route, name: str | None) -> str | None:
+    """The survey that `survey_link` answers."""
     surveys = context.settings.surveys
     # Where none is declared, any name will do: it only tells answers apart.
     if name is not None and surveys and name not in surveys:

@@ -12,9 +12,10 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from drip.core.caps import Cap
+from drip.core.channels import CHANNELS
 from drip.core.derived import Derived
 from drip.core.fields import Field, parse_zone
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.errors import nearest
 from drip.language import phrases
 from drip.language.conditions import Names
@@ -124,10 +125,12 @@ def _built(document: Document, model: SettingsModel) -> Settings:
 
 
 def _zone(document: Document, name: str) -> str:
+    """The workspace's zone; UTC while it is broken."""
     return document.attempt(("timezone",), lambda: parse_zone(name)) or "UTC"
 
 
 def _url(document: Document, url: str | None) -> str | None:
+    """The address of the workspace's pages, without a slash at its end."""
     if not url:
         return None
     if not PUBLIC_URL.fullmatch(url):
@@ -137,6 +140,7 @@ def _url(document: Document, url: str | None) -> str | None:
 
 
 def _colour(document: Document, pages: PagesModel) -> str:
+    """Of buttons. It is put into styles, so nothing else may stand there."""
     if not COLOUR.fullmatch(pages.color):
         document.problem(
             ("pages", "color"), f"`{pages.color}` is not a colour like #1f4d3a"
@@ -160,6 +164,7 @@ def _tracks(
 
 
 def _database(document: Document, url: str | None) -> str | None:
+    """A file or a server, without a password."""
     if url is not None and WITH_PASSWORD.match(url):
         document.problem(
             ("database",),
@@ -173,6 +178,7 @@ def _database(document: Document, url: str | None) -> str | None:
 
 
 def _caps(document: Document, model: SettingsModel) -> tuple[Cap, ...]:
+    """`frequency_caps:`, by `all`, channel or topic."""
     found: list[Cap] = []
     for name, data in model.frequency_caps.items():
         route: Route = ("frequency_caps", name)
@@ -201,6 +207,7 @@ def caps_at(
     if not isinstance(data, str):
         document.problem(route, f"caps are written on one line: {phrases.HOW_CAPPED}")
         return []
+    # Reasons name this line, so that whoever wonders finds the cap.
     place = document.place(route)
     read = document.attempt(route, lambda: phrases.caps(data))
     return [
@@ -218,6 +225,7 @@ def caps_at(
 
 
 def _cap_scope(name: str, model: SettingsModel) -> str | None:
+    """What a name stands for; None for none of the three."""
     if name == "all":
         return "all"
     if name in CHANNELS:
@@ -238,6 +246,7 @@ def _names(
     derived: Mapping[str, Derived],
     declared: Settings | SettingsModel,
 ) -> Names:
+    """The names of settings that are read, or are being read."""
     kinds = {name: kind_of(follows) for name, follows in derived.items()}
     return Names(
         fields=fields,

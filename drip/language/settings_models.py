@@ -24,6 +24,8 @@ from drip.language.models import (
 
 
 class BusinessModel(Model):
+    """`business:`, who writes."""
+
     name: Text = key(..., "Who writes", "Maple Street Garage")
     # CAN-SPAM asks for it in every marketing mail (15 U.S.C. 7704(a)(5)(A)(iii)).
     address: Text = key(
@@ -34,6 +36,8 @@ class BusinessModel(Model):
 
 
 class PagesModel(Model):
+    """`pages:`, what links lead to."""
+
     color: Annotated[str, phrase(str), EditorKind("colour")] = key(
         "#1f4d3a", "Of buttons, as six digits", "#1f4d3a"
     )
@@ -43,6 +47,8 @@ YesNo = Annotated[Literal["yes", "no"], phrase(str)]
 
 
 class TrackingModel(Model):
+    """`tracking:`, off unless it is switched on."""
+
     # Links that lead over another domain than the text says look like phishing, so they
     # lead over the workspace's own pages or nowhere.
     clicks: YesNo = key(
@@ -61,6 +67,8 @@ class TrackingModel(Model):
 
 
 class WebhookModel(Model):
+    """One of `webhooks:`."""
+
     url: Text = key(
         ..., "Where it is posted, signed", "https://crm.maplestreet.example/drip"
     )
@@ -75,6 +83,8 @@ class WebhookModel(Model):
 
 
 class TopicModel(Model):
+    """One of `topics:`, about which people say yes or no."""
+
     title: Text = key(..., "What people see", "Thursday newsletter")
     # GDPR, article 7(1): who says that there was consent has to prove it.
     opt_in: Annotated[OptIn, phrase(str)] = key(
@@ -91,6 +101,8 @@ class TopicModel(Model):
 
 
 class CounterModel(Model):
+    """One of `counters:`, with the events that change it."""
+
     add: Annotated[Any, EditorKind("events")] = key(
         None, "Events that add", "coffee.bought"
     )
@@ -106,6 +118,8 @@ class CounterModel(Model):
 
 
 class CouponSettingsModel(Model):
+    """One of `coupons:`."""
+
     offer: Text = key(..., "What it is good for; {{ coupon.offer }}", "15% off")
     # A shop that knows only its own codes takes those of a `list`.
     codes: Annotated[Literal["unique", "list"], phrase(str)] = key(
@@ -118,6 +132,8 @@ class CouponSettingsModel(Model):
 
 
 class SurveyModel(Model):
+    """One of `surveys:`."""
+
     question: Text = key(..., "What is asked", "How did we do?")
     scores: Annotated[str, phrase(str), EditorKind("scores")] = key(
         "1-5", "The lowest and the highest answer", "1-5", "0-10"
@@ -125,6 +141,8 @@ class SurveyModel(Model):
 
 
 class SettingsModel(Model):
+    """`_settings.yaml` as a whole."""
+
     business: BusinessModel | None = key(None, "Name and postal address")
     # Nine in the morning by UTC is the middle of the night for half of the world.
     timezone: Zone = key(

@@ -11,9 +11,10 @@ from datetime import timedelta
 from typing import Any, TypeGuard, TypeVar
 
 from drip.core.campaign import DateTrigger, Trigger
+from drip.core.channels import CHANNELS
 from drip.core.characters import hidden_in
 from drip.core.conditions import Condition
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import Point
 from drip.errors import Place, nearest
 from drip.language.campaign_models import CampaignModel
@@ -82,6 +83,7 @@ class StepContext:
         return isinstance(self.trigger, DateTrigger) and name == self.trigger.name
 
     def _needs_coupon(self, route: Route) -> None:
+        """That a code is issued before something hangs on its end."""
         if not self.issued:
             self.problem(
                 route,
@@ -90,6 +92,7 @@ class StepContext:
             )
 
     def _needs_date(self, route: Route, name: str) -> None:
+        """That there is a date of this name, and that it is the run's."""
         owner = name.partition(".")[0]
         if self.settings.date_field(name) is None:
             known = [*self.settings.dates, COUPON_EXPIRES]
@@ -135,6 +138,7 @@ class StepContext:
         return read_condition(self.document, route, data, self.scope)
 
     def place(self, route: Route) -> Place:
+        """Where a value stands."""
         return self.document.place(route)
 
     def attempt(self, route: Route, read: Callable[[], Result]) -> Result | None:
@@ -162,6 +166,7 @@ class StepContext:
 
 
 def _is_word(item: object) -> TypeGuard[str]:
+    """Whether it is a text that can be kept."""
     # PostgreSQL keeps no text that holds a NUL.
     return isinstance(item, str) and bool(item.strip()) and "\0" not in item
 

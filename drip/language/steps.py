@@ -48,6 +48,15 @@ class Label:
         return here.position
 
 
+@dataclass
+class _Ways:
+    """The ways of a branch that are read so far; `otherwise` is the one that is left."""
+
+    arms: list[tuple[Condition, Label]] = field(default_factory=list)
+    otherwise: Label | None = None
+    broken: bool = False
+
+
 # What makes a step once all labels have their positions.
 Maker = Callable[[], Step]
 
@@ -69,6 +78,7 @@ class StepReader:
 
     @property
     def _document(self) -> Document:
+        """The file."""
         return self.context.document
 
     # --- laying out
@@ -153,6 +163,7 @@ class StepReader:
         Waits of one length and the like are told apart by their number.
         """
         wanted = model.id or default_id(model)
+        # `wait 3 days #2`: waits have no name of their own, and need none.
         number, found = 1, wanted
         while found in self._ids:
             number += 1
@@ -196,6 +207,7 @@ class StepReader:
         model: models.WaitForModel,
         after: Label,
     ) -> Label:
+        """What comes when the time is up: `end`, steps, or what follows anyway."""
         here: Route = (*route, "else")
         if model.otherwise is None:
             return after
@@ -251,33 +263,44 @@ class StepReader:
                 "add `- if:` with `then:`",
             )
             return None
-        arms: list[tuple[Condition, Label] | None] = []
-        otherwise: Label | None = None
-        for arm_route, data in items_at(here, model.branch):
-            arm = read_model(models.ArmModel, self._document, data, arm_route)
-            if otherwise is not None:
-                self.context.problem(
-                    arm_route,
-                    "nothing after `else:` is ever looked at",
-                    "put `else:` last",
-                )
-            if arm is not None and is_else(arm):
-                otherwise = self._block((*arm_route, "else"), arm.otherwise, after)
-            else:
-                arms.append(self._arm(arm_route, arm, after))
-        good = [arm for arm in arms if arm]
-        if len(good) < len(arms):
+        ways = _Ways()
+        for way_route, data in items_at(here, model.branch):
+            self._way(way_route, data, after, ways)
+        if ways.broken:
             return None
-        return self._branching(route, good, otherwise or after)
+        return self._branching(route, ways.arms, ways.otherwise or after)
+
+    def _way(
+        self,
+        route: Route,
+        data: Data,
+        after: Label,
+        ways: _Ways,
+    ) -> None:
+        """Reads one way of a branch and puts it to those before it."""
+        model = read_model(models.ArmModel, self._document, data, route)
+        if ways.otherwise is not None:
+            self.context.problem(
+                route,
+                "nothing after `else:` is ever looked at",
+                "put `else:` last",
+            )
+        if model is not None and is_else(model):
+            ways.otherwise = self._block((*route, "else"), model.otherwise, after)
+            return
+        arm = self._arm(route, model, after) if model else None
+        if arm:
+            ways.arms.append(arm)
+        else:
+            ways.broken = True
 
     def _arm(
         self,
         route: Route,
-        arm: models.ArmModel | None,
+        arm: models.ArmModel,
         after: Label,
     ) -> tuple[Condition, Label] | None:
-        if arm is None:
-            return None
+        """`if:` with `then:`; None where it is broken."""
         if arm.condition is None or "otherwise" in arm.model_fields_set:
             self.context.problem(
                 route, "each way of a `branch:` has `if:` with `then:`, or `else:`"
@@ -293,6 +316,7 @@ class StepReader:
         arms: list[tuple[Condition, Label]],
         otherwise: Label,
     ) -> Maker:
+        """The step of some arms; `otherwise` where none of them holds."""
         place = self.context.place(route)
         return lambda: Branch(
             id="",
@@ -330,12 +354,14 @@ class StepReader:
         model: models.SplitModel,
         after: Label,
     ) -> Iterator[tuple[float, Label]]:
+        """The arms of a split with their shares, laid out."""
         for arm_route, data in items_at(route, model.split):
             arm = read_model(models.ShareModel, self._document, data, arm_route)
             if arm:
                 yield arm.share, self._block((*arm_route, "then"), arm.then, after)
 
     def _check_total(self, route: Route, total: float) -> None:
+        """That everybody is in one of the arms."""
         if abs(total - 1) > SHARES_MAY_DIFFER:
             self.context.problem(
                 route,
@@ -345,6 +371,7 @@ class StepReader:
             )
 
     def _winner(self, route: Route, model: models.SplitModel) -> Duration | None:
+        """After how long the arm with most goals takes all."""
         text = model.winner
         if text is None:
             return None
@@ -371,20 +398,28 @@ def read_step(document: Document, route: Route, data: Data) -> models.StepModel 
             f"a step is a verb and its value: {', '.join(VERBS)}",
         )
         return None
-    verb = next((verb for verb in VERBS if verb in data), None)
+    verb = _verb_of(document, route, data)
     if verb is None:
-        first = next(iter(data), "")
-        document.problem(
-            (*route, first),
-            f"there is no step `{first}`",
-            nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
-            key=True,
-        )
         return None
     # `- end:` has no value, and a key with none is a mistake elsewhere.
     if verb == "end" and not data["end"]:
         data = {name: value for name, value in data.items() if name != "end"}
     return read_model(models.STEPS[verb], document, data, route)
+
+
+def _verb_of(document: Document, route: Route, data: dict[str, Data]) -> str | None:
+    """What a step does; None where no key of it says so, which is a problem then."""
+    for verb in VERBS:
+        if verb in data:
+            return verb
+    first = next(iter(data), "")
+    document.problem(
+        (*route, first),
+        f"there is no step `{first}`",
+        nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
+        key=True,
+    )
+    return None
 
 
 def is_else(arm: models.ArmModel) -> bool:
@@ -398,15 +433,7 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
     place = context.place(route)
     if not model.wait.startswith("until "):
         length = context.attempt(here, lambda: phrases.duration(model.wait))
-        return (
-            Wait(
-                id="",
-                place=place,
-                duration=length,
-            )
-            if length
-            else None
-        )
+        return Wait(id="", place=place, duration=length) if length else None
     text = model.wait.removeprefix("until ")
     found = context.attempt(here, lambda: phrases.until(text))
     moment: Until | None
@@ -414,15 +441,7 @@ def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step |
         moment = context.point(here, found, context.opens)
     else:
         moment = found
-    return (
-        WaitUntil(
-            id="",
-            place=place,
-            until=moment,
-        )
-        if moment
-        else None
-    )
+    return WaitUntil(id="", place=place, until=moment) if moment else None
 
 
 # Steps with others inside, which take places of the program themselves.

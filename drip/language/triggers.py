@@ -79,6 +79,7 @@ class TriggerReader:
         )
 
     def _check_keys(self, kind: str) -> None:
+        """That no key stands there that this trigger does not know."""
         for name, owner in BELONGS_TO.items():
             if name in self.model.model_fields_set and kind != owner:
                 self._problem(
@@ -88,6 +89,7 @@ class TriggerReader:
                 )
 
     def _check_owner(self, kind: str) -> None:
+        """That what starts a run belongs to what it is for."""
         # A contact that comes into a segment does so once, whatever it owns.
         if self.record and kind in ("segment", "counter"):
             sentence = f"a {kind} is the contact's"
@@ -101,15 +103,18 @@ class TriggerReader:
     # --- one of each kind
 
     def schedule(self) -> Trigger:
+        """`schedule: every Thursday at 10:00`."""
         assert self.model.schedule is not None
         return ScheduleTrigger(self.model.schedule)
 
     def event(self) -> Trigger:
+        """`event: order.placed`, with `where:`."""
         assert self.model.event is not None
         event = self.model.event
         return EventTrigger(event, self._where(event))
 
     def _where(self, event: str) -> Condition | None:
+        """The conditions on the event's fields."""
         if self.model.where is None:
             return None
         # `total` of `order.placed` is called `order.total`, and `event.total` anywhere.
@@ -123,6 +128,7 @@ class TriggerReader:
         return condition(self.document, ("trigger", "where"), self.model.where, scope)
 
     def segment(self) -> Trigger:
+        """`segment: lapsed_best`."""
         assert self.model.segment is not None
         name, known = self.model.segment, self.settings.segments
         if name not in known:
@@ -136,6 +142,7 @@ class TriggerReader:
         return SegmentTrigger(name)
 
     def counter(self) -> Trigger | None:
+        """`counter: coffee_card`, with `reaches:`."""
         assert self.model.counter is not None
         name, known = self.model.counter, self.settings.counters
         if name not in known:
@@ -180,6 +187,7 @@ class TriggerReader:
     # --- dates
 
     def date(self) -> Trigger | None:
+        """`date: contact.birthday`, `date: 6 months after vehicle.last_service`."""
         assert self.model.date is not None
         phrase = self.model.date
         known = self.settings.date_field(phrase.field)
@@ -195,19 +203,26 @@ class TriggerReader:
         owner = phrase.field.partition(".")[0]
         if not self._can_hang_on(phrase.field, owner):
             return None
-        moved = phrase.offset != Duration()
-        base = self.settings.fields[owner].get(known.field.partition(".")[2])
-        is_birthday = base is not None and base.kind == "birthday"
+        is_birthday = self._is_birthday(known.field)
         if is_birthday and "feb_29" not in self.model.model_fields_set:
             self._note_leap_day()
-        steps = (*known.steps, phrase.offset) if moved else known.steps
-        return DateTrigger(
+        name, date = phrase.field, known
+        if phrase.offset != Duration():
             # A step's `at:` counts from the date itself: a moved one has no name.
-            "" if moved else phrase.field,
-            DateField(known.field, steps),
+            name = ""
+            date = DateField(known.field, (*known.steps, phrase.offset))
+        return DateTrigger(
+            name=name,
+            date=date,
             yearly=is_birthday or self.model.repeat == "yearly",
             feb_29=self.model.feb_29,
         )
+
+    def _is_birthday(self, full: str) -> bool:
+        """Whether a field comes round every year."""
+        owner, _, name = full.partition(".")
+        known = self.settings.fields[owner].get(name)
+        return known is not None and known.kind == "birthday"
 
     def _can_hang_on(self, name: str, owner: str) -> bool:
         """Whether the date belongs to whatever the campaign runs for."""
@@ -228,6 +243,7 @@ class TriggerReader:
         return True
 
     def _note_leap_day(self) -> None:
+        """Notes what becomes of February 29."""
         sentence = "what becomes of February 29 in other years is left to drip"
         self.document.problem(
             ("trigger", "date"),
@@ -263,4 +279,5 @@ TRIGGER_READERS: dict[str, Callable[[TriggerReader], Trigger | None]] = {
 
 
 def _count(data: Any) -> int:
+    """A whole number. Raises ValueError."""
     return phrases.count(plain(data))

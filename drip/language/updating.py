@@ -35,6 +35,7 @@ def with_expectations(text: str, name: str, observed: Mapping[Place, Timeline]) 
 
 
 def _count_tests(document: Document) -> int:
+    """How many tests a file has."""
     if not isinstance(document.data, dict):
         return 0
     return len(document.data.get("tests", []))
@@ -68,6 +69,7 @@ def _end_of_block(lines: Sequence[str], first: int, indent: int) -> int:
 
 
 def _indent(line: str) -> int:
+    """How far a line stands in."""
     return len(line) - len(line.lstrip(" "))
 
 

@@ -30,6 +30,7 @@ def low_contrasts(page: str) -> Iterator[tuple[int, str]]:
 
 
 def _too_close(style: str) -> str | None:
+    """A sentence about a style whose text is hard to read."""
     text = _declared(style, "color")
     ground = _declared(style, "background(?:-color)?")
     if not text or not ground:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from drip.core.calendar import MINUTES_A_DAY, ClockRange, is_business_day, local, zone
 from drip.core.campaign import Campaign, DateTrigger, EventTrigger, ScheduleTrigger
 from drip.core.caps import Cap
+from drip.core.channels import CHANNELS
 from drip.core.meanings import scope_of
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import ACTIONS, SendStep, WaitFor, leads_to
 from drip.errors import Place, Problem, nearest
 from drip.lint.rules import finding
@@ -62,6 +63,7 @@ def settings_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _sender_problems(address: str, place: Place) -> Iterator[Problem]:
+    """What is unwise about an address that mails come from."""
     local_part, _, domain = address.rpartition("@")
     if domain.casefold() in FREE_MAIL:
         yield finding(
@@ -111,6 +113,7 @@ def _sends(campaign: Campaign) -> list[SendStep]:
 
 
 def _unreachable(campaign: Campaign) -> Iterator[Problem]:
+    """Steps that no way leads to."""
     reached = _reached(campaign)
     for position, step in enumerate(campaign.steps):
         if position not in reached:
@@ -140,6 +143,7 @@ def _reached(campaign: Campaign) -> set[int]:
 
 
 def _transports(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
+    """Messages that nothing can hand over."""
     for step in _sends(campaign):
         if not any(channel in settings.transports for channel in step.channels):
             yield finding(
@@ -153,6 +157,7 @@ def _transports(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
 
 
 def _windows(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
+    """Windows that lie wholly in the quiet hours."""
     quiet = settings.quiet_hours
     if quiet is None:
         return
@@ -187,6 +192,7 @@ def _weekends(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
 
 
 def _is_over_by_monday(step: SendStep) -> bool:
+    """Whether what is due on Saturday makes no sense on Monday."""
     if step.window is None or not step.window.business_days:
         return False
     return step.grace is not None and step.grace <= WEEKEND
@@ -211,6 +217,7 @@ def _where_window_stands(campaign: Campaign, lost: list[SendStep]) -> Place:
 
 
 def _which(campaign: Campaign, lost: list[SendStep]) -> str:
+    """The steps that a finding is about, where it is not about all."""
     if len(lost) == len(_sends(campaign)):
         return ""
     return f" ({', '.join(step.id for step in lost)})"
@@ -237,12 +244,14 @@ def _applying(campaign: Campaign, settings: Settings) -> list[Cap]:
 
 
 def _counts_all(cap: Cap, campaign: Campaign, channels: Collection[str]) -> bool:
+    """Whether a cap counts the campaign's messages on each of the channels."""
     return all(
         cap.counts(channel, campaign.topic, campaign.key) for channel in channels
     )
 
 
 def _caps_of_none(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
+    """Caps that let nothing through."""
     for cap in _applying(campaign, settings):
         if cap.limit == 0:
             yield finding(
@@ -272,6 +281,7 @@ def _starving_caps(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
 
 
 def _span(cap: Cap) -> timedelta:
+    """How long a cap looks back."""
     if cap.days:
         return timedelta(days=cap.days)
     return timedelta(seconds=cap.seconds)
@@ -291,6 +301,7 @@ def _may_wait(campaign: Campaign, span: timedelta) -> bool:
 
 
 def _occurrences(trigger: ScheduleTrigger, timezone: str) -> list[datetime]:
+    """When a schedule fires in the two months after some day."""
     found: list[datetime] = []
     at = trigger.schedule.upcoming(SOME_DAY, zone(timezone))
     while at and at < SOME_DAY + AHEAD and len(found) < MOST_OCCURRENCES:
@@ -306,11 +317,7 @@ def _reminder(
     campaign: Campaign, settings: Settings, others: Campaigns
 ) -> Iterator[Problem]:
     """A reminder of an implied topic that is dropped when promotions come first."""
-    topic = settings.topics.get(campaign.topic or "")
-    drops = campaign.wait_when_capped is None
-    if not isinstance(campaign.trigger, DateTrigger) or not drops:
-        return
-    if topic is None or topic.opt_in != "implied":
+    if not _is_reminder(campaign, settings) or campaign.wait_when_capped is not None:
         return
     shared = [cap for cap in _applying(campaign, settings) if cap.scope == "all"]
     first = _promotions_before(campaign, settings, others)
@@ -323,9 +330,18 @@ def _reminder(
         )
 
 
+def _is_reminder(campaign: Campaign, settings: Settings) -> bool:
+    """Whether it is about something due that nobody has to ask for."""
+    topic = settings.topics.get(campaign.topic or "")
+    if topic is None or topic.opt_in != "implied":
+        return False
+    return isinstance(campaign.trigger, DateTrigger)
+
+
 def _promotions_before(
     campaign: Campaign, settings: Settings, others: Campaigns
 ) -> list[Campaign]:
+    """Promotions that go first when a cap is tight."""
     rank = _rank(campaign)
     return [
         other
@@ -335,6 +351,7 @@ def _promotions_before(
 
 
 def _promotes(campaign: Campaign, settings: Settings) -> bool:
+    """Whether a campaign is for those who asked for it, and uses up their caps."""
     topic = settings.topics.get(campaign.topic or "")
     if topic is None or topic.opt_in == "implied":
         return False
@@ -342,6 +359,7 @@ def _promotes(campaign: Campaign, settings: Settings) -> bool:
 
 
 def _rank(campaign: Campaign) -> int:
+    """The priority of a campaign's most urgent message."""
     return max((step.priority for step in _sends(campaign)), default=0)
 
 
@@ -353,22 +371,25 @@ def _reserve(
         return
     lower = _lower(campaign, others)
     due = [_rough_days(step) for step in _sends(campaign)]
+    date = campaign.trigger.name or "date"
     for cap in _applying(campaign, settings):
-        # In whole days, begun ones counted.
-        window = cap.days or -(-cap.seconds // SECONDS_A_DAY)
-        shut = _shut_days(due, campaign.reserve.days, window)
-        fills = 0 < cap.limit <= _most_due(due, window)
-        if lower and fills and len(shut) > LONG_SHUT:
+        shut = _days_shut(cap, due, campaign.reserve)
+        if lower and shut > LONG_SHUT:
             nothing = f"by `{cap.text}` nothing of {', '.join(lower)} leaves"
-            around = (
-                f"on {len(shut)} days around each {campaign.trigger.name or 'date'}"
-            )
             yield finding(
                 "reserve-starves",
                 campaign.place,
-                f"{nothing} {around}",
+                f"{nothing} on {shut} days around each {date}",
                 help=f"see {cap.place}",
             )
+
+
+def _days_shut(cap: Cap, due: list[int], reserve: timedelta) -> int:
+    """On how many days a cap is full, or its places are kept."""
+    # In whole days, begun ones counted.
+    window = cap.days or -(-cap.seconds // SECONDS_A_DAY)
+    fills = 0 < cap.limit <= _most_due(due, window)
+    return len(_shut_days(due, reserve.days, window)) if fills else 0
 
 
 def _lower(campaign: Campaign, others: Campaigns) -> list[str]:
@@ -423,6 +444,7 @@ def _unconfirmed(campaign: Campaign, settings: Settings) -> Iterator[Problem]:
 def _events(
     campaign: Campaign, settings: Settings, events: Collection[str]
 ) -> Iterator[Problem]:
+    """Events that have never come in."""
     for name, place in _named_events(campaign):
         # What people say by the links of messages comes in once there are messages.
         if name in events or scope_of(name, settings) is not None:

@@ -14,7 +14,7 @@ from drip.lint.contrast import low_contrasts
 from drip.lint.rules import finding
 from drip.rendering.addresses import is_for_programs
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import Source
+from drip.rendering.sources import Source
 
 FRONT_KEYS = ("subject", "preheader", "from", "layout")
 LONGEST_SUBJECT = 70
@@ -71,6 +71,7 @@ def looks(source: Source) -> Iterator[Problem]:
 
 
 def _subject(source: Source) -> Iterator[Problem]:
+    """The subject without what is filled in."""
     written = source.front.get("subject", "")
     bare = replace_tags(written, lambda _: "").strip()
     place = Place(source.name, source.front_line("subject"))
@@ -89,6 +90,7 @@ def _subject(source: Source) -> Iterator[Problem]:
 
 
 def _shouts(subject: str) -> bool:
+    """Whether it is written as nobody speaks."""
     letters = [char for char in subject if char.isalpha()]
     in_capitals = all(char.isupper() for char in letters)
     return "!!" in subject or (len(letters) > FEW_LETTERS and in_capitals)
@@ -115,12 +117,14 @@ def selling(source: Source) -> Iterator[Problem]:
 
 
 def _markdown(source: Source) -> Iterator[Problem]:
+    """Pictures and links of Markdown, line by line."""
     for number, line in enumerate(source.body.splitlines(), source.first_line):
         yield from _pictures(source, number, line)
         yield from _links(source, number, line)
 
 
 def _pictures(source: Source, number: int, line: str) -> Iterator[Problem]:
+    """Pictures without a text."""
     for found in PICTURE.finditer(line):
         yield finding(
             "no-alt",
@@ -131,6 +135,7 @@ def _pictures(source: Source, number: int, line: str) -> Iterator[Problem]:
 
 
 def _links(source: Source, number: int, line: str) -> Iterator[Problem]:
+    """Links that say nothing, and links that run."""
     for found in LINK.finditer(line):
         text, address = found[1], found[2]
         place = Place(source.name, number, found.start() + 1)
@@ -159,26 +164,32 @@ def is_vague(text: str) -> bool:
 
 
 def _html(source: Source) -> Iterator[Problem]:
+    """Pictures, links, language and colours of HTML."""
+    yield from _tags(source)
+    yield from _language(source)
+    for number, sentence in low_contrasts(source.body):
+        line = source.first_line + number - 1
+        yield finding("low-contrast", Place(source.name, line), sentence)
+
+
+def _tags(source: Source) -> list[Problem]:
+    """What is wrong with pictures and links."""
     reader = _Page(source)
     # What stands in a tag of Jinja is no HTML; its lines still count.
     reader.feed(replace_tags(source.body, lambda tag: "x" + "\n" * tag.count("\n")))
     reader.close()
-    yield from reader.problems
-    first = Place(source.name, source.first_line)
+    return reader.problems
+
+
+def _language(source: Source) -> Iterator[Problem]:
+    """A page that does not say its language (WCAG 2.2, 3.1.1)."""
     # A part of a page takes its language from the layout.
     is_whole = "<html" in source.body.lower()
     if is_whole and not PAGE_LANGUAGE.search(source.body):
         yield finding(
             "no-lang",
-            first,
+            Place(source.name, source.first_line),
             "the page does not say its language",
-        )
-    for number, sentence in low_contrasts(source.body):
-        line = source.first_line + number - 1
-        yield finding(
-            "low-contrast",
-            Place(source.name, line),
-            sentence,
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
 from drip.core.segments import segments
 from drip.core.settings import Settings
 from drip.core.steps import SendStep, Step, Task
@@ -19,17 +20,13 @@ from drip.errors import DripError, Place, Problem, nearest
 from drip.lint.looks import front_keys, looks, selling
 from drip.lint.rules import finding
 from drip.lint.variables import FieldStats, maybe_unknown, unknown_name
+from drip.rendering.compiled import Compiled
 from drip.rendering.names import Used, names_in, names_in_text
+from drip.rendering.pages import LAYOUT
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 
-# The field that says where a message of a channel goes: without it there is no message.
-ADDRESSED_BY = {
-    "email": "email",
-    "sms": "phone",
-    "push": "push_token",
-    "letter": "postal_address",
-}
 # Gmail cuts mails off at 102 KB; headers and longer names need the rest.
 LARGEST_BYTES = 100 * 1024
 # A name of a length that hardly anybody's has, where the people are not known.
@@ -73,6 +70,7 @@ class TextRules:
                 yield from self._unused(name)
 
     def _unused(self, name: str) -> Iterator[Problem]:
+        """A template that no campaign sends."""
         try:
             for source in self.templates.files(name)[:1]:
                 yield finding(
@@ -100,6 +98,7 @@ class TextRules:
     # --- templates
 
     def _step(self, campaign: Campaign, step: SendStep) -> Iterator[Problem]:
+        """Everything about the texts that one step sends."""
         locales: list[str | None] = self._variants.get(step.template) or [None]
         try:
             for locale, channel in product(locales, self._channels(step)):
@@ -151,27 +150,32 @@ class TextRules:
         locale: str | None,
         channel: str,
     ) -> Iterator[Problem]:
+        """Everything about the files of a template in one language."""
         # A mail may have a file of its own for programs that show no HTML.
-        for endings in (endings_of(channel), (".txt",)):
+        for endings in (CHANNELS[channel].endings, (".txt",)):
             source = self._source(step.template, locale, endings)
             if source is None:
                 continue
-            yield from self._names(campaign, source, ADDRESSED_BY[channel])
+            # Whoever has no address gets no message.
+            addressed_by = CHANNELS[channel].address_field
+            yield from self._names(campaign, source, addressed_by)
             yield from self._once(looks, source)
             yield from front_keys(source)
             if channel == "email":
                 yield from self._layout_names(campaign)
             if step.transactional:
                 yield from self._once(selling, source)
-            if channel == "sms":
+            if CHANNELS[channel].segments:
                 yield from self._once(self._sms, source)
 
     def _layout(self) -> Iterator[Problem]:
+        """The layout's looks, whether a campaign uses it or not."""
         source = self._layout_source()
         if source:
             yield from self._once(looks, source)
 
     def _layout_names(self, campaign: Campaign) -> Iterator[Problem]:
+        """The names that the layout prints in mails of a campaign."""
         source = self._layout_source()
         if source:
             yield from self._names(campaign, source)
@@ -188,6 +192,7 @@ class TextRules:
         locale: str | None,
         endings: tuple[str, ...],
     ) -> Source | None:
+        """A template's file, read once."""
         key = (name, locale, endings)
         if key not in self._sources_of:
             self._sources_of[key] = self.templates.source(name, locale, endings)
@@ -207,6 +212,7 @@ class TextRules:
         source: Source,
         addressed_by: str = "",
     ) -> Iterator[Problem]:
+        """Names that nobody has, or some lack."""
         if source.name not in self._names_of:
             self._names_of[source.name] = names_in(self.templates, source)
         for used in self._names_of[source.name]:
@@ -220,6 +226,7 @@ class TextRules:
     # --- length of an SMS
 
     def _sms(self, source: Source) -> Iterator[Problem]:
+        """A text that costs more than one SMS."""
         text = replace_tags(source.body, self._longest).strip()
         parts = segments(text)
         if parts > 1:
@@ -246,6 +253,7 @@ class TextRules:
 
 
 def _texts_of(step: Step) -> list[str]:
+    """The texts of a step that are not in a template."""
     if isinstance(step, Task):
         return [step.title]
     if isinstance(step, SendStep):
@@ -278,4 +286,5 @@ def _mail(step: SendStep, compiled: Compiled) -> Iterator[Problem]:
 
 
 def _of_error(error: DripError, place: Place) -> Problem:
+    """What a template cannot be read for, as a problem."""
     return Problem(error.place or place, error.sentence, error.help)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from drip.core.campaign import Campaign, EventTrigger
@@ -57,16 +57,7 @@ def unknown_name(settings: Settings, campaign: Campaign, used: Used) -> Problem 
     """That nobody has what a template of the campaign prints."""
     roots = GLOBALS | roots_of(settings, campaign)
     if used.root not in roots:
-        # `_` and digits begin names that Jinja makes for itself.
-        names = [root for root in roots if not root.startswith(("_", "0"))]
-        rooms = "the record, `event`, `issue`, `business`"
-        return finding(
-            "unknown-variable",
-            used.place,
-            f"`{used.root}` does not exist here",
-            help=nearest(used.root, names) or f"a template knows `contact`, {rooms}",
-            source=used.source,
-        )
+        return _unknown_root(roots, used)
     known = fields_of(settings, used.root)
     # Of an event only the event knows what it holds.
     if used.name is None or not known or used.name in known:
@@ -81,12 +72,27 @@ def unknown_name(settings: Settings, campaign: Campaign, used: Used) -> Problem 
     )
 
 
+def _unknown_root(roots: Collection[str], used: Used) -> Problem:
+    """That a template knows nothing by a name."""
+    # `_` and digits begin names that Jinja makes for itself.
+    names = [root for root in roots if not root.startswith(("_", "0"))]
+    known = "`contact`, the record, `event`, `issue`, `business`"
+    return finding(
+        "unknown-variable",
+        used.place,
+        f"`{used.root}` does not exist here",
+        help=nearest(used.root, names) or f"a template knows {known}",
+        source=used.source,
+    )
+
+
 def roots_of(settings: Settings, campaign: Campaign) -> set[str]:
     """The names that templates of a campaign know besides those of every template."""
     return {"contact", *campaign.event_prefixes(), *_roots_of(settings, campaign)}
 
 
 def _roots_of(settings: Settings, campaign: Campaign) -> Iterator[str]:
+    """The names that a campaign gives its templates."""
     if campaign.for_each:
         yield campaign.for_each
     if isinstance(campaign.trigger, EventTrigger):

@@ -28,9 +28,7 @@ from drip.daemon.clearer import Clearer
 from drip.engine.feedback import Feedback
 from drip.importing.rows import LONGEST_ROW, Row, write_rejected
 from drip.inbound.reading import Finding
-from drip.storage.base.database import Database, workspace_id
-from drip.storage.base.opening import migrate
-from drip.storage.base.places import server
+from drip.storage.base.database import workspace_id
 from drip.storage.base.postgresql import PostgresqlDatabase
 from drip.storage.base.schema import metadata
 from drip.storage.base.sqlite import SqliteDatabase
@@ -696,47 +694,3 @@ def test_the_database_itself_keeps_the_word_for_erased_people(world: Worlds) -> 
         made.database.write() as connection,
     ):
         connection.execute(text("UPDATE contacts SET key = 'erased-1'"))
-
-
-def test_erased_people_of_an_older_database_are_told_by_their_keys(
-    tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest
-) -> None:
-    database: Database = SqliteDatabase(tmp_path / "old.db")
-    if kind_of_database == "postgresql":
-        place = server(request.getfixturevalue("postgresql").fresh(), tmp_path)
-        database = PostgresqlDatabase(place.url, place.notes)
-    migrate(database, "0009")
-    with database.write() as connection:
-        for number, key in ((1, "erased-1"), (2, "erased-x"), (3, "ana")):
-            row = f"({number}, '{key}', NULL, NULL, NULL, NULL, NULL, NULL, '{{}}', 1)"
-            connection.execute(text(f"INSERT INTO contacts VALUES {row}"))
-        for number, contact, key in ((7, 1, "erased-7"), (8, 3, "erased-9")):
-            connection.execute(
-                text(
-                    f"INSERT INTO records VALUES ({number}, {contact}, 'car', '{key}', '{{}}', 1)"
-                )
-            )
-        connection.execute(
-            text("INSERT INTO links VALUES ('ab', 'https://maple.example')")
-        )
-        connection.execute(
-            text(
-                "INSERT INTO webhook_outbox VALUES (1, 'unsubscribed', 1700000000000, '{}')"
-            )
-        )
-    migrate(database)
-    with database.read() as connection:
-        found = contacts.contacts_by_id(connection, [1, 2, 3])
-    assert {
-        number: (each.key, each.erased_at is not None) for number, each in found.items()
-    } == {1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)}
-    with database.read() as connection:
-        assert list(
-            connection.scalars(text("SELECT key FROM records ORDER BY id"))
-        ) == ["erased-7", "not-erased-9"]
-        assert [
-            tuple(row)
-            for row in connection.execute(text("SELECT name, contact_id FROM links"))
-        ] == [("ab", None)]
-        assert [each.contact_id for each in erasing.outstanding(connection)] == [1]
-    database.close()

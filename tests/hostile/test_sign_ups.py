@@ -20,7 +20,7 @@ from drip.storage.people.sign_ups import SignUp
 from drip.storage.reading.ledger import entries
 from drip.web.dashboard.passwords import hash_of
 from tests.cli import drip
-from tests.web import board
+from tests.web import served_dashboard
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -575,7 +575,7 @@ def test_no_page_shows_it_but_its_own_which_says_what_it_is(world: Worlds) -> No
             hash_of("correct horse battery staple"),
             at("2026-11-01 10:00"),
         )
-    with board(made, at("2026-11-21 13:00")) as dashboard:
+    with served_dashboard(made, at("2026-11-21 13:00")) as dashboard:
         dashboard.post(
             "/login", data={"name": "op", "password": "correct horse battery staple"}
         )

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.message import (
+    DeliverySession,
     Message,
-    OutboxSession,
     Receipt,
     Refused,
     Sent,
@@ -23,7 +24,6 @@ from drip.core.message import (
     Unknown,
     Unsent,
 )
-from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
 from drip.engine.dispatcher import Dispatcher
@@ -215,7 +215,7 @@ class Lanes(Wire):
     def _relays(self) -> bool:
         return self._machine.true >= START + self._machine.relays_after
 
-    def deliver(self, messages: Iterator[Message], session: OutboxSession) -> None:
+    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         ended: list[tuple[Message, Receipt]] = []
         while lot := list(islice(messages, self.WIDTH)):
             ready = []

@@ -15,11 +15,12 @@ from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
 from drip.core.message import DeliverySession, Message
-from drip.engine import judging, outbox_session, planner
-from drip.engine.dispatcher import Dispatcher, OneByOne
+from drip.engine import judging, last_check, outbox_session, planner
+from drip.engine.dispatcher import Dispatcher
+from drip.engine.one_by_one import OneByOne
 from drip.preview import simulator
 from drip.storage.campaigns import cursors
-from drip.storage.sending import outbox
+from drip.storage.sending import attempts
 from tests.simulation import house
 from tests.simulation.play import play
 
@@ -179,7 +180,7 @@ def preview_without_its_own(patch: Patch) -> None:
 
 def no_last_check(patch: Patch) -> None:
     """Consent is looked at when a message is granted, and not when it is begun."""
-    patch.setattr(outbox_session, "permitted", lambda *_: True)
+    patch.setattr(last_check, "permitted", lambda *_: True)
     patch.setattr(
         "drip.storage.people.consents.standings", lambda _, known: list(known)
     )
@@ -187,9 +188,9 @@ def no_last_check(patch: Patch) -> None:
 
 def sent_again_blindly(patch: Patch) -> None:
     """What a dead daemon left behind is sent again, whatever the campaign says."""
-    right = outbox.settle_left_behind
+    right = attempts.settle_left_behind
     patch.setattr(
-        outbox,
+        attempts,
         "settle_left_behind",
         lambda connection, ids, now, *, resend: right(
             connection, ids, now, resend=True

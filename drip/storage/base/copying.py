@@ -147,30 +147,30 @@ def _as_stored(column: Column[Any]) -> str:
     return _quoted(column)
 
 
-class _Rows(NamedTuple):
+class _CopiedRows(NamedTuple):
     """Which rows of a table are copied: a `WHERE` of SQL, or nothing, and its values."""
 
     condition: str
     values: dict[str, str]
 
 
-def _where(table: Table, part: CopiedPart, now: datetime, schema: str) -> _Rows:
+def _where(table: Table, part: CopiedPart, now: datetime, schema: str) -> _CopiedRows:
     if table is judgements:
         return _judgements(part, now, schema)
     held = part.holds("id" if table is contacts else "contact_id")
     if held is None or not (table is contacts or "contact_id" in table.columns):
-        return _Rows("", {})
+        return _CopiedRows("", {})
     if table is events and part.events:
         names = {f"name{number}": name for number, name in enumerate(part.events)}
         listed = ", ".join(f":{key}" for key in names)
-        return _Rows(f" WHERE {held} OR name IN ({listed})", names)
-    return _Rows(f" WHERE {held}", {})
+        return _CopiedRows(f" WHERE {held} OR name IN ({listed})", names)
+    return _CopiedRows(f" WHERE {held}", {})
 
 
-def _judgements(part: CopiedPart, now: datetime, schema: str) -> _Rows:
+def _judgements(part: CopiedPart, now: datetime, schema: str) -> _CopiedRows:
     later = f" WHERE at >= {to_ms(now)}"
     held = part.holds("contact_id")
     if held is None:
-        return _Rows(later, {})
+        return _CopiedRows(later, {})
     own = f"SELECT id FROM {schema}messages WHERE {held}"
-    return _Rows(f"{later} AND message_id IN ({own})", {})
+    return _CopiedRows(f"{later} AND message_id IN ({own})", {})

@@ -22,14 +22,13 @@ from sqlalchemy import (
     RootTransaction,
     delete,
     insert,
-    select,
     text,
 )
 
 from drip import private
 from drip.storage.base.facts import fact
 from drip.storage.base.schema import signing_keys
-from drip.storage.base.sql import Folded, columns_of, typed_rows
+from drip.storage.base.sql import Folded, select_as, typed_rows
 
 INDEXES = {
     "sqlite": (
@@ -191,7 +190,7 @@ def workspace_id(connection: Connection) -> str:
 
 def link_keys(connection: Connection) -> dict[str, bytes]:
     """The keys that sign links, newest last."""
-    keys = select(*columns_of(signing_keys, _LinkKey))
+    keys = select_as(signing_keys, _LinkKey)
     in_order = keys.order_by(signing_keys.c.created_at)
     return dict(typed_rows(connection, in_order, into=_LinkKey))
 

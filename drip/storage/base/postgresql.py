@@ -1,4 +1,7 @@
-"""A database of a PostgreSQL server. The one module that knows PostgreSQL, but for how its SQL is written (`sql`)."""
+"""A database of a PostgreSQL server.
+
+The one module that knows PostgreSQL, but for how its SQL is written (`sql`).
+"""
 
 from __future__ import annotations
 

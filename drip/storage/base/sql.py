@@ -14,7 +14,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ClauseElement,
-    Column,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -197,9 +196,9 @@ def upsert(table: Table, *names: str) -> Insert:
     )
 
 
-def columns_of(table: Table, into: type[Any]) -> list[Column[Any]]:
-    """The columns of a table that are fields of `into`, in their order."""
-    return [table.c[name] for name in field_names(into)]
+def select_as(table: Table, into: type[Any]) -> Select[Any]:
+    """Asks all rows of a table for the columns that are fields of `into`."""
+    return select(*(table.c[name] for name in field_names(into)))
 
 
 class _Listed(FunctionElement[Any]):

@@ -20,9 +20,14 @@ from sqlalchemy import (
 )
 
 from drip.storage.base.schema import contacts, dates, events, records
-from drip.storage.base.sql import Prepared, columns_of, typed_rows
+from drip.storage.base.sql import Prepared, select_as, typed_rows
 from drip.storage.people import zones as zone_store
 from drip.storage.people.events import Event
+
+_contact = contacts.c
+
+_date = dates.c
+_event = events.c
 
 BATCH = 1_000
 
@@ -48,9 +53,9 @@ class _Zone(NamedTuple):
     zone: str | None
 
 
-_DATED = select(
-    dates.c.contact_id, dates.c.record_id, dates.c.day, contacts.c.zone
-).join(contacts, contacts.c.id == dates.c.contact_id)
+_DATED = select(_date.contact_id, _date.record_id, _date.day, _contact.zone).join(
+    contacts, _contact.id == _date.contact_id
+)
 
 
 def _changed(table: Any) -> Select[Any]:
@@ -60,7 +65,7 @@ def _changed(table: Any) -> Select[Any]:
 def _dated_and_changed(whose: ColumnElement[bool]) -> Prepared[Dated]:
     # By what changed, of which there is little: behind `coalesce` no index on days
     # serves.
-    of_field = func.coalesce(dates.c.field, "") == bindparam("field")
+    of_field = func.coalesce(_date.field, "") == bindparam("field")
     return Prepared(_DATED.where(whose, of_field), into=Dated)
 
 
@@ -68,9 +73,9 @@ def _dated_and_changed(whose: ColumnElement[bool]) -> Prepared[Dated]:
 _CHANGED_CONTACTS = Prepared(_changed(contacts), into=int)
 _CHANGED_RECORDS = Prepared(_changed(records), into=int)
 _DATED_OF_CHANGED_CONTACTS = _dated_and_changed(
-    dates.c.contact_id.in_(_changed(contacts))
+    _date.contact_id.in_(_changed(contacts))
 )
-_DATED_OF_CHANGED_RECORDS = _dated_and_changed(dates.c.record_id.in_(_changed(records)))
+_DATED_OF_CHANGED_RECORDS = _dated_and_changed(_date.record_id.in_(_changed(records)))
 
 
 def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[Dated]:
@@ -78,8 +83,8 @@ def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[
     return _dated(
         connection,
         and_(
-            dates.c.field == field,
-            dates.c.day.in_(days),
+            _date.field == field,
+            _date.day.in_(days),
         ),
     )
 
@@ -88,8 +93,8 @@ def dated_in_year(
     connection: Connection, field: str, month_days: Collection[str]
 ) -> list[Dated]:
     """Whose `field` falls on one of `month_days` (as `02-29`) of any year."""
-    falls = dates.c.month_day.in_(month_days)
-    return _dated(connection, and_(dates.c.field == field, falls))
+    falls = _date.month_day.in_(month_days)
+    return _dated(connection, and_(_date.field == field, falls))
 
 
 def dated_and_changed(connection: Connection, field: str, after: int) -> list[Dated]:
@@ -112,8 +117,8 @@ def dates_of(
     connection: Connection, field: str, contact_ids: Collection[int]
 ) -> dict[tuple[int, int], str]:
     """The dates of these contacts, by contact and record."""
-    own = dates.c.contact_id.in_(contact_ids)
-    found = _dated(connection, and_(dates.c.field == field, own))
+    own = _date.contact_id.in_(contact_ids)
+    found = _dated(connection, and_(_date.field == field, own))
     return {(dated.contact_id, dated.record_id): dated.day for dated in found}
 
 
@@ -125,8 +130,7 @@ def zones_of(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, str | None]:
     """The zone of each of these contacts; None stands for the workspace's."""
-    columns = columns_of(contacts, _ContactZone)
-    asked = select(*columns).where(contacts.c.id.in_(contact_ids))
+    asked = select_as(contacts, _ContactZone).where(_contact.id.in_(contact_ids))
     return dict(typed_rows(connection, asked, into=_ContactZone))
 
 
@@ -137,8 +141,8 @@ def zones(connection: Connection, after: int | None = None) -> list[str | None]:
     """
     if after is None:
         return zone_store.zones(connection)
-    changed_since = contacts.c.change > after
-    asked = select(contacts.c.zone).where(changed_since).distinct()
+    changed_since = _contact.change > after
+    asked = select(_contact.zone).where(changed_since).distinct()
     return [row.zone for row in typed_rows(connection, asked, into=_Zone)]
 
 
@@ -155,8 +159,8 @@ def contacts_in(
         where = and_(where, zone_store.in_zones(names))
     return _batches(
         connection,
-        select(contacts.c.id).where(where),
-        contacts.c.id,
+        select(_contact.id).where(where),
+        _contact.id,
     )
 
 
@@ -176,11 +180,11 @@ def events_after(
 ) -> Sequence[Event]:
     """Events of a name that came in after number `after` and happened after `since`."""
     # A rehearsal can hold events of people who are not in it.
-    of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
+    of_people = select(events).join(contacts, _contact.id == _event.contact_id)
     new = (
-        events.c.name == name,
-        events.c.id > after,
-        events.c.at > since,
+        _event.name == name,
+        _event.id > after,
+        _event.at > since,
     )
-    in_order = of_people.where(*new).order_by(events.c.id)
+    in_order = of_people.where(*new).order_by(_event.id)
     return typed_rows(connection, in_order, into=Event)

@@ -35,7 +35,7 @@ class _CampaignCursor(NamedTuple):
     rules: str
 
 
-class _Newest(NamedTuple):
+class _NewestOfAll(NamedTuple):
     event: int | None
     contact: int | None
     record: int | None
@@ -74,7 +74,7 @@ def move_cursors(connection: Connection, moved: Mapping[str, Cursor]) -> None:
 
 def newest(connection: Connection, now: datetime) -> Cursor:
     """The cursor of a look at everything there is now."""
-    found = one_row(connection, _NEWEST, into=_Newest)
+    found = one_row(connection, _NEWEST, into=_NewestOfAll)
     # Contacts and records count up together (`people.change_marks`).
     change = max(found.contact or 0, found.record or 0)
     return Cursor(now, found.event or 0, change)

@@ -26,8 +26,10 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import contacts, runs
-from drip.storage.base.sql import Prepared, columns_of, one_row, typed_rows
+from drip.storage.base.sql import Prepared, one_row, select_as, typed_rows
 from drip.storage.people import zones
+
+_run = runs.c
 
 
 class _Start(NamedTuple):
@@ -48,15 +50,15 @@ def last_starts(
     """When each contact (and record) last entered a campaign."""
     # A run whose date moved away left its place to the new date's.
     stayed = or_(
-        runs.c.code.is_(None),
-        runs.c.code != "date-moved",
+        _run.code.is_(None),
+        _run.code != "date-moved",
     )
     own = (
-        runs.c.campaign == campaign,
-        runs.c.contact_id.in_(contact_ids),
+        _run.campaign == campaign,
+        _run.contact_id.in_(contact_ids),
         stayed,
     )
-    began = select(*columns_of(runs, _Start)).where(*own).order_by(runs.c.started_at)
+    began = select_as(runs, _Start).where(*own).order_by(_run.started_at)
     found = typed_rows(connection, began, into=_Start)
     return {(start.contact_id, start.record_id): start.started_at for start in found}
 
@@ -66,18 +68,18 @@ def occurrences(
 ) -> set[tuple[int, int, str]]:
     """What these contacts have been in a campaign for: contact, record, occurrence."""
     own = (
-        runs.c.campaign == campaign,
-        runs.c.contact_id.in_(contact_ids),
+        _run.campaign == campaign,
+        _run.contact_id.in_(contact_ids),
     )
-    asked = select(*columns_of(runs, _Occurrence)).where(*own)
+    asked = select_as(runs, _Occurrence).where(*own)
     return set(typed_rows(connection, asked, into=_Occurrence))
 
 
 def count_starts(connection: Connection, campaign: str, since: datetime) -> int:
     """How many have entered a campaign since an instant."""
     entered = (
-        runs.c.campaign == campaign,
-        runs.c.started_at > since,
+        _run.campaign == campaign,
+        _run.started_at > since,
     )
     count = select(func.count()).select_from(runs).where(*entered)
     return one_row(connection, count, into=int)
@@ -108,11 +110,11 @@ _REOPENED = ("next_due_at", "ended_at", "code", "sentence", "place")
 
 def _start() -> ClauseElement:
     statement = insert_or(runs).values({name: bindparam(name) for name in STARTING})
-    date_moved = runs.c.code == literal_column("'date-moved'")
+    date_moved = _run.code == literal_column("'date-moved'")
     return statement.on_conflict_do_update(
         index_elements=["campaign", "contact_id", "record_id", "occurrence"],
         set_={"active": true(), **dict.fromkeys(_REOPENED, null())},
-        where=and_(runs.c.active.is_(False), date_moved),
+        where=and_(_run.active.is_(False), date_moved),
     )
 
 
@@ -147,7 +149,7 @@ def start_everybody(
     if names is not None:
         where = and_(where, zones.in_zones(names))
     columns = [
-        column for column in runs.c if column.name in row or column is runs.c.contact_id
+        column for column in runs.c if column.name in row or column is _run.contact_id
     ]
     values = [_starting(column, row) for column in columns]
     found = select(*values).where(where).order_by(contacts.c.id)
@@ -157,6 +159,6 @@ def start_everybody(
 
 
 def _starting(column: Column[Any], row: Mapping[str, Any]) -> ColumnElement[Any]:
-    if column is runs.c.contact_id:
+    if column is _run.contact_id:
         return contacts.c.id
     return literal(row[column.name], column.type).label(column.name)

@@ -13,6 +13,11 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.storage.base.schema import contacts, records, runs, tasks
 from drip.storage.base.sql import count_changed, first_row, one_row, typed_rows
 
+_contact = contacts.c
+
+_run = runs.c
+_task = tasks.c
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -39,34 +44,34 @@ class Work:
 
 _WORK = (
     select(
-        tasks.c.id.label("number"),
-        tasks.c.title,
-        tasks.c.assign_to,
-        tasks.c.priority,
-        tasks.c.due,
-        tasks.c.state,
-        contacts.c.key.label("contact"),
-        contacts.c.phone,
-        contacts.c.email,
+        _task.id.label("number"),
+        _task.title,
+        _task.assign_to,
+        _task.priority,
+        _task.due,
+        _task.state,
+        _contact.key.label("contact"),
+        _contact.phone,
+        _contact.email,
         records.c.key.label("record"),
-        runs.c.campaign,
-        tasks.c.created_at,
-        tasks.c.done_at,
-        tasks.c.outcome,
-        tasks.c.notes,
-        tasks.c.contact_id,
-        runs.c.record_id,
+        _run.campaign,
+        _task.created_at,
+        _task.done_at,
+        _task.outcome,
+        _task.notes,
+        _task.contact_id,
+        _run.record_id,
     )
-    .join(runs, runs.c.id == tasks.c.run_id)
-    .join(contacts, contacts.c.id == tasks.c.contact_id)
-    .outerjoin(records, records.c.id == runs.c.record_id)
+    .join(runs, _run.id == _task.run_id)
+    .join(contacts, _contact.id == _task.contact_id)
+    .outerjoin(records, records.c.id == _run.record_id)
 )
 # The most urgent first, then those due first.
 _URGENT_FIRST = (
-    tasks.c.priority.desc(),
-    tasks.c.due.is_(None),
-    tasks.c.due,
-    tasks.c.id,
+    _task.priority.desc(),
+    _task.due.is_(None),
+    _task.due,
+    _task.id,
 )
 
 
@@ -84,27 +89,27 @@ def listed(
     connection: Connection, states: Collection[str], assign_to: str | None = None
 ) -> list[Work]:
     """Tasks in these states: the most urgent first, then those due first."""
-    asked = _WORK.where(tasks.c.state.in_(states))
+    asked = _WORK.where(_task.state.in_(states))
     if assign_to is not None:
-        asked = asked.where(tasks.c.assign_to == assign_to)
+        asked = asked.where(_task.assign_to == assign_to)
     return typed_rows(connection, asked.order_by(*_URGENT_FIRST), into=Work)
 
 
 def of_contact(connection: Connection, contact_id: int) -> list[Work]:
     """A contact's tasks, the newest first."""
-    own = _WORK.where(tasks.c.contact_id == contact_id)
-    return typed_rows(connection, own.order_by(tasks.c.id.desc()), into=Work)
+    own = _WORK.where(_task.contact_id == contact_id)
+    return typed_rows(connection, own.order_by(_task.id.desc()), into=Work)
 
 
 def count_open(connection: Connection) -> int:
     """How many are open."""
-    count = select(func.count()).where(tasks.c.state == "open")
+    count = select(func.count()).where(_task.state == "open")
     return one_row(connection, count, into=int)
 
 
 def get(connection: Connection, number: int) -> Work | None:
     """One task."""
-    return first_row(connection, _WORK.where(tasks.c.id == number), into=Work)
+    return first_row(connection, _WORK.where(_task.id == number), into=Work)
 
 
 def settle(
@@ -112,8 +117,8 @@ def settle(
 ) -> bool:
     """Whether the task was open; it is `done` or `dropped` now."""
     still_open = (
-        tasks.c.id == number,
-        tasks.c.state == "open",
+        _task.id == number,
+        _task.state == "open",
     )
     settled = update(tasks).where(*still_open)
     settled = settled.values(state=state, outcome=outcome, done_at=now)

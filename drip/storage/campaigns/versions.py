@@ -9,9 +9,10 @@ from sqlalchemy import Connection, select
 from drip.storage.base.schema import campaign_versions
 from drip.storage.base.sql import first_row, upsert
 
+_version = campaign_versions.c
+
 # A version that comes back, because a file was put back, is the newest again.
 _KEEP = upsert(campaign_versions, "seen_at")
-_v = campaign_versions.c
 
 
 def keep_version(
@@ -29,14 +30,16 @@ def keep_version(
 
 def version_text(connection: Connection, campaign: str, version: str) -> str | None:
     """The text of a version kept earlier."""
-    own = select(_v.text).where(
-        _v.version == version,
-        _v.campaign == campaign,
+    own = select(_version.text).where(
+        _version.version == version,
+        _version.campaign == campaign,
     )
     return first_row(connection, own, into=str)
 
 
 def newest_version(connection: Connection, campaign: str) -> str | None:
     """The text of the newest version kept of a campaign."""
-    own = select(_v.text).where(_v.campaign == campaign)
-    return first_row(connection, own.order_by(_v.seen_at.desc()).limit(1), into=str)
+    own = select(_version.text).where(_version.campaign == campaign)
+    return first_row(
+        connection, own.order_by(_version.seen_at.desc()).limit(1), into=str
+    )

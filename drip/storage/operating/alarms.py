@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Select, insert, select, update
 from drip.storage.base.schema import alarms
 from drip.storage.base.sql import count_changed, typed_rows
 
+_alarm = alarms.c
+
 # What lasts, and what happens again, is told again after this.
 AGAIN = timedelta(days=1)
 # What ended so lately and is there again has not ended: a server that comes and goes
@@ -42,11 +44,11 @@ def raised(
     It is not if there is one of the last day, of the same action and thing, that has
     not ended for good.
     """
-    lasts = alarms.c.ended_at.is_(None) | (alarms.c.ended_at > now - FLAPPING)
+    lasts = _alarm.ended_at.is_(None) | (_alarm.ended_at > now - FLAPPING)
     same = update(alarms).where(
-        alarms.c.action == action,
-        alarms.c.about == about,
-        alarms.c.at > now - AGAIN,
+        _alarm.action == action,
+        _alarm.about == about,
+        _alarm.at > now - AGAIN,
         lasts,
     )
     if count_changed(connection, same.values(ended_at=None)):
@@ -73,18 +75,18 @@ def over(
     `about` these things (None: about all), and not about those in `but`.
     """
     these = update(alarms).where(
-        alarms.c.action.in_(actions),
-        alarms.c.ended_at.is_(None),
-        alarms.c.about.not_in(but),
+        _alarm.action.in_(actions),
+        _alarm.ended_at.is_(None),
+        _alarm.about.not_in(but),
     )
     if about is not None:
-        these = these.where(alarms.c.about.in_(about))
+        these = these.where(_alarm.about.in_(about))
     connection.execute(these.values(ended_at=now))
 
 
 def not_notified(connection: Connection, since: datetime) -> Sequence[Alarm]:
     """Those since an instant of which nobody has been notified yet."""
-    waiting = _since(since).where(alarms.c.notified_at.is_(None))
+    waiting = _since(since).where(_alarm.notified_at.is_(None))
     return typed_rows(connection, waiting, into=Alarm)
 
 
@@ -95,19 +97,19 @@ def lately(connection: Connection, since: datetime) -> Sequence[Alarm]:
 
 def notified(connection: Connection, number: int, now: datetime) -> None:
     """Somebody has been notified of it."""
-    own = update(alarms).where(alarms.c.id == number)
+    own = update(alarms).where(_alarm.id == number)
     connection.execute(own.values(notified_at=now))
 
 
 def _since(since: datetime) -> Select[tuple[object, ...]]:
     columns = (
-        alarms.c.id.label("number"),
-        alarms.c.action,
-        alarms.c.about,
-        alarms.c.sentence,
-        alarms.c.at,
-        alarms.c.ended_at,
-        alarms.c.notified_at,
+        _alarm.id.label("number"),
+        _alarm.action,
+        _alarm.about,
+        _alarm.sentence,
+        _alarm.at,
+        _alarm.ended_at,
+        _alarm.notified_at,
     )
-    later = select(*columns).where(alarms.c.at > since)
-    return later.order_by(alarms.c.at, alarms.c.id)
+    later = select(*columns).where(_alarm.at > since)
+    return later.order_by(_alarm.at, _alarm.id)

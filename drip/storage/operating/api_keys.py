@@ -11,11 +11,14 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import answered, api_keys
-from drip.storage.base.sql import columns_of, count_changed, first_row, typed_rows
+from drip.storage.base.sql import count_changed, first_row, select_as, typed_rows
+
+_answer = answered.c
+_key = api_keys.c
 
 # A repeat of a request is known for so long.
 REMEMBERED = timedelta(days=1)
@@ -57,7 +60,7 @@ class _ApiKeyRow(NamedTuple):
 
 
 # Without their hashes: what is listed can be shown.
-_KEYS = select(*columns_of(api_keys, _ApiKeyRow))
+_KEYS = select_as(api_keys, _ApiKeyRow)
 
 
 def add(
@@ -75,7 +78,7 @@ def add(
         "created_at": now,
     }
     free = insert_or(api_keys).on_conflict_do_nothing(index_elements=["name"])
-    added = free.values(row).returning(api_keys.c.id)
+    added = free.values(row).returning(_key.id)
     return connection.execute(added).first() is not None
 
 
@@ -85,8 +88,8 @@ def find(connection: Connection, token: str) -> ApiKey | None:
     Tokens have 256 bits, so that a plain hash of one cannot be turned back.
     """
     good = (
-        api_keys.c.digest == digest(token),
-        api_keys.c.revoked_at.is_(None),
+        _key.digest == digest(token),
+        _key.revoked_at.is_(None),
     )
     found = first_row(connection, _KEYS.where(*good), into=_ApiKeyRow)
     return found.key() if found else None
@@ -94,15 +97,15 @@ def find(connection: Connection, token: str) -> ApiKey | None:
 
 def listed(connection: Connection) -> Sequence[ApiKey]:
     """All that there are and were."""
-    in_order = _KEYS.order_by(api_keys.c.id)
+    in_order = _KEYS.order_by(_key.id)
     return [row.key() for row in typed_rows(connection, in_order, into=_ApiKeyRow)]
 
 
 def revoke(connection: Connection, name: str, now: datetime) -> bool:
     """Whether there was one of this name that was good; it is not any more."""
     good = (
-        api_keys.c.name == name,
-        api_keys.c.revoked_at.is_(None),
+        _key.name == name,
+        _key.revoked_at.is_(None),
     )
     revoked = update(api_keys).where(*good).values(revoked_at=now)
     return count_changed(connection, revoked) == 1
@@ -125,10 +128,10 @@ class StoredResponse:
 def answer_to(connection: Connection, key: ApiKey, name: str) -> StoredResponse | None:
     """What was answered to this program's request of this name."""
     own = (
-        answered.c.api_key_id == key.number,
-        answered.c.name == digest(name),
+        _answer.api_key_id == key.number,
+        _answer.name == digest(name),
     )
-    asked = select(*columns_of(answered, StoredResponse)).where(*own)
+    asked = select_as(answered, StoredResponse).where(*own)
     return first_row(connection, asked, into=StoredResponse)
 
 
@@ -156,7 +159,7 @@ def remember(
 
 def forget_answers(connection: Connection, before: datetime) -> None:
     """Answers from before an instant are not kept."""
-    connection.execute(delete(answered).where(answered.c.at < before))
+    connection.execute(delete(answered).where(_answer.at < before))
 
 
 def forget_words(connection: Connection) -> None:
@@ -165,5 +168,5 @@ def forget_words(connection: Connection) -> None:
     Which of them are about one person cannot be told, since what was refused is stored
     nowhere else. That the requests were answered, and with which status, stays.
     """
-    names_somebody = or_(*(answered.c.body.contains(f'"{name}":') for name in NAMING))
+    names_somebody = or_(*(_answer.body.contains(f'"{name}":') for name in NAMING))
     connection.execute(update(answered).where(names_somebody).values(body=FORGOTTEN))

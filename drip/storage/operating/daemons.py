@@ -12,6 +12,8 @@ from drip.storage.base.columns import Instant
 from drip.storage.base.schema import daemons
 from drip.storage.base.sql import count_changed, first_row, one_row
 
+_daemon = daemons.c
+
 # A daemon that has not beaten for this long is taken for dead, and what it was handing
 # over for unknown. Longer than servers wait for a sender that fell silent (five
 # minutes, RFC 5321 section 4.5.3.2.7).
@@ -42,12 +44,12 @@ class _LastHeartbeat(NamedTuple):
     heartbeat_at: datetime | None
 
 
-_NOT_ENDED = daemons.c.ended_at.is_(None)
-_BEATS = daemons.c.heartbeat_at > bindparam("before", type_=Instant)
+_NOT_ENDED = _daemon.ended_at.is_(None)
+_BEATS = _daemon.heartbeat_at > bindparam("before", type_=Instant)
 _ALIVE = _NOT_ENDED & _BEATS
 _RENEW = (
     update(daemons)
-    .where(daemons.c.number == bindparam("mine"), _ALIVE)
+    .where(_daemon.number == bindparam("mine"), _ALIVE)
     .values(heartbeat_at=bindparam("now", type_=Instant))
 )
 _END_DEAD = (
@@ -69,7 +71,7 @@ def start_daemon(
         connection.execute(update(daemons).where(_NOT_ENDED).values(ended_at=now))
     # Under the write lock, so that no two have the same number: the fence of what they
     # hand over.
-    highest = select(func.max(daemons.c.number).label("number"))
+    highest = select(func.max(_daemon.number).label("number"))
     number = (one_row(connection, highest, into=_HighestNumber).number or 0) + 1
     row = {
         "number": number,
@@ -108,23 +110,23 @@ def end_dead(connection: Connection, now: datetime) -> None:
 
 def report(connection: Connection, number: int, trouble: str | None) -> None:
     """Keeps for `drip status` what keeps messages from leaving, if anything does."""
-    own = update(daemons).where(daemons.c.number == number)
+    own = update(daemons).where(_daemon.number == number)
     connection.execute(own.values(trouble=trouble))
 
 
 def end_daemon(connection: Connection, number: int, now: datetime) -> None:
     """The daemon ended in order."""
-    own = update(daemons).where(daemons.c.number == number)
+    own = update(daemons).where(_daemon.number == number)
     connection.execute(own.values(ended_at=now))
 
 
 def known_until(connection: Connection) -> datetime | None:
     """The latest heartbeat that any daemon ever left here."""
-    last = select(func.max(daemons.c.heartbeat_at).label("heartbeat_at"))
+    last = select(func.max(_daemon.heartbeat_at).label("heartbeat_at"))
     return one_row(connection, last, into=_LastHeartbeat).heartbeat_at
 
 
 def last_daemon(connection: Connection) -> DaemonRecord | None:
     """The newest daemon; None if none ever ran here."""
-    newest = select(daemons).order_by(daemons.c.number.desc()).limit(1)
+    newest = select(daemons).order_by(_daemon.number.desc()).limit(1)
     return first_row(connection, newest, into=DaemonRecord)

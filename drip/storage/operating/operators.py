@@ -16,6 +16,9 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.storage.base.schema import operators, sessions
 from drip.storage.base.sql import first_row, typed_rows
 
+_operator = operators.c
+_session = sessions.c
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -28,10 +31,10 @@ class Operator:
 
 
 _OPERATORS = select(
-    operators.c.id.label("number"),
-    operators.c.name,
-    operators.c.password,
-    operators.c.created_at,
+    _operator.id.label("number"),
+    _operator.name,
+    _operator.password,
+    _operator.created_at,
 )
 
 
@@ -39,7 +42,7 @@ def add(connection: Connection, name: str, password: str, now: datetime) -> bool
     """Whether the name was free. `password` is the hash of one."""
     row = {"name": name, "password": password, "created_at": now}
     free = insert_or(operators).on_conflict_do_nothing(index_elements=["name"])
-    added = free.values(row).returning(operators.c.id)
+    added = free.values(row).returning(_operator.id)
     return connection.execute(added).first() is not None
 
 
@@ -51,7 +54,7 @@ def set_password(connection: Connection, name: str, password: str) -> bool:
     found = find(connection, name)
     if found is None:
         return False
-    own = update(operators).where(operators.c.id == found.number)
+    own = update(operators).where(_operator.id == found.number)
     connection.execute(own.values(password=password))
     # Whoever knew the old one may be why it was changed.
     _log_out_everywhere(connection, found)
@@ -64,19 +67,19 @@ def remove(connection: Connection, name: str) -> bool:
     if found is None:
         return False
     _log_out_everywhere(connection, found)
-    connection.execute(delete(operators).where(operators.c.id == found.number))
+    connection.execute(delete(operators).where(_operator.id == found.number))
     return True
 
 
 def find(connection: Connection, name: str) -> Operator | None:
     """The one of this name."""
-    own = _OPERATORS.where(operators.c.name == name)
+    own = _OPERATORS.where(_operator.name == name)
     return first_row(connection, own, into=Operator)
 
 
 def listed(connection: Connection) -> Sequence[Operator]:
     """All of them, in order of their names."""
-    return typed_rows(connection, _OPERATORS.order_by(operators.c.name), into=Operator)
+    return typed_rows(connection, _OPERATORS.order_by(_operator.name), into=Operator)
 
 
 def log_in(
@@ -90,7 +93,7 @@ def log_in(
 
     Sessions that are over are forgotten.
     """
-    connection.execute(delete(sessions).where(sessions.c.until <= now))
+    connection.execute(delete(sessions).where(_session.until <= now))
     row = {
         "digest": digest(token),
         "operator_id": operator.number,
@@ -101,20 +104,20 @@ def log_in(
 
 def log_out(connection: Connection, token: str) -> None:
     """The browser that keeps `token` is nobody's."""
-    connection.execute(delete(sessions).where(sessions.c.digest == digest(token)))
+    connection.execute(delete(sessions).where(_session.digest == digest(token)))
 
 
 def _log_out_everywhere(connection: Connection, operator: Operator) -> None:
-    own = sessions.c.operator_id == operator.number
+    own = _session.operator_id == operator.number
     connection.execute(delete(sessions).where(own))
 
 
 def logged_in(connection: Connection, token: str, now: datetime) -> Operator | None:
     """Whose browser this is."""
-    of_session = _OPERATORS.join(sessions, sessions.c.operator_id == operators.c.id)
+    of_session = _OPERATORS.join(sessions, _session.operator_id == _operator.id)
     good = (
-        sessions.c.digest == digest(token),
-        sessions.c.until > now,
+        _session.digest == digest(token),
+        _session.until > now,
     )
     return first_row(connection, of_session.where(*good), into=Operator)
 

@@ -21,6 +21,8 @@ from drip.storage.base.schema import webhook_outbox, webhook_positions
 from drip.storage.base.sql import Prepared, one_row, typed_rows, upsert
 from drip.storage.people import sign_ups
 
+_position = webhook_positions.c
+
 WANTED = "notices"
 # No webhook can ask for this kind.
 HUSHED = "hushed"
@@ -105,8 +107,8 @@ def after(
 ) -> Sequence[Notice]:
     """The oldest of these kinds that this webhook does not have yet."""
     notice = webhook_outbox.c
-    own = webhook_positions.c.webhook == name
-    position = select(webhook_positions.c.notice).where(own).scalar_subquery()
+    own = _position.webhook == name
+    position = select(_position.notice).where(own).scalar_subquery()
     columns = (
         notice.id.label("number"),
         notice.kind,
@@ -134,18 +136,18 @@ def newest(connection: Connection) -> int:
 
 def known(connection: Connection) -> set[str]:
     """The webhooks that were told of anything, or began at some number."""
-    names = select(webhook_positions.c.webhook)
+    names = select(_position.webhook)
     return set(typed_rows(connection, names, into=str))
 
 
 def forget(connection: Connection, names: Collection[str]) -> None:
     """Whoever is not among these gets no more; what all of these have goes."""
-    others = webhook_positions.c.webhook.not_in(names)
+    others = _position.webhook.not_in(names)
     connection.execute(delete(webhook_positions).where(others))
     if not names:
         connection.execute(delete(webhook_outbox))
         return
-    first = select(func.min(webhook_positions.c.notice).label("number"))
+    first = select(func.min(_position.notice).label("number"))
     until = one_row(connection, first, into=_NoticeNumber).number or 0
     notice = webhook_outbox.c.id
     # The newest stays, so that its number is not given to another one.

@@ -56,9 +56,7 @@ def statements(
 
     It is one question, or one for each day that it is somewhere.
     """
-    people = select(contacts.c.id).where(PEOPLE)
-    if among is not None:
-        people = people.where(contacts.c.id.in_(listed(among)))
+    people = _people(among)
     if not hangs_on_today(condition):
         today = local(now, zone(settings.timezone)).date()
         reader = Reader(settings, now, today, among=among)
@@ -69,6 +67,13 @@ def statements(
         reader = Reader(settings, now, today, among=among)
         found = people.where(reader.where(condition))
         yield found if len(groups) == 1 else found.where(_lives_in(settings, names))
+
+
+def _people(among: str | None) -> Select[Any]:
+    people = select(contacts.c.id).where(PEOPLE)
+    if among is None:
+        return people
+    return people.where(contacts.c.id.in_(listed(among)))
 
 
 def _lives_in(settings: Settings, names: Collection[str | None]) -> ColumnElement[bool]:

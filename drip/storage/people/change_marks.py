@@ -29,7 +29,7 @@ from drip.storage.base.sql import Prepared, listed_in, numbers, one_row
 CHUNK = 5_000
 
 
-class _Newest(NamedTuple):
+class _NewestChanges(NamedTuple):
     contact: int | None
     record: int | None
 
@@ -43,7 +43,7 @@ _LAST_CHANGE = Prepared(
         select(func.max(contacts.c.change)).scalar_subquery().label("contact"),
         select(func.max(records.c.change)).scalar_subquery().label("record"),
     ),
-    into=_Newest,
+    into=_NewestChanges,
 )
 _TOUCH = Prepared(
     update(contacts)

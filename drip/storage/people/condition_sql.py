@@ -68,6 +68,12 @@ from drip.storage.base.sql import (
 from drip.storage.people.contacts import COLUMNS
 from drip.storage.people.events import amount
 
+_consent = consents.c
+_coupon = coupons.c
+_date = dates.c
+_event = events.c
+_record = records.c
+
 DAY = timedelta(days=1)
 NUMERIC = ("number", "money")
 # The last text that begins with a text.
@@ -123,7 +129,7 @@ class Reader:
             self.now,
             self.settings.timezone,
         )
-        return events.c.at >= first
+        return _event.at >= first
 
     # --- fields
 
@@ -139,7 +145,7 @@ class Reader:
         if owner == "contact" and name in COLUMNS:
             return _text(line, contacts.c[name])
         if owner != "contact" and name == "key":
-            return _text(line, records.c.key)
+            return _text(line, _record.key)
         return self._declared(
             line,
             attribute(
@@ -189,13 +195,13 @@ class Reader:
 
     def _kept(self, line: FieldCondition, derived: DateField) -> ColumnElement[bool]:
         """A derived date that is kept with the stored ones."""
-        field: ColumnElement[Any] = dates.c.field
+        field: ColumnElement[Any] = _date.field
         if self.among is not None:
             # Of a few contacts, their dates are looked through, and not all that are
             # near a day.
             field = func.coalesce(field, "")
         owner = _owned_by(line.field.partition(".")[0])
-        of_field = select(dates.c.contact_id).where(field == derived.field, owner)
+        of_field = select(_date.contact_id).where(field == derived.field, owner)
         if line.comparison == "known":
             return self._in(of_field)
         if line.comparison == "unknown":
@@ -204,7 +210,7 @@ class Reader:
             of_field.where(
                 self._dated(
                     line,
-                    dates.c.day,
+                    _date.day,
                     derived.steps,
                 )
             )
@@ -221,14 +227,14 @@ class Reader:
         self, line: FieldCondition, owner: str, total: Total
     ) -> ColumnElement[bool]:
         counted = [
-            events.c.name == total.event,
-            events.c.at <= self.now,
+            _event.name == total.event,
+            _event.at <= self.now,
         ]
         if total.span:
             counted.append(self._since(total.span))
         if owner != "contact":
-            counted.append(events.c.record_id == records.c.id)
-        contact = events.c.contact_id
+            counted.append(_event.record_id == _record.id)
+        contact = _event.contact_id
         by_contact = select(contact).where(*counted).group_by(contact)
         return self._numbered(line, by_contact.having(_wanted(line, amount(total))))
 
@@ -249,47 +255,45 @@ class Reader:
         return self._in(select(segment_members.c.contact_id).where(own))
 
     def _holds(self, coupon: str) -> ColumnElement[bool]:
-        good = or_(
-            coupons.c.expires.is_(None), coupons.c.expires >= self.today.isoformat()
-        )
-        held = select(coupons.c.contact_id).where(
-            coupons.c.contact_id.is_not(None),
-            coupons.c.coupon == coupon,
-            coupons.c.redeemed_at.is_(None),
+        good = or_(_coupon.expires.is_(None), _coupon.expires >= self.today.isoformat())
+        held = select(_coupon.contact_id).where(
+            _coupon.contact_id.is_not(None),
+            _coupon.coupon == coupon,
+            _coupon.redeemed_at.is_(None),
             good,
         )
         return self._in(held)
 
     def _subscribed(self, key: str) -> ColumnElement[bool]:
         topic = self.settings.topics[key]
-        said = select(consents.c.contact_id).where(consents.c.topic == key)
-        given = self._in(said.where(consents.c.given))
+        said = select(_consent.contact_id).where(_consent.topic == key)
+        given = self._in(said.where(_consent.given))
         if topic.opt_in != "implied":
             return given
-        silent = not_(self._in(said.where(not_(consents.c.given))))
+        silent = not_(self._in(said.where(not_(_consent.given))))
         # A sign-up for one topic implies no other.
         known = contacts.c.id.not_in(select(sign_ups.c.contact_id))
         implied = and_(silent, known)
         if topic.expires:
-            lately = select(events.c.contact_id).where(self._since(topic.expires))
+            lately = select(_event.contact_id).where(self._since(topic.expires))
             implied = and_(implied, self._in(lately))
         return or_(given, implied)
 
     def _did(self, did: Did) -> ColumnElement[bool]:
         such = [
-            events.c.name == did.event,
-            events.c.at <= self.now,
+            _event.name == did.event,
+            _event.at <= self.now,
         ]
         if did.span is not None:
             such.append(self._since(did.span))
         for name, value in did.matching:
-            said = folded(json_text(events.c.fields, name))
+            said = folded(json_text(_event.fields, name))
             such.append(said == value.casefold())
         if self.record is not None:
-            such.append(events.c.record_id.in_([literal(0), records.c.id]))
-        found = select(events.c.contact_id).where(*such)
+            such.append(_event.record_id.in_([literal(0), _record.id]))
+        found = select(_event.contact_id).where(*such)
         if did.times > 1:
-            by_contact = found.group_by(events.c.contact_id)
+            by_contact = found.group_by(_event.contact_id)
             found = by_contact.having(func.count() >= did.times)
         return self._in(found)
 
@@ -325,10 +329,10 @@ def _table(owner: str) -> Table:
 
 def _owned_by(owner: str) -> ColumnElement[bool]:
     if owner != "contact":
-        return dates.c.record_id == records.c.id
+        return _date.record_id == _record.id
     # Nearly all dates are of no record: an index that begins with it finds nothing
     # faster, and by a sum none serves.
-    return dates.c.record_id + 0 == 0
+    return _date.record_id + 0 == 0
 
 
 def _known(line: FieldCondition, value: ColumnElement[Any]) -> ColumnElement[bool]:

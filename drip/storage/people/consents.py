@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,11 +14,13 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import consent_log, consents
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers, typed_rows
+from drip.storage.base.sql import Prepared, listed_in, numbers, select_as, typed_rows
 from drip.storage.operating import webhook_outbox
 from drip.storage.people.change_marks import touch, wake_runs
 from drip.storage.people.contacts import Contact, address_of, contacts_by_id
 from drip.storage.people.suppressions import suppressed
+
+_consent = consents.c
 
 
 class Consent(NamedTuple):
@@ -42,13 +44,13 @@ class Consent(NamedTuple):
 
 _OF_CONTACTS = Prepared(
     select(
-        consents.c.contact_id,
-        consents.c.topic,
-        consents.c.channel,
-        consents.c.given,
-        consents.c.at,
+        _consent.contact_id,
+        _consent.topic,
+        _consent.channel,
+        _consent.given,
+        _consent.at,
         true().label("dated"),
-    ).where(consents.c.contact_id.in_(listed_in("ids"))),
+    ).where(_consent.contact_id.in_(listed_in("ids"))),
     into=Consent,
 )
 _SAID = insert_or(consents).values(
@@ -94,43 +96,45 @@ def record(
     A word older than the one known changes nothing, nor does an undated yes after a
     no: whoever has unsubscribed stays so when an old file is imported again.
     """
-    ids = numbers({consent.contact_id for consent in said})
-    known = {
-        consent.about: consent for consent in _OF_CONTACTS.rows(connection, ids=ids)
-    }
-    fresh = _fresh(said, known)
+    fresh = _fresh(said, _known(connection, said))
     if not fresh:
         return 0
     proof_text = json.dumps(dict(proof)) if proof else None
-    words = [
-        (
-            *consent.about,
-            consent.given,
-            to_ms(consent.at),
-        )
-        for consent in fresh
-    ]
     recorded_at = to_ms(now)
+    words = [_word(consent) for consent in fresh]
     logged = [
         (
             *word,
             source,
-            addresses.get(word[0]),
+            addresses.get(consent.contact_id),
             recorded_at,
             proof_text,
         )
-        for word in words
+        for word, consent in zip(words, fresh, strict=True)
     ]
     # The log is the proof (GDPR article 7 (1)), so it is written first: what holds must
     # never be without it.
     _LOG.many(connection, logged)
     _SAY.many(connection, words)
-    refused = [consent for consent in fresh if not consent.given]
-    _announce(connection, refused, source, now)
-    contact_ids = {consent.contact_id for consent in fresh}
-    touch(connection, contact_ids)
-    wake_runs(connection, contact_ids)
+    _announce(connection, fresh, source, now)
     return len(fresh)
+
+
+def _word(consent: Consent) -> tuple[Any, ...]:
+    """In the order of the columns that `consents` and its log begin with."""
+    return (
+        *consent.about,
+        consent.given,
+        to_ms(consent.at),
+    )
+
+
+def _known(
+    connection: Connection, said: Iterable[Consent]
+) -> dict[tuple[int, str, str], Consent]:
+    ids = numbers({consent.contact_id for consent in said})
+    known = _OF_CONTACTS.rows(connection, ids=ids)
+    return {consent.about: consent for consent in known}
 
 
 def _fresh(
@@ -153,21 +157,25 @@ def _outdoes(consent: Consent, before: Consent) -> bool:
 
 
 def _announce(
-    connection: Connection, refused: Sequence[Consent], source: str, now: datetime
+    connection: Connection, fresh: Collection[Consent], source: str, now: datetime
 ) -> None:
-    """Writes down for other programs who said no."""
-    if not refused or "unsubscribed" not in webhook_outbox.wanted(connection):
-        return
-    # By the key, which other programs know, and not by our number.
-    known = contacts_by_id(connection, {consent.contact_id for consent in refused})
-    happened = [
-        (
-            consent.contact_id,
-            _payload(consent, known[consent.contact_id], source),
-        )
-        for consent in refused
-    ]
-    webhook_outbox.add(connection, "unsubscribed", happened, now)
+    """The planner looks at these contacts again, and other programs hear who said no."""
+    contact_ids = {consent.contact_id for consent in fresh}
+    refused = [consent for consent in fresh if not consent.given]
+    if refused and "unsubscribed" in webhook_outbox.wanted(connection):
+        # By the key, which other programs know, and not by our number.
+        ids = {consent.contact_id for consent in refused}
+        known = contacts_by_id(connection, ids)
+        happened = [
+            (
+                consent.contact_id,
+                _payload(consent, known[consent.contact_id], source),
+            )
+            for consent in refused
+        ]
+        webhook_outbox.add(connection, "unsubscribed", happened, now)
+    touch(connection, contact_ids)
+    wake_runs(connection, contact_ids)
 
 
 def _payload(consent: Consent, contact: Contact, source: str) -> dict[str, Any]:
@@ -202,18 +210,29 @@ def standings(connection: Connection, known: Sequence[Standing]) -> list[Standin
     said = _OF_CONTACTS.rows(connection, ids=numbers(ids))
     given = {consent.about: consent.given for consent in said}
     closed = suppressed(connection, {standing.digest for standing in known})
-    found = []
-    for standing in known:
-        number, topic, channel = standing.contact_id, standing.topic, standing.channel
-        contact = people[number]
-        now = standing._replace(
-            address=address_of(contact, channel),
-            zone=contact.zone,
-            given=given.get((number, topic or "", channel)),
-            suppressed=standing.digest in closed,
-        )
-        found.append(now)
-    return found
+    return [
+        _as_now(standing, people[standing.contact_id], given, closed)
+        for standing in known
+    ]
+
+
+def _as_now(
+    before: Standing,
+    contact: Contact,
+    given: Mapping[tuple[int, str, str], bool],
+    closed: Container[str],
+) -> Standing:
+    about = (
+        contact.id,
+        before.topic or "",
+        before.channel,
+    )
+    return before._replace(
+        address=address_of(contact, before.channel),
+        zone=contact.zone,
+        given=given.get(about),
+        suppressed=before.digest in closed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +256,7 @@ class Word:
 def log_of(connection: Connection, contact_id: int) -> Sequence[Word]:
     """A contact's whole log, oldest first."""
     own = consent_log.c.contact_id == contact_id
-    lines = select(*columns_of(consent_log, Word)).where(own)
+    lines = select_as(consent_log, Word).where(own)
     return typed_rows(connection, lines.order_by(consent_log.c.id), into=Word)
 
 

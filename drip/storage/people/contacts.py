@@ -8,17 +8,18 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import Stored
 from drip.errors import DripError
 from drip.storage.base.schema import PEOPLE, contacts
 from drip.storage.base.sql import (
     Folded,
     Prepared,
-    columns_of,
     first_row,
     listed_in,
     numbers,
     one_row,
+    select_as,
     typed_rows,
 )
 from drip.storage.people.change_marks import (
@@ -29,6 +30,8 @@ from drip.storage.people.change_marks import (
     wake_runs,
 )
 from drip.storage.people.date_index import Owned, save_dates
+
+_contact = contacts.c
 
 # What every contact has a column for; everything else is among the attributes.
 # `timezone` has two: what a file said, and the zone that holds.
@@ -56,21 +59,16 @@ class Contact:
     erased_at: datetime | None = None
 
 
-_EVERYBODY = select(*columns_of(contacts, Contact))
-_BY_ID = Prepared(_EVERYBODY.where(contacts.c.id.in_(listed_in("ids"))), into=Contact)
+_EVERYBODY = select_as(contacts, Contact)
+_BY_ID = Prepared(_EVERYBODY.where(_contact.id.in_(listed_in("ids"))), into=Contact)
 
 
 def address_of(contact: Contact, channel: str) -> str | None:
     """Where messages by a channel go; None if that is unknown."""
-    match channel:
-        case "email":
-            return contact.email
-        case "sms":
-            return contact.phone
-        case "push":
-            return str(contact.attributes.get("push_token") or "") or None
-        case _:
-            return str(contact.attributes.get("postal_address") or "") or None
+    field = CHANNELS[channel].address_field
+    own = field in COLUMNS
+    address = getattr(contact, field) if own else contact.attributes.get(field)
+    return str(address) if address else None
 
 
 def count(connection: Connection) -> int:
@@ -83,7 +81,7 @@ def contacts_by_key(
     connection: Connection, keys: Collection[str]
 ) -> dict[str, Contact]:
     """The contacts among `keys`."""
-    named = _EVERYBODY.where(contacts.c.key.in_(keys))
+    named = _EVERYBODY.where(_contact.key.in_(keys))
     found = typed_rows(connection, named, into=Contact)
     return {contact.key: contact for contact in found}
 
@@ -103,8 +101,8 @@ def contact_by_email(connection: Connection, email: str) -> Contact | None:
     """The contact with this address, in whatever case; the first of several."""
     # As the index over `lower(email)` has it: any other way goes
     # through everybody.
-    same = func.lower(contacts.c.email) == email.lower()
-    first = _EVERYBODY.where(same).order_by(contacts.c.id).limit(1)
+    same = func.lower(_contact.email) == email.lower()
+    first = _EVERYBODY.where(same).order_by(_contact.id).limit(1)
     return first_row(connection, first, into=Contact)
 
 
@@ -116,15 +114,15 @@ def search(connection: Connection, text: str, most: int) -> list[Contact]:
     people = _EVERYBODY.where(PEOPLE)
     if text:
         people = people.where(_includes(text.casefold()))
-    first = people.order_by(contacts.c.key).limit(most)
+    first = people.order_by(_contact.key).limit(most)
     return typed_rows(connection, first, into=Contact)
 
 
 def _includes(text: str) -> ColumnElement[bool]:
     searched = (
-        contacts.c.key,
-        contacts.c.email,
-        contacts.c.phone,
+        _contact.key,
+        _contact.email,
+        _contact.phone,
     )
     return or_(*(Folded(column).contains(text, autoescape=True) for column in searched))
 
@@ -160,7 +158,7 @@ def leave_zones(connection: Connection, names: Collection[str]) -> dict[str, int
     """Everybody in these zones is in the workspace's now; how many were in each."""
     left: dict[str, int] = {}
     for name in names:
-        inside = select(contacts.c.id).where(contacts.c.zone == name)
+        inside = select(_contact.id).where(_contact.zone == name)
         ids = typed_rows(connection, inside, into=int)
         move_to_zone(connection, ids, None)
         left[name] = len(ids)
@@ -190,7 +188,7 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
 def move_to_zone(connection: Connection, ids: Sequence[int], name: str | None) -> None:
     """These contacts are in this zone (None: the workspace's) from now on."""
     for chunk in chunks(ids):
-        of_chunk = update(contacts).where(contacts.c.id.in_(chunk))
+        of_chunk = update(contacts).where(_contact.id.in_(chunk))
         connection.execute(of_chunk.values(zone=name))
     touch(connection, ids)
     wake_runs(connection, ids)

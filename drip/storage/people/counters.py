@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +20,9 @@ from drip.storage.base.sql import (
 )
 from drip.storage.people.change_marks import CHUNK
 from drip.storage.people.events import Event
+
+_entry = counter_entries.c
+_event = events.c
 
 # Every database counts exactly up to here.
 HIGHEST = 2**53
@@ -78,15 +81,14 @@ class _NewestEntry(NamedTuple):
     id: int | None
 
 
-_e = counter_entries.c
 _ENTRIES = select(
-    _e.id,
-    _e.contact_id,
-    _e.counter,
-    (_e.balance - _e.amount).label("before"),
-    _e.balance.label("after"),
-    _e.at,
-    _e.event_id,
+    _entry.id,
+    _entry.contact_id,
+    _entry.counter,
+    (_entry.balance - _entry.amount).label("before"),
+    _entry.balance.label("after"),
+    _entry.at,
+    _entry.event_id,
 )
 # Appended and never changed: the sum of a counter's entries is its balance, at any time.
 _COUNTED = Prepared(insert(counter_entries).inline())
@@ -129,37 +131,51 @@ def _move(
     rows: list[tuple[Any, ...]] = []
     made: list[CounterEntry] = []
     for number, move in enumerate(fresh, newest_entry(connection) + 1):
-        contact = move.contact_id
-        before = balances[contact]
-        after = balances[contact] = move.after(before)
-        made.append(
-            CounterEntry(
-                number, contact, counter, before, after, move.at, move.event_id
-            )
-        )
-        rows.append(_row(number, counter, move, after - before, after))
+        entry = _entry_of(number, counter, move, balances[move.contact_id])
+        balances[move.contact_id] = entry.after
+        made.append(entry)
+        rows.append(_row(entry, move))
     _COUNTED.many(connection, rows)
-    moved = [
-        {
-            "contact_id": contact,
-            "counter": counter,
-            "balance": balances[contact],
-        }
-        for contact in sorted(balances)
-    ]
-    connection.execute(_SET, moved)
+    _set_balances(connection, counter, balances)
     return made
 
 
-def _row(
-    number: int, counter: str, move: Movement, amount: int, balance: int
-) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
-    at = to_ms(move.at)
-    what = (number, move.contact_id, counter, amount, balance, at)
-    return (
-        *what,
+def _entry_of(number: int, counter: str, move: Movement, before: int) -> CounterEntry:
+    return CounterEntry(
+        number,
+        move.contact_id,
+        counter,
+        before,
+        move.after(before),
+        move.at,
         move.event_id,
+    )
+
+
+def _set_balances(
+    connection: Connection, counter: str, balances: Mapping[int, int]
+) -> None:
+    rows = [
+        {
+            "contact_id": contact,
+            "counter": counter,
+            "balance": balance,
+        }
+        for contact, balance in sorted(balances.items())
+    ]
+    connection.execute(_SET, rows)
+
+
+def _row(entry: CounterEntry, move: Movement) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    return (
+        entry.id,
+        entry.contact_id,
+        entry.counter,
+        entry.after - entry.before,
+        entry.after,
+        to_ms(entry.at),
+        entry.event_id,
         move.run_id,
         move.step,
     )
@@ -180,15 +196,14 @@ def _balances(
 def _fresh(
     connection: Connection, counter: str, movements: Sequence[Movement]
 ) -> list[Movement]:
-    """Those that have not been counted."""
+    """Those that have not been counted.
+
+    The unique keys would refuse the others too, but all of a chunk with them.
+    """
     by_event = {move.event_id for move in movements if move.event_id is not None}
     by_run = {move.run_id for move in movements if move.run_id is not None}
-    of_events = _e.event_id.in_(by_event)
-    # The unique keys would refuse them too, but all of a chunk with them.
-    counted = select(_e.event_id).where(_e.counter == counter, of_events)
-    events_known = set(typed_rows(connection, counted, into=_CountedEvent))
-    steps = select(_e.run_id, _e.step).where(_e.run_id.in_(by_run))
-    steps_known = set(typed_rows(connection, steps, into=_CountedStep))
+    events_known = _counted_events(connection, counter, by_event)
+    steps_known = _counted_steps(connection, by_run)
     return [
         move
         for move in movements
@@ -197,16 +212,33 @@ def _fresh(
     ]
 
 
+def _counted_events(
+    connection: Connection, counter: str, event_ids: Collection[int]
+) -> set[_CountedEvent]:
+    counted = select(_entry.event_id).where(
+        _entry.counter == counter,
+        _entry.event_id.in_(event_ids),
+    )
+    return set(typed_rows(connection, counted, into=_CountedEvent))
+
+
+def _counted_steps(
+    connection: Connection, run_ids: Collection[int]
+) -> set[_CountedStep]:
+    steps = select(_entry.run_id, _entry.step).where(_entry.run_id.in_(run_ids))
+    return set(typed_rows(connection, steps, into=_CountedStep))
+
+
 def entries_after(
     connection: Connection, counter: str, after: int, since: datetime
 ) -> list[CounterEntry]:
     """The movements of a counter after number `after`, and `since`, in order."""
     later = (
-        _e.counter == counter,
-        _e.id > after,
-        _e.at > since,
+        _entry.counter == counter,
+        _entry.id > after,
+        _entry.at > since,
     )
-    in_order = _ENTRIES.where(*later).order_by(_e.id)
+    in_order = _ENTRIES.where(*later).order_by(_entry.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
 
@@ -215,16 +247,16 @@ def history(
 ) -> list[CounterEntry]:
     """Every movement of a contact's counter, in order."""
     own = (
-        _e.contact_id == contact_id,
-        _e.counter == counter,
+        _entry.contact_id == contact_id,
+        _entry.counter == counter,
     )
-    in_order = _ENTRIES.where(*own).order_by(_e.id)
+    in_order = _ENTRIES.where(*own).order_by(_entry.id)
     return typed_rows(connection, in_order, into=CounterEntry)
 
 
 def newest_entry(connection: Connection) -> int:
     """The number of the newest movement."""
-    newest = select(func.max(_e.id).label("id"))
+    newest = select(func.max(_entry.id).label("id"))
     return one_row(connection, newest, into=_NewestEntry).id or 0
 
 
@@ -233,9 +265,9 @@ def events_to_count(
 ) -> Sequence[Event]:
     """The events of these names after number `after`, in the order they came in."""
     # A rehearsal can hold events of people who are not in it.
-    of_people = select(events).join(contacts, contacts.c.id == events.c.contact_id)
+    of_people = select(events).join(contacts, contacts.c.id == _event.contact_id)
     new = of_people.where(
-        events.c.name.in_(names),
-        events.c.id > after,
+        _event.name.in_(names),
+        _event.id > after,
     )
-    return typed_rows(connection, new.order_by(events.c.id), into=Event)
+    return typed_rows(connection, new.order_by(_event.id), into=Event)

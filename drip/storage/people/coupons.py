@@ -15,12 +15,14 @@ from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import contacts, coupons
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     count_changed,
     first_row,
     one_row,
+    select_as,
     typed_rows,
 )
+
+_coupon = coupons.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,22 @@ class _CouponCounts(NamedTuple):
 # What a run gives a code, in the order of the columns.
 _GIVEN = ("contact_id", "run_id", "step", "issued_at", "expires")
 _ISSUED = ("coupon", "code", *_GIVEN)
-_CODES = select(*columns_of(coupons, Code))
+_CODES = select_as(coupons, Code)
 _ISSUE = Prepared(
     insert(coupons).values({name: bindparam(name) for name in _ISSUED}).inline()
 )
 # By the number, so that codes leave in the order in which they were imported.
 _NEXT_IN_STOCK = Prepared(
-    select(coupons.c.id, coupons.c.code)
-    .where(coupons.c.coupon == bindparam("coupon"), coupons.c.contact_id.is_(None))
-    .order_by(coupons.c.id)
+    select(_coupon.id, _coupon.code)
+    .where(_coupon.coupon == bindparam("coupon"), _coupon.contact_id.is_(None))
+    .order_by(_coupon.id)
     .limit(1),
     into=_CodeInStock,
 )
 _TAKE = Prepared(
     update(coupons)
     .values({name: bindparam(f"new_{name}") for name in _GIVEN})
-    .where(coupons.c.id == bindparam("number"))
+    .where(_coupon.id == bindparam("number"))
 )
 
 
@@ -119,8 +121,8 @@ def codes_of_runs(
     connection: Connection, run_ids: Collection[int]
 ) -> dict[int, list[Code]]:
     """The codes issued in these runs, in the order in which they were."""
-    issued = _CODES.where(coupons.c.run_id.in_(run_ids))
-    in_order = issued.order_by(coupons.c.issued_at, coupons.c.id)
+    issued = _CODES.where(_coupon.run_id.in_(run_ids))
+    in_order = issued.order_by(_coupon.issued_at, _coupon.id)
     found: dict[int, list[Code]] = defaultdict(list)
     for code in typed_rows(connection, in_order, into=Code):
         if code.run_id is not None:
@@ -132,9 +134,9 @@ def codes_of_contacts(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, list[Code]]:
     """The codes that these contacts have."""
-    held = _CODES.where(coupons.c.contact_id.in_(contact_ids))
+    held = _CODES.where(_coupon.contact_id.in_(contact_ids))
     found: dict[int, list[Code]] = defaultdict(list)
-    for code in typed_rows(connection, held.order_by(coupons.c.id), into=Code):
+    for code in typed_rows(connection, held.order_by(_coupon.id), into=Code):
         if code.contact_id is not None:
             found[code.contact_id].append(code)
     return found
@@ -153,7 +155,7 @@ def add_codes(connection: Connection, coupon: str, codes: Iterable[str]) -> int:
 def code(connection: Connection, text: str) -> tuple[Code, str | None] | None:
     """A code, whatever its case, and the key of the contact who has it."""
     # Made ones are in capitals, imported ones as they were given; people type either.
-    same = coupons.c.code.in_([text, text.upper()])
+    same = _coupon.code.in_([text, text.upper()])
     found = first_row(connection, _CODES.where(same), into=Code)
     if found is None:
         return None
@@ -165,8 +167,8 @@ def redeem(connection: Connection, text: str, now: datetime) -> bool:
     """Whether the code was still there to be redeemed; it is not any more."""
     # In one statement: of two tills that ask at once one is told no.
     still = (
-        coupons.c.code == text,
-        coupons.c.redeemed_at.is_(None),
+        _coupon.code == text,
+        _coupon.redeemed_at.is_(None),
     )
     redeemed = update(coupons).where(*still).values(redeemed_at=now)
     return count_changed(connection, redeemed) == 1
@@ -174,14 +176,14 @@ def redeem(connection: Connection, text: str, now: datetime) -> bool:
 
 def coupon_counts(connection: Connection) -> dict[str, tuple[int, int, int]]:
     """For each coupon: how many codes are in stock, issued, redeemed."""
-    issued = func.count(coupons.c.contact_id)
+    issued = func.count(_coupon.contact_id)
     columns = (
-        coupons.c.coupon,
+        _coupon.coupon,
         (func.count() - issued).label("in_stock"),
         issued.label("issued"),
-        func.count(coupons.c.redeemed_at).label("redeemed"),
+        func.count(_coupon.redeemed_at).label("redeemed"),
     )
-    by_coupon = select(*columns).group_by(coupons.c.coupon).order_by(coupons.c.coupon)
+    by_coupon = select(*columns).group_by(_coupon.coupon).order_by(_coupon.coupon)
     return {
         row.coupon: (
             row.in_stock,

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, insert, select, update
 from drip.storage.base.schema import data_mails
 from drip.storage.base.sql import count_changed, typed_rows
 
+_mail = data_mails.c
+
 # What stands in a text where the link is to be: a link is good for a time, so it is
 # made as the mail leaves.
 LINK = "{link}"
@@ -48,9 +50,9 @@ def asked_since(
     connection: Connection, contact_id: int, since: datetime
 ) -> Sequence[datetime]:
     """When this contact's were asked for, the newest last."""
-    asked_at = data_mails.c.asked_at
+    asked_at = _mail.asked_at
     own = (
-        data_mails.c.contact_id == contact_id,
+        _mail.contact_id == contact_id,
         asked_at > since,
     )
     in_order = select(asked_at).where(*own).order_by(asked_at)
@@ -82,8 +84,8 @@ def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
     """
     # Of several daemons one is told yes: nobody gets the mail twice at once.
     still = (
-        data_mails.c.id == mail.number,
-        data_mails.c.state == "waiting",
+        _mail.id == mail.number,
+        _mail.state == "waiting",
     )
     tried = update(data_mails).where(*still)
     tried = tried.values(attempts=mail.attempts + 1, again_at=again_at)
@@ -94,5 +96,5 @@ def end(
     connection: Connection, mail: DataMail, state: str, answer: str, now: datetime
 ) -> None:
     """It was `sent`, or has `failed`."""
-    own = update(data_mails).where(data_mails.c.id == mail.number)
+    own = update(data_mails).where(_mail.id == mail.number)
     connection.execute(own.values(state=state, answer=answer, ended_at=now))

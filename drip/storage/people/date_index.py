@@ -13,12 +13,15 @@ from drip.core.fields import Stored
 from drip.storage.base.schema import contacts, dates, records
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     listed_in,
     numbers,
+    select_as,
     typed_rows,
 )
 from drip.storage.people.change_marks import touch, touch_records, wake_runs
+
+_date = dates.c
+_record = records.c
 
 
 class Owned(NamedTuple):
@@ -42,13 +45,11 @@ class _DateOwner(NamedTuple):
 
 
 _KEPT = Prepared(
-    select(*columns_of(dates, _KeptDate)).where(
-        dates.c.contact_id.in_(listed_in("ids"))
-    ),
+    select_as(dates, _KeptDate).where(_date.contact_id.in_(listed_in("ids"))),
     into=_KeptDate,
 )
-_OF_RECORD = dates.c.record_id == bindparam("record")
-_OF_CONTACT = dates.c.contact_id == bindparam("contact")
+_OF_RECORD = _date.record_id == bindparam("record")
+_OF_CONTACT = _date.contact_id == bindparam("contact")
 
 
 def save_dates(
@@ -120,34 +121,48 @@ def keep_dates(
     """
     contact_ids = {contact for contact, _ in owner_ids}
     before = kept_dates(connection, fields, contact_ids)
+    # Those whose dates are the same keep their rows: waking all runs of everybody each
+    # night would have the planner look at each of them.
     changed = [
         _DateOwner(*owner)
         for owner in owner_ids
         if dict(before.get(owner, {})) != dict(found.get(owner, {}))
     ]
-    # Those whose dates are the same keep their rows: waking all runs of everybody each
-    # night would have the planner look at each of them.
     for owner in changed:
         _forget(connection, owner, fields)
-    rows = [
-        _row(owner, field, day.isoformat())
-        for owner in changed
-        for field, day in found.get(owner, {}).items()
-    ]
-    if rows:
-        connection.execute(insert(dates), rows)
-    touch(connection, {owner.contact_id for owner in changed})
-    touch_records(connection, {owner.record_id for owner in changed if owner.record_id})
-    wake_runs(connection, [owner.contact_id for owner in changed])
+    _add(connection, changed, found)
+    _announce(connection, changed)
 
 
 def _forget(connection: Connection, owner: _DateOwner, fields: Collection[str]) -> None:
     own = (
-        dates.c.contact_id == owner.contact_id,
-        dates.c.record_id == owner.record_id,
-        dates.c.field.in_(fields),
+        _date.contact_id == owner.contact_id,
+        _date.record_id == owner.record_id,
+        _date.field.in_(fields),
     )
     connection.execute(delete(dates).where(*own))
+
+
+def _add(
+    connection: Connection,
+    owners: Sequence[_DateOwner],
+    found: Mapping[tuple[int, int], Mapping[str, date]],
+) -> None:
+    rows = [
+        _row(owner, field, day.isoformat())
+        for owner in owners
+        for field, day in found.get(owner, {}).items()
+    ]
+    if rows:
+        connection.execute(insert(dates), rows)
+
+
+def _announce(connection: Connection, changed: Sequence[_DateOwner]) -> None:
+    """The planner looks at these contacts and records again."""
+    contact_ids = {owner.contact_id for owner in changed}
+    touch(connection, contact_ids)
+    touch_records(connection, {owner.record_id for owner in changed if owner.record_id})
+    wake_runs(connection, contact_ids)
 
 
 def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
@@ -155,7 +170,7 @@ def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
     if kind == "contact":
         ids = select(contacts.c.id).order_by(contacts.c.id)
         return [(number, 0) for number in typed_rows(connection, ids, into=int)]
-    columns = (records.c.contact_id, records.c.id.label("record_id"))
-    of_kind = select(*columns).where(records.c.kind == kind).order_by(records.c.id)
+    columns = (_record.contact_id, _record.id.label("record_id"))
+    of_kind = select(*columns).where(_record.kind == kind).order_by(_record.id)
     found = typed_rows(connection, of_kind, into=_DateOwner)
     return [(owner.contact_id, owner.record_id) for owner in found]

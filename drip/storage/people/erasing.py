@@ -9,7 +9,7 @@ the database's own files that nothing uses any more, is cleared afterwards
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -32,8 +32,9 @@ from sqlalchemy import (
     update,
 )
 
+from drip.core.channels import CHANNELS
 from drip.core.fields import ERASED
-from drip.core.settings import CHANNELS
+from drip.core.lifecycle import UNSENT, MessageState
 from drip.storage.base.schema import (
     alarms,
     answered,
@@ -66,13 +67,21 @@ from drip.storage.base.schema import (
     tasks,
 )
 from drip.storage.base.schema import webhook_outbox as notices_table
-from drip.storage.base.sql import Folded, columns_of, first_row, typed_rows
+from drip.storage.base.sql import Folded, first_row, select_as, typed_rows
 from drip.storage.operating import api_keys, webhook_outbox
 from drip.storage.people import sign_ups
 from drip.storage.people.change_marks import touch
 from drip.storage.people.contacts import COLUMNS, Contact, address_of, contacts_by_id
 from drip.storage.people.suppressions import digest, suppress, suppression_key
-from drip.storage.sending import outbox
+from drip.storage.sending import decisions, outbox
+
+_contact = contacts.c
+
+_erasure = erasures.c
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
+_run = runs.c
 
 REASON = "the person was erased"
 # Sentences for operators: what a server answered stands in them, and it may have quoted
@@ -186,7 +195,7 @@ def _empty(connection: Connection, contact: Contact, now: datetime) -> None:
         "attributes": {},
         "erased_at": now,
     }
-    own = update(contacts).where(contacts.c.id == contact.id)
+    own = update(contacts).where(_contact.id == contact.id)
     connection.execute(own.values(nothing))
     _end(connection, contact.id, now)
     clear(connection, contact.id)
@@ -218,8 +227,8 @@ def same_address(connection: Connection, contact: Contact) -> list[Contact]:
     """
     if contact.email is None:
         return []
-    same = func.lower(contacts.c.email) == contact.email.lower()
-    others = select(contacts.c.id).where(same, contacts.c.id != contact.id)
+    same = func.lower(_contact.email) == contact.email.lower()
+    others = select(_contact.id).where(same, _contact.id != contact.id)
     ids = typed_rows(connection, others, into=int)
     return list(contacts_by_id(connection, ids).values())
 
@@ -269,11 +278,11 @@ def without_names(text: str, key: str, addresses: Collection[str]) -> str:
 def _quotes(connection: Connection, contact: Contact) -> list[str]:
     """What errors of templates said: they can quote what they were given."""
     failed = (
-        messages.c.contact_id == contact.id,
-        messages.c.code == "render-error",
-        messages.c.sentence != "",
+        _message.contact_id == contact.id,
+        _message.code == "render-error",
+        _message.sentence != "",
     )
-    sentence = messages.c.sentence.label("sentence")
+    sentence = _message.sentence.label("sentence")
     said = select(sentence).where(*failed).distinct()
     return typed_rows(connection, said, into=str)
 
@@ -305,8 +314,8 @@ def _forget_domain(connection: Connection, contact_id: int, domain: str) -> None
 
     That of many stays: a pause that it asked for has to last.
     """
-    at_it = func.lower(contacts.c.email).endswith(f"@{domain}", autoescape=True)
-    others = select(contacts.c.id).where(at_it, contacts.c.id != contact_id).limit(1)
+    at_it = func.lower(_contact.email).endswith(f"@{domain}", autoescape=True)
+    others = select(_contact.id).where(at_it, _contact.id != contact_id).limit(1)
     if first_row(connection, others, into=int) is None:
         connection.execute(delete(rate_limits).where(rate_limits.c.domain == domain))
 
@@ -328,8 +337,8 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     """Nothing goes on for this contact."""
     _skip_waiting(connection, contact_id, now)
     active = update(runs).where(
-        runs.c.contact_id == contact_id,
-        runs.c.active,
+        _run.contact_id == contact_id,
+        _run.active,
     )
     ended = active.values(
         active=False, next_due_at=null(), ended_at=now, code="exited", sentence=REASON
@@ -345,17 +354,17 @@ def _skip_waiting(connection: Connection, contact_id: int, now: datetime) -> Non
     waiting = [
         message
         for message in outbox.of_runs(connection, runs_of(connection, [contact_id]))
-        if message.state in ("deferred", "pending")
+        if message.state in UNSENT
     ]
     for message in waiting:
-        message.state, message.settled_at = "skipped", now
+        message.state, message.settled_at = MessageState.SKIPPED, now
         message.code, message.sentence, message.place = "exited", REASON, ""
     outbox.save_messages(connection, waiting)
     judged = [
-        outbox.Judgement(message, now, "exited", REASON, "", None, None)
+        decisions.Judgement(message, now, "exited", REASON, "", None, None)
         for message in waiting
     ]
-    outbox.save_judgements(connection, judged)
+    decisions.save_judgements(connection, judged)
 
 
 def clear(connection: Connection, contact_id: int) -> None:
@@ -385,12 +394,12 @@ def _clear_names(connection: Connection, contact_id: int) -> None:
     )
     # They stay unique by their numbers, so that the keys of the database hold.
     for table, name, nothing in emptied:
-        own = update(table).where(table.c.contact_id == contact_id)
-        connection.execute(own.values({name: _numbered(table), **nothing}))
+        cleared = {name: _numbered(table), **nothing}
+        _clear_own(connection, table, contact_id, cleared)
 
 
 def _clear_sentences(connection: Connection, contact_id: int) -> None:
-    sent = select(messages.c.id).where(messages.c.contact_id == contact_id)
+    sent = select(_message.id).where(_message.contact_id == contact_id)
     came_back = update(deliveries).where(deliveries.c.message_id.in_(sent))
     connection.execute(came_back.values(reason="", source=_numbered(deliveries)))
     for table in (runs, messages):
@@ -399,17 +408,34 @@ def _clear_sentences(connection: Connection, contact_id: int) -> None:
             table.c.sentence.is_not(None),
         )
         connection.execute(update(table).where(*said).values(sentence=REASON))
-    words = update(consent_log).where(consent_log.c.contact_id == contact_id)
-    connection.execute(
-        words.values(
-            address=null(),
-            proof=null(),
-            source=REASON,
-        )
+    _clear_own(
+        connection,
+        consent_log,
+        contact_id,
+        {
+            "address": null(),
+            "proof": null(),
+            "source": REASON,
+        },
     )
-    work = update(tasks).where(tasks.c.contact_id == contact_id)
-    nothing = dict.fromkeys(("notes", "outcome", "due"), null())
-    connection.execute(work.values(title=REASON, **nothing))
+    _clear_own(
+        connection,
+        tasks,
+        contact_id,
+        {
+            "title": REASON,
+            "notes": null(),
+            "outcome": null(),
+            "due": null(),
+        },
+    )
+
+
+def _clear_own(
+    connection: Connection, table: Table, contact_id: int, nothing: Mapping[str, Any]
+) -> None:
+    own = update(table).where(table.c.contact_id == contact_id)
+    connection.execute(own.values(nothing))
 
 
 def _numbered(table: Table) -> ColumnElement[str]:
@@ -423,34 +449,38 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     A sentence that was said of nobody else is gone. What filled a cap stays: it names
     campaigns alone.
     """
-    of_contact = select(messages.c.id).where(messages.c.contact_id == contact_id)
-    own = judgements.c.message_id.in_(of_contact)
-    named = reasons.c.id.in_(select(judgements.c.reason_id).where(own))
-    personal = (
-        reasons.c.filled_by.is_(None),
-        reasons.c.sentence != REASON,
-    )
-    said = select(*columns_of(reasons, _NamedReason)).where(named, *personal)
-    found = typed_rows(connection, said, into=_NamedReason)
+    of_contact = select(_message.id).where(_message.contact_id == contact_id)
+    own = _judgement.message_id.in_(of_contact)
+    found = _said_in(connection, own)
     for reason in found:
-        plain = outbox.reason(
+        plain = decisions.reason(
             connection,
             reason.code,
             REASON,
             reason.place,
         )
-        same = update(judgements).where(own, judgements.c.reason_id == reason.id)
+        same = update(judgements).where(own, _judgement.reason_id == reason.id)
         connection.execute(same.values(reason_id=plain))
     if found:
         _drop_unnamed(connection, [reason.id for reason in found])
 
 
+def _said_in(connection: Connection, own: ColumnElement[bool]) -> list[_NamedReason]:
+    """The reasons of these decisions, but for those that are the same for everybody."""
+    said = select_as(reasons, _NamedReason).where(
+        _reason.id.in_(select(_judgement.reason_id).where(own)),
+        _reason.filled_by.is_(None),
+        _reason.sentence != REASON,
+    )
+    return typed_rows(connection, said, into=_NamedReason)
+
+
 def _drop_unnamed(connection: Connection, reason_ids: Collection[int]) -> None:
     # One look at all decisions, whose reasons have no index.
-    named = select(judgements.c.reason_id).where(judgements.c.reason_id.in_(reason_ids))
+    named = select(_judgement.reason_id).where(_judgement.reason_id.in_(reason_ids))
     unnamed = (
-        reasons.c.id.in_(reason_ids),
-        reasons.c.id.not_in(named),
+        _reason.id.in_(reason_ids),
+        _reason.id.not_in(named),
     )
     connection.execute(delete(reasons).where(*unnamed))
 
@@ -475,15 +505,15 @@ def outstanding(connection: Connection) -> Sequence[Outstanding]:
     """All of them, the one erased first before the others."""
     # What was being handed over has its words until it has ended.
     on_its_way = exists().where(
-        messages.c.contact_id == erasures.c.contact_id, in_state("sending")
+        _message.contact_id == _erasure.contact_id, in_state("sending")
     )
     columns = (
-        erasures.c.contact_id,
-        erasures.c.at,
-        erasures.c.cleared_at,
+        _erasure.contact_id,
+        _erasure.at,
+        _erasure.cleared_at,
     )
     all_of_them = select(*columns, on_its_way.label("waits"))
-    in_order = all_of_them.order_by(erasures.c.at, erasures.c.contact_id)
+    in_order = all_of_them.order_by(_erasure.at, _erasure.contact_id)
     return typed_rows(connection, in_order, into=Outstanding)
 
 
@@ -492,16 +522,16 @@ def runs_of(connection: Connection, contact_ids: Collection[int]) -> list[int]:
 
     Messages that lie in files are named by them.
     """
-    own = select(runs.c.id).where(runs.c.contact_id.in_(contact_ids))
+    own = select(_run.id).where(_run.contact_id.in_(contact_ids))
     return typed_rows(connection, own, into=int)
 
 
 def cleared(connection: Connection, contact_id: int, now: datetime) -> None:
     """No folder holds anything of this one any more."""
-    own = update(erasures).where(erasures.c.contact_id == contact_id)
+    own = update(erasures).where(_erasure.contact_id == contact_id)
     connection.execute(own.values(cleared_at=now))
 
 
 def settled(connection: Connection, until: datetime) -> None:
     """Nothing is left of those who were cleared up to an instant."""
-    connection.execute(delete(erasures).where(erasures.c.cleared_at <= until))
+    connection.execute(delete(erasures).where(_erasure.cleared_at <= until))

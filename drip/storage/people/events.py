@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Column, Connection, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.derived import Total
@@ -25,6 +25,8 @@ from drip.storage.base.sql import (
     typed_rows,
 )
 from drip.storage.people.change_marks import wake_runs
+
+_event = events.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,11 @@ class _SeenDays(NamedTuple):
 
 # Asked at every tick, and built once: building such a statement costs as much as
 # running it.
-_BY_ID = Prepared(select(events).where(events.c.id.in_(listed_in("ids"))), into=Event)
+_BY_ID = Prepared(select(events).where(_event.id.in_(listed_in("ids"))), into=Event)
 _OF_CONTACTS = Prepared(
     select(events)
-    .where(
-        events.c.contact_id.in_(listed_in("ids")), events.c.name.in_(texts_in("names"))
-    )
-    .order_by(events.c.at, events.c.id),
+    .where(_event.contact_id.in_(listed_in("ids")), _event.name.in_(texts_in("names")))
+    .order_by(_event.at, _event.id),
     into=Event,
 )
 
@@ -79,11 +79,11 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
         return 0
     # Which of them were new is what has a higher number afterwards: a server says of a
     # conflict that is left alone only that nothing was returned.
-    newest = select(events.c.id).order_by(events.c.id.desc()).limit(1)
+    newest = select(_event.id).order_by(_event.id.desc()).limit(1)
     last = first_row(connection, newest, into=int) or 0
     unknown = insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"])
     connection.execute(unknown, list(rows))
-    added = select(events.c.contact_id).where(events.c.id > last)
+    added = select(_event.contact_id).where(_event.id > last)
     whose = typed_rows(connection, added, into=int)
     wake_runs(connection, whose)
     return len(whose)
@@ -92,8 +92,8 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
 def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
     """What a known event says; nothing for one that is not known."""
     same = (
-        events.c.name == name,
-        events.c.key == key,
+        _event.name == name,
+        _event.key == key,
     )
     found = first_row(connection, select(events).where(*same), into=Event)
     return dict(found.fields) if found else {}
@@ -104,19 +104,19 @@ def say_anew(
 ) -> None:
     """A known event says this now; wakes its contact's runs."""
     same = (
-        events.c.name == name,
-        events.c.key == key,
+        _event.name == name,
+        _event.key == key,
     )
     connection.execute(update(events).where(*same).values(fields=dict(fields)))
-    whose = select(events.c.contact_id).where(*same)
+    whose = select(_event.contact_id).where(*same)
     wake_runs(connection, typed_rows(connection, whose, into=int))
 
 
 def has_event(connection: Connection, name: str, key: str) -> bool:
     """Whether an event is known, by name and key."""
-    same = select(events.c.id).where(
-        events.c.name == name,
-        events.c.key == key,
+    same = select(_event.id).where(
+        _event.name == name,
+        _event.key == key,
     )
     return first_row(connection, same, into=int) is not None
 
@@ -149,11 +149,11 @@ def last_event(
     # these contacts is looked at.
     last = (
         select(
-            events.c.contact_id,
-            func.max(events.c.at).label("at"),
+            _event.contact_id,
+            func.max(_event.at).label("at"),
         )
-        .where(events.c.contact_id.in_(contact_ids))
-        .group_by(events.c.contact_id)
+        .where(_event.contact_id.in_(contact_ids))
+        .group_by(_event.contact_id)
     )
     return dict(typed_rows(connection, last, into=_LastEvent))
 
@@ -167,14 +167,14 @@ def totals(
     now: datetime,
 ) -> dict[int, float]:
     """A count or sum for each of these contacts, or records, that has such events."""
-    owner = events.c.record_id if of_records else events.c.contact_id
+    owner = _event.record_id if of_records else _event.contact_id
     counted = [
         owner.in_(owners),
-        events.c.name == total.event,
-        events.c.at <= now,
+        _event.name == total.event,
+        _event.at <= now,
     ]
     if since is not None:
-        counted.append(events.c.at >= since)
+        counted.append(_event.at >= since)
     columns = (owner.label("owner"), amount(total).label("amount"))
     by_owner = select(*columns).where(*counted).group_by(owner)
     return dict(typed_rows(connection, by_owner, into=_OwnersTotal))
@@ -184,7 +184,7 @@ def amount(total: Total) -> Any:
     """The count or sum of a group of events. Sums are exact, in whatever order."""
     if total.summed is None:
         return func.count()
-    return exact_sum(json_text(events.c.fields, total.summed))
+    return exact_sum(json_text(_event.fields, total.summed))
 
 
 def seen_days(
@@ -194,20 +194,23 @@ def seen_days(
     of_records: bool,
 ) -> dict[int, dict[tuple[str, str], datetime]]:
     """When the first and the latest event of each name was, by contact or record."""
-    owner = events.c.record_id if of_records else events.c.contact_id
-    columns = (
-        owner.label("owner"),
-        events.c.name,
-        func.min(events.c.at).label("first"),
-        func.max(events.c.at).label("latest"),
-    )
-    named = (
+    owner = _event.record_id if of_records else _event.contact_id
+    by_name = _first_and_latest(owner).where(
         owner.in_(owners),
-        events.c.name.in_(names),
+        _event.name.in_(names),
     )
-    by_name = select(*columns).where(*named).group_by(owner, events.c.name)
     found: dict[int, dict[tuple[str, str], datetime]] = defaultdict(dict)
     for seen in typed_rows(connection, by_name, into=_SeenDays):
         found[seen.owner][seen.name, "first"] = seen.first
         found[seen.owner][seen.name, "latest"] = seen.latest
     return found
+
+
+def _first_and_latest(owner: Column[int]) -> Select[Any]:
+    columns = (
+        owner.label("owner"),
+        _event.name,
+        func.min(_event.at).label("first"),
+        func.max(_event.at).label("latest"),
+    )
+    return select(*columns).group_by(owner, _event.name)

@@ -12,6 +12,8 @@ from drip.storage.base.schema import contacts, events, ordinary, records
 from drip.storage.base.sql import json_text, one_row
 from drip.storage.people.contacts import COLUMNS
 
+_contact = contacts.c
+
 
 class _FirstName(NamedTuple):
     name: str | None
@@ -37,8 +39,8 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
 def _living(owner: str, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
     """Of contacts, or of records of a kind, whose contact was not erased."""
     if owner == "contact":
-        return _people(owner, columns).where(contacts.c.erased_at.is_(None))
-    erased = select(contacts.c.id).where(contacts.c.erased_at.is_not(None))
+        return _people(owner, columns).where(_contact.erased_at.is_(None))
+    erased = select(_contact.id).where(_contact.erased_at.is_not(None))
     return _people(owner, columns).where(records.c.contact_id.not_in(erased))
 
 
@@ -81,7 +83,7 @@ def _one(connection: Connection, statement: Select[Any]) -> tuple[Any, ...]:
 
 def _whose(table: Table) -> Column[int]:
     """The number of the contact of a row."""
-    return contacts.c.id if table is contacts else table.c.contact_id
+    return _contact.id if table is contacts else table.c.contact_id
 
 
 def event_names(connection: Connection) -> set[str]:

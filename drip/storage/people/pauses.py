@@ -11,7 +11,9 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import pauses
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers, one_row
+from drip.storage.base.sql import Prepared, listed_in, numbers, one_row, select_as
+
+_pause = pauses.c
 
 
 class Pause(NamedTuple):
@@ -28,7 +30,7 @@ class _LastPause(NamedTuple):
 
 
 _PAUSES = Prepared(
-    select(*columns_of(pauses, Pause)).where(pauses.c.contact_id.in_(listed_in("ids"))),
+    select_as(pauses, Pause).where(_pause.contact_id.in_(listed_in("ids"))),
     into=Pause,
 )
 
@@ -54,7 +56,7 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     statement = statement.on_conflict_do_update(
         index_elements=["contact_id", "topic", "place"],
         set_={"until": until},
-        where=until > pauses.c.until,
+        where=until > _pause.until,
     )
     connection.execute(statement, list(rows))
 
@@ -62,17 +64,17 @@ def pause(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def paused_from(connection: Connection, contact_id: int, place: str) -> datetime | None:
     """Until when a contact is held back from this place, if it ever was."""
     same = (
-        pauses.c.contact_id == contact_id,
-        pauses.c.place == place,
+        _pause.contact_id == contact_id,
+        _pause.place == place,
     )
-    last = select(func.max(pauses.c.until).label("until")).where(*same)
+    last = select(func.max(_pause.until).label("until")).where(*same)
     return one_row(connection, last, into=_LastPause).until
 
 
 def end_pauses(connection: Connection, contact_id: int, place: str) -> None:
     """What was held back for a contact from this place is so no more."""
     same = (
-        pauses.c.contact_id == contact_id,
-        pauses.c.place == place,
+        _pause.contact_id == contact_id,
+        _pause.place == place,
     )
     connection.execute(delete(pauses).where(*same))

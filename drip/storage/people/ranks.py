@@ -15,6 +15,8 @@ from drip.storage.base.schema import PEOPLE, contacts, counters, events, ordinar
 from drip.storage.base.sql import first_row, json_number, typed_rows
 from drip.storage.people.events import amount
 
+_event = events.c
+
 
 class RankedContact(NamedTuple):
     """A contact, and the number that it is ranked by."""
@@ -70,10 +72,10 @@ def _any_between(
     connection: Connection, total: Total, first: datetime, last: datetime
 ) -> bool:
     such = (
-        events.c.name == total.event,
-        events.c.at.between(first, last),
+        _event.name == total.event,
+        _event.at.between(first, last),
     )
-    asked = select(events.c.id).where(*such).limit(1)
+    asked = select(_event.id).where(*such).limit(1)
     return first_row(connection, asked, into=int) is not None
 
 
@@ -122,10 +124,10 @@ def _balances(counter: str) -> Select[Any]:
 
 
 def _totals(settings: Settings, total: Total, now: datetime) -> Select[Any]:
-    contact, number = events.c.contact_id, amount(total)
+    contact, number = _event.contact_id, amount(total)
     counted = [
-        events.c.name == total.event,
-        events.c.at <= now,
+        _event.name == total.event,
+        _event.at <= now,
     ]
     if total.span:
         first = first_instant(
@@ -133,7 +135,7 @@ def _totals(settings: Settings, total: Total, now: datetime) -> Select[Any]:
             now,
             settings.timezone,
         )
-        counted.append(events.c.at >= first)
+        counted.append(_event.at >= first)
     by_contact = select(contact, number.label("number")).where(*counted)
     # Whether it is one of the people is asked of each contact once, and not of each
     # event.

@@ -6,13 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from drip.core.fields import Stored
 from drip.storage.base.schema import records, runs
-from drip.storage.base.sql import columns_of, typed_rows
+from drip.storage.base.sql import select_as, typed_rows
 from drip.storage.people.change_marks import save_changed, wake_runs
 from drip.storage.people.date_index import Owned, save_dates
+
+_record = records.c
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class _Owner(NamedTuple):
     contact_id: int
 
 
-_EVERY_RECORD = select(*columns_of(records, Record))
+_EVERY_RECORD = select_as(records, Record)
 
 
 def save_records(
@@ -63,22 +65,21 @@ def record_ids(
 ) -> dict[str, Record]:
     """The records of a kind among `keys`."""
     named = _EVERY_RECORD.where(
-        records.c.kind == kind,
-        records.c.key.in_(keys),
+        _record.kind == kind,
+        _record.key.in_(keys),
     )
     return {record.key: record for record in typed_rows(connection, named, into=Record)}
 
 
 def records_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Record]:
     """The records with these ids."""
-    known = _EVERY_RECORD.where(records.c.id.in_(ids))
+    known = _EVERY_RECORD.where(_record.id.in_(ids))
     return {record.id: record for record in typed_rows(connection, known, into=Record)}
 
 
 def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, int]:
     """Whose each of these records is."""
-    columns = columns_of(records, _Owner)
-    owned = select(*columns).where(records.c.id.in_(record_ids))
+    owned = select_as(records, _Owner).where(_record.id.in_(record_ids))
     return dict(typed_rows(connection, owned, into=_Owner))
 
 
@@ -86,6 +87,6 @@ def records_of(
     connection: Connection, contact_ids: Collection[int], kind: str
 ) -> list[Record]:
     """The records of a kind that these contacts own."""
-    whose = records.c.contact_id.in_(contact_ids)
-    own = _EVERY_RECORD.where(whose, records.c.kind == kind)
-    return typed_rows(connection, own.order_by(records.c.id), into=Record)
+    whose = _record.contact_id.in_(contact_ids)
+    own = _EVERY_RECORD.where(whose, _record.kind == kind)
+    return typed_rows(connection, own.order_by(_record.id), into=Record)

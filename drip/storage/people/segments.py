@@ -11,8 +11,10 @@ from sqlalchemy import Connection, delete, insert, select
 
 from drip.storage.base.facts import fact, set_fact
 from drip.storage.base.schema import contacts, events, segment_members
-from drip.storage.base.sql import columns_of, listed_in, numbers, typed_rows
+from drip.storage.base.sql import listed_in, numbers, select_as, typed_rows
 from drip.storage.people.change_marks import chunks
+
+_member = segment_members.c
 
 # Under it stands the number of whoever came into any segment last. It is no maximum of
 # the table, since whoever goes out takes theirs along, and a campaign that has looked up
@@ -37,8 +39,9 @@ def sets_of(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, set[str]]:
     """The segments and ranks that these contacts are in."""
-    columns = columns_of(segment_members, _Membership)
-    own = select(*columns).where(segment_members.c.contact_id.in_(contact_ids))
+    own = select_as(segment_members, _Membership).where(
+        _member.contact_id.in_(contact_ids)
+    )
     found: dict[int, set[str]] = defaultdict(set)
     for row in typed_rows(connection, own, into=_Membership):
         found[row.contact_id].add(row.segment)
@@ -49,8 +52,8 @@ def members(
     connection: Connection, segment: str, among: Collection[int] | None = None
 ) -> set[int]:
     """Who is in a segment, of all or `among` some."""
-    who = segment_members.c.contact_id
-    inside = select(who).where(segment_members.c.segment == segment)
+    who = _member.contact_id
+    inside = select(who).where(_member.segment == segment)
     if among is not None:
         some = listed_in("among").params(among=numbers(among))
         inside = inside.where(who.in_(some))
@@ -74,9 +77,9 @@ def replace(
 
 
 def _take_out(connection: Connection, segment: str, gone: Collection[int]) -> None:
-    own = segment_members.c.segment == segment
+    own = _member.segment == segment
     for chunk in chunks(sorted(gone)):
-        some = segment_members.c.contact_id.in_(chunk)
+        some = _member.contact_id.in_(chunk)
         connection.execute(delete(segment_members).where(own, some))
 
 
@@ -106,11 +109,11 @@ def newest_number(connection: Connection) -> int:
 def entrants(connection: Connection, segment: str, after: int) -> list[Entrant]:
     """Who came into a segment after number `after` and is in it, in that order."""
     own = (
-        segment_members.c.segment == segment,
-        segment_members.c.number > after,
+        _member.segment == segment,
+        _member.number > after,
     )
-    came = select(*columns_of(segment_members, Entrant)).where(*own)
-    in_order = came.order_by(segment_members.c.number)
+    came = select_as(segment_members, Entrant).where(*own)
+    in_order = came.order_by(_member.number)
     return typed_rows(connection, in_order, into=Entrant)
 
 
@@ -118,7 +121,7 @@ def forget_others(connection: Connection, segments: Collection[str]) -> None:
     """Drops the sets that no file asks for any more."""
     # One that comes back begins anew: everybody in it comes in, and campaigns that
     # begin with that see them.
-    others = segment_members.c.segment.not_in(segments)
+    others = _member.segment.not_in(segments)
     connection.execute(delete(segment_members).where(others))
 
 

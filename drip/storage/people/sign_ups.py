@@ -38,6 +38,11 @@ from drip.storage.base.sql import (
 )
 from drip.storage.people.change_marks import touch, wake_runs
 
+_contact = contacts.c
+
+_run = runs.c
+_sign_up = sign_ups.c
+
 
 class SignUpState(StrEnum):
     """What became of a sign-up."""
@@ -79,40 +84,38 @@ class _StateCount(NamedTuple):
 
 
 # Written out: the index begins with the state, and a server sees that few are open.
-OPEN = sign_ups.c.state == literal_column("'open'")
-SINGLE = sign_ups.c.state == literal_column("'single'")
+OPEN = _sign_up.state == literal_column("'open'")
+SINGLE = _sign_up.state == literal_column("'single'")
 _OF_CONTACTS = Prepared(
     select(
-        sign_ups.c.contact_id,
-        sign_ups.c.state,
-        sign_ups.c.until,
-    ).where(sign_ups.c.contact_id.in_(listed_in("ids"))),
+        _sign_up.contact_id,
+        _sign_up.state,
+        _sign_up.until,
+    ).where(_sign_up.contact_id.in_(listed_in("ids"))),
     into=_ContactsSignUp,
 )
 _RUN_OUT = Prepared(
-    select(sign_ups.c.contact_id)
-    .where(OPEN, sign_ups.c.until <= bindparam("now"))
-    .order_by(sign_ups.c.until, sign_ups.c.contact_id)
+    select(_sign_up.contact_id)
+    .where(OPEN, _sign_up.until <= bindparam("now"))
+    .order_by(_sign_up.until, _sign_up.contact_id)
     .limit(bindparam("most")),
     into=int,
 )
-_NEXT_END = select(func.min(sign_ups.c.until).label("until")).where(OPEN)
-_ANY_OPEN = Prepared(select(sign_ups.c.contact_id).where(OPEN).limit(1), into=int)
-_ANY_SINGLE = Prepared(select(sign_ups.c.contact_id).where(SINGLE).limit(1), into=int)
+_NEXT_END = select(func.min(_sign_up.until).label("until")).where(OPEN)
+_ANY_OPEN = Prepared(select(_sign_up.contact_id).where(OPEN).limit(1), into=int)
+_ANY_SINGLE = Prepared(select(_sign_up.contact_id).where(SINGLE).limit(1), into=int)
 _WITH_ADDRESS = Prepared(
-    select(contacts.c.id).where(func.lower(contacts.c.email).in_(texts_in("emails"))),
+    select(_contact.id).where(func.lower(_contact.email).in_(texts_in("emails"))),
     into=int,
 )
 _HIDDEN = Prepared(
-    select(contacts.c.key)
-    .join(sign_ups, sign_ups.c.contact_id == contacts.c.id)
-    .where(OPEN, contacts.c.key.in_(texts_in("keys"))),
+    select(_contact.key)
+    .join(sign_ups, _sign_up.contact_id == _contact.id)
+    .where(OPEN, _contact.key.in_(texts_in("keys"))),
     into=str,
 )
 _END = Prepared(
-    delete(sign_ups).where(
-        sign_ups.c.contact_id.in_(listed_in("ids")), or_(OPEN, SINGLE)
-    )
+    delete(sign_ups).where(_sign_up.contact_id.in_(listed_in("ids")), or_(OPEN, SINGLE))
 )
 
 
@@ -140,7 +143,7 @@ def take_at_word(connection: Connection, contact_id: int) -> None:
 
     Of whoever is known otherwise there is nothing to change.
     """
-    own = update(sign_ups).where(sign_ups.c.contact_id == contact_id, OPEN)
+    own = update(sign_ups).where(_sign_up.contact_id == contact_id, OPEN)
     connection.execute(own.values(state="single", until=None))
 
 
@@ -151,14 +154,14 @@ def wait_until(
 
     Another one that is under way may wait longer.
     """
-    others = select(runs.c.id).where(
-        runs.c.contact_id == contact_id, runs.c.active, runs.c.id != run_id
+    others = select(_run.id).where(
+        _run.contact_id == contact_id, _run.active, _run.id != run_id
     )
     may_wait = or_(
-        sign_ups.c.until < limit,
+        _sign_up.until < limit,
         ~others.exists(),
     )
-    own = update(sign_ups).where(sign_ups.c.contact_id == contact_id, OPEN, may_wait)
+    own = update(sign_ups).where(_sign_up.contact_id == contact_id, OPEN, may_wait)
     connection.execute(own.values(until=limit))
 
 
@@ -205,12 +208,12 @@ def next_end(connection: Connection) -> datetime | None:
 
 def close(connection: Connection, contact_id: int) -> None:
     """A contact that is erased stays what it was: none of the people."""
-    own = update(sign_ups).where(sign_ups.c.contact_id == contact_id)
+    own = update(sign_ups).where(_sign_up.contact_id == contact_id)
     connection.execute(own.values(state="over", until=None))
 
 
 def counts(connection: Connection) -> dict[str, int]:
     """How many sign-ups there are in each state."""
-    columns = (sign_ups.c.state, func.count().label("number"))
-    by_state = select(*columns).group_by(sign_ups.c.state)
+    columns = (_sign_up.state, func.count().label("number"))
+    by_state = select(*columns).group_by(_sign_up.state)
     return dict(typed_rows(connection, by_state, into=_StateCount))

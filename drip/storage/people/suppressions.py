@@ -16,11 +16,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.storage.base.facts import SUPPRESSION_KEY, fact
 from drip.storage.base.schema import suppressions
-from drip.storage.base.sql import Prepared, columns_of, first_row, texts_in
+from drip.storage.base.sql import Prepared, first_row, select_as, texts_in
 from drip.storage.people.contacts import Contact, address_of
+
+_suppression = suppressions.c
 
 
 class SuppressedDigest(NamedTuple):
@@ -35,10 +37,10 @@ class _SuppressedSince(NamedTuple):
     at: datetime
 
 
-_ANY_SUPPRESSED = Prepared(select(suppressions.c.digest).limit(1), into=str)
+_ANY_SUPPRESSED = Prepared(select(_suppression.digest).limit(1), into=str)
 _SUPPRESSED = Prepared(
-    select(*columns_of(suppressions, SuppressedDigest)).where(
-        suppressions.c.digest.in_(texts_in("digests"))
+    select_as(suppressions, SuppressedDigest).where(
+        _suppression.digest.in_(texts_in("digests"))
     ),
     into=SuppressedDigest,
 )
@@ -54,8 +56,8 @@ def suppress(connection: Connection, address: str, reason: str, now: datetime) -
 
 def take_back(connection: Connection, address: str, reason: str) -> None:
     """An address that was given up for a reason that begins so is not."""
-    own = suppressions.c.digest == digest(suppression_key(connection), address)
-    for_this = suppressions.c.reason.startswith(reason, autoescape=True)
+    own = _suppression.digest == digest(suppression_key(connection), address)
+    for_this = _suppression.reason.startswith(reason, autoescape=True)
     connection.execute(delete(suppressions).where(own, for_this))
 
 
@@ -99,8 +101,7 @@ def given_up(connection: Connection, contact: Contact) -> list[GivenUp]:
 
 
 def _since(connection: Connection, hashed: str) -> _SuppressedSince | None:
-    columns = columns_of(suppressions, _SuppressedSince)
-    own = select(*columns).where(suppressions.c.digest == hashed)
+    own = select_as(suppressions, _SuppressedSince).where(_suppression.digest == hashed)
     return first_row(connection, own, into=_SuppressedSince)
 
 

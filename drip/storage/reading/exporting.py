@@ -31,15 +31,19 @@ from drip.storage.base.schema import (
 from drip.storage.people import suppressions
 from drip.storage.people.contacts import PLAIN, contacts_by_id
 
+_pause = pauses.c
+
 # Tables that hold something of a person and are not in it, and why.
 LEFT_OUT = {
-    "consents": "the last word of each topic, which the log of consents has with its proof",
+    "consents": "the last word of each topic: the log of consents has it with its proof",
     "dates": "the dates of contacts and records once more, to be found by their day",
-    "erasures": "what is still to be cleared of somebody erased, of whom there is nothing to download",
+    "erasures": "what is still to be cleared of somebody erased: there is nothing left",
     "judgements": "why a message waited, by rules that are the same for everybody",
-    "webhook_outbox": "what other programs are told of what is in it, until they know",
-    "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
-    "sign_ups": "until when a sign-up can be confirmed; that it was asked for is among the events",
+    "webhook_outbox": "what other programs get of what is in it, until they have it",
+    "refusals": "of a mail server that takes nobody, for as long as it does: how the "
+    "message ended is in it",
+    "sign_ups": "until when a sign-up can be confirmed: that it was asked for is among "
+    "the events",
     "session_deaths": "how often a connection broke off, while it is tried again",
 }
 
@@ -80,10 +84,10 @@ def parts(contact_id: int) -> dict[str, Select[Any]]:
         "events": _events(contact_id),
         "consents": _consents(contact_id),
         "pauses": _own(
-            pauses.c.contact_id == contact_id,
-            pauses.c.topic,
-            pauses.c.until,
-            pauses.c.place,
+            _pause.contact_id == contact_id,
+            _pause.topic,
+            _pause.until,
+            _pause.place,
         ),
         "campaigns": _campaigns(contact_id),
         "messages": _messages(contact_id),

@@ -5,7 +5,7 @@ Its rows are those that `log`, `preview` and `explain` show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,6 +37,13 @@ from drip.storage.base.schema import (
     tasks,
 )
 from drip.storage.base.sql import stream_rows
+
+_contact = contacts.c
+
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
+_task = tasks.c
 
 # Stands where other lines have their campaign: what somebody asked for on a page.
 OWN_DATA = "(own data)"
@@ -80,15 +87,15 @@ _NOTHING: Mapping[str, ColumnElement[Any]] = {
     "filled_by": _NO_WORDS,
 }
 _OF_RUN: Mapping[str, ColumnElement[Any]] = {
-    "campaign": runs.c.campaign,
-    "contact": contacts.c.key,
+    "campaign": _run.campaign,
+    "contact": _contact.key,
     "record": records.c.key,
-    "occurrence": runs.c.occurrence,
-    "zone": contacts.c.zone,
+    "occurrence": _run.occurrence,
+    "zone": _contact.zone,
 }
 _OF_MESSAGE: Mapping[str, ColumnElement[Any]] = {
-    "step": messages.c.step,
-    "channel": messages.c.channel,
+    "step": _message.step,
+    "channel": _message.channel,
 }
 _SHOWN = tuple(LedgerRow.__slots__)
 # Lines of one instant about one contact come in the order in which they came about:
@@ -97,7 +104,7 @@ _COLUMNS = (*_SHOWN, "rank", "number")
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _LedgerLines:
     """Lines of one kind, and the column that says when each of them was."""
 
     statement: Select[Any]
@@ -112,7 +119,7 @@ class _Lines:
         if until is not None:
             found = found.where(self.at <= until)
         if contact is not None:
-            found = found.where(contacts.c.key == contact)
+            found = found.where(_contact.key == contact)
         return found
 
 
@@ -138,11 +145,13 @@ def entries(
         _exited(),
     ):
         part = lines.within(since, until, contact)
-        if campaigns:
-            part = part.where(runs.c.campaign.in_(campaigns))
-        parts.append(part)
+        parts.append(part.where(_run.campaign.in_(campaigns)) if campaigns else part)
     if not campaigns or OWN_DATA in campaigns:
         parts.append(_answered().within(since, until, contact))
+    return stream_rows(connection, _in_order(parts), into=LedgerRow)
+
+
+def _in_order(parts: Sequence[Select[Any]]) -> Select[Any]:
     # Each part is narrowed by columns of its own, of which an index knows.
     line = union_all(*parts).subquery().c
     order = (
@@ -152,8 +161,7 @@ def entries(
         line.rank,
         line.number,
     )
-    shown = select(*(line[name] for name in _SHOWN)).order_by(*order)
-    return stream_rows(connection, shown, into=LedgerRow)
+    return select(*(line[name] for name in _SHOWN)).order_by(*order)
 
 
 def _lines(
@@ -163,7 +171,7 @@ def _lines(
     rank: int,
     number: ColumnElement[int],
     columns: Mapping[str, ColumnElement[Any]],
-) -> _Lines:
+) -> _LedgerLines:
     own = {
         "at": at,
         "outcome": outcome,
@@ -172,13 +180,13 @@ def _lines(
     }
     known = {**_NOTHING, **columns, **own}
     named = (known[name].label(name) for name in _COLUMNS)
-    return _Lines(select(*named).select_from(rows), at)
+    return _LedgerLines(select(*named).select_from(rows), at)
 
 
 def _with_contact(rows: FromClause) -> FromClause:
     """Rows of runs, beside whom and what they are about."""
-    joined = rows.join(contacts, contacts.c.id == runs.c.contact_id)
-    return joined.outerjoin(records, records.c.id == runs.c.record_id)
+    joined = rows.join(contacts, _contact.id == _run.contact_id)
+    return joined.outerjoin(records, records.c.id == _run.record_id)
 
 
 def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
@@ -190,24 +198,24 @@ def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
     }
 
 
-def _entered() -> _Lines:
+def _entered() -> _LedgerLines:
     return _lines(
         _with_contact(runs),
-        runs.c.started_at,
+        _run.started_at,
         literal("entered"),
         rank=0,
-        number=runs.c.id,
+        number=_run.id,
         columns=_OF_RUN,
     )
 
 
-def _judged() -> _Lines:
+def _judged() -> _LedgerLines:
     rows = (
-        judgements.join(reasons, reasons.c.id == judgements.c.reason_id)
-        .join(messages, messages.c.id == judgements.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
+        judgements.join(reasons, reasons.c.id == _judgement.reason_id)
+        .join(messages, _message.id == _judgement.message_id)
+        .join(runs, _run.id == _message.run_id)
     )
-    until = judgements.c.until
+    until = _judgement.until
     why = {
         **_reason(reasons),
         "filled_by": reasons.c.filled_by,
@@ -215,95 +223,95 @@ def _judged() -> _Lines:
     }
     return _lines(
         _with_contact(rows),
-        judgements.c.at,
+        _judgement.at,
         case((until.is_(None), "skipped"), else_="deferred"),
         rank=1,
-        number=judgements.c.id,
+        number=_judgement.id,
         columns={**_OF_RUN, **_OF_MESSAGE, **why},
     )
 
 
-def _sent() -> _Lines:
+def _sent() -> _LedgerLines:
     lines = _lines(
-        _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
-        messages.c.sent_at,
-        messages.c.state,
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.sent_at,
+        _message.state,
         rank=2,
-        number=messages.c.id,
+        number=_message.id,
         columns={**_OF_RUN, **_OF_MESSAGE},
     )
-    sent = lines.statement.where(messages.c.state == "sent")
-    return _Lines(sent, lines.at)
+    sent = lines.statement.where(_message.state == "sent")
+    return _LedgerLines(sent, lines.at)
 
 
-def _given() -> _Lines:
+def _given() -> _LedgerLines:
     """Tasks. Their title stands where other lines have their reason."""
     title = {
-        "sentence": tasks.c.title,
-        "place": tasks.c.place,
+        "sentence": _task.title,
+        "place": _task.place,
     }
     lines = _lines(
-        _with_contact(tasks.join(runs, runs.c.id == tasks.c.run_id)),
-        tasks.c.created_at,
+        _with_contact(tasks.join(runs, _run.id == _task.run_id)),
+        _task.created_at,
         literal("task"),
         rank=3,
-        number=tasks.c.id,
+        number=_task.id,
         columns={
             **_OF_RUN,
             **title,
-            "step": tasks.c.step,
+            "step": _task.step,
         },
     )
     # Those that a message became have the line of that message.
-    return _Lines(
-        lines.statement.where(tasks.c.notes.is_(None)),
+    return _LedgerLines(
+        lines.statement.where(_task.notes.is_(None)),
         lines.at,
     )
 
 
-def _settled() -> _Lines:
+def _settled() -> _LedgerLines:
     lines = _lines(
-        _with_contact(messages.join(runs, runs.c.id == messages.c.run_id)),
-        messages.c.settled_at,
-        messages.c.state,
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.settled_at,
+        _message.state,
         rank=4,
-        number=messages.c.id,
+        number=_message.id,
         columns={**_OF_RUN, **_OF_MESSAGE, **_reason(messages)},
     )
-    settled = lines.statement.where(messages.c.state.in_(("failed", "held")))
-    return _Lines(settled, lines.at)
+    settled = lines.statement.where(_message.state.in_(("failed", "held")))
+    return _LedgerLines(settled, lines.at)
 
 
-def _exited() -> _Lines:
+def _exited() -> _LedgerLines:
     lines = _lines(
         _with_contact(runs),
-        runs.c.ended_at,
+        _run.ended_at,
         literal("exited"),
         rank=5,
-        number=runs.c.id,
+        number=_run.id,
         columns={**_OF_RUN, **_reason(runs)},
     )
-    return _Lines(
-        lines.statement.where(runs.c.code.is_not(None)),
+    return _LedgerLines(
+        lines.statement.where(_run.code.is_not(None)),
         lines.at,
     )
 
 
-def _answered() -> _Lines:
+def _answered() -> _LedgerLines:
     """Mails that no campaign sent, with somebody's own data."""
     mail = data_mails.c
     failed = mail.state == "failed"
     columns: Mapping[str, ColumnElement[Any]] = {
         "campaign": literal(OWN_DATA),
-        "contact": contacts.c.key,
+        "contact": _contact.key,
         "occurrence": literal(""),
         "channel": literal("email"),
         "code": case((failed, mail.state)),
         "sentence": case((failed, mail.answer)),
-        "zone": contacts.c.zone,
+        "zone": _contact.zone,
     }
     return _lines(
-        data_mails.join(contacts, contacts.c.id == mail.contact_id),
+        data_mails.join(contacts, _contact.id == mail.contact_id),
         mail.ended_at,
         mail.state,
         rank=2,

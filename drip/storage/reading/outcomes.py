@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from drip.storage.base.schema import deliveries, judgements, messages, reasons, runs
-from drip.storage.base.sql import columns_of, typed_rows
+from drip.storage.base.sql import select_as, typed_rows
+
+_delivery = deliveries.c
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
+_run = runs.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,9 @@ class Period:
 
     def holds(self) -> tuple[ColumnElement[bool], ...]:
         return (
-            runs.c.campaign == self.campaign,
-            runs.c.started_at >= self.since,
-            runs.c.started_at < self.until,
+            _run.campaign == self.campaign,
+            _run.started_at >= self.since,
+            _run.started_at < self.until,
         )
 
 
@@ -70,8 +76,8 @@ class CodeCount(NamedTuple):
 
 def begun(connection: Connection, period: Period) -> list[RunOutcome]:
     """Its runs, oldest first."""
-    its_runs = select(*columns_of(runs, _BegunRun)).where(*period.holds())
-    oldest_first = its_runs.order_by(runs.c.started_at, runs.c.id)
+    its_runs = select_as(runs, _BegunRun).where(*period.holds())
+    oldest_first = its_runs.order_by(_run.started_at, _run.id)
     return [_outcome(run) for run in typed_rows(connection, oldest_first, _BegunRun)]
 
 
@@ -88,13 +94,13 @@ def _outcome(run: _BegunRun) -> RunOutcome:
 def ends(connection: Connection, period: Period) -> Sequence[StepCount]:
     """How many of its messages are in which state, by step and channel."""
     key = (
-        messages.c.step,
-        messages.c.channel,
-        messages.c.state.label("kind"),
+        _message.step,
+        _message.channel,
+        _message.state.label("kind"),
     )
     counted = (
         select(*key, func.count().label("messages"))
-        .join(runs, runs.c.id == messages.c.run_id)
+        .join(runs, _run.id == _message.run_id)
         .where(*period.holds())
         .group_by(*key)
         .order_by(*key)
@@ -108,18 +114,18 @@ def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
     What machines opened does not count.
     """
     key = (
-        messages.c.step,
-        messages.c.channel,
-        deliveries.c.kind,
+        _message.step,
+        _message.channel,
+        _delivery.kind,
     )
     counted = (
         select(
             *key,
-            func.count(deliveries.c.message_id.distinct()).label("messages"),
+            func.count(_delivery.message_id.distinct()).label("messages"),
         )
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
-        .where(*period.holds(), deliveries.c.meaning != "machine")
+        .join(messages, _message.id == _delivery.message_id)
+        .join(runs, _run.id == _message.run_id)
+        .where(*period.holds(), _delivery.meaning != "machine")
         .group_by(*key)
         .order_by(*key)
     )
@@ -129,21 +135,21 @@ def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
 # What a message waited for before is not in it, only what ended it.
 def not_sent(connection: Connection, period: Period) -> Sequence[CodeCount]:
     """Why its messages did not go, and how many: the most frequent reason first."""
-    count = func.count(judgements.c.message_id.distinct())
+    count = func.count(_judgement.message_id.distinct())
     joined = (
-        judgements.join(reasons, reasons.c.id == judgements.c.reason_id)
-        .join(messages, messages.c.id == judgements.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
+        judgements.join(reasons, _reason.id == _judgement.reason_id)
+        .join(messages, _message.id == _judgement.message_id)
+        .join(runs, _run.id == _message.run_id)
     )
     skipped = (
-        judgements.c.until.is_(None),
-        messages.c.state == "skipped",
+        _judgement.until.is_(None),
+        _message.state == "skipped",
     )
     by_code = (
-        select(reasons.c.code, count.label("messages"))
+        select(_reason.code, count.label("messages"))
         .select_from(joined)
         .where(*period.holds(), *skipped)
-        .group_by(reasons.c.code)
-        .order_by(count.desc(), reasons.c.code)
+        .group_by(_reason.code)
+        .order_by(count.desc(), _reason.code)
     )
     return typed_rows(connection, by_code, into=CodeCount)

@@ -25,6 +25,10 @@ from drip.storage.base.columns import Number
 from drip.storage.base.schema import judgements, messages, reasons
 from drip.storage.base.sql import typed_rows
 
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
+
 
 @dataclass
 class Pressure:
@@ -87,8 +91,8 @@ class _Asked:
     campaigns: tuple[str, ...]
 
     def capped(self) -> list[ColumnElement[bool]]:
-        at = judgements.c.at
-        by_cap = reasons.c.code == "cap"
+        at = _judgement.at
+        by_cap = _reason.code == "cap"
         return [
             by_cap,
             at >= self.since,
@@ -97,7 +101,7 @@ class _Asked:
         ]
 
     def sent(self) -> list[ColumnElement[bool]]:
-        at, left = messages.c.sent_at, messages.c.state == "sent"
+        at, left = _message.sent_at, _message.state == "sent"
         return [
             left,
             at >= self.since,
@@ -106,11 +110,11 @@ class _Asked:
         ]
 
     def _of_campaigns(self) -> list[ColumnElement[bool]]:
-        return [messages.c.campaign.in_(self.campaigns)] if self.campaigns else []
+        return [_message.campaign.in_(self.campaigns)] if self.campaigns else []
 
 
-_JUDGED = judgements.join(messages, messages.c.id == judgements.c.message_id).join(
-    reasons, reasons.c.id == judgements.c.reason_id
+_JUDGED = judgements.join(messages, _message.id == _judgement.message_id).join(
+    reasons, _reason.id == _judgement.reason_id
 )
 
 
@@ -139,10 +143,10 @@ def pressure(
 
 def _capped(connection: Connection, asked: _Asked) -> Iterable[_Capped]:
     key = (
-        messages.c.campaign,
-        reasons.c.place,
-        reasons.c.filled_by,
-        judgements.c.until.is_not(None).label("waits"),
+        _message.campaign,
+        _reason.place,
+        _reason.filled_by,
+        _judgement.until.is_not(None).label("waits"),
     )
     counted = (
         select(*key, func.count().label("messages"))
@@ -154,21 +158,21 @@ def _capped(connection: Connection, asked: _Asked) -> Iterable[_Capped]:
 
 
 def _limits(connection: Connection, asked: _Asked) -> dict[str, int]:
-    people = func.count(messages.c.contact_id.distinct()).label("people")
+    people = func.count(_message.contact_id.distinct()).label("people")
     by_place = (
-        select(reasons.c.place, people)
+        select(_reason.place, people)
         .select_from(_JUDGED)
         .where(*asked.capped())
-        .group_by(reasons.c.place)
+        .group_by(_reason.place)
     )
     return dict(typed_rows(connection, by_place, into=_AtLimit))
 
 
 def _sent(connection: Connection, asked: _Asked) -> Counter[str]:
     by_campaign = (
-        select(messages.c.campaign, func.count().label("messages"))
+        select(_message.campaign, func.count().label("messages"))
         .where(*asked.sent())
-        .group_by(messages.c.campaign)
+        .group_by(_message.campaign)
     )
     return Counter(dict(typed_rows(connection, by_campaign, into=_SentByCampaign)))
 
@@ -233,11 +237,11 @@ def _held_in_parts(
     connection: Connection, asked: _Asked, length: timedelta
 ) -> Iterable[_HeldInPart]:
     part = _part_of(
-        judgements.c.at,
+        _judgement.at,
         asked.since,
         length,
     ).label("part")
-    waits = judgements.c.until.is_not(None).label("waits")
+    waits = _judgement.until.is_not(None).label("waits")
     counted = (
         select(part, waits, func.count().label("messages"))
         .select_from(_JUDGED)
@@ -251,7 +255,7 @@ def _sent_in_parts(
     connection: Connection, asked: _Asked, length: timedelta
 ) -> Iterable[_SentInPart]:
     part = _part_of(
-        messages.c.sent_at,
+        _message.sent_at,
         asked.since,
         length,
     ).label("part")

@@ -36,6 +36,12 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Readable, one_row, typed_rows
 
+_contact = contacts.c
+
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -119,7 +125,7 @@ def summary(
 ) -> Summary:
     """The sums of the ledger from `since` up to and including `until`."""
     part = _Part(since, until, campaigns)
-    people = select(func.count(messages.c.contact_id.distinct())).where(part.sent())
+    people = select(func.count(_message.contact_id.distinct())).where(part.sent())
     line = part.lines().subquery().c
     named = select(line.campaign).distinct()
     return Summary(
@@ -149,34 +155,34 @@ class _Part:
         return and_(inside, campaign.in_(self.campaigns)) if self.campaigns else inside
 
     def started(self) -> ColumnElement[bool]:
-        return self.holds(runs.c.started_at, runs.c.campaign)
+        return self.holds(_run.started_at, _run.campaign)
 
     def ended(self) -> ColumnElement[bool]:
-        exited = runs.c.code.is_not(None)
-        return and_(exited, self.holds(runs.c.ended_at, runs.c.campaign))
+        exited = _run.code.is_not(None)
+        return and_(exited, self.holds(_run.ended_at, _run.campaign))
 
     def sent(self) -> ColumnElement[bool]:
-        left = messages.c.state == "sent"
-        return and_(left, self.holds(messages.c.sent_at, messages.c.campaign))
+        left = _message.state == "sent"
+        return and_(left, self.holds(_message.sent_at, _message.campaign))
 
     def settled(self) -> ColumnElement[bool]:
-        failed = messages.c.state.in_(("failed", "held"))
-        return and_(failed, self.holds(messages.c.settled_at, messages.c.campaign))
+        failed = _message.state.in_(("failed", "held"))
+        return and_(failed, self.holds(_message.settled_at, _message.campaign))
 
     def judged(self) -> ColumnElement[bool]:
-        return self.holds(judgements.c.at, messages.c.campaign)
+        return self.holds(_judgement.at, _message.campaign)
 
     def given(self) -> ColumnElement[bool]:
         # Those that a message became have the line of that message.
         own = tasks.c.notes.is_(None)
-        return and_(own, self.holds(tasks.c.created_at, runs.c.campaign))
+        return and_(own, self.holds(tasks.c.created_at, _run.campaign))
 
     def lines(self) -> CompoundSelect[Any]:
         """The campaign and contact of every line."""
-        of_run = select(runs.c.campaign, runs.c.contact_id)
-        of_message = select(messages.c.campaign, messages.c.contact_id)
-        judged = judgements.join(messages, messages.c.id == judgements.c.message_id)
-        given = tasks.join(runs, runs.c.id == tasks.c.run_id)
+        of_run = select(_run.campaign, _run.contact_id)
+        of_message = select(_message.campaign, _message.contact_id)
+        judged = judgements.join(messages, _message.id == _judgement.message_id)
+        given = tasks.join(runs, _run.id == tasks.c.run_id)
         return union_all(
             of_run.where(self.started()),
             of_run.where(self.ended()),
@@ -189,14 +195,14 @@ class _Part:
 
 def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
     key = (
-        messages.c.campaign,
-        messages.c.step,
-        messages.c.sent_at.label("at"),
-        contacts.c.zone,
+        _message.campaign,
+        _message.step,
+        _message.sent_at.label("at"),
+        _contact.zone,
     )
     counted = (
         select(*key, func.count().label("count"))
-        .join(contacts, contacts.c.id == messages.c.contact_id)
+        .join(contacts, _contact.id == _message.contact_id)
         .where(part.sent())
         .group_by(*key)
         .order_by(*key)
@@ -205,7 +211,7 @@ def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _ReasonedLines:
     """Where lines with a reason come from.
 
     The rows, what tells them apart, when and about whom they are, and the table that
@@ -221,40 +227,40 @@ class _Kind:
     reason: Table
 
 
-JUDGED = _Kind(
+JUDGED = _ReasonedLines(
     "1",
-    judgements.join(messages, messages.c.id == judgements.c.message_id).join(
-        reasons, reasons.c.id == judgements.c.reason_id
+    judgements.join(messages, _message.id == _judgement.message_id).join(
+        reasons, reasons.c.id == _judgement.reason_id
     ),
-    judgements.c.id,
-    judgements.c.at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _judgement.id,
+    _judgement.at,
+    _message.campaign,
+    _message.contact_id,
     reasons,
 )
-SETTLED = _Kind(
+SETTLED = _ReasonedLines(
     "2",
     messages,
-    messages.c.id,
-    messages.c.settled_at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _message.id,
+    _message.settled_at,
+    _message.campaign,
+    _message.contact_id,
     messages,
 )
-ENDED = _Kind(
+ENDED = _ReasonedLines(
     "3",
     runs,
-    runs.c.id,
-    runs.c.ended_at,
-    runs.c.campaign,
-    runs.c.contact_id,
+    _run.id,
+    _run.ended_at,
+    _run.campaign,
+    _run.contact_id,
     runs,
 )
 KINDS = {kind.mark: kind for kind in (JUDGED, SETTLED, ENDED)}
 
 
 def _refused(part: _Part) -> tuple[Readable, ...]:
-    skipped = and_(judgements.c.until.is_(None), part.judged())
+    skipped = and_(_judgement.until.is_(None), part.judged())
     return (
         _lines(JUDGED, skipped),
         _lines(SETTLED, part.settled()),
@@ -263,10 +269,10 @@ def _refused(part: _Part) -> tuple[Readable, ...]:
 
 
 def _waits(part: _Part) -> Readable:
-    return _lines(JUDGED, and_(judgements.c.until.is_not(None), part.judged()))
+    return _lines(JUDGED, and_(_judgement.until.is_not(None), part.judged()))
 
 
-def _lines(kind: _Kind, where: ColumnElement[bool]) -> Readable:
+def _lines(kind: _ReasonedLines, where: ColumnElement[bool]) -> Readable:
     """The lines of a kind.
 
     What they are grouped by, whom they are about, and what says which one was first.
@@ -329,10 +335,10 @@ def _why(connection: Connection, reason: _CountedReason) -> Why:
     kind = KINDS[mark]
     line = (
         select(
-            contacts.c.key.label("contact"),
+            _contact.key.label("contact"),
             kind.reason.c.sentence,
         )
-        .select_from(kind.rows.join(contacts, contacts.c.id == kind.contact_id))
+        .select_from(kind.rows.join(contacts, _contact.id == kind.contact_id))
         .where(kind.number == int(number))
     )
     first = one_row(connection, line, into=_FirstLine)
@@ -361,9 +367,9 @@ def busiest(
     """
     line = _Part(since, until, campaigns).lines().subquery()
     by_contact = (
-        select(contacts.c.key)
-        .join(line, line.c.contact_id == contacts.c.id)
-        .group_by(contacts.c.id, contacts.c.key)
+        select(_contact.key)
+        .join(line, line.c.contact_id == _contact.id)
+        .group_by(_contact.id, _contact.key)
     )
-    first = by_contact.order_by(func.count().desc(), contacts.c.key).limit(most)
+    first = by_contact.order_by(func.count().desc(), _contact.key).limit(most)
     return sorted(typed_rows(connection, first, into=str))

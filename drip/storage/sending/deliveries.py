@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import deliveries, messages
 from drip.storage.base.sql import one_row, typed_rows
+
+_delivery = deliveries.c
+_message = messages.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class _KindCount(NamedTuple):
     messages: int
 
 
-_OF_MESSAGES = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
+_OF_MESSAGES = deliveries.join(messages, _message.id == _delivery.message_id)
 # One that came back twice is one message all the same.
-_DISTINCT = func.count(func.distinct(deliveries.c.message_id))
+_DISTINCT = func.count(func.distinct(_delivery.message_id))
 
 
 def record(connection: Connection, delivery: Delivery) -> bool:
@@ -53,7 +56,7 @@ def record(connection: Connection, delivery: Delivery) -> bool:
     # By the unique key of message, kind and source: a mailbox that is read twice, or a
     # provider that repeats itself, changes nothing.
     unknown = insert_or(deliveries).on_conflict_do_nothing()
-    stored = unknown.values(asdict(delivery)).returning(deliveries.c.id)
+    stored = unknown.values(asdict(delivery)).returning(_delivery.id)
     return connection.execute(stored).first() is not None
 
 
@@ -80,38 +83,46 @@ def came_back(
     It counts from the last one on that is known to have arrived. What was said of the
     domain counts by other messages than the one that it is about now.
     """
-    own = (
-        messages.c.contact_id == contact_id,
-        messages.c.channel == channel,
-    )
     of_contact = (
-        select(func.max(deliveries.c.at).label("at"))
-        .select_from(_OF_MESSAGES)
-        .where(*own, deliveries.c.kind == "delivered")
+        _message.contact_id == contact_id,
+        _message.channel == channel,
     )
-    arrived = one_row(connection, of_contact, into=_At).at
+    arrived = _last_arrival(connection, of_contact)
     # Whatever came back before one arrived is over: the mailbox is there.
     after = max(since, arrived) if arrived else since
     bounced = (
-        *own,
-        deliveries.c.kind == "bounce",
-        deliveries.c.at > after,
-    )
-    for_now = (
-        select(_DISTINCT)
-        .select_from(_OF_MESSAGES)
-        .where(*bounced, deliveries.c.meaning == "temporary")
-    )
-    no_domain = (
-        select(func.min(deliveries.c.at).label("at"))
-        .select_from(_OF_MESSAGES)
-        .where(*bounced, deliveries.c.meaning == "no-domain")
-        .where(deliveries.c.message_id != now_about)
+        *of_contact,
+        _delivery.kind == "bounce",
+        _delivery.at > after,
     )
     return CameBack(
-        one_row(connection, for_now, into=int),
-        one_row(connection, no_domain, into=_At).at,
+        _count_temporary(connection, bounced),
+        _first_without_domain(connection, bounced, now_about),
     )
+
+
+Where = tuple[ColumnElement[bool], ...]
+
+
+def _last_arrival(connection: Connection, of_contact: Where) -> datetime | None:
+    last = select(func.max(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    delivered = last.where(*of_contact, _delivery.kind == "delivered")
+    return one_row(connection, delivered, into=_At).at
+
+
+def _count_temporary(connection: Connection, bounced: Where) -> int:
+    count = select(_DISTINCT).select_from(_OF_MESSAGES)
+    temporary = count.where(*bounced, _delivery.meaning == "temporary")
+    return one_row(connection, temporary, into=int)
+
+
+def _first_without_domain(
+    connection: Connection, bounced: Where, now_about: int
+) -> datetime | None:
+    first = select(func.min(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    no_domain = first.where(*bounced, _delivery.meaning == "no-domain")
+    of_others = no_domain.where(_delivery.message_id != now_about)
+    return one_row(connection, of_others, into=_At).at
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,31 +139,30 @@ class Complaints:
 
 def complaints(connection: Connection, campaign: str, since: datetime) -> Complaints:
     """Of one campaign since an instant."""
-    complained = (
-        select(_DISTINCT)
-        .select_from(_OF_MESSAGES)
-        .where(
-            messages.c.campaign == campaign,
-            deliveries.c.kind == "complaint",
-            deliveries.c.at > since,
-        )
+    own = _message.campaign == campaign
+    complained = select(_DISTINCT).select_from(_OF_MESSAGES)
+    complained = complained.where(
+        own,
+        _delivery.kind == "complaint",
+        _delivery.at > since,
     )
     left = select(func.count()).where(
-        messages.c.campaign == campaign,
-        messages.c.state == "sent",
-        messages.c.sent_at > since,
+        own,
+        _message.state == "sent",
+        _message.sent_at > since,
     )
     return Complaints(
-        one_row(connection, complained, into=int), one_row(connection, left, into=int)
+        one_row(connection, complained, into=int),
+        one_row(connection, left, into=int),
     )
 
 
 def counts(connection: Connection, since: datetime) -> Sequence[tuple[str, str, int]]:
     """How many messages each kind and meaning came back about since an instant."""
-    key = (deliveries.c.kind, deliveries.c.meaning)
+    key = (_delivery.kind, _delivery.meaning)
     by_kind = (
         select(*key, _DISTINCT.label("messages"))
-        .where(deliveries.c.at > since)
+        .where(_delivery.at > since)
         .group_by(*key)
         .order_by(*key)
     )

@@ -13,6 +13,9 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from drip.storage.base.schema import deliveries, links
 from drip.storage.base.sql import first_row, typed_rows
 
+_delivery = deliveries.c
+_link = links.c
+
 
 @dataclass(frozen=True, slots=True)
 class Lead:
@@ -30,8 +33,8 @@ def _keep() -> Insert:
     # A row that nothing would change in is left alone: links that everybody gets are
     # by far the most.
     another_contact = and_(
-        links.c.contact_id.is_not(None),
-        func.coalesce(statement.excluded.contact_id, 0) != links.c.contact_id,
+        _link.contact_id.is_not(None),
+        func.coalesce(statement.excluded.contact_id, 0) != _link.contact_id,
     )
     return statement.on_conflict_do_update(
         index_elements=["name"], set_={"contact_id": null()}, where=another_contact
@@ -59,7 +62,7 @@ def keep(connection: Connection, known: Mapping[str, Lead]) -> None:
 
 def address_of(connection: Connection, name: str) -> str | None:
     """Where a link leads; None for one that was in no message."""
-    own = select(links.c.address).where(links.c.name == name)
+    own = select(_link.address).where(_link.name == name)
     return first_row(connection, own, into=str)
 
 
@@ -67,9 +70,9 @@ def clicked_lately(
     connection: Connection, message_id: int, since: datetime
 ) -> set[str]:
     """Which links of a message were followed since an instant, by their names."""
-    followed = select(deliveries.c.reason).where(
-        deliveries.c.message_id == message_id,
-        deliveries.c.kind == "clicked",
-        deliveries.c.at >= since,
+    followed = select(_delivery.reason).where(
+        _delivery.message_id == message_id,
+        _delivery.kind == "clicked",
+        _delivery.at >= since,
     )
     return set(typed_rows(connection, followed, into=str))

@@ -18,13 +18,15 @@ from drip.core.rates import backoff
 from drip.storage.base.schema import rate_limits
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     count_changed,
     first_row,
+    select_as,
     texts_in,
     typed_rows,
     upsert,
 )
+
+_limit = rate_limits.c
 
 
 class _Lane(NamedTuple):
@@ -50,18 +52,18 @@ class _Reason(NamedTuple):
 
 
 _LANES = Prepared(
-    select(*columns_of(rate_limits, _Lane)).where(
-        rate_limits.c.channel == bindparam("of_channel"),
-        rate_limits.c.domain.in_(texts_in("domains")),
+    select_as(rate_limits, _Lane).where(
+        _limit.channel == bindparam("of_channel"),
+        _limit.domain.in_(texts_in("domains")),
     ),
     into=_Lane,
 )
 _CLOSED = Prepared(
-    select(rate_limits.c.reason).where(
-        rate_limits.c.channel == bindparam("of_channel"),
-        rate_limits.c.domain == "",
-        rate_limits.c.closed_until > bindparam("now"),
-        rate_limits.c.reason.is_not(None),
+    select(_limit.reason).where(
+        _limit.channel == bindparam("of_channel"),
+        _limit.domain == "",
+        _limit.closed_until > bindparam("now"),
+        _limit.reason.is_not(None),
     ),
     into=_Reason,
 )
@@ -75,8 +77,8 @@ def read(
 ) -> dict[str, float]:
     """When the next message of a channel, and to these of its domains, may begin.
 
-    As `core.rates.Paced` has it: milliseconds with their fractions, since at a
-    thousand messages a second the next instant is always between two of them.
+    As `core.rates.Paced` has it: milliseconds with their fractions, since a lane moves
+    on by its interval, which at 3 a second is 333.3 of them.
     """
     asked = json.dumps(sorted({"", *domains}))
     lanes = _LANES.rows(connection, of_channel=channel, domains=asked)
@@ -135,11 +137,12 @@ def close(
 
 def _refusals(connection: Connection, channel: str, domain: str) -> _Refusals | None:
     own = (
-        rate_limits.c.channel == channel,
-        rate_limits.c.domain == domain,
+        _limit.channel == channel,
+        _limit.domain == domain,
     )
-    columns = columns_of(rate_limits, _Refusals)
-    return first_row(connection, select(*columns).where(*own), into=_Refusals)
+    return first_row(
+        connection, select_as(rate_limits, _Refusals).where(*own), into=_Refusals
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +157,9 @@ class LeftAlone:
 
 def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
     """What is left alone at the moment, whole channels first."""
-    still = rate_limits.c.closed_until > millis(now)
-    closed = select(*columns_of(rate_limits, _Closed)).where(still)
-    in_order = closed.order_by(rate_limits.c.domain, rate_limits.c.channel)
+    still = _limit.closed_until > millis(now)
+    closed = select_as(rate_limits, _Closed).where(still)
+    in_order = closed.order_by(_limit.domain, _limit.channel)
     found = []
     for row in typed_rows(connection, in_order, into=_Closed):
         # Without a reason it is a rate of ours, and nobody's refusal.
@@ -175,7 +178,7 @@ def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
 
 def trouble(connection: Connection, channel: str) -> str | None:
     """Why a channel was closed as a whole, if nothing has left since."""
-    asked = select(rate_limits.c.reason).where(_whole(channel))
+    asked = select(_limit.reason).where(_whole(channel))
     found = first_row(connection, asked, into=_Reason)
     return found.reason if found else None
 
@@ -194,7 +197,7 @@ def may_probe(
     Then it is nobody else's until `until`.
     """
     # In one statement: of several processes that ask at once one is told yes.
-    over = rate_limits.c.closed_until <= millis(now)
+    over = _limit.closed_until <= millis(now)
     mine = update(rate_limits).where(_whole(channel), over)
     taken = mine.values(closed_until=float(millis(until)))
     return count_changed(connection, taken) == 1
@@ -208,7 +211,7 @@ def probed(connection: Connection, channel: str, now: datetime) -> None:
 
 def open_channels(connection: Connection, channels: Collection[str]) -> None:
     """By these channels, and to all their domains, messages may begin again at once."""
-    connection.execute(delete(rate_limits).where(rate_limits.c.channel.in_(channels)))
+    connection.execute(delete(rate_limits).where(_limit.channel.in_(channels)))
 
 
 def open_all(connection: Connection) -> None:
@@ -223,4 +226,4 @@ def reopened(connection: Connection, channel: str) -> None:
 
 def _whole(channel: str) -> ColumnElement[bool]:
     """The lane of a whole channel."""
-    return (rate_limits.c.channel == channel) & (rate_limits.c.domain == "")
+    return (_limit.channel == channel) & (_limit.domain == "")

@@ -33,12 +33,16 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import (
     Prepared,
-    columns_of,
     first_row,
     one_row,
+    select_as,
     typed_rows,
     upsert,
 )
+
+_message = messages.c
+_refusal = refusals.c
+_relay = relays.c
 
 
 class _ChannelServer(NamedTuple):
@@ -60,18 +64,18 @@ class Overdue:
 
 
 _WAITS = or_(in_state("pending"), in_state("deferred"))
-_SERVERS = Prepared(select(*columns_of(relays, _ChannelServer)), into=_ChannelServer)
+_SERVERS = Prepared(select_as(relays, _ChannelServer), into=_ChannelServer)
 _OVERDUE = Prepared(
     select(
-        refusals.c.message_id,
-        messages.c.run_id,
-        refusals.c.answer,
+        _refusal.message_id,
+        _message.run_id,
+        _refusal.answer,
     )
-    .join(messages, messages.c.id == refusals.c.message_id)
-    .join(relays, relays.c.channel == refusals.c.channel)
+    .join(messages, _message.id == _refusal.message_id)
+    .join(relays, _relay.channel == _refusal.channel)
     .where(
-        refusals.c.first_at <= bindparam("before"),
-        relays.c.accepted_at.is_(None),
+        _refusal.first_at <= bindparam("before"),
+        _relay.accepted_at.is_(None),
         _WAITS,
     ),
     into=Overdue,
@@ -83,10 +87,10 @@ _REFUSED = upsert(refusals, "answer")
 def accepts(connection: Connection, channel: str, server: str) -> bool:
     """Whether this server has taken a recipient."""
     own = (
-        relays.c.channel == channel,
-        relays.c.server == server,
+        _relay.channel == channel,
+        _relay.server == server,
     )
-    asked = select(relays.c.accepted_at).where(*own)
+    asked = select(_relay.accepted_at).where(*own)
     found = first_row(connection, asked, into=_AcceptedAt)
     return found is not None and found.accepted_at is not None
 
@@ -114,9 +118,9 @@ def accepted(connection: Connection, channel: str, server: str, now: datetime) -
     now on.
     """
     first = update(relays).where(
-        relays.c.channel == channel,
-        relays.c.server == server,
-        relays.c.accepted_at.is_(None),
+        _relay.channel == channel,
+        _relay.server == server,
+        _relay.accepted_at.is_(None),
     )
     connection.execute(first.values(accepted_at=now))
     offer_again(connection, channel, now)
@@ -127,7 +131,7 @@ def sent(connection: Connection, channel: str) -> None:
 
     What it refused until then stands, and refusals are counted anew.
     """
-    connection.execute(delete(refusals).where(refusals.c.channel == channel))
+    connection.execute(delete(refusals).where(_refusal.channel == channel))
 
 
 def doubt(connection: Connection, channel: str) -> set[int]:
@@ -135,7 +139,7 @@ def doubt(connection: Connection, channel: str) -> set[int]:
 
     Returns the contacts whom it refused.
     """
-    own = update(relays).where(relays.c.channel == channel)
+    own = update(relays).where(_relay.channel == channel)
     connection.execute(own.values(accepted_at=None))
     return refused_by(connection, channel)
 
@@ -145,15 +149,15 @@ def offer_again(connection: Connection, channel: str, now: datetime) -> None:
 
     It is as if they had not been.
     """
-    own = refusals.c.channel == channel
-    was_refused = messages.c.id.in_(select(refusals.c.message_id).where(own))
-    waiting = select(messages.c.id).where(was_refused, _WAITS)
+    own = _refusal.channel == channel
+    was_refused = _message.id.in_(select(_refusal.message_id).where(own))
+    waiting = select(_message.id).where(was_refused, _WAITS)
     later = update(messages).where(
-        messages.c.id.in_(waiting),
-        messages.c.due_at > now,
+        _message.id.in_(waiting),
+        _message.due_at > now,
     )
     connection.execute(later.values(due_at=now))
-    connection.execute(delete(refusals).where(own, refusals.c.message_id.in_(waiting)))
+    connection.execute(delete(refusals).where(own, _refusal.message_id.in_(waiting)))
 
 
 def refused(
@@ -179,14 +183,14 @@ def refused(
     # The instant of the first refusal stays: three days are counted from there.
     connection.execute(_REFUSED, row)
     # By people and not by messages: one dead address is refused at every try.
-    recipients = func.count(distinct(refusals.c.contact_id))
-    asked = select(recipients).where(refusals.c.channel == channel)
+    recipients = func.count(distinct(_refusal.contact_id))
+    asked = select(recipients).where(_refusal.channel == channel)
     return one_row(connection, asked, into=int)
 
 
 def refused_by(connection: Connection, channel: str) -> set[int]:
     """The contacts whom the channel's server refused since it last took somebody."""
-    asked = select(refusals.c.contact_id).where(refusals.c.channel == channel)
+    asked = select(_refusal.contact_id).where(_refusal.channel == channel)
     return set(typed_rows(connection, asked, into=int))
 
 
@@ -197,7 +201,7 @@ def overdue(connection: Connection, before: datetime) -> list[Overdue]:
 
 def forget(connection: Connection, message_ids: Collection[int]) -> None:
     """These refusals are for a person to settle."""
-    connection.execute(delete(refusals).where(refusals.c.message_id.in_(message_ids)))
+    connection.execute(delete(refusals).where(_refusal.message_id.in_(message_ids)))
 
 
 def deaths(connection: Connection, message_id: int) -> int:
@@ -224,13 +228,13 @@ class Doubted:
 
 def doubted(connection: Connection) -> list[Doubted]:
     """The servers whose refusals prove nothing yet."""
-    key = (relays.c.channel, relays.c.server)
-    refused_messages = func.count(refusals.c.message_id).label("messages")
+    key = (_relay.channel, _relay.server)
+    refused_messages = func.count(_refusal.message_id).label("messages")
     by_server = (
         select(*key, refused_messages)
-        .join(refusals, refusals.c.channel == relays.c.channel)
-        .join(messages, messages.c.id == refusals.c.message_id)
-        .where(relays.c.accepted_at.is_(None), _WAITS)
+        .join(refusals, _refusal.channel == _relay.channel)
+        .join(messages, _message.id == _refusal.message_id)
+        .where(_relay.accepted_at.is_(None), _WAITS)
         .group_by(*key)
     )
     return typed_rows(connection, by_server, into=Doubted)
@@ -243,9 +247,9 @@ def known_to_work(
 
     None if there is none.
     """
-    left = select(messages.c.contact_id).where(
-        messages.c.contact_id.in_(contact_ids),
-        messages.c.channel == channel,
-        messages.c.state == "sent",
+    left = select(_message.contact_id).where(
+        _message.contact_id.in_(contact_ids),
+        _message.channel == channel,
+        _message.state == "sent",
     )
     return first_row(connection, left.limit(1), into=int)

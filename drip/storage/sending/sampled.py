@@ -42,7 +42,12 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Prepared, listed_in, numbers
 
-_m = messages.c
+_contact = contacts.c
+
+_consent = consents.c
+_date = dates.c
+_message = messages.c
+_run = runs.c
 
 
 class Granted(NamedTuple):
@@ -82,36 +87,36 @@ def _granted() -> Select[Any]:
     return (
         select(*_of_message(now), *_of_text())
         .select_from(_joined())
-        .where(in_state("pending"), _m.due_at <= now)
+        .where(in_state("pending"), _message.due_at <= now)
         # As the index has them.
-        .order_by(_m.channel, _m.priority, _m.due_at, _m.id)
+        .order_by(_message.channel, _message.priority, _message.due_at, _message.id)
         .limit(bindparam("most"))
     )
 
 
 def _of_message(now: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
     held_back = exists().where(
-        pauses.c.contact_id == _m.contact_id,
-        pauses.c.topic == _m.topic,
+        pauses.c.contact_id == _message.contact_id,
+        pauses.c.topic == _message.topic,
         pauses.c.until > now,
     )
     taken_back = exists().where(
-        consents.c.contact_id == _m.contact_id,
-        consents.c.topic == _m.topic,
-        consents.c.channel == _m.channel,
-        consents.c.given.is_(False),
+        _consent.contact_id == _message.contact_id,
+        _consent.topic == _message.topic,
+        _consent.channel == _message.channel,
+        _consent.given.is_(False),
     )
     return (
-        _m.id,
-        _m.run_id,
-        _m.campaign,
-        runs.c.version,
-        _m.step,
-        runs.c.active,
-        runs.c.position,
-        runs.c.occurrence,
+        _message.id,
+        _message.run_id,
+        _message.campaign,
+        _run.version,
+        _message.step,
+        _run.active,
+        _run.position,
+        _run.occurrence,
         and_(
-            _m.granted_at == now,
+            _message.granted_at == now,
             ~held_back,
             ~taken_back,
         ).label("sure"),
@@ -120,27 +125,27 @@ def _of_message(now: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
 
 def _of_text() -> tuple[ColumnElement[Any], ...]:
     return (
-        type_coerce(contacts.c.attributes, Text).label("attributes"),
-        _m.channel,
-        contacts.c.locale,
-        contacts.c.email.is_(None).label("no_email"),
-        contacts.c.phone.is_(None).label("no_phone"),
-        contacts.c.country.is_(None).label("no_country"),
+        type_coerce(_contact.attributes, Text).label("attributes"),
+        _message.channel,
+        _contact.locale,
+        _contact.email.is_(None).label("no_email"),
+        _contact.phone.is_(None).label("no_phone"),
+        _contact.country.is_(None).label("no_country"),
         _days().label("days"),
         records.c.kind.label("record_kind"),
         type_coerce(records.c.attributes, Text).label("record_attributes"),
         events.c.name.label("event"),
         type_coerce(events.c.fields, Text).label("event_fields"),
-        type_coerce(runs.c.heard, Text).label("heard"),
+        type_coerce(_run.heard, Text).label("heard"),
         _coupons().label("coupons"),
     )
 
 
 def _joined() -> FromClause:
-    joined = messages.join(runs, runs.c.id == _m.run_id)
-    joined = joined.join(contacts, contacts.c.id == _m.contact_id)
-    joined = joined.outerjoin(records, records.c.id == runs.c.record_id)
-    return joined.outerjoin(events, events.c.id == runs.c.event_id)
+    joined = messages.join(runs, _run.id == _message.run_id)
+    joined = joined.join(contacts, _contact.id == _message.contact_id)
+    joined = joined.outerjoin(records, records.c.id == _run.record_id)
+    return joined.outerjoin(events, events.c.id == _run.event_id)
 
 
 def _days() -> ScalarSelect[Any]:
@@ -149,16 +154,16 @@ def _days() -> ScalarSelect[Any]:
     A birthday without its year is a shorter one.
     """
     of_run = or_(
-        dates.c.record_id == 0,
-        dates.c.record_id == runs.c.record_id,
+        _date.record_id == 0,
+        _date.record_id == _run.record_id,
     )
-    whose = and_(dates.c.contact_id == runs.c.contact_id, of_run)
-    known = func.group_concat(dates.c.field + func.length(dates.c.day), type_=Text)
+    whose = and_(_date.contact_id == _run.contact_id, of_run)
+    known = func.group_concat(_date.field + func.length(_date.day), type_=Text)
     return select(known).where(whose).scalar_subquery()
 
 
 def _coupons() -> ScalarSelect[int]:
-    of_run = coupons.c.run_id == runs.c.id
+    of_run = coupons.c.run_id == _run.id
     return select(func.count()).where(of_run).scalar_subquery()
 
 
@@ -168,13 +173,13 @@ _SENT = Prepared(
     .values(
         state="sent",
         fence=bindparam("fence"),
-        attempts=messages.c.attempts + 1,
+        attempts=_message.attempts + 1,
         sent_at=bindparam("sent"),
         settled_at=bindparam("settled"),
         code=null(),
         sentence=null(),
     )
-    .where(messages.c.id.in_(listed_in("ids")))
+    .where(_message.id.in_(listed_in("ids")), _message.state == "pending")
 )
 _THROUGH = Prepared(
     update(runs)
@@ -184,7 +189,7 @@ _THROUGH = Prepared(
         next_due_at=null(),
         ended_at=bindparam("now"),
     )
-    .where(runs.c.id.in_(listed_in("ids")))
+    .where(_run.id.in_(listed_in("ids")))
 )
 
 

@@ -27,17 +27,18 @@ from drip.core.calendar import MILLISECOND, millis
 from drip.core.caps import Use
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import messages
-from drip.storage.base.sql import Prepared, columns_of, listed_in, numbers
+from drip.storage.base.sql import Prepared, listed_in, numbers, select_as
 from drip.storage.operating.daemons import LEASE
+
+_message = messages.c
 
 # Held for another reason than that nobody knows whether it left, a message never left.
 IN_FLIGHT = ("pending", "sending")
 _LEASE_MS = LEASE // MILLISECOND
-_m = messages.c
 # Sent, once: that is all there is to say of nearly every message.
 _PLAIN = and_(
-    _m.state == "sent",
-    _m.maybe_left_at.is_(None),
+    _message.state == "sent",
+    _message.maybe_left_at.is_(None),
 )
 
 
@@ -64,27 +65,27 @@ def _relevant() -> ColumnElement[bool]:
     since = _number("since") - _LEASE_MS
     may_count = or_(
         and_(
-            _m.state == "sent",
-            _m.sent_at > since,
+            _message.state == "sent",
+            _message.sent_at > since,
         ),
-        *(_m.state == state for state in IN_FLIGHT),
+        *(_message.state == state for state in IN_FLIGHT),
         and_(
-            _m.state == "held",
-            _m.code == "unknown",
+            _message.state == "held",
+            _message.code == "unknown",
         ),
-        _m.maybe_left_at > since,
+        _message.maybe_left_at > since,
     )
     return and_(
-        _m.contact_id.in_(listed_in("ids")),
-        _m.counted,
+        _message.contact_id.in_(listed_in("ids")),
+        _message.counted,
         may_count,
     )
 
 
 def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
     """A row is a contact, a `Use`, and whether that is all there is to say."""
-    sent = type_coerce(_m.sent_at, BigInteger)
-    settled = type_coerce(_m.settled_at, BigInteger)
+    sent = type_coerce(_message.sent_at, BigInteger)
+    settled = type_coerce(_message.settled_at, BigInteger)
     # It left between the last check and the answer, before its daemon's lease ran out.
     last = case(
         (settled <= sent, sent),
@@ -94,12 +95,12 @@ def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
     use = (
         sent,
         last,
-        _m.channel,
-        _m.topic,
-        _m.campaign,
+        _message.channel,
+        _message.topic,
+        _message.campaign,
     )
     return select(
-        _m.contact_id,
+        _message.contact_id,
         *use,
         _PLAIN,
     ).where(_relevant())
@@ -109,19 +110,21 @@ def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
 @lru_cache
 def _near_a_limit(limits: int) -> Prepared[int]:
     """For so many limits: the statement is as long as they are many."""
-    sent = type_coerce(_m.sent_at, BigInteger)
+    sent = type_coerce(_message.sent_at, BigInteger)
     full = []
     for n in range(limits):
         left = func.count().filter(sent > _number(f"since{n}") - _LEASE_MS)
         full.append(left >= _number(f"limit{n}"))
     unsure = func.count().filter(not_(_PLAIN)) > 0
-    by_contact = select(_m.contact_id).where(_relevant()).group_by(_m.contact_id)
+    by_contact = (
+        select(_message.contact_id).where(_relevant()).group_by(_message.contact_id)
+    )
     return Prepared(by_contact.having(or_(unsure, *full)), into=int)
 
 
 _USAGE = Prepared(_usage())
 _UNSURE = Prepared(
-    select(*columns_of(messages, UnsureMessage)).where(
+    select_as(messages, UnsureMessage).where(
         _relevant(),
         not_(_PLAIN),
     ),

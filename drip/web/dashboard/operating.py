@@ -24,7 +24,7 @@ from drip.storage.people import contacts
 from drip.storage.sending import outbox
 from drip.web.dashboard.holds import hold_values
 from drip.web.dashboard.ordering import order_of
-from drip.web.dashboard.state import back, board_of
+from drip.web.dashboard.state import back, dashboard_of
 
 MOST = 200
 # In characters, of what came of a task.
@@ -37,12 +37,12 @@ STATES = ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")
 async def health(request: Request) -> Response:
     """Heartbeat, queues and their age, what came back, alarms, what is held and who ordered what. 503 if the daemon, or what this
     server does again and again, has not gone well for long."""
-    board = board_of(request)
-    site = board.site
-    found = await run_sync(partial(health_of, site.database, site.clock()))
-    orders = await site.read(partial(audit.newest, count=ORDERS))
-    holders = await site.read(audit.holders)
-    troubles = site.troubles()
+    dashboard = dashboard_of(request)
+    state = dashboard.state
+    found = await run_sync(partial(health_of, state.database, state.clock()))
+    orders = await state.read(partial(audit.newest, count=ORDERS))
+    holders = await state.read(audit.holders)
+    troubles = state.troubles()
     if found.silent:
         minutes = SILENT.total_seconds() / 60
         troubles.append(f"The daemon has not beaten for {minutes:.0f} minutes.")
@@ -56,7 +56,9 @@ async def health(request: Request) -> Response:
         ],
         "orders": orders,
     }
-    return await board.show(request, "health.html", values, 503 if troubles else 200)
+    return await dashboard.show(
+        request, "health.html", values, 503 if troubles else 200
+    )
 
 
 def _values(found: Health) -> dict[str, Any]:
@@ -89,13 +91,13 @@ async def stop(request: Request) -> Response:
         else:
             holding.stop(connection, order)
 
-    await board_of(request).site.writer.do(work)
+    await dashboard_of(request).state.writer.do(work)
     return back(request, "/health")
 
 
 async def tasks(request: Request) -> Response:
     """Work for people: the most urgent first. POST settles one."""
-    board, wrong = board_of(request), None
+    dashboard, wrong = dashboard_of(request), None
     if request.method == "POST":
         wrong = await _settled(request)
         if wrong is None:
@@ -113,20 +115,24 @@ async def tasks(request: Request) -> Response:
             "wrong": wrong,
         }
 
-    values = await board.site.read(look)
-    return await board.show(request, "tasks.html", values, 422 if wrong else 200)
+    values = await dashboard.state.read(look)
+    return await dashboard.show(request, "tasks.html", values, 422 if wrong else 200)
 
 
 async def _settled(request: Request) -> str | None:
     """Settles a task; what is wrong, if anything is."""
-    site, form, order = board_of(request).site, request.state.form, order_of(request)
+    state, form, order = (
+        dashboard_of(request).state,
+        request.state.form,
+        order_of(request),
+    )
     number, end = form.get("task", ""), form.get("do", "")
     outcome = form.get("outcome", "").strip()[:LONGEST_OUTCOME] or None
     if not (number.isdecimal() and len(number) < 10 and end in TASK_ENDS):
         return "That is no task that is done or dropped."
-    ended, settings = cast(TaskEnd, end), site.settings
+    ended, settings = cast(TaskEnd, end), state.settings
     try:
-        await site.writer.do(
+        await state.writer.do(
             lambda connection: settle_task(
                 connection, settings, order, int(number), ended, outcome
             )
@@ -138,16 +144,16 @@ async def _settled(request: Request) -> str | None:
 
 async def held(request: Request) -> Response:
     """Messages of which it is not known whether they left, or that could not be rendered. POST settles some."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     if request.method == "POST":
         form = request.state.form
         settlement, number = form.get("do", ""), form.get("message", "")
         if settlement in SETTLEMENTS:
             order = order_of(request)
             work = partial(_release, order, number, cast(Settlement, settlement))
-            await board.site.writer.do(work)
+            await dashboard.state.writer.do(work)
         return back(request, "/held")
-    return await board.show(request, "held.html", await board.site.read(_held))
+    return await dashboard.show(request, "held.html", await dashboard.state.read(_held))
 
 
 def _release(

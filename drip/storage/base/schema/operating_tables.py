@@ -1,4 +1,4 @@
-"""The tables of operation: who works on the database, what people and programs are told."""
+"""The tables of operation: who works on the database, who is to hear what."""
 
 from __future__ import annotations
 

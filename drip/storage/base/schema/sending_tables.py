@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     ColumnElement,
     Float,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     literal_column,
 )
 
+from drip.core.lifecycle import MessageState
 from drip.storage.base.columns import KEY_ALONE, Instant, Number, Words
 from drip.storage.base.schema.metadata import metadata, rows_where
 
@@ -30,7 +32,7 @@ messages = Table(
     Column("channel", Words, nullable=False),
     Column("counted", Boolean, nullable=False),
     Column("priority", Number, nullable=False),
-    # deferred, pending, sending, sent, skipped, failed, held
+    # Which may follow which is said by `core.lifecycle`.
     Column("state", Words, nullable=False),
     Column("planned_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
@@ -46,6 +48,10 @@ messages = Table(
     Column("sentence", Words),
     Column("place", Words),
     UniqueConstraint("run_id", "step"),
+    CheckConstraint(
+        f"state IN ({', '.join(repr(str(state)) for state in MessageState)})",
+        name="state_is_known",
+    ),
     # What has ended, which is nearly all, is in none of these.
     Index("messages_due", "due_at", **rows_where("state = 'deferred'")),
     Index(
@@ -64,7 +70,11 @@ messages = Table(
 
 
 def in_state(state: str) -> ColumnElement[bool]:
-    """Messages in a state, written out: an index of some rows serves a statement that says that it is about these."""
+    """Messages in a state.
+
+    It is written out: an index of some rows serves a statement that says that it is
+    about these.
+    """
     return messages.c.state == literal_column(f"'{state}'")
 
 

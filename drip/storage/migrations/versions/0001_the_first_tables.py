@@ -596,6 +596,10 @@ def upgrade() -> None:
         sa.Column("code", Words, nullable=True),
         sa.Column("sentence", Words, nullable=True),
         sa.Column("place", Words, nullable=True),
+        sa.CheckConstraint(
+            "state IN ('deferred', 'pending', 'sending', 'sent', 'skipped', 'failed', 'held')",
+            name="state_is_known",
+        ),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],

@@ -12,7 +12,7 @@ import pytest
 from drip.core.message import Message
 from drip.engine import catch_up
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 from drip.preview.forecast import summed
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.reading.ledger import LedgerRow, entries

@@ -51,16 +51,16 @@ class Office:
         self.made.contacts("key,email", "ana,ana@example.com", "ben,ben@example.com")
         self.now = NOW
         self.stopped = False
-        self.courier = WebhookSender(
+        self.sender = WebhookSender(
             self.made.database, lambda: self.now, lambda: self.stopped
         )
 
     def deliver(self, after: timedelta = timedelta(0)) -> None:
         self.now += after
-        self.courier.deliver(self.made.workspace)
+        self.sender.deliver(self.made.workspace)
 
 
-def told(taken: Taken) -> list[tuple[str, dict[str, Any]]]:
+def posted(taken: Taken) -> list[tuple[str, dict[str, Any]]]:
     found = [json.loads(body) for _, body in taken.requests]
     return [(each["type"], each["data"]) for each in found]
 
@@ -110,7 +110,7 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         made.tick("2026-11-26 16:10")
         office.deliver()
         office.deliver()
-    kinds = [kind for kind, _ in told(taken)]
+    kinds = [kind for kind, _ in posted(taken)]
     assert kinds == [
         "sent",
         "sent",
@@ -119,7 +119,7 @@ def test_everything_that_happens_is_told_in_order_and_signed(world: Worlds) -> N
         "survey.answered",
         "goal",
     ]
-    by_kind = dict(reversed(told(taken)))
+    by_kind = dict(reversed(posted(taken)))
     assert by_kind["sent"] == {
         "message": 1,
         "campaign": "letter",
@@ -156,7 +156,7 @@ def test_what_is_not_asked_for_is_not_even_written_down(world: Worlds) -> None:
         office.made.tick("2026-11-26 09:00")
         office.made.tick("2026-11-26 16:00")
         office.deliver()
-    assert told(taken) == []
+    assert posted(taken) == []
     with office.made.database.read() as connection:
         assert webhook_outbox.newest(connection) == 0
 
@@ -180,7 +180,7 @@ def test_who_does_not_take_it_is_told_again_later_and_less_and_less_often(
         office.made.reload()
         office.made.workspace.environment = {"HOOK": "s3cret"}  # type: ignore[misc]
         office.deliver(timedelta(hours=1))
-    assert [kind for kind, _ in told(taken)] == ["sent", "sent"]
+    assert [kind for kind, _ in posted(taken)] == ["sent", "sent"]
 
 
 def test_what_it_will_never_take_holds_nothing_up(
