@@ -23,7 +23,7 @@ from drip.core.token import verify
 from drip.preview.forecast import summed
 from drip.storage.base.database import link_keys
 from drip.storage.campaigns import runs, tasks
-from drip.storage.operating import api_keys, holds, operators
+from drip.storage.operating import api_keys, audit, holds, operators
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState
 from drip.web.dashboard import tries
@@ -443,6 +443,24 @@ def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
     press(inside, "/campaigns/nothing/hold", do="hold")
     with inside.world.database.read() as connection:
         assert holds.held_scopes(connection) == {}
+
+
+def test_who_held_it_when_and_why_is_seen_by_the_others(inside: Pages) -> None:
+    press(inside, "/campaigns/letter/hold", do="hold", why="wrong <b>price</b>")
+    page = inside.get("/campaigns/letter").text
+    assert "Held by ana since" in page and "wrong &lt;b&gt;price&lt;/b&gt;" in page
+    health = inside.get("/health").text
+    assert "hold letter" in health and "wrong &lt;b&gt;price&lt;/b&gt;" in health
+    press(inside, "/stop", do="stop", why="the provider is down")
+    assert "by ana: the provider is down" in inside.get("/campaigns").text
+    press(inside, "/stop", do="go-on")
+    with inside.world.database.read() as connection:
+        found = audit.orders(connection)
+    assert [(order.by, order.command) for order in found] == [
+        ("ana", "hold"),
+        ("ana", "stop"),
+        ("ana", "stop --off"),
+    ]
 
 
 def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None:
