@@ -240,14 +240,11 @@ def test_a_server_that_cannot_be_used_fails_nobody(
     with MailServer(faults) as server:
         transport, recorder = smtp(server, **options), Recorder()
         with pytest.raises(TransportDown, match=said) as down:
-            transport.deliver(
-                messages("ana", "bo", "cy", "di", "ed", "flo"), recorder
-            )
+            transport.deliver(messages("ana", "bo", "cy", "di", "ed", "flo"), recorder)
         transport.close()
     assert down.value.help
     assert not any(
-        isinstance(each, Refused | Sent | Unknown)
-        for each in recorder.ends.values()
+        isinstance(each, Refused | Sent | Unknown) for each in recorder.ends.values()
     )
     assert server.taken == []
 

@@ -606,9 +606,7 @@ def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
             transport.deliver(messages(*(f"p{n}" for n in range(20))), recorder)
         transport.close()
     assert down.value.costly
-    assert not any(
-        isinstance(each, Sent | Unknown) for each in recorder.ends.values()
-    )
+    assert not any(isinstance(each, Sent | Unknown) for each in recorder.ends.values())
 
 
 # --- not so fast
