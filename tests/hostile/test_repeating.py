@@ -27,6 +27,7 @@ from drip.daemon import daemon as daemons
 from drip.daemon.alarm_notifier import AlarmNotifier
 from drip.daemon.metrics import registry_of
 from drip.daemon.webhook_sender import WebhookSender
+from drip.storage.base import sqlite
 from drip.storage.base.database import Database, add_link_key, drop_link_keys
 from drip.storage.operating import alarms
 from drip.web import app_state
@@ -562,7 +563,8 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
 def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
     world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 300)
+    monkeypatch.setattr(sqlite, "HOW_LONG_TO_WAIT_MS", 300)
+    monkeypatch.setattr(sqlite, "DURABLE", ("busy_timeout=300", *sqlite.DURABLE[1:]))
     made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
     made.contacts("key,email,news", "ana,ana@example.com,yes")
     with daemon_of(made) as working, pages(made, NOW) as site:
